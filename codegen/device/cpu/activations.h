@@ -1,0 +1,128 @@
+// The input side of a matrix product: prologues (what is computed on a row before it is multiplied) and the forms in which
+// a row is multiplied (float32, or integers per group).
+#pragma once
+
+#include "cpu/math.h"
+#include "cpu/vector.h"
+
+namespace sinter {
+
+// A prologue gives row r in two steps: begin(r) computes what needs the whole row, at(r, begin(r), k) gives elements
+// k..k+15 and scalar(...) one element. `first` is the tensor row that row 0 stands for.
+template <int Cols>
+struct PlainRows {
+  const float* x;  // [rows, Cols]
+  index first;
+
+  static constexpr int cols = Cols;
+  inline float begin(index) const { return 1.0F; }
+  inline f32x16 at(index r, float, index k) const { return load(x + (first + r) * Cols + k); }
+  inline float scalar(index r, float, index k) const { return x[(first + r) * Cols + k]; }
+};
+
+// x * rsqrt(mean(x^2) + eps) * weight
+template <int Cols>
+struct RmsNormRows {
+  const float* x;  // [rows, Cols]
+  const float* weight;  // [Cols]
+  float eps;
+  index first;
+
+  static constexpr int cols = Cols;
+  inline float begin(index r) const {
+    const float* row = x + (first + r) * Cols;
+    f32x16 squares[2] = {splat(0.0F), splat(0.0F)};
+    int k = 0;
+    for (; k + 32 <= Cols; k += 32) {
+      const f32x16 a = load(row + k);
+      const f32x16 b = load(row + k + 16);
+      squares[0] = fma(a, a, squares[0]);
+      squares[1] = fma(b, b, squares[1]);
+    }
+    float sum = reduce_add(squares[0] + squares[1]);
+    for (; k < Cols; ++k) sum += row[k] * row[k];
+    return 1.0F / __builtin_sqrtf(sum / Cols + eps);
+  }
+  inline f32x16 at(index r, float factor, index k) const {
+    return load(x + (first + r) * Cols + k) * factor * load(weight + k);
+  }
+  inline float scalar(index r, float factor, index k) const {
+    return x[(first + r) * Cols + k] * factor * weight[k];
+  }
+};
+
+// Rows as float32.
+template <int Cols>
+struct FloatRows {
+  float* values;  // [rows, Cols]
+  index rows;
+
+  static constexpr index bytes(index rows) { return rows * Cols * 4; }
+  static inline FloatRows at(unsigned char* base, index rows) {
+    return {reinterpret_cast<float*>(base), rows};
+  }
+  template <class Prologue>
+  inline void write(index r, const Prologue& p) const {
+    const float state = p.begin(r);
+    float* row = values + r * Cols;
+    int k = 0;
+    for (; k + lanes <= Cols; k += lanes) store_unaligned(row + k, p.at(r, state, k));
+    for (; k < Cols; ++k) row[k] = p.scalar(r, state, k);
+  }
+};
+
+// Rows as integers with one float32 scale per group of columns: x ~ scale * q. One plane: q in -127..127. Two planes:
+// q = 256 high + low in -32512..32512, as exact as a 16-bit float; each plane is dotted on its own.
+// `sums` has the sum of q over each group: zero points and biases multiply it, the same for all rows of the weights.
+template <int Cols, int Group, int Planes>
+struct QuantizedRows {
+  static constexpr int groups = Cols / Group;
+  i8* planes;     // [Planes][rows][Cols]
+  float* scales;  // [rows][groups]
+  float* sums;    // [rows][groups]
+  index rows;
+
+  static constexpr index bytes(index rows) { return rows * (index{Planes} * Cols + 8 * groups); }
+  static inline QuantizedRows at(unsigned char* base, index rows) {
+    float* scales = reinterpret_cast<float*>(base + rows * Planes * Cols);
+    return {reinterpret_cast<i8*>(base), scales, scales + rows * groups, rows};
+  }
+
+  inline i32 four(int plane, index r, index k) const {
+    return load_unaligned<i32>(planes + (plane * rows + r) * Cols + k);
+  }
+
+  template <class Prologue>
+  inline void write(index r, const Prologue& p) const {
+    constexpr float top = Planes == 1 ? 127.0F : 127.0F * 256.0F;
+    const float state = p.begin(r);
+    for (int g = 0; g < groups; ++g) {
+      f32x16 x[Group / lanes];
+      f32x16 largest = splat(0.0F);
+      for (int i = 0; i < Group / lanes; ++i) {
+        x[i] = p.at(r, state, index{g} * Group + i * lanes);
+        largest = __builtin_elementwise_max(largest, __builtin_elementwise_abs(x[i]));
+      }
+      const float amax = reduce_max(largest);
+      const float inverse = amax > 1e-30F ? top / amax : 0.0F;
+      i32x16 sum = i32x16(0);
+      for (int i = 0; i < Group / lanes; ++i) {
+        const i32x16 q = __builtin_convertvector(__builtin_elementwise_roundeven(x[i] * inverse), i32x16);
+        sum += q;
+        const index k = index{g} * Group + i * lanes;
+        const i8x16 low = __builtin_convertvector(q, i8x16);  // the low byte, as a signed number
+        if constexpr (Planes == 1) {
+          store_unaligned(planes + r * Cols + k, low);
+        } else {
+          const i32x16 high = (q - __builtin_convertvector(low, i32x16)) >> 8;
+          store_unaligned(planes + r * Cols + k, __builtin_convertvector(high, i8x16));
+          store_unaligned(planes + (rows + r) * Cols + k, low);
+        }
+      }
+      scales[r * groups + g] = amax / top;
+      sums[r * groups + g] = reduce_add(__builtin_convertvector(sum, f32x16));
+    }
+  }
+};
+
+}  // namespace sinter

@@ -1,0 +1,307 @@
+// Attention with what surrounds it: per-head norm and RoPE of q and k, append to the caches, causal softmax.
+//
+// Caches are float16. Keys are stored in blocks of 16 positions, [kv_head][position/16][feature][16]: a score needs no
+// sum across lanes. Values are [kv_head][position][features rounded up to 16].
+#pragma once
+
+#include "cpu/math.h"
+#include "cpu/vector.h"
+#include "kernel_abi.h"
+
+namespace sinter {
+
+// One of q, k, v: row t is at base + t * stride, heads one after another.
+struct HeadRows {
+  const float* base;
+  index stride;
+};
+
+// What happens to a head of q or k before attention. RopeDims = 0: no rotation.
+template <int HeadDim, bool Norm, int RopeDims, bool Interleaved>
+struct HeadTransform {
+  const float* norm;  // [HeadDim], when Norm
+  float eps;
+  const float* table;  // [tokens, RopeDims]: cos | sin
+
+  inline __attribute__((always_inline)) void apply(const float* in, index t, float scale, float* out) const {
+    float factor = scale;
+    if constexpr (Norm) {
+      float squares = 0;
+      for (int i = 0; i < HeadDim; ++i) squares += in[i] * in[i];
+      factor = scale / __builtin_sqrtf(squares / HeadDim + eps);
+    }
+    float x[HeadDim];
+    for (int i = 0; i < HeadDim; ++i) {
+      x[i] = in[i] * factor;
+      if constexpr (Norm) x[i] *= norm[i];
+    }
+    constexpr int half = RopeDims / 2;
+    const float* cosine = RopeDims > 0 ? table + t * RopeDims : nullptr;
+    const float* sine = cosine + half;
+    for (int i = 0; i < half; ++i) {
+      const int a = Interleaved ? 2 * i : i;
+      const int b = Interleaved ? 2 * i + 1 : i + half;
+      out[a] = x[a] * cosine[i] - x[b] * sine[i];
+      out[b] = x[b] * cosine[i] + x[a] * sine[i];
+    }
+    for (int i = RopeDims; i < HeadDim; ++i) out[i] = x[i];
+  }
+};
+
+template <int HeadsCount, int KvHeadsCount, int HeadDim>
+struct Caches {
+  static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount, head_dim = HeadDim;
+  static constexpr int group = heads / kv_heads;  // query heads that share a KV head
+  static constexpr int value_dim = (HeadDim + lanes - 1) / lanes * lanes;
+  f16* keys;
+  f16* values;
+  index capacity;  // positions, a multiple of 16
+
+  inline __attribute__((always_inline)) const f16* key_block(index kv_head, index position) const {
+    return keys + (kv_head * capacity + position / lanes * lanes) * HeadDim;
+  }
+  inline __attribute__((always_inline)) const f16* value_row(index kv_head, index position) const {
+    return values + (kv_head * capacity + position) * value_dim;
+  }
+  inline __attribute__((always_inline)) void append(index kv_head, index position, const float* k, const float* v) const {
+    f16* key = keys + (kv_head * capacity + position / lanes * lanes) * HeadDim + position % lanes;
+    for (int i = 0; i < HeadDim; ++i) key[i * lanes] = static_cast<f16>(k[i]);
+    f16* value = values + (kv_head * capacity + position) * value_dim;
+    for (int i = 0; i < HeadDim; ++i) value[i] = static_cast<f16>(v[i]);
+  }
+};
+
+// Softmax in progress over part of the positions, for R query rows: out = sum of e^(score - top) v, total = sum of
+// e^(score - top).
+template <int R, class C>
+struct Partial {
+  float top[R];
+  float total[R];
+  float out[R][C::value_dim];
+};
+
+constexpr index score_block = 64;  // positions whose scores are held at a time
+
+// Rows of q (already scaled, [R][head_dim]) against positions begin..end-1; row r sees those below limit[r].
+// Every row must see at least one position in its first block.
+template <int R, class C>
+SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index* limit, index begin, index end,
+                          Partial<R, C>& partial) {
+  constexpr float masked = -1e30F;
+  for (int r = 0; r < R; ++r) {
+    partial.top[r] = masked;
+    partial.total[r] = 0;
+    for (int i = 0; i < C::value_dim; ++i) partial.out[r][i] = 0;
+  }
+  const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  for (index at = begin; at < end; at += score_block) {
+    const index stop = at + score_block < end ? at + score_block : end;
+    float scores[R][score_block];
+    for (index p = at; p < stop; p += lanes) {
+      const f16* keys = c.key_block(kv_head, p);
+      f32x16 sums[R];
+      for (int r = 0; r < R; ++r) sums[r] = splat(0.0F);
+      for (int i = 0; i < C::head_dim; ++i) {
+        const f32x16 k = load(keys + i * lanes);
+#pragma clang loop unroll(full)
+        for (int r = 0; r < R; ++r) sums[r] = fma(k, splat(q[r * C::head_dim + i]), sums[r]);
+      }
+      for (int r = 0; r < R; ++r) {
+        const i32x16 seen = lane < static_cast<i32>(limit[r] - p);
+        store_unaligned(&scores[r][p - at], seen ? sums[r] : splat(masked));
+      }
+    }
+    const index blocks = (stop - at + lanes - 1) / lanes;
+    for (int r = 0; r < R; ++r) {
+      f32x16 largest = load(scores[r]);
+      for (index b = 1; b < blocks; ++b) largest = __builtin_elementwise_max(largest, load(&scores[r][b * lanes]));
+      const float block_top = reduce_max(largest);
+      const float top = block_top > partial.top[r] ? block_top : partial.top[r];
+      f32x16 sum = splat(0.0F);
+      for (index b = 0; b < blocks; ++b) {
+        const f32x16 s = load(&scores[r][b * lanes]);
+        const f32x16 p = s > splat(0.5F * masked) ? exp(s - top) : splat(0.0F);
+        store_unaligned(&scores[r][b * lanes], p);
+        sum += p;
+      }
+      const float keep = exp(partial.top[r] - top);
+      partial.total[r] = partial.total[r] * keep + reduce_add(sum);
+      partial.top[r] = top;
+      for (int i = 0; i < C::value_dim; ++i) partial.out[r][i] *= keep;
+    }
+    for (int i = 0; i < C::value_dim; i += lanes) {
+      f32x16 out[R];
+      for (int r = 0; r < R; ++r) out[r] = load(&partial.out[r][i]);
+      for (index p = at; p < stop; ++p) {
+        const f32x16 v = load(c.value_row(kv_head, p) + i);
+#pragma clang loop unroll(full)
+        for (int r = 0; r < R; ++r) out[r] = fma(v, splat(scores[r][p - at]), out[r]);
+      }
+      for (int r = 0; r < R; ++r) store_unaligned(&partial.out[r][i], out[r]);
+    }
+  }
+}
+
+// Rows that are attended together: the group's heads, or several tokens of them.
+template <int R, class C>
+SINTER_INLINE void attend_rows(const C& c, index kv_head, const float* q, const index* limit, index end, float* const* out) {
+  Partial<R, C> partial;
+  attend<R>(c, kv_head, q, limit, 0, end, partial);
+  for (int r = 0; r < R; ++r) {
+    const float inverse = 1.0F / partial.total[r];
+    for (int i = 0; i < C::head_dim; ++i) out[r][i] = partial.out[r][i] * inverse;
+  }
+}
+
+// Splits of the positions of one KV head among workers, when there are more workers than KV heads.
+constexpr index max_splits = 8;
+
+template <class C>
+struct SplitBuffers {
+  static constexpr index row = C::value_dim + 2;
+  static constexpr index bytes = (index{C::heads} * max_splits * row + C::kv_heads) * 4;
+  float* partials;  // [heads][max_splits][top, total, out...]
+  int* arrived;     // [kv_heads], zero between phases
+
+  static inline SplitBuffers at(unsigned char* base) {
+    float* partials = reinterpret_cast<float*>(base);
+    return {partials, reinterpret_cast<int*>(partials + C::heads * max_splits * row)};
+  }
+};
+
+// Calls f(rows, first) for blocks of 8, 4, 2 and 1 rows that together make N; `rows` carries the count in its type.
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+template <int N, int First = 0, class F>
+SINTER_INLINE void for_group(const F& f) {
+  if constexpr (N > 0) {
+    constexpr int rows = N >= 8 ? 8 : N >= 4 ? 4 : N >= 2 ? 2 : 1;
+    f(Count<rows>{}, First);
+    for_group<N - rows, First + rows>(f);
+  }
+}
+
+// out[head] from the partial softmaxes of its splits.
+template <class C>
+SINTER_INLINE void combine(const SplitBuffers<C>& buffers, index head, index splits, float* out) {
+  const float* rows = buffers.partials + head * max_splits * SplitBuffers<C>::row;
+  float top = rows[0];
+  for (index s = 1; s < splits; ++s) {
+    const float other = rows[s * SplitBuffers<C>::row];
+    top = other > top ? other : top;
+  }
+  float total = 0;
+  float sums[C::value_dim] = {};
+  for (index s = 0; s < splits; ++s) {
+    const float* row = rows + s * SplitBuffers<C>::row;
+    const float weight = exp(row[0] - top);
+    total += row[1] * weight;
+    for (int i = 0; i < C::value_dim; ++i) sums[i] += row[2 + i] * weight;
+  }
+  for (int i = 0; i < C::head_dim; ++i) out[head * C::head_dim + i] = sums[i] / total;
+}
+
+// One token: transforms, append and attention in one phase. A worker owns a KV head, or a split of its positions; the
+// split that finishes last combines them.
+template <class C, class QTransform, class KTransform>
+SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, HeadRows k, HeadRows v,
+                                  const QTransform& q_transform, const KTransform& k_transform, float scale,
+                                  unsigned char* split_base, float* out) {
+  const index position = launch->step->position;
+  const index total = position + 1;
+  index splits = launch->workers / C::kv_heads;
+  splits = splits < 1 ? 1 : splits > max_splits ? max_splits : splits;
+  const index chunk = ((total + splits - 1) / splits + lanes - 1) / lanes * lanes;
+  const index used = (total + chunk - 1) / chunk;  // splits that have positions
+  const SplitBuffers<C> buffers = SplitBuffers<C>::at(split_base);
+  const Range units = share(C::kv_heads * used, launch->worker, launch->workers);
+  for (index unit = units.begin; unit < units.end; ++unit) {
+    const index h = unit / used;
+    const index split = unit % used;
+    const index begin = split * chunk;
+    const index end = begin + chunk < total ? begin + chunk : total;
+    if (end == total) {
+      float key[C::head_dim];
+      k_transform.apply(k.base + h * C::head_dim, 0, 1.0F, key);
+      c.append(h, position, key, v.base + h * C::head_dim);
+    }
+    float queries[C::group * C::head_dim];
+    for (int i = 0; i < C::group; ++i)
+      q_transform.apply(q.base + (h * C::group + i) * C::head_dim, 0, scale, queries + i * C::head_dim);
+    for_group<C::group>([&](auto rows, index first) {
+      constexpr int R = decltype(rows)::value;
+      index limit[R];
+      for (int r = 0; r < R; ++r) limit[r] = total;
+      Partial<R, C> partial;
+      attend<R>(c, h, queries + first * C::head_dim, limit, begin, end, partial);
+      for (int r = 0; r < R; ++r) {
+        const index head = h * C::group + first + r;
+        if (used == 1) {
+          const float inverse = 1.0F / partial.total[r];
+          for (int i = 0; i < C::head_dim; ++i) out[head * C::head_dim + i] = partial.out[r][i] * inverse;
+        } else {
+          float* row = buffers.partials + (head * max_splits + split) * SplitBuffers<C>::row;
+          row[0] = partial.top[r];
+          row[1] = partial.total[r];
+          for (int i = 0; i < C::value_dim; ++i) row[2 + i] = partial.out[r][i];
+        }
+      }
+    });
+    if (used > 1 && __atomic_add_fetch(&buffers.arrived[h], 1, __ATOMIC_ACQ_REL) == used) {
+      __atomic_store_n(&buffers.arrived[h], 0, __ATOMIC_RELAXED);
+      for (int i = 0; i < C::group; ++i) combine<C>(buffers, h * C::group + i, used, out);
+    }
+  }
+}
+
+// Many tokens, first phase: q is transformed into `queries` [tokens][heads][head_dim], k and v go to the caches.
+template <class C, class QTransform, class KTransform>
+SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q, HeadRows k, HeadRows v,
+                                    const QTransform& q_transform, const KTransform& k_transform, float scale,
+                                    float* queries) {
+  const Range mine = share(launch->step->tokens, launch->worker, launch->workers);
+  for (index t = mine.begin; t < mine.end; ++t) {
+    for (index h = 0; h < C::heads; ++h)
+      q_transform.apply(q.base + t * q.stride + h * C::head_dim, t, scale,
+                        queries + (t * C::heads + h) * C::head_dim);
+    for (index h = 0; h < C::kv_heads; ++h) {
+      float key[C::head_dim];
+      k_transform.apply(k.base + t * k.stride + h * C::head_dim, t, 1.0F, key);
+      c.append(h, launch->step->position + t, key, v.base + t * v.stride + h * C::head_dim);
+    }
+  }
+}
+
+// Many tokens, second phase: units of one KV head and a few tokens, dealt out in turn since later tokens cost more.
+template <class C>
+SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float* queries, float* out) {
+  constexpr index tokens_per_unit = C::group >= 8 ? 1 : 8 / C::group;
+  const index tokens = launch->step->tokens;
+  const index blocks = (tokens + tokens_per_unit - 1) / tokens_per_unit;
+  for (index unit = launch->worker; unit < C::kv_heads * blocks; unit += launch->workers) {
+    const index h = unit % C::kv_heads;
+    const index first = unit / C::kv_heads * tokens_per_unit;
+    const index last = first + tokens_per_unit < tokens ? first + tokens_per_unit : tokens;
+    float q[tokens_per_unit * C::group * C::head_dim];
+    index limit[tokens_per_unit * C::group];
+    float* to[tokens_per_unit * C::group];
+    index rows = 0;
+    for (index t = first; t < last; ++t)
+      for (index i = 0; i < C::group; ++i, ++rows) {
+        const index head = t * C::heads + h * C::group + i;
+        for (int d = 0; d < C::head_dim; ++d) q[rows * C::head_dim + d] = queries[head * C::head_dim + d];
+        limit[rows] = launch->step->position + t + 1;
+        to[rows] = out + head * C::head_dim;
+      }
+    const index end = launch->step->position + last;
+    index r = 0;
+    for (; r + 8 <= rows; r += 8) attend_rows<8>(c, h, q + r * C::head_dim, limit + r, end, to + r);
+    for (; r + 4 <= rows; r += 4) attend_rows<4>(c, h, q + r * C::head_dim, limit + r, end, to + r);
+    for (; r + 2 <= rows; r += 2) attend_rows<2>(c, h, q + r * C::head_dim, limit + r, end, to + r);
+    for (; r < rows; ++r) attend_rows<1>(c, h, q + r * C::head_dim, limit + r, end, to + r);
+  }
+}
+
+}  // namespace sinter

@@ -1,0 +1,17 @@
+// Work on rows that no matrix product absorbs.
+#pragma once
+
+#include "cpu/activations.h"
+#include "kernel_abi.h"
+
+namespace sinter {
+
+// f(row, column, lanes left) for every 16 columns of every row; rows are shared among the workers.
+template <int Cols, class F>
+SINTER_INLINE void for_each_vector(const Launch* launch, index rows, const F& f) {
+  const Range mine = share(rows, launch->worker, launch->workers);
+  for (index r = mine.begin; r < mine.end; ++r)
+    for (index k = 0; k < Cols; k += lanes) f(r, k, Cols - k);
+}
+
+}  // namespace sinter

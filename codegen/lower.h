@@ -1,0 +1,80 @@
+// From the fused graph to phases: which kernels run, on which buffers, in which order.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "codegen/layout.h"
+#include "ir/graph.h"
+#include "passes/pass.h"
+
+namespace sinter::codegen {
+
+enum class Activations {
+  a8,   // int8 with a scale per group of columns
+  a16,  // 16-bit integers with a scale per group
+};
+
+// Which steps a schedule is for.
+enum class Mode {
+  decode,   // one token
+  prefill,  // any number of tokens up to the chunk
+};
+
+// A buffer that a phase is given the address of.
+struct Buffer {
+  enum class Kind {
+    weight,     // `value` is the weight; `offset` a piece of it (codes, scales, biases)
+    state,      // `value` is the state
+    activation, // `value` is computed by one phase and read by others
+    temporary,  // written and read within a few phases: `value` numbers it
+    pinned,     // zeroed once and never shared: `value` numbers it
+    tokens,
+    logits,
+  };
+  Kind kind = Kind::activation;
+  int64_t value = 0;
+  int64_t offset = 0;
+  bool operator==(const Buffer&) const = default;
+};
+
+// A phase before kernels are numbered and buffers have addresses.
+struct LoweredPhase {
+  std::string name;
+  std::string what;           // the ops, for people
+  std::string summary;        // one line about the kernel: shapes and formats
+  std::string body;           // of the phase function; equal bodies become one kernel
+  std::vector<Buffer> arguments;
+  int64_t weight_bytes = 0;   // read per call
+  double macs = 0;            // multiply-adds per token
+};
+
+// How much room a temporary or pinned buffer needs.
+struct Room {
+  int64_t bytes_per_row = 0;  // times the tokens of a step
+  int64_t fixed_bytes = 0;
+};
+
+struct LoweredMode {
+  std::vector<LoweredPhase> phases;
+  std::map<int64_t, Room> temporaries;
+};
+
+struct Lowering {
+  LoweredMode decode;
+  LoweredMode prefill;
+  std::map<int64_t, Room> pinned;
+  std::map<ir::ValueId, PackedLayout> layouts;  // of every weight that a phase reads
+  int64_t scratch_bytes = 0;                    // per worker
+};
+
+// Bytes a state needs per position of capacity.
+int64_t state_bytes_per_position(const ir::Module& module, ir::ValueId state);
+
+absl::StatusOr<Lowering> lower(const ir::Module& module, Activations activations,
+                               std::vector<passes::Remark>& remarks);
+
+}  // namespace sinter::codegen

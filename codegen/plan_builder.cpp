@@ -1,0 +1,253 @@
+#include "codegen/plan_builder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "codegen/clang_compile.h"
+#include "codegen/synthetic_fills.h"
+#include "frontends/json_file.h"
+#include "ir/text.h"
+#include "passes/pipeline.h"
+#include "runtime/plan_file.h"
+
+namespace sinter::codegen {
+
+namespace {
+
+absl::Status to_absl(const runtime::Error& error) { return absl::UnavailableError(error.message); }
+
+void report(const CompileOptions& options, std::string_view what, double fraction) {
+  if (options.progress) options.progress(what, fraction);
+}
+
+// A logits buffer of at most 64 MB, at least one row.
+int64_t logits_rows_for(int64_t vocab_size, int64_t chunk) {
+  return std::clamp<int64_t>((int64_t{64} << 20) / (vocab_size * 4), 1, chunk);
+}
+
+// Seconds for reading the weights and multiplying, whichever takes longer, plus a barrier.
+double predict_us(const LoweredPhase& phase, const Target& target) {
+  constexpr double kBarrierUs = 1.0;
+  const double read = static_cast<double>(phase.weight_bytes) / target.bandwidth_gbs / 1e3;
+  const double multiply = phase.macs / target.gmacs / 1e3;
+  return std::max(read, multiply) + kBarrierUs;
+}
+
+class PlanAssembler {
+ public:
+  PlanAssembler(const Compilation& compilation, const CompileOptions& options) : c_(compilation), options_(options) {}
+
+  // Places weights and states, fills in phases.
+  absl::Status assemble(runtime::Plan& plan) {
+    int64_t at = 0;
+    for (const auto& [id, layout] : c_.lowering.layouts) {
+      weight_offsets_[id] = at;
+      plan.weights.push_back({c_.module.value(id).name, ir::to_string(c_.module.value(id).type), kCpuLayout,
+                              static_cast<uint64_t>(at), static_cast<uint64_t>(layout.bytes)});
+      plan.parameters += c_.module.weight(id).elements();
+      at += layout.bytes;
+    }
+    plan.weight_bytes = static_cast<uint64_t>(at + 64);  // kernels read whole vectors
+    for (size_t i = 0; i < c_.module.values.size(); ++i) {
+      const auto id = static_cast<ir::ValueId>(i);
+      if (!c_.module.is_state(id)) continue;
+      state_numbers_[id] = static_cast<uint32_t>(plan.states.size());
+      plan.states.push_back({c_.module.value(id).name, static_cast<uint64_t>(state_bytes_per_position(c_.module, id)), 0});
+    }
+    plan.decode = phases(c_.lowering.decode, c_.source.decode, c_.decode_memory);
+    plan.prefill = phases(c_.lowering.prefill, c_.source.prefill, c_.prefill_memory);
+    plan.kernels = c_.source.kernels;
+    plan.arena_bytes = static_cast<uint64_t>(std::max(c_.decode_memory.bytes, c_.prefill_memory.bytes));
+    plan.scratch_bytes = static_cast<uint64_t>((c_.lowering.scratch_bytes + 127) / 64 * 64);
+    for (const passes::Remark& r : c_.remarks)
+      plan.remarks.push_back({r.pass, r.accepted, r.subject, r.reason, r.bytes_saved, r.launches_saved});
+    return absl::OkStatus();
+  }
+
+  const std::map<ir::ValueId, int64_t>& weight_offsets() const { return weight_offsets_; }
+
+ private:
+  std::vector<runtime::Phase> phases(const LoweredMode& mode, const std::vector<uint32_t>& kernels, const MemoryPlan& memory) {
+    std::vector<runtime::Phase> out;
+    for (size_t i = 0; i < mode.phases.size(); ++i) {
+      const LoweredPhase& from = mode.phases[i];
+      runtime::Phase to;
+      to.name = from.name;
+      to.what = from.what;
+      to.kernel = kernels[i];
+      to.weight_bytes = static_cast<uint64_t>(from.weight_bytes);
+      to.operations = from.macs;
+      to.predicted_us = predict_us(from, options_.targets.back());
+      for (const Buffer& buffer : from.arguments) to.arguments.push_back(argument(buffer, memory));
+      out.push_back(std::move(to));
+    }
+    return out;
+  }
+
+  runtime::Argument argument(const Buffer& buffer, const MemoryPlan& memory) const {
+    using Region = runtime::Argument::Region;
+    const auto id = static_cast<ir::ValueId>(buffer.value);
+    switch (buffer.kind) {
+      case Buffer::Kind::weight:
+        return {Region::weights, static_cast<uint64_t>(weight_offsets_.at(id) + buffer.offset), 0};
+      case Buffer::Kind::state:
+        return {Region::state, 0, state_numbers_.at(id)};
+      case Buffer::Kind::tokens:
+        return {Region::tokens, 0, 0};
+      case Buffer::Kind::logits:
+        return {Region::logits, 0, 0};
+      case Buffer::Kind::activation:
+      case Buffer::Kind::temporary:
+      case Buffer::Kind::pinned:
+        break;
+    }
+    return {Region::arena, static_cast<uint64_t>(memory.placements.at({buffer.kind, buffer.value}).offset), 0};
+  }
+
+  const Compilation& c_;
+  const CompileOptions& options_;
+  std::map<ir::ValueId, int64_t> weight_offsets_;
+  std::map<ir::ValueId, uint32_t> state_numbers_;
+};
+
+void read_sampling(const nlohmann::json& generation, runtime::Plan& plan) {
+  if (!generation.is_object()) return;
+  if (const auto* sample = frontends::find_field(generation, "do_sample"); sample != nullptr && *sample == false) return;
+  const auto number = [&](const char* key, double fallback) {
+    const auto* field = frontends::find_field(generation, key);
+    return field != nullptr && field->is_number() ? field->get<double>() : fallback;
+  };
+  plan.temperature = number("temperature", -1);
+  plan.top_p = number("top_p", -1);
+  plan.top_k = static_cast<int64_t>(std::clamp(number("top_k", -1), -1.0, 1e9));
+}
+
+absl::Status write_weights(const Compilation& c, const frontends::Checkpoint& checkpoint, const CompileOptions& options,
+                           runtime::PlanWriter& writer, runtime::Plan& plan) {
+  if (auto begun = writer.begin(); !begun.ok()) return to_absl(begun.error());
+  uint64_t written = 0;
+  const auto write = [&](absl::Span<const uint8_t> bytes) -> absl::Status {
+    if (auto status = writer.append({bytes.data(), bytes.size()}); !status.ok()) return to_absl(status.error());
+    written += bytes.size();
+    report(options, "packing weights", static_cast<double>(written) / static_cast<double>(plan.weight_bytes));
+    return absl::OkStatus();
+  };
+  for (const auto& [id, layout] : c.lowering.layouts)
+    if (auto status = pack_weight(c.module.weight(id), c.module.weights.at(id), layout, checkpoint, write); !status.ok())
+      return status;
+  const std::vector<uint8_t> tail(static_cast<size_t>(plan.weight_bytes - written), 0);
+  if (auto status = write(tail); !status.ok()) return status;
+  auto section = writer.end();
+  if (!section.ok()) return to_absl(section.error());
+  plan.weights_section = *section;
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model, const ir::MatrixSource* source,
+                                        const CompileOptions& options) {
+  Compilation c;
+  const int64_t longest = model.max_positions;
+  c.max_context = options.max_context > 0 ? options.max_context : std::min<int64_t>(longest, 32768);
+  if (c.max_context > longest)
+    return absl::InvalidArgumentError(
+        fmt::format("--max-context {} is beyond the model's max_position_embeddings {}", c.max_context, longest));
+  c.chunk = std::min(options.chunk, c.max_context);
+  c.logits_rows = logits_rows_for(model.vocab_size, c.chunk);
+  passes::PassContext context;
+  context.source = source;
+  report(options, "passes", 0);
+  auto module = passes::run_pipeline(model.module, context);
+  if (!module.ok()) return module.status();
+  c.module = *std::move(module);
+  auto lowering = lower(c.module, options.activations, context.remarks);
+  if (!lowering.ok()) return lowering.status();
+  c.lowering = *std::move(lowering);
+  c.remarks = std::move(context.remarks);
+  c.source = assemble_source(c.lowering, c.module.name);
+  c.decode_memory = plan_memory(c.module, c.lowering, c.lowering.decode, {1, 1});
+  c.prefill_memory = plan_memory(c.module, c.lowering, c.lowering.prefill, {c.chunk, c.logits_rows});
+  return c;
+}
+
+absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model, const frontends::Checkpoint* checkpoint,
+                                           const std::string& model_name, const CompileOptions& options,
+                                           const std::string& path) {
+  // An unwritable path is said before any work is done.
+  auto writer = runtime::PlanWriter::create(path);
+  if (!writer.ok()) return to_absl(writer.error());
+  auto compiled = lower_model(model, checkpoint, options);
+  if (!compiled.ok()) return compiled.status();
+  const Compilation& c = *compiled;
+
+  runtime::Plan plan;
+  plan.model = model_name;
+  plan.architecture = model.architecture;
+  plan.activations = options.activations == Activations::a8 ? "a8" : "a16";
+  plan.compiler = fmt::format("sinter {} with Clang {}", SINTER_VERSION, clang_version());
+  plan.vocab_size = model.vocab_size;
+  plan.layers = model.layers;
+  plan.max_context = c.max_context;
+  plan.chunk = c.chunk;
+  plan.logits_rows = c.logits_rows;
+  plan.eos_ids = model.eos_ids;
+  plan.bos_id = model.bos_id;
+  if (checkpoint != nullptr) read_sampling(checkpoint->generation_config, plan);
+  PlanAssembler assembler(c, options);
+  if (auto status = assembler.assemble(plan); !status.ok()) return status;
+
+  for (size_t i = 0; i < options.targets.size(); ++i) {
+    const Target& target = options.targets[i];
+    report(options, fmt::format("compiling {} kernels for {}", plan.kernels.size(), target.name),
+           static_cast<double>(i) / static_cast<double>(options.targets.size()));
+    auto object = compile_to_object(c.source.text, target);
+    if (!object.ok()) return object.status();
+    auto shared = link_shared(*object, target);
+    if (!shared.ok()) return shared.status();
+    auto section = (*writer)->add(std::span<const uint8_t>(*shared));
+    if (!section.ok()) return to_absl(section.error());
+    runtime::CodeObject code;
+    code.target = target.name;
+    code.family = target.family;
+    code.features.assign(target.features.begin(), target.features.end());
+    code.section = *section;
+    plan.code.push_back(std::move(code));
+  }
+
+  const auto add_text = [&](const std::string& text, runtime::Section& section) -> absl::Status {
+    if (text.empty()) return absl::OkStatus();
+    auto added = (*writer)->add(std::string_view(text));
+    if (!added.ok()) return to_absl(added.error());
+    section = *added;
+    return absl::OkStatus();
+  };
+  const std::string memory = "decode: " + print_memory(c.decode_memory, c.lowering.decode) + "\nprefill: " +
+                             print_memory(c.prefill_memory, c.lowering.prefill);
+  absl::Status status = add_text(c.source.text, plan.source);
+  if (status.ok()) status = add_text(ir::print(c.module), plan.graph);
+  if (status.ok()) status = add_text(memory, plan.memory);
+  if (status.ok() && checkpoint != nullptr) {
+    status = add_text(checkpoint->tokenizer_json, plan.tokenizer);
+    if (status.ok()) status = add_text(checkpoint->tokenizer_config_json, plan.tokenizer_config);
+    if (status.ok()) status = add_text(checkpoint->chat_template, plan.chat_template);
+  }
+  if (status.ok() && checkpoint != nullptr) status = write_weights(c, *checkpoint, options, **writer, plan);
+  if (!status.ok()) return status;
+  if (checkpoint == nullptr) {
+    plan.seed = options.seed;
+    for (const auto& [id, layout] : c.lowering.layouts)
+      for (runtime::Fill& fill : synthetic_fills(c.module.value(id).name, c.module.weight(id), layout,
+                                                 assembler.weight_offsets().at(id)))
+        plan.fills.push_back(std::move(fill));
+  }
+  report(options, "writing", 1);
+  auto size = (*writer)->finish(plan);
+  if (!size.ok()) return to_absl(size.error());
+  return plan;
+}
+
+}  // namespace sinter::codegen

@@ -1,0 +1,52 @@
+// From an imported model to a plan file: passes, lowering, memory, machine code, packed weights.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "codegen/lower.h"
+#include "codegen/memory.h"
+#include "codegen/source.h"
+#include "codegen/target.h"
+#include "frontends/checkpoint.h"
+#include "models/registry.h"
+#include "runtime/plan.h"
+
+namespace sinter::codegen {
+
+struct CompileOptions {
+  std::vector<Target> targets;
+  Activations activations = Activations::a8;
+  int64_t max_context = 0;  // 0: what the model says, at most 32768
+  int64_t chunk = 128;      // tokens of a prefill step
+  uint64_t seed = 1;        // of synthetic weights
+  // What is going on and how much of it is done, 0..1. May be empty.
+  std::function<void(std::string_view what, double fraction)> progress;
+};
+
+// Everything about a compilation except machine code and weights; what `dump` shows.
+struct Compilation {
+  ir::Module module;  // after all passes
+  std::vector<passes::Remark> remarks;
+  Lowering lowering;
+  KernelSource source;
+  MemoryPlan decode_memory;
+  MemoryPlan prefill_memory;
+  int64_t max_context = 0;
+  int64_t chunk = 0;
+  int64_t logits_rows = 0;
+};
+
+absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model, const ir::MatrixSource* source,
+                                        const CompileOptions& options);
+
+// Writes the plan to `path`: the old file stays until the new one is whole. `checkpoint` is null for a synthetic model.
+absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model, const frontends::Checkpoint* checkpoint,
+                                           const std::string& model_name, const CompileOptions& options,
+                                           const std::string& path);
+
+}  // namespace sinter::codegen

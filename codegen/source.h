@@ -1,0 +1,22 @@
+// One translation unit from the bodies of all phases: equal bodies share a kernel.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "codegen/lower.h"
+#include "runtime/plan.h"
+
+namespace sinter::codegen {
+
+struct KernelSource {
+  std::string text;
+  std::vector<runtime::Kernel> kernels;
+  std::vector<uint32_t> decode;   // kernel of each phase
+  std::vector<uint32_t> prefill;
+};
+
+KernelSource assemble_source(const Lowering& lowering, std::string_view model);
+
+}  // namespace sinter::codegen

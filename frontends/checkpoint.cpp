@@ -1,0 +1,308 @@
+#include "frontends/checkpoint.h"
+
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "frontends/error_text.h"
+#include "frontends/json_file.h"
+#include "frontends/mapped_file.h"
+#include "frontends/near_names.h"
+#include "frontends/quantization.h"
+#include "frontends/safetensors.h"
+
+namespace sinter::frontends {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kConfigFile = "config.json";
+
+bool file_exists(const fs::path& path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+// The module of "module.weight", "module.scales", ...; nullopt when the name does not end so.
+std::optional<std::string_view> module_of(std::string_view name, std::string_view suffix) {
+  if (name.size() <= suffix.size() || !name.ends_with(suffix)) return std::nullopt;
+  return name.substr(0, name.size() - suffix.size());
+}
+
+// The folder to open. A path to a file stands for its folder.
+absl::StatusOr<fs::path> model_folder(const fs::path& path) {
+  const std::string shown = one_line(path.string(), 1000);
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (status.type() == fs::file_type::not_found) {
+    return absl::NotFoundError(fmt::format("{}: no such file or folder", shown));
+  }
+  if (error) return invalid("{}: cannot be opened: {}", shown, error.message());
+  if (status.type() == fs::file_type::directory) return path;
+  if (path.extension() == ".safetensors") {
+    return path.has_parent_path() ? path.parent_path() : fs::path(".");
+  }
+  return invalid("{}: expected a model folder or a .safetensors file in one", shown);
+}
+
+absl::StatusOr<Safetensors> open_weights(const fs::path& folder) {
+  const fs::path single = folder / "model.safetensors";
+  const fs::path index = folder / "model.safetensors.index.json";
+  if (!file_exists(index)) {
+    if (file_exists(single)) return open_safetensors(single);
+    return absl::NotFoundError(
+        fmt::format("{}: neither model.safetensors nor model.safetensors.index.json is there",
+                    one_line(folder.string(), 1000)));
+  }
+  absl::StatusOr<Safetensors> set = open_safetensors_index(index);
+  if (!set.ok() || !file_exists(single)) return set;
+  for (const auto& [name, tensor] : set->tensors) {
+    if (tensor.file == "model.safetensors") return set;
+  }
+  return invalid(
+      "{}: does not list model.safetensors, which is there too; remove the one that is out of date",
+      file_name(index));
+}
+
+// A file's bytes; nullopt when it is absent.
+absl::StatusOr<std::optional<std::string>> read_optional(const fs::path& path) {
+  absl::StatusOr<MappedFile> file = MappedFile::open(path);
+  if (absl::IsNotFound(file.status())) return std::optional<std::string>();
+  if (!file.ok()) return file.status();
+  return std::optional<std::string>(file->text());
+}
+
+// The template in tokenizer_config.json: a string, or a list of {"name", "template"} of which
+// "default" is taken.
+absl::StatusOr<std::string> template_of_tokenizer_config(const std::string& text) {
+  constexpr std::string_view kFile = "tokenizer_config.json";
+  absl::StatusOr<Json> config = parse_json(text, kFile);
+  if (!config.ok()) return config.status();
+  if (!config->is_object()) {
+    return invalid("{}: holds {}, expected a JSON object", kFile, describe(*config));
+  }
+  const Json* chat_template = find_field(*config, "chat_template");
+  if (chat_template == nullptr) return std::string();
+  if (!chat_template->is_array()) return get_string(*config, "chat_template", kFile);
+  for (const Json& entry : *chat_template) {
+    const Json* name = find_field(entry, "name");
+    if (name != nullptr && *name == "default") return get_string(entry, "template", kFile);
+  }
+  return std::string();
+}
+
+absl::Status read_text_files(Checkpoint& checkpoint) {
+  const fs::path& folder = checkpoint.path;
+  absl::StatusOr<Json> config = read_json_object(folder / kConfigFile);
+  if (absl::IsNotFound(config.status())) {
+    return absl::NotFoundError(
+        fmt::format("{}; a model folder needs it", std::string(config.status().message())));
+  }
+  if (!config.ok()) return config.status();
+  checkpoint.config = *std::move(config);
+
+  absl::StatusOr<Json> generation_config = read_json_object(folder / "generation_config.json");
+  if (generation_config.ok()) {
+    checkpoint.generation_config = *std::move(generation_config);
+  } else if (!absl::IsNotFound(generation_config.status())) {
+    return generation_config.status();
+  }
+
+  struct Text {
+    const char* name;
+    std::string* to;
+  };
+  bool has_jinja = false;
+  for (const Text& text : {Text{"tokenizer.json", &checkpoint.tokenizer_json},
+                           Text{"tokenizer_config.json", &checkpoint.tokenizer_config_json},
+                           Text{"chat_template.jinja", &checkpoint.chat_template}}) {
+    absl::StatusOr<std::optional<std::string>> bytes = read_optional(folder / text.name);
+    if (!bytes.ok()) return bytes.status();
+    if (!bytes->has_value()) continue;
+    *text.to = **std::move(bytes);
+    has_jinja |= text.to == &checkpoint.chat_template;
+  }
+  if (!has_jinja && !checkpoint.tokenizer_config_json.empty()) {
+    absl::StatusOr<std::string> chat_template =
+        template_of_tokenizer_config(checkpoint.tokenizer_config_json);
+    if (!chat_template.ok()) return chat_template.status();
+    checkpoint.chat_template = *std::move(chat_template);
+  }
+  return absl::OkStatus();
+}
+
+std::string stored_as(const std::string& name, const StoredTensor& tensor) {
+  return fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name), tensor.dtype,
+                     shape_text(tensor.shape));
+}
+
+// Files the tensor as a dense matrix, or as unsupported with the reason.
+absl::Status add_dense(const std::string& name, const StoredTensor& tensor,
+                       Checkpoint& checkpoint) {
+  const std::string key(module_of(name, ".weight").value_or(name));
+  if (checkpoint.has(key) || checkpoint.unsupported.contains(key)) {
+    return invalid("{}: tensors {} and {} have the same module name", tensor.file, in_quotes(key),
+                   in_quotes(key + ".weight"));
+  }
+  ir::Matrix matrix;
+  matrix.type.shape = tensor.shape;
+  matrix.codes = tensor.bytes;
+  if (tensor.dtype == "F16") {
+    matrix.type.format.scale_type = ir::DType::f16;
+  } else if (tensor.dtype == "BF16") {
+    matrix.type.format.scale_type = ir::DType::bf16;
+  } else if (tensor.dtype == "F32") {
+    matrix.type.format.scale_type = ir::DType::f32;
+  } else {
+    checkpoint.unsupported[key] = stored_as(name, tensor) + "; supported are F16, BF16 and F32";
+    return absl::OkStatus();
+  }
+  if (tensor.shape.empty() || tensor.shape.size() > 2 || tensor.bytes.empty()) {
+    checkpoint.unsupported[key] =
+        stored_as(name, tensor) + "; supported are one or two dimensions, none of them 0";
+    return absl::OkStatus();
+  }
+  checkpoint.matrices[key] = std::move(matrix);
+  return absl::OkStatus();
+}
+
+// Modules with an override that the tensors contradict.
+absl::Status check_overrides(
+    const std::map<std::string, std::optional<AffineParameters>>& overrides,
+    const StoredTensors& tensors) {
+  for (const auto& [module, parameters] : overrides) {
+    const bool quantized = tensors.contains(module + ".scales");
+    if (parameters && !quantized) {
+      return invalid(
+          "{}: the quantization override of module {} makes it quantized, but tensor {} is missing",
+          kConfigFile, in_quotes(module), in_quotes(module + ".scales"));
+    }
+    if (!parameters && quantized) {
+      return invalid("{}: the quantization override of module {} is false, but tensor {} is there",
+                     kConfigFile, in_quotes(module), in_quotes(module + ".scales"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status add_matrices(const StoredTensors& tensors, Checkpoint& checkpoint) {
+  absl::StatusOr<std::optional<Quantization>> quantization =
+      read_quantization(checkpoint.config, kConfigFile);
+  if (!quantization.ok()) return quantization.status();
+  std::map<std::string, std::optional<AffineParameters>> overrides;
+  if (quantization->has_value()) {
+    std::set<std::string> modules;
+    for (const auto& [name, tensor] : tensors) {
+      if (const auto module = module_of(name, ".weight")) modules.emplace(*module);
+    }
+    auto resolved = resolve_overrides(**quantization, modules, kConfigFile);
+    if (!resolved.ok()) return resolved.status();
+    overrides = *std::move(resolved);
+    if (absl::Status status = check_overrides(overrides, tensors); !status.ok()) return status;
+  }
+
+  for (const auto& [name, tensor] : tensors) {
+    if (name.ends_with("rotary_emb.inv_freq")) continue;  // a buffer that follows from config.json
+    if (const auto module = module_of(name, ".scales")) {
+      const std::string key(*module);
+      if (!quantization->has_value()) {
+        return invalid("{}: tensor {} makes module {} quantized, but {} has no \"quantization\"",
+                       tensor.file, in_quotes(name), in_quotes(key), kConfigFile);
+      }
+      const auto override_of = overrides.find(key);
+      const AffineParameters parameters = override_of == overrides.end()
+                                              ? (*quantization)->global
+                                              : *override_of->second;  // `false` was refused above
+      absl::StatusOr<ir::Matrix> matrix = affine_matrix(key, tensors, parameters);
+      if (!matrix.ok()) return matrix.status();
+      if (tensors.contains(key)) {
+        return invalid("{}: tensors {} and {} have the same module name", tensor.file,
+                       in_quotes(key), in_quotes(key + ".weight"));
+      }
+      if (matrix->type.shape.size() == 2) {
+        checkpoint.matrices[key] = *std::move(matrix);
+      } else {
+        const StoredTensor& weight = tensors.find(key + ".weight")->second;
+        checkpoint.unsupported[key] =
+            stored_as(key + ".weight", weight) + "; a quantized matrix must have two dimensions";
+      }
+      continue;
+    }
+    if (const auto module = module_of(name, ".biases")) {
+      const std::string scales = std::string(*module) + ".scales";
+      if (tensors.contains(scales)) continue;
+      return invalid("{}: tensor {} is there, but {} is missing", tensor.file, in_quotes(name),
+                     in_quotes(scales));
+    }
+    if (const auto module = module_of(name, ".weight")) {
+      const std::string scales = std::string(*module) + ".scales";
+      if (tensors.contains(scales)) continue;
+      if (quantization->has_value() && tensor.dtype == "U32") {
+        return invalid("{}: tensor {} holds codes (U32), but {} is missing", tensor.file,
+                       in_quotes(name), in_quotes(scales));
+      }
+    }
+    if (absl::Status status = add_dense(name, tensor, checkpoint); !status.ok()) return status;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {
+  if (const auto found = matrices.find(name); found != matrices.end()) return found->second;
+  if (const auto found = unsupported.find(name); found != unsupported.end()) {
+    return absl::UnimplementedError(found->second);
+  }
+  std::vector<std::string_view> names;
+  for (const auto& [other, matrix] : matrices) names.push_back(other);
+  for (const auto& [other, reason] : unsupported) names.push_back(other);
+  std::string hint;
+  for (const std::string_view near : near_names(name, names)) {
+    hint += (hint.empty() ? "; did you mean " : ", ") + in_quotes(near);
+  }
+  return absl::NotFoundError(fmt::format("{}: tensor {} is missing{}",
+                                         one_line(path.string(), 1000), in_quotes(name), hint));
+}
+
+absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const {
+  constexpr size_t kShown = 5;
+  std::string shown;
+  size_t count = 0;
+  const auto look_at = [&](const std::string& name) {
+    if (used.contains(name)) return;
+    if (++count <= kShown) shown += (count == 1 ? "" : ", ") + in_quotes(name);
+  };
+  for (const auto& [name, matrix] : matrices) look_at(name);
+  for (const auto& [name, reason] : unsupported) look_at(name);
+  if (count == 0) return absl::OkStatus();
+  return invalid("{}: {} {} not used by this architecture: {}{}; config.json names another one",
+                 one_line(path.string(), 1000), count, count == 1 ? "tensor is" : "tensors are",
+                 shown, count > kShown ? ", ..." : "");
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path) {
+  absl::StatusOr<fs::path> folder = model_folder(path);
+  if (!folder.ok()) return folder.status();
+  auto checkpoint = std::make_unique<Checkpoint>();
+  checkpoint->path = *std::move(folder);
+  if (absl::Status status = read_text_files(*checkpoint); !status.ok()) return status;
+
+  absl::StatusOr<Safetensors> weights = open_weights(checkpoint->path);
+  if (!weights.ok()) return weights.status();
+  if (path.extension() == ".safetensors" && checkpoint->path != path) {
+    bool belongs = false;
+    for (const auto& [name, tensor] : weights->tensors) belongs |= tensor.file == file_name(path);
+    if (!belongs) {
+      return invalid("{}: is not part of the model in its folder; give the folder instead",
+                     one_line(path.string(), 1000));
+    }
+  }
+  if (absl::Status status = add_matrices(weights->tensors, *checkpoint); !status.ok()) {
+    return status;
+  }
+  for (auto& file : weights->files) checkpoint->storage.push_back(std::move(file));
+  return checkpoint;
+}
+
+}  // namespace sinter::frontends

@@ -1,0 +1,58 @@
+// What every reader yields: the configuration, the matrices with their formats, the tokenizer.
+// Models are built from this alone.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "ir/matrix.h"
+#include "nlohmann/json.hpp"
+
+namespace sinter::frontends {
+
+class Checkpoint : public ir::MatrixSource {
+ public:
+  std::filesystem::path path;         // the folder
+  nlohmann::json config;              // config.json
+  nlohmann::json generation_config;   // generation_config.json; null when there is none
+  std::string tokenizer_json;         // bytes of tokenizer.json; empty when there is none
+  std::string tokenizer_config_json;  // bytes of tokenizer_config.json; empty when there is none
+  // chat_template.jinja, else the (default) template of tokenizer_config.json; empty when there is
+  // none.
+  std::string chat_template;
+
+  // Modules by name without the ".weight" suffix: "model.layers.0.self_attn.q_proj", "model.norm",
+  // and plain tensors by full name ("model.layers.0.self_attn.q_proj.bias"). Formats are as stored:
+  // dense or affine.
+  std::map<std::string, ir::Matrix, std::less<>> matrices;
+
+  // Tensors that no model can use, under the name they would have in `matrices`; the value says
+  // what is stored where
+  // ("model.safetensors: tensor ... is I64 [4], ..."). They count for check_all_used.
+  std::map<std::string, std::string, std::less<>> unsupported;
+
+  bool has(std::string_view name) const { return matrices.find(name) != matrices.end(); }
+  // Error: names the tensor, the folder and near misses; or why the tensor is unsupported.
+  absl::StatusOr<ir::Matrix> matrix(std::string_view name) const override;
+
+  // Error: names tensors of the checkpoint that are not in `used` (names as in `matrices`), and how
+  // many they are.
+  absl::Status check_all_used(const std::set<std::string>& used) const;
+
+  // Owns the memory maps behind the matrices.
+  std::vector<std::shared_ptr<const void>> storage;
+};
+
+// Opens a model folder, or the folder of a .safetensors file that belongs to it: config.json,
+// model.safetensors or model.safetensors.index.json with its shards, and, when present,
+// generation_config.json, tokenizer.json, tokenizer_config.json, chat_template.jinja.
+absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const std::filesystem::path& path);
+
+}  // namespace sinter::frontends

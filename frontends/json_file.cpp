@@ -1,0 +1,297 @@
+#include "frontends/json_file.h"
+
+#include <algorithm>
+#include <cmath>
+#include <exception>
+#include <iterator>
+#include <utility>
+#include <vector>
+
+#include "frontends/error_text.h"
+#include "frontends/mapped_file.h"
+
+namespace sinter::frontends {
+namespace {
+
+// "3:14": both from 1, the column in bytes.
+std::string line_and_column(std::string_view text, size_t offset) {
+  offset = std::min(offset, text.size());
+  const std::string_view before = text.substr(0, offset);
+  const auto line = 1 + std::count(before.begin(), before.end(), '\n');
+  const size_t newline = before.rfind('\n');
+  const size_t column = newline == std::string_view::npos ? offset + 1 : offset - newline;
+  return fmt::format("{}:{}", line, column);
+}
+
+// Builds the value from the parser's events, so that depth and repeated keys are seen where they
+// occur. The events do not carry positions; the input iterator below does.
+class TreeBuilder {
+ public:
+  TreeBuilder(std::string_view text, std::string_view file, const char* const* position)
+      : text_(text), file_(file), position_(position) {}
+
+  bool null() { return put(nullptr); }
+  bool boolean(bool value) { return put(value); }
+  bool number_integer(int64_t value) { return put(value); }
+  bool number_unsigned(uint64_t value) { return put(value); }
+  bool number_float(double value, const std::string&) { return put(value); }
+  bool string(std::string& value) { return put(std::move(value)); }
+  bool binary(Json::binary_t&) { return fail("binary data"); }
+  bool start_object(size_t) { return open(Json::object()); }
+  bool start_array(size_t) { return open(Json::array()); }
+  bool end_object() { return close(); }
+  bool end_array() { return close(); }
+  bool key(std::string& name) {
+    Json& object = *open_.back();
+    if (object.contains(name)) return fail(fmt::format("the key {} occurs twice", in_quotes(name)));
+    slot_ = &object[name];
+    return true;
+  }
+  bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) {
+    // what() is "[json.exception...] parse error at line L, column C: <the part that is wanted>".
+    std::string_view what = error.what();
+    if (const size_t at = what.find("] "); at != std::string_view::npos) what.remove_prefix(at + 2);
+    if (what.starts_with("parse error")) {
+      if (const size_t at = what.find(": "); at != std::string_view::npos) {
+        what.remove_prefix(at + 2);
+      }
+    }
+    return fail_at(position == 0 ? 0 : position - 1, what);
+  }
+
+  absl::Status status;
+  Json root;
+
+ private:
+  template <class Value>
+  bool put(Value&& value) {
+    place(Json(std::forward<Value>(value)));
+    return true;
+  }
+  Json* place(Json value) {
+    if (open_.empty()) {
+      root = std::move(value);
+      return &root;
+    }
+    if (open_.back()->is_array()) {
+      open_.back()->push_back(std::move(value));
+      return &open_.back()->back();
+    }
+    *slot_ = std::move(value);
+    return slot_;
+  }
+  bool open(Json container) {
+    if (open_.size() >= static_cast<size_t>(kMaxJsonDepth)) {
+      return fail(fmt::format("nested deeper than {} levels", kMaxJsonDepth));
+    }
+    open_.push_back(place(std::move(container)));
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+  bool fail(std::string_view what) {
+    return fail_at(static_cast<size_t>(*position_ - text_.data()), what);
+  }
+  bool fail_at(size_t offset, std::string_view what) {
+    status = invalid("{}:{}: not valid JSON: {}", one_line(file_), line_and_column(text_, offset),
+                     one_line(what));
+    return false;
+  }
+
+  std::string_view text_;
+  std::string_view file_;
+  const char* const* position_;
+  std::vector<Json*> open_;
+  Json* slot_ = nullptr;
+};
+
+// Reads the text and leaves a trace of how far the parser got.
+class TracingIterator {
+ public:
+  using iterator_category = std::input_iterator_tag;
+  using value_type = char;
+  using difference_type = std::ptrdiff_t;
+  using pointer = const char*;
+  using reference = const char&;
+
+  TracingIterator(const char* at, const char** trace) : at_(at), trace_(trace) {}
+  const char& operator*() const { return *at_; }
+  TracingIterator& operator++() {
+    *trace_ = at_++;
+    return *this;
+  }
+  bool operator==(const TracingIterator& other) const { return at_ == other.at_; }
+
+ private:
+  const char* at_;
+  const char** trace_;
+};
+
+absl::Status wrong(std::string_view file, std::string_view key, const Json& found,
+                   std::string_view expected) {
+  return invalid("{}: {} is {}, expected {}", one_line(file), in_quotes(key), describe(found),
+                 expected);
+}
+
+absl::StatusOr<const Json*> require(const Json& object, std::string_view key, std::string_view file,
+                                    std::string_view expected) {
+  if (!object.is_object()) {
+    return invalid("{}: {} is looked up in {}, expected an object", one_line(file), in_quotes(key),
+                   describe(object));
+  }
+  const auto field = object.find(key);
+  if (field == object.end()) {
+    return invalid("{}: {} is missing, expected {}", one_line(file), in_quotes(key), expected);
+  }
+  return &*field;
+}
+
+std::string expected_integer(IntRange range) {
+  const bool open_end = range.max == std::numeric_limits<int64_t>::max();
+  if (open_end && range.min == 1) return "a positive integer";
+  if (open_end && range.min == 0) return "an integer of 0 or more";
+  if (open_end && range.min == std::numeric_limits<int64_t>::min()) return "an integer";
+  if (open_end) return fmt::format("an integer of {} or more", range.min);
+  return fmt::format("an integer from {} to {}", range.min, range.max);
+}
+
+std::string expected_number(double min, double max) {
+  const bool open_start = min == std::numeric_limits<double>::lowest();
+  const bool open_end = max == std::numeric_limits<double>::max();
+  if (open_start && open_end) return "a number";
+  if (open_end) return fmt::format("a number of {} or more", min);
+  if (open_start) return fmt::format("a number of {} or less", max);
+  return fmt::format("a number from {} to {}", min, max);
+}
+
+}  // namespace
+
+absl::StatusOr<Json> parse_json(std::string_view text, std::string_view file) {
+  const char* position = text.data();
+  TreeBuilder builder(text, file, &position);
+  try {
+    const bool parsed =
+        Json::sax_parse(TracingIterator(text.data(), &position),
+                        TracingIterator(text.data() + text.size(), &position), &builder);
+    if (!builder.status.ok()) return builder.status;
+    if (!parsed) return invalid("{}: not valid JSON", one_line(file));
+  } catch (const std::exception& error) {
+    return invalid("{}: cannot be read as JSON: {}", one_line(file), one_line(error.what()));
+  }
+  return std::move(builder.root);
+}
+
+absl::StatusOr<Json> read_json_object(const std::filesystem::path& path) {
+  absl::StatusOr<MappedFile> file = MappedFile::open(path);
+  if (!file.ok()) return file.status();
+  absl::StatusOr<Json> value = parse_json(file->text(), file_name(path));
+  if (!value.ok()) return value.status();
+  if (!value->is_object()) {
+    return invalid("{}: holds {}, expected a JSON object", file_name(path), describe(*value));
+  }
+  return value;
+}
+
+const Json* find_field(const Json& object, std::string_view key) {
+  if (!object.is_object()) return nullptr;
+  const auto field = object.find(key);
+  return field == object.end() || field->is_null() ? nullptr : &*field;
+}
+
+std::string describe(const Json& value) {
+  if (value.is_object()) return "an object";
+  if (value.is_array()) return fmt::format("an array of {}", value.size());
+  if (value.is_string()) return '"' + one_line(value.get_ref<const std::string&>(), 60) + '"';
+  return one_line(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
+}
+
+absl::StatusOr<int64_t> get_int(const Json& object, std::string_view key, std::string_view file,
+                                IntRange range) {
+  const std::string expected = expected_integer(range);
+  absl::StatusOr<const Json*> field = require(object, key, file, expected);
+  if (!field.ok()) return field.status();
+  const Json& value = **field;
+  // Unsigned is how the parser stores integers that are not negative, those above INT64_MAX
+  // included.
+  const bool fits =
+      value.is_number_unsigned()
+          ? value.get<uint64_t>() <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max())
+          : value.is_number_integer();
+  if (!fits) return wrong(file, key, value, expected);
+  const auto number = value.get<int64_t>();
+  if (number < range.min || number > range.max) return wrong(file, key, value, expected);
+  return number;
+}
+
+absl::StatusOr<double> get_double(const Json& object, std::string_view key, std::string_view file,
+                                  double min, double max) {
+  const std::string expected = expected_number(min, max);
+  absl::StatusOr<const Json*> field = require(object, key, file, expected);
+  if (!field.ok()) return field.status();
+  if (!(*field)->is_number()) return wrong(file, key, **field, expected);
+  const auto number = (*field)->get<double>();
+  if (!std::isfinite(number) || number < min || number > max) {
+    return wrong(file, key, **field, expected);
+  }
+  return number;
+}
+
+absl::StatusOr<bool> get_bool(const Json& object, std::string_view key, std::string_view file) {
+  absl::StatusOr<const Json*> field = require(object, key, file, "true or false");
+  if (!field.ok()) return field.status();
+  if (!(*field)->is_boolean()) return wrong(file, key, **field, "true or false");
+  return (*field)->get<bool>();
+}
+
+absl::StatusOr<std::string> get_string(const Json& object, std::string_view key,
+                                       std::string_view file) {
+  absl::StatusOr<const Json*> field = require(object, key, file, "a string");
+  if (!field.ok()) return field.status();
+  if (!(*field)->is_string()) return wrong(file, key, **field, "a string");
+  return (*field)->get<std::string>();
+}
+
+absl::StatusOr<const Json*> get_object(const Json& object, std::string_view key,
+                                       std::string_view file) {
+  absl::StatusOr<const Json*> field = require(object, key, file, "an object");
+  if (!field.ok()) return field.status();
+  if (!(*field)->is_object()) return wrong(file, key, **field, "an object");
+  return *field;
+}
+
+absl::StatusOr<const Json*> get_array(const Json& object, std::string_view key,
+                                      std::string_view file) {
+  absl::StatusOr<const Json*> field = require(object, key, file, "an array");
+  if (!field.ok()) return field.status();
+  if (!(*field)->is_array()) return wrong(file, key, **field, "an array");
+  return *field;
+}
+
+absl::StatusOr<int64_t> get_int_or(const Json& object, std::string_view key, std::string_view file,
+                                   int64_t fallback, IntRange range) {
+  if (find_field(object, key) == nullptr) return fallback;
+  return get_int(object, key, file, range);
+}
+
+absl::StatusOr<double> get_double_or(const Json& object, std::string_view key,
+                                     std::string_view file, double fallback, double min,
+                                     double max) {
+  if (find_field(object, key) == nullptr) return fallback;
+  return get_double(object, key, file, min, max);
+}
+
+absl::StatusOr<bool> get_bool_or(const Json& object, std::string_view key, std::string_view file,
+                                 bool fallback) {
+  if (find_field(object, key) == nullptr) return fallback;
+  return get_bool(object, key, file);
+}
+
+absl::StatusOr<std::string> get_string_or(const Json& object, std::string_view key,
+                                          std::string_view file, std::string_view fallback) {
+  if (find_field(object, key) == nullptr) return std::string(fallback);
+  return get_string(object, key, file);
+}
+
+}  // namespace sinter::frontends

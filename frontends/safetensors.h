@@ -1,0 +1,44 @@
+// The safetensors container: one file, or shards listed by an index.
+// Format: 8 bytes little-endian header length, a JSON header {name: {dtype, shape, data_offsets}},
+// the tensors' bytes.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "frontends/mapped_file.h"
+
+namespace sinter::frontends {
+
+struct StoredTensor {
+  std::string_view dtype;  // as in the file: "F16", "U32", ...; refers to a static table
+  std::vector<int64_t> shape;
+  absl::Span<const uint8_t> bytes;  // into one of Safetensors::files; not aligned
+  std::string file;                 // name without folder, for messages
+};
+
+using StoredTensors = std::map<std::string, StoredTensor, std::less<>>;
+
+struct Safetensors {
+  StoredTensors tensors;
+  std::vector<std::shared_ptr<const MappedFile>> files;
+};
+
+inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;  // bytes
+inline constexpr size_t kMaxTensorRank = 8;
+
+// Every byte of the data must belong to exactly one tensor. Errors name the file and the tensor.
+absl::StatusOr<Safetensors> open_safetensors(const std::filesystem::path& file);
+
+// `index_file` is a model.safetensors.index.json; its shards lie in the same folder. Index and
+// shards must agree on every tensor.
+absl::StatusOr<Safetensors> open_safetensors_index(const std::filesystem::path& index_file);
+
+}  // namespace sinter::frontends

@@ -1,0 +1,292 @@
+#include "ir/interpreter.h"
+
+#include <fmt/format.h>
+
+#include <string>
+#include <utility>
+
+#include "ir/interpreter_ops.h"
+#include "ir/ops.h"
+#include "ir/verifier.h"
+#include "ir/weight_rows.h"
+
+namespace sinter::ir {
+
+namespace {
+
+// Tokens travel as floats, which hold every integer up to here.
+constexpr int64_t kMaxToken = int64_t{1} << 24;
+
+absl::Status error(std::string message) { return absl::InvalidArgumentError(std::move(message)); }
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+class Step {
+ public:
+  Step(const Module& module, const MatrixSource& source, int64_t tokens, int64_t logits_rows,
+       InterpreterState& state)
+      : module_(module),
+        source_(source),
+        tokens_(tokens),
+        logits_rows_(logits_rows),
+        state_(state) {}
+
+  // Frees values after their last use; without this call everything is kept.
+  void free_after_last_use() { uses_left_ = count_uses(module_); }
+
+  absl::Status set(ValueId id, Array array) {
+    if (id < 0 || static_cast<size_t>(id) >= module_.values.size() ||
+        !std::holds_alternative<TensorType>(module_.value(id).type)) {
+      return error(fmt::format("value {} is given, which is no tensor of the module", id));
+    }
+    const std::vector<int64_t> shape = bind(module_.tensor(id));
+    size_t elements = 1;
+    for (int64_t extent : shape) elements *= static_cast<size_t>(extent);
+    if (array.shape != shape || array.data.size() != elements) {
+      return error(fmt::format("value {} is given with shape {} and {} elements, it must have {}",
+                               id, shape_text(array.shape), array.data.size(), shape_text(shape)));
+    }
+    arrays_[id] = std::move(array);
+    return absl::OkStatus();
+  }
+
+  absl::Status run(const std::vector<Node>& nodes, bool in_body = false) {
+    for (const Node& node : nodes) {
+      absl::Status s = node.op == Op::fused && !in_body ? run(node.body, true) : run(node);
+      if (s.ok()) continue;
+      // The body's node has named its place already.
+      if (node.label.empty() || node.op == Op::fused) return s;
+      return absl::Status(s.code(),
+                          fmt::format("{} (in {})", std::string(s.message()), node.label));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<const Array*> get(ValueId id) const {
+    const auto it = arrays_.find(id);
+    if (it != arrays_.end()) return &it->second;
+    return error(fmt::format("value {} has no numbers here", id));
+  }
+
+  std::map<ValueId, Array> take_all() { return std::move(arrays_); }
+
+ private:
+  std::vector<int64_t> bind(const TensorType& type) const {
+    std::vector<int64_t> shape;
+    for (const Dim& dim : type.shape) {
+      shape.push_back(!dim.is_symbol()    ? dim.value
+                      : dim.symbol == 'T' ? tokens_
+                      : dim.symbol == 'L' ? logits_rows_
+                                          : state_.position + tokens_);
+    }
+    return shape;
+  }
+
+  absl::Status run(const Node& node) {
+    const bool has_result = !node.results.empty();
+    const TensorType* declared = nullptr;
+    if (has_result) {
+      const ValueId id = node.results[0];
+      if (id < 0 || static_cast<size_t>(id) >= module_.values.size() ||
+          !std::holds_alternative<TensorType>(module_.value(id).type)) {
+        return error(fmt::format("result {} is no tensor of the module", id));
+      }
+      declared = &module_.tensor(id);
+    }
+    const absl::StatusOr<TensorType> type = result_type(module_, node, declared);
+    if (!type.ok()) return type.status();
+    if (has_result != info(node.op).has_result || (declared && *declared != *type)) {
+      return error(fmt::format("[{}] the result is not what the op gives; verify the module first",
+                               info(node.op).name));
+    }
+    if (node.op == Op::dequantize) {
+      dequantized_[node.results[0]] = node.operands[0];
+    } else if (node.op == Op::kv_append) {
+      const auto x = get(node.operands[1]);
+      if (!x.ok()) return x.status();
+      const ValueId cache = node.operands[0];
+      if (absl::Status s = reserve(cache, (*x)->shape[0]); !s.ok()) return s;
+      if (absl::Status s = kv_append(cache_of(cache), **x, state_.position); !s.ok()) return s;
+    } else {
+      absl::StatusOr<Array> result = compute(node);
+      if (!result.ok()) return result.status();
+      if (absl::Status s = set(node.results[0], *std::move(result)); !s.ok()) return s;
+    }
+    release(node.operands);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<Array> compute(const Node& node) {
+    // First the ops that read a weight matrix row by row.
+    if (node.op == Op::embed || node.op == Op::matmul) {
+      const auto x = get(node.operands[0]);
+      if (!x.ok()) return x.status();
+      const auto rows = matrix(node.operands[1]);
+      if (!rows.ok()) return rows.status();
+      return node.op == Op::embed ? embed(**x, *rows) : matmul(**x, *rows);
+    }
+    if (node.op == Op::rope_table) {
+      const auto inv_freq = vector(node.operands[0]);
+      if (!inv_freq.ok()) return inv_freq.status();
+      return rope_table(*inv_freq, tokens_, state_.position, node.number("scale", 1.0));
+    }
+    const auto first = get(node.operands[0]);
+    if (!first.ok()) return first.status();
+    const Array& x = **first;
+    switch (node.op) {
+      case Op::add:
+      case Op::mul:
+      case Op::rms_norm:
+      case Op::rope: {
+        const auto second = tensor_or_vector(node.operands[1]);
+        if (!second.ok()) return second.status();
+        if (node.op == Op::add) return add(x, *second);
+        if (node.op == Op::mul) return mul(x, *second);
+        if (node.op == Op::rms_norm) return rms_norm(x, *second, node.number("eps", 0));
+        return rope(x, *second, node.text("style", "half") == "interleaved");
+      }
+      case Op::silu:
+      case Op::gelu:
+      case Op::relu2:
+      case Op::sigmoid:
+        return activation(node.op, x);
+      case Op::reshape:
+        return Array{bind(module_.tensor(node.results[0])), x.data};
+      case Op::slice:
+        return slice(x, node.integer("begin", 0), node.integer("end", 0));
+      case Op::last_rows:
+        return last_rows(x, logits_rows_);
+      case Op::attention: {
+        for (size_t i : {1, 2}) {
+          if (absl::Status s = reserve(node.operands[i], 0); !s.ok()) return s;
+        }
+        return attention(x, cache_of(node.operands[1]), cache_of(node.operands[2]), state_.position,
+                         node.number("scale", 1.0));
+      }
+      default:
+        return error(fmt::format("[{}] the op has no reference function", info(node.op).name));
+    }
+  }
+
+  // The rows of a weight, of a dequantized weight or of a matrix that was given.
+  absl::StatusOr<WeightRows> matrix(ValueId id) const {
+    if (module_.is_weight(id)) return WeightRows::open(module_, id, source_);
+    const auto alias = dequantized_.find(id);
+    if (alias != dequantized_.end()) return WeightRows::open(module_, alias->second, source_);
+    const auto array = get(id);
+    if (!array.ok()) return array.status();
+    return WeightRows((*array)->shape[0], (*array)->shape[1], (*array)->data);
+  }
+
+  absl::StatusOr<Array> vector(ValueId weight) const {
+    const auto rows = WeightRows::open(module_, weight, source_);
+    if (!rows.ok()) return rows.status();
+    Array out{{rows->cols()}, std::vector<float>(static_cast<size_t>(rows->cols()))};
+    rows->row(0, out.data.data());
+    return out;
+  }
+
+  absl::StatusOr<Array> tensor_or_vector(ValueId id) const {
+    if (module_.is_weight(id)) return vector(id);
+    const auto array = get(id);
+    if (!array.ok()) return array.status();
+    return **array;
+  }
+
+  Array& cache_of(ValueId id) { return state_.states[id]; }
+
+  // Makes the cache if this is its first use, and checks its shape and that `rows` more fit its
+  // capacity.
+  absl::Status reserve(ValueId id, int64_t rows) {
+    const TensorType& type = module_.tensor(id);
+    Array& cache = cache_of(id);
+    const int64_t heads = type.shape[0].value;
+    const int64_t head_dim = type.shape[2].value;
+    if (cache.shape.empty()) cache = {{heads, 0, head_dim}, {}};
+    if (cache.shape.size() != 3 || cache.shape[0] != heads || cache.shape[1] < 0 ||
+        cache.shape[2] != head_dim ||
+        static_cast<int64_t>(cache.data.size()) != heads * cache.shape[1] * head_dim) {
+      return error(fmt::format("the state @{}, {}, has the shape {}", module_.value(id).name,
+                               to_string(type), shape_text(cache.shape)));
+    }
+    const Dim capacity = type.shape[1];
+    if (!capacity.is_symbol() && state_.position + rows > capacity.value) {
+      return error(fmt::format("the state @{} holds {} rows, the step needs {}",
+                               module_.value(id).name, capacity.value, state_.position + rows));
+    }
+    return absl::OkStatus();
+  }
+
+  void release(const std::vector<ValueId>& operands) {
+    if (uses_left_.empty()) return;
+    for (ValueId id : operands) {
+      if (--uses_left_[static_cast<size_t>(id)] == 0) arrays_.erase(id);
+    }
+  }
+
+  const Module& module_;
+  const MatrixSource& source_;
+  const int64_t tokens_;
+  const int64_t logits_rows_;
+  InterpreterState& state_;
+  std::map<ValueId, Array> arrays_;
+  std::map<ValueId, ValueId> dequantized_;  // result of dequantize -> the weight, not decoded
+  std::vector<int> uses_left_;              // by value; empty to keep everything
+};
+
+absl::Status check_step(int64_t tokens, int64_t logits_rows, const InterpreterState& state) {
+  constexpr int64_t kMaxPosition = int64_t{1} << 31;
+  if (tokens < 1 || tokens > kMaxPosition || logits_rows < 1 || logits_rows > tokens) {
+    return error(
+        fmt::format("a step of {} tokens cannot give {} rows of logits", tokens, logits_rows));
+  }
+  if (state.position < 0 || state.position > kMaxPosition) {
+    return error(fmt::format("position {} is not in 0..2^31", state.position));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Array> interpret(const Module& module, const MatrixSource& source,
+                                const StepInput& input, InterpreterState& state) {
+  if (absl::Status s = verify(module); !s.ok()) return s;
+  const auto tokens = static_cast<int64_t>(input.tokens.size());
+  if (absl::Status s = check_step(tokens, input.logits_rows, state); !s.ok()) return s;
+  if (module.params.size() != 1 ||
+      module.tensor(module.params[0]) != TensorType{DType::i32, {Dim::of('T')}}) {
+    return error(
+        fmt::format("module @{} must have one parameter, tensor<Txi32>, to be run", module.name));
+  }
+  Array ids{{tokens}, {}};
+  for (int32_t token : input.tokens) {
+    if (token < 0 || token >= kMaxToken) {
+      return error(fmt::format("token {} is not in 0..2^24-1", token));
+    }
+    ids.data.push_back(static_cast<float>(token));
+  }
+  Step step(module, source, tokens, input.logits_rows, state);
+  step.free_after_last_use();
+  if (absl::Status s = step.set(module.params[0], std::move(ids)); !s.ok()) return s;
+  if (absl::Status s = step.run(module.nodes); !s.ok()) return s;
+  const auto result = step.get(module.returns[0]);
+  if (!result.ok()) return result.status();
+  state.position += tokens;
+  return **result;
+}
+
+absl::StatusOr<std::map<ValueId, Array>> interpret_nodes(
+    const Module& module, const std::vector<Node>& nodes, const MatrixSource& source,
+    std::map<ValueId, Array> values, int64_t tokens, int64_t logits_rows, InterpreterState& state) {
+  if (absl::Status s = check_step(tokens, logits_rows, state); !s.ok()) return s;
+  Step step(module, source, tokens, logits_rows, state);
+  for (auto& [id, array] : values) {
+    if (absl::Status s = step.set(id, std::move(array)); !s.ok()) return s;
+  }
+  if (absl::Status s = step.run(nodes); !s.ok()) return s;
+  return step.take_all();
+}
+
+}  // namespace sinter::ir

@@ -1,0 +1,378 @@
+#include "ir/verifier.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <set>
+#include <string>
+
+#include "ir/ops.h"
+
+namespace sinter::ir {
+
+namespace {
+
+// Far above any model, and low enough that bytes and bits of a matrix fit 64 bits.
+constexpr int64_t kMaxExtent = int64_t{1} << 40;
+constexpr int64_t kMaxElements = int64_t{1} << 48;
+
+absl::Status error(std::string message) { return absl::InvalidArgumentError(std::move(message)); }
+
+// Multiplies the element count by an extent, or says what is wrong with it.
+absl::Status count_elements(int64_t extent, const std::string& type, int64_t& elements) {
+  if (extent <= 0 || extent > kMaxExtent) {
+    return error(fmt::format("{}: extent {} is not in 1..2^40", type, extent));
+  }
+  if (elements > kMaxElements / extent) {
+    return error(fmt::format("{}: more than 2^48 elements", type));
+  }
+  elements *= extent;
+  return absl::OkStatus();
+}
+
+enum class AttributeKind { integer, number, text };
+
+AttributeKind attribute_kind(std::string_view name) {
+  if (name == "begin" || name == "end") return AttributeKind::integer;
+  if (name == "style" || name == "kind") return AttributeKind::text;
+  return AttributeKind::number;
+}
+
+bool has_kind(const Attribute& attribute, AttributeKind kind) {
+  switch (kind) {
+    case AttributeKind::integer:
+      return std::holds_alternative<int64_t>(attribute);
+    case AttributeKind::text:
+      return std::holds_alternative<std::string>(attribute);
+    case AttributeKind::number:
+      break;
+  }
+  const double* number = std::get_if<double>(&attribute);
+  return std::holds_alternative<int64_t>(attribute) || (number && std::isfinite(*number));
+}
+
+const char* name(AttributeKind kind) {
+  switch (kind) {
+    case AttributeKind::integer:
+      return "an integer";
+    case AttributeKind::text:
+      return "a string";
+    case AttributeKind::number:
+      break;
+  }
+  return "a finite number";
+}
+
+constexpr std::array<std::string_view, 5> kFusedKinds = {"embed", "rope_table", "matmul",
+                                                         "attention", "rows"};
+
+class Verifier {
+ public:
+  explicit Verifier(const Module& module)
+      : module_(module),
+        defined_(module.values.size(), false),
+        visible_(module.values.size(), false),
+        dequantized_(module.values.size(), false) {}
+
+  absl::Status run() {
+    if (absl::Status s = symbols(); !s.ok()) return s;
+    if (absl::Status s = params(); !s.ok()) return s;
+    for (const Node& node : module_.nodes) {
+      absl::Status s = node.op == Op::fused ? fused(node) : plain(node);
+      if (s.ok()) continue;
+      if (node.label.empty()) return s;
+      return error(fmt::format("{} (in {})", std::string(s.message()), node.label));
+    }
+    return returns();
+  }
+
+ private:
+  bool in_range(ValueId id) const {
+    return id >= 0 && static_cast<size_t>(id) < module_.values.size();
+  }
+  bool is(const std::vector<bool>& flags, ValueId id) const {
+    return flags[static_cast<size_t>(id)];
+  }
+  static void set(std::vector<bool>& flags, ValueId id, bool on) {
+    flags[static_cast<size_t>(id)] = on;
+  }
+  void define(ValueId id) {
+    set(defined_, id, true);
+    set(visible_, id, true);
+  }
+
+  std::string describe(ValueId id) const {
+    if (!in_range(id)) return fmt::format("value {}, which the module does not have", id);
+    const Value& v = module_.value(id);
+    if (v.kind == ValueKind::weight || v.kind == ValueKind::state) return "@" + v.name;
+    return v.kind == ValueKind::param ? "%" + v.name : fmt::format("value {}", id);
+  }
+
+  absl::Status symbols() {
+    std::set<std::string_view> names;
+    for (const auto& [id, data] : module_.weights) {
+      if (!in_range(id) || !module_.is_weight(id)) {
+        return error(fmt::format("numbers are given for {}, which is no weight", describe(id)));
+      }
+    }
+    for (size_t i = 0; i < module_.values.size(); ++i) {
+      const auto id = static_cast<ValueId>(i);
+      const Value& v = module_.values[i];
+      const bool is_weight = v.kind == ValueKind::weight;
+      if (is_weight != std::holds_alternative<WeightType>(v.type)) {
+        return error(fmt::format("{} has the type {}", describe(id), to_string(v.type)));
+      }
+      // A weight that no node uses any more may have lost its numbers: it is not part of the module
+      // then.
+      if (is_weight ? !module_.weights.contains(id) : v.kind != ValueKind::state) continue;
+      if (v.name.empty()) return error("a weight or a state has no name");
+      if (!names.insert(v.name).second) return error(fmt::format("@{} is declared twice", v.name));
+      absl::Status s = is_weight ? weight(id) : verify_type(module_.tensor(id));
+      if (!s.ok()) return error(fmt::format("@{}: {}", v.name, std::string(s.message())));
+      define(id);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status weight(ValueId id) const {
+    const WeightType& type = module_.weight(id);
+    if (absl::Status s = verify_type(type); !s.ok()) return s;
+    const WeightData& data = module_.weights.at(id);
+    if (data.sources.empty() == data.constant.empty()) {
+      return error("a weight has either sources or constants");
+    }
+    if (data.constant.empty()) return absl::OkStatus();
+    if (!type.format.is_dense() || type.format.scale_type != DType::f32) {
+      return error(fmt::format("constants are f32, the weight is {}", to_string(type)));
+    }
+    if (static_cast<int64_t>(data.constant.size()) != type.elements()) {
+      return error(
+          fmt::format("{} constants for {} elements", data.constant.size(), type.elements()));
+    }
+    const bool finite = std::all_of(data.constant.begin(), data.constant.end(),
+                                    [](float x) { return std::isfinite(x); });
+    return finite ? absl::OkStatus() : error("a constant is not finite");
+  }
+
+  absl::Status params() {
+    std::set<std::string_view> names;
+    for (ValueId id : module_.params) {
+      if (!in_range(id) || module_.value(id).kind != ValueKind::param) {
+        return error(fmt::format("the parameter list has {}, which is no parameter", describe(id)));
+      }
+      const Value& v = module_.value(id);
+      if (v.name.empty()) return error("a parameter has no name");
+      if (!names.insert(v.name).second) {
+        return error(fmt::format("the parameter %{} is declared twice", v.name));
+      }
+      if (absl::Status s = verify_type(module_.tensor(id)); !s.ok()) {
+        return error(fmt::format("%{}: {}", v.name, std::string(s.message())));
+      }
+      define(id);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status plain(const Node& node) {
+    if (absl::Status s = verify_attributes(node); !s.ok()) return s;
+    const std::string_view op = info(node.op).name;
+    if (!node.body.empty()) return error(fmt::format("[{}] only fused has a body", op));
+    for (size_t i = 0; i < node.operands.size(); ++i) {
+      if (absl::Status s = operand(node, i); !s.ok()) return s;
+    }
+    const size_t expected = info(node.op).has_result ? 1 : 0;
+    if (node.results.size() != expected) {
+      return error(fmt::format("[{}] it has {} results, the op gives {}", op, node.results.size(),
+                               expected));
+    }
+    const TensorType* declared = nullptr;
+    if (expected == 1) {
+      const ValueId id = node.results[0];
+      if (!in_range(id) || module_.value(id).kind != ValueKind::result) {
+        return error(fmt::format("[{}] its result is {}, which is no result", op, describe(id)));
+      }
+      if (is(defined_, id)) {
+        return error(fmt::format("[{}] {} is defined twice", op, describe(id)));
+      }
+      declared = &module_.tensor(id);
+      if (absl::Status s = verify_type(*declared); !s.ok()) {
+        return error(fmt::format("[{}] {}", op, std::string(s.message())));
+      }
+    }
+    const absl::StatusOr<TensorType> type = result_type(module_, node, declared);
+    if (!type.ok()) return type.status();
+    if (declared == nullptr) return absl::OkStatus();
+    if (*type != *declared) {
+      return error(fmt::format("[{}] the result is declared {}, the op gives {}", op,
+                               to_string(*declared), to_string(*type)));
+    }
+    define(node.results[0]);
+    set(dequantized_, node.results[0], node.op == Op::dequantize);
+    return absl::OkStatus();
+  }
+
+  absl::Status operand(const Node& node, size_t i) const {
+    const std::string_view op = info(node.op).name;
+    const ValueId id = node.operands[i];
+    if (!in_range(id)) return error(fmt::format("[{}] operand {} is {}", op, i, describe(id)));
+    if (!is(visible_, id)) {
+      const bool hidden = is(defined_, id);
+      return error(fmt::format(
+          "[{}] operand {}, {}, {}", op, i, describe(id),
+          hidden ? "is local to the body of another node" : "is not defined before its use"));
+    }
+    // Nothing but a row decoder may read a dequantized matrix, and only weights make one.
+    const bool takes_matrix = (node.op == Op::matmul || node.op == Op::embed) && i == 1;
+    if (takes_matrix && !module_.is_weight(id) && !is(dequantized_, id)) {
+      return error(fmt::format("[{}] operand 1, {}, must be a weight or a dequantized weight", op,
+                               describe(id)));
+    }
+    if (!takes_matrix && is(dequantized_, id)) {
+      return error(fmt::format(
+          "[{}] operand {}, {}, is a dequantized weight; only matmul and embed take one", op, i,
+          describe(id)));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status fused(const Node& node) {
+    if (absl::Status s = verify_attributes(node); !s.ok()) return s;
+    if (node.body.empty()) return error("[fused] the body is empty");
+    std::set<ValueId> local;
+    for (const Node& inner : node.body) {
+      if (inner.op == Op::fused) return error("[fused] a body may not have a fused node");
+      if (absl::Status s = plain(inner); !s.ok()) return s;
+      local.insert(inner.results.begin(), inner.results.end());
+    }
+    for (ValueId id : local) set(visible_, id, false);
+    for (ValueId id : node.results) {
+      if (!local.contains(id)) {
+        return error(fmt::format("[fused] its result {} is not defined in the body", describe(id)));
+      }
+      if (is(visible_, id)) {
+        return error(fmt::format("[fused] its result {} is listed twice", describe(id)));
+      }
+      set(visible_, id, true);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status returns() const {
+    if (module_.returns.empty()) return error("the module returns nothing");
+    for (ValueId id : module_.returns) {
+      if (!in_range(id) || !is(visible_, id)) {
+        return error(fmt::format("{} is returned but not defined", describe(id)));
+      }
+      const ValueKind kind = module_.value(id).kind;
+      if (kind == ValueKind::weight || kind == ValueKind::state || is(dequantized_, id)) {
+        return error(fmt::format("{} is returned; only computed tensors can be", describe(id)));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  const Module& module_;
+  std::vector<bool> defined_;      // by any node so far, bodies included
+  std::vector<bool> visible_;      // usable here
+  std::vector<bool> dequantized_;  // results of dequantize
+};
+
+}  // namespace
+
+absl::Status verify_type(const TensorType& type) {
+  if (type.shape.empty()) return error(fmt::format("{}: there are no extents", to_string(type)));
+  int64_t elements = 1;
+  for (const Dim& dim : type.shape) {
+    if (dim.is_symbol()) {
+      if (dim.symbol == 'T' || dim.symbol == 'L' || dim.symbol == 'C') continue;
+      return error(
+          fmt::format("{}: symbol {} is unknown; T, L and C are", to_string(type), dim.symbol));
+    }
+    if (absl::Status s = count_elements(dim.value, to_string(type), elements); !s.ok()) return s;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status verify_type(const WeightType& type) {
+  const std::string text = to_string(type);
+  if (type.shape.size() != 1 && type.shape.size() != 2) {
+    return error(fmt::format("{}: a weight has one or two extents", text));
+  }
+  int64_t elements = 1;
+  for (int64_t extent : type.shape) {
+    if (absl::Status s = count_elements(extent, text, elements); !s.ok()) return s;
+  }
+  const WeightFormat& format = type.format;
+  if (format.scale_type == DType::i32) {
+    return error(fmt::format("{}: elements and scales are f32, f16 or bf16", text));
+  }
+  if (format.map != CodeMap::symmetric && format.zero != 0) {
+    return error(fmt::format("{}: only symmetric weights have a zero point", text));
+  }
+  if (format.is_dense()) {
+    if (format.bits == 0 && format.group == 0) return absl::OkStatus();
+    return error(fmt::format("{}: dense weights have no bits and no group", text));
+  }
+  if (format.bits < 1 || format.bits > 8) {
+    return error(fmt::format("{}: {} bits per code; 1 to 8 can be", text, format.bits));
+  }
+  if (format.map == CodeMap::ternary && format.bits < 2) {
+    return error(fmt::format("{}: ternary codes need 2 bits or more", text));
+  }
+  if (format.group < 1 || type.cols() % format.group != 0) {
+    return error(
+        fmt::format("{}: groups of {} do not divide {} columns", text, format.group, type.cols()));
+  }
+  if (format.map == CodeMap::symmetric) {
+    const double twice = 2 * format.zero;
+    // Written so that a NaN fails too.
+    if (!(format.zero >= 0 && format.zero <= 256) || twice != std::floor(twice)) {
+      return error(fmt::format("{}: the zero point must be a multiple of 0.5 in 0..256", text));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status verify_attributes(const Node& node) {
+  if (static_cast<size_t>(node.op) >= op_table().size()) {
+    return error(fmt::format("op number {} is not in the table", static_cast<int>(node.op)));
+  }
+  const OpInfo& op = info(node.op);
+  if (node.op == Op::fused && !node.operands.empty()) {
+    return error("[fused] it has operands; what its body reads are its inputs");
+  }
+  if (op.operands >= 0 && node.operands.size() != static_cast<size_t>(op.operands)) {
+    return error(fmt::format("[{}] it has {} operands, the op takes {}", op.name,
+                             node.operands.size(), op.operands));
+  }
+  for (const auto& [key, attribute] : node.attributes) {
+    if (std::find(op.attributes.begin(), op.attributes.end(), key) == op.attributes.end()) {
+      return error(fmt::format("[{}] attribute {} is unknown", op.name, key));
+    }
+    const AttributeKind kind = attribute_kind(key);
+    if (!has_kind(attribute, kind)) {
+      return error(fmt::format("[{}] attribute {} must be {}", op.name, key, name(kind)));
+    }
+  }
+  for (std::string_view key : op.required) {
+    if (!node.attributes.contains(std::string(key))) {
+      return error(fmt::format("[{}] attribute {} is missing", op.name, key));
+    }
+  }
+  if (node.op == Op::fused) {
+    const std::string kind = node.text("kind", "");
+    if (std::find(kFusedKinds.begin(), kFusedKinds.end(), kind) == kFusedKinds.end()) {
+      return error(
+          fmt::format("[fused] kind \"{}\" is unknown; embed, rope_table, matmul, "
+                      "attention and rows are",
+                      kind));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status verify(const Module& module) { return Verifier(module).run(); }
+
+}  // namespace sinter::ir

@@ -1,0 +1,20 @@
+// Checks a module's invariants: every value defined once and before its use, types as the op table says, weights used
+// where weights may be, bodies only in `fused`, attributes known and complete, states mutated only by state ops.
+#pragma once
+
+#include "absl/status/status.h"
+#include "ir/graph.h"
+
+namespace sinter::ir {
+
+absl::Status verify(const Module& module);
+
+// Whether a type makes sense by itself: extents are positive and their product fits, symbols are known, bits and
+// groups are in range and groups divide the last extent.
+absl::Status verify_type(const TensorType& type);
+absl::Status verify_type(const WeightType& type);
+
+// Operand count, attribute names and their types by the op table. `fused` included.
+absl::Status verify_attributes(const Node& node);
+
+}  // namespace sinter::ir

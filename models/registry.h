@@ -1,0 +1,43 @@
+// Architectures by the name that config.json gives them. A new one is a file with an import function and a row in registry.cpp.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "frontends/checkpoint.h"
+#include "models/importer.h"
+
+namespace sinter::models {
+
+using ImportFunction = absl::StatusOr<ir::Module> (*)(Importer&);
+
+absl::StatusOr<ir::Module> import_qwen3(Importer& m);
+absl::StatusOr<ir::Module> import_llama(Importer& m);
+
+struct Architecture {
+  std::string_view model_type;
+  ImportFunction import;
+};
+const std::vector<Architecture>& architectures();
+
+struct ImportedModel {
+  ir::Module module;
+  std::string architecture;
+  int64_t vocab_size = 0;
+  int64_t layers = 0;
+  int64_t max_positions = 0;
+  std::vector<int32_t> eos_ids;  // generation_config.json before config.json
+  int32_t bos_id = -1;
+};
+
+// The graph of a checkpoint. Error: unknown model_type, missing, extra or misshapen tensors, bad fields.
+absl::StatusOr<ImportedModel> import_checkpoint(const frontends::Checkpoint& checkpoint);
+
+// The graph of a configuration without weights: matrices take the format that its `quantization` block says.
+absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config);
+
+}  // namespace sinter::models

@@ -1,0 +1,112 @@
+#include "passes/fuse_epilogues.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "passes/rewrite.h"
+
+namespace sinter::passes {
+
+using ir::Node;
+using ir::Op;
+using ir::ValueId;
+
+namespace {
+
+constexpr const char* kName = "fuse_epilogues";
+constexpr size_t kMaxParts = 2;  // matrices whose outputs meet in one epilogue: the kernels hold so many tiles
+
+// The parts of the product that an epilogue combines: all slices of equal width that tile it. Empty reason when fine.
+std::string check_slices(const ir::Module& module, const std::vector<Node>& body) {
+  std::set<int64_t> begins;
+  int64_t width = 0;
+  int64_t total = 0;
+  for (const Node& node : body) {
+    if (node.op == Op::matmul) total = module.tensor(node.results[0]).shape.back().value;
+    if (node.op != Op::slice) continue;
+    const int64_t begin = node.integer("begin", 0);
+    const int64_t size = node.integer("end", 0) - begin;
+    if (width != 0 && size != width) return "its slices have different widths";
+    width = size;
+    begins.insert(begin);
+  }
+  if (begins.empty()) return "";
+  if (begins.size() > kMaxParts) return fmt::format("it has {} slices, an epilogue takes {}", begins.size(), kMaxParts);
+  int64_t expected = 0;
+  for (const int64_t begin : begins) {
+    if (begin != expected) return "its slices do not tile the product";
+    expected += width;
+  }
+  return expected == total ? "" : "its slices do not cover the product";
+}
+
+bool may_join(const Node& node) { return ir::info(node.op).elementwise || node.op == Op::slice; }
+
+}  // namespace
+
+absl::StatusOr<ir::Module> fuse_epilogues(ir::Module module, PassContext& context) {
+  const std::vector<int> uses = ir::count_uses(module);
+  std::vector<bool> taken(module.nodes.size(), false);
+  for (size_t i = 0; i < module.nodes.size(); ++i) {
+    if (!is_fused(module.nodes[i], "matmul")) continue;
+    Node& group = module.nodes[i];
+    std::set<ValueId> inside;
+    for (const Node& node : group.body) inside.insert(node.results.begin(), node.results.end());
+    // Values that exist before the phase runs.
+    std::set<ValueId> before(module.params.begin(), module.params.end());
+    for (const auto& [id, data] : module.weights) before.insert(id);
+    for (size_t j = 0; j < i; ++j)
+      if (!taken[j]) before.insert(module.nodes[j].results.begin(), module.nodes[j].results.end());
+
+    // All that could join, in order.
+    std::vector<size_t> candidates;
+    for (size_t j = i + 1; j < module.nodes.size(); ++j) {
+      const Node& node = module.nodes[j];
+      if (taken[j] || !may_join(node)) continue;
+      const auto is_inside = [&](ValueId id) { return inside.contains(id); };
+      const auto is_known = [&](ValueId id) { return inside.contains(id) || before.contains(id); };
+      if (!std::any_of(node.operands.begin(), node.operands.end(), is_inside)) continue;
+      if (!std::all_of(node.operands.begin(), node.operands.end(), is_known)) continue;
+      candidates.push_back(j);
+      inside.insert(node.results[0]);
+    }
+    // The most of them that leave one value behind.
+    std::string refused;
+    for (size_t count = candidates.size(); count > 0; --count) {
+      std::vector<Node> body = group.body;
+      for (size_t k = 0; k < count; ++k) body.push_back(module.nodes[candidates[k]]);
+      if (leaving_values(body, uses).size() != 1) continue;
+      if (const std::string why = check_slices(module, body); !why.empty()) {
+        refused = why;
+        continue;
+      }
+      std::vector<std::string_view> joined;
+      int64_t saved = 0;
+      for (size_t k = 0; k < count; ++k) {
+        const Node& node = module.nodes[candidates[k]];
+        joined.push_back(ir::info(node.op).name);
+        if (node.op != Op::slice) saved += 2 * row_bytes(module, node.results[0]);
+        taken[candidates[k]] = true;
+      }
+      const auto launches = std::count_if(joined.begin(), joined.end(), [](auto name) { return name != "slice"; });
+      context.remarks.push_back(
+          {kName, true, group.label, fmt::format("{} on the accumulators", fmt::join(joined, ", ")), saved, launches});
+      group.results = leaving_values(body, uses);
+      group.body = std::move(body);
+      refused.clear();
+      break;
+    }
+    if (!refused.empty()) context.remarks.push_back({kName, false, group.label, refused});
+  }
+  std::vector<Node> nodes;
+  for (size_t i = 0; i < module.nodes.size(); ++i)
+    if (!taken[i]) nodes.push_back(std::move(module.nodes[i]));
+  module.nodes = std::move(nodes);
+  return module;
+}
+
+}  // namespace sinter::passes

@@ -1,0 +1,218 @@
+#include "passes/fuse_projections.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "passes/rewrite.h"
+
+namespace sinter::passes {
+
+using ir::Node;
+using ir::Op;
+using ir::ValueId;
+
+namespace {
+
+constexpr const char* kName = "fuse_projections";
+
+// y = x w^T, or y = x w^T + bias.
+struct Projection {
+  size_t matmul = 0;         // positions among the module's nodes
+  size_t dequantize = 0;     // == matmul when the weight is used as it is
+  size_t add = 0;            // == matmul when there is no bias
+  ValueId weight = -1;
+  ValueId bias = -1;
+  ValueId result = -1;
+};
+
+// The weight behind a matmul operand, through `dequantize`.
+ValueId weight_of(const ir::Module& module, const std::vector<size_t>& definition, ValueId operand, size_t& node) {
+  if (module.is_weight(operand)) return operand;
+  const size_t at = definition[static_cast<size_t>(operand)];
+  if (at >= module.nodes.size() || module.nodes[at].op != Op::dequantize) return -1;
+  node = at;
+  return module.nodes[at].operands[0];
+}
+
+std::string common_name(const ir::Module& module, const std::vector<ValueId>& weights) {
+  std::string name = module.value(weights[0]).name;
+  const size_t dot = name.rfind('.', name.ends_with(".bias") ? name.size() - 6 : std::string::npos);
+  const std::string prefix = dot == std::string::npos ? "" : name.substr(0, dot + 1);
+  for (size_t i = 1; i < weights.size(); ++i) {
+    const std::string& next = module.value(weights[i]).name;
+    name += "|" + (next.starts_with(prefix) ? next.substr(prefix.size()) : next);
+  }
+  return name;
+}
+
+ValueId concatenate(ir::Module& module, const std::vector<ValueId>& weights) {
+  ir::WeightType type = module.weight(weights[0]);
+  ir::WeightData data;
+  type.shape[0] = 0;
+  for (const ValueId w : weights) {
+    type.shape[0] += module.weight(w).shape[0];
+    const auto& sources = module.weights.at(w).sources;
+    data.sources.insert(data.sources.end(), sources.begin(), sources.end());
+  }
+  return module.add_weight(common_name(module, weights), std::move(type), std::move(data));
+}
+
+class Rewriter {
+ public:
+  Rewriter(ir::Module& module, PassContext& context) : module_(module), context_(context) {
+    uses_ = ir::count_uses(module);
+    definition_.assign(module.values.size(), module.nodes.size());
+    for (size_t i = 0; i < module.nodes.size(); ++i)
+      for (const ValueId id : module.nodes[i].results) definition_[static_cast<size_t>(id)] = i;
+  }
+
+  void run() {
+    // Projections by their input, in order of appearance.
+    std::vector<std::pair<ValueId, std::vector<Projection>>> by_input;
+    for (size_t i = 0; i < module_.nodes.size(); ++i) {
+      const Node& node = module_.nodes[i];
+      if (node.op != Op::matmul) continue;
+      Projection p{.matmul = i, .dequantize = i, .add = i};
+      p.weight = weight_of(module_, definition_, node.operands[1], p.dequantize);
+      if (p.weight < 0) continue;
+      p.result = node.results[0];
+      find_bias(p);
+      auto at = std::find_if(by_input.begin(), by_input.end(),
+                             [&](const auto& e) { return e.first == node.operands[0]; });
+      if (at == by_input.end()) at = by_input.insert(by_input.end(), {node.operands[0], {}});
+      at->second.push_back(p);
+    }
+    for (auto& [input, projections] : by_input)
+      if (projections.size() > 1) fuse_agreeing(input, projections);
+    apply();
+  }
+
+ private:
+  // The only user of the product adds a weight vector.
+  void find_bias(Projection& p) {
+    if (uses_[static_cast<size_t>(p.result)] != 1) return;
+    for (size_t i = p.matmul + 1; i < module_.nodes.size(); ++i) {
+      const Node& node = module_.nodes[i];
+      if (std::find(node.operands.begin(), node.operands.end(), p.result) == node.operands.end()) continue;
+      if (node.op == Op::add && node.operands[0] == p.result && module_.is_weight(node.operands[1])) {
+        p.add = i;
+        p.bias = node.operands[1];
+        p.result = node.results[0];
+      }
+      return;
+    }
+  }
+
+  std::string refusal(const Projection& first, const Projection& other) const {
+    const auto& a = module_.weight(first.weight);
+    const auto& b = module_.weight(other.weight);
+    if (!(a.format == b.format))
+      return fmt::format("format is {}, but {} has {}", ir::to_string(b.format), module_.value(first.weight).name,
+                         ir::to_string(a.format));
+    if ((first.bias < 0) != (other.bias < 0))
+      return fmt::format("one of it and {} has a bias, the other has none", module_.value(first.weight).name);
+    if (first.bias >= 0 && !(module_.weight(first.bias).format == module_.weight(other.bias).format))
+      return fmt::format("its bias is stored otherwise than that of {}", module_.value(first.weight).name);
+    for (const Projection& p : {first, other}) {
+      const size_t users = static_cast<size_t>(uses_[static_cast<size_t>(p.weight)]);
+      if (users > 1) return fmt::format("{} is also used elsewhere", module_.value(p.weight).name);
+    }
+    return "";
+  }
+
+  void fuse_agreeing(ValueId input, std::vector<Projection> rest) {
+    while (!rest.empty()) {
+      const Projection first = rest.front();
+      std::vector<Projection> agreeing = {first};
+      std::vector<Projection> others;
+      for (size_t i = 1; i < rest.size(); ++i) {
+        const std::string why = refusal(first, rest[i]);
+        if (why.empty()) {
+          agreeing.push_back(rest[i]);
+        } else {
+          others.push_back(rest[i]);
+          context_.remarks.push_back({kName, false, module_.value(rest[i].weight).name, why});
+        }
+      }
+      if (agreeing.size() > 1) fuse(input, agreeing);
+      rest = std::move(others);
+    }
+  }
+
+  void fuse(ValueId input, const std::vector<Projection>& projections) {
+    std::vector<ValueId> weights;
+    std::vector<ValueId> biases;
+    for (const Projection& p : projections) {
+      weights.push_back(p.weight);
+      if (p.bias >= 0) biases.push_back(p.bias);
+      removed_.insert(removed_.end(), {p.matmul, p.dequantize, p.add});
+    }
+    const ValueId weight = concatenate(module_, weights);
+    std::vector<Node>& out = inserted_[projections[0].matmul];
+    const std::string label = module_.value(weight).name;
+    const ir::TensorType product{ir::DType::f32, {module_.tensor(input).shape[0], module_.weight(weight).shape[0]}};
+    const auto append = [&](Op op, std::vector<ValueId> operands, ir::Attributes attributes, ir::Type type) {
+      Node node;
+      node.op = op;
+      node.operands = std::move(operands);
+      node.attributes = std::move(attributes);
+      node.label = label;
+      node.results = {module_.add_value({ir::ValueKind::result, std::move(type), ""})};
+      out.push_back(std::move(node));
+      return out.back().results[0];
+    };
+    ValueId matrix = weight;
+    if (!module_.weight(weight).format.is_dense()) {
+      const auto& shape = module_.weight(weight).shape;
+      matrix = append(Op::dequantize, {weight}, {}, ir::TensorType{ir::DType::f32, {shape[0], shape[1]}});
+    }
+    ValueId y = append(Op::matmul, {input, matrix}, {}, product);
+    if (!biases.empty()) y = append(Op::add, {y, concatenate(module_, biases)}, {}, product);
+    int64_t begin = 0;
+    for (const Projection& p : projections) {
+      const int64_t end = begin + module_.weight(p.weight).shape[0];
+      const ValueId part = append(Op::slice, {y}, {{"begin", begin}, {"end", end}},
+                                  ir::TensorType{ir::DType::f32, {product.shape[0], end - begin}});
+      replaced_.emplace_back(p.result, part);
+      begin = end;
+    }
+    context_.remarks.push_back({kName, true, label,
+                                fmt::format("one product of {} rows for {} matrices", begin, projections.size()),
+                                row_bytes(module_, input) * static_cast<int64_t>(projections.size() - 1),
+                                static_cast<int64_t>(projections.size()) - 1});
+  }
+
+  void apply() {
+    std::vector<Node> nodes;
+    for (size_t i = 0; i < module_.nodes.size(); ++i) {
+      if (const auto at = inserted_.find(i); at != inserted_.end())
+        for (Node& node : at->second) nodes.push_back(std::move(node));
+      if (std::find(removed_.begin(), removed_.end(), i) == removed_.end())
+        nodes.push_back(std::move(module_.nodes[i]));
+    }
+    module_.nodes = std::move(nodes);
+    for (const auto& [from, to] : replaced_) replace_uses(module_, from, to);
+    erase_dead(module_);
+  }
+
+  ir::Module& module_;
+  PassContext& context_;
+  std::vector<int> uses_;
+  std::vector<size_t> definition_;  // of each value: the position of its node
+  std::map<size_t, std::vector<Node>> inserted_;
+  std::vector<size_t> removed_;
+  std::vector<std::pair<ValueId, ValueId>> replaced_;
+};
+
+}  // namespace
+
+absl::StatusOr<ir::Module> fuse_projections(ir::Module module, PassContext& context) {
+  Rewriter(module, context).run();
+  return module;
+}
+
+}  // namespace sinter::passes

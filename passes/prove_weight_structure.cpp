@@ -1,0 +1,88 @@
+#include "passes/prove_weight_structure.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <optional>
+#include <vector>
+
+namespace sinter::passes {
+
+namespace {
+
+using ir::CodeMap;
+using ir::Matrix;
+
+// The zero point z with bias == -z * scale for every group, if there is one that is a multiple of 1/2 within the codes.
+std::optional<double> constant_zero(const Matrix& m) {
+  const int64_t groups = m.type.rows() * (m.type.cols() / m.type.format.group);
+  std::optional<double> zero;
+  for (int64_t i = 0; i < groups; ++i) {
+    const double scale = ir::read_element(m.type.format.scale_type, m.scales.data(), i);
+    const double bias = ir::read_element(m.type.format.scale_type, m.biases.data(), i);
+    if (scale == 0) {
+      if (bias != 0) return std::nullopt;
+      continue;
+    }
+    if (!zero.has_value()) {
+      const double z = -bias / scale;
+      const double top = (1 << m.type.format.bits) - 1;
+      if (z != std::floor(2 * z) / 2 || z < 0 || z > top) return std::nullopt;
+      zero = z;
+    }
+    if (bias != -*zero * scale) return std::nullopt;
+  }
+  return zero;
+}
+
+bool codes_below_three(const Matrix& m) {
+  std::vector<uint8_t> codes(static_cast<size_t>(m.type.cols()));
+  for (int64_t row = 0; row < m.type.rows(); ++row) {
+    ir::decode_codes(m, row, codes.data());
+    for (const uint8_t code : codes)
+      if (code > 2) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+absl::StatusOr<ir::Module> prove_weight_structure(ir::Module module, PassContext& context) {
+  constexpr const char* kName = "prove_weight_structure";
+  for (auto& [id, data] : module.weights) {
+    ir::Value& value = module.values[static_cast<size_t>(id)];
+    auto& type = std::get<ir::WeightType>(value.type);
+    if (type.format.map != CodeMap::affine) continue;
+    if (context.source == nullptr) {
+      context.remarks.push_back({kName, false, value.name, "no checkpoint to look at: stays affine"});
+      continue;
+    }
+    if (data.sources.size() != 1) {
+      context.remarks.push_back({kName, false, value.name, "several sources: run this pass before fuse_projections"});
+      continue;
+    }
+    auto matrix = context.source->matrix(data.sources[0]);
+    if (!matrix.ok()) return matrix.status();
+    const std::optional<double> zero = constant_zero(*matrix);
+    if (!zero.has_value()) {
+      context.remarks.push_back(
+          {kName, false, value.name, "bias is not one constant multiple of scale in every group: stays affine"});
+      continue;
+    }
+    const int64_t affine_bytes = type.packed_bytes();
+    if (type.format.bits == 2 && *zero == 1.0 && codes_below_three(*matrix)) {
+      type.format.map = CodeMap::ternary;
+    } else {
+      type.format.map = CodeMap::symmetric;
+      type.format.zero = *zero;
+    }
+    context.remarks.push_back({kName, true, value.name,
+                               fmt::format("bias == -{} scale in every group{}: {}", *zero,
+                                           type.format.map == CodeMap::ternary ? ", codes below 3" : "",
+                                           ir::to_string(type.format)),
+                               affine_bytes - type.packed_bytes(), 0});
+  }
+  return module;
+}
+
+}  // namespace sinter::passes

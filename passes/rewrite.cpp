@@ -1,0 +1,85 @@
+#include "passes/rewrite.h"
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+namespace sinter::passes {
+
+using ir::Node;
+using ir::Op;
+using ir::ValueId;
+
+namespace {
+
+void replace_in(std::vector<Node>& nodes, ValueId from, ValueId to) {
+  for (Node& node : nodes) {
+    std::replace(node.operands.begin(), node.operands.end(), from, to);
+    replace_in(node.body, from, to);
+  }
+}
+
+bool has_effect(const ir::Module& module, const Node& node) {
+  if (node.op == Op::kv_append) return true;
+  return std::any_of(node.body.begin(), node.body.end(),
+                     [&](const Node& inner) { return has_effect(module, inner); });
+}
+
+}  // namespace
+
+void replace_uses(ir::Module& module, ValueId from, ValueId to) {
+  replace_in(module.nodes, from, to);
+  std::replace(module.returns.begin(), module.returns.end(), from, to);
+}
+
+void erase_dead(ir::Module& module) {
+  std::vector<int> uses = ir::count_uses(module);
+  std::vector<Node> kept;
+  for (auto node = module.nodes.rbegin(); node != module.nodes.rend(); ++node) {
+    const bool used = std::any_of(node->results.begin(), node->results.end(),
+                                  [&](ValueId id) { return uses[static_cast<size_t>(id)] > 0; });
+    if (used || has_effect(module, *node)) {
+      kept.push_back(std::move(*node));
+      continue;
+    }
+    for (const ValueId id : node->operands) --uses[static_cast<size_t>(id)];
+    for (const Node& inner : node->body)
+      for (const ValueId id : inner.operands) --uses[static_cast<size_t>(id)];
+  }
+  std::reverse(kept.begin(), kept.end());
+  module.nodes = std::move(kept);
+  std::erase_if(module.weights, [&](const auto& weight) { return uses[static_cast<size_t>(weight.first)] == 0; });
+}
+
+std::vector<ValueId> leaving_values(const std::vector<Node>& body, const std::vector<int>& uses) {
+  std::vector<ValueId> leaving;
+  for (const Node& node : body)
+    for (const ValueId id : node.results) {
+      int inside = 0;
+      for (const Node& other : body)
+        inside += static_cast<int>(std::count(other.operands.begin(), other.operands.end(), id));
+      if (uses[static_cast<size_t>(id)] > inside) leaving.push_back(id);
+    }
+  return leaving;
+}
+
+Node make_fused(std::string kind, std::string label, std::vector<Node> body, const std::vector<int>& uses) {
+  Node fused;
+  fused.op = Op::fused;
+  fused.attributes["kind"] = std::move(kind);
+  fused.label = std::move(label);
+  fused.results = leaving_values(body, uses);
+  fused.body = std::move(body);
+  return fused;
+}
+
+int64_t row_bytes(const ir::Module& module, ValueId value) {
+  const auto* type = std::get_if<ir::TensorType>(&module.value(value).type);
+  if (type == nullptr) return 0;
+  int64_t elements = 1;
+  for (const ir::Dim& dim : type->shape)
+    if (!dim.is_symbol()) elements *= dim.value;
+  return elements * ir::byte_size(type->dtype);
+}
+
+}  // namespace sinter::passes

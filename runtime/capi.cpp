@@ -1,0 +1,230 @@
+// The C API. Nothing thrown leaves it.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "runtime/sampler.h"
+#include "runtime/session.h"
+#include "runtime/sinter.h"
+#include "runtime/tokenizer.h"
+
+namespace rt = sinter::runtime;
+
+struct sinter_model {
+  std::shared_ptr<rt::Model> model;
+  std::optional<rt::Tokenizer> tokenizer;  // absent when the plan has none
+};
+
+struct sinter_session {
+  std::unique_ptr<rt::Session> session;
+  std::optional<rt::StreamingDecoder> decoder;
+  std::string text;    // of the last token
+  uint64_t draws = 0;  // by sinter_sample since the start or the last reset
+};
+
+namespace {
+
+void set_error(char** error, std::string_view message) {
+  if (error == nullptr) return;
+  *error = static_cast<char*>(std::malloc(message.size() + 1));
+  if (*error == nullptr) return;
+  std::memcpy(*error, message.data(), message.size());
+  (*error)[message.size()] = 0;
+}
+
+// Runs f, which gives a Status, and turns what goes wrong into an error of `function`.
+template <class Function>
+sinter_status guarded(const char* function, char** error, Function f) noexcept {
+  if (error != nullptr) *error = nullptr;
+  try {
+    const rt::Status status = f();
+    if (status.ok()) return SINTER_OK;
+    set_error(error, fmt::format("{}: {}", function, status.error().message));
+  } catch (const std::bad_alloc&) {
+    set_error(error, "out of memory");
+  } catch (const std::exception& exception) {
+    try {
+      set_error(error, fmt::format("{}: {}", function, exception.what()));
+    } catch (...) {
+      set_error(error, "out of memory");
+    }
+  } catch (...) {
+    set_error(error, "unknown failure");
+  }
+  return SINTER_ERROR;
+}
+
+rt::Error null_argument(const char* name) { return {fmt::format("{} is NULL", name)}; }
+
+rt::Status load(const char* path, int32_t threads, sinter_model** out) {
+  auto file = rt::PlanFile::open(path, false);
+  if (!file.ok()) return file.error();
+  rt::LoadOptions options;
+  options.threads = threads;
+  auto model = rt::Model::load(*file, options);
+  if (!model.ok()) return model.error();
+  auto loaded = std::make_unique<sinter_model>();
+  const rt::Plan& plan = (*file)->plan();
+  if (plan.tokenizer.bytes != 0) {
+    auto tokenizer = rt::Tokenizer::from_json((*file)->text(plan.tokenizer),
+                                              (*file)->text(plan.tokenizer_config));
+    if (!tokenizer.ok()) return rt::Error{fmt::format("{}: {}", path, tokenizer.error().message)};
+    loaded->tokenizer = std::move(*tokenizer);
+  }
+  loaded->model = std::move(*model);
+  *out = loaded.release();
+  return rt::Done{};
+}
+
+}  // namespace
+
+extern "C" {
+
+sinter_status sinter_load(const char* plan_path, int32_t threads, sinter_model** model,
+                          char** error) {
+  return guarded("sinter_load", error, [&]() -> rt::Status {
+    if (model == nullptr) return null_argument("model");
+    *model = nullptr;
+    if (plan_path == nullptr) return null_argument("plan_path");
+    return load(plan_path, threads, model);
+  });
+}
+
+void sinter_free_model(sinter_model* model) { delete model; }
+
+int64_t sinter_vocab_size(const sinter_model* model) {
+  return model == nullptr ? 0 : model->model->plan().vocab_size;
+}
+
+int64_t sinter_max_context(const sinter_model* model) {
+  return model == nullptr ? 0 : model->model->plan().max_context;
+}
+
+int32_t sinter_is_end(const sinter_model* model, int32_t token) {
+  if (model == nullptr) return 0;
+  const std::vector<int32_t>& ids = model->model->plan().eos_ids;
+  return std::find(ids.begin(), ids.end(), token) != ids.end() ? 1 : 0;
+}
+
+sinter_status sinter_tokenize(const sinter_model* model, const char* text, int32_t add_special,
+                              int32_t* tokens, size_t* count, char** error) {
+  return guarded("sinter_tokenize", error, [&]() -> rt::Status {
+    if (model == nullptr) return null_argument("model");
+    if (text == nullptr) return null_argument("text");
+    if (count == nullptr) return null_argument("count");
+    const size_t capacity = *count;
+    *count = 0;
+    if (tokens == nullptr && capacity != 0) return null_argument("tokens");
+    if (!model->tokenizer) return rt::Error{"the plan has no tokenizer"};
+    const auto ids = model->tokenizer->encode(text, add_special != 0);
+    if (!ids.ok()) return ids.error();
+    *count = ids->size();
+    if (ids->size() > capacity) {
+      return rt::Error{fmt::format("{} tokens do not fit into {}", ids->size(), capacity)};
+    }
+    std::copy(ids->begin(), ids->end(), tokens);
+    return rt::Done{};
+  });
+}
+
+sinter_status sinter_token_text(sinter_session* session, int32_t token, const char** text,
+                                size_t* bytes, char** error) {
+  return guarded("sinter_token_text", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    if (text == nullptr) return null_argument("text");
+    if (bytes == nullptr) return null_argument("bytes");
+    *text = "";
+    *bytes = 0;
+    if (!session->decoder) return rt::Error{"the plan has no tokenizer"};
+    session->text = token < 0 ? session->decoder->flush() : session->decoder->push(token);
+    *text = session->text.c_str();
+    *bytes = session->text.size();
+    return rt::Done{};
+  });
+}
+
+sinter_status sinter_create_session(sinter_model* model, int64_t context, sinter_session** session,
+                                    char** error) {
+  return guarded("sinter_create_session", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    *session = nullptr;
+    if (model == nullptr) return null_argument("model");
+    auto created = rt::Session::create(model->model, context);
+    if (!created.ok()) return created.error();
+    auto result = std::make_unique<sinter_session>();
+    result->session = std::move(*created);
+    if (model->tokenizer) result->decoder.emplace(*model->tokenizer, true);
+    *session = result.release();
+    return rt::Done{};
+  });
+}
+
+void sinter_free_session(sinter_session* session) { delete session; }
+
+void sinter_reset(sinter_session* session) {
+  guarded("sinter_reset", nullptr, [&]() -> rt::Status {
+    if (session == nullptr) return rt::Done{};
+    session->session->reset();
+    session->draws = 0;
+    if (session->decoder) session->decoder->flush();
+    return rt::Done{};
+  });
+}
+
+int64_t sinter_position(const sinter_session* session) {
+  return session == nullptr ? 0 : session->session->position();
+}
+
+sinter_status sinter_prefill(sinter_session* session, const int32_t* tokens, size_t count,
+                             char** error) {
+  return guarded("sinter_prefill", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    if (tokens == nullptr && count != 0) return null_argument("tokens");
+    return session->session->prefill({tokens, count});
+  });
+}
+
+sinter_status sinter_decode(sinter_session* session, int32_t token, char** error) {
+  return guarded("sinter_decode", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    return session->session->decode(token);
+  });
+}
+
+const float* sinter_logits(const sinter_session* session) {
+  if (session == nullptr || session->session->logits().empty()) return nullptr;
+  return session->session->logits().data();
+}
+
+sinter_status sinter_sample(sinter_session* session, const sinter_sampling* sampling,
+                            int32_t* token, char** error) {
+  return guarded("sinter_sample", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    if (sampling == nullptr) return null_argument("sampling");
+    if (token == nullptr) return null_argument("token");
+    if (session->session->logits().empty())
+      return rt::Error{"there are no logits yet: prefill first"};
+    rt::SamplingOptions options;
+    options.temperature = sampling->temperature;
+    options.top_k = sampling->top_k;
+    options.top_p = sampling->top_p;
+    options.seed = sampling->seed;
+    const auto drawn = rt::sample(session->session->logits(), options, session->draws);
+    if (!drawn.ok()) return drawn.error();
+    ++session->draws;
+    *token = *drawn;
+    return rt::Done{};
+  });
+}
+
+void sinter_free_string(char* text) { std::free(text); }
+
+const char* sinter_version(void) { return SINTER_VERSION; }
+
+}  // extern "C"

@@ -1,0 +1,54 @@
+// float32 to and from 16-bit floats, rounding to nearest even. Integer arithmetic only: every
+// machine gives the same bits.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+
+namespace sinter::runtime {
+
+inline uint16_t f16_from_f32(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = (bits >> 16) & 0x8000;
+  const uint32_t magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);  // NaN
+  if (magnitude >= 0x477ff000)
+    return static_cast<uint16_t>(sign | 0x7c00);  // 65520 and more round to infinity
+  if (magnitude >= 0x38800000) {                  // 2^-14: normal in both formats
+    const uint32_t rounded = magnitude + 0xfff + ((magnitude >> 13) & 1);
+    return static_cast<uint16_t>(sign | ((rounded >> 13) - (112 << 10)));
+  }
+  // Subnormal: a multiple of 2^-24.
+  const uint32_t shift = 126 - (magnitude >> 23);
+  if (shift > 24) return static_cast<uint16_t>(sign);
+  const uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000;
+  const uint32_t rest = mantissa & ((1u << shift) - 1);
+  const uint32_t half = 1u << (shift - 1);
+  uint32_t quotient = mantissa >> shift;
+  if (rest > half || (rest == half && (quotient & 1) != 0)) ++quotient;
+  return static_cast<uint16_t>(sign | quotient);
+}
+
+inline float f32_from_f16(uint16_t half) {
+  const uint32_t sign = static_cast<uint32_t>(half & 0x8000) << 16;
+  const uint32_t exponent = (half >> 10) & 31;
+  const uint32_t mantissa = half & 0x3ff;
+  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000 | (mantissa << 13));
+  if (exponent != 0)
+    return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
+  const float magnitude = static_cast<float>(mantissa) * 0x1p-24f;
+  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
+}
+
+inline uint16_t bf16_from_f32(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  if ((bits & 0x7fffffff) > 0x7f800000)
+    return static_cast<uint16_t>((bits >> 16) | 0x40);  // NaN stays NaN
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+inline float f32_from_bf16(uint16_t value) {
+  return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
+}
+
+}  // namespace sinter::runtime

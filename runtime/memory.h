@@ -1,0 +1,45 @@
+// Memory of this machine and this process: zeroed allocations with clear errors, what is free, what
+// was used at most.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "runtime/result.h"
+
+namespace sinter::runtime {
+
+// Page-aligned zeroed memory, owned. Pages are backed when first touched.
+class Memory {
+ public:
+  Memory() = default;
+  Memory(Memory&& other) noexcept;
+  Memory& operator=(Memory&& other) noexcept;
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  ~Memory();
+
+  // Error: out of memory, naming `what` and its size. huge_pages asks for 2 MiB pages where the
+  // system grants them.
+  static Result<Memory> allocate(uint64_t bytes, std::string_view what, bool huge_pages);
+
+  uint8_t* data() const { return data_; }
+  uint64_t bytes() const { return bytes_; }
+  // All zero again, and the pages given back.
+  void clear();
+
+ private:
+  uint8_t* data_ = nullptr;
+  uint64_t bytes_ = 0;
+};
+
+// Bytes that can be allocated without swapping, as /proc/meminfo estimates; nothing when it cannot
+// be read.
+std::optional<uint64_t> available_memory();
+
+// "12.3 MB", with MB of 10^6 bytes.
+std::string megabytes(uint64_t bytes);
+
+}  // namespace sinter::runtime

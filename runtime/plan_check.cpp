@@ -1,0 +1,252 @@
+#include "runtime/plan_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+
+#include "runtime/synthetic.h"
+
+namespace sinter::runtime {
+namespace {
+
+// No real plan comes near; sums of a few such sizes do not overflow.
+constexpr uint64_t largest_size = 1ull << 50;
+
+bool is_identifier(std::string_view name) {
+  const auto letter = [](char c) {
+    return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  };
+  if (name.empty() || name.size() > 255 || !letter(name[0])) return false;
+  return std::all_of(name.begin(), name.end(),
+                     [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
+}
+
+bool inside(uint64_t offset, uint64_t bytes, uint64_t whole) {
+  return offset <= whole && bytes <= whole - offset;
+}
+
+Status check_weights(const Plan& plan) {
+  if (plan.synthetic() && plan.weights_section.bytes != 0) {
+    return Error{"weights_section: a synthetic plan (one with fills) has none"};
+  }
+  if (!plan.synthetic() && plan.weights_section.bytes != plan.weight_bytes) {
+    return Error{fmt::format("weight_bytes is {}, but the weights section has {} bytes",
+                             plan.weight_bytes, plan.weights_section.bytes)};
+  }
+  for (size_t i = 0; i < plan.weights.size(); ++i) {
+    const PlanWeight& weight = plan.weights[i];
+    if (weight.offset % 64 != 0) {
+      return Error{fmt::format("weights[{}].offset {} is not a multiple of 64", i, weight.offset)};
+    }
+    if (!inside(weight.offset, weight.bytes, plan.weight_bytes)) {
+      return Error{fmt::format("weights[{}]: bytes {}+{} reach beyond weight_bytes {}", i,
+                               weight.offset, weight.bytes, plan.weight_bytes)};
+    }
+  }
+  return Done{};
+}
+
+// How many numbers a fill holds; 0 when its dtype is none or its bytes do not fit the dtype.
+uint64_t fill_elements(const Fill& fill) {
+  const uint64_t size = fill_element_bytes(fill.dtype);
+  return size != 0 && fill.bytes % size == 0 ? fill.bytes / size : 0;
+}
+
+Status check_fills(const Plan& plan) {
+  for (size_t i = 0; i < plan.fills.size(); ++i) {
+    const Fill& fill = plan.fills[i];
+    const auto fail = [i](std::string_view what) {
+      return Error{fmt::format("fills[{}]: {}", i, what)};
+    };
+    if (!inside(fill.offset, fill.bytes, plan.weight_bytes)) {
+      return fail(fmt::format("bytes {}+{} reach beyond weight_bytes {}", fill.offset, fill.bytes,
+                              plan.weight_bytes));
+    }
+    const bool numbers = fill.kind == Fill::Kind::uniform || fill.kind == Fill::Kind::paired;
+    if (numbers && fill.bytes != 0 && fill_elements(fill) == 0) {
+      return fail(fmt::format("{} bytes are no whole number of dtype \"{}\" (f16, bf16 or f32)",
+                              fill.bytes, fill.dtype));
+    }
+    if (fill.kind != Fill::Kind::paired) continue;
+    if (i == 0 || plan.fills[i - 1].kind != Fill::Kind::uniform) {
+      return fail("a paired fill must follow the uniform fill of its scales");
+    }
+    if (fill_elements(plan.fills[i - 1]) != fill_elements(fill)) {
+      return fail(fmt::format("{} numbers, but the scales before it are {}", fill_elements(fill),
+                              fill_elements(plan.fills[i - 1])));
+    }
+  }
+  // Threads write the fills in any order.
+  std::vector<const Fill*> order;
+  for (const Fill& fill : plan.fills) {
+    if (fill.bytes != 0) order.push_back(&fill);
+  }
+  std::sort(order.begin(), order.end(),
+            [](const Fill* a, const Fill* b) { return a->offset < b->offset; });
+  for (size_t i = 1; i < order.size(); ++i) {
+    if (order[i]->offset < order[i - 1]->offset + order[i - 1]->bytes) {
+      return Error{fmt::format("fills overlap at offset {} of the weights", order[i]->offset)};
+    }
+  }
+  return Done{};
+}
+
+// Bytes that an argument of the region may point into, for the smallest session (16 positions).
+uint64_t region_bytes(const Plan& plan, const Argument& argument) {
+  switch (argument.region) {
+    case Argument::Region::weights:
+      return plan.weight_bytes;
+    case Argument::Region::state: {
+      const PlanState& state = plan.states[argument.index];
+      return state.bytes_per_position * 16 + state.fixed_bytes;
+    }
+    case Argument::Region::arena:
+      return plan.arena_bytes;
+    case Argument::Region::tokens:
+      return static_cast<uint64_t>(plan.chunk) * 4;
+    case Argument::Region::logits:
+      return static_cast<uint64_t>(plan.logits_rows) * plan.vocab_size * 4;
+  }
+  return 0;
+}
+
+Status check_phases(const Plan& plan, const std::vector<Phase>& phases, std::string_view field) {
+  if (phases.empty()) return Error{fmt::format("{} has no phases", field)};
+  for (size_t i = 0; i < phases.size(); ++i) {
+    const Phase& phase = phases[i];
+    if (phase.kernel >= plan.kernels.size()) {
+      return Error{fmt::format("{}[{}].kernel {} is outside the {} kernels", field, i, phase.kernel,
+                               plan.kernels.size())};
+    }
+    for (size_t a = 0; a < phase.arguments.size(); ++a) {
+      const Argument& argument = phase.arguments[a];
+      if (argument.region == Argument::Region::state && argument.index >= plan.states.size()) {
+        return Error{fmt::format("{}[{}].arguments[{}]: state {} is outside the {} states", field,
+                                 i, a, argument.index, plan.states.size())};
+      }
+      if (const uint64_t bytes = region_bytes(plan, argument); argument.offset >= bytes) {
+        return Error{fmt::format("{}[{}].arguments[{}]: offset {} is outside the region's {} bytes",
+                                 field, i, a, argument.offset, bytes)};
+      }
+    }
+  }
+  return Done{};
+}
+
+Status check_sizes(const Plan& plan) {
+  const auto range = [](std::string_view field, int64_t value, int64_t low,
+                        int64_t high) -> Status {
+    if (value >= low && value <= high) return Done{};
+    return Error{fmt::format("{} is {}, outside {}..{}", field, value, low, high)};
+  };
+  for (const Status& status :
+       {range("vocab_size", plan.vocab_size, 1, 1 << 28),
+        range("max_context", plan.max_context, 1, 1 << 30), range("chunk", plan.chunk, 1, 1 << 20),
+        range("logits_rows", plan.logits_rows, 1, plan.chunk)}) {
+    if (!status.ok()) return status;
+  }
+  const auto small = [](std::string_view field, uint64_t value) -> Status {
+    if (value <= largest_size) return Done{};
+    return Error{fmt::format("{} is {}: too large to be true", field, value)};
+  };
+  for (const Status& status :
+       {small("weight_bytes", plan.weight_bytes), small("arena_bytes", plan.arena_bytes),
+        small("scratch_bytes", plan.scratch_bytes)}) {
+    if (!status.ok()) return status;
+  }
+  for (size_t i = 0; i < plan.states.size(); ++i) {
+    const PlanState& state = plan.states[i];
+    if (state.bytes_per_position > largest_size || state.fixed_bytes > largest_size) {
+      return Error{fmt::format("states[{}] is too large to be true", i)};
+    }
+  }
+  return small("the state at max_context", plan.state_bytes(plan.max_context));
+}
+
+}  // namespace
+
+uint64_t Plan::state_bytes(int64_t capacity) const {
+  const auto add = [](uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; };
+  const uint64_t positions = capacity <= 0 ? 0 : (static_cast<uint64_t>(capacity) + 15) / 16 * 16;
+  uint64_t total = 0;
+  for (const PlanState& state : states) {
+    uint64_t bytes = 0;
+    if (__builtin_mul_overflow(state.bytes_per_position, positions, &bytes)) bytes = UINT64_MAX;
+    total = add(total, add(bytes, state.fixed_bytes));
+  }
+  return total;
+}
+
+std::vector<NamedSection> present_sections(const Plan& plan) {
+  std::vector<NamedSection> sections;
+  const auto add = [&](std::string name, const Section& section) {
+    if (section.bytes != 0) sections.push_back({std::move(name), &section});
+  };
+  for (const CodeObject& code : plan.code) add("code for " + code.target, code.section);
+  add("weights", plan.weights_section);
+  add("tokenizer", plan.tokenizer);
+  add("tokenizer_config", plan.tokenizer_config);
+  add("chat_template", plan.chat_template);
+  add("source", plan.source);
+  add("graph", plan.graph);
+  add("memory", plan.memory);
+  return sections;
+}
+
+Status check_sections(const Plan& plan, uint64_t header_offset) {
+  for (const CodeObject& code : plan.code) {
+    if (code.section.bytes == 0) {
+      return Error{fmt::format("the code for {} is absent", code.target)};
+    }
+  }
+  std::vector<NamedSection> sections = present_sections(plan);
+  for (const NamedSection& named : sections) {
+    const Section& section = *named.section;
+    if (section.offset % plan_alignment != 0) {
+      return Error{fmt::format("section {}: offset {} is not a multiple of 4096", named.name,
+                               section.offset)};
+    }
+    if (!inside(section.offset, section.bytes, header_offset)) {
+      return Error{
+          fmt::format("section {}: bytes {}+{} reach beyond the file's sections, which end at {}",
+                      named.name, section.offset, section.bytes, header_offset)};
+    }
+  }
+  std::sort(sections.begin(), sections.end(), [](const NamedSection& a, const NamedSection& b) {
+    return a.section->offset < b.section->offset;
+  });
+  uint64_t free = plan_alignment;  // where the next section must start
+  std::string before = "the file's first 4096 bytes";
+  for (const NamedSection& named : sections) {
+    const Section& section = *named.section;
+    if (section.offset < free) {
+      return Error{
+          fmt::format("section {} at offset {} overlaps {}", named.name, section.offset, before)};
+    }
+    if (section.offset > free) break;
+    // No overflow: within header_offset, which is within a file.
+    free = (section.offset + section.bytes + plan_alignment - 1) / plan_alignment * plan_alignment;
+    before = "section " + named.name;
+  }
+  if (free != header_offset) {
+    return Error{fmt::format("the bytes at offset {} belong to no section", free)};
+  }
+  return Done{};
+}
+
+Status check_contents(const Plan& plan) {
+  if (plan.code.empty()) return Error{"code has no target"};
+  for (size_t i = 0; i < plan.kernels.size(); ++i) {
+    if (!is_identifier(plan.kernels[i].symbol))
+      return Error{fmt::format("kernels[{}].symbol is not a C identifier", i)};
+  }
+  if (Status status = check_sizes(plan); !status.ok()) return status;
+  if (Status status = check_weights(plan); !status.ok()) return status;
+  if (Status status = check_fills(plan); !status.ok()) return status;
+  if (Status status = check_phases(plan, plan.decode, "decode"); !status.ok()) return status;
+  return check_phases(plan, plan.prefill, "prefill");
+}
+
+}  // namespace sinter::runtime

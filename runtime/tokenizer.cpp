@@ -1,0 +1,198 @@
+#include "runtime/tokenizer.h"
+
+#include <fmt/format.h>
+
+#include <unordered_map>
+
+#include "runtime/tokenizer_model.h"
+#include "runtime/tokenizer_utf8.h"
+
+namespace sinter::runtime {
+
+using tokenizer::Decoder;
+using tokenizer::IdEntry;
+using tokenizer::Segment;
+using tokenizer::Utf8Unit;
+
+namespace {
+
+// Positions within a word are 32-bit, and the byte-level alphabet doubles a text at most.
+constexpr size_t kMaxTextBytes = size_t{1} << 28;
+
+// Words up to this many bytes are remembered within one call: natural text repeats its short words.
+constexpr size_t kMaxCachedWord = 32;
+
+class WordEncoder {
+ public:
+  WordEncoder(const tokenizer::Bpe& bpe, std::vector<int32_t>* ids) : bpe_(bpe), ids_(*ids) {}
+
+  void encode(std::string word) {
+    if (word.size() > kMaxCachedWord) return bpe_.encode(word, &ids_);
+    if (const auto found = cache_.find(word); found != cache_.end()) {
+      const auto [begin, count] = found->second;
+      for (size_t i = 0; i < count; ++i) {
+        const int32_t id = ids_[begin + i];
+        ids_.push_back(id);
+      }
+      return;
+    }
+    const size_t begin = ids_.size();
+    bpe_.encode(word, &ids_);
+    cache_.emplace(std::move(word), std::pair(begin, ids_.size() - begin));
+  }
+
+ private:
+  const tokenizer::Bpe& bpe_;
+  std::vector<int32_t>& ids_;
+  std::unordered_map<std::string, std::pair<size_t, size_t>> cache_;  // where ids_ has the word
+};
+
+const IdEntry* entry_of(const tokenizer::Model& model, int32_t id) {
+  if (id < 0 || static_cast<size_t>(id) >= model.ids.size() || !model.ids[id].used) return nullptr;
+  return &model.ids[id];
+}
+
+}  // namespace
+
+Result<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json,
+                                       std::string_view tokenizer_config_json) {
+  auto model = tokenizer::load_model(tokenizer_json, tokenizer_config_json);
+  if (!model.ok()) return model.error();
+  return Tokenizer(std::move(*model));
+}
+
+Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text,
+                                               bool add_special_tokens) const {
+  if (text.size() > kMaxTextBytes) {
+    return Error{fmt::format("the text has {} bytes, at most {} can be encoded at once; split it",
+                             text.size(), kMaxTextBytes)};
+  }
+  const std::string clean = tokenizer::replace_invalid_utf8(text);
+  std::vector<int32_t> ids;
+  WordEncoder words(model_->bpe, &ids);
+  if (add_special_tokens) ids = model_->template_prefix;
+  for (const Segment& raw : model_->raw_matcher.split(clean)) {
+    if (raw.token != nullptr) {
+      ids.push_back(raw.token->id);
+      continue;
+    }
+    auto normalized = tokenizer::normalize(model_->normalizer, std::string(raw.text));
+    if (!normalized.ok()) return normalized.error();
+    for (const Segment& segment : model_->normalized_matcher.split(*normalized)) {
+      if (segment.token != nullptr) {
+        ids.push_back(segment.token->id);
+        continue;
+      }
+      auto pieces = tokenizer::pre_tokenize(model_->pre_tokenizer, std::string(segment.text));
+      if (!pieces.ok()) return pieces.error();
+      for (std::string& piece : *pieces) words.encode(std::move(piece));
+    }
+  }
+  if (add_special_tokens) {
+    ids.insert(ids.end(), model_->template_suffix.begin(), model_->template_suffix.end());
+  }
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {
+  StreamingDecoder decoder(*this, skip_special_tokens);
+  std::string text;
+  for (const int32_t id : ids) text += decoder.push(id);
+  text += decoder.flush();
+  return text;
+}
+
+std::optional<int32_t> Tokenizer::find(std::string_view token) const {
+  const auto added = model_->added_ids.find(token);
+  if (added != model_->added_ids.end()) return added->second;
+  return model_->bpe.find(token);
+}
+
+std::optional<std::string_view> Tokenizer::id_to_token(int32_t id) const {
+  const IdEntry* entry = entry_of(*model_, id);
+  if (entry == nullptr) return std::nullopt;
+  return entry->token;
+}
+
+int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(model_->ids.size()); }
+
+bool Tokenizer::is_special(int32_t id) const {
+  const IdEntry* entry = entry_of(*model_, id);
+  return entry != nullptr && entry->special;
+}
+
+StreamingDecoder::StreamingDecoder(const Tokenizer& tokenizer, bool skip_special_tokens)
+    : model_(tokenizer.model_),
+      skip_special_tokens_(skip_special_tokens),
+      strip_left_(model_->decoder.strip_count) {}
+
+std::string StreamingDecoder::push(int32_t id) {
+  const IdEntry* entry = entry_of(*model_, id);
+  if (entry == nullptr || (skip_special_tokens_ && entry->special)) return {};
+  switch (model_->decoder.kind) {
+    case Decoder::Kind::kSpaced: {
+      std::string text = first_ ? entry->text : " " + entry->text;
+      first_ = false;
+      return text;
+    }
+    case Decoder::Kind::kByteLevel: {
+      pending_ += entry->text;
+      std::string_view rest = pending_;
+      std::string text;
+      while (!rest.empty()) {
+        const Utf8Unit unit = tokenizer::next_utf8(rest);
+        if (unit.kind == Utf8Unit::Kind::kIncomplete) break;
+        if (unit.kind == Utf8Unit::Kind::kValid) {
+          text += rest.substr(0, unit.length);
+        } else {
+          text += tokenizer::kReplacementCharacter;
+        }
+        rest.remove_prefix(unit.length);
+      }
+      pending_ = std::string(rest);
+      return text;
+    }
+    case Decoder::Kind::kText:
+      if (entry->byte >= 0) {
+        pending_.push_back(static_cast<char>(entry->byte));
+        return {};
+      }
+      return strip_start(take_pending() + entry->text);
+  }
+  return {};
+}
+
+std::string StreamingDecoder::flush() {
+  std::string text = take_pending();
+  if (model_->decoder.kind == Decoder::Kind::kText) text = strip_start(std::move(text));
+  first_ = true;
+  strip_left_ = model_->decoder.strip_count;
+  return text;
+}
+
+std::string StreamingDecoder::take_pending() {
+  std::string text;
+  if (model_->decoder.kind == Decoder::Kind::kText && !tokenizer::is_valid_utf8(pending_)) {
+    // Hugging Face's ByteFallback gives one U+FFFD for each byte of a run that is not UTF-8.
+    for (size_t i = 0; i < pending_.size(); ++i) text += tokenizer::kReplacementCharacter;
+  } else {
+    text = tokenizer::replace_invalid_utf8(pending_);
+  }
+  pending_.clear();
+  return text;
+}
+
+std::string StreamingDecoder::strip_start(std::string text) {
+  const std::string& content = model_->decoder.strip_content;
+  while (strip_left_ > 0 && !text.empty()) {
+    if (text.starts_with(content)) {
+      text.erase(0, content.size());
+      --strip_left_;
+    } else {
+      strip_left_ = 0;
+    }
+  }
+  return text;
+}
+
+}  // namespace sinter::runtime

@@ -1,0 +1,183 @@
+#include "frontends/checkpoint.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/frontends/test_files.h"
+
+namespace sinter::frontends {
+namespace {
+
+class CheckpointTest : public testing::Test {
+ protected:
+  CheckpointTest() {
+    dir_.write("config.json", R"({"model_type": "qwen3"})");
+    write_weights({f32_tensor("model.layers.0.q_proj.weight", {2, 2}, {1, 2, 3, 4}),
+                   f32_tensor("model.layers.0.q_proj.bias", {2}, {5, 6}),
+                   f32_tensor("model.layers.0.rotary_emb.inv_freq", {2}, {7, 8}),
+                   {"model.norm.weight", "BF16", {2}, std::string("\x80\x3f\0\0", 4)},
+                   {"model.ids", "I64", {1}, std::string(8, '\0')},
+                   f32_tensor("model.conv.weight", {1, 1, 2}, {1, 2}),
+                   f32_tensor("model.scalar", {}, {1}),
+                   {"model.none.weight", "F32", {0, 2}, ""}});
+  }
+  void write_weights(const std::vector<TestTensor>& tensors) {
+    dir_.write("model.safetensors", safetensors_bytes(tensors));
+  }
+  std::unique_ptr<Checkpoint> open_good() {
+    auto checkpoint = open_checkpoint(dir_.path());
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+    return checkpoint.ok() ? *std::move(checkpoint) : std::make_unique<Checkpoint>();
+  }
+  TempDir dir_;
+};
+
+TEST_F(CheckpointTest, NamesModulesWithoutTheWeightSuffix) {
+  const auto checkpoint = open_good();
+  const auto weight = checkpoint->matrix("model.layers.0.q_proj");
+  ASSERT_TRUE(weight.ok()) << weight.status();
+  EXPECT_EQ(weight->type.shape, (std::vector<int64_t>{2, 2}));
+  EXPECT_TRUE(weight->type.format.is_dense());
+  float row[2];
+  ir::decode_row(*weight, 1, row);
+  EXPECT_EQ(row[0], 3);
+  EXPECT_EQ(row[1], 4);
+  const auto bias = checkpoint->matrix("model.layers.0.q_proj.bias");
+  ASSERT_TRUE(bias.ok()) << bias.status();
+  ir::decode_row(*bias, 0, row);
+  EXPECT_EQ(row[1], 6);
+  const auto norm = checkpoint->matrix("model.norm");
+  ASSERT_TRUE(norm.ok()) << norm.status();
+  EXPECT_EQ(norm->type.format.scale_type, ir::DType::bf16);
+  EXPECT_EQ(checkpoint->config["model_type"], "qwen3");
+}
+
+TEST_F(CheckpointTest, SkipsInverseFrequencies) {
+  const auto checkpoint = open_good();
+  EXPECT_FALSE(checkpoint->has("model.layers.0.rotary_emb.inv_freq"));
+  EXPECT_FALSE(checkpoint->unsupported.contains("model.layers.0.rotary_emb.inv_freq"));
+}
+
+TEST_F(CheckpointTest, UsingAnUnsupportedTensorSaysWhatItIs) {
+  const auto checkpoint = open_good();
+  EXPECT_FALSE(checkpoint->has("model.ids"));
+  expect_error(
+      checkpoint->matrix("model.ids"),
+      {"model.safetensors: tensor \"model.ids\" is I64 [1]; supported are F16, BF16 and F32"});
+  expect_error(checkpoint->matrix("model.conv"), {"tensor \"model.conv.weight\" is F32 [1, 1, 2]"});
+  expect_error(checkpoint->matrix("model.scalar"), {"\"model.scalar\" is F32 []"});
+  expect_error(checkpoint->matrix("model.none"), {"\"model.none.weight\" is F32 [0, 2]"});
+}
+
+TEST_F(CheckpointTest, AMissingTensorIsNamedWithNearMisses) {
+  const auto checkpoint = open_good();
+  expect_error(checkpoint->matrix("model.layers.1.q_proj"),
+               {dir_.path().string() + ": tensor \"model.layers.1.q_proj\" is missing",
+                "did you mean \"model.layers.0.q_proj\""});
+  expect_error(checkpoint->matrix("norm"), {"did you mean \"model.norm\""});
+  expect_error(checkpoint->matrix("model.norm.weight"), {"did you mean \"model.norm\""});
+  expect_error(checkpoint->matrix("transformer.norm"), {"did you mean \"model.norm\""});
+  const auto far = checkpoint->matrix("something.else.entirely");
+  expect_error(far, {"\"something.else.entirely\" is missing"});
+  EXPECT_EQ(std::string(far.status().message()).find("did you mean"), std::string::npos);
+}
+
+TEST_F(CheckpointTest, AtMostThreeNearMissesAreNamed) {
+  std::vector<TestTensor> tensors;
+  for (const char* name : {"w1", "w2", "w3", "w4", "w5"})
+    tensors.push_back(f32_tensor(name, {1}, {0}));
+  write_weights(tensors);
+  const auto missing = open_good()->matrix("w6");
+  expect_error(missing, {"did you mean \"w1\", \"w2\", \"w3\""});
+  EXPECT_EQ(std::string(missing.status().message()).find("w4"), std::string::npos);
+}
+
+TEST_F(CheckpointTest, TensorsThatNobodyUsedAreNamed) {
+  const auto checkpoint = open_good();
+  std::set<std::string> used;
+  expect_error(checkpoint->check_all_used(used), {dir_.path().string() + ": 7 tensors are not used",
+                                                  "\"model.layers.0.q_proj\"", "..."});
+  for (const auto& [name, matrix] : checkpoint->matrices) used.insert(name);
+  expect_error(checkpoint->check_all_used(used), {"4 tensors are not used", "\"model.ids\""});
+  for (const auto& [name, reason] : checkpoint->unsupported) used.insert(name);
+  EXPECT_TRUE(checkpoint->check_all_used(used).ok());
+  used.erase("model.norm");
+  expect_error(checkpoint->check_all_used(used), {"1 tensor is not used", ": \"model.norm\";"});
+}
+
+TEST_F(CheckpointTest, TwoTensorsOfOneModuleNameAreRefused) {
+  write_weights({f32_tensor("model.norm", {1}, {1}), f32_tensor("model.norm.weight", {1}, {1})});
+  expect_error(open_checkpoint(dir_.path()),
+               {"model.safetensors: tensors \"model.norm\" and \"model.norm.weight\""});
+}
+
+TEST_F(CheckpointTest, AFileStandsForItsFolder) {
+  const auto checkpoint = open_checkpoint(dir_.path() / "model.safetensors");
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_EQ((*checkpoint)->path, dir_.path());
+  dir_.write("other.safetensors", "x");
+  expect_error(open_checkpoint(dir_.path() / "other.safetensors"),
+               {"other.safetensors: is not part of the model"});
+  expect_error(open_checkpoint(dir_.path() / "config.json"),
+               {"config.json: expected a model folder"});
+  expect_error(open_checkpoint(dir_.path() / "gone"), {"gone: no such file or folder"});
+}
+
+TEST_F(CheckpointTest, MissingFilesAreNamed) {
+  std::filesystem::remove(dir_.path() / "model.safetensors");
+  expect_error(open_checkpoint(dir_.path()), {dir_.path().string(), "model.safetensors"});
+  std::filesystem::remove(dir_.path() / "config.json");
+  expect_error(open_checkpoint(dir_.path()), {"config.json: no such file", "needs it"});
+}
+
+TEST_F(CheckpointTest, BrokenJsonIsNamed) {
+  dir_.write("generation_config.json", "{");
+  expect_error(open_checkpoint(dir_.path()), {"generation_config.json:1:2: not valid JSON"});
+  dir_.write("generation_config.json", "{}");
+  dir_.write("tokenizer_config.json", "{\"a\"}");
+  expect_error(open_checkpoint(dir_.path()), {"tokenizer_config.json:1:5: not valid JSON"});
+  dir_.write("config.json", "nope");
+  expect_error(open_checkpoint(dir_.path()), {"config.json:1:2: not valid JSON"});
+}
+
+TEST_F(CheckpointTest, ReadsTheTextFilesThatAreThere) {
+  const auto without = open_good();
+  EXPECT_TRUE(without->generation_config.is_null());
+  EXPECT_EQ(without->tokenizer_json, "");
+  dir_.write("generation_config.json", R"({"eos_token_id": [1, 2]})");
+  dir_.write("tokenizer.json", "{\"version\": 1}");
+  dir_.write("tokenizer_config.json", R"({"chat_template": "from config"})");
+  auto checkpoint = open_good();
+  EXPECT_EQ(checkpoint->generation_config["eos_token_id"][1], 2);
+  EXPECT_EQ(checkpoint->tokenizer_json, "{\"version\": 1}");
+  EXPECT_EQ(checkpoint->chat_template, "from config");
+  dir_.write("chat_template.jinja", "from jinja\n");
+  EXPECT_EQ(open_good()->chat_template, "from jinja\n");
+}
+
+TEST_F(CheckpointTest, TakesTheDefaultOfSeveralChatTemplates) {
+  dir_.write(
+      "tokenizer_config.json",
+      R"({"chat_template": [{"name": "rag", "template": "R"}, {"name": "default", "template": "D"}]})");
+  EXPECT_EQ(open_good()->chat_template, "D");
+  dir_.write("tokenizer_config.json", R"({"chat_template": 3})");
+  expect_error(open_checkpoint(dir_.path()),
+               {"tokenizer_config.json: \"chat_template\" is 3, expected a string"});
+}
+
+TEST_F(CheckpointTest, AnIndexMayNameTheSingleFile) {
+  write_weights({f32_tensor("a.weight", {1}, {1})});
+  dir_.write("model.safetensors.index.json",
+             R"({"weight_map": {"a.weight": "model.safetensors"}})");
+  EXPECT_TRUE(open_good()->has("a"));
+  dir_.write("shard.safetensors", safetensors_bytes({f32_tensor("a.weight", {1}, {1})}));
+  dir_.write("model.safetensors.index.json",
+             R"({"weight_map": {"a.weight": "shard.safetensors"}})");
+  expect_error(open_checkpoint(dir_.path()),
+               {"model.safetensors.index.json: does not list model.safetensors"});
+}
+
+}  // namespace
+}  // namespace sinter::frontends

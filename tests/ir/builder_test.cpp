@@ -1,0 +1,183 @@
+#include "ir/builder.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/ir/map_source.h"
+
+namespace sinter::ir {
+namespace {
+
+const Dim T = Dim::of('T');
+
+// One value of each kind for the shape rules to be tried on.
+class ShapeRules : public testing::Test {
+ protected:
+  Builder b{"m"};
+  ValueId tokens = b.param("tokens", {DType::i32, {T}});
+  ValueId x = b.param("x", {DType::f32, {T, 8}});
+  ValueId half = b.param("half", {DType::f16, {T, 8}});
+  ValueId heads = b.param("heads", {DType::f32, {T, 4, 2}});
+  ValueId table = b.param("table", {DType::f32, {T, 2}});
+  ValueId matrix =
+      b.weight("matrix", {{6, 8}, {CodeMap::affine, 4, 8, 0, DType::f16}}, {{"a"}, {}});
+  ValueId packed_vector =
+      b.weight("packed_vector", {{8}, {CodeMap::affine, 4, 8, 0, DType::f16}}, {{"b"}, {}});
+  ValueId vector = b.weight("vector", {{8}, {}}, {{"c"}, {}});
+  ValueId k = b.state("k", {DType::f16, {2, Dim::of('C'), 2}});
+  ValueId v = b.state("v", {DType::f16, {2, Dim::of('C'), 2}});
+  ValueId wide = b.state("wide", {DType::f16, {3, Dim::of('C'), 2}});
+
+  std::string type(ValueId id) { return id < 0 ? "none" : to_string(b.module().tensor(id)); }
+
+  std::string error(Op op, std::vector<ValueId> operands, Attributes attributes = {}) {
+    Builder copy = b;
+    EXPECT_EQ(copy.add(op, std::move(operands), std::move(attributes)), -1);
+    return message(copy.finish({x}).status());
+  }
+  std::string reshape_error(ValueId input, std::vector<Dim> shape) {
+    Builder copy = b;
+    EXPECT_EQ(copy.reshape(input, std::move(shape)), -1);
+    return message(copy.finish({x}).status());
+  }
+};
+
+TEST_F(ShapeRules, GiveResultTypes) {
+  EXPECT_EQ(type(b.add(Op::embed, {tokens, matrix})), "tensor<Tx8xf32>");
+  EXPECT_EQ(type(b.add(Op::dequantize, {matrix})), "tensor<6x8xf32>");
+  EXPECT_EQ(type(b.add(Op::matmul, {x, matrix})), "tensor<Tx6xf32>");
+  EXPECT_EQ(type(b.add(Op::matmul, {half, matrix})), "tensor<Tx6xf16>");
+  EXPECT_EQ(type(b.add(Op::add, {x, vector})), "tensor<Tx8xf32>");
+  EXPECT_EQ(type(b.add(Op::mul, {heads, heads})), "tensor<Tx4x2xf32>");
+  EXPECT_EQ(type(b.add(Op::rms_norm, {x, vector}, {{"eps", 1e-6}})), "tensor<Tx8xf32>");
+  EXPECT_EQ(type(b.reshape(x, {T, 2, 4})), "tensor<Tx2x4xf32>");
+  EXPECT_EQ(type(b.add(Op::slice, {x}, {{"begin", int64_t{2}}, {"end", int64_t{8}}})),
+            "tensor<Tx6xf32>");
+  EXPECT_EQ(type(b.add(Op::last_rows, {x})), "tensor<Lx8xf32>");
+  EXPECT_EQ(type(b.add(Op::rope_table, {vector, tokens})), "tensor<Tx16xf32>");
+  EXPECT_EQ(type(b.add(Op::rope, {heads, table})), "tensor<Tx4x2xf32>");
+  EXPECT_EQ(type(b.add(Op::attention, {heads, k, v}, {{"scale", 1.0}})), "tensor<Tx8xf32>");
+  EXPECT_TRUE(b.finish({x}).ok());
+}
+
+TEST_F(ShapeRules, KvAppendHasNoResult) {
+  const ValueId pair =
+      b.reshape(b.add(Op::slice, {x}, {{"begin", int64_t{0}}, {"end", int64_t{4}}}), {T, 2, 2});
+  EXPECT_EQ(b.add(Op::kv_append, {k, pair}), -1);
+  EXPECT_TRUE(b.finish({x}).ok());
+  EXPECT_EQ(error(Op::kv_append, {k, heads}),
+            "[kv_append] the input has 4 heads of 2, the cache 2 of 2");
+  EXPECT_EQ(error(Op::kv_append, {x, heads}),
+            "[kv_append] the cache must be a state, operand 0 is a tensor<Tx8xf32>");
+}
+
+TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
+  EXPECT_EQ(error(Op::matmul, {table, matrix}),
+            "[matmul] the input has 2 features, the weight takes 8");
+  EXPECT_EQ(error(Op::matmul, {heads, matrix}),
+            "[matmul] the input must have 2 extents, it is tensor<Tx4x2xf32>");
+  EXPECT_EQ(error(Op::matmul, {x, vector}),
+            "[matmul] the weight must be a matrix, it is weight<8, f32>");
+  EXPECT_EQ(error(Op::matmul, {x, half}),
+            "[matmul] the weight must be a weight or a dequantized weight, it is tensor<Tx8xf16>");
+  EXPECT_EQ(error(Op::matmul, {matrix, matrix}),
+            "[matmul] the input must be a tensor, operand 0 is the weight @matrix");
+  EXPECT_EQ(error(Op::matmul, {k, matrix}),
+            "[matmul] the input must be a tensor, operand 0 is the state @k");
+  EXPECT_EQ(error(Op::matmul, {x}), "[matmul] it has 1 operands, the op takes 2");
+  EXPECT_EQ(error(Op::matmul, {x, 99}), "[matmul] operand 1 is no value of the module");
+  EXPECT_EQ(error(Op::embed, {x, matrix}),
+            "[embed] the tokens must be of i32, they are tensor<Tx8xf32>");
+  EXPECT_EQ(error(Op::dequantize, {x}),
+            "[dequantize] the operand must be a weight, operand 0 is a tensor<Tx8xf32>");
+  EXPECT_EQ(error(Op::dequantize, {vector}),
+            "[dequantize] the weight must be a matrix, it is weight<8, f32>");
+  EXPECT_EQ(error(Op::add, {x, half}),
+            "[add] the operands differ: tensor<Tx8xf32> and tensor<Tx8xf16>");
+  EXPECT_EQ(error(Op::mul, {table, vector}),
+            "[mul] the first operand has 2 features, the weight vector 8");
+  EXPECT_EQ(error(Op::add, {x, packed_vector}),
+            "[add] the second operand must be a dense weight vector, it is "
+            "weight<8, affine b4 g8 f16>");
+  EXPECT_EQ(error(Op::silu, {tokens}), "[silu] the operand must be of floats, it is tensor<Txi32>");
+  EXPECT_EQ(error(Op::rms_norm, {table, vector}, {{"eps", 1e-6}}),
+            "[rms_norm] the input has 2 features, the weight 8");
+  EXPECT_EQ(error(Op::rms_norm, {x, vector}, {{"eps", -1.0}}),
+            "[rms_norm] eps is -1, it must not be negative");
+  EXPECT_EQ(error(Op::slice, {x}, {{"begin", int64_t{4}}, {"end", int64_t{9}}}),
+            "[slice] 4..9 is no range of the 8 features");
+  EXPECT_EQ(error(Op::slice, {x}, {{"begin", int64_t{4}}, {"end", int64_t{4}}}),
+            "[slice] 4..4 is no range of the 8 features");
+  EXPECT_EQ(error(Op::rope, {heads, x}),
+            "[rope] the table rotates 8 features of heads with 2; it must be an even number, no "
+            "more than a head has");
+  EXPECT_EQ(error(Op::rope, {heads, table}, {{"style", std::string("whole")}}),
+            "[rope] style \"whole\" is unknown; \"half\" and \"interleaved\" are");
+  EXPECT_EQ(error(Op::attention, {heads, k, wide}, {{"scale", 1.0}}),
+            "[attention] the key cache is tensor<2xCx2xf16>, the value cache tensor<3xCx2xf16>; "
+            "they must be equal");
+  EXPECT_EQ(error(Op::attention, {heads, wide, wide}, {{"scale", 1.0}}),
+            "[attention] 4 query heads do not share 3 KV heads evenly");
+  EXPECT_EQ(error(Op::fused, {}, {{"kind", std::string("rows")}}),
+            "[fused] its result types are those of the values that leave its body");
+}
+
+TEST_F(ShapeRules, CheckAttributes) {
+  EXPECT_EQ(error(Op::rms_norm, {x, vector}), "[rms_norm] attribute eps is missing");
+  EXPECT_EQ(error(Op::silu, {x}, {{"eps", 1.0}}), "[silu] attribute eps is unknown");
+  EXPECT_EQ(error(Op::slice, {x}, {{"begin", 0.5}, {"end", int64_t{4}}}),
+            "[slice] attribute begin must be an integer");
+  EXPECT_EQ(error(Op::rope, {heads, table}, {{"style", 1.0}}),
+            "[rope] attribute style must be a string");
+  EXPECT_EQ(error(Op::attention, {heads, k, v}, {{"scale", std::string("1")}}),
+            "[attention] attribute scale must be a finite number");
+}
+
+TEST_F(ShapeRules, ReshapeKeepsElementsAndTheLeadingSymbol) {
+  EXPECT_EQ(reshape_error(x, {T, 9}),
+            "[reshape] tensor<Tx9xf32> does not hold the elements of tensor<Tx8xf32>");
+  EXPECT_EQ(reshape_error(x, {Dim::of('L'), 8}),
+            "[reshape] tensor<Lx8xf32> does not hold the elements of tensor<Tx8xf32>");
+  EXPECT_EQ(reshape_error(x, {8}),
+            "[reshape] tensor<8xf32> does not hold the elements of tensor<Tx8xf32>");
+  EXPECT_EQ(reshape_error(x, {8, T}),
+            "[reshape] only the first extent may be a symbol, found tensor<8xTxf32>");
+  EXPECT_EQ(reshape_error(x, {T, 0}), "[reshape] tensor<Tx0xf32>: extent 0 is not in 1..2^40");
+}
+
+TEST(Builder, KeepsTheFirstErrorAndItsPlace) {
+  Builder b("m");
+  const ValueId x = b.param("x", {DType::f32, {T, 8}});
+  b.set_label("layers.3.mlp");
+  const ValueId bad = b.add(Op::rms_norm, {x, x}, {{"eps", 1e-6}});
+  b.set_label("layers.4.mlp");
+  EXPECT_EQ(b.add(Op::silu, {bad}), -1);
+  EXPECT_EQ(message(b.finish({x}).status()),
+            "[rms_norm] the weight must be a weight, operand 1 is a tensor<Tx8xf32> "
+            "(in layers.3.mlp)");
+}
+
+TEST(Builder, RefusesBadTypesAndDuplicateNames) {
+  Builder bad("m");
+  EXPECT_EQ(bad.weight("w", {{4, 6}, {CodeMap::affine, 4, 4, 0, DType::f16}}, {{"w"}, {}}), -1);
+  EXPECT_EQ(message(bad.finish({}).status()),
+            "weight<4x6, affine b4 g4 f16>: groups of 4 do not divide 6 columns (in w)");
+
+  Builder twice("m");
+  const ValueId x = twice.param("x", {DType::f32, {T, 8}});
+  twice.state("s", {DType::f32, {1, Dim::of('C'), 2}});
+  twice.state("s", {DType::f32, {1, Dim::of('C'), 2}});
+  EXPECT_EQ(message(twice.finish({x}).status()), "@s is declared twice");
+}
+
+TEST(Builder, LabelsNodes) {
+  Builder b("m");
+  const ValueId x = b.param("x", {DType::f32, {T, 8}});
+  b.set_label("mlp");
+  const ValueId y = b.add(Op::silu, {x});
+  const auto module = b.finish({y});
+  ASSERT_TRUE(module.ok());
+  EXPECT_EQ(module->nodes[0].label, "mlp");
+}
+
+}  // namespace
+}  // namespace sinter::ir

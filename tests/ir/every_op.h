@@ -1,0 +1,50 @@
+// A module with every op, every weight format and fused bodies, as the printer writes it.
+#pragma once
+
+namespace sinter::ir {
+
+inline constexpr const char* kEveryOp = R"(module @every.op {
+  weight @embed_tokens : weight<16x8, affine b4 g4 bf16> = source("model.embed_tokens")
+  weight @norm : weight<8, f16> = source("model.norm")
+  weight @q : weight<8x8, symmetric b1 z0.5 g4 f16> = source("a.q_proj")
+  weight @kv : weight<8x8, ternary b2 g8 f32> = source("a.k_proj", "a.v_proj")
+  weight @rope.inv_freq : weight<1, f32> = constant(0.01)
+  weight @"an odd name" : weight<16x8, bf16> = source("quote \" backslash \\ line \n tab \t bell \x07")
+  state @layers.0.k : tensor<2xCx2xf16>
+  state @layers.0.v : tensor<2xCx2xf16>
+  func @forward(%tokens: tensor<Txi32>) {
+    %0 = embed %tokens, @embed_tokens : tensor<Tx8xf32>
+    %1 = rope_table @rope.inv_freq, %tokens {scale = 1.5} label "rope" : tensor<Tx2xf32>
+    %2 = rms_norm %0, @norm {eps = 1e-06} label "layers.0.norm" : tensor<Tx8xf32>
+    %3 = dequantize @q : tensor<8x8xf32>
+    %4 = matmul %2, %3 : tensor<Tx8xf32>
+    %6, %7 = fused {kind = "matmul"} label "layers.0.kv" {
+      %5 = matmul %2, @kv label "layers.0.kv" : tensor<Tx8xf32>
+      %6 = slice %5 {begin = 0, end = 4} : tensor<Tx4xf32>
+      %7 = slice %5 {begin = 4, end = 8} : tensor<Tx4xf32>
+    } : tensor<Tx4xf32>, tensor<Tx4xf32>
+    %8 = reshape %6 : tensor<Tx2x2xf32>
+    %9 = reshape %7 : tensor<Tx2x2xf32>
+    %10 = reshape %4 : tensor<Tx4x2xf32>
+    %11 = rope %8, %1 {style = "interleaved"} : tensor<Tx2x2xf32>
+    %12 = rope %10, %1 : tensor<Tx4x2xf32>
+    fused {kind = "rows"} {
+      kv_append @layers.0.k, %11
+      kv_append @layers.0.v, %9 label "v"
+    }
+    %13 = attention %12, @layers.0.k, @layers.0.v {scale = 0.5} : tensor<Tx8xf32>
+    %14 = add %0, %13 : tensor<Tx8xf32>
+    %15 = silu %14 : tensor<Tx8xf32>
+    %16 = gelu %15 : tensor<Tx8xf32>
+    %17 = relu2 %16 : tensor<Tx8xf32>
+    %18 = sigmoid %17 : tensor<Tx8xf32>
+    %19 = mul %17, %18 : tensor<Tx8xf32>
+    %20 = add %19, @norm : tensor<Tx8xf32>
+    %21 = last_rows %20 : tensor<Lx8xf32>
+    %22 = matmul %21, @"an odd name" : tensor<Lx16xf32>
+    return %22
+  }
+}
+)";
+
+}  // namespace sinter::ir

@@ -1,0 +1,80 @@
+#include "ir/graph.h"
+
+#include <gtest/gtest.h>
+
+#include "ir/ops.h"
+#include "ir/text.h"
+#include "tests/ir/every_op.h"
+
+namespace sinter::ir {
+namespace {
+
+Module every_op() { return *parse(kEveryOp, "every_op"); }
+
+const Node& first_fused(const Module& module) {
+  for (const Node& node : module.nodes) {
+    if (node.op == Op::fused) return node;
+  }
+  return module.nodes.front();
+}
+
+TEST(Graph, TableRowsStandInTheOrderOfTheEnumeration) {
+  for (size_t i = 0; i < op_table().size(); ++i) {
+    EXPECT_EQ(static_cast<size_t>(op_table()[i].op), i) << op_table()[i].name;
+    EXPECT_EQ(find_op(op_table()[i].name), &op_table()[i]);
+  }
+  EXPECT_EQ(info(Op::fused).name, "fused");
+  EXPECT_EQ(find_op("melt"), nullptr);
+}
+
+TEST(Graph, CountsUsesInBodiesAndReturns) {
+  const Module module = every_op();
+  const std::vector<int> uses = count_uses(module);
+  EXPECT_EQ(uses[static_cast<size_t>(module.params[0])], 2);
+  EXPECT_EQ(uses[static_cast<size_t>(module.find_symbol("layers.0.k"))], 2);
+  EXPECT_EQ(uses[static_cast<size_t>(module.find_symbol("norm"))], 2);
+  EXPECT_EQ(uses[static_cast<size_t>(module.returns[0])], 1);
+  // The fused matmul is read by the two slices beside it.
+  EXPECT_EQ(uses[static_cast<size_t>(first_fused(module).body[0].results[0])], 2);
+}
+
+TEST(Graph, InputsOfAFusedNodeAreWhatItsBodyReadsFromOutside) {
+  const Module module = every_op();
+  const Node& fused = first_fused(module);
+  EXPECT_EQ(inputs_of(fused),
+            (std::vector<ValueId>{fused.body[0].operands[0], module.find_symbol("kv")}));
+  EXPECT_EQ(inputs_of(module.nodes[0]), module.nodes[0].operands);
+}
+
+TEST(Graph, FindsDefinitionsInsideBodies) {
+  const Module module = every_op();
+  const Node& fused = first_fused(module);
+  const Node* slice = find_definition(module.nodes, fused.results[1]);
+  ASSERT_NE(slice, nullptr);
+  EXPECT_EQ(slice->op, Op::slice);
+  EXPECT_EQ(slice->integer("begin", -1), 4);
+  EXPECT_EQ(find_definition(module.nodes, module.params[0]), nullptr);
+}
+
+TEST(Graph, ReadsAttributesByKind) {
+  Node node;
+  node.attributes = {{"i", int64_t{3}}, {"d", 2.5}, {"s", std::string("x")}};
+  EXPECT_EQ(node.integer("i", 0), 3);
+  EXPECT_EQ(node.integer("d", 7), 7);
+  EXPECT_EQ(node.number("i", 0), 3.0);
+  EXPECT_EQ(node.number("d", 0), 2.5);
+  EXPECT_EQ(node.number("none", 1.5), 1.5);
+  EXPECT_EQ(node.text("s", ""), "x");
+  EXPECT_EQ(node.text("i", "fallback"), "fallback");
+}
+
+TEST(Graph, FindsNoWeightThatAPassDropped) {
+  Module module = every_op();
+  const ValueId q = module.find_symbol("q");
+  ASSERT_GE(q, 0);
+  module.weights.erase(q);
+  EXPECT_EQ(module.find_symbol("q"), -1);
+}
+
+}  // namespace
+}  // namespace sinter::ir

@@ -1,0 +1,301 @@
+// Every op against numbers worked out by hand.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "ir/builder.h"
+#include "ir/interpreter.h"
+#include "tests/ir/map_source.h"
+
+namespace sinter::ir {
+namespace {
+
+const Dim T = Dim::of('T');
+
+class OpTest : public testing::Test {
+ protected:
+  Builder b{"m"};
+  MapSource source;
+  InterpreterState state;
+  std::map<ValueId, Array> values;
+  int64_t tokens = 1;
+  int64_t logits_rows = 1;
+
+  // A tensor with numbers; a shape that starts with -1 starts with T.
+  ValueId input(std::vector<int64_t> shape, std::vector<float> data, DType dtype = DType::f32) {
+    TensorType type{dtype, {}};
+    for (int64_t& extent : shape) {
+      type.shape.push_back(extent == -1 ? T : Dim(extent));
+      if (extent == -1) extent = tokens;
+    }
+    const ValueId id = b.param("p" + std::to_string(values.size()), type);
+    values[id] = {std::move(shape), std::move(data)};
+    return id;
+  }
+
+  ValueId dense(const std::string& name, std::vector<int64_t> shape,
+                const std::vector<float>& data) {
+    source.dense(name, shape, data);
+    return b.weight(name, {std::move(shape), {}}, {{name}, {}});
+  }
+
+  // 2-bit affine codes in groups of 2: the rows are {0, 1, 2, 4} and {1.5, 1.5, 1, 2}.
+  ValueId quantized() {
+    const WeightType type{{2, 4}, {CodeMap::affine, 2, 2, 0, DType::f16}};
+    source.affine("q", type, {0xE4, 0x4F}, {0x3C00, 0x4000, 0x3800, 0x3C00},
+                  {0x0000, 0xC000, 0x0000, 0x3C00});
+    return b.weight("q", type, {{"q"}, {}});
+  }
+
+  Array run(ValueId result) {
+    const auto out =
+        interpret_nodes(b.module(), b.module().nodes, source, values, tokens, logits_rows, state);
+    EXPECT_TRUE(out.ok()) << out.status();
+    return out.ok() && out->contains(result) ? out->at(result) : Array{};
+  }
+  Array run(Op op, std::vector<ValueId> operands, Attributes attributes = {}) {
+    const ValueId id = b.add(op, std::move(operands), std::move(attributes));
+    return run(id);
+  }
+  std::string error() {
+    return message(
+        interpret_nodes(b.module(), b.module().nodes, source, values, tokens, logits_rows, state)
+            .status());
+  }
+
+  static void expect(const Array& array, const std::vector<int64_t>& shape,
+                     const std::vector<float>& data) {
+    EXPECT_EQ(array.shape, shape);
+    ASSERT_EQ(array.data.size(), data.size());
+    for (size_t i = 0; i < data.size(); ++i) EXPECT_NEAR(array.data[i], data[i], 2e-6) << i;
+  }
+};
+
+TEST_F(OpTest, MatmulDecodesRows) {
+  tokens = 2;
+  expect(run(Op::matmul, {input({-1, 4}, {1, 2, 3, 4, 0, 0, 1, 0}), quantized()}), {2, 2},
+         {24, 15.5, 2, 1});
+}
+
+TEST_F(OpTest, MatmulOfADequantizedWeightIsTheSame) {
+  const ValueId w = b.add(Op::dequantize, {quantized()});
+  expect(run(Op::matmul, {input({-1, 4}, {1, 2, 3, 4}), w}), {1, 2}, {24, 15.5});
+}
+
+TEST_F(OpTest, DequantizeHoldsNoMatrix) {
+  const ValueId w = b.add(Op::dequantize, {quantized()});
+  const auto out = interpret_nodes(b.module(), b.module().nodes, source, values, 1, 1, state);
+  ASSERT_TRUE(out.ok());
+  EXPECT_FALSE(out->contains(w));
+}
+
+TEST_F(OpTest, MatmulReadsSourcesOneAfterAnother) {
+  source.dense("a", {1, 2}, {1, 2});
+  source.dense("b", {2, 2}, {3, 4, 5, 6});
+  const ValueId w = b.weight("ab", {{3, 2}, {}}, {{"a", "b"}, {}});
+  expect(run(Op::matmul, {input({-1, 2}, {1, 10}), w}), {1, 3}, {21, 43, 65});
+}
+
+TEST_F(OpTest, MatmulOfManyRowsIsSplitOverThreads) {
+  std::vector<float> data, expected;
+  for (int i = 0; i < 201; ++i) {
+    data.insert(data.end(), {static_cast<float>(i), 1});
+    expected.push_back(static_cast<float>(2 * i + 3));
+  }
+  expect(run(Op::matmul, {input({-1, 2}, {2, 3}), dense("w", {201, 2}, data)}), {1, 201}, expected);
+}
+
+TEST_F(OpTest, VectorsReadSourcesOneAfterAnother) {
+  source.dense("a", {1}, {1});
+  source.dense("b", {2}, {2, 3});
+  const ValueId w = b.weight("ab", {{3}, {}}, {{"a", "b"}, {}});
+  expect(run(Op::add, {input({-1, 3}, {10, 20, 30}), w}), {1, 3}, {11, 22, 33});
+}
+
+TEST_F(OpTest, EmbedTakesRows) {
+  tokens = 3;
+  expect(run(Op::embed, {input({-1}, {1, 0, 1}, DType::i32), quantized()}), {3, 4},
+         {1.5, 1.5, 1, 2, 0, 1, 2, 4, 1.5, 1.5, 1, 2});
+}
+
+TEST_F(OpTest, EmbedRefusesTokensOutsideTheTable) {
+  b.set_label("embed_tokens");
+  b.add(Op::embed, {input({-1}, {2}, DType::i32), quantized()});
+  EXPECT_EQ(error(), "[embed] token 2 is not in the table's 0..1 (in embed_tokens)");
+}
+
+TEST_F(OpTest, AddAndMulWorkOnTensorsAndRows) {
+  tokens = 2;
+  const ValueId x = input({-1, 2}, {1, 2, 3, 4});
+  const ValueId y = input({-1, 2}, {10, 20, 30, 40});
+  const ValueId w = dense("w", {2}, {5, 7});
+  expect(run(Op::add, {x, y}), {2, 2}, {11, 22, 33, 44});
+  expect(run(Op::mul, {x, y}), {2, 2}, {10, 40, 90, 160});
+  expect(run(Op::add, {x, w}), {2, 2}, {6, 9, 8, 11});
+  expect(run(Op::mul, {x, w}), {2, 2}, {5, 14, 15, 28});
+}
+
+TEST_F(OpTest, Activations) {
+  const ValueId x = input({-1, 4}, {0, 1, -2, 3});
+  expect(run(Op::silu, {x}), {1, 4}, {0, 0.7310586F, -0.2384058F, 2.8577223F});
+  expect(run(Op::sigmoid, {x}), {1, 4}, {0.5F, 0.7310586F, 0.1192029F, 0.9525741F});
+  expect(run(Op::relu2, {x}), {1, 4}, {0, 1, 0, 9});
+  expect(run(Op::gelu, {x}), {1, 4}, {0, 0.8411920F, -0.0454023F, 2.9963627F});
+}
+
+TEST_F(OpTest, RmsNormOfRows) {
+  const ValueId x = input({-1, 2}, {3, 4});
+  const ValueId w = dense("w", {2}, {1, 2});
+  expect(run(Op::rms_norm, {x, w}, {{"eps", 0.0}}), {1, 2}, {0.8485281F, 2.2627417F});
+  // mean(x^2) + eps = 12.5 + 3.5 = 16
+  expect(run(Op::rms_norm, {x, w}, {{"eps", 3.5}}), {1, 2}, {0.75F, 2});
+}
+
+TEST_F(OpTest, RmsNormOfHeadsNormalisesEachAlone) {
+  const ValueId x = input({-1, 2, 2}, {3, 4, 30, -40});
+  const ValueId w = dense("w", {2}, {1, 2});
+  expect(run(Op::rms_norm, {x, w}, {{"eps", 0.0}}), {1, 2, 2},
+         {0.8485281F, 2.2627417F, 0.8485281F, -2.2627417F});
+}
+
+TEST_F(OpTest, ReshapeKeepsTheOrder) {
+  tokens = 2;
+  const ValueId x = input({-1, 4}, {1, 2, 3, 4, 5, 6, 7, 8});
+  expect(run(b.reshape(x, {T, 2, 2})), {2, 2, 2}, {1, 2, 3, 4, 5, 6, 7, 8});
+}
+
+TEST_F(OpTest, SliceTakesFeatures) {
+  tokens = 2;
+  const ValueId x = input({-1, 4}, {1, 2, 3, 4, 5, 6, 7, 8});
+  expect(run(Op::slice, {x}, {{"begin", int64_t{1}}, {"end", int64_t{3}}}), {2, 2}, {2, 3, 6, 7});
+}
+
+TEST_F(OpTest, LastRowsTakesTheLast) {
+  tokens = 3;
+  logits_rows = 2;
+  expect(run(Op::last_rows, {input({-1, 2}, {1, 2, 3, 4, 5, 6})}), {2, 2}, {3, 4, 5, 6});
+}
+
+TEST_F(OpTest, RopeTableStartsAtThePosition) {
+  tokens = 2;
+  state.position = 3;
+  const ValueId inv_freq = b.weight("f", {{2}, {}}, {{}, {1, 0.5F}});
+  const ValueId ids = input({-1}, {7, 7}, DType::i32);
+  const auto c = [](double x) { return static_cast<float>(2 * std::cos(x)); };
+  const auto s = [](double x) { return static_cast<float>(2 * std::sin(x)); };
+  expect(run(Op::rope_table, {inv_freq, ids}, {{"scale", 2.0}}), {2, 4},
+         {c(3), c(1.5), s(3), s(1.5), c(4), c(2), s(4), s(2)});
+}
+
+// cos and sin of the pairs are (0, 1) and (-1, 0): a quarter turn and a half turn.
+TEST_F(OpTest, RopeRotatesHalves) {
+  const ValueId x = input({-1, 1, 6}, {1, 2, 3, 4, 5, 6});
+  const ValueId table = input({-1, 4}, {0, -1, 1, 0});
+  expect(run(Op::rope, {x, table}), {1, 1, 6}, {-3, -2, 1, -4, 5, 6});
+}
+
+TEST_F(OpTest, RopeRotatesNeighbours) {
+  const ValueId x = input({-1, 1, 6}, {1, 2, 3, 4, 5, 6});
+  const ValueId table = input({-1, 4}, {0, -1, 1, 0});
+  expect(run(Op::rope, {x, table}, {{"style", std::string("interleaved")}}), {1, 1, 6},
+         {-2, 1, -3, -4, 5, 6});
+}
+
+TEST_F(OpTest, RopeUsesTheTokensRowForAllItsHeads) {
+  tokens = 2;
+  const ValueId x = input({-1, 2, 2}, {1, 2, 3, 4, 5, 6, 7, 8});
+  const ValueId table = input({-1, 2}, {1, 0, 0, 1});
+  expect(run(Op::rope, {x, table}), {2, 2, 2}, {1, 2, 3, 4, -6, 5, -8, 7});
+}
+
+// Keys are logarithms and head 0's queries are 1, so that its weights are proportional to 1, 3, 4;
+// head 1's queries are 0, so that its weights are equal. Heads 0 and 1 share KV head 0.
+TEST_F(OpTest, AttentionSharesKvHeadsAndRemembersSteps) {
+  const ValueId k = b.state("k", {DType::f16, {2, Dim::of('C'), 1}});
+  const ValueId v = b.state("v", {DType::f16, {2, Dim::of('C'), 1}});
+  const ValueId new_k = b.param("new_k", {DType::f32, {T, 2, 1}});
+  const ValueId new_v = b.param("new_v", {DType::f32, {T, 2, 1}});
+  const ValueId q = b.param("q", {DType::f32, {T, 4, 1}});
+  b.add(Op::kv_append, {k, new_k});
+  b.add(Op::kv_append, {v, new_v});
+  const ValueId out = b.add(Op::attention, {q, k, v}, {{"scale", 2.0}});
+
+  values = {
+      {new_k, {{1, 2, 1}, {0, 0}}}, {new_v, {{1, 2, 1}, {10, 1}}}, {q, {{1, 4, 1}, {1, 0, 0, 0}}}};
+  expect(run(out), {1, 4}, {10, 10, 1, 1});
+
+  state.position = 1;
+  tokens = 2;
+  // The scale doubles the scores.
+  const float log3 = static_cast<float>(std::log(3.0) / 2);
+  const float log4 = static_cast<float>(std::log(4.0) / 2);
+  values = {{new_k, {{2, 2, 1}, {log3, 0, log4, 0}}},
+            {new_v, {{2, 2, 1}, {20, 2, 40, 6}}},
+            {q, {{2, 4, 1}, {1, 0, 5, 0, 1, 0, 5, 0}}}};
+  expect(run(out), {2, 4}, {17.5F, 15, 1.5F, 1.5F, 28.75F, 70.0F / 3, 3, 3});
+  EXPECT_EQ(state.states.at(k).shape, (std::vector<int64_t>{2, 3, 1}));
+  expect(state.states.at(v), {2, 3, 1}, {10, 20, 40, 1, 2, 6});
+}
+
+TEST_F(OpTest, AttentionRefusesCachesThatLackTheStep) {
+  const ValueId k = b.state("k", {DType::f16, {1, Dim::of('C'), 1}});
+  b.add(Op::attention, {input({-1, 1, 1}, {1}), k, k}, {{"scale", 1.0}});
+  EXPECT_EQ(error(), "[attention] the cache has 0 rows, the step needs 1; append to it first");
+}
+
+TEST_F(OpTest, KvAppendRefusesGapsAndFullCaches) {
+  const ValueId k = b.state("k", {DType::f16, {1, 4, 1}});
+  b.add(Op::kv_append, {k, input({-1, 1, 1}, {1})});
+  state.position = 1;
+  EXPECT_EQ(error(), "[kv_append] the cache has 0 rows at position 1");
+  state.position = 4;
+  EXPECT_EQ(error(), "the state @k holds 4 rows, the step needs 5");
+}
+
+TEST_F(OpTest, KvAppendOverwritesWhatIsBehindThePosition) {
+  const ValueId k = b.state("k", {DType::f16, {1, Dim::of('C'), 1}});
+  b.add(Op::kv_append, {k, input({-1, 1, 1}, {9})});
+  state.states[k] = {{1, 3, 1}, {1, 2, 3}};
+  state.position = 1;
+  EXPECT_EQ(error(), "");
+  expect(state.states.at(k), {1, 2, 1}, {1, 9});
+}
+
+TEST_F(OpTest, GivenValuesMustHaveTheirShape) {
+  b.add(Op::silu, {input({-1, 2}, {1, 2, 3})});
+  EXPECT_EQ(error(), "value 0 is given with shape [1, 2] and 3 elements, it must have [1, 2]");
+}
+
+TEST_F(OpTest, SourcesMustMakeTheWeight) {
+  const ValueId x = input({-1, 2}, {1, 2});
+  source.dense("wide", {1, 3}, {1, 2, 3});
+  source.dense("good", {1, 2}, {1, 2});
+  const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
+      {{"none"}, "no matrix none"},
+      {{"wide"},
+       "weight @w, weight<2x2, f32>: source wide is weight<1x3, f32>; it must have 2 columns"},
+      {{"good"}, "weight @w, weight<2x2, f32>: its sources have 1 rows together, it needs 2"},
+  };
+  for (const auto& [sources, expected] : cases) {
+    Module module = b.module();
+    Node node;
+    node.op = Op::matmul;
+    node.operands = {x, module.add_weight("w", {{2, 2}, {}}, {sources, {}})};
+    node.results = {module.add_value({ValueKind::result, TensorType{DType::f32, {T, 2}}, ""})};
+    EXPECT_EQ(message(interpret_nodes(module, {node}, source, values, 1, 1, state).status()),
+              expected);
+  }
+}
+
+TEST_F(OpTest, TruncatedSourcesAreRefused) {
+  const WeightType type{{2, 4}, {CodeMap::affine, 2, 2, 0, DType::f16}};
+  source.affine("q", type, {0xE4, 0x4F}, {0x3C00, 0x4000, 0x3800, 0x3C00}, {0x0000});
+  b.add(Op::matmul, {input({-1, 4}, {1, 2, 3, 4}), b.weight("q", type, {{"q"}, {}})});
+  EXPECT_EQ(
+      error(),
+      "weight @q, weight<2x4, affine b2 g2 f16>: source q, weight<2x4, affine b2 g2 f16>, has "
+      "fewer bytes than its type needs");
+}
+
+}  // namespace
+}  // namespace sinter::ir

@@ -1,0 +1,158 @@
+#include "ir/verifier.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <limits>
+
+#include "ir/ops.h"
+#include "ir/text.h"
+#include "tests/ir/map_source.h"
+
+namespace sinter::ir {
+namespace {
+
+constexpr const char* kText = R"(module @m {
+  weight @w : weight<8x8, affine b4 g8 f16> = source("w")
+  weight @c : weight<2, f32> = constant(1, 2)
+  state @k : tensor<2xCx4xf16>
+  func @forward(%x: tensor<Tx8xf32>) {
+    %0 = dequantize @w : tensor<8x8xf32>
+    %1 = matmul %x, %0 : tensor<Tx8xf32>
+    %3 = fused {kind = "rows"} label "place" {
+      %2 = silu %1 : tensor<Tx8xf32>
+      %3 = sigmoid %2 : tensor<Tx8xf32>
+    } : tensor<Tx8xf32>
+    return %3
+  }
+}
+)";
+
+// The error after one change to a good module.
+std::string error_after(const std::function<void(Module&)>& change) {
+  absl::StatusOr<Module> module = parse(kText, "m");
+  EXPECT_TRUE(module.ok()) << module.status();
+  if (!module.ok()) return "";
+  change(*module);
+  return message(verify(*module));
+}
+
+TEST(Verifier, AcceptsAGoodModule) {
+  EXPECT_EQ(error_after([](Module&) {}), "");
+}
+
+TEST(Verifier, WantsValuesDefinedBeforeTheirUse) {
+  EXPECT_EQ(error_after([](Module& m) { std::swap(m.nodes[0], m.nodes[1]); }),
+            "[matmul] operand 1, value 4, is not defined before its use");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[1].operands[0] = 1000; }),
+            "[matmul] operand 0 is value 1000, which the module does not have");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[1].operands[0] = -1; }),
+            "[matmul] operand 0 is value -1, which the module does not have");
+}
+
+TEST(Verifier, WantsValuesDefinedOnce) {
+  EXPECT_EQ(error_after([](Module& m) { m.nodes.insert(m.nodes.begin(), m.nodes[0]); }),
+            "[dequantize] value 4 is defined twice");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[0].results = m.params; }),
+            "[dequantize] its result is %x, which is no result");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[0].results.clear(); }),
+            "[dequantize] it has 0 results, the op gives 1");
+}
+
+TEST(Verifier, RechecksTypesByTheShapeRule) {
+  EXPECT_EQ(error_after([](Module& m) {
+              m.values[static_cast<size_t>(m.nodes[1].results[0])].type =
+                  TensorType{DType::f16, {Dim::of('T'), 8}};
+            }),
+            "[matmul] the result is declared tensor<Tx8xf16>, the op gives tensor<Tx8xf32>");
+  EXPECT_EQ(error_after([](Module& m) {
+              m.values[static_cast<size_t>(m.nodes[2].results[0])].type =
+                  TensorType{DType::f32, {Dim::of('T'), 9}};
+            }),
+            "[sigmoid] the result is declared tensor<Tx9xf32>, the op gives tensor<Tx8xf32> "
+            "(in place)");
+  EXPECT_EQ(error_after([](Module& m) { m.values[0].type = TensorType{DType::f32, {8}}; }),
+            "@w has the type tensor<8xf32>");
+}
+
+TEST(Verifier, LetsOnlyRowReadersTakeDequantizedWeights) {
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[2].body[0].operands[0] = m.nodes[0].results[0]; }),
+            "[silu] operand 0, value 4, is a dequantized weight; only matmul and embed take one "
+            "(in place)");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[1].operands[1] = m.params[0]; }),
+            "[matmul] operand 1, %x, must be a weight or a dequantized weight");
+  EXPECT_EQ(error_after([](Module& m) { m.returns = m.nodes[0].results; }),
+            "value 4 is returned; only computed tensors can be");
+}
+
+TEST(Verifier, ChecksBodies) {
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[0].body = m.nodes[2].body; }),
+            "[dequantize] only fused has a body");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[2].body.push_back(m.nodes[2]); }),
+            "[fused] a body may not have a fused node (in place)");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[2].body.clear(); }),
+            "[fused] the body is empty (in place)");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[2].results = m.nodes[1].results; }),
+            "[fused] its result value 5 is not defined in the body (in place)");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[2].results.push_back(m.nodes[2].results[0]); }),
+            "[fused] its result value 7 is listed twice (in place)");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[2].operands = m.params; }),
+            "[fused] it has operands; what its body reads are its inputs (in place)");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[2].attributes["kind"] = std::string("soup"); }),
+            "[fused] kind \"soup\" is unknown; embed, rope_table, matmul, attention and rows are "
+            "(in place)");
+}
+
+TEST(Verifier, KeepsLocalValuesInTheirBody) {
+  EXPECT_EQ(error_after([](Module& m) {
+              Node node = m.nodes[1];
+              node.operands[0] = m.nodes[2].body[0].results[0];
+              node.results = {m.add_value({ValueKind::result, m.tensor(m.params[0]), ""})};
+              m.nodes.push_back(node);
+            }),
+            "[matmul] operand 0, value 6, is local to the body of another node");
+  EXPECT_EQ(error_after([](Module& m) { m.returns = m.nodes[2].body[0].results; }),
+            "value 6 is returned but not defined");
+}
+
+TEST(Verifier, ChecksDeclarations) {
+  EXPECT_EQ(error_after([](Module& m) { m.values[2].name = "w"; }), "@w is declared twice");
+  EXPECT_EQ(error_after([](Module& m) { m.values[2].name = ""; }),
+            "a weight or a state has no name");
+  EXPECT_EQ(error_after([](Module& m) { m.weights[2] = {}; }),
+            "numbers are given for @k, which is no weight");
+  EXPECT_EQ(error_after([](Module& m) { m.weights[0] = {}; }),
+            "@w: a weight has either sources or constants");
+  EXPECT_EQ(error_after([](Module& m) { m.weights[1].constant.push_back(3); }),
+            "@c: 3 constants for 2 elements");
+  EXPECT_EQ(error_after([](Module& m) {
+              m.weights[1].constant[0] = std::numeric_limits<float>::infinity();
+            }),
+            "@c: a constant is not finite");
+  EXPECT_EQ(error_after([](Module& m) { m.weights[0] = {{}, {1}}; }),
+            "@w: constants are f32, the weight is weight<8x8, affine b4 g8 f16>");
+  EXPECT_EQ(error_after([](Module& m) { m.params.push_back(m.params[0]); }),
+            "the parameter %x is declared twice");
+  EXPECT_EQ(error_after([](Module& m) { m.params[0] = 0; }),
+            "the parameter list has @w, which is no parameter");
+}
+
+TEST(Verifier, AcceptsDroppedWeightsOnlyWhenUnused) {
+  EXPECT_EQ(error_after([](Module& m) { m.weights.erase(1); }), "");
+  EXPECT_EQ(error_after([](Module& m) { m.weights.erase(0); }),
+            "[dequantize] operand 0, @w, is not defined before its use");
+}
+
+TEST(Verifier, WantsAReturn) {
+  EXPECT_EQ(error_after([](Module& m) { m.returns.clear(); }), "the module returns nothing");
+  EXPECT_EQ(error_after([](Module& m) { m.returns = {2}; }),
+            "@k is returned; only computed tensors can be");
+}
+
+TEST(Verifier, RefusesOpsOutsideTheTable) {
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[1].op = static_cast<Op>(999); }),
+            "op number 999 is not in the table");
+}
+
+}  // namespace
+}  // namespace sinter::ir

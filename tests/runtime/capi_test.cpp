@@ -1,0 +1,167 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "runtime/sinter.h"
+#include "tests/runtime/toy_plan.h"
+
+namespace sinter::runtime {
+namespace {
+
+// Tokens "a".."z" are 4..29; the byte-level alphabet spells them as themselves. Token 3 is special.
+std::string tokenizer_json() {
+  std::string vocab;
+  for (char c = 'a'; c <= 'z'; ++c) {
+    vocab += std::string(vocab.empty() ? "" : ",") + "\"" + c + "\":" + std::to_string(c - 'a' + 4);
+  }
+  // The byte 0xe2 alone, which begins a character of three bytes, in the byte-level alphabet.
+  vocab += ",\"\u00e2\":30";
+  return R"({"version": "1.0", "added_tokens": [{"id": 3, "content": "<s>", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": true}], "normalizer": null,
+            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+            "post_processor": null, "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true,
+            "use_regex": true}, "model": {"type": "BPE", "dropout": null, "unk_token": null,
+            "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+            "vocab": {)" +
+         vocab + R"(}, "merges": []}})";
+}
+
+class CApiTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (toy::kernel_object().empty()) GTEST_SKIP() << "no C compiler here";
+    ASSERT_EQ(toy::write_plan(path, {}, toy::kernel_object(), tokenizer_json()), "");
+    ASSERT_EQ(sinter_load(path.c_str(), 2, &model, &error), SINTER_OK) << error;
+    ASSERT_EQ(sinter_create_session(model, 0, &session, &error), SINTER_OK) << error;
+  }
+  void TearDown() override {
+    // The session outlives the model's handle.
+    sinter_free_model(model);
+    sinter_free_session(session);
+    sinter_free_string(error);
+  }
+  // The message of a call that failed.
+  std::string message() {
+    const std::string text = error == nullptr ? "" : error;
+    sinter_free_string(error);
+    error = nullptr;
+    return text;
+  }
+  std::string token_text(int32_t token) {
+    const char* text = nullptr;
+    size_t bytes = 0;
+    EXPECT_EQ(sinter_token_text(session, token, &text, &bytes, &error), SINTER_OK) << message();
+    return std::string(text, bytes);
+  }
+
+  toy::Folder folder;
+  std::string path = folder.file("toy.plan");
+  sinter_model* model = nullptr;
+  sinter_session* session = nullptr;
+  char* error = nullptr;
+};
+
+TEST_F(CApiTest, SaysWhatThePlanIs) {
+  EXPECT_EQ(sinter_vocab_size(model), 32);
+  EXPECT_EQ(sinter_max_context(model), 50);
+  EXPECT_EQ(sinter_is_end(model, 2), 1);
+  EXPECT_EQ(sinter_is_end(model, 3), 0);
+  EXPECT_NE(std::string(sinter_version()), "");
+}
+
+TEST_F(CApiTest, TokenizesAndSaysHowManyTokensAreNeeded) {
+  size_t count = 0;
+  EXPECT_EQ(sinter_tokenize(model, "cab", 0, nullptr, &count, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_tokenize: 3 tokens do not fit into 0");
+  ASSERT_EQ(count, 3u);
+  std::vector<int32_t> tokens(count);
+  ASSERT_EQ(sinter_tokenize(model, "cab", 0, tokens.data(), &count, &error), SINTER_OK);
+  EXPECT_EQ(tokens, (std::vector<int32_t>{6, 4, 5}));
+}
+
+TEST_F(CApiTest, TextOfTokensHoldsIncompleteCharactersBack) {
+  EXPECT_EQ(token_text(6), "c");
+  EXPECT_EQ(token_text(3), "");
+  EXPECT_EQ(token_text(30), "");
+  EXPECT_EQ(token_text(-1), "\xef\xbf\xbd");
+  EXPECT_EQ(token_text(4), "a");
+}
+
+TEST_F(CApiTest, PrefillsDecodesAndSamples) {
+  EXPECT_EQ(sinter_logits(session), nullptr);
+  const std::vector<int32_t> tokens = {5, 6, 7, 8, 9, 10};
+  ASSERT_EQ(sinter_prefill(session, tokens.data(), 5, &error), SINTER_OK) << error;
+  ASSERT_EQ(sinter_decode(session, 10, &error), SINTER_OK) << error;
+  EXPECT_EQ(sinter_position(session), 6);
+  const std::vector<float> expected = toy::expected_logits(tokens, toy::weights(), 6);
+  EXPECT_TRUE(std::equal(expected.begin(), expected.end(), sinter_logits(session)));
+  int32_t token = -1;
+  const sinter_sampling greedy = {0, 0, 1, 0};
+  ASSERT_EQ(sinter_sample(session, &greedy, &token, &error), SINTER_OK) << error;
+  EXPECT_EQ(token, std::max_element(expected.begin(), expected.end()) - expected.begin());
+  sinter_reset(session);
+  EXPECT_EQ(sinter_position(session), 0);
+  EXPECT_EQ(sinter_logits(session), nullptr);
+}
+
+TEST_F(CApiTest, TheSameDrawsComeAfterAReset) {
+  const int32_t tokens[] = {5, 6};
+  const sinter_sampling sampling = {1000, 0, 1, 7};
+  std::vector<int32_t> draws[2];
+  for (auto& drawn : draws) {
+    sinter_reset(session);
+    ASSERT_EQ(sinter_prefill(session, tokens, 2, &error), SINTER_OK);
+    for (int i = 0; i < 20; ++i) {
+      drawn.push_back(-1);
+      ASSERT_EQ(sinter_sample(session, &sampling, &drawn.back(), &error), SINTER_OK) << error;
+    }
+  }
+  EXPECT_EQ(draws[0], draws[1]);
+  EXPECT_NE(std::count(draws[0].begin(), draws[0].end(), draws[0][0]), 20);
+}
+
+TEST_F(CApiTest, ErrorsHaveMessagesThatNameTheCall) {
+  sinter_model* other = model;
+  EXPECT_EQ(sinter_load(folder.file("absent").c_str(), 0, &other, &error), SINTER_ERROR);
+  EXPECT_EQ(other, nullptr);
+  EXPECT_EQ(message(), "sinter_load: " + folder.file("absent") +
+                           ": cannot open the plan: No such file or directory");
+  EXPECT_EQ(sinter_decode(session, 99, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_decode: token 99 at index 0 is outside the vocabulary of 32");
+  sinter_session* long_session = session;
+  EXPECT_EQ(sinter_create_session(model, 51, &long_session, &error), SINTER_ERROR);
+  EXPECT_EQ(long_session, nullptr);
+  EXPECT_NE(message().find("outside 1..50"), std::string::npos);
+  int32_t token = 0;
+  const sinter_sampling greedy = {0, 0, 1, 0};
+  EXPECT_EQ(sinter_sample(session, &greedy, &token, &error), SINTER_ERROR);
+  EXPECT_NE(message().find("prefill first"), std::string::npos);
+  const int32_t tokens[] = {1};
+  ASSERT_EQ(sinter_prefill(session, tokens, 1, &error), SINTER_OK);
+  const sinter_sampling wrong = {1, 0, 2, 0};
+  EXPECT_EQ(sinter_sample(session, &wrong, &token, &error), SINTER_ERROR);
+  EXPECT_NE(message().find("top_p"), std::string::npos);
+}
+
+TEST_F(CApiTest, NullArgumentsAreErrorsAndErrorMayBeNull) {
+  sinter_model* none = nullptr;
+  EXPECT_EQ(sinter_load(nullptr, 0, &none, nullptr), SINTER_ERROR);
+  EXPECT_EQ(sinter_load(path.c_str(), 0, nullptr, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_load: model is NULL");
+  EXPECT_EQ(sinter_prefill(nullptr, nullptr, 0, nullptr), SINTER_ERROR);
+  EXPECT_EQ(sinter_prefill(session, nullptr, 3, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_prefill: tokens is NULL");
+  EXPECT_EQ(sinter_tokenize(nullptr, "a", 0, nullptr, nullptr, nullptr), SINTER_ERROR);
+  EXPECT_EQ(sinter_token_text(session, 1, nullptr, nullptr, nullptr), SINTER_ERROR);
+  EXPECT_EQ(sinter_sample(session, nullptr, nullptr, nullptr), SINTER_ERROR);
+  EXPECT_EQ(sinter_logits(nullptr), nullptr);
+  sinter_reset(nullptr);
+  sinter_free_session(nullptr);
+  sinter_free_model(nullptr);
+  sinter_free_string(nullptr);
+}
+
+}  // namespace
+}  // namespace sinter::runtime

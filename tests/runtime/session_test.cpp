@@ -1,0 +1,268 @@
+#include "runtime/session.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "runtime/synthetic.h"
+#include "tests/runtime/toy_plan.h"
+
+namespace sinter::runtime {
+namespace {
+
+class SessionTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (toy::kernel_object().empty()) GTEST_SKIP() << "no C compiler here";
+    ASSERT_EQ(toy::write_plan(path), "");
+  }
+
+  std::shared_ptr<Model> load(int threads = 2) {
+    const auto file = PlanFile::open(path, false);
+    EXPECT_TRUE(file.ok());
+    auto model = Model::load(*file, {.threads = threads, .verify_weights = true, .progress = {}});
+    EXPECT_TRUE(model.ok()) << (model.ok() ? "" : model.error().message);
+    return *model;
+  }
+  static std::unique_ptr<Session> make(const std::shared_ptr<Model>& model, int64_t context = 0,
+                                       Executor executor = Executor::persistent) {
+    auto session = Session::create(model, context, executor);
+    EXPECT_TRUE(session.ok()) << (session.ok() ? "" : session.error().message);
+    return std::move(*session);
+  }
+  static std::vector<float> logits(const Session& session) {
+    return std::vector<float>(session.logits().begin(), session.logits().end());
+  }
+  static std::string message(const Status& status) {
+    return status.ok() ? "" : status.error().message;
+  }
+
+  // What the session must say after `count` of the tokens.
+  std::vector<float> expected(int64_t count) const {
+    return toy::expected_logits(std::span(tokens).first(static_cast<size_t>(count)), weights,
+                                count);
+  }
+
+  toy::Folder folder;
+  std::string path = folder.file("toy.plan");
+  std::vector<uint8_t> weights = toy::weights();
+  std::vector<int32_t> tokens = [] {
+    std::vector<int32_t> ids(50);
+    for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 7 % 32);
+    return ids;
+  }();
+};
+
+TEST_F(SessionTest, PrefillOfAnyLengthThenDecodeGivesTheRightLogits) {
+  for (const int threads : {1, 2, 3}) {
+    const auto model = load(threads);
+    EXPECT_EQ(model->workers(), threads);
+    for (const Executor executor : {Executor::eager, Executor::persistent}) {
+      for (int64_t prompt = 1; prompt <= 11; ++prompt) {
+        const auto session = make(model, 20, executor);
+        EXPECT_TRUE(session->logits().empty());
+        ASSERT_EQ(message(session->prefill(std::span(tokens).first(static_cast<size_t>(prompt)))),
+                  "");
+        ASSERT_EQ(logits(*session), expected(prompt)) << prompt;
+        for (int64_t t = prompt; t < 16; ++t) {
+          ASSERT_EQ(message(session->decode(tokens[static_cast<size_t>(t)])), "");
+          ASSERT_EQ(session->position(), t + 1);
+          ASSERT_EQ(logits(*session), expected(t + 1)) << prompt << " " << t;
+        }
+      }
+    }
+  }
+}
+
+TEST_F(SessionTest, SinkGetsEveryWantedRowInOrder) {
+  const auto model = load();
+  const int64_t count = 11;
+  for (int64_t rows = 1; rows <= count; ++rows) {
+    const auto session = make(model);
+    std::vector<float> got;
+    const auto sink = [&](std::span<const float> values, int64_t n) {
+      EXPECT_LE(n, toy::logits_rows);
+      EXPECT_EQ(values.size(), static_cast<size_t>(n * toy::vocab));
+      got.insert(got.end(), values.begin(), values.end());
+    };
+    ASSERT_EQ(message(session->prefill(std::span(tokens).first(count), rows, sink)), "");
+    ASSERT_EQ(got.size(), static_cast<size_t>(rows * toy::vocab));
+    for (int64_t r = 0; r < rows; ++r) {
+      // The counter saw the whole chunk when the row was made, so compare against each possible
+      // chunk's end.
+      const std::span<const int32_t> seen =
+          std::span(tokens).first(static_cast<size_t>(count - rows + r + 1));
+      const std::vector<float> row(got.begin() + r * toy::vocab,
+                                   got.begin() + (r + 1) * toy::vocab);
+      bool found = false;
+      for (int64_t ahead = 0; ahead < toy::logits_rows; ++ahead) {
+        found |=
+            row == toy::expected_logits(seen, weights, static_cast<int64_t>(seen.size()) + ahead);
+      }
+      EXPECT_TRUE(found) << rows << " rows, row " << r;
+    }
+    EXPECT_EQ(logits(*session), expected(count));
+  }
+}
+
+TEST_F(SessionTest, ResetIsAnEmptySequence) {
+  const auto session = make(load());
+  ASSERT_TRUE(session->prefill(std::span(tokens).subspan(20, 9)).ok());
+  session->reset();
+  EXPECT_EQ(session->position(), 0);
+  EXPECT_TRUE(session->logits().empty());
+  ASSERT_TRUE(session->prefill(std::span(tokens).first(5)).ok());
+  EXPECT_EQ(logits(*session), expected(5));
+}
+
+TEST_F(SessionTest, SessionsOfOneModelAreIndependent) {
+  const auto model = load();
+  const auto a = make(model), b = make(model, 0, Executor::eager);
+  ASSERT_TRUE(a->prefill(std::span(tokens).first(6)).ok());
+  ASSERT_TRUE(b->prefill(std::span(tokens).first(3)).ok());
+  ASSERT_TRUE(a->decode(tokens[6]).ok());
+  ASSERT_TRUE(b->decode(tokens[3]).ok());
+  EXPECT_EQ(logits(*a), expected(7));
+  EXPECT_EQ(logits(*b), expected(4));
+}
+
+TEST_F(SessionTest, ErrorsChangeNothing) {
+  const auto session = make(load(), 10);
+  ASSERT_TRUE(session->prefill(std::span(tokens).first(8)).ok());
+  EXPECT_EQ(message(session->prefill(std::span(tokens).first(3))),
+            "3 tokens do not fit: the session holds 8 of 10 positions; make a longer context");
+  const std::vector<int32_t> outside = {1, 32}, negative = {-1};
+  EXPECT_EQ(message(session->prefill(outside)),
+            "token 32 at index 1 is outside the vocabulary of 32");
+  EXPECT_EQ(message(session->prefill(negative)),
+            "token -1 at index 0 is outside the vocabulary of 32");
+  EXPECT_EQ(message(session->decode(32)), "token 32 at index 0 is outside the vocabulary of 32");
+  EXPECT_EQ(message(session->prefill({})), "no tokens to run");
+  EXPECT_NE(message(session->prefill(std::span(tokens).first(2), 0)).find("0 rows"),
+            std::string::npos);
+  EXPECT_NE(message(session->prefill(std::span(tokens).first(2), 3)).find("3 rows"),
+            std::string::npos);
+  EXPECT_EQ(session->position(), 8);
+  EXPECT_EQ(logits(*session), expected(8));
+  ASSERT_TRUE(session->decode(tokens[8]).ok());
+  ASSERT_TRUE(session->decode(tokens[9]).ok());
+  EXPECT_EQ(logits(*session), expected(10));
+  EXPECT_NE(message(session->decode(0)).find("do not fit"), std::string::npos);
+}
+
+TEST_F(SessionTest, WithoutASinkRowsAreLimitedToTheBuffer) {
+  const auto session = make(load());
+  EXPECT_NE(message(session->prefill(std::span(tokens).first(4), 3)).find("outside 1..2"),
+            std::string::npos);
+  // The wanted rows may lie in two chunks.
+  ASSERT_EQ(message(session->prefill(std::span(tokens).first(5), 2)), "");
+  EXPECT_EQ(logits(*session), expected(5));
+}
+
+TEST_F(SessionTest, ContextIsCheckedAndSized) {
+  const auto model = load();
+  const auto session = make(model, 17);
+  EXPECT_EQ(session->context(), 17);
+  EXPECT_EQ(session->state_bytes(), 32u * 4 + 4);
+  EXPECT_EQ(session->arena_bytes(), 80u);
+  EXPECT_EQ(make(model)->context(), toy::max_context);
+  ASSERT_EQ(message(make(model)->prefill(tokens)), "");
+  for (const int64_t context : {int64_t{51}, int64_t{-1}, INT64_MAX, INT64_MIN}) {
+    const auto refused = Session::create(model, context);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_NE(refused.error().message.find("outside 1..50"), std::string::npos);
+  }
+}
+
+TEST_F(SessionTest, AContextLargerThanMemorySaysWhatFits) {
+  ASSERT_EQ(toy::write_plan(path,
+                            [](Plan& plan) {
+                              plan.max_context = 1 << 24;
+                              plan.states[0].bytes_per_position = 4 << 20;
+                            }),
+            "");
+  const auto model = load();
+  const auto session = Session::create(model, 0);
+  ASSERT_FALSE(session.ok());
+  EXPECT_NE(session.error().message.find("a context of 16777216 needs 70368744.2 MB for the state"),
+            std::string::npos)
+      << session.error().message;
+  EXPECT_NE(session.error().message.find(" fits"), std::string::npos) << session.error().message;
+}
+
+TEST_F(SessionTest, ProfileCountsDecodePhases) {
+  const auto model = load();
+  for (const Executor executor : {Executor::eager, Executor::persistent}) {
+    const auto session = make(model, 0, executor);
+    ASSERT_TRUE(session->prefill(std::span(tokens).first(3)).ok());
+    ASSERT_TRUE(session->decode(1).ok());
+    session->profile(true);
+    ASSERT_TRUE(session->decode(2).ok());
+    ASSERT_TRUE(session->decode(3).ok());
+    session->profile(false);
+    ASSERT_TRUE(session->decode(4).ok());
+    ASSERT_EQ(session->decode_times().size(), 3u);
+    for (const PhaseTime& time : session->decode_times()) {
+      EXPECT_EQ(time.calls, 2u);
+      EXPECT_GT(time.seconds, 0);
+    }
+  }
+}
+
+TEST_F(SessionTest, SyntheticWeightsAreMadeAtLoad) {
+  Plan plan = toy::description();
+  auto writer = PlanWriter::create(path);
+  ASSERT_TRUE(writer.ok());
+  plan.code = {{"toy",
+                detect_host_cpu().family,
+                {},
+                *(*writer)->add(std::string_view(toy::kernel_object()))}};
+  plan.seed = 77;
+  plan.fills = {{Fill::Kind::bits, "", 0, 500, 0, 0, 0},
+                {Fill::Kind::ternary, "", 500, 524, 0, 0, 0}};
+  ASSERT_TRUE((*writer)->finish(plan).ok());
+  for (size_t i = 0; i < 2; ++i)
+    fill_range(plan.fills, i, plan.seed, 0, fill_words(plan.fills[i]), weights.data());
+  const auto session = make(load());
+  ASSERT_TRUE(session->prefill(std::span(tokens).first(30)).ok());
+  EXPECT_EQ(logits(*session), expected(30));
+}
+
+TEST_F(SessionTest, DamagedWeightsAreFoundAtLoadWithProgress) {
+  const auto whole = PlanFile::open(path, false);
+  ASSERT_TRUE(whole.ok());
+  double last = 0;
+  const auto progress = [&](double fraction) { last = fraction; };
+  EXPECT_TRUE(
+      Model::load(*whole, {.threads = 1, .verify_weights = true, .progress = progress}).ok());
+  EXPECT_EQ(last, 1.0);
+
+  std::string bytes = toy::read_file(path);
+  bytes[(*whole)->plan().weights_section.offset + 3] ^= 4;
+  toy::write_file(folder.file("damaged.plan"), bytes);
+  const auto damaged = PlanFile::open(folder.file("damaged.plan"), false);
+  ASSERT_TRUE(damaged.ok());
+  const auto refused =
+      Model::load(*damaged, {.threads = 1, .verify_weights = true, .progress = {}});
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("section weights has a wrong checksum"),
+            std::string::npos);
+  EXPECT_TRUE(Model::load(*damaged, {.threads = 1, .verify_weights = false, .progress = {}}).ok());
+}
+
+TEST_F(SessionTest, LoadErrorsNameThePlan) {
+  const auto load_error = [&](const std::function<void(Plan&)>& edit, int threads) {
+    EXPECT_EQ(toy::write_plan(path, edit), "");
+    const auto model = Model::load(*PlanFile::open(path, false),
+                                   {.threads = threads, .verify_weights = true, .progress = {}});
+    return model.ok() ? std::string() : model.error().message;
+  };
+  EXPECT_EQ(load_error([](Plan& plan) { plan.code[0].features = {"quantum"}; }, 1)
+                .find(path + ": the plan has no code"),
+            0u);
+  EXPECT_NE(load_error({}, -1).find("threads is -1"), std::string::npos);
+  EXPECT_NE(load_error({}, 100000).find("threads is 100000"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sinter::runtime

@@ -1,0 +1,207 @@
+// A small plan made by hand for tests of the runtime: a "model" whose logits depend on every token
+// so far, on the weights, on state that grows with the context and on state that does not. Its
+// kernels are compiled from C by the machine's compiler.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "runtime/host_device.h"
+#include "runtime/plan_file.h"
+
+namespace sinter::runtime::toy {
+
+inline constexpr int64_t vocab = 32, chunk = 4, logits_rows = 2, max_context = 50,
+                         weight_count = 1024;
+
+inline constexpr const char* kernel_source = R"(
+struct StepParams { int position, tokens, logits_rows, capacity; };
+struct Launch { void* const* args; const struct StepParams* step; unsigned char* scratch; int worker, workers; };
+
+// (tokens, history state, counter state): remembers the tokens and counts them.
+void toy_remember(const struct Launch* l) {
+  const int* tokens = l->args[0];
+  int* history = l->args[1];
+  int* counter = l->args[2];
+  for (int t = l->worker; t < l->step->tokens; t += l->workers) history[l->step->position + t] = tokens[t];
+  if (l->worker == 0) *counter += l->step->tokens;
+}
+
+// (history state, weights, sums): sums[t] = sum over s <= position + t of (history[s] + 1) * weights[s % 1024].
+void toy_sum(const struct Launch* l) {
+  const int* history = l->args[0];
+  const unsigned char* weights = l->args[1];
+  int* sums = l->args[2];
+  for (int i = 0; i < 64; ++i) l->scratch[i] = (unsigned char)l->worker;
+  for (int t = l->worker; t < l->step->tokens; t += l->workers) {
+    int sum = 0;
+    for (int s = 0; s <= l->step->position + t; ++s) sum += (history[s] + 1) * weights[s % 1024];
+    for (int i = 0; i < 64; ++i) sum += l->scratch[i] != (unsigned char)l->worker;
+    sums[t] = sum;
+  }
+}
+
+// (sums, counter state, logits): logits[r][v] = (31 * sums[row r of the last] + 7 * v + counter) % 1009.
+void toy_logits(const struct Launch* l) {
+  const int* sums = l->args[0];
+  const int* counter = l->args[1];
+  float* logits = l->args[2];
+  for (int r = 0; r < l->step->logits_rows; ++r) {
+    const int sum = sums[l->step->tokens - l->step->logits_rows + r];
+    for (int v = l->worker; v < 32; v += l->workers) logits[r * 32 + v] = (float)((31 * sum + 7 * v + *counter) % 1009);
+  }
+}
+)";
+
+// A folder that goes away with the object.
+class Folder {
+ public:
+  Folder() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "sinter-test-XXXXXX").string();
+    if (::mkdtemp(pattern.data()) == nullptr) std::abort();
+    path_ = pattern;
+  }
+  ~Folder() {
+    std::error_code ignored;
+    std::filesystem::remove_all(path_, ignored);
+  }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  std::string file(const std::string& name) const { return path_ + "/" + name; }
+  const std::string& path() const { return path_; }
+  size_t entries() const {
+    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(path_), {}));
+  }
+
+ private:
+  std::string path_;
+};
+
+inline std::string read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+inline void write_file(const std::string& path, std::string_view bytes) {
+  std::ofstream(path, std::ios::binary)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+// The kernels as a shared object; empty when the machine has no C compiler.
+inline const std::string& kernel_object() {
+  static const std::string object = [] {
+    const Folder folder;
+    write_file(folder.file("toy.c"), kernel_source);
+    for (const char* compiler : {"cc", "clang++-22 -x c", "clang -x c"}) {
+      const std::string command = std::string(compiler) + " -shared -fPIC -O1 -o " +
+                                  folder.file("toy.so") + " " + folder.file("toy.c") +
+                                  " 2>/dev/null";
+      if (std::system(command.c_str()) == 0) return read_file(folder.file("toy.so"));
+    }
+    return std::string();
+  }();
+  return object;
+}
+
+inline Argument argument(Argument::Region region, uint64_t offset = 0, uint32_t index = 0) {
+  return {.region = region, .offset = offset, .index = index};
+}
+
+// The plan without its sections.
+inline Plan description() {
+  using Region = Argument::Region;
+  Plan plan;
+  plan.model = "toy \"model\"";
+  plan.architecture = "toy";
+  plan.activations = "a16";
+  plan.compiler = "by hand";
+  plan.vocab_size = vocab;
+  plan.max_context = max_context;
+  plan.chunk = chunk;
+  plan.logits_rows = logits_rows;
+  plan.layers = 1;
+  plan.parameters = weight_count;
+  plan.eos_ids = {1, 2};
+  plan.bos_id = 0;
+  plan.temperature = 0.75;
+  plan.kernels = {{"toy_remember", "keeps tokens"}, {"toy_sum", "sums"}, {"toy_logits", "logits"}};
+  plan.states = {{"history", 4, 0}, {"counter", 0, 4}};
+  plan.weights = {{"w", "weight<1024, i8>", "plain", 0, weight_count}};
+  plan.weight_bytes = weight_count;
+  plan.arena_bytes = 64 + chunk * 4;
+  plan.scratch_bytes = 64;
+  plan.decode = {
+      {"remember",
+       "keep",
+       0,
+       {argument(Region::tokens), argument(Region::state), argument(Region::state, 0, 1)},
+       0,
+       1,
+       0.5},
+      {"sum",
+       "sum",
+       1,
+       {argument(Region::state), argument(Region::weights), argument(Region::arena, 64)},
+       weight_count,
+       2,
+       1},
+      {"logits",
+       "map",
+       2,
+       {argument(Region::arena, 64), argument(Region::state, 0, 1), argument(Region::logits)},
+       0,
+       3,
+       1}};
+  plan.prefill = plan.decode;
+  plan.remarks = {{"by_hand", true, "w", "because", 12, -1}};
+  return plan;
+}
+
+inline std::vector<uint8_t> weights() {
+  std::vector<uint8_t> bytes(weight_count);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 37 + 11);
+  return bytes;
+}
+
+// Writes the plan to `path`; gives the error's text, empty on success. `edit` may change it before
+// the header is written.
+inline std::string write_plan(const std::string& path, const std::function<void(Plan&)>& edit = {},
+                              std::string_view code = kernel_object(),
+                              std::string_view tokenizer = "{}") {
+  Plan plan = description();
+  auto writer = PlanWriter::create(path);
+  if (!writer.ok()) return writer.error().message;
+  const HostCpu cpu = detect_host_cpu();
+  const auto section = [&](std::string_view text) { return *(*writer)->add(text); };
+  plan.code = {{"toy", cpu.family, {}, section(code)}};
+  plan.tokenizer = section(tokenizer);
+  plan.weights_section = *(*writer)->add(std::span<const uint8_t>(weights()));
+  plan.source = section(kernel_source);
+  if (edit) edit(plan);
+  const auto size = (*writer)->finish(plan);
+  return size.ok() ? "" : size.error().message;
+}
+
+// What the kernels compute for the last token of `tokens`. `counted`: tokens that the counter saw
+// when the row was made.
+inline std::vector<float> expected_logits(std::span<const int32_t> tokens,
+                                          std::span<const uint8_t> weight_bytes, int64_t counted) {
+  int64_t sum = 0;
+  for (size_t s = 0; s < tokens.size(); ++s)
+    sum += (tokens[s] + 1) * weight_bytes[s % weight_count];
+  std::vector<float> logits(vocab);
+  for (int64_t v = 0; v < vocab; ++v)
+    logits[static_cast<size_t>(v)] = static_cast<float>((31 * sum + 7 * v + counted) % 1009);
+  return logits;
+}
+
+}  // namespace sinter::runtime::toy

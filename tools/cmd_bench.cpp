@@ -1,0 +1,252 @@
+// bench and profile: how fast a model runs here, and where the time goes.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "runtime/memory.h"
+#include "tools/command.h"
+#include "tools/model_options.h"
+#include "tools/report.h"
+#include "tools/terminal.h"
+
+namespace sinter::tools {
+namespace {
+
+using runtime::Error;
+using runtime::Model;
+using runtime::Plan;
+using runtime::Result;
+using runtime::Session;
+using Clock = std::chrono::steady_clock;
+
+struct BenchOptions {
+  ModelOptions model;
+  int64_t prompt = 128;
+  int64_t gen = 64;
+  int64_t reps = 3;
+  bool json = false;
+};
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// Large enough not to fit into caches, small beside the memory there is.
+uint64_t streaming_bytes() {
+  constexpr uint64_t kMost = uint64_t{1} << 29;
+  return std::min(kMost, runtime::available_memory().value_or(kMost) / 4);
+}
+
+Result<std::unique_ptr<Session>> open_session(const std::shared_ptr<Model>& model, int64_t prompt,
+                                              int64_t gen) {
+  const int64_t most = model->plan().max_context;
+  if (prompt + gen > most)
+    return Error{fmt::format("--prompt {} and --gen {} need {} positions, but the context holds {}",
+                             prompt, gen, prompt + gen, most)};
+  return Session::create(model, prompt + gen);
+}
+
+Result<int> bench(const Program& program, const BenchOptions& options) {
+  auto model = load_model(program, options.model);
+  if (!model.ok()) return model.error();
+  const Plan& plan = (*model)->plan();
+  auto created = open_session(*model, options.prompt, options.gen);
+  if (!created.ok()) return created.error();
+  Session& session = **created;
+  const auto tokens = random_tokens(options.prompt + options.gen, plan.vocab_size, 1);
+  const std::span<const int32_t> prompt(tokens.data(), static_cast<size_t>(options.prompt));
+  const std::span<const int32_t> gen = std::span(tokens).subspan(prompt.size());
+
+  Progress progress;
+  std::vector<double> prefill_rates, decode_rates;
+  // The first round warms caches and pages up, and is not counted.
+  for (int64_t rep = -1; rep < options.reps; ++rep) {
+    throw_if_interrupted();
+    progress.update("measuring",
+                    static_cast<double>(rep + 1) / static_cast<double>(options.reps + 1));
+    session.reset();
+    auto start = Clock::now();
+    if (auto status = session.prefill(prompt); !status.ok()) return status.error();
+    const double prefill_seconds = seconds_since(start);
+    start = Clock::now();
+    for (const int32_t token : gen) {
+      throw_if_interrupted();
+      if (auto status = session.decode(token); !status.ok()) return status.error();
+    }
+    const double decode_seconds = seconds_since(start);
+    if (rep < 0) continue;
+    prefill_rates.push_back(static_cast<double>(options.prompt) / prefill_seconds);
+    decode_rates.push_back(static_cast<double>(options.gen) / decode_seconds);
+  }
+  progress.update("measuring the memory", -1);
+  const double streaming =
+      runtime::measure_streaming_read(options.model.threads, streaming_bytes());
+  progress.clear();
+
+  const Spread prefill = spread_of(prefill_rates), decode = spread_of(decode_rates);
+  const uint64_t bytes = weight_bytes_per_token(plan);
+  const double read = decode.median * static_cast<double>(bytes);
+  const double share = streaming > 0 ? read / streaming : 0;
+  if (options.json) {
+    const auto spread = [](const Spread& s) {
+      return nlohmann::ordered_json({{"median", s.median}, {"min", s.low}, {"max", s.high}});
+    };
+    write_output(nlohmann::ordered_json({{"model", plan.model},
+                                         {"activations", plan.activations},
+                                         {"target", (*model)->code().target},
+                                         {"threads", (*model)->workers()},
+                                         {"prompt", options.prompt},
+                                         {"gen", options.gen},
+                                         {"reps", options.reps},
+                                         {"prefill_tokens_per_second", spread(prefill)},
+                                         {"decode_tokens_per_second", spread(decode)},
+                                         {"weight_bytes_per_token", bytes},
+                                         {"decode_gb_per_second", read * 1e-9},
+                                         {"streaming_gb_per_second", streaming * 1e-9},
+                                         {"share_of_streaming", share},
+                                         {"state_bytes", session.state_bytes()},
+                                         {"peak_memory_bytes", runtime::peak_resident_bytes()}})
+                     .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
+                 "\n");
+    return 0;
+  }
+  print("model          {}, {}, {}, {} threads\n", printable(plan.model), plan.activations,
+        (*model)->code().target, (*model)->workers());
+  print("prefill        {:.1f} tokens/s ({:.1f} to {:.1f}), {} tokens\n", prefill.median,
+        prefill.low, prefill.high, options.prompt);
+  print("decode         {:.1f} tokens/s ({:.1f} to {:.1f}), {} tokens\n", decode.median, decode.low,
+        decode.high, options.gen);
+  print("weights read   {:.1f} GB/s: {} per token\n", read * 1e-9, size_text(bytes));
+  if (streaming > 0)
+    print("streaming read {:.1f} GB/s, measured in this run; decode reaches {:.0f} % of it\n",
+          streaming * 1e-9, share * 100);
+  else
+    print("streaming read could not be measured\n");
+  print("memory         {} at its peak, of it {} weights and {} state\n",
+        size_text(runtime::peak_resident_bytes()), size_text(plan.weight_bytes),
+        size_text(session.state_bytes()));
+  return 0;
+}
+
+struct ProfileOptions {
+  ModelOptions model;
+  int64_t prompt = 16;
+  int64_t gen = 64;
+  bool json = false;
+};
+
+// Phases that run the same kernel.
+struct KernelTime {
+  std::string symbol;
+  uint64_t calls = 0;
+  double seconds = 0;
+  double bytes = 0;
+};
+
+Result<int> profile(const Program& program, const ProfileOptions& options) {
+  auto model = load_model(program, options.model);
+  if (!model.ok()) return model.error();
+  const Plan& plan = (*model)->plan();
+  auto created = open_session(*model, options.prompt, options.gen);
+  if (!created.ok()) return created.error();
+  Session& session = **created;
+  const auto tokens = random_tokens(options.prompt + options.gen, plan.vocab_size, 1);
+  const auto prompt = std::span(tokens).first(static_cast<size_t>(options.prompt));
+  if (auto status = session.prefill(prompt); !status.ok()) return status.error();
+  session.profile(true);
+  const auto start = Clock::now();
+  for (const int32_t token : std::span(tokens).subspan(prompt.size())) {
+    throw_if_interrupted();
+    if (auto status = session.decode(token); !status.ok()) return status.error();
+  }
+  const double wall = seconds_since(start);
+
+  std::map<uint32_t, KernelTime> by_kernel;
+  double total = 0;
+  for (size_t i = 0; i < plan.decode.size(); ++i) {
+    const runtime::PhaseTime& time = session.decode_times()[i];
+    KernelTime& kernel = by_kernel[plan.decode[i].kernel];
+    kernel.symbol = plan.kernels[plan.decode[i].kernel].symbol;
+    kernel.calls += time.calls;
+    kernel.seconds += time.seconds;
+    kernel.bytes +=
+        static_cast<double>(plan.decode[i].weight_bytes) * static_cast<double>(time.calls);
+    total += time.seconds;
+  }
+  std::vector<KernelTime> rows;
+  for (auto& [index, row] : by_kernel) rows.push_back(std::move(row));
+  std::sort(rows.begin(), rows.end(),
+            [](const KernelTime& a, const KernelTime& b) { return a.seconds > b.seconds; });
+
+  if (options.json) {
+    auto list = nlohmann::ordered_json::array();
+    for (const KernelTime& row : rows)
+      list.push_back({{"kernel", row.symbol},
+                      {"calls", row.calls},
+                      {"seconds", row.seconds},
+                      {"weight_bytes", row.bytes},
+                      {"share", total > 0 ? row.seconds / total : 0}});
+    write_output(list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+    return 0;
+  }
+  print("{} decode steps of {} phases, {:.1f} us per step, {} threads\n\n", options.gen,
+        plan.decode.size(), wall / static_cast<double>(options.gen) * 1e6, (*model)->workers());
+  print("{:<40} {:>8} {:>10} {:>10} {:>8} {:>7}\n", "kernel", "calls", "us/call", "bytes/call",
+        "GB/s", "share");
+  for (const KernelTime& row : rows) {
+    const auto calls = static_cast<double>(std::max<uint64_t>(row.calls, 1));
+    print("{:<40} {:>8} {:>10.2f} {:>10} {:>8.1f} {:>5.1f} %\n", printable(row.symbol), row.calls,
+          row.seconds / calls * 1e6, size_text(static_cast<uint64_t>(row.bytes / calls)),
+          row.seconds > 0 ? row.bytes / row.seconds * 1e-9 : 0,
+          total > 0 ? row.seconds / total * 100 : 0);
+  }
+  return 0;
+}
+
+void add_lengths(CLI::App& app, int64_t& prompt, int64_t& gen) {
+  const auto range = CLI::Range(int64_t{1}, int64_t{1} << 30);
+  app.add_option("--prompt", prompt, "Tokens of the prompt")->check(range)->capture_default_str();
+  app.add_option("--gen", gen, "Tokens decoded after it")->check(range)->capture_default_str();
+}
+
+}  // namespace
+
+void add_bench(CommandLine& line) {
+  auto options = std::make_shared<BenchOptions>();
+  options->model.cached = true;
+  const Program& program = line.program();
+  CLI::App& app = line.add(
+      "bench",
+      "Measure prefill and decode speed with random token ids: median, lowest and highest of the "
+      "repetitions, and the weights read per second beside what the memory can deliver.",
+      program.name + " bench model.plan --prompt 512 --gen 128",
+      [&program, options] { return bench(program, *options); });
+  add_model_argument(app, program, options->model);
+  add_lengths(app, options->prompt, options->gen);
+  app.add_option("--reps", options->reps, "Repetitions, after one that warms up")
+      ->check(CLI::Range(int64_t{1}, int64_t{1000}))
+      ->capture_default_str();
+  app.add_flag("--json", options->json, "Print the results as JSON");
+  add_execution_options(app, options->model);
+}
+
+void add_profile(CommandLine& line) {
+  auto options = std::make_shared<ProfileOptions>();
+  options->model.cached = true;
+  const Program& program = line.program();
+  CLI::App& app = line.add("profile",
+                           "Show where the time of a decode step goes: time, bytes of weights and "
+                           "GB/s of each kernel, the slowest first.",
+                           program.name + " profile model.plan --gen 64",
+                           [&program, options] { return profile(program, *options); });
+  add_model_argument(app, program, options->model);
+  add_lengths(app, options->prompt, options->gen);
+  app.add_flag("--json", options->json, "Print the table as JSON");
+  add_execution_options(app, options->model);
+}
+
+}  // namespace sinter::tools

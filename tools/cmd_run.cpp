@@ -1,0 +1,211 @@
+// run: text in, text out, a token at a time.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <optional>
+
+#include "runtime/sampler.h"
+#include "tools/command.h"
+#include "tools/model_options.h"
+#include "tools/report.h"
+#include "tools/terminal.h"
+
+namespace sinter::tools {
+namespace {
+
+using runtime::Error;
+using runtime::Plan;
+using runtime::Result;
+using runtime::Session;
+using Clock = std::chrono::steady_clock;
+
+struct RunOptions {
+  ModelOptions model;
+  std::string prompt;
+  int64_t tokens = 128;
+  std::optional<double> temperature, top_p;
+  std::optional<int> top_k;
+  std::optional<uint64_t> seed;
+  bool greedy = false;
+  bool ignore_eos = false;
+  bool stats = false;
+};
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+// What was asked for, before what the model recommends; greedy when neither says anything.
+Result<runtime::SamplingOptions> sampling_of(const RunOptions& options, const Plan& plan) {
+  const bool asked = options.temperature || options.top_k || options.top_p || options.seed;
+  const bool recommended = plan.temperature >= 0 || plan.top_k >= 0 || plan.top_p >= 0;
+  runtime::SamplingOptions sampling;
+  sampling.greedy = options.greedy || (!asked && !recommended);
+  if (plan.temperature >= 0) sampling.temperature = static_cast<float>(plan.temperature);
+  if (plan.top_p >= 0) sampling.top_p = static_cast<float>(plan.top_p);
+  if (plan.top_k >= 0) sampling.top_k = static_cast<int>(plan.top_k);
+  if (options.temperature) sampling.temperature = static_cast<float>(*options.temperature);
+  if (options.top_p) sampling.top_p = static_cast<float>(*options.top_p);
+  if (options.top_k) sampling.top_k = *options.top_k;
+  sampling.seed = options.seed.value_or(0);
+  if (runtime::Status status = runtime::check(sampling); !status.ok()) return status.error();
+  return sampling;
+}
+
+Result<std::vector<int32_t>> prompt_tokens(const RunOptions& options, const Plan& plan,
+                                           const runtime::Tokenizer& tokenizer) {
+  auto ids = tokenizer.encode(options.prompt, true);
+  if (!ids.ok()) return ids.error();
+  if (ids->empty() && plan.bos_id >= 0) ids->push_back(plan.bos_id);
+  if (ids->empty())
+    return Error{
+        "the prompt is empty, and the model has no token to begin a text with; give -p TEXT"};
+  const int64_t context = options.model.max_context > 0
+                              ? std::min(options.model.max_context, plan.max_context)
+                              : plan.max_context;
+  if (static_cast<int64_t>(ids->size()) > context)
+    return Error{fmt::format(
+        "the prompt has {} tokens, but the context holds {}; shorten it{}", ids->size(), context,
+        context < plan.max_context ? " or raise --context"
+                                   : " or compile with a larger --max-context")};
+  return ids;
+}
+
+// The prompt in chunks, so that Ctrl-C is seen between them.
+runtime::Status prefill(Session& session, std::span<const int32_t> ids, size_t chunk,
+                        Progress& progress) {
+  for (size_t done = 0; done < ids.size(); done += chunk) {
+    throw_if_interrupted();
+    progress.update("reading the prompt",
+                    static_cast<double>(done) / static_cast<double>(ids.size()));
+    const auto piece = ids.subspan(done, std::min(chunk, ids.size() - done));
+    if (runtime::Status status = session.prefill(piece); !status.ok()) return status;
+  }
+  progress.clear();
+  return runtime::Done{};
+}
+
+struct Timing {
+  double prefill = 0, first_token = 0, decode = 0;  // seconds
+  size_t prompt = 0, generated = 0, decoded = 0;    // tokens
+};
+
+void print_stats(const Timing& t, const Session& session) {
+  note(fmt::format("prompt            {} tokens, {:.1f} tokens/s", t.prompt,
+                   t.prefill > 0 ? static_cast<double>(t.prompt) / t.prefill : 0));
+  note(fmt::format("first token after {:.1f} ms", t.first_token * 1e3));
+  note(fmt::format("generated         {} tokens, {:.1f} tokens/s", t.generated,
+                   t.decode > 0 ? static_cast<double>(t.decoded) / t.decode : 0));
+  note(fmt::format("memory            {} at its peak; state {}, activations {}",
+                   size_text(runtime::peak_resident_bytes()), size_text(session.state_bytes()),
+                   size_text(session.arena_bytes())));
+}
+
+Result<int> run(const Program& program, const RunOptions& options) {
+  auto model = load_model(program, options.model);
+  if (!model.ok()) return model.error();
+  const Plan& plan = (*model)->plan();
+  auto tokenizer = tokenizer_of((*model)->file());
+  if (!tokenizer.ok()) return tokenizer.error();
+  auto sampling = sampling_of(options, plan);
+  if (!sampling.ok()) return sampling.error();
+  auto ids = prompt_tokens(options, plan, *tokenizer);
+  if (!ids.ok()) return ids.error();
+
+  // No more room than this text can need, unless the context was chosen.
+  const int64_t room =
+      std::min(plan.max_context, static_cast<int64_t>(ids->size()) + options.tokens);
+  const int64_t context = options.model.max_context > 0 ? options.model.max_context : room;
+  auto created = Session::create(*model, context);
+  if (!created.ok()) return created.error();
+  Session& session = **created;
+
+  runtime::StreamingDecoder decoder(*tokenizer, true);
+  const auto show = [](const std::string& text) {
+    write_output(text);
+    std::fflush(stdout);
+  };
+  // The prompt goes through the decoder, too: what it holds back belongs before the first new
+  // token.
+  std::string echo;
+  for (const int32_t id : *ids) echo += decoder.push(id);
+  show(echo);
+  char last = echo.empty() ? '\n' : echo.back();
+
+  Timing timing;
+  timing.prompt = ids->size();
+  Progress progress;
+  const auto start = Clock::now();
+  if (auto status = prefill(session, *ids, static_cast<size_t>(plan.chunk), progress); !status.ok())
+    return status.error();
+  timing.prefill = seconds_since(start);
+
+  runtime::Sampler sampler(*sampling);
+  auto decode_start = Clock::now();
+  bool full = false;
+  while (!interrupted()) {
+    const auto token = sampler.sample(session.logits());
+    if (!token.ok()) return token.error();
+    if (timing.generated++ == 0) {
+      timing.first_token = seconds_since(start);
+      decode_start = Clock::now();
+    }
+    const bool ends =
+        std::find(plan.eos_ids.begin(), plan.eos_ids.end(), *token) != plan.eos_ids.end();
+    if (ends && !options.ignore_eos) break;
+    const std::string text = decoder.push(*token);
+    if (!text.empty()) last = text.back();
+    show(text);
+    if (static_cast<int64_t>(timing.generated) >= options.tokens) break;
+    full = session.position() == session.context();
+    if (full) break;
+    if (auto status = session.decode(*token); !status.ok()) return status.error();
+    ++timing.decoded;
+  }
+  timing.decode = seconds_since(decode_start);
+  const std::string rest = decoder.flush();
+  if (!rest.empty()) last = rest.back();
+  show(rest + ((rest.empty() ? last : rest.back()) == '\n' ? "" : "\n"));
+  if (full)
+    note(fmt::format("{}: stopped: the context of {} is full", program.name, session.context()));
+  if (options.stats) print_stats(timing, session);
+  return interrupted() ? kExitInterrupted : 0;
+}
+
+}  // namespace
+
+void add_run(CommandLine& line) {
+  auto options = std::make_shared<RunOptions>();
+  options->model.cached = true;
+  const Program& program = line.program();
+  CLI::App& app = line.add(
+      "run",
+      "Continue a text. The prompt and its continuation go to stdout as they are made, everything "
+      "else to stderr. How tokens are drawn follows the model's generation_config.json unless "
+      "options say otherwise; without either, the likeliest token is taken. The same command gives "
+      "the same text.",
+      program.name + " run model.plan -p \"ROMEO:\" -n 64 --stats",
+      [&program, options] { return run(program, *options); });
+  add_model_argument(app, program, options->model);
+  app.add_option("-p,--prompt", options->prompt, "The text to continue");
+  app.add_option("-n,--tokens", options->tokens, "How many tokens to make at most")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--temperature", options->temperature,
+                 "Below 1 keeps to likely tokens, above 1 is freer; 0 takes the likeliest");
+  app.add_option("--top-k", options->top_k, "Draw from this many likeliest tokens; 0 is off");
+  app.add_option("--top-p", options->top_p,
+                 "Draw from the likeliest tokens that hold this much probability; 1 is off");
+  app.add_option("--seed", options->seed, "Another seed draws another text");
+  app.add_flag("--greedy", options->greedy, "Always take the likeliest token");
+  app.add_flag("--ignore-eos", options->ignore_eos, "Go on after a token that ends the text");
+  app.add_option("--context", options->model.max_context,
+                 "Positions to make room for; by default as many as this text needs")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  app.add_flag("--stats", options->stats, "Print speed and memory to stderr at the end");
+  add_execution_options(app, options->model);
+}
+
+}  // namespace sinter::tools

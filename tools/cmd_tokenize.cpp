@@ -1,0 +1,134 @@
+// tokenize: text to token ids and back, a JSON value per line.
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <iostream>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "tools/command.h"
+#include "tools/files.h"
+#include "tools/model_options.h"
+#include "tools/terminal.h"
+
+namespace sinter::tools {
+namespace {
+
+using runtime::Error;
+using runtime::Result;
+using Json = nlohmann::json;
+
+struct TokenizeOptions {
+  std::string path;
+  bool decode = false;
+  bool special = false;
+  bool skip_special = false;
+};
+
+// Only the tokenizer of a model folder is looked at: weights need not be there.
+Result<runtime::Tokenizer> open_tokenizer(const std::string& path) {
+  const auto kind = kind_of_input(path);
+  if (!kind.ok()) return kind.error();
+  if (*kind == InputKind::plan) {
+    auto file = runtime::PlanFile::open(path, false);
+    if (!file.ok()) return file.error();
+    return tokenizer_of(**file);
+  }
+  std::string folder = path;
+  if (path.ends_with(".safetensors")) {
+    const size_t slash = path.rfind('/');
+    folder = slash == std::string::npos ? "." : path.substr(0, slash);
+  }
+  const auto tokenizer = read_file(folder + "/tokenizer.json");
+  if (!tokenizer.ok()) return tokenizer.error();
+  std::string config;
+  struct stat info{};
+  const std::string config_path = folder + "/tokenizer_config.json";
+  if (::stat(config_path.c_str(), &info) == 0) {
+    auto text = read_file(config_path);
+    if (!text.ok()) return text.error();
+    config = std::move(*text);
+  }
+  auto result = runtime::Tokenizer::from_json(*tokenizer, config);
+  if (!result.ok()) return Error{fmt::format("{}: {}", folder, result.error().message)};
+  return result;
+}
+
+Result<std::vector<int32_t>> ids_of(const Json& json, size_t line) {
+  const auto wrong = [&](const std::string& what) {
+    return Error{fmt::format("stdin:{}: {}, expected an array of token ids", line, what)};
+  };
+  if (!json.is_array()) return wrong(fmt::format("found {}", json.type_name()));
+  std::vector<int32_t> ids;
+  for (const Json& id : json) {
+    const bool fits = id.is_number_unsigned() &&
+                      id.get<uint64_t>() <= uint64_t{std::numeric_limits<int32_t>::max()};
+    if (!fits)
+      return wrong(
+          fmt::format("found {} in the array",
+                      id.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 40)));
+    ids.push_back(id.get<int32_t>());
+  }
+  return ids;
+}
+
+Result<std::string> convert(const runtime::Tokenizer& tokenizer, const TokenizeOptions& options,
+                            const Json& json, size_t line) {
+  if (options.decode) {
+    const auto ids = ids_of(json, line);
+    if (!ids.ok()) return ids.error();
+    return Json(tokenizer.decode(*ids, options.skip_special)).dump();
+  }
+  if (!json.is_string())
+    return Error{fmt::format("stdin:{}: found {}, expected a string; --decode takes arrays of ids",
+                             line, json.type_name())};
+  const auto ids = tokenizer.encode(json.get_ref<const std::string&>(), options.special);
+  if (!ids.ok()) return Error{fmt::format("stdin:{}: {}", line, ids.error().message)};
+  return Json(*ids).dump();
+}
+
+Result<int> tokenize(const TokenizeOptions& options) {
+  if (options.skip_special && !options.decode)
+    return Error{"--skip-special leaves special tokens out of decoded text; it needs --decode"};
+  if (options.skip_special && options.special)
+    return Error{"--special keeps special tokens and --skip-special drops them; give one of them"};
+  const auto tokenizer = open_tokenizer(options.path);
+  if (!tokenizer.ok()) return tokenizer.error();
+  std::string text;
+  for (size_t line = 1; std::getline(std::cin, text); ++line) {
+    throw_if_interrupted();
+    if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
+    const Json json = Json::parse(text, nullptr, false);
+    if (json.is_discarded())
+      return Error{fmt::format("stdin:{}: not JSON; write one JSON value per line", line)};
+    const auto converted = convert(*tokenizer, options, json, line);
+    if (!converted.ok()) return converted.error();
+    write_output(*converted + "\n");
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_tokenize(CommandLine& line) {
+  auto options = std::make_shared<TokenizeOptions>();
+  const Program& program = line.program();
+  CLI::App& app = line.add(
+      "tokenize",
+      "Turn text into token ids, or ids into text. Reads a JSON value per line on stdin (a string; "
+      "with --decode an array of ids) and writes one per line on stdout. Of a model folder only "
+      "tokenizer.json and tokenizer_config.json are read.",
+      "echo '\"To be, or not to be\"' | " + program.name + " tokenize model.plan",
+      [options] { return tokenize(*options); });
+  app.add_option("MODEL|PLAN", options->path, "A plan, or a folder with tokenizer.json")
+      ->required();
+  app.add_flag("--decode", options->decode, "From ids to text");
+  app.add_flag("--special", options->special,
+               "Add the special tokens that the model puts around a text (BOS and the like). With "
+               "--decode: keep special tokens in the text, which is what --decode does by itself");
+  app.add_flag("--skip-special", options->skip_special,
+               "With --decode: leave special tokens out of the text");
+}
+
+}  // namespace sinter::tools

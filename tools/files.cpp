@@ -1,0 +1,125 @@
+#include "tools/files.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "runtime/plan_head.h"
+
+namespace sinter::tools {
+
+using runtime::Done;
+using runtime::Error;
+using runtime::Result;
+using runtime::Status;
+
+Result<std::string> read_file(const std::string& path) {
+  const bool standard_input = path == "-";
+  const int fd = standard_input ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return Error{fmt::format("{}: cannot be read: {}", path, std::strerror(errno))};
+  std::string text;
+  std::array<char, 1 << 16> buffer;
+  int error = 0;
+  for (;;) {
+    const ssize_t got = ::read(fd, buffer.data(), buffer.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) error = errno;
+    if (got <= 0) break;
+    text.append(buffer.data(), static_cast<size_t>(got));
+  }
+  if (!standard_input) ::close(fd);
+  if (error != 0) return Error{fmt::format("{}: cannot be read: {}", path, std::strerror(error))};
+  return text;
+}
+
+Error OutputFile::fail(int error) const {
+  return Error{fmt::format("{}: cannot be written: {}", path_, std::strerror(error))};
+}
+
+Result<OutputFile> OutputFile::create(const std::string& path) {
+  OutputFile file;
+  file.path_ = path;
+  struct stat info{};
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
+    return Error{fmt::format("{}: exists and is not a regular file; name another", path)};
+  const size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
+  const std::string name = path.substr(folder.size());
+  if (name.empty()) return Error{fmt::format("\"{}\" names no file to write", path)};
+  std::string temporary = fmt::format("{}.{}.tmp-{}", folder, name, ::getpid());
+  file.fd_ = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  if (file.fd_ < 0) return file.fail(errno);
+  file.temporary_ = std::move(temporary);
+  return file;
+}
+
+OutputFile::OutputFile(OutputFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_(std::exchange(other.temporary_, {})),
+      fd_(std::exchange(other.fd_, -1)) {}
+
+OutputFile::~OutputFile() {
+  if (fd_ >= 0) ::close(fd_);
+  if (!temporary_.empty()) ::unlink(temporary_.c_str());
+}
+
+Status OutputFile::append(std::span<const uint8_t> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return fail(written < 0 ? errno : ENOSPC);
+    bytes = bytes.subspan(static_cast<size_t>(written));
+  }
+  return Done{};
+}
+
+Status OutputFile::append(std::string_view text) {
+  return append(std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
+}
+
+Status OutputFile::finish() {
+  if (::fsync(fd_) != 0) return fail(errno);
+  if (::close(std::exchange(fd_, -1)) != 0) return fail(errno);
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return fail(errno);
+  temporary_.clear();
+  return Done{};
+}
+
+Status write_file(const std::string& path, std::string_view text) {
+  Result<OutputFile> file = OutputFile::create(path);
+  if (!file.ok()) return file.error();
+  if (Status status = file->append(text); !status.ok()) return status;
+  return file->finish();
+}
+
+Result<InputKind> kind_of_input(const std::string& path) {
+  struct stat info{};
+  if (::stat(path.c_str(), &info) != 0)
+    return Error{fmt::format(
+        "{}: {}", path,
+        errno == ENOENT || errno == ENOTDIR ? "no such file or folder" : std::strerror(errno))};
+  if (S_ISDIR(info.st_mode)) return InputKind::model;
+  if (!S_ISREG(info.st_mode))
+    return Error{fmt::format("{}: is neither a plan nor a model folder", path)};
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return Error{fmt::format("{}: cannot be read: {}", path, std::strerror(errno))};
+  std::array<char, runtime::plan_magic.size()> start{};
+  const ssize_t got = ::read(fd, start.data(), start.size());
+  ::close(fd);
+  if (got == static_cast<ssize_t>(start.size()) &&
+      std::string_view(start.data(), start.size()) == runtime::plan_magic)
+    return InputKind::plan;
+  if (path.ends_with(".safetensors")) return InputKind::model;
+  return Error{fmt::format(
+      "{}: is neither a plan (it does not begin with \"{}\") nor a model folder; compile a model "
+      "to make a plan",
+      path, runtime::plan_magic)};
+}
+
+}  // namespace sinter::tools

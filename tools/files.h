@@ -1,0 +1,45 @@
+// Files that commands read and write.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "runtime/result.h"
+
+namespace sinter::tools {
+
+// The whole file; "-" is the standard input. Errors name the path.
+runtime::Result<std::string> read_file(const std::string& path);
+
+// Writes beside `path` under a temporary name and renames it: `path` is either the old file or the
+// whole new one.
+class OutputFile {
+ public:
+  static runtime::Result<OutputFile> create(const std::string& path);
+  OutputFile(OutputFile&& other) noexcept;
+  OutputFile& operator=(OutputFile&&) = delete;
+  ~OutputFile();  // removes the temporary file unless `finish` succeeded
+
+  runtime::Status append(std::span<const uint8_t> bytes);
+  runtime::Status append(std::string_view text);
+  runtime::Status finish();
+
+ private:
+  OutputFile() = default;
+  runtime::Error fail(int error) const;
+
+  std::string path_;
+  std::string temporary_;  // empty once it was renamed
+  int fd_ = -1;
+};
+
+runtime::Status write_file(const std::string& path, std::string_view text);
+
+enum class InputKind { plan, model };
+// A regular file that begins with the plan's magic is a plan; a folder or a .safetensors file is a
+// model; anything else is an error.
+runtime::Result<InputKind> kind_of_input(const std::string& path);
+
+}  // namespace sinter::tools

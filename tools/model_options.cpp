@@ -1,0 +1,88 @@
+#include "tools/model_options.h"
+
+#include <fmt/format.h>
+
+#include "runtime/sampler.h"
+#include "tools/files.h"
+#include "tools/terminal.h"
+
+namespace sinter::tools {
+
+using runtime::Error;
+using runtime::Result;
+
+void add_model_argument(CLI::App& app, const Program& program, ModelOptions& options) {
+  if (program.compile_model) {
+    app.add_option("MODEL|PLAN", options.path,
+                   "A plan, or a model folder, which is compiled for this CPU first")
+        ->required();
+    app.add_option("--activations", options.activations,
+                   "How activations are kept between kernels: a8 (int8 per group, fast; the "
+                   "default for a model) or a16 (16 bits, the accuracy reference)")
+        ->check(CLI::IsMember({"a8", "a16"}));
+  } else {
+    app.add_option("PLAN", options.path, "A plan that `sinter compile` wrote")->required();
+  }
+}
+
+void add_execution_options(CLI::App& app, ModelOptions& options) {
+  app.add_option("--threads", options.threads, "Threads to compute with; 0 takes all there are")
+      ->check(CLI::Range(0, 1024));
+  app.add_option("--device", options.device, "Where to run; host is the only device so far")
+      ->check(CLI::IsMember({"host"}));
+}
+
+Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options) {
+  const Result<InputKind> kind = kind_of_input(options.path);
+  if (!kind.ok()) return kind.error();
+  if (*kind == InputKind::model) {
+    if (!program.compile_model)
+      return Error{fmt::format(
+          "{0}: is a model, and {1} runs plans only; `sinter compile {0} -o model.plan` makes one",
+          options.path, program.name)};
+    return program.compile_model({.model = options.path,
+                                  .activations = options.activations,
+                                  .max_context = options.max_context,
+                                  .cached = options.cached});
+  }
+  auto file = runtime::PlanFile::open(options.path, false);
+  if (!file.ok()) return file.error();
+  const std::string& compiled_with = (*file)->plan().activations;
+  if (!options.activations.empty() && options.activations != compiled_with)
+    return Error{fmt::format(
+        "{}: was compiled with --activations {}; compile the model again to run it with {}",
+        options.path, compiled_with, options.activations)};
+  return OpenedPlan{*file, false};
+}
+
+Result<std::shared_ptr<runtime::Model>> load_model(const Program& program,
+                                                   const ModelOptions& options) {
+  Result<OpenedPlan> opened = open_plan(program, options);
+  if (!opened.ok()) return opened.error();
+  Progress progress;
+  runtime::LoadOptions load;
+  load.threads = options.threads;
+  load.verify_weights = !opened->weights_verified;
+  load.progress = [&](double fraction) { progress.update("loading weights", fraction); };
+  return runtime::Model::load(opened->file, load);
+}
+
+Result<runtime::Tokenizer> tokenizer_of(const runtime::PlanFile& file) {
+  const runtime::Plan& plan = file.plan();
+  if (plan.tokenizer.bytes == 0)
+    return Error{fmt::format(
+        "{}: has no tokenizer: the model was compiled without a tokenizer.json; `logits` takes "
+        "token ids",
+        plan.model)};
+  return runtime::Tokenizer::from_json(file.text(plan.tokenizer), file.text(plan.tokenizer_config));
+}
+
+std::vector<int32_t> random_tokens(int64_t count, int64_t vocab_size, uint64_t seed) {
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < count; ++i)
+    tokens.push_back(static_cast<int32_t>(runtime::sampling_bits(seed, static_cast<uint64_t>(i)) %
+                                          static_cast<uint64_t>(vocab_size)));
+  return tokens;
+}
+
+}  // namespace sinter::tools

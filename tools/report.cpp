@@ -1,0 +1,205 @@
+#include "tools/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <map>
+
+#include "tools/terminal.h"
+
+namespace sinter::tools {
+namespace {
+
+using runtime::Plan;
+
+double seconds_per_token(const Plan& plan) {
+  double us = 0;
+  for (const runtime::Phase& phase : plan.decode) us += phase.predicted_us;
+  return us * 1e-6;
+}
+
+// "weight<512x256, symmetric b1 g128 f16>" -> "symmetric b1 g128 f16", vectors' formats marked.
+std::string format_of(const std::string& type) {
+  const size_t comma = type.find(", ");
+  const size_t end = type.rfind('>');
+  if (comma == std::string::npos || end == std::string::npos || end < comma) return type;
+  const bool is_matrix = type.substr(0, comma).find('x') != std::string::npos;
+  return type.substr(comma + 2, end - comma - 2) + (is_matrix ? "" : " (vectors)");
+}
+
+std::string join_targets(const Plan& plan) {
+  std::string text;
+  for (const runtime::CodeObject& code : plan.code)
+    text += fmt::format("{}{} ({} of code)", text.empty() ? "" : ", ", code.target,
+                        size_text(code.section.bytes));
+  return text;
+}
+
+std::string prediction(const Plan& plan, const std::optional<Rates>& rates) {
+  const double seconds = seconds_per_token(plan);
+  const auto bytes = static_cast<double>(weight_bytes_per_token(plan));
+  const double macs = macs_per_token(plan);
+  std::string text = fmt::format("per token       reads {} of weights, {:.1f} M multiply-adds\n",
+                                 size_text(weight_bytes_per_token(plan)), macs * 1e-6);
+  if (seconds > 0)
+    text += fmt::format("predicted       {:.1f} tokens/s ({:.1f} us per token){}\n", 1 / seconds,
+                        seconds * 1e6,
+                        plan.code.empty() ? "" : fmt::format(" on {}", plan.code.back().target));
+  if (!rates || bytes <= 0)
+    return text +
+           "read floor      bytes per token / the machine's bandwidth; `bench` measures both\n";
+  const double floor = bytes / rates->bandwidth_gbs * 1e-9;
+  double reading = 0,
+         multiplying = 0;  // seconds in phases that wait for memory, or for multipliers
+  for (const runtime::Phase& phase : plan.decode) {
+    const double read = static_cast<double>(phase.weight_bytes) / rates->bandwidth_gbs * 1e-9;
+    const double multiply = phase.operations / rates->gmacs * 1e-9;
+    (read >= multiply ? reading : multiplying) += std::max(read, multiply);
+  }
+  text += fmt::format("read floor      {:.1f} tokens/s: {} at {:.0f} GB/s\n", 1 / floor,
+                      size_text(weight_bytes_per_token(plan)), rates->bandwidth_gbs);
+  text += fmt::format(
+      "why             {:.1f} us in phases that wait for memory, {:.1f} us in phases that wait for "
+      "multiplying ({:.0f} G/s), {:.1f} us in barriers\n",
+      reading * 1e6, multiplying * 1e6, rates->gmacs,
+      std::max(0.0, seconds - reading - multiplying) * 1e6);
+  return text;
+}
+
+std::string weights_by_format(const Plan& plan) {
+  struct Class {
+    size_t count = 0;
+    uint64_t bytes = 0;
+  };
+  std::map<std::string, Class> classes;
+  for (const runtime::PlanWeight& weight : plan.weights) {
+    Class& c = classes[format_of(weight.type)];
+    ++c.count;
+    c.bytes += weight.bytes;
+  }
+  std::string text = "weights as stored\n";
+  for (const auto& [format, c] : classes)
+    text += fmt::format("  {:<36} {:>6} {:>12}\n", printable(format), c.count, size_text(c.bytes));
+  return text;
+}
+
+}  // namespace
+
+std::string size_text(uint64_t bytes) {
+  const auto number = static_cast<double>(bytes);
+  if (bytes < 1000) return fmt::format("{} B", bytes);
+  if (bytes < 1'000'000) return fmt::format("{:.1f} kB", number * 1e-3);
+  if (bytes < 1'000'000'000) return fmt::format("{:.1f} MB", number * 1e-6);
+  return fmt::format("{:.2f} GB", number * 1e-9);
+}
+
+std::string count_text(uint64_t number) {
+  std::string text = fmt::format("{}", number);
+  for (size_t at = text.size(); at > 3; at -= 3) text.insert(at - 3, ",");
+  return text;
+}
+
+int64_t layer_of(std::string_view name) {
+  constexpr std::string_view kLayers = "layers.";
+  size_t at = name.find(kLayers);
+  while (at != std::string_view::npos && at != 0 && name[at - 1] != '.')
+    at = name.find(kLayers, at + 1);
+  if (at == std::string_view::npos) return -1;
+  int64_t layer = -1;
+  for (size_t i = at + kLayers.size(); i < name.size() && layer < 1'000'000; ++i) {
+    if (std::isdigit(static_cast<unsigned char>(name[i])) == 0) break;
+    layer = std::max<int64_t>(layer, 0) * 10 + (name[i] - '0');
+  }
+  return layer;
+}
+
+PhasesPerLayer phases_per_layer(const Plan& plan) {
+  std::map<int64_t, int64_t> counts;
+  for (const runtime::Phase& phase : plan.decode)
+    if (const int64_t layer = layer_of(phase.name); layer >= 0) ++counts[layer];
+  PhasesPerLayer result;
+  for (const auto& [layer, count] : counts) {
+    result.fewest = result.fewest == 0 ? count : std::min(result.fewest, count);
+    result.most = std::max(result.most, count);
+  }
+  return result;
+}
+
+uint64_t weight_bytes_per_token(const Plan& plan) {
+  uint64_t bytes = 0;
+  for (const runtime::Phase& phase : plan.decode) bytes += phase.weight_bytes;
+  return bytes;
+}
+
+double macs_per_token(const Plan& plan) {
+  double macs = 0;
+  for (const runtime::Phase& phase : plan.decode) macs += phase.operations;
+  return macs;
+}
+
+std::string summary(const Plan& plan, const std::optional<Rates>& rates) {
+  const auto parameters = static_cast<uint64_t>(std::max<int64_t>(plan.parameters, 0));
+  const auto context = static_cast<uint64_t>(std::max<int64_t>(plan.max_context, 0));
+  const double bits = parameters == 0 ? 0
+                                      : 8 * static_cast<double>(plan.weight_bytes) /
+                                            static_cast<double>(parameters);
+  std::string text;
+  const auto line = [&](std::string_view name, const std::string& value) {
+    text += fmt::format("{:<16}{}\n", name, printable(value));
+  };
+  line("model", fmt::format("{} ({}), {} layers, {} parameters", plan.model, plan.architecture,
+                            plan.layers, count_text(parameters)));
+  line("compiled by", plan.compiler);
+  line("targets", join_targets(plan));
+  line("activations", plan.activations);
+  line("context",
+       fmt::format("{} positions; prefill in chunks of {}", count_text(context), plan.chunk));
+  std::string vocabulary = fmt::format(
+      "{} tokens", count_text(static_cast<uint64_t>(std::max<int64_t>(plan.vocab_size, 0))));
+  if (!plan.eos_ids.empty())
+    vocabulary += fmt::format("; text ends at {}", fmt::join(plan.eos_ids, ", "));
+  line("vocabulary", vocabulary + (plan.tokenizer.bytes == 0 ? "; no tokenizer" : ""));
+
+  text += "\nmemory\n";
+  const auto memory = [&](const std::string& name, uint64_t bytes, const std::string& remark) {
+    std::string row = fmt::format("  {:<36} {:>19}  {}", name, size_text(bytes), remark);
+    row.erase(row.find_last_not_of(' ') + 1);
+    text += row + "\n";
+  };
+  memory("weights", plan.weight_bytes,
+         fmt::format("{:.3f} bits per weight{}", bits,
+                     plan.synthetic() ? ", made from a seed at load" : ""));
+  memory("state per 1,024 positions", plan.state_bytes(1024), "");
+  memory(fmt::format("state at {} positions", count_text(context)),
+         plan.state_bytes(plan.max_context), "");
+  memory("activations", plan.arena_bytes, "");
+  memory("scratch per thread", plan.scratch_bytes, "");
+
+  text += "\n" + weights_by_format(plan) + "\n";
+  const PhasesPerLayer per_layer = phases_per_layer(plan);
+  const std::string layer_text = per_layer.fewest == per_layer.most
+                                     ? fmt::format("{}", per_layer.most)
+                                     : fmt::format("{} to {}", per_layer.fewest, per_layer.most);
+  line("kernels", fmt::format("{}", plan.kernels.size()));
+  line("phases",
+       fmt::format("{} per token, {} per layer, {} barriers; {} in a prefill step",
+                   plan.decode.size(), layer_text, plan.decode.empty() ? 0 : plan.decode.size() - 1,
+                   plan.prefill.size()));
+  text += prediction(plan, rates);
+  size_t accepted = 0;
+  for (const runtime::PlanRemark& remark : plan.remarks) accepted += remark.accepted ? 1 : 0;
+  line("remarks", fmt::format("{} accepted, {} refused; `explain` has the reasons", accepted,
+                              plan.remarks.size() - accepted));
+  return text;
+}
+
+Spread spread_of(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  const double median =
+      values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+  return {median, values.front(), values.back()};
+}
+
+}  // namespace sinter::tools
