@@ -49,10 +49,13 @@ void initialize_llvm() {
 llvm::IntrusiveRefCntPtr<llvm::vfs::FileSystem> file_system(std::string_view source) {
   auto files = llvm::makeIntrusiveRefCnt<llvm::vfs::InMemoryFileSystem>();
   files->setCurrentWorkingDirectory(kRoot);
-  files->addFile(kSource, 0, llvm::MemoryBuffer::getMemBufferCopy(llvm::StringRef(source.data(), source.size())));
+  files->addFile(
+      kSource, 0,
+      llvm::MemoryBuffer::getMemBufferCopy(llvm::StringRef(source.data(), source.size())));
   for (const DeviceSource& device : device_sources())
     files->addFile(fmt::format("{}/{}", kRoot, device.name), 0,
-                   llvm::MemoryBuffer::getMemBuffer(llvm::StringRef(device.text.data(), device.text.size()), "", false));
+                   llvm::MemoryBuffer::getMemBuffer(
+                       llvm::StringRef(device.text.data(), device.text.size()), "", false));
   return files;
 }
 
@@ -61,25 +64,29 @@ std::vector<std::string> arguments(const Target& target, bool assembly) {
   args.push_back(fmt::format("--target={}", target.triple));
   for (const std::string_view flag : target.flags) args.emplace_back(flag);
   // Multiply-adds may fuse; infinities and NaNs keep their meaning.
-  for (const char* flag : {"-ffreestanding", "-nostdinc", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast", "-fno-math-errno",
-                           "-fno-exceptions", "-fno-rtti", "-fno-ident", "-fno-stack-protector",
-                           "-fno-asynchronous-unwind-tables", "-Wno-psabi", "-I/sinter", "-o", "-", kSource})
+  for (const char* flag :
+       {"-ffreestanding", "-nostdinc", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast",
+        "-fno-math-errno", "-fno-exceptions", "-fno-rtti", "-fno-ident", "-fno-stack-protector",
+        "-fno-asynchronous-unwind-tables", "-Wno-psabi", "-I/sinter", "-o", "-", kSource})
     args.emplace_back(flag);
   return args;
 }
 
 absl::Status bug(std::string_view what, std::string_view diagnostics) {
   return absl::InternalError(
-      fmt::format("{} failed on generated code; this is a bug in sinter, please report it: {}", what, diagnostics));
+      fmt::format("{} failed on generated code; this is a bug in sinter, please report it: {}",
+                  what, diagnostics));
 }
 
-absl::StatusOr<llvm::SmallVector<char, 0>> compile(std::string_view source, const Target& target, bool assembly) {
+absl::StatusOr<llvm::SmallVector<char, 0>> compile(std::string_view source, const Target& target,
+                                                   bool assembly) {
   initialize_llvm();
   std::string diagnostics_text;
   llvm::raw_string_ostream diagnostics_stream(diagnostics_text);
   clang::DiagnosticOptions diagnostic_options;
   clang::TextDiagnosticPrinter printer(diagnostics_stream, diagnostic_options);
-  clang::DiagnosticsEngine diagnostics(llvm::makeIntrusiveRefCnt<clang::DiagnosticIDs>(), diagnostic_options, &printer,
+  clang::DiagnosticsEngine diagnostics(llvm::makeIntrusiveRefCnt<clang::DiagnosticIDs>(),
+                                       diagnostic_options, &printer,
                                        /*ShouldOwnClient=*/false);
   const auto files = file_system(source);
 
@@ -90,7 +97,8 @@ absl::StatusOr<llvm::SmallVector<char, 0>> compile(std::string_view source, cons
   std::vector<const char*> pointers;
   for (const std::string& arg : args) pointers.push_back(arg.c_str());
   const std::unique_ptr<clang::driver::Compilation> compilation(driver.BuildCompilation(pointers));
-  if (compilation == nullptr || compilation->getJobs().empty()) return bug("Clang's driver", diagnostics_text);
+  if (compilation == nullptr || compilation->getJobs().empty())
+    return bug("Clang's driver", diagnostics_text);
   auto invocation = std::make_shared<clang::CompilerInvocation>();
   const auto& job = *compilation->getJobs().begin();
   if (!clang::CompilerInvocation::CreateFromArgs(*invocation, job.getArguments(), diagnostics))
@@ -134,7 +142,8 @@ class TemporaryFile {
 
 }  // namespace
 
-absl::StatusOr<std::vector<uint8_t>> compile_to_object(std::string_view source, const Target& target) {
+absl::StatusOr<std::vector<uint8_t>> compile_to_object(std::string_view source,
+                                                       const Target& target) {
   auto output = compile(source, target, false);
   if (!output.ok()) return output.status();
   return std::vector<uint8_t>(output->begin(), output->end());
@@ -146,13 +155,15 @@ absl::StatusOr<std::string> compile_to_assembly(std::string_view source, const T
   return std::string(output->begin(), output->end());
 }
 
-absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& object, const Target& target) {
+absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& object,
+                                                 const Target& target) {
   const TemporaryFile in("o");
   const TemporaryFile out("so");
   for (const TemporaryFile* file : {&in, &out})
     if (file->error())
       return absl::UnavailableError(
-          fmt::format("cannot make a temporary file: {}; set TMPDIR to a writable folder", file->error().message()));
+          fmt::format("cannot make a temporary file: {}; set TMPDIR to a writable folder",
+                      file->error().message()));
   {
     std::error_code error;
     llvm::raw_fd_ostream stream(in.path(), error);
@@ -160,20 +171,25 @@ absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& obj
     stream.close();
     if (error || stream.has_error()) {
       stream.clear_error();
-      return absl::UnavailableError(fmt::format("cannot write {}: the disk may be full; set TMPDIR to another folder", in.path()));
+      return absl::UnavailableError(fmt::format(
+          "cannot write {}: the disk may be full; set TMPDIR to another folder", in.path()));
     }
   }
   const std::string in_path = in.path();
   const std::string out_path = out.path();
   const char* emulation = target.family == "host-aarch64" ? "aarch64linux" : "elf_x86_64";
-  const std::vector<const char*> args = {"ld.lld", "-shared", "-m", emulation, "--gc-sections", "--strip-all", "--build-id=none",
-                                         "-z", "noexecstack", "-o", out_path.c_str(), in_path.c_str()};
+  const std::vector<const char*> args = {
+      "ld.lld",          "-shared", "-m",          emulation, "--gc-sections",  "--strip-all",
+      "--build-id=none", "-z",      "noexecstack", "-o",      out_path.c_str(), in_path.c_str()};
   std::string errors;
   llvm::raw_string_ostream error_stream(errors);
-  const lld::Result result = lld::lldMain(args, llvm::nulls(), error_stream, {{lld::Gnu, &lld::elf::link}});
+  const lld::Result result =
+      lld::lldMain(args, llvm::nulls(), error_stream, {{lld::Gnu, &lld::elf::link}});
   if (result.retCode != 0) return bug("LLD", errors);
   auto buffer = llvm::MemoryBuffer::getFile(out_path);
-  if (!buffer) return absl::UnavailableError(fmt::format("cannot read {}: {}", out_path, buffer.getError().message()));
+  if (!buffer)
+    return absl::UnavailableError(
+        fmt::format("cannot read {}: {}", out_path, buffer.getError().message()));
   const llvm::StringRef bytes = (*buffer)->getBuffer();
   return std::vector<uint8_t>(bytes.bytes_begin(), bytes.bytes_end());
 }

@@ -1,4 +1,5 @@
-// Clang and LLD in process: kernel source to a shared object or to assembly, for any target in the table.
+// Clang and LLD in process: kernel source to a shared object or to assembly, for any target in the
+// table.
 #pragma once
 
 #include <cstdint>
@@ -11,12 +12,15 @@
 
 namespace sinter::codegen {
 
-// `source` includes "sinter.h", the kernel library. Errors carry Clang's diagnostics: they are bugs in sinter, not the user's.
-absl::StatusOr<std::vector<uint8_t>> compile_to_object(std::string_view source, const Target& target);
+// `source` includes "sinter.h", the kernel library. Errors carry Clang's diagnostics: they are bugs
+// in sinter, not the user's.
+absl::StatusOr<std::vector<uint8_t>> compile_to_object(std::string_view source,
+                                                       const Target& target);
 absl::StatusOr<std::string> compile_to_assembly(std::string_view source, const Target& target);
 
 // A position-independent ELF shared object, without dependences, that exports the phases.
-absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& object, const Target& target);
+absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& object,
+                                                 const Target& target);
 
 // "22.1.8"
 std::string clang_version();

@@ -1,4 +1,5 @@
-// Writes the body of one phase: arguments are numbered as they are asked for, lines collect in order.
+// Writes the body of one phase: arguments are numbered as they are asked for, lines collect in
+// order.
 #pragma once
 
 #include <fmt/format.h>
@@ -14,7 +15,8 @@ namespace sinter::codegen {
 
 class Emitter {
  public:
-  // A C++ expression for the address of a buffer, as `const T*` or `T*`. The same buffer gives the same argument.
+  // A C++ expression for the address of a buffer, as `const T*` or `T*`. The same buffer gives the
+  // same argument.
   std::string pointer(const Buffer& buffer, std::string_view type) {
     for (size_t i = 0; i < arguments_.size(); ++i)
       if (arguments_[i] == buffer) return fmt::format("arg<{}>(launch, {})", type, i);
@@ -24,7 +26,8 @@ class Emitter {
 
   template <class... Args>
   void line(fmt::format_string<Args...> format, Args&&... args) {
-    text_ += std::string(2 * static_cast<size_t>(depth_), ' ') + fmt::format(format, std::forward<Args>(args)...) + "\n";
+    text_ += std::string(2 * static_cast<size_t>(depth_), ' ') +
+             fmt::format(format, std::forward<Args>(args)...) + "\n";
   }
   void open() { ++depth_; }
   void close() { --depth_; }

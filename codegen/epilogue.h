@@ -14,15 +14,18 @@
 
 namespace sinter::codegen {
 
-// Evaluates nodes lane by lane inside a function with `row`, `col` (first column) and `n` (columns left) in scope.
+// Evaluates nodes lane by lane inside a function with `row`, `col` (first column) and `n` (columns
+// left) in scope.
 class ElementwiseCode {
  public:
-  // `leaf(value, offset)` gives the expression for a value that `nodes` do not define, at columns offset + col; or "" when it
-  // has no special form: then weights are read as vectors and tensors as rows.
+  // `leaf(value, offset)` gives the expression for a value that `nodes` do not define, at columns
+  // offset + col; or "" when it has no special form: then weights are read as vectors and tensors
+  // as rows.
   using Leaf = std::function<std::string(ir::ValueId, int64_t offset)>;
-  // `buffer` says where an outer tensor lies; `row` is the C++ expression of the tensor row that this row stands for.
-  ElementwiseCode(const ir::Module& module, const std::vector<ir::Node>& nodes, Leaf leaf, Emitter& setup,
-                  std::function<Buffer(ir::ValueId)> buffer, std::string row);
+  // `buffer` says where an outer tensor lies; `row` is the C++ expression of the tensor row that
+  // this row stands for.
+  ElementwiseCode(const ir::Module& module, const std::vector<ir::Node>& nodes, Leaf leaf,
+                  Emitter& setup, std::function<Buffer(ir::ValueId)> buffer, std::string row);
 
   // The name of a variable (or an expression) that holds `value` at columns offset + col.
   absl::StatusOr<std::string> evaluate(ir::ValueId value, int64_t offset);

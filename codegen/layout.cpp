@@ -16,7 +16,8 @@ int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 // Rows of the concatenated sources by their number.
 class Rows {
  public:
-  static absl::StatusOr<Rows> open(const ir::WeightData& data, const ir::WeightType& type, const ir::MatrixSource& source) {
+  static absl::StatusOr<Rows> open(const ir::WeightData& data, const ir::WeightType& type,
+                                   const ir::MatrixSource& source) {
     Rows rows;
     int64_t total = 0;
     for (const std::string& name : data.sources) {
@@ -28,7 +29,8 @@ class Rows {
     }
     const int64_t expected = type.shape.size() == 1 ? type.cols() : type.rows();
     if (total != expected)
-      return absl::InternalError(fmt::format("weight of {} rows has sources of {}", expected, total));
+      return absl::InternalError(
+          fmt::format("weight of {} rows has sources of {}", expected, total));
     return rows;
   }
 
@@ -79,17 +81,20 @@ int64_t row_of(const PackedLayout& layout, int64_t tile, int64_t lane) {
 using PackTile = std::function<void(int64_t tile, uint8_t* out)>;
 using Write = std::function<absl::Status(absl::Span<const uint8_t>)>;
 
-// Runs pack_tile for all tiles on a few threads, batch after batch, and writes what they made, padded to `end`.
-absl::Status write_tiles(int64_t tiles, int64_t tile_bytes, int64_t padded_bytes, const PackTile& pack_tile,
-                         const Write& write) {
+// Runs pack_tile for all tiles on a few threads, batch after batch, and writes what they made,
+// padded to `end`.
+absl::Status write_tiles(int64_t tiles, int64_t tile_bytes, int64_t padded_bytes,
+                         const PackTile& pack_tile, const Write& write) {
   const int64_t batch = std::max<int64_t>(1, (int64_t{4} << 20) / std::max<int64_t>(tile_bytes, 1));
-  const auto threads = static_cast<int64_t>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U));
+  const auto threads =
+      static_cast<int64_t>(std::clamp(std::thread::hardware_concurrency(), 1U, 8U));
   std::vector<uint8_t> buffer;
   for (int64_t first = 0; first < tiles; first += batch) {
     const int64_t count = std::min(batch, tiles - first);
     buffer.assign(static_cast<size_t>(count * tile_bytes), 0);
     const auto work = [&](int64_t worker) {
-      for (int64_t i = worker; i < count; i += threads) pack_tile(first + i, buffer.data() + i * tile_bytes);
+      for (int64_t i = worker; i < count; i += threads)
+        pack_tile(first + i, buffer.data() + i * tile_bytes);
     };
     std::vector<std::thread> pool;
     if (count * tile_bytes > 65536)
@@ -104,8 +109,9 @@ absl::Status write_tiles(int64_t tiles, int64_t tile_bytes, int64_t padded_bytes
   return buffer.empty() ? absl::OkStatus() : write(buffer);
 }
 
-absl::Status pack_vector(const ir::WeightType& type, const ir::WeightData& data, const PackedLayout& layout,
-                         const ir::MatrixSource& source, const Write& write) {
+absl::Status pack_vector(const ir::WeightType& type, const ir::WeightData& data,
+                         const PackedLayout& layout, const ir::MatrixSource& source,
+                         const Write& write) {
   std::vector<float> values = data.constant;
   if (values.empty()) {
     auto rows = Rows::open(data, type, source);
@@ -135,7 +141,8 @@ PackedLayout packed_layout(const ir::WeightType& type, int64_t parts) {
     return layout;
   }
   if (format.is_dense()) {
-    layout.codes_bytes = layout.tiles() * kTileRows * type.cols() * ir::byte_size(format.scale_type);
+    layout.codes_bytes =
+        layout.tiles() * kTileRows * type.cols() * ir::byte_size(format.scale_type);
     layout.bytes = aligned(layout.codes_bytes);
     return layout;
   }
@@ -152,8 +159,9 @@ PackedLayout packed_layout(const ir::WeightType& type, int64_t parts) {
   return layout;
 }
 
-absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data, const PackedLayout& layout,
-                         const ir::MatrixSource& source, const Write& write) {
+absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data,
+                         const PackedLayout& layout, const ir::MatrixSource& source,
+                         const Write& write) {
   if (type.shape.size() == 1) return pack_vector(type, data, layout, source, write);
   auto rows = Rows::open(data, type, source);
   if (!rows.ok()) return rows.status();
@@ -171,7 +179,8 @@ absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data,
             const auto [matrix, r] = rows->at(row);
             const uint8_t* from = matrix->codes.data() + r * cols * element;
             for (int64_t k = 0; k < cols; ++k)
-              std::memcpy(out + (k * kTileRows + lane) * element, from + k * element, static_cast<size_t>(element));
+              std::memcpy(out + (k * kTileRows + lane) * element, from + k * element,
+                          static_cast<size_t>(element));
           }
         },
         write);
@@ -199,16 +208,19 @@ absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data,
         const auto [matrix, r] = rows->at(row);
         const uint8_t* from = (matrix->*values).data() + r * groups * element;
         for (int64_t g = 0; g < groups; ++g)
-          std::memcpy(out + (g * kTileRows + lane) * element, from + g * element, static_cast<size_t>(element));
+          std::memcpy(out + (g * kTileRows + lane) * element, from + g * element,
+                      static_cast<size_t>(element));
       }
     };
   };
   const int64_t scale_tile = kTileRows * groups * element;
   const int64_t scales_end = layout.biases > 0 ? layout.biases : layout.bytes;
   if (status.ok())
-    status = write_tiles(layout.tiles(), scale_tile, scales_end - layout.scales, per_group(&ir::Matrix::scales), write);
+    status = write_tiles(layout.tiles(), scale_tile, scales_end - layout.scales,
+                         per_group(&ir::Matrix::scales), write);
   if (status.ok() && layout.biases > 0)
-    status = write_tiles(layout.tiles(), scale_tile, layout.bytes - layout.biases, per_group(&ir::Matrix::biases), write);
+    status = write_tiles(layout.tiles(), scale_tile, layout.bytes - layout.biases,
+                         per_group(&ir::Matrix::biases), write);
   return status;
 }
 

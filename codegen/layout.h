@@ -1,5 +1,5 @@
-// Weights as kernels read them: sizes, positions and the repacking from a checkpoint's bytes. The layout is described in
-// codegen/device/cpu/weights.h; change both together.
+// Weights as kernels read them: sizes, positions and the repacking from a checkpoint's bytes. The
+// layout is described in codegen/device/cpu/weights.h; change both together.
 #pragma once
 
 #include <cstdint>
@@ -17,13 +17,13 @@ namespace sinter::codegen {
 inline constexpr const char* kCpuLayout = "cpu16";
 inline constexpr int64_t kTileRows = 16;
 
-// Where the pieces of a packed weight lie, in bytes from its start. Every piece starts at a multiple of 64 and at least 64 readable
-// bytes follow the last.
+// Where the pieces of a packed weight lie, in bytes from its start. Every piece starts at a
+// multiple of 64 and at least 64 readable bytes follow the last.
 struct PackedLayout {
-  int64_t parts = 1;       // equal runs of rows, each starting a tile of its own
+  int64_t parts = 1;  // equal runs of rows, each starting a tile of its own
   int64_t part_rows = 0;
   int64_t part_tiles = 0;
-  int64_t codes = 0, codes_bytes = 0;    // for dense weights: the elements
+  int64_t codes = 0, codes_bytes = 0;  // for dense weights: the elements
   int64_t scales = 0, scales_bytes = 0;
   int64_t biases = 0, biases_bytes = 0;
   int64_t bytes = 0;
@@ -34,9 +34,10 @@ struct PackedLayout {
 // A vector (1-D) is stored as float32; matrices keep their format.
 PackedLayout packed_layout(const ir::WeightType& type, int64_t parts);
 
-// Writes the weight in order of address to `write`, a few tiles at a time, so that it never lies in memory whole.
-absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data, const PackedLayout& layout,
-                         const ir::MatrixSource& source,
+// Writes the weight in order of address to `write`, a few tiles at a time, so that it never lies in
+// memory whole.
+absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data,
+                         const PackedLayout& layout, const ir::MatrixSource& source,
                          const std::function<absl::Status(absl::Span<const uint8_t>)>& write);
 
 }  // namespace sinter::codegen

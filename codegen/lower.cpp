@@ -28,10 +28,14 @@ std::string float_literal(double value) {
 
 std::string_view c_type(ir::DType dtype) {
   switch (dtype) {
-    case ir::DType::f32: return "float";
-    case ir::DType::f16: return "f16";
-    case ir::DType::bf16: return "bf16";
-    case ir::DType::i32: return "i32";
+    case ir::DType::f32:
+      return "float";
+    case ir::DType::f16:
+      return "f16";
+    case ir::DType::bf16:
+      return "bf16";
+    case ir::DType::i32:
+      return "i32";
   }
   return "void";
 }
@@ -39,8 +43,13 @@ std::string_view c_type(ir::DType dtype) {
 // Lowers one schedule. Every region kind is one member function.
 class Lowerer {
  public:
-  Lowerer(const ir::Module& module, Activations activations, Mode mode, Lowering& out, std::vector<passes::Remark>& remarks)
-      : module_(module), activations_(activations), mode_(mode), out_(out), remarks_(remarks),
+  Lowerer(const ir::Module& module, Activations activations, Mode mode, Lowering& out,
+          std::vector<passes::Remark>& remarks)
+      : module_(module),
+        activations_(activations),
+        mode_(mode),
+        out_(out),
+        remarks_(remarks),
         lowered_(mode == Mode::decode ? out.decode : out.prefill) {}
 
   absl::Status run() {
@@ -60,7 +69,8 @@ class Lowerer {
       } else if (kind == "rows") {
         status = rows(node);
       } else {
-        status = absl::UnimplementedError(fmt::format("no kernel for a phase of kind \"{}\"", kind));
+        status =
+            absl::UnimplementedError(fmt::format("no kernel for a phase of kind \"{}\"", kind));
       }
       if (!status.ok()) return status;
     }
@@ -87,10 +97,11 @@ class Lowerer {
     return {Buffer::Kind::temporary, id, 0};
   }
 
-  void finish(const Node& node, std::string_view suffix, const Emitter& emitter, std::string what, std::string summary,
-              int64_t weight_bytes, double macs) {
-    lowered_.phases.push_back({node.label + std::string(suffix), std::move(what), std::move(summary), emitter.text(),
-                               emitter.arguments(), weight_bytes, macs});
+  void finish(const Node& node, std::string_view suffix, const Emitter& emitter, std::string what,
+              std::string summary, int64_t weight_bytes, double macs) {
+    lowered_.phases.push_back({node.label + std::string(suffix), std::move(what),
+                               std::move(summary), emitter.text(), emitter.arguments(),
+                               weight_bytes, macs});
   }
 
   std::string ops_of(const Node& node) const {
@@ -107,8 +118,8 @@ class Lowerer {
     const PackedLayout wanted = packed_layout(module_.weight(weight), parts);
     const auto [at, inserted] = out_.layouts.emplace(weight, wanted);
     if (!inserted && at->second.parts != parts)
-      return absl::InternalError(
-          fmt::format("\"{}\" is read in {} and in {} parts", module_.value(weight).name, at->second.parts, parts));
+      return absl::InternalError(fmt::format("\"{}\" is read in {} and in {} parts",
+                                             module_.value(weight).name, at->second.parts, parts));
     return at->second;
   }
 
@@ -128,14 +139,15 @@ class Lowerer {
         e.line("const Weights w{{{}}};", piece(0, scalar));
         break;
       case ir::CodeMap::affine:
-        e.line("using Weights = AffineWeights<{}, {}, {}, {}>;", type.cols(), f.bits, f.group, scalar);
+        e.line("using Weights = AffineWeights<{}, {}, {}, {}>;", type.cols(), f.bits, f.group,
+               scalar);
         e.line("const Weights w{{{}, {}, {}}};", piece(0, "u8"), piece(chosen->scales, scalar),
                piece(chosen->biases, scalar));
         break;
       case ir::CodeMap::symmetric:
       case ir::CodeMap::ternary:
-        e.line("using Weights = SymmetricWeights<{}, {}, {}, {}, {}>;", type.cols(), f.bits, f.group, scalar,
-               static_cast<int>(2 * f.zero_point()));
+        e.line("using Weights = SymmetricWeights<{}, {}, {}, {}, {}>;", type.cols(), f.bits,
+               f.group, scalar, static_cast<int>(2 * f.zero_point()));
         e.line("const Weights w{{{}, {}}};", piece(0, "u8"), piece(chosen->scales, scalar));
         break;
     }
@@ -151,8 +163,10 @@ class Lowerer {
     e.line("embed(launch, w, {}, {});", e.pointer(buffer(op.operands[0]), "const i32"),
            e.pointer(buffer(op.results[0]), "float"));
     const ir::WeightType& type = module_.weight(op.operands[1]);
-    finish(node, "", e, "embed", ir::to_string(type),
-           static_cast<int64_t>(static_cast<double>(type.cols()) * type.format.bits_per_weight() / 8), 0);
+    finish(
+        node, "", e, "embed", ir::to_string(type),
+        static_cast<int64_t>(static_cast<double>(type.cols()) * type.format.bits_per_weight() / 8),
+        0);
     return absl::OkStatus();
   }
 
@@ -160,25 +174,29 @@ class Lowerer {
     const Node& op = node.body[0];
     Emitter e;
     const std::vector<float>& frequencies = module_.weights.at(op.operands[0]).constant;
-    if (frequencies.empty()) return absl::UnimplementedError("[rope_table] frequencies must be a constant of the graph");
+    if (frequencies.empty())
+      return absl::UnimplementedError("[rope_table] frequencies must be a constant of the graph");
     // Whole vectors are read.
     std::string literals;
     for (size_t i = 0; i < (frequencies.size() + 15) / 16 * 16; ++i)
-      literals += (i == 0 ? "" : ", ") + float_literal(i < frequencies.size() ? frequencies[i] : 0.0F);
+      literals +=
+          (i == 0 ? "" : ", ") + float_literal(i < frequencies.size() ? frequencies[i] : 0.0F);
     e.line("static constexpr float frequencies[] = {{{}}};", literals);
-    e.line("rope_table<{}>(launch, frequencies, {}, {});", frequencies.size(), float_literal(op.number("scale", 1.0)),
-           e.pointer(buffer(op.results[0]), "float"));
+    e.line("rope_table<{}>(launch, frequencies, {}, {});", frequencies.size(),
+           float_literal(op.number("scale", 1.0)), e.pointer(buffer(op.results[0]), "float"));
     finish(node, "", e, "rope_table", fmt::format("{} pairs", frequencies.size()), 0, 0);
     return absl::OkStatus();
   }
 
   // `const auto x = prologue;` for the chain last_rows, rms_norm that ends in `input`.
-  absl::Status declare_prologue(Emitter& e, const Node& node, ValueId input, ValueId& source, bool& plain) {
+  absl::Status declare_prologue(Emitter& e, const Node& node, ValueId input, ValueId& source,
+                                bool& plain) {
     std::string norm_weight;
     double eps = 0;
     plain = true;
     source = input;
-    if (const Node* norm = ir::find_definition(node.body, source); norm != nullptr && norm->op == Op::rms_norm) {
+    if (const Node* norm = ir::find_definition(node.body, source);
+        norm != nullptr && norm->op == Op::rms_norm) {
       if (auto chosen = layout(norm->operands[1], 1); !chosen.ok()) return chosen.status();
       norm_weight = e.pointer({Buffer::Kind::weight, norm->operands[1], 0}, "const float");
       eps = norm->number("eps", 0);
@@ -186,18 +204,21 @@ class Lowerer {
       plain = false;
     }
     std::string first = "0";
-    if (const Node* last = ir::find_definition(node.body, source); last != nullptr && last->op == Op::last_rows) {
+    if (const Node* last = ir::find_definition(node.body, source);
+        last != nullptr && last->op == Op::last_rows) {
       source = last->operands[0];
       first = "launch->step->tokens - launch->step->logits_rows";
       plain = false;
     }
     if (ir::find_definition(node.body, source) != nullptr)
-      return absl::UnimplementedError(fmt::format("phase \"{}\": no prologue of this form", node.label));
+      return absl::UnimplementedError(
+          fmt::format("phase \"{}\": no prologue of this form", node.label));
     const std::string rows = e.pointer(buffer(source), "const float");
     if (norm_weight.empty()) {
       e.line("const PlainRows<{}> x{{{}, {}}};", width(input), rows, first);
     } else {
-      e.line("const RmsNormRows<{}> x{{{}, {}, {}, {}}};", width(input), rows, norm_weight, float_literal(eps), first);
+      e.line("const RmsNormRows<{}> x{{{}, {}, {}, {}}};", width(input), rows, norm_weight,
+             float_literal(eps), first);
     }
     return absl::OkStatus();
   }
@@ -206,10 +227,12 @@ class Lowerer {
     const auto is_product = [](const Node& n) { return n.op == Op::matmul; };
     const auto product = std::find_if(node.body.begin(), node.body.end(), is_product);
     if (product == node.body.end() || node.results.size() != 1)
-      return absl::InternalError(fmt::format("phase \"{}\" is not one product with one result", node.label));
+      return absl::InternalError(
+          fmt::format("phase \"{}\" is not one product with one result", node.label));
     const ValueId input = product->operands[0];
     const ValueId weight = product->operands[1];
-    if (!module_.is_weight(weight)) return absl::UnimplementedError("[matmul] of dequantized weights; run fold_dequantize");
+    if (!module_.is_weight(weight))
+      return absl::UnimplementedError("[matmul] of dequantized weights; run fold_dequantize");
     const ir::WeightType& type = module_.weight(weight);
     const ValueId result = node.results[0];
     const int64_t out_width = width(result);
@@ -218,8 +241,9 @@ class Lowerer {
     const std::string dims = fmt::format("{} x {}", type.rows(), type.cols());
 
     const std::string rows_type =
-        type.format.is_dense() ? fmt::format("FloatRows<{}>", type.cols())
-                               : fmt::format("QuantizedRows<{}, {}, {}>", type.cols(), type.format.group, planes());
+        type.format.is_dense()
+            ? fmt::format("FloatRows<{}>", type.cols())
+            : fmt::format("QuantizedRows<{}, {}, {}>", type.cols(), type.format.group, planes());
     const int64_t row_bytes = type.format.is_dense()
                                   ? type.cols() * 4
                                   : type.cols() * planes() + type.cols() / type.format.group * 8;
@@ -229,34 +253,45 @@ class Lowerer {
     if (decode()) {
       ValueId source = -1;
       bool plain = false;
-      if (auto status = declare_prologue(e, node, input, source, plain); !status.ok()) return status;
+      if (auto status = declare_prologue(e, node, input, source, plain); !status.ok())
+        return status;
       out_.scratch_bytes = std::max(out_.scratch_bytes, row_bytes);
     } else {
       // The prologue is a phase of its own; dense weights read plain rows where they are.
       Emitter p;
       ValueId source = -1;
       bool plain = false;
-      if (auto status = declare_prologue(p, node, input, source, plain); !status.ok()) return status;
+      if (auto status = declare_prologue(p, node, input, source, plain); !status.ok())
+        return status;
       Buffer prepared = buffer(source);
       if (!plain || !type.format.is_dense()) {
         prepared = temporary({row_bytes, 64});
-        p.line("write_rows<{}>(launch, {}, {}, x);", rows_type, p.pointer(prepared, "unsigned char"), rows);
-        finish(node, ".input", p, plain ? "quantize" : type.format.is_dense() ? "rms_norm" : "rms_norm, quantize",
+        p.line("write_rows<{}>(launch, {}, {}, x);", rows_type,
+               p.pointer(prepared, "unsigned char"), rows);
+        finish(node, ".input", p,
+               plain                    ? "quantize"
+               : type.format.is_dense() ? "rms_norm"
+                                        : "rms_norm, quantize",
                fmt::format("rows of {}", type.cols()), 0, 0);
       }
-      e.line("const auto x = {}::at({}, {});", rows_type, e.pointer(prepared, "unsigned char"), rows);
+      e.line("const auto x = {}::at({}, {});", rows_type, e.pointer(prepared, "unsigned char"),
+             rows);
     }
 
     const auto leaf = [&](ValueId value, int64_t offset) {
       return value == product->results[0] ? fmt::format("y{}", offset / out_width) : std::string();
     };
-    ElementwiseCode code(module_, node.body, leaf, e, [this](ValueId id) { return buffer(id); }, "row");
+    ElementwiseCode code(
+        module_, node.body, leaf, e, [this](ValueId id) { return buffer(id); }, "row");
     auto value = code.evaluate(result, 0);
     if (!value.ok()) return value.status();
     if (auto status = declare_vectors(node); !status.ok()) return status;
     e.line("float* out = {};", e.pointer(buffer(result), "float"));
     const std::string ys = parts == 1 ? "f32x16 y0" : "f32x16 y0, f32x16 y1";
-    e.line("const auto epilogue = [=](index row, index col, index n, {}) __attribute__((always_inline)) {{", ys);
+    e.line(
+        "const auto epilogue = [=](index row, index col, index n, {}) "
+        "__attribute__((always_inline)) {{",
+        ys);
     e.open();
     for (const std::string& statement : code.statements()) e.line("{}", statement);
     e.line("store(out + row * {} + col, {}, n);", out_width, *value);
@@ -270,8 +305,8 @@ class Lowerer {
     if (type.format.is_dense() && decode() == true)
       remarks_.push_back({"lower", false, module_.value(weight).name,
                           "dense weights: multiplied in float32, whatever the activation mode"});
-    finish(node, "", e, ops_of(node), fmt::format("{} {}", dims, ir::to_string(type.format)), type.packed_bytes(),
-           static_cast<double>(type.elements()));
+    finish(node, "", e, ops_of(node), fmt::format("{} {}", dims, ir::to_string(type.format)),
+           type.packed_bytes(), static_cast<double>(type.elements()));
     return absl::OkStatus();
   }
 
@@ -299,13 +334,15 @@ class Lowerer {
          at = ir::find_definition(node.body, value)) {
       if (at->op == Op::rope && head.rope == nullptr && head.norm == nullptr) {
         head.rope = at;
-      } else if (at->op == Op::rms_norm && head.norm == nullptr && module_.tensor(value).shape.size() == 3) {
+      } else if (at->op == Op::rms_norm && head.norm == nullptr &&
+                 module_.tensor(value).shape.size() == 3) {
         head.norm = at;
       } else if (at->op == Op::slice) {
         head.begin += at->integer("begin", 0);
       } else if (at->op != Op::reshape) {
         return absl::UnimplementedError(
-            fmt::format("phase \"{}\": [{}] before attention has no kernel", node.label, ir::info(at->op).name));
+            fmt::format("phase \"{}\": [{}] before attention has no kernel", node.label,
+                        ir::info(at->op).name));
       }
       value = at->operands[0];
     }
@@ -315,7 +352,8 @@ class Lowerer {
 
   absl::StatusOr<std::string> transform(Emitter& e, const HeadSource& head, int64_t head_dim) {
     const int64_t rope_dims = head.rope == nullptr ? 0 : width(head.rope->operands[1]);
-    const bool interleaved = head.rope != nullptr && head.rope->text("style", "half") == "interleaved";
+    const bool interleaved =
+        head.rope != nullptr && head.rope->text("style", "half") == "interleaved";
     std::string norm = "nullptr";
     double eps = 0;
     if (head.norm != nullptr) {
@@ -325,8 +363,9 @@ class Lowerer {
     }
     const std::string table =
         head.rope == nullptr ? "nullptr" : e.pointer(buffer(head.rope->operands[1]), "const float");
-    return fmt::format("HeadTransform<{}, {}, {}, {}>{{{}, {}, {}}}", head_dim, head.norm != nullptr, rope_dims,
-                       interleaved, norm, float_literal(eps), table);
+    return fmt::format("HeadTransform<{}, {}, {}, {}>{{{}, {}, {}}}", head_dim,
+                       head.norm != nullptr, rope_dims, interleaved, norm, float_literal(eps),
+                       table);
   }
 
   absl::Status attention(const Node& node) {
@@ -337,7 +376,8 @@ class Lowerer {
       if (inner.op == Op::kv_append) appended[inner.operands[0]] = inner.operands[1];
     }
     if (op == nullptr || !appended.contains(op->operands[1]) || !appended.contains(op->operands[2]))
-      return absl::UnimplementedError(fmt::format("phase \"{}\": attention without its own append has no kernel", node.label));
+      return absl::UnimplementedError(
+          fmt::format("phase \"{}\": attention without its own append has no kernel", node.label));
     const auto& q_shape = module_.tensor(op->operands[0]).shape;
     const int64_t heads = q_shape[1].value;
     const int64_t head_dim = q_shape[2].value;
@@ -348,7 +388,8 @@ class Lowerer {
     for (const auto* head : {&q, &k, &v})
       if (!head->ok()) return head->status();
     if (v->norm != nullptr || v->rope != nullptr)
-      return absl::UnimplementedError(fmt::format("phase \"{}\": values with norm or RoPE have no kernel", node.label));
+      return absl::UnimplementedError(
+          fmt::format("phase \"{}\": values with norm or RoPE have no kernel", node.label));
 
     const std::string shape = fmt::format("{} heads of {}, {} KV heads", heads, head_dim, kv_heads);
     const std::string scale = float_literal(op->number("scale", 1.0));
@@ -366,8 +407,10 @@ class Lowerer {
         if (!t->ok()) return t->status();
       e.line("const auto q_transform = {};", *q_transform);
       e.line("const auto k_transform = {};", *k_transform);
-      for (const auto& [name, head] : {std::pair{"q", &*q}, std::pair{"k", &*k}, std::pair{"v", &*v}})
-        e.line("const HeadRows {}{{{} + {}, {}}};", name, e.pointer(buffer(head->base), "const float"), head->begin,
+      for (const auto& [name, head] :
+           {std::pair{"q", &*q}, std::pair{"k", &*k}, std::pair{"v", &*v}})
+        e.line("const HeadRows {}{{{} + {}, {}}};", name,
+               e.pointer(buffer(head->base), "const float"), head->begin,
                width(head->base) * (module_.tensor(head->base).shape.size() == 3
                                         ? module_.tensor(head->base).shape[1].value
                                         : 1));
@@ -398,7 +441,8 @@ class Lowerer {
     finish(node, ".append", a, "rms_norm, rope, kv_append", shape, 0, 0);
     Emitter e;
     if (auto status = prepare(e); !status.ok()) return status;
-    e.line("attention_rows(launch, cache, {}, {});", e.pointer(queries, "const float"), e.pointer(result, "float"));
+    e.line("attention_rows(launch, cache, {}, {});", e.pointer(queries, "const float"),
+           e.pointer(result, "float"));
     finish(node, "", e, "attention", shape, 0, 0);
     return absl::OkStatus();
   }
@@ -407,24 +451,28 @@ class Lowerer {
     const Node& op = node.body[0];
     const ValueId result = op.results[0];
     if (module_.tensor(result).shape.size() != 2)
-      return absl::UnimplementedError(
-          fmt::format("[{}] at \"{}\" on heads has no kernel of its own", ir::info(op.op).name, node.label));
+      return absl::UnimplementedError(fmt::format(
+          "[{}] at \"{}\" on heads has no kernel of its own", ir::info(op.op).name, node.label));
     Emitter e;
     if (op.op == Op::rms_norm || op.op == Op::last_rows) {
       ValueId source = -1;
       bool plain = false;
-      if (auto status = declare_prologue(e, node, result, source, plain); !status.ok()) return status;
-      e.line("write_rows<FloatRows<{}>>(launch, {}, {}, x);", width(result), e.pointer(buffer(result), "unsigned char"),
-             row_count(result));
+      if (auto status = declare_prologue(e, node, result, source, plain); !status.ok())
+        return status;
+      e.line("write_rows<FloatRows<{}>>(launch, {}, {}, x);", width(result),
+             e.pointer(buffer(result), "unsigned char"), row_count(result));
     } else {
-      ElementwiseCode code(module_, node.body, [](ValueId, int64_t) { return std::string(); }, e,
-                           [this](ValueId id) { return buffer(id); }, "row");
+      ElementwiseCode code(
+          module_, node.body, [](ValueId, int64_t) { return std::string(); }, e,
+          [this](ValueId id) { return buffer(id); }, "row");
       auto value = code.evaluate(result, 0);
       if (!value.ok()) return value.status();
       if (auto status = declare_vectors(node); !status.ok()) return status;
       e.line("float* out = {};", e.pointer(buffer(result), "float"));
-      e.line("for_each_vector<{}>(launch, {}, [=](index row, index col, index n) __attribute__((always_inline)) {{",
-             width(result), row_count(result));
+      e.line(
+          "for_each_vector<{}>(launch, {}, [=](index row, index col, index n) "
+          "__attribute__((always_inline)) {{",
+          width(result), row_count(result));
       e.open();
       for (const std::string& statement : code.statements()) e.line("{}", statement);
       e.line("store(out + row * {} + col, {}, n);", width(result), *value);
@@ -446,16 +494,20 @@ class Lowerer {
 }  // namespace
 
 int64_t state_bytes_per_position(const ir::Module& module, ValueId state) {
-  // keys and values alike: kv_heads x (features rounded up to 16) x f16; see codegen/device/cpu/attention.h
+  // keys and values alike: kv_heads x (features rounded up to 16) x f16; see
+  // codegen/device/cpu/attention.h
   const auto& shape = module.tensor(state).shape;
   return shape[0].value * ((shape[2].value + 15) / 16 * 16) * 2;
 }
 
-absl::StatusOr<Lowering> lower(const ir::Module& module, Activations activations, std::vector<passes::Remark>& remarks) {
+absl::StatusOr<Lowering> lower(const ir::Module& module, Activations activations,
+                               std::vector<passes::Remark>& remarks) {
   Lowering out;
   std::vector<passes::Remark> again;  // the second schedule says the same
-  if (auto status = Lowerer(module, activations, Mode::decode, out, remarks).run(); !status.ok()) return status;
-  if (auto status = Lowerer(module, activations, Mode::prefill, out, again).run(); !status.ok()) return status;
+  if (auto status = Lowerer(module, activations, Mode::decode, out, remarks).run(); !status.ok())
+    return status;
+  if (auto status = Lowerer(module, activations, Mode::prefill, out, again).run(); !status.ok())
+    return status;
   return out;
 }
 

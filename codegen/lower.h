@@ -27,11 +27,11 @@ enum class Mode {
 // A buffer that a phase is given the address of.
 struct Buffer {
   enum class Kind {
-    weight,     // `value` is the weight; `offset` a piece of it (codes, scales, biases)
-    state,      // `value` is the state
-    activation, // `value` is computed by one phase and read by others
-    temporary,  // written and read within a few phases: `value` numbers it
-    pinned,     // zeroed once and never shared: `value` numbers it
+    weight,      // `value` is the weight; `offset` a piece of it (codes, scales, biases)
+    state,       // `value` is the state
+    activation,  // `value` is computed by one phase and read by others
+    temporary,   // written and read within a few phases: `value` numbers it
+    pinned,      // zeroed once and never shared: `value` numbers it
     tokens,
     logits,
   };
@@ -44,12 +44,12 @@ struct Buffer {
 // A phase before kernels are numbered and buffers have addresses.
 struct LoweredPhase {
   std::string name;
-  std::string what;           // the ops, for people
-  std::string summary;        // one line about the kernel: shapes and formats
-  std::string body;           // of the phase function; equal bodies become one kernel
+  std::string what;     // the ops, for people
+  std::string summary;  // one line about the kernel: shapes and formats
+  std::string body;     // of the phase function; equal bodies become one kernel
   std::vector<Buffer> arguments;
-  int64_t weight_bytes = 0;   // read per call
-  double macs = 0;            // multiply-adds per token
+  int64_t weight_bytes = 0;  // read per call
+  double macs = 0;           // multiply-adds per token
 };
 
 // How much room a temporary or pinned buffer needs.

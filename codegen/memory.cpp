@@ -20,16 +20,19 @@ std::string buffer_name(const ir::Module& module, const Buffer& buffer) {
   if (buffer.kind == Buffer::Kind::pinned) return fmt::format("pinned {}", buffer.value);
   if (buffer.kind == Buffer::Kind::temporary) return fmt::format("temporary {}", buffer.value);
   for (const ir::Node& node : module.nodes)
-    if (std::find(node.results.begin(), node.results.end(), buffer.value) != node.results.end()) return node.label;
+    if (std::find(node.results.begin(), node.results.end(), buffer.value) != node.results.end())
+      return node.label;
   return fmt::format("%{}", buffer.value);
 }
 
 }  // namespace
 
-MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering, const LoweredMode& mode, StepRows rows) {
+MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering, const LoweredMode& mode,
+                       StepRows rows) {
   MemoryPlan plan;
   for (const auto& [id, room] : lowering.pinned) {
-    Placement p{fmt::format("pinned {}", id), plan.bytes, padded(room.fixed_bytes), 0, mode.phases.size()};
+    Placement p{fmt::format("pinned {}", id), plan.bytes, padded(room.fixed_bytes), 0,
+                mode.phases.size()};
     plan.bytes += p.bytes;
     plan.placements[{Buffer::Kind::pinned, id}] = p;
   }
@@ -48,7 +51,8 @@ MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering, const
       } else {
         continue;
       }
-      const auto [at, inserted] = plan.placements.emplace(std::pair{buffer.kind, buffer.value}, Placement{});
+      const auto [at, inserted] =
+          plan.placements.emplace(std::pair{buffer.kind, buffer.value}, Placement{});
       Placement& p = at->second;
       if (inserted) p = {buffer_name(module, buffer), 0, padded(bytes), i, i};
       p.last = i;
@@ -67,10 +71,12 @@ MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering, const
     std::vector<const Placement*> beside;
     for (const Placement* other : placed)
       if (other->first <= p->last && p->first <= other->last) beside.push_back(other);
-    std::sort(beside.begin(), beside.end(), [](const auto* a, const auto* b) { return a->offset < b->offset; });
+    std::sort(beside.begin(), beside.end(),
+              [](const auto* a, const auto* b) { return a->offset < b->offset; });
     p->offset = pinned_end;
     for (const Placement* other : beside)
-      if (p->offset + p->bytes > other->offset) p->offset = std::max(p->offset, other->offset + other->bytes);
+      if (p->offset + p->bytes > other->offset)
+        p->offset = std::max(p->offset, other->offset + other->bytes);
     plan.bytes = std::max(plan.bytes, p->offset + p->bytes);
     placed.push_back(p);
   }
@@ -83,11 +89,14 @@ std::string print_memory(const MemoryPlan& plan, const LoweredMode& mode) {
   std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
     return std::tuple(a->first, a->offset) < std::tuple(b->first, b->offset);
   });
-  std::string text = fmt::format("arena of {} bytes, {} buffers\n{:>12} {:>12}  {:<40} lives\n", plan.bytes, order.size(),
-                                 "offset", "bytes", "buffer");
+  std::string text = fmt::format("arena of {} bytes, {} buffers\n{:>12} {:>12}  {:<40} lives\n",
+                                 plan.bytes, order.size(), "offset", "bytes", "buffer");
   for (const Placement* p : order) {
-    const auto phase = [&](size_t i) { return i < mode.phases.size() ? mode.phases[i].name : std::string("always"); };
-    text += fmt::format("{:>12} {:>12}  {:<40} {} .. {}\n", p->offset, p->bytes, p->name, phase(p->first), phase(p->last));
+    const auto phase = [&](size_t i) {
+      return i < mode.phases.size() ? mode.phases[i].name : std::string("always");
+    };
+    text += fmt::format("{:>12} {:>12}  {:<40} {} .. {}\n", p->offset, p->bytes, p->name,
+                        phase(p->first), phase(p->last));
   }
   return text;
 }

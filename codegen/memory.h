@@ -1,4 +1,5 @@
-// Plans the arena: every buffer that phases share gets an offset, buffers that never live at the same time share room.
+// Plans the arena: every buffer that phases share gets an offset, buffers that never live at the
+// same time share room.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +32,8 @@ struct StepRows {
 };
 
 // Pinned buffers come first, from offset 0: both schedules place them alike.
-MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering, const LoweredMode& mode, StepRows rows);
+MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering, const LoweredMode& mode,
+                       StepRows rows);
 
 std::string print_memory(const MemoryPlan& plan, const LoweredMode& mode);
 

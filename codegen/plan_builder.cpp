@@ -38,15 +38,17 @@ double predict_us(const LoweredPhase& phase, const Target& target) {
 
 class PlanAssembler {
  public:
-  PlanAssembler(const Compilation& compilation, const CompileOptions& options) : c_(compilation), options_(options) {}
+  PlanAssembler(const Compilation& compilation, const CompileOptions& options)
+      : c_(compilation), options_(options) {}
 
   // Places weights and states, fills in phases.
   absl::Status assemble(runtime::Plan& plan) {
     int64_t at = 0;
     for (const auto& [id, layout] : c_.lowering.layouts) {
       weight_offsets_[id] = at;
-      plan.weights.push_back({c_.module.value(id).name, ir::to_string(c_.module.value(id).type), kCpuLayout,
-                              static_cast<uint64_t>(at), static_cast<uint64_t>(layout.bytes)});
+      plan.weights.push_back({c_.module.value(id).name, ir::to_string(c_.module.value(id).type),
+                              kCpuLayout, static_cast<uint64_t>(at),
+                              static_cast<uint64_t>(layout.bytes)});
       plan.parameters += c_.module.weight(id).elements();
       at += layout.bytes;
     }
@@ -55,22 +57,26 @@ class PlanAssembler {
       const auto id = static_cast<ir::ValueId>(i);
       if (!c_.module.is_state(id)) continue;
       state_numbers_[id] = static_cast<uint32_t>(plan.states.size());
-      plan.states.push_back({c_.module.value(id).name, static_cast<uint64_t>(state_bytes_per_position(c_.module, id)), 0});
+      plan.states.push_back({c_.module.value(id).name,
+                             static_cast<uint64_t>(state_bytes_per_position(c_.module, id)), 0});
     }
     plan.decode = phases(c_.lowering.decode, c_.source.decode, c_.decode_memory);
     plan.prefill = phases(c_.lowering.prefill, c_.source.prefill, c_.prefill_memory);
     plan.kernels = c_.source.kernels;
-    plan.arena_bytes = static_cast<uint64_t>(std::max(c_.decode_memory.bytes, c_.prefill_memory.bytes));
+    plan.arena_bytes =
+        static_cast<uint64_t>(std::max(c_.decode_memory.bytes, c_.prefill_memory.bytes));
     plan.scratch_bytes = static_cast<uint64_t>((c_.lowering.scratch_bytes + 127) / 64 * 64);
     for (const passes::Remark& r : c_.remarks)
-      plan.remarks.push_back({r.pass, r.accepted, r.subject, r.reason, r.bytes_saved, r.launches_saved});
+      plan.remarks.push_back(
+          {r.pass, r.accepted, r.subject, r.reason, r.bytes_saved, r.launches_saved});
     return absl::OkStatus();
   }
 
   const std::map<ir::ValueId, int64_t>& weight_offsets() const { return weight_offsets_; }
 
  private:
-  std::vector<runtime::Phase> phases(const LoweredMode& mode, const std::vector<uint32_t>& kernels, const MemoryPlan& memory) {
+  std::vector<runtime::Phase> phases(const LoweredMode& mode, const std::vector<uint32_t>& kernels,
+                                     const MemoryPlan& memory) {
     std::vector<runtime::Phase> out;
     for (size_t i = 0; i < mode.phases.size(); ++i) {
       const LoweredPhase& from = mode.phases[i];
@@ -104,7 +110,8 @@ class PlanAssembler {
       case Buffer::Kind::pinned:
         break;
     }
-    return {Region::arena, static_cast<uint64_t>(memory.placements.at({buffer.kind, buffer.value}).offset), 0};
+    return {Region::arena,
+            static_cast<uint64_t>(memory.placements.at({buffer.kind, buffer.value}).offset), 0};
   }
 
   const Compilation& c_;
@@ -115,7 +122,9 @@ class PlanAssembler {
 
 void read_sampling(const nlohmann::json& generation, runtime::Plan& plan) {
   if (!generation.is_object()) return;
-  if (const auto* sample = frontends::find_field(generation, "do_sample"); sample != nullptr && *sample == false) return;
+  if (const auto* sample = frontends::find_field(generation, "do_sample");
+      sample != nullptr && *sample == false)
+    return;
   const auto number = [&](const char* key, double fallback) {
     const auto* field = frontends::find_field(generation, key);
     return field != nullptr && field->is_number() ? field->get<double>() : fallback;
@@ -125,18 +134,23 @@ void read_sampling(const nlohmann::json& generation, runtime::Plan& plan) {
   plan.top_k = static_cast<int64_t>(std::clamp(number("top_k", -1), -1.0, 1e9));
 }
 
-absl::Status write_weights(const Compilation& c, const frontends::Checkpoint& checkpoint, const CompileOptions& options,
-                           runtime::PlanWriter& writer, runtime::Plan& plan) {
+absl::Status write_weights(const Compilation& c, const frontends::Checkpoint& checkpoint,
+                           const CompileOptions& options, runtime::PlanWriter& writer,
+                           runtime::Plan& plan) {
   if (auto begun = writer.begin(); !begun.ok()) return to_absl(begun.error());
   uint64_t written = 0;
   const auto write = [&](absl::Span<const uint8_t> bytes) -> absl::Status {
-    if (auto status = writer.append({bytes.data(), bytes.size()}); !status.ok()) return to_absl(status.error());
+    if (auto status = writer.append({bytes.data(), bytes.size()}); !status.ok())
+      return to_absl(status.error());
     written += bytes.size();
-    report(options, "packing weights", static_cast<double>(written) / static_cast<double>(plan.weight_bytes));
+    report(options, "packing weights",
+           static_cast<double>(written) / static_cast<double>(plan.weight_bytes));
     return absl::OkStatus();
   };
   for (const auto& [id, layout] : c.lowering.layouts)
-    if (auto status = pack_weight(c.module.weight(id), c.module.weights.at(id), layout, checkpoint, write); !status.ok())
+    if (auto status =
+            pack_weight(c.module.weight(id), c.module.weights.at(id), layout, checkpoint, write);
+        !status.ok())
       return status;
   const std::vector<uint8_t> tail(static_cast<size_t>(plan.weight_bytes - written), 0);
   if (auto status = write(tail); !status.ok()) return status;
@@ -148,14 +162,16 @@ absl::Status write_weights(const Compilation& c, const frontends::Checkpoint& ch
 
 }  // namespace
 
-absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model, const ir::MatrixSource* source,
+absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
+                                        const ir::MatrixSource* source,
                                         const CompileOptions& options) {
   Compilation c;
   const int64_t longest = model.max_positions;
   c.max_context = options.max_context > 0 ? options.max_context : std::min<int64_t>(longest, 32768);
   if (c.max_context > longest)
     return absl::InvalidArgumentError(
-        fmt::format("--max-context {} is beyond the model's max_position_embeddings {}", c.max_context, longest));
+        fmt::format("--max-context {} is beyond the model's max_position_embeddings {}",
+                    c.max_context, longest));
   c.chunk = std::min(options.chunk, c.max_context);
   c.logits_rows = logits_rows_for(model.vocab_size, c.chunk);
   passes::PassContext context;
@@ -170,13 +186,15 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model, cons
   c.remarks = std::move(context.remarks);
   c.source = assemble_source(c.lowering, c.module.name);
   c.decode_memory = plan_memory(c.module, c.lowering, c.lowering.decode, {1, 1});
-  c.prefill_memory = plan_memory(c.module, c.lowering, c.lowering.prefill, {c.chunk, c.logits_rows});
+  c.prefill_memory =
+      plan_memory(c.module, c.lowering, c.lowering.prefill, {c.chunk, c.logits_rows});
   return c;
 }
 
-absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model, const frontends::Checkpoint* checkpoint,
-                                           const std::string& model_name, const CompileOptions& options,
-                                           const std::string& path) {
+absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
+                                           const frontends::Checkpoint* checkpoint,
+                                           const std::string& model_name,
+                                           const CompileOptions& options, const std::string& path) {
   // An unwritable path is said before any work is done.
   auto writer = runtime::PlanWriter::create(path);
   if (!writer.ok()) return to_absl(writer.error());
@@ -225,8 +243,8 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model, c
     section = *added;
     return absl::OkStatus();
   };
-  const std::string memory = "decode: " + print_memory(c.decode_memory, c.lowering.decode) + "\nprefill: " +
-                             print_memory(c.prefill_memory, c.lowering.prefill);
+  const std::string memory = "decode: " + print_memory(c.decode_memory, c.lowering.decode) +
+                             "\nprefill: " + print_memory(c.prefill_memory, c.lowering.prefill);
   absl::Status status = add_text(c.source.text, plan.source);
   if (status.ok()) status = add_text(ir::print(c.module), plan.graph);
   if (status.ok()) status = add_text(memory, plan.memory);
@@ -235,13 +253,14 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model, c
     if (status.ok()) status = add_text(checkpoint->tokenizer_config_json, plan.tokenizer_config);
     if (status.ok()) status = add_text(checkpoint->chat_template, plan.chat_template);
   }
-  if (status.ok() && checkpoint != nullptr) status = write_weights(c, *checkpoint, options, **writer, plan);
+  if (status.ok() && checkpoint != nullptr)
+    status = write_weights(c, *checkpoint, options, **writer, plan);
   if (!status.ok()) return status;
   if (checkpoint == nullptr) {
     plan.seed = options.seed;
     for (const auto& [id, layout] : c.lowering.layouts)
-      for (runtime::Fill& fill : synthetic_fills(c.module.value(id).name, c.module.weight(id), layout,
-                                                 assembler.weight_offsets().at(id)))
+      for (runtime::Fill& fill : synthetic_fills(c.module.value(id).name, c.module.weight(id),
+                                                 layout, assembler.weight_offsets().at(id)))
         plan.fills.push_back(std::move(fill));
   }
   report(options, "writing", 1);

@@ -41,12 +41,15 @@ struct Compilation {
   int64_t logits_rows = 0;
 };
 
-absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model, const ir::MatrixSource* source,
+absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
+                                        const ir::MatrixSource* source,
                                         const CompileOptions& options);
 
-// Writes the plan to `path`: the old file stays until the new one is whole. `checkpoint` is null for a synthetic model.
-absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model, const frontends::Checkpoint* checkpoint,
-                                           const std::string& model_name, const CompileOptions& options,
-                                           const std::string& path);
+// Writes the plan to `path`: the old file stays until the new one is whole. `checkpoint` is null
+// for a synthetic model.
+absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
+                                           const frontends::Checkpoint* checkpoint,
+                                           const std::string& model_name,
+                                           const CompileOptions& options, const std::string& path);
 
 }  // namespace sinter::codegen

@@ -13,7 +13,7 @@ namespace sinter::codegen {
 struct KernelSource {
   std::string text;
   std::vector<runtime::Kernel> kernels;
-  std::vector<uint32_t> decode;   // kernel of each phase
+  std::vector<uint32_t> decode;  // kernel of each phase
   std::vector<uint32_t> prefill;
 };
 

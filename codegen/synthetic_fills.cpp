@@ -6,8 +6,8 @@ namespace sinter::codegen {
 
 using runtime::Fill;
 
-std::vector<Fill> synthetic_fills(const std::string& name, const ir::WeightType& type, const PackedLayout& layout,
-                                  int64_t offset) {
+std::vector<Fill> synthetic_fills(const std::string& name, const ir::WeightType& type,
+                                  const PackedLayout& layout, int64_t offset) {
   const ir::WeightFormat& format = type.format;
   const std::string dtype = ir::name(format.scale_type);
   const auto fill = [&](Fill::Kind kind, int64_t at, int64_t bytes) {
@@ -17,7 +17,8 @@ std::vector<Fill> synthetic_fills(const std::string& name, const ir::WeightType&
     f.bytes = static_cast<uint64_t>(bytes);
     return f;
   };
-  const auto uniform = [&](int64_t at, int64_t bytes, const std::string& element, double low, double high) {
+  const auto uniform = [&](int64_t at, int64_t bytes, const std::string& element, double low,
+                           double high) {
     Fill f = fill(Fill::Kind::uniform, at, bytes);
     f.dtype = element;
     f.low = low;
@@ -38,8 +39,9 @@ std::vector<Fill> synthetic_fills(const std::string& name, const ir::WeightType&
   const double levels = ternary ? 3 : std::exp2(format.bits);
   const double code_deviation = std::sqrt((levels * levels - 1) / 12);
   const double scale = deviation / code_deviation;
-  std::vector<Fill> fills = {fill(ternary ? Fill::Kind::ternary : Fill::Kind::bits, 0, layout.codes_bytes),
-                             uniform(layout.scales, layout.scales_bytes, dtype, 0.8 * scale, 1.2 * scale)};
+  std::vector<Fill> fills = {
+      fill(ternary ? Fill::Kind::ternary : Fill::Kind::bits, 0, layout.codes_bytes),
+      uniform(layout.scales, layout.scales_bytes, dtype, 0.8 * scale, 1.2 * scale)};
   if (format.map == ir::CodeMap::affine) {
     Fill biases = fill(Fill::Kind::paired, layout.biases, layout.biases_bytes);
     biases.dtype = dtype;

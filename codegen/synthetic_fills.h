@@ -1,4 +1,5 @@
-// How the weights of a synthetic plan are made at load: random codes, scales that keep activations near one.
+// How the weights of a synthetic plan are made at load: random codes, scales that keep activations
+// near one.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@
 namespace sinter::codegen {
 
 // The fills of one weight that starts at `offset` in the weights section.
-std::vector<runtime::Fill> synthetic_fills(const std::string& name, const ir::WeightType& type, const PackedLayout& layout,
-                                           int64_t offset);
+std::vector<runtime::Fill> synthetic_fills(const std::string& name, const ir::WeightType& type,
+                                           const PackedLayout& layout, int64_t offset);
 
 }  // namespace sinter::codegen

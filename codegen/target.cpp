@@ -7,16 +7,32 @@
 namespace sinter::codegen {
 
 const std::vector<Target>& targets() {
-  // Rows of a family stand from the least to the most demanding: the runtime takes the last that the machine can run.
-  // Rates are those of two cores of a server part; `bench` prints what a machine really does.
+  // Rows of a family stand from the least to the most demanding: the runtime takes the last that
+  // the machine can run. Rates are those of two cores of a server part; `bench` prints what a
+  // machine really does.
   static const std::vector<Target> table = {
-      {"x86-64-v3", "host-x86-64", "x86_64-unknown-linux-gnu", {"-march=x86-64-v3"},
-       {"avx2", "fma", "f16c", "bmi2"}, 50, 130},
-      {"x86-64-v4", "host-x86-64", "x86_64-unknown-linux-gnu",
+      {"x86-64-v3",
+       "host-x86-64",
+       "x86_64-unknown-linux-gnu",
+       {"-march=x86-64-v3"},
+       {"avx2", "fma", "f16c", "bmi2"},
+       50,
+       130},
+      {"x86-64-v4",
+       "host-x86-64",
+       "x86_64-unknown-linux-gnu",
        {"-march=x86-64-v4", "-mavx512vnni", "-mprefer-vector-width=512"},
-       {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni", "fma", "f16c", "bmi2"}, 50, 270},
-      {"aarch64", "host-aarch64", "aarch64-unknown-linux-gnu", {"-march=armv8.2-a+dotprod+fp16"},
-       {"asimd", "asimddp", "fphp", "asimdhp"}, 30, 100},
+       {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni", "fma", "f16c",
+        "bmi2"},
+       50,
+       270},
+      {"aarch64",
+       "host-aarch64",
+       "aarch64-unknown-linux-gnu",
+       {"-march=armv8.2-a+dotprod+fp16"},
+       {"asimd", "asimddp", "fphp", "asimdhp"},
+       30,
+       100},
   };
   return table;
 }
@@ -29,7 +45,8 @@ absl::StatusOr<std::vector<Target>> parse_targets(std::string_view list) {
 #endif
   std::vector<Target> chosen;
   const auto choose = [&](const Target& target) {
-    if (std::none_of(chosen.begin(), chosen.end(), [&](const Target& t) { return t.name == target.name; }))
+    if (std::none_of(chosen.begin(), chosen.end(),
+                     [&](const Target& t) { return t.name == target.name; }))
       chosen.push_back(target);
   };
   while (!list.empty()) {
@@ -45,10 +62,12 @@ absl::StatusOr<std::vector<Target>> parse_targets(std::string_view list) {
     if (!found) {
       std::string known = "host";
       for (const Target& target : targets()) known += fmt::format(", {}", target.name);
-      return absl::InvalidArgumentError(fmt::format("--target: \"{}\" is unknown; known: {}", name, known));
+      return absl::InvalidArgumentError(
+          fmt::format("--target: \"{}\" is unknown; known: {}", name, known));
     }
   }
-  if (chosen.empty()) return absl::InvalidArgumentError("--target names no target; try --target host");
+  if (chosen.empty())
+    return absl::InvalidArgumentError("--target names no target; try --target host");
   // A family's rows keep the table's order, whatever order they were asked in.
   std::vector<Target> ordered;
   for (const Target& target : targets())

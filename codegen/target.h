@@ -11,10 +11,11 @@ namespace sinter::codegen {
 
 struct Target {
   std::string_view name;
-  std::string_view family;                 // code of one family never runs on another
+  std::string_view family;  // code of one family never runs on another
   std::string_view triple;
-  std::vector<std::string_view> flags;     // for Clang
-  std::vector<std::string_view> features;  // that the machine must report, by the names of /proc/cpuinfo
+  std::vector<std::string_view> flags;  // for Clang
+  std::vector<std::string_view>
+      features;  // that the machine must report, by the names of /proc/cpuinfo
   // For predictions when nothing was measured.
   double bandwidth_gbs;  // streaming read of the whole machine
   double gmacs;          // int8 multiply-adds per nanosecond of the whole machine
@@ -22,8 +23,8 @@ struct Target {
 
 const std::vector<Target>& targets();
 
-// "host" stands for every CPU target of the machine that compiles; names are separated by commas. Error: names the
-// unknown target and lists the known.
+// "host" stands for every CPU target of the machine that compiles; names are separated by commas.
+// Error: names the unknown target and lists the known.
 absl::StatusOr<std::vector<Target>> parse_targets(std::string_view list);
 
 }  // namespace sinter::codegen

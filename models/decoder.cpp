@@ -25,9 +25,10 @@ absl::Status refuse_sliding_window(const Importer& m) {
   if (layers != nullptr && layers->is_array())
     for (const auto& type : *layers) listed |= type != "full_attention";
   if (!declared && !listed) return absl::OkStatus();
-  return absl::InvalidArgumentError(fmt::format(
-      "config.json: {} asks for sliding-window attention, which this architecture does not support here",
-      listed ? "\"layer_types\"" : "\"sliding_window\""));
+  return absl::InvalidArgumentError(
+      fmt::format("config.json: {} asks for sliding-window attention, which this architecture does "
+                  "not support here",
+                  listed ? "\"layer_types\"" : "\"sliding_window\""));
 }
 
 }  // namespace
@@ -37,7 +38,8 @@ absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& trai
   const int64_t intermediate = m.positive("intermediate_size");
   const int64_t layers = m.positive("num_hidden_layers");
   if (layers > 4096)
-    m.fail(absl::InvalidArgumentError(fmt::format("config.json: \"num_hidden_layers\" is {}, above 4096", layers)));
+    m.fail(absl::InvalidArgumentError(
+        fmt::format("config.json: \"num_hidden_layers\" is {}, above 4096", layers)));
   const int64_t heads = m.positive("num_attention_heads");
   const int64_t kv_heads = m.positive_or("num_key_value_heads", heads);
   const int64_t head_dim = m.positive_or("head_dim", std::max<int64_t>(1, hidden / heads));
@@ -48,10 +50,13 @@ absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& trai
   const bool tied = m.flag_or("tie_word_embeddings", !m.has("lm_head"));
   if (heads % kv_heads != 0)
     m.fail(absl::InvalidArgumentError(fmt::format(
-        "config.json: \"num_attention_heads\" {} is not a multiple of \"num_key_value_heads\" {}", heads, kv_heads)));
+        "config.json: \"num_attention_heads\" {} is not a multiple of \"num_key_value_heads\" {}",
+        heads, kv_heads)));
   if (act != "silu" && act != "gelu_pytorch_tanh")
-    m.fail(absl::InvalidArgumentError(fmt::format(
-        "config.json: \"hidden_act\" is \"{}\", which is not supported; known: silu, gelu_pytorch_tanh", act)));
+    m.fail(
+        absl::InvalidArgumentError(fmt::format("config.json: \"hidden_act\" is \"{}\", which is "
+                                               "not supported; known: silu, gelu_pytorch_tanh",
+                                               act)));
   m.fail(refuse_sliding_window(m));
   const auto rope = read_rope(m.config(), head_dim, positions);
   m.fail(rope.status());
@@ -61,9 +66,9 @@ absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& trai
   const ValueId tokens = g.param("tokens", {ir::DType::i32, {Dim::of('T')}});
 
   g.set_label("rope");
-  const ValueId inv_freq = g.weight("rope.inv_freq",
-                                    {{static_cast<int64_t>(rope->inv_freq.size())}, {}},
-                                    {.sources = {}, .constant = rope->inv_freq});
+  const ValueId inv_freq =
+      g.weight("rope.inv_freq", {{static_cast<int64_t>(rope->inv_freq.size())}, {}},
+               {.sources = {}, .constant = rope->inv_freq});
   const ValueId angles = g.add(Op::rope_table, {inv_freq, tokens}, {{"scale", rope->scale}});
 
   const ValueId table = m.weight("model.embed_tokens", {vocab, hidden});
@@ -98,7 +103,8 @@ absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& trai
     g.add(Op::kv_append, {values, v});
     const ValueId mixed = g.add(Op::attention, {q, keys, values},
                                 {{"scale", 1.0 / std::sqrt(static_cast<double>(head_dim))}});
-    const ValueId o = m.linear(mixed, attn + "o_proj", hidden, heads * head_dim, traits.attention_bias);
+    const ValueId o =
+        m.linear(mixed, attn + "o_proj", hidden, heads * head_dim, traits.attention_bias);
     h = g.add(Op::add, {h, o});
 
     const ValueId b = m.rms_norm(h, layer + "post_attention_layernorm", hidden, eps);

@@ -1,4 +1,5 @@
-// The decoder-only transformer that llama and its descendants share; an architecture says where it differs.
+// The decoder-only transformer that llama and its descendants share; an architecture says where it
+// differs.
 #pragma once
 
 #include "models/importer.h"
@@ -6,9 +7,9 @@
 namespace sinter::models {
 
 struct DecoderTraits {
-  bool qk_norm = false;             // RMS norm of every head of q and k before RoPE
-  bool attention_bias = false;      // on q, k, v and o
-  bool mlp_bias = false;            // on gate, up and down
+  bool qk_norm = false;         // RMS norm of every head of q and k before RoPE
+  bool attention_bias = false;  // on q, k, v and o
+  bool mlp_bias = false;        // on gate, up and down
 };
 
 // tokens -> logits [L, vocab_size]

@@ -16,7 +16,8 @@ constexpr const char* kFile = "config.json";
 constexpr frontends::IntRange kSize{1, int64_t{1} << 30};
 }  // namespace
 
-Importer::Importer(std::string model_type, const nlohmann::json& config, const WeightCatalog& catalog)
+Importer::Importer(std::string model_type, const nlohmann::json& config,
+                   const WeightCatalog& catalog)
     : config_(config), catalog_(catalog), graph_(std::move(model_type)) {}
 
 void Importer::fail(absl::Status status) {
@@ -34,19 +35,23 @@ int64_t Importer::positive(std::string_view key) {
   return value_or_fail<int64_t>(frontends::get_int(config_, key, kFile, kSize), 1, *this);
 }
 int64_t Importer::positive_or(std::string_view key, int64_t fallback) {
-  return value_or_fail<int64_t>(frontends::get_int_or(config_, key, kFile, fallback, kSize), fallback, *this);
+  return value_or_fail<int64_t>(frontends::get_int_or(config_, key, kFile, fallback, kSize),
+                                fallback, *this);
 }
 double Importer::number_or(std::string_view key, double fallback) {
-  return value_or_fail<double>(frontends::get_double_or(config_, key, kFile, fallback), fallback, *this);
+  return value_or_fail<double>(frontends::get_double_or(config_, key, kFile, fallback), fallback,
+                               *this);
 }
 bool Importer::flag_or(std::string_view key, bool fallback) {
-  return value_or_fail<bool>(frontends::get_bool_or(config_, key, kFile, fallback), fallback, *this);
+  return value_or_fail<bool>(frontends::get_bool_or(config_, key, kFile, fallback), fallback,
+                             *this);
 }
-std::string Importer::text_or(std::string_view key, std::string fallback) {
-  return value_or_fail<std::string>(frontends::get_string_or(config_, key, kFile, fallback), fallback, *this);
+std::string Importer::text_or(std::string_view key, const std::string& fallback) {
+  return value_or_fail<std::string>(frontends::get_string_or(config_, key, kFile, fallback),
+                                    fallback, *this);
 }
 
-ir::ValueId Importer::weight(std::string_view name, std::vector<int64_t> shape) {
+ir::ValueId Importer::weight(std::string_view name, const std::vector<int64_t>& shape) {
   if (!ok()) return -1;
   const ir::ValueId known = graph_.module().find_symbol(name);
   if (known >= 0) return known;
@@ -56,7 +61,8 @@ ir::ValueId Importer::weight(std::string_view name, std::vector<int64_t> shape) 
     return -1;
   }
   used_.insert(std::string(name));
-  return graph_.weight(std::string(name), *std::move(type), {.sources = {std::string(name)}, .constant = {}});
+  return graph_.weight(std::string(name), *std::move(type),
+                       {.sources = {std::string(name)}, .constant = {}});
 }
 
 ir::ValueId Importer::dense(ir::ValueId weight) {
@@ -65,7 +71,8 @@ ir::ValueId Importer::dense(ir::ValueId weight) {
   return graph_.add(ir::Op::dequantize, {weight});
 }
 
-ir::ValueId Importer::linear(ir::ValueId x, const std::string& name, int64_t out, int64_t in, bool bias) {
+ir::ValueId Importer::linear(ir::ValueId x, const std::string& name, int64_t out, int64_t in,
+                             bool bias) {
   const ir::ValueId w = weight(name, {out, in});
   const ir::ValueId b = bias ? weight(name + ".bias", {out}) : -1;
   if (!ok()) return -1;

@@ -1,4 +1,5 @@
-// What a model definition is written with: a graph builder that knows the configuration and the weights.
+// What a model definition is written with: a graph builder that knows the configuration and the
+// weights.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +19,10 @@ class WeightCatalog {
  public:
   virtual ~WeightCatalog() = default;
   virtual bool has(std::string_view name) const = 0;
-  // The stored type of a weight that the configuration says has this shape. Error: missing, or another shape.
-  virtual absl::StatusOr<ir::WeightType> type(std::string_view name, const std::vector<int64_t>& shape) const = 0;
+  // The stored type of a weight that the configuration says has this shape. Error: missing, or
+  // another shape.
+  virtual absl::StatusOr<ir::WeightType> type(std::string_view name,
+                                              const std::vector<int64_t>& shape) const = 0;
 };
 
 class Importer {
@@ -31,13 +34,13 @@ class Importer {
   int64_t positive_or(std::string_view key, int64_t fallback);
   double number_or(std::string_view key, double fallback);
   bool flag_or(std::string_view key, bool fallback);
-  std::string text_or(std::string_view key, std::string fallback);
+  std::string text_or(std::string_view key, const std::string& fallback);
   const nlohmann::json& config() const { return config_; }
   void fail(absl::Status status);
   bool ok() const { return status_.ok(); }
 
   bool has(std::string_view name) const { return catalog_.has(name); }
-  ir::ValueId weight(std::string_view name, std::vector<int64_t> shape);
+  ir::ValueId weight(std::string_view name, const std::vector<int64_t>& shape);
   // A weight that is there but deliberately not used.
   void ignore(std::string_view name) { used_.insert(std::string(name)); }
   // x w^T (+ bias): `name` is the module, [out, in] its shape.

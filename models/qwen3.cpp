@@ -6,7 +6,9 @@
 namespace sinter::models {
 
 absl::StatusOr<ir::Module> import_qwen3(Importer& m) {
-  return import_decoder(m, {.qk_norm = true, .attention_bias = m.flag_or("attention_bias", false), .mlp_bias = false});
+  return import_decoder(
+      m,
+      {.qk_norm = true, .attention_bias = m.flag_or("attention_bias", false), .mlp_bias = false});
 }
 
 }  // namespace sinter::models

@@ -26,13 +26,16 @@ class CheckpointCatalog : public WeightCatalog {
 
   bool has(std::string_view name) const override { return checkpoint_.has(name); }
 
-  absl::StatusOr<ir::WeightType> type(std::string_view name, const std::vector<int64_t>& shape) const override {
+  absl::StatusOr<ir::WeightType> type(std::string_view name,
+                                      const std::vector<int64_t>& shape) const override {
     auto matrix = checkpoint_.matrix(name);
     if (!matrix.ok()) return matrix.status();
     if (matrix->type.shape != shape)
-      return absl::InvalidArgumentError(fmt::format(
-          "{}: tensor \"{}\" is [{}], but config.json asks for [{}]; the two do not belong together",
-          checkpoint_.path.string(), name, fmt::join(matrix->type.shape, ", "), fmt::join(shape, ", ")));
+      return absl::InvalidArgumentError(
+          fmt::format("{}: tensor \"{}\" is [{}], but config.json asks for [{}]; the two do not "
+                      "belong together",
+                      checkpoint_.path.string(), name, fmt::join(matrix->type.shape, ", "),
+                      fmt::join(shape, ", ")));
     return matrix->type;
   }
 
@@ -48,7 +51,8 @@ class SyntheticCatalog : public WeightCatalog {
 
   bool has(std::string_view name) const override { return name != "lm_head" || !tied_; }
 
-  absl::StatusOr<ir::WeightType> type(std::string_view name, const std::vector<int64_t>& shape) const override {
+  absl::StatusOr<ir::WeightType> type(std::string_view name,
+                                      const std::vector<int64_t>& shape) const override {
     ir::WeightType type{shape, {}};
     type.format.scale_type = ir::DType::f16;
     if (shape.size() != 2 || !quantization_.has_value()) return type;
@@ -59,15 +63,16 @@ class SyntheticCatalog : public WeightCatalog {
       parameters = *found->second;
     }
     if (shape[1] % parameters.group_size != 0)
-      return absl::InvalidArgumentError(
-          fmt::format("{}: \"{}\" has {} columns, not a multiple of the quantization's group_size {}", kFile,
-                      name, shape[1], parameters.group_size));
+      return absl::InvalidArgumentError(fmt::format(
+          "{}: \"{}\" has {} columns, not a multiple of the quantization's group_size {}", kFile,
+          name, shape[1], parameters.group_size));
     type.format.bits = parameters.bits;
     type.format.group = parameters.group_size;
     type.format.map = ir::CodeMap::affine;
     if (parameters.bits == 1 || symmetric_) {
       type.format.map = parameters.bits == 2 ? ir::CodeMap::ternary : ir::CodeMap::symmetric;
-      if (parameters.bits != 2) type.format.zero = parameters.bits == 1 ? 0.5 : 1 << (parameters.bits - 1);
+      if (parameters.bits != 2)
+        type.format.zero = parameters.bits == 1 ? 0.5 : 1 << (parameters.bits - 1);
     }
     return type;
   }
@@ -78,15 +83,16 @@ class SyntheticCatalog : public WeightCatalog {
   std::optional<frontends::Quantization> quantization_;
 };
 
-absl::Status read_token_ids(const nlohmann::json& object, std::string_view file, ImportedModel& model) {
+absl::Status read_token_ids(const nlohmann::json& object, std::string_view file,
+                            ImportedModel& model) {
   constexpr frontends::IntRange kId{0, int64_t{1} << 31};
   if (const auto* eos = frontends::find_field(object, "eos_token_id"); eos != nullptr) {
     model.eos_ids.clear();
     const auto add = [&](const nlohmann::json& id) {
       if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= model.vocab_size)
         return absl::InvalidArgumentError(
-            fmt::format("{}: \"eos_token_id\" has {}, expected token ids below {}", file, frontends::describe(id),
-                        model.vocab_size));
+            fmt::format("{}: \"eos_token_id\" has {}, expected token ids below {}", file,
+                        frontends::describe(id), model.vocab_size));
       model.eos_ids.push_back(id.get<int32_t>());
       return absl::OkStatus();
     };
@@ -97,7 +103,8 @@ absl::Status read_token_ids(const nlohmann::json& object, std::string_view file,
       return status;
     }
   }
-  if (const auto* bos = frontends::find_field(object, "bos_token_id"); bos != nullptr && bos->is_number_integer()) {
+  if (const auto* bos = frontends::find_field(object, "bos_token_id");
+      bos != nullptr && bos->is_number_integer()) {
     const auto id = frontends::get_int(object, "bos_token_id", file, kId);
     if (!id.ok()) return id.status();
     model.bos_id = static_cast<int32_t>(*id);
@@ -105,8 +112,10 @@ absl::Status read_token_ids(const nlohmann::json& object, std::string_view file,
   return absl::OkStatus();
 }
 
-absl::StatusOr<ImportedModel> import_config(const nlohmann::json& config, const nlohmann::json& generation_config,
-                                            const WeightCatalog& catalog, std::set<std::string>& used) {
+absl::StatusOr<ImportedModel> import_config(const nlohmann::json& config,
+                                            const nlohmann::json& generation_config,
+                                            const WeightCatalog& catalog,
+                                            std::set<std::string>& used) {
   const auto type = frontends::get_string(config, "model_type", kFile);
   if (!type.ok()) return type.status();
   ImportFunction import = nullptr;
@@ -132,7 +141,9 @@ absl::StatusOr<ImportedModel> import_config(const nlohmann::json& config, const 
   model.max_positions = importer.positive_or("max_position_embeddings", 2048);
   if (auto status = read_token_ids(config, kFile, model); !status.ok()) return status;
   if (generation_config.is_object())
-    if (auto status = read_token_ids(generation_config, "generation_config.json", model); !status.ok()) return status;
+    if (auto status = read_token_ids(generation_config, "generation_config.json", model);
+        !status.ok())
+      return status;
   return model;
 }
 
@@ -155,8 +166,9 @@ absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config) {
   const auto structure = frontends::get_string_or(config, "synthetic_structure", kFile, "affine");
   if (!structure.ok()) return structure.status();
   if (*structure != "affine" && *structure != "symmetric")
-    return absl::InvalidArgumentError(fmt::format(
-        "{}: \"synthetic_structure\" is \"{}\", expected \"affine\" or \"symmetric\"", kFile, *structure));
+    return absl::InvalidArgumentError(
+        fmt::format("{}: \"synthetic_structure\" is \"{}\", expected \"affine\" or \"symmetric\"",
+                    kFile, *structure));
   const SyntheticCatalog catalog(*tied, *structure == "symmetric", *std::move(quantization));
   std::set<std::string> used;
   return import_config(config, nullptr, catalog, used);

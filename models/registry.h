@@ -1,4 +1,5 @@
-// Architectures by the name that config.json gives them. A new one is a file with an import function and a row in registry.cpp.
+// Architectures by the name that config.json gives them. A new one is a file with an import
+// function and a row in registry.cpp.
 #pragma once
 
 #include <cstdint>
@@ -34,10 +35,12 @@ struct ImportedModel {
   int32_t bos_id = -1;
 };
 
-// The graph of a checkpoint. Error: unknown model_type, missing, extra or misshapen tensors, bad fields.
+// The graph of a checkpoint. Error: unknown model_type, missing, extra or misshapen tensors, bad
+// fields.
 absl::StatusOr<ImportedModel> import_checkpoint(const frontends::Checkpoint& checkpoint);
 
-// The graph of a configuration without weights: matrices take the format that its `quantization` block says.
+// The graph of a configuration without weights: matrices take the format that its `quantization`
+// block says.
 absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config);
 
 }  // namespace sinter::models

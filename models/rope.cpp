@@ -29,12 +29,14 @@ absl::Status scale_llama3(const Json& p, std::vector<double>& inv_freq) {
   const auto factor = frontends::get_double(p, "factor", kFile, 1e-3, 1e6);
   const auto low = frontends::get_double(p, "low_freq_factor", kFile, 1e-3, 1e6);
   const auto high = frontends::get_double(p, "high_freq_factor", kFile, 1e-3, 1e6);
-  const auto original = frontends::get_int(p, "original_max_position_embeddings", kFile, frontends::kPositive);
-  for (const absl::Status& status : {factor.status(), low.status(), high.status(), original.status()})
+  const auto original =
+      frontends::get_int(p, "original_max_position_embeddings", kFile, frontends::kPositive);
+  for (const absl::Status& status :
+       {factor.status(), low.status(), high.status(), original.status()})
     if (!status.ok()) return status;
   if (*high <= *low)
-    return absl::InvalidArgumentError(
-        fmt::format("{}: \"high_freq_factor\" {} must be above \"low_freq_factor\" {}", kFile, *high, *low));
+    return absl::InvalidArgumentError(fmt::format(
+        "{}: \"high_freq_factor\" {} must be above \"low_freq_factor\" {}", kFile, *high, *low));
   const auto positions = static_cast<double>(*original);
   for (double& f : inv_freq) {
     const double wavelength = 2 * std::numbers::pi / f;
@@ -52,21 +54,21 @@ double yarn_mscale(double factor, double mscale) {
   return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
 }
 
-absl::Status scale_yarn(const Json& p, double base, int64_t max_positions, std::vector<double>& inv_freq,
-                        double& scale) {
+absl::Status scale_yarn(const Json& p, double base, int64_t max_positions,
+                        std::vector<double>& inv_freq, double& scale) {
   const auto factor = frontends::get_double(p, "factor", kFile, 1.0, 1e6);
   const auto beta_fast = frontends::get_double_or(p, "beta_fast", kFile, 32.0, 1e-3, 1e6);
   const auto beta_slow = frontends::get_double_or(p, "beta_slow", kFile, 1.0, 1e-3, 1e6);
-  const auto original = frontends::get_int_or(p, "original_max_position_embeddings", kFile, max_positions,
-                                              frontends::kPositive);
+  const auto original = frontends::get_int_or(p, "original_max_position_embeddings", kFile,
+                                              max_positions, frontends::kPositive);
   const auto truncate = frontends::get_bool_or(p, "truncate", kFile, true);
   const auto mscale = frontends::get_double_or(p, "mscale", kFile, 0.0);
   const auto mscale_all_dim = frontends::get_double_or(p, "mscale_all_dim", kFile, 0.0);
   const double by_default = factor.ok() ? yarn_mscale(*factor, 1.0) : 1.0;
   const auto attention_factor = frontends::get_double_or(p, "attention_factor", kFile, -1.0);
   for (const absl::Status& status :
-       {factor.status(), beta_fast.status(), beta_slow.status(), original.status(), truncate.status(),
-        mscale.status(), mscale_all_dim.status(), attention_factor.status()})
+       {factor.status(), beta_fast.status(), beta_slow.status(), original.status(),
+        truncate.status(), mscale.status(), mscale_all_dim.status(), attention_factor.status()})
     if (!status.ok()) return status;
 
   if (*attention_factor > 0) {
@@ -100,7 +102,8 @@ absl::Status scale_yarn(const Json& p, double base, int64_t max_positions, std::
 
 }  // namespace
 
-absl::StatusOr<Rope> read_rope(const nlohmann::json& config, int64_t head_dim, int64_t max_positions) {
+absl::StatusOr<Rope> read_rope(const nlohmann::json& config, int64_t head_dim,
+                               int64_t max_positions) {
   const Json* scaling = frontends::find_field(config, "rope_scaling");
   const Json* parameters = frontends::find_field(config, "rope_parameters");
   const char* field = parameters != nullptr ? "rope_parameters" : "rope_scaling";
@@ -111,10 +114,13 @@ absl::StatusOr<Rope> read_rope(const nlohmann::json& config, int64_t head_dim, i
         fmt::format("{}: \"{}\" is {}, expected an object", kFile, field, frontends::describe(p)));
 
   const Json& theta_home = frontends::find_field(p, "rope_theta") != nullptr ? p : config;
-  const auto base = frontends::get_double_or(theta_home, "rope_theta", kFile, 10000.0, 1.0 + 1e-6, 1e15);
+  const auto base =
+      frontends::get_double_or(theta_home, "rope_theta", kFile, 10000.0, 1.0 + 1e-6, 1e15);
   if (!base.ok()) return base.status();
-  const Json& partial_home = frontends::find_field(p, "partial_rotary_factor") != nullptr ? p : config;
-  const auto partial = frontends::get_double_or(partial_home, "partial_rotary_factor", kFile, 1.0, 0.0, 1.0);
+  const Json& partial_home =
+      frontends::find_field(p, "partial_rotary_factor") != nullptr ? p : config;
+  const auto partial =
+      frontends::get_double_or(partial_home, "partial_rotary_factor", kFile, 1.0, 0.0, 1.0);
   if (!partial.ok()) return partial.status();
   const auto dims = static_cast<int64_t>(static_cast<double>(head_dim) * *partial) / 2 * 2;
   if (dims < 2)
@@ -137,9 +143,9 @@ absl::StatusOr<Rope> read_rope(const nlohmann::json& config, int64_t head_dim, i
   } else if (*type == "yarn") {
     status = scale_yarn(p, *base, max_positions, inv_freq, rope.scale);
   } else if (*type != "default") {
-    status = absl::InvalidArgumentError(
-        fmt::format("{}: \"{}.{}\" is \"{}\", which is not supported; known: default, linear, llama3, yarn",
-                    kFile, field, type_key, *type));
+    status = absl::InvalidArgumentError(fmt::format(
+        "{}: \"{}.{}\" is \"{}\", which is not supported; known: default, linear, llama3, yarn",
+        kFile, field, type_key, *type));
   }
   if (!status.ok()) return status;
   rope.inv_freq.assign(inv_freq.begin(), inv_freq.end());

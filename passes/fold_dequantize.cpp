@@ -22,8 +22,9 @@ absl::StatusOr<ir::Module> fold_dequantize(ir::Module module, PassContext& conte
       const bool reads_packed = i == 1 && (node.op == ir::Op::matmul || node.op == ir::Op::embed);
       const ir::WeightType& type = module.weight(found->second);
       if (!reads_packed) {
-        context.remarks.push_back({kName, false, module.value(found->second).name,
-                                   fmt::format("[{}] has no form that reads packed weights", ir::info(node.op).name)});
+        context.remarks.push_back(
+            {kName, false, module.value(found->second).name,
+             fmt::format("[{}] has no form that reads packed weights", ir::info(node.op).name)});
         continue;
       }
       node.operands[i] = found->second;

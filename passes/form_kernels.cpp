@@ -22,12 +22,13 @@ absl::StatusOr<ir::Module> form_kernels(ir::Module module, PassContext& context)
     } else if (ir::info(node.op).elementwise || node.op == Op::rms_norm || node.op == Op::slice ||
                node.op == Op::last_rows) {
       kind = "rows";
-      context.remarks.push_back({kName, false, node.label,
-                                 fmt::format("[{}] is a phase of its own: nothing absorbed it", ir::info(node.op).name)});
+      context.remarks.push_back(
+          {kName, false, node.label,
+           fmt::format("[{}] is a phase of its own: nothing absorbed it", ir::info(node.op).name)});
     } else {
-      return absl::UnimplementedError(
-          fmt::format("[{}] at \"{}\" has no kernel of its own; run the fusion passes before form_kernels",
-                      ir::info(node.op).name, node.label));
+      return absl::UnimplementedError(fmt::format(
+          "[{}] at \"{}\" has no kernel of its own; run the fusion passes before form_kernels",
+          ir::info(node.op).name, node.label));
     }
     std::string label = node.label;
     node = make_fused(std::move(kind), std::move(label), {node}, uses);

@@ -1,4 +1,5 @@
-// Defines the pass that gives every node which no fusion took a phase of its own. After it the module is a list of phases.
+// Defines the pass that gives every node which no fusion took a phase of its own. After it the
+// module is a list of phases.
 #pragma once
 
 #include "passes/pass.h"

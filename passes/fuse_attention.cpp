@@ -32,7 +32,8 @@ absl::StatusOr<ir::Module> fuse_attention(ir::Module module, PassContext& contex
   for (size_t i = 0; i < module.nodes.size(); ++i) {
     if (module.nodes[i].op != Op::attention) continue;
     std::set<size_t> members = {i};
-    // rope, norm, reshape and slice of one head tensor, back to where a phase left it. What is used elsewhere too stays outside.
+    // rope, norm, reshape and slice of one head tensor, back to where a phase left it. What is used
+    // elsewhere too stays outside.
     const auto take_chain = [&](ValueId value) {
       for (const Op op : {Op::rope, Op::rms_norm, Op::reshape, Op::slice}) {
         const auto found = definition.find(value);
@@ -50,7 +51,9 @@ absl::StatusOr<ir::Module> fuse_attention(ir::Module module, PassContext& contex
     for (size_t j = 0; j < i; ++j) {
       const Node& node = module.nodes[j];
       if (node.op != Op::kv_append || taken[j]) continue;
-      if (node.operands[0] != module.nodes[i].operands[1] && node.operands[0] != module.nodes[i].operands[2]) continue;
+      if (node.operands[0] != module.nodes[i].operands[1] &&
+          node.operands[0] != module.nodes[i].operands[2])
+        continue;
       members.insert(j);
       take_chain(node.operands[1]);
     }
@@ -61,7 +64,8 @@ absl::StatusOr<ir::Module> fuse_attention(ir::Module module, PassContext& contex
     for (const size_t m : members) {
       const Node& node = module.nodes[m];
       names.insert(ir::info(node.op).name);
-      if (node.op == Op::rope || node.op == Op::rms_norm) saved += 2 * row_bytes(module, node.results[0]);
+      if (node.op == Op::rope || node.op == Op::rms_norm)
+        saved += 2 * row_bytes(module, node.results[0]);
       if (node.op == Op::rope || node.op == Op::rms_norm || node.op == Op::kv_append) ++launches;
       taken[m] = true;
       body.push_back(node);
@@ -69,7 +73,9 @@ absl::StatusOr<ir::Module> fuse_attention(ir::Module module, PassContext& contex
     const std::string label = module.nodes[i].label;
     module.nodes[i] = make_fused("attention", label, std::move(body), uses);
     taken[i] = false;
-    context.remarks.push_back({kName, true, label, fmt::format("one phase for {}", fmt::join(names, ", ")), saved, launches});
+    context.remarks.push_back({kName, true, label,
+                               fmt::format("one phase for {}", fmt::join(names, ", ")), saved,
+                               launches});
   }
   std::vector<Node> nodes;
   for (size_t i = 0; i < module.nodes.size(); ++i)

@@ -1,4 +1,5 @@
-// Defines the pass that makes one phase of attention and what prepares it: split of heads, per-head norm, RoPE, append to the cache.
+// Defines the pass that makes one phase of attention and what prepares it: split of heads, per-head
+// norm, RoPE, append to the cache.
 #pragma once
 
 #include "passes/pass.h"

@@ -18,9 +18,11 @@ using ir::ValueId;
 namespace {
 
 constexpr const char* kName = "fuse_epilogues";
-constexpr size_t kMaxParts = 2;  // matrices whose outputs meet in one epilogue: the kernels hold so many tiles
+constexpr size_t kMaxParts =
+    2;  // matrices whose outputs meet in one epilogue: the kernels hold so many tiles
 
-// The parts of the product that an epilogue combines: all slices of equal width that tile it. Empty reason when fine.
+// The parts of the product that an epilogue combines: all slices of equal width that tile it. Empty
+// reason when fine.
 std::string check_slices(const ir::Module& module, const std::vector<Node>& body) {
   std::set<int64_t> begins;
   int64_t width = 0;
@@ -35,7 +37,8 @@ std::string check_slices(const ir::Module& module, const std::vector<Node>& body
     begins.insert(begin);
   }
   if (begins.empty()) return "";
-  if (begins.size() > kMaxParts) return fmt::format("it has {} slices, an epilogue takes {}", begins.size(), kMaxParts);
+  if (begins.size() > kMaxParts)
+    return fmt::format("it has {} slices, an epilogue takes {}", begins.size(), kMaxParts);
   int64_t expected = 0;
   for (const int64_t begin : begins) {
     if (begin != expected) return "its slices do not tile the product";
@@ -92,9 +95,11 @@ absl::StatusOr<ir::Module> fuse_epilogues(ir::Module module, PassContext& contex
         if (node.op != Op::slice) saved += 2 * row_bytes(module, node.results[0]);
         taken[candidates[k]] = true;
       }
-      const auto launches = std::count_if(joined.begin(), joined.end(), [](auto name) { return name != "slice"; });
-      context.remarks.push_back(
-          {kName, true, group.label, fmt::format("{} on the accumulators", fmt::join(joined, ", ")), saved, launches});
+      const auto launches =
+          std::count_if(joined.begin(), joined.end(), [](auto name) { return name != "slice"; });
+      context.remarks.push_back({kName, true, group.label,
+                                 fmt::format("{} on the accumulators", fmt::join(joined, ", ")),
+                                 saved, launches});
       group.results = leaving_values(body, uses);
       group.body = std::move(body);
       refused.clear();

@@ -1,4 +1,5 @@
-// Defines the pass that takes what is done to a product lane by lane (bias, residual, activation, gating) into its phase.
+// Defines the pass that takes what is done to a product lane by lane (bias, residual, activation,
+// gating) into its phase.
 #pragma once
 
 #include "passes/pass.h"

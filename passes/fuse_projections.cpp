@@ -21,16 +21,17 @@ constexpr const char* kName = "fuse_projections";
 
 // y = x w^T, or y = x w^T + bias.
 struct Projection {
-  size_t matmul = 0;         // positions among the module's nodes
-  size_t dequantize = 0;     // == matmul when the weight is used as it is
-  size_t add = 0;            // == matmul when there is no bias
+  size_t matmul = 0;      // positions among the module's nodes
+  size_t dequantize = 0;  // == matmul when the weight is used as it is
+  size_t add = 0;         // == matmul when there is no bias
   ValueId weight = -1;
   ValueId bias = -1;
   ValueId result = -1;
 };
 
 // The weight behind a matmul operand, through `dequantize`.
-ValueId weight_of(const ir::Module& module, const std::vector<size_t>& definition, ValueId operand, size_t& node) {
+ValueId weight_of(const ir::Module& module, const std::vector<size_t>& definition, ValueId operand,
+                  size_t& node) {
   if (module.is_weight(operand)) return operand;
   const size_t at = definition[static_cast<size_t>(operand)];
   if (at >= module.nodes.size() || module.nodes[at].op != Op::dequantize) return -1;
@@ -97,8 +98,10 @@ class Rewriter {
     if (uses_[static_cast<size_t>(p.result)] != 1) return;
     for (size_t i = p.matmul + 1; i < module_.nodes.size(); ++i) {
       const Node& node = module_.nodes[i];
-      if (std::find(node.operands.begin(), node.operands.end(), p.result) == node.operands.end()) continue;
-      if (node.op == Op::add && node.operands[0] == p.result && module_.is_weight(node.operands[1])) {
+      if (std::find(node.operands.begin(), node.operands.end(), p.result) == node.operands.end())
+        continue;
+      if (node.op == Op::add && node.operands[0] == p.result &&
+          module_.is_weight(node.operands[1])) {
         p.add = i;
         p.bias = node.operands[1];
         p.result = node.results[0];
@@ -111,12 +114,15 @@ class Rewriter {
     const auto& a = module_.weight(first.weight);
     const auto& b = module_.weight(other.weight);
     if (!(a.format == b.format))
-      return fmt::format("format is {}, but {} has {}", ir::to_string(b.format), module_.value(first.weight).name,
-                         ir::to_string(a.format));
+      return fmt::format("format is {}, but {} has {}", ir::to_string(b.format),
+                         module_.value(first.weight).name, ir::to_string(a.format));
     if ((first.bias < 0) != (other.bias < 0))
-      return fmt::format("one of it and {} has a bias, the other has none", module_.value(first.weight).name);
-    if (first.bias >= 0 && !(module_.weight(first.bias).format == module_.weight(other.bias).format))
-      return fmt::format("its bias is stored otherwise than that of {}", module_.value(first.weight).name);
+      return fmt::format("one of it and {} has a bias, the other has none",
+                         module_.value(first.weight).name);
+    if (first.bias >= 0 &&
+        !(module_.weight(first.bias).format == module_.weight(other.bias).format))
+      return fmt::format("its bias is stored otherwise than that of {}",
+                         module_.value(first.weight).name);
     for (const Projection& p : {first, other}) {
       const size_t users = static_cast<size_t>(uses_[static_cast<size_t>(p.weight)]);
       if (users > 1) return fmt::format("{} is also used elsewhere", module_.value(p.weight).name);
@@ -154,8 +160,10 @@ class Rewriter {
     const ValueId weight = concatenate(module_, weights);
     std::vector<Node>& out = inserted_[projections[0].matmul];
     const std::string label = module_.value(weight).name;
-    const ir::TensorType product{ir::DType::f32, {module_.tensor(input).shape[0], module_.weight(weight).shape[0]}};
-    const auto append = [&](Op op, std::vector<ValueId> operands, ir::Attributes attributes, ir::Type type) {
+    const ir::TensorType product{ir::DType::f32,
+                                 {module_.tensor(input).shape[0], module_.weight(weight).shape[0]}};
+    const auto append = [&](Op op, std::vector<ValueId> operands, ir::Attributes attributes,
+                            ir::Type type) {
       Node node;
       node.op = op;
       node.operands = std::move(operands);
@@ -168,7 +176,8 @@ class Rewriter {
     ValueId matrix = weight;
     if (!module_.weight(weight).format.is_dense()) {
       const auto& shape = module_.weight(weight).shape;
-      matrix = append(Op::dequantize, {weight}, {}, ir::TensorType{ir::DType::f32, {shape[0], shape[1]}});
+      matrix = append(Op::dequantize, {weight}, {},
+                      ir::TensorType{ir::DType::f32, {shape[0], shape[1]}});
     }
     ValueId y = append(Op::matmul, {input, matrix}, {}, product);
     if (!biases.empty()) y = append(Op::add, {y, concatenate(module_, biases)}, {}, product);
@@ -180,10 +189,11 @@ class Rewriter {
       replaced_.emplace_back(p.result, part);
       begin = end;
     }
-    context_.remarks.push_back({kName, true, label,
-                                fmt::format("one product of {} rows for {} matrices", begin, projections.size()),
-                                row_bytes(module_, input) * static_cast<int64_t>(projections.size() - 1),
-                                static_cast<int64_t>(projections.size()) - 1});
+    context_.remarks.push_back(
+        {kName, true, label,
+         fmt::format("one product of {} rows for {} matrices", begin, projections.size()),
+         row_bytes(module_, input) * static_cast<int64_t>(projections.size() - 1),
+         static_cast<int64_t>(projections.size()) - 1});
   }
 
   void apply() {

@@ -1,5 +1,5 @@
-// Defines the pass that concatenates matrices multiplied with the same input (q|k|v, gate|up) into one product, when
-// their formats agree.
+// Defines the pass that concatenates matrices multiplied with the same input (q|k|v, gate|up) into
+// one product, when their formats agree.
 #pragma once
 
 #include "passes/pass.h"

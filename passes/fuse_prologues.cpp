@@ -52,13 +52,16 @@ absl::StatusOr<ir::Module> fuse_prologues(ir::Module module, PassContext& contex
     const ValueId input = product.operands[0];
     if (const Node* norm = defined_by(input, Op::rms_norm); norm != nullptr) {
       if (uses[static_cast<size_t>(input)] > matmul_uses[input]) {
-        context.remarks.push_back({kName, false, norm->label, "the norm is also used by something that is not a product"});
+        context.remarks.push_back({kName, false, norm->label,
+                                   "the norm is also used by something that is not a product"});
       } else {
         take(*norm, product.operands[0]);
-        context.remarks.push_back({kName, true, norm->label, fmt::format("recomputed inside {}", node.label),
+        context.remarks.push_back({kName, true, norm->label,
+                                   fmt::format("recomputed inside {}", node.label),
                                    2 * row_bytes(module, input), 1});
         const ValueId rows = body.front().operands[0];
-        if (const Node* last = defined_by(rows, Op::last_rows); last != nullptr) take(*last, body.front().operands[0]);
+        if (const Node* last = defined_by(rows, Op::last_rows); last != nullptr)
+          take(*last, body.front().operands[0]);
       }
     } else if (const Node* last = defined_by(input, Op::last_rows); last != nullptr) {
       take(*last, product.operands[0]);

@@ -15,7 +15,7 @@ namespace sinter::passes {
 struct Remark {
   std::string pass;
   bool accepted = false;
-  std::string subject;         // label of the node, name of the weight
+  std::string subject;  // label of the node, name of the weight
   std::string reason;
   int64_t bytes_saved = 0;     // of memory traffic or storage
   int64_t launches_saved = 0;  // phases per step

@@ -17,13 +17,17 @@ namespace sinter::passes {
 
 const std::vector<Pass>& pipeline() {
   static const std::vector<Pass> passes = {
-      {"prove_weight_structure", "affine weights whose bias is a constant multiple of the scale drop their biases",
+      {"prove_weight_structure",
+       "affine weights whose bias is a constant multiple of the scale drop their biases",
        prove_weight_structure},
       {"fuse_projections", "products of the same input become one product", fuse_projections},
       {"fold_dequantize", "products and embeddings read packed weights", fold_dequantize},
       {"fuse_prologues", "norms move into the products that read them", fuse_prologues},
-      {"fuse_epilogues", "bias, residual, activation and gating move into the product that feeds them", fuse_epilogues},
-      {"fuse_attention", "head norms, RoPE, cache append and attention become one phase", fuse_attention},
+      {"fuse_epilogues",
+       "bias, residual, activation and gating move into the product that feeds them",
+       fuse_epilogues},
+      {"fuse_attention", "head norms, RoPE, cache append and attention become one phase",
+       fuse_attention},
       {"form_kernels", "what is left becomes phases of its own", form_kernels},
   };
   return passes;
@@ -35,15 +39,17 @@ const Pass* find_pass(std::string_view name) {
   return nullptr;
 }
 
-absl::StatusOr<ir::Module> run_pipeline(ir::Module module, PassContext& context,
-                                        const std::function<void(const Pass&, const ir::Module&)>& after) {
+absl::StatusOr<ir::Module> run_pipeline(
+    ir::Module module, PassContext& context,
+    const std::function<void(const Pass&, const ir::Module&)>& after) {
   for (const Pass& pass : pipeline()) {
     auto next = pass.run(std::move(module), context);
     if (!next.ok()) return next.status();
     module = *std::move(next);
     if (const absl::Status status = ir::verify(module); !status.ok())
-      return absl::InternalError(fmt::format("after {}: {}; this is a bug in sinter, please report it", pass.name,
-                                             status.message().data()));
+      return absl::InternalError(
+          fmt::format("after {}: {}; this is a bug in sinter, please report it", pass.name,
+                      status.message().data()));
     if (after) after(pass, module);
   }
   return module;

@@ -18,8 +18,10 @@ struct Pass {
 const std::vector<Pass>& pipeline();
 const Pass* find_pass(std::string_view name);
 
-// Runs every pass in order, verifying after each; `after` (may be empty) sees the module as each pass leaves it.
-absl::StatusOr<ir::Module> run_pipeline(ir::Module module, PassContext& context,
-                                        const std::function<void(const Pass&, const ir::Module&)>& after = {});
+// Runs every pass in order, verifying after each; `after` (may be empty) sees the module as each
+// pass leaves it.
+absl::StatusOr<ir::Module> run_pipeline(
+    ir::Module module, PassContext& context,
+    const std::function<void(const Pass&, const ir::Module&)>& after = {});
 
 }  // namespace sinter::passes

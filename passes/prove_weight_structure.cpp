@@ -13,7 +13,8 @@ namespace {
 using ir::CodeMap;
 using ir::Matrix;
 
-// The zero point z with bias == -z * scale for every group, if there is one that is a multiple of 1/2 within the codes.
+// The zero point z with bias == -z * scale for every group, if there is one that is a multiple of
+// 1/2 within the codes.
 std::optional<double> constant_zero(const Matrix& m) {
   const int64_t groups = m.type.rows() * (m.type.cols() / m.type.format.group);
   std::optional<double> zero;
@@ -54,11 +55,13 @@ absl::StatusOr<ir::Module> prove_weight_structure(ir::Module module, PassContext
     auto& type = std::get<ir::WeightType>(value.type);
     if (type.format.map != CodeMap::affine) continue;
     if (context.source == nullptr) {
-      context.remarks.push_back({kName, false, value.name, "no checkpoint to look at: stays affine"});
+      context.remarks.push_back(
+          {kName, false, value.name, "no checkpoint to look at: stays affine"});
       continue;
     }
     if (data.sources.size() != 1) {
-      context.remarks.push_back({kName, false, value.name, "several sources: run this pass before fuse_projections"});
+      context.remarks.push_back(
+          {kName, false, value.name, "several sources: run this pass before fuse_projections"});
       continue;
     }
     auto matrix = context.source->matrix(data.sources[0]);
@@ -66,7 +69,8 @@ absl::StatusOr<ir::Module> prove_weight_structure(ir::Module module, PassContext
     const std::optional<double> zero = constant_zero(*matrix);
     if (!zero.has_value()) {
       context.remarks.push_back(
-          {kName, false, value.name, "bias is not one constant multiple of scale in every group: stays affine"});
+          {kName, false, value.name,
+           "bias is not one constant multiple of scale in every group: stays affine"});
       continue;
     }
     const int64_t affine_bytes = type.packed_bytes();
@@ -76,11 +80,12 @@ absl::StatusOr<ir::Module> prove_weight_structure(ir::Module module, PassContext
       type.format.map = CodeMap::symmetric;
       type.format.zero = *zero;
     }
-    context.remarks.push_back({kName, true, value.name,
-                               fmt::format("bias == -{} scale in every group{}: {}", *zero,
-                                           type.format.map == CodeMap::ternary ? ", codes below 3" : "",
-                                           ir::to_string(type.format)),
-                               affine_bytes - type.packed_bytes(), 0});
+    context.remarks.push_back(
+        {kName, true, value.name,
+         fmt::format("bias == -{} scale in every group{}: {}", *zero,
+                     type.format.map == CodeMap::ternary ? ", codes below 3" : "",
+                     ir::to_string(type.format)),
+         affine_bytes - type.packed_bytes(), 0});
   }
   return module;
 }

@@ -1,5 +1,5 @@
-// Defines the pass that looks at the bytes of affine weights and, where every bias is the same multiple of its scale, stores
-// no biases: symmetric, or ternary when codes stay below 3.
+// Defines the pass that looks at the bytes of affine weights and, where every bias is the same
+// multiple of its scale, stores no biases: symmetric, or ternary when codes stay below 3.
 #pragma once
 
 #include "passes/pass.h"

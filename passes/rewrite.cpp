@@ -48,7 +48,8 @@ void erase_dead(ir::Module& module) {
   }
   std::reverse(kept.begin(), kept.end());
   module.nodes = std::move(kept);
-  std::erase_if(module.weights, [&](const auto& weight) { return uses[static_cast<size_t>(weight.first)] == 0; });
+  std::erase_if(module.weights,
+                [&](const auto& weight) { return uses[static_cast<size_t>(weight.first)] == 0; });
 }
 
 std::vector<ValueId> leaving_values(const std::vector<Node>& body, const std::vector<int>& uses) {
@@ -63,7 +64,8 @@ std::vector<ValueId> leaving_values(const std::vector<Node>& body, const std::ve
   return leaving;
 }
 
-Node make_fused(std::string kind, std::string label, std::vector<Node> body, const std::vector<int>& uses) {
+Node make_fused(std::string kind, std::string label, std::vector<Node> body,
+                const std::vector<int>& uses) {
   Node fused;
   fused.op = Op::fused;
   fused.attributes["kind"] = std::move(kind);

@@ -14,12 +14,14 @@ void replace_uses(ir::Module& module, ir::ValueId from, ir::ValueId to);
 // Removes nodes whose results nobody uses (state ops stay), and weights that nobody uses.
 void erase_dead(ir::Module& module);
 
-// Puts `body` in a `fused` node. Its results are the values of the body that are used outside of it.
-// `uses` counts all uses in the module, the body's own included.
-ir::Node make_fused(std::string kind, std::string label, std::vector<ir::Node> body, const std::vector<int>& uses);
+// Puts `body` in a `fused` node. Its results are the values of the body that are used outside of
+// it. `uses` counts all uses in the module, the body's own included.
+ir::Node make_fused(std::string kind, std::string label, std::vector<ir::Node> body,
+                    const std::vector<int>& uses);
 
 // What leaves the body: values it defines that have more uses than it makes itself.
-std::vector<ir::ValueId> leaving_values(const std::vector<ir::Node>& body, const std::vector<int>& uses);
+std::vector<ir::ValueId> leaving_values(const std::vector<ir::Node>& body,
+                                        const std::vector<int>& uses);
 
 // Bytes of one row (one token) of a float32 tensor; 0 for anything else.
 int64_t row_bytes(const ir::Module& module, ir::ValueId value);

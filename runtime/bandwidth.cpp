@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "runtime/host_device.h"
-#include "runtime/memory.h"
+#include "runtime/host_memory.h"
 #include "runtime/session.h"
 
 namespace sinter::runtime {

@@ -208,8 +208,9 @@ sinter_status sinter_sample(sinter_session* session, const sinter_sampling* samp
     if (session == nullptr) return null_argument("session");
     if (sampling == nullptr) return null_argument("sampling");
     if (token == nullptr) return null_argument("token");
-    if (session->session->logits().empty())
+    if (session->session->logits().empty()) {
       return rt::Error{"there are no logits yet: prefill first"};
+    }
     rt::SamplingOptions options;
     options.temperature = sampling->temperature;
     options.top_k = sampling->top_k;

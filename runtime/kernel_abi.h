@@ -1,5 +1,6 @@
-// What a phase kernel is called with. Shared by the runtime and by generated code, so it is freestanding: no includes,
-// no C++ library. Changing anything here changes the plan's major version.
+// What a phase kernel is called with. Shared by the runtime and by generated code, so it is
+// freestanding: no includes, no C++ library. Changing anything here changes the plan's major
+// version.
 #pragma once
 
 namespace sinter {
@@ -12,10 +13,10 @@ struct StepParams {
   int capacity;     // positions that the caches hold, a multiple of 16
 };
 
-// One worker's share of a phase. Workers of a phase run at the same time and may not wait for each other; what one phase
-// writes, the next may read.
+// One worker's share of a phase. Workers of a phase run at the same time and may not wait for each
+// other; what one phase writes, the next may read.
 struct Launch {
-  void* const* args;       // resolved addresses, in the order of the phase's arguments in the plan
+  void* const* args;  // resolved addresses, in the order of the phase's arguments in the plan
   const StepParams* step;
   unsigned char* scratch;  // private to the worker, 64-byte aligned, as large as the plan says
   int worker;              // 0..workers-1

@@ -239,8 +239,9 @@ Status check_sections(const Plan& plan, uint64_t header_offset) {
 Status check_contents(const Plan& plan) {
   if (plan.code.empty()) return Error{"code has no target"};
   for (size_t i = 0; i < plan.kernels.size(); ++i) {
-    if (!is_identifier(plan.kernels[i].symbol))
+    if (!is_identifier(plan.kernels[i].symbol)) {
       return Error{fmt::format("kernels[{}].symbol is not a C identifier", i)};
+    }
   }
   if (Status status = check_sizes(plan); !status.ok()) return status;
   if (Status status = check_weights(plan); !status.ok()) return status;

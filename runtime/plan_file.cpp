@@ -70,8 +70,9 @@ Status PlanFile::Impl::map() {
   ::close(fd);
   if (!regular) return fail("not a sinter plan: not a regular file");
   if (size < 8) return fail("not a sinter plan: too short");
-  if (address == MAP_FAILED)
+  if (address == MAP_FAILED) {
     return fail(fmt::format("cannot map the plan: {}", std::strerror(error)));
+  }
   data = static_cast<uint8_t*>(address);
   return Done{};
 }
@@ -80,8 +81,9 @@ Status PlanFile::Impl::read_header() {
   if (std::memcmp(data, plan_magic.data(), plan_magic.size()) != 0) {
     return fail("not a sinter plan: it does not start with \"SINTERPL\"");
   }
-  if (size < plan_alignment)
+  if (size < plan_alignment) {
     return fail(fmt::format("truncated: {} bytes; copy or compile it again", size));
+  }
   head = decode_head(at(0, plan_head_bytes));
   if (head.major != plan_major || head.minor > plan_minor) {
     const bool newer =
@@ -100,24 +102,28 @@ Status PlanFile::Impl::read_header() {
         fmt::format("truncated: {} bytes, but the header is at {}+{}; copy or compile it again",
                     size, head.header_offset, head.header_bytes));
   }
-  if (head.header_offset + head.header_bytes != size)
+  if (head.header_offset + head.header_bytes != size) {
     return damaged("there are bytes after the header");
+  }
   const std::span<const uint8_t> header = at(head.header_offset, head.header_bytes);
-  if (head_checksum(head, header) != head.header_checksum)
+  if (head_checksum(head, header) != head.header_checksum) {
     return damaged("the header's checksum is wrong");
+  }
 
   Result<Plan> read = plan_from_json({reinterpret_cast<const char*>(header.data()), header.size()});
   if (!read.ok()) return fail(read.error().message);
   plan = std::move(*read);
-  if (Status status = check_sections(plan, head.header_offset); !status.ok())
+  if (Status status = check_sections(plan, head.header_offset); !status.ok()) {
     return fail(status.error().message);
+  }
   if (Status status = check_contents(plan); !status.ok()) return fail(status.error().message);
   return Done{};
 }
 
 Status PlanFile::Impl::check_padding() const {
-  if (!all_zero(at(plan_head_bytes, plan_alignment - plan_head_bytes)))
+  if (!all_zero(at(plan_head_bytes, plan_alignment - plan_head_bytes))) {
     return damaged("the first 4096 bytes");
+  }
   for (const NamedSection& named : present_sections(plan)) {
     const uint64_t end = named.section->offset + named.section->bytes;
     if (!all_zero(at(end, (plan_alignment - end % plan_alignment) % plan_alignment))) {
@@ -137,8 +143,9 @@ Status PlanFile::Impl::check_checksum(const NamedSection& named,
     done += piece;
     if (progress) progress(static_cast<double>(done) / static_cast<double>(section.bytes));
   }
-  if (checksum.value() != section.checksum)
+  if (checksum.value() != section.checksum) {
     return damaged(fmt::format("section {} has a wrong checksum", named.name));
+  }
   return Done{};
 }
 

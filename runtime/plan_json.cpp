@@ -123,8 +123,9 @@ class Fields {
  public:
   Fields(const Parsed& json, std::string where, Failure& failure)
       : json_(json), where_(std::move(where)), failure_(failure) {
-    if (!json.is_object())
+    if (!json.is_object()) {
       failure_.set(fmt::format("{} is not an object", where_.empty() ? "the header" : where_));
+    }
   }
 
   void read(const char* key, std::string& out) {
@@ -236,8 +237,9 @@ void read_fill(const Parsed& json, const std::string& where, Failure& failure, F
   fields.read("low", out.low);
   fields.read("high", out.high);
   fields.read("factor", out.factor);
-  if (!failure.seen)
+  if (!failure.seen) {
     out.kind = static_cast<Fill::Kind>(named(kind, fill_kinds, where + ".kind", failure));
+  }
 }
 
 void read_weight(const Parsed& json, const std::string& where, Failure& failure, PlanWeight& out) {

@@ -95,8 +95,9 @@ Result<uint64_t> PlanWriter::Impl::finish(const Plan& plan) {
                     path, error.message)};
   };
   if (!read.ok()) return refuse(read.error());
-  if (json.size() > largest_header)
+  if (json.size() > largest_header) {
     return refuse({fmt::format("a header of {} bytes", json.size())});
+  }
   if (Status status = check_sections(*read, size); !status.ok()) return refuse(status.error());
   if (Status status = check_contents(*read); !status.ok()) return refuse(status.error());
 
@@ -110,8 +111,9 @@ Result<uint64_t> PlanWriter::Impl::finish(const Plan& plan) {
   if (Status status = write_at(first, 0); !status.ok()) return status.error();
   if (::fsync(fd) != 0) return fail("cannot write the plan", errno);
   if (::close(std::exchange(fd, -1)) != 0) return fail("cannot write the plan", errno);
-  if (::rename(temporary.c_str(), path.c_str()) != 0)
+  if (::rename(temporary.c_str(), path.c_str()) != 0) {
     return fail("cannot put the plan in its place", errno);
+  }
   temporary.clear();
   sync_folder(folder);
   return size;
@@ -132,8 +134,9 @@ Result<std::unique_ptr<PlanWriter>> PlanWriter::create(const std::string& path) 
   if (name.empty() || (exists && S_ISDIR(info.st_mode))) {
     return Error{fmt::format("{}: is a directory; name a file to write the plan to", path)};
   }
-  if (exists && !S_ISREG(info.st_mode))
+  if (exists && !S_ISREG(info.st_mode)) {
     return Error{path + ": exists and is not a regular file; name another"};
+  }
   const std::string base =
       fmt::format("{}.{}.tmp-{}", slash == std::string::npos ? "" : impl.folder, name, ::getpid());
   // A number is appended while the name is taken, by another writer of this process or by one that

@@ -7,7 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "runtime/memory.h"
+#include "runtime/host_memory.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
 #include "tools/report.h"
@@ -114,21 +114,21 @@ Result<int> bench(const Program& program, const BenchOptions& options) {
                  "\n");
     return 0;
   }
-  print("model          {}, {}, {}, {} threads\n", printable(plan.model), plan.activations,
-        (*model)->code().target, (*model)->workers());
-  print("prefill        {:.1f} tokens/s ({:.1f} to {:.1f}), {} tokens\n", prefill.median,
-        prefill.low, prefill.high, options.prompt);
-  print("decode         {:.1f} tokens/s ({:.1f} to {:.1f}), {} tokens\n", decode.median, decode.low,
-        decode.high, options.gen);
-  print("weights read   {:.1f} GB/s: {} per token\n", read * 1e-9, size_text(bytes));
+  output("model          {}, {}, {}, {} threads\n", printable(plan.model), plan.activations,
+         (*model)->code().target, (*model)->workers());
+  output("prefill        {:.1f} tokens/s ({:.1f} to {:.1f}), {} tokens\n", prefill.median,
+         prefill.low, prefill.high, options.prompt);
+  output("decode         {:.1f} tokens/s ({:.1f} to {:.1f}), {} tokens\n", decode.median,
+         decode.low, decode.high, options.gen);
+  output("weights read   {:.1f} GB/s: {} per token\n", read * 1e-9, size_text(bytes));
   if (streaming > 0)
-    print("streaming read {:.1f} GB/s, measured in this run; decode reaches {:.0f} % of it\n",
-          streaming * 1e-9, share * 100);
+    output("streaming read {:.1f} GB/s, measured in this run; decode reaches {:.0f} % of it\n",
+           streaming * 1e-9, share * 100);
   else
-    print("streaming read could not be measured\n");
-  print("memory         {} at its peak, of it {} weights and {} state\n",
-        size_text(runtime::peak_resident_bytes()), size_text(plan.weight_bytes),
-        size_text(session.state_bytes()));
+    output("streaming read could not be measured\n");
+  output("memory         {} at its peak, of it {} weights and {} state\n",
+         size_text(runtime::peak_resident_bytes()), size_text(plan.weight_bytes),
+         size_text(session.state_bytes()));
   return 0;
 }
 
@@ -193,16 +193,16 @@ Result<int> profile(const Program& program, const ProfileOptions& options) {
     write_output(list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
     return 0;
   }
-  print("{} decode steps of {} phases, {:.1f} us per step, {} threads\n\n", options.gen,
-        plan.decode.size(), wall / static_cast<double>(options.gen) * 1e6, (*model)->workers());
-  print("{:<40} {:>8} {:>10} {:>10} {:>8} {:>7}\n", "kernel", "calls", "us/call", "bytes/call",
-        "GB/s", "share");
+  output("{} decode steps of {} phases, {:.1f} us per step, {} threads\n\n", options.gen,
+         plan.decode.size(), wall / static_cast<double>(options.gen) * 1e6, (*model)->workers());
+  output("{:<40} {:>8} {:>10} {:>10} {:>8} {:>7}\n", "kernel", "calls", "us/call", "bytes/call",
+         "GB/s", "share");
   for (const KernelTime& row : rows) {
     const auto calls = static_cast<double>(std::max<uint64_t>(row.calls, 1));
-    print("{:<40} {:>8} {:>10.2f} {:>10} {:>8.1f} {:>5.1f} %\n", printable(row.symbol), row.calls,
-          row.seconds / calls * 1e6, size_text(static_cast<uint64_t>(row.bytes / calls)),
-          row.seconds > 0 ? row.bytes / row.seconds * 1e-9 : 0,
-          total > 0 ? row.seconds / total * 100 : 0);
+    output("{:<40} {:>8} {:>10.2f} {:>10} {:>8.1f} {:>5.1f} %\n", printable(row.symbol), row.calls,
+           row.seconds / calls * 1e6, size_text(static_cast<uint64_t>(row.bytes / calls)),
+           row.seconds > 0 ? row.bytes / row.seconds * 1e-9 : 0,
+           total > 0 ? row.seconds / total * 100 : 0);
   }
   return 0;
 }

@@ -3,7 +3,9 @@
 
 #include <memory>
 
-#include "runtime/memory.h"
+#include "runtime/host_device.h"
+#include "runtime/host_memory.h"
+#include "runtime/session.h"
 #include "tools/command.h"
 #include "tools/report.h"
 #include "tools/terminal.h"
@@ -82,7 +84,7 @@ Result<int> doctor(const Program& program, const std::string& plan) {
   bool all_ok = true;
   const auto show = [&](const std::vector<DoctorLine>& list) {
     for (const DoctorLine& line : list) {
-      print("{} {}\n", line.ok ? "ok    " : "not ok", printable(line.text));
+      output("{} {}\n", line.ok ? "ok    " : "not ok", printable(line.text));
       all_ok &= line.ok;
     }
   };

@@ -96,11 +96,11 @@ Result<int> eval(const Program& program, const EvalOptions& options) {
                  "\n");
     return 0;
   }
-  print("nll per token  {:.6f}\nperplexity     {:.4f}\n", nll, std::exp(nll));
-  print("tokens         {} in {} windows of {}\n", tokens, windows, window);
-  print("activations    {}\n", plan.activations);
-  print("time           {:.2f} s, {:.1f} tokens/s\n", seconds,
-        static_cast<double>(tokens) / seconds);
+  output("nll per token  {:.6f}\nperplexity     {:.4f}\n", nll, std::exp(nll));
+  output("tokens         {} in {} windows of {}\n", tokens, windows, window);
+  output("activations    {}\n", plan.activations);
+  output("time           {:.2f} s, {:.1f} tokens/s\n", seconds,
+         static_cast<double>(tokens) / seconds);
   return 0;
 }
 

@@ -73,7 +73,7 @@ double relative_error(const Rows& a, const Rows& b, size_t cols) {
 class Report {
  public:
   void line(bool ok, const std::string& text) {
-    print("{} {}\n", ok ? "ok    " : "not ok", text);
+    output("{} {}\n", ok ? "ok    " : "not ok", text);
     all_ok_ &= ok;
   }
   int code() const { return all_ok_ ? 0 : kExitCheckFailed; }
@@ -122,8 +122,10 @@ Result<int> verify(const Program& program, const VerifyOptions& options) {
                           between, tolerance));
   if (*kind == InputKind::model && program.reference_logits) {
     progress.update("interpreting", -1);
-    auto reference = program.reference_logits(
-        {.model = options.model.path, .tokens = tokens, .tokens_name = "tokens"});
+    ReferenceRequest request;
+    request.model = options.model.path;
+    request.tokens = tokens;
+    auto reference = program.reference_logits(request);
     progress.clear();
     if (!reference.ok()) return reference.error();
     for (const auto& [name, rows] :

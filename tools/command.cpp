@@ -34,7 +34,8 @@ int CommandLine::parse_and_run(int argc, const char* const* argv) {
   if (first.empty())
     return fail(kExitBadInput,
                 fmt::format("no command was given; `{} --help` lists them", program_.name));
-  if (first[0] != '-' && app_.get_subcommand_no_throw(first) == nullptr)
+  const auto is_first = [&](const CLI::App* sub) { return sub->get_name() == first; };
+  if (first[0] != '-' && app_.get_subcommands(is_first).empty())
     return fail(kExitBadInput, fmt::format("\"{}\" is not a command; `{} --help` lists them", first,
                                            program_.name));
   try {

@@ -17,7 +17,7 @@ std::string printable(std::string_view text);
 // Write errors are kept by the stream and reported once, by flush_output.
 void write_output(std::string_view text);
 template <class... Args>
-void print(fmt::format_string<Args...> format, Args&&... args) {
+void output(fmt::format_string<Args...> format, Args&&... args) {
   write_output(fmt::format(format, std::forward<Args>(args)...));
 }
 // Everything for stdout is written; empty when that worked, else why not.

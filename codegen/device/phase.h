@@ -1,9 +1,11 @@
-// How a phase is declared: `SINTER_PHASE(name) { body }`. The body runs as one worker's share, with `launch` in scope.
+// How a phase is declared: `SINTER_PHASE(name) { body }`. The body runs as one worker's share, with
+// `launch` in scope.
 #pragma once
 
 #include "kernel_abi.h"
 
-#define SINTER_PHASE(name) extern "C" __attribute__((visibility("default"))) void name(const sinter::Launch* launch)
+#define SINTER_PHASE(name) \
+  extern "C" __attribute__((visibility("default"))) void name(const sinter::Launch* launch)
 
 namespace sinter {
 

@@ -1,5 +1,6 @@
-// Whole models against logits computed by transformers: the reference interpreter on the imported graph and after every pass,
-// and compiled plans in both activation modes, by prefill and token by token.
+// Whole models against logits computed by transformers: the reference interpreter on the imported
+// graph and after every pass, and compiled plans in both activation modes, by prefill and token by
+// token.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -58,7 +59,8 @@ Golden open_golden(const std::string& name) {
 }
 
 // Every position within the tolerance: |got - want| / |want|, 2-norms over the vocabulary.
-void expect_close(const Golden& golden, std::span<const float> got, double tolerance, const std::string& what) {
+void expect_close(const Golden& golden, std::span<const float> got, double tolerance,
+                  const std::string& what) {
   ASSERT_EQ(got.size(), golden.logits.size()) << what;
   const size_t vocab = golden.logits.size() / golden.ids.size();
   double worst = 0;
@@ -77,7 +79,8 @@ void expect_close(const Golden& golden, std::span<const float> got, double toler
     agreeing += std::max_element(a, a + vocab) - a == std::max_element(b, b + vocab) - b;
   }
   EXPECT_LE(worst, tolerance) << what;
-  EXPECT_GE(static_cast<double>(agreeing), golden.top1 * static_cast<double>(golden.ids.size())) << what;
+  EXPECT_GE(static_cast<double>(agreeing), golden.top1 * static_cast<double>(golden.ids.size()))
+      << what;
   ::testing::Test::RecordProperty(what, fmt::format("{:.2e}", worst));
   fmt::print("  {:<40} {:.2e} of {:.1e}\n", what, worst, tolerance);
 }
@@ -96,12 +99,13 @@ TEST_P(GoldenTest, ReferenceInterpreterMatchesOnImportedGraphAndAfterEveryPass) 
   check(golden.model.module, "import");
   passes::PassContext context;
   context.source = golden.checkpoint.get();
-  const auto fused = passes::run_pipeline(golden.model.module, context, [&](const passes::Pass& pass, const ir::Module& module) {
-    check(module, std::string(pass.name));
-    const auto parsed = ir::parse(ir::print(module), "printed");
-    ASSERT_TRUE(parsed.ok()) << pass.name << ": " << parsed.status();
-    EXPECT_EQ(ir::print(*parsed), ir::print(module)) << pass.name;
-  });
+  const auto fused = passes::run_pipeline(
+      golden.model.module, context, [&](const passes::Pass& pass, const ir::Module& module) {
+        check(module, std::string(pass.name));
+        const auto parsed = ir::parse(ir::print(module), "printed");
+        ASSERT_TRUE(parsed.ok()) << pass.name << ": " << parsed.status();
+        EXPECT_EQ(ir::print(*parsed), ir::print(module)) << pass.name;
+      });
   ASSERT_TRUE(fused.ok()) << fused.status();
 }
 
@@ -128,7 +132,8 @@ void run_plan(codegen::Activations activations, double slack) {
     codegen::CompileOptions options;
     options.targets = {target};
     options.activations = activations;
-    const auto plan = codegen::compile_plan(golden.model, golden.checkpoint.get(), GoldenTest::GetParam(), options, path);
+    const auto plan = codegen::compile_plan(golden.model, golden.checkpoint.get(),
+                                            GoldenTest::GetParam(), options, path);
     ASSERT_TRUE(plan.ok()) << plan.status();
     auto file = runtime::PlanFile::open(path, true);
     ASSERT_TRUE(file.ok()) << file.error().message;
@@ -137,14 +142,16 @@ void run_plan(codegen::Activations activations, double slack) {
     if (!model.ok()) continue;  // a target that this machine lacks
     ++ran;
     for (const auto executor : {runtime::Executor::persistent, runtime::Executor::eager}) {
-      const std::string how = fmt::format("{} {}", target.name, executor == runtime::Executor::eager ? "eager" : "persistent");
+      const std::string how = fmt::format(
+          "{} {}", target.name, executor == runtime::Executor::eager ? "eager" : "persistent");
       auto session = runtime::Session::create(*model, 0, executor);
       ASSERT_TRUE(session.ok()) << session.error().message;
       std::vector<float> logits;
-      const auto status = (*session)->prefill(golden.ids, static_cast<int64_t>(golden.ids.size()),
-                                              [&](std::span<const float> rows, int64_t) {
-                                                logits.insert(logits.end(), rows.begin(), rows.end());
-                                              });
+      const auto status =
+          (*session)->prefill(golden.ids, static_cast<int64_t>(golden.ids.size()),
+                              [&](std::span<const float> rows, int64_t) {
+                                logits.insert(logits.end(), rows.begin(), rows.end());
+                              });
       ASSERT_TRUE(status.ok()) << status.error().message;
       expect_close(golden, logits, slack * golden.tolerance, how + " prefill");
       (*session)->reset();
@@ -161,16 +168,22 @@ void run_plan(codegen::Activations activations, double slack) {
   EXPECT_GT(ran, 0) << "no target of this machine's family ran";
 }
 
-TEST_P(GoldenTest, CompiledPlanMatchesWith16BitActivations) { run_plan(codegen::Activations::a16, 1.0); }
+TEST_P(GoldenTest, CompiledPlanMatchesWith16BitActivations) {
+  run_plan(codegen::Activations::a16, 1.0);
+}
 
 // Without logits of its own for int8 activations a case may be 2.5 times further away.
-TEST_P(GoldenTest, CompiledPlanMatchesWith8BitActivations) { run_plan(codegen::Activations::a8, 2.5); }
+TEST_P(GoldenTest, CompiledPlanMatchesWith8BitActivations) {
+  run_plan(codegen::Activations::a8, 2.5);
+}
 
 INSTANTIATE_TEST_SUITE_P(All, GoldenTest,
-                         ::testing::Values("hf_qwen3", "hf_qwen3_yarn", "hf_llama_bias", "hf_llama_rope3", "mlx_b1_asym",
-                                           "mlx_b1_sym_tied", "mlx_b1_sym_untied", "mlx_b2_g64", "mlx_b2_ternary",
-                                           "mlx_b3_g32", "mlx_b3_g64", "mlx_b4_g32", "mlx_b4_g64", "mlx_b5_g64",
-                                           "mlx_b6_g64", "mlx_b8_g64", "mlx_llama_b4"));
+                         ::testing::Values("hf_qwen3", "hf_qwen3_yarn", "hf_llama_bias",
+                                           "hf_llama_rope3", "mlx_b1_asym", "mlx_b1_sym_tied",
+                                           "mlx_b1_sym_untied", "mlx_b2_g64", "mlx_b2_ternary",
+                                           "mlx_b3_g32", "mlx_b3_g64", "mlx_b4_g32", "mlx_b4_g64",
+                                           "mlx_b5_g64", "mlx_b6_g64", "mlx_b8_g64",
+                                           "mlx_llama_b4"));
 
 }  // namespace
 }  // namespace sinter

@@ -189,6 +189,16 @@ TEST_F(PlanFileTest, DamagedSectionsAreNamed) {
   EXPECT_NE(verified.error().message.find("section weights"), std::string::npos);
 }
 
+TEST_F(PlanFileTest, DroppedPagesAreReadAgain) {
+  ASSERT_EQ(toy::write_plan(path, {}, std::string(100000, 'c')), "");
+  const auto file = PlanFile::open(path, true);
+  ASSERT_TRUE(file.ok());
+  (*file)->drop_pages(0, toy::weight_count);
+  (*file)->drop_pages(1, UINT64_MAX);
+  (*file)->drop_pages(UINT64_MAX, 1);
+  EXPECT_TRUE((*file)->verify_weights().ok());
+}
+
 TEST_F(PlanFileTest, WrongHeaderFieldsAreNamed) {
   struct Case {
     const char *from, *to, *message;

@@ -221,8 +221,9 @@ TEST_F(SessionTest, SyntheticWeightsAreMadeAtLoad) {
   plan.fills = {{Fill::Kind::bits, "", 0, 500, 0, 0, 0},
                 {Fill::Kind::ternary, "", 500, 524, 0, 0, 0}};
   ASSERT_TRUE((*writer)->finish(plan).ok());
-  for (size_t i = 0; i < 2; ++i)
+  for (size_t i = 0; i < 2; ++i) {
     fill_range(plan.fills, i, plan.seed, 0, fill_words(plan.fills[i]), weights.data());
+  }
   const auto session = make(load());
   ASSERT_TRUE(session->prefill(std::span(tokens).first(30)).ok());
   EXPECT_EQ(logits(*session), expected(30));

@@ -17,8 +17,9 @@ namespace {
 
 std::vector<uint8_t> fill_all(const std::vector<Fill>& fills, uint64_t bytes, uint64_t seed) {
   std::vector<uint8_t> out(bytes, 0xee);
-  for (size_t i = 0; i < fills.size(); ++i)
+  for (size_t i = 0; i < fills.size(); ++i) {
     fill_range(fills, i, seed, 0, fill_words(fills[i]), out.data());
+  }
   return out;
 }
 

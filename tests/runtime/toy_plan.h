@@ -196,11 +196,13 @@ inline std::string write_plan(const std::string& path, const std::function<void(
 inline std::vector<float> expected_logits(std::span<const int32_t> tokens,
                                           std::span<const uint8_t> weight_bytes, int64_t counted) {
   int64_t sum = 0;
-  for (size_t s = 0; s < tokens.size(); ++s)
+  for (size_t s = 0; s < tokens.size(); ++s) {
     sum += (tokens[s] + 1) * weight_bytes[s % weight_count];
+  }
   std::vector<float> logits(vocab);
-  for (int64_t v = 0; v < vocab; ++v)
+  for (int64_t v = 0; v < vocab; ++v) {
     logits[static_cast<size_t>(v)] = static_cast<float>((31 * sum + 7 * v + counted) % 1009);
+  }
   return logits;
 }
 

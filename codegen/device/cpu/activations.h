@@ -1,5 +1,5 @@
-// The input side of a matrix product: prologues (what is computed on a row before it is multiplied) and the forms in which
-// a row is multiplied (float32, or integers per group).
+// The input side of a matrix product: prologues (what is computed on a row before it is multiplied)
+// and the forms in which a row is multiplied (float32, or integers per group).
 #pragma once
 
 #include "cpu/math.h"
@@ -7,8 +7,9 @@
 
 namespace sinter {
 
-// A prologue gives row r in two steps: begin(r) computes what needs the whole row, at(r, begin(r), k) gives elements
-// k..k+15 and scalar(...) one element. `first` is the tensor row that row 0 stands for.
+// A prologue gives row r in two steps: begin(r) computes what needs the whole row, at(r, begin(r),
+// k) gives elements k..k+15 and scalar(...) one element. `first` is the tensor row that row 0
+// stands for.
 template <int Cols>
 struct PlainRows {
   const float* x;  // [rows, Cols]
@@ -23,7 +24,7 @@ struct PlainRows {
 // x * rsqrt(mean(x^2) + eps) * weight
 template <int Cols>
 struct RmsNormRows {
-  const float* x;  // [rows, Cols]
+  const float* x;       // [rows, Cols]
   const float* weight;  // [Cols]
   float eps;
   index first;
@@ -71,9 +72,10 @@ struct FloatRows {
   }
 };
 
-// Rows as integers with one float32 scale per group of columns: x ~ scale * q. One plane: q in -127..127. Two planes:
-// q = 256 high + low in -32512..32512, as exact as a 16-bit float; each plane is dotted on its own.
-// `sums` has the sum of q over each group: zero points and biases multiply it, the same for all rows of the weights.
+// Rows as integers with one float32 scale per group of columns: x ~ scale * q. One plane: q in
+// -127..127. Two planes: q = 256 high + low in -32512..32512, as exact as a 16-bit float; each
+// plane is dotted on its own. `sums` has the sum of q over each group: zero points and biases
+// multiply it, the same for all rows of the weights.
 template <int Cols, int Group, int Planes>
 struct QuantizedRows {
   static constexpr int groups = Cols / Group;
@@ -107,7 +109,8 @@ struct QuantizedRows {
       const float inverse = amax > 1e-30F ? top / amax : 0.0F;
       i32x16 sum = i32x16(0);
       for (int i = 0; i < Group / lanes; ++i) {
-        const i32x16 q = __builtin_convertvector(__builtin_elementwise_roundeven(x[i] * inverse), i32x16);
+        const i32x16 q =
+            __builtin_convertvector(__builtin_elementwise_roundeven(x[i] * inverse), i32x16);
         sum += q;
         const index k = index{g} * Group + i * lanes;
         const i8x16 low = __builtin_convertvector(q, i8x16);  // the low byte, as a signed number

@@ -1,7 +1,9 @@
-// Attention with what surrounds it: per-head norm and RoPE of q and k, append to the caches, causal softmax.
+// Attention with what surrounds it: per-head norm and RoPE of q and k, append to the caches, causal
+// softmax.
 //
-// Caches are float16. Keys are stored in blocks of 16 positions, [kv_head][position/16][feature][16]: a score needs no
-// sum across lanes. Values are [kv_head][position][features rounded up to 16].
+// Caches are float16. Keys are stored in blocks of 16 positions,
+// [kv_head][position/16][feature][16]: a score needs no sum across lanes. Values are
+// [kv_head][position][features rounded up to 16].
 #pragma once
 
 #include "cpu/math.h"
@@ -23,7 +25,8 @@ struct HeadTransform {
   float eps;
   const float* table;  // [tokens, RopeDims]: cos | sin
 
-  inline __attribute__((always_inline)) void apply(const float* in, index t, float scale, float* out) const {
+  inline __attribute__((always_inline)) void apply(const float* in, index t, float scale,
+                                                   float* out) const {
     float factor = scale;
     if constexpr (Norm) {
       float squares = 0;
@@ -63,7 +66,8 @@ struct Caches {
   inline __attribute__((always_inline)) const f16* value_row(index kv_head, index position) const {
     return values + (kv_head * capacity + position) * value_dim;
   }
-  inline __attribute__((always_inline)) void append(index kv_head, index position, const float* k, const float* v) const {
+  inline __attribute__((always_inline)) void append(index kv_head, index position, const float* k,
+                                                    const float* v) const {
     f16* key = keys + (kv_head * capacity + position / lanes * lanes) * HeadDim + position % lanes;
     for (int i = 0; i < HeadDim; ++i) key[i * lanes] = static_cast<f16>(k[i]);
     f16* value = values + (kv_head * capacity + position) * value_dim;
@@ -71,8 +75,8 @@ struct Caches {
   }
 };
 
-// Softmax in progress over part of the positions, for R query rows: out = sum of e^(score - top) v, total = sum of
-// e^(score - top).
+// Softmax in progress over part of the positions, for R query rows: out = sum of e^(score - top) v,
+// total = sum of e^(score - top).
 template <int R, class C>
 struct Partial {
   float top[R];
@@ -82,11 +86,11 @@ struct Partial {
 
 constexpr index score_block = 64;  // positions whose scores are held at a time
 
-// Rows of q (already scaled, [R][head_dim]) against positions begin..end-1; row r sees those below limit[r].
-// Every row must see at least one position in its first block.
+// Rows of q (already scaled, [R][head_dim]) against positions begin..end-1; row r sees those below
+// limit[r]. Every row must see at least one position in its first block.
 template <int R, class C>
-SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index* limit, index begin, index end,
-                          Partial<R, C>& partial) {
+SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index* limit,
+                          index begin, index end, Partial<R, C>& partial) {
   constexpr float masked = -1e30F;
   for (int r = 0; r < R; ++r) {
     partial.top[r] = masked;
@@ -114,7 +118,8 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
     const index blocks = (stop - at + lanes - 1) / lanes;
     for (int r = 0; r < R; ++r) {
       f32x16 largest = load(scores[r]);
-      for (index b = 1; b < blocks; ++b) largest = __builtin_elementwise_max(largest, load(&scores[r][b * lanes]));
+      for (index b = 1; b < blocks; ++b)
+        largest = __builtin_elementwise_max(largest, load(&scores[r][b * lanes]));
       const float block_top = reduce_max(largest);
       const float top = block_top > partial.top[r] ? block_top : partial.top[r];
       f32x16 sum = splat(0.0F);
@@ -144,7 +149,8 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
 
 // Rows that are attended together: the group's heads, or several tokens of them.
 template <int R, class C>
-SINTER_INLINE void attend_rows(const C& c, index kv_head, const float* q, const index* limit, index end, float* const* out) {
+SINTER_INLINE void attend_rows(const C& c, index kv_head, const float* q, const index* limit,
+                               index end, float* const* out) {
   Partial<R, C> partial;
   attend<R>(c, kv_head, q, limit, 0, end, partial);
   for (int r = 0; r < R; ++r) {
@@ -169,7 +175,8 @@ struct SplitBuffers {
   }
 };
 
-// Calls f(rows, first) for blocks of 8, 4, 2 and 1 rows that together make N; `rows` carries the count in its type.
+// Calls f(rows, first) for blocks of 8, 4, 2 and 1 rows that together make N; `rows` carries the
+// count in its type.
 template <int N>
 struct Count {
   static constexpr int value = N;
@@ -203,11 +210,12 @@ SINTER_INLINE void combine(const SplitBuffers<C>& buffers, index head, index spl
   for (int i = 0; i < C::head_dim; ++i) out[head * C::head_dim + i] = sums[i] / total;
 }
 
-// One token: transforms, append and attention in one phase. A worker owns a KV head, or a split of its positions; the
-// split that finishes last combines them.
+// One token: transforms, append and attention in one phase. A worker owns a KV head, or a split of
+// its positions; the split that finishes last combines them.
 template <class C, class QTransform, class KTransform>
-SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, HeadRows k, HeadRows v,
-                                  const QTransform& q_transform, const KTransform& k_transform, float scale,
+SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, HeadRows k,
+                                  HeadRows v, const QTransform& q_transform,
+                                  const KTransform& k_transform, float scale,
                                   unsigned char* split_base, float* out) {
   const index position = launch->step->position;
   const index total = position + 1;
@@ -229,7 +237,8 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
     }
     float queries[C::group * C::head_dim];
     for (int i = 0; i < C::group; ++i)
-      q_transform.apply(q.base + (h * C::group + i) * C::head_dim, 0, scale, queries + i * C::head_dim);
+      q_transform.apply(q.base + (h * C::group + i) * C::head_dim, 0, scale,
+                        queries + i * C::head_dim);
     for_group<C::group>([&](auto rows, index first) {
       constexpr int R = decltype(rows)::value;
       index limit[R];
@@ -240,7 +249,8 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
         const index head = h * C::group + first + r;
         if (used == 1) {
           const float inverse = 1.0F / partial.total[r];
-          for (int i = 0; i < C::head_dim; ++i) out[head * C::head_dim + i] = partial.out[r][i] * inverse;
+          for (int i = 0; i < C::head_dim; ++i)
+            out[head * C::head_dim + i] = partial.out[r][i] * inverse;
         } else {
           float* row = buffers.partials + (head * max_splits + split) * SplitBuffers<C>::row;
           row[0] = partial.top[r];
@@ -256,11 +266,12 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
   }
 }
 
-// Many tokens, first phase: q is transformed into `queries` [tokens][heads][head_dim], k and v go to the caches.
+// Many tokens, first phase: q is transformed into `queries` [tokens][heads][head_dim], k and v go
+// to the caches.
 template <class C, class QTransform, class KTransform>
-SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q, HeadRows k, HeadRows v,
-                                    const QTransform& q_transform, const KTransform& k_transform, float scale,
-                                    float* queries) {
+SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q, HeadRows k,
+                                    HeadRows v, const QTransform& q_transform,
+                                    const KTransform& k_transform, float scale, float* queries) {
   const Range mine = share(launch->step->tokens, launch->worker, launch->workers);
   for (index t = mine.begin; t < mine.end; ++t) {
     for (index h = 0; h < C::heads; ++h)
@@ -274,9 +285,11 @@ SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q
   }
 }
 
-// Many tokens, second phase: units of one KV head and a few tokens, dealt out in turn since later tokens cost more.
+// Many tokens, second phase: units of one KV head and a few tokens, dealt out in turn since later
+// tokens cost more.
 template <class C>
-SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float* queries, float* out) {
+SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float* queries,
+                                  float* out) {
   constexpr index tokens_per_unit = C::group >= 8 ? 1 : 8 / C::group;
   const index tokens = launch->step->tokens;
   const index blocks = (tokens + tokens_per_unit - 1) / tokens_per_unit;
@@ -291,7 +304,8 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float*
     for (index t = first; t < last; ++t)
       for (index i = 0; i < C::group; ++i, ++rows) {
         const index head = t * C::heads + h * C::group + i;
-        for (int d = 0; d < C::head_dim; ++d) q[rows * C::head_dim + d] = queries[head * C::head_dim + d];
+        for (int d = 0; d < C::head_dim; ++d)
+          q[rows * C::head_dim + d] = queries[head * C::head_dim + d];
         limit[rows] = launch->step->position + t + 1;
         to[rows] = out + head * C::head_dim;
       }

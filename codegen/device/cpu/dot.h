@@ -5,15 +5,16 @@
 
 namespace sinter {
 
-// Columns of a step that one pass over the weights serves: as many as accumulators fit in registers.
+// Columns of a step that one pass over the weights serves: as many as accumulators fit in
+// registers.
 #if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int max_columns = 8;
 #else
 constexpr int max_columns = 4;
 #endif
 
-// sums[row] += sum over k < 4 of codes[row][k] * activations[k]. Codes are unsigned bytes, four to a lane (k in the low byte
-// first), below 2^Bits; `activations` holds four signed bytes.
+// sums[row] += sum over k < 4 of codes[row][k] * activations[k]. Codes are unsigned bytes, four to
+// a lane (k in the low byte first), below 2^Bits; `activations` holds four signed bytes.
 template <int Bits>
 SINTER_INLINE i32x16 dot4(i32x16 sums, u32x16 codes, i32 activations);
 
@@ -25,8 +26,9 @@ SINTER_INLINE i32x16 dot4(i32x16 sums, u32x16 codes, i32 activations) {
   using i8x64 = char __attribute__((vector_size(64)));
   using i32v = int __attribute__((vector_size(64)));
   return __builtin_bit_cast(
-      i32x16, __builtin_ia32_vpdpbusd512(__builtin_bit_cast(i32v, sums), __builtin_bit_cast(u8x64, codes),
-                                         __builtin_bit_cast(i8x64, i32x16(activations))));
+      i32x16,
+      __builtin_ia32_vpdpbusd512(__builtin_bit_cast(i32v, sums), __builtin_bit_cast(u8x64, codes),
+                                 __builtin_bit_cast(i8x64, i32x16(activations))));
 }
 
 #else

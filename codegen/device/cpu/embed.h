@@ -45,9 +45,11 @@ SINTER_INLINE void embed(const Launch* launch, const W& w, const i32* tokens, fl
   for (index t = mine.begin; t < mine.end; ++t) decode_row(w, tokens[t], out + t * W::cols);
 }
 
-// out [tokens, 2 * Half]: cos in the first half, sin in the second, of (position + t) * inv_freq, both times scale.
+// out [tokens, 2 * Half]: cos in the first half, sin in the second, of (position + t) * inv_freq,
+// both times scale.
 template <int Half>
-SINTER_INLINE void rope_table(const Launch* launch, const float* inv_freq, float scale, float* out) {
+SINTER_INLINE void rope_table(const Launch* launch, const float* inv_freq, float scale,
+                              float* out) {
   const Range mine = share(launch->step->tokens, launch->worker, launch->workers);
   for (index t = mine.begin; t < mine.end; ++t) {
     const float position = static_cast<float>(launch->step->position + t);

@@ -5,8 +5,8 @@
 
 namespace sinter {
 
-// e^x by 2^n 2^f, |f| <= 1/2, with a degree-6 polynomial for 2^f (coefficients ln(2)^k / k!: the remainder is below
-// 2e-7 relative, as float32's own rounding). Saturates instead of overflowing.
+// e^x by 2^n 2^f, |f| <= 1/2, with a degree-6 polynomial for 2^f (coefficients ln(2)^k / k!: the
+// remainder is below 2e-7 relative, as float32's own rounding). Saturates instead of overflowing.
 SINTER_INLINE f32x16 exp(f32x16 x) {
   x = __builtin_elementwise_min(__builtin_elementwise_max(x, splat(-87.0F)), splat(88.0F));
   const f32x16 y = x * 1.44269504F;
@@ -39,7 +39,8 @@ SINTER_INLINE f32x16 gelu(f32x16 x) {
 SINTER_INLINE f32x16 add(f32x16 a, f32x16 b) { return a + b; }
 SINTER_INLINE f32x16 mul(f32x16 a, f32x16 b) { return a * b; }
 
-// cos and sin of angles up to a few million: reduced by multiples of pi/2 in float64, then the Taylor polynomials on
+// cos and sin of angles up to a few million: reduced by multiples of pi/2 in float64, then the
+// Taylor polynomials on
 // [-pi/4, pi/4] in float64 (error below float32's rounding).
 SINTER_INLINE void cos_sin(f32x16 angle, f32x16* cosine, f32x16* sine) {
   using f64x16 = double __attribute__((ext_vector_type(16)));
@@ -49,7 +50,8 @@ SINTER_INLINE void cos_sin(f32x16 angle, f32x16* cosine, f32x16* sine) {
   r = r - n * 6.123233995736766e-17;
   const f64x16 z = r * r;
   const f64x16 s =
-      r * (1 + z * (-1.0 / 6 + z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 - z / 39916800)))));
+      r * (1 + z * (-1.0 / 6 +
+                    z * (1.0 / 120 + z * (-1.0 / 5040 + z * (1.0 / 362880 - z / 39916800)))));
   const f64x16 c =
       1 + z * (-0.5 + z * (1.0 / 24 + z * (-1.0 / 720 + z * (1.0 / 40320 - z / 3628800))));
   const f32x16 sf = __builtin_convertvector(s, f32x16);

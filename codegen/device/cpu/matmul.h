@@ -1,5 +1,6 @@
-// Matrix products y = x w^T over packed weights, with a prologue on x and an epilogue on y. One tile of 16 output rows at a
-// time; up to `max_columns` rows of x share one unpacking of the weights.
+// Matrix products y = x w^T over packed weights, with a prologue on x and an epilogue on y. One
+// tile of 16 output rows at a time; up to `max_columns` rows of x share one unpacking of the
+// weights.
 #pragma once
 
 #include "cpu/activations.h"
@@ -10,9 +11,11 @@ namespace sinter {
 
 // Coded weights times quantized rows m0..m0+M-1: y[m] = the tile's 16 outputs.
 template <int M, class W, int Planes>
-SINTER_INLINE void multiply_tile(const W& w, index tile, const QuantizedRows<W::cols, W::group, Planes>& x,
-                                 index m0, f32x16* y) {
-  // Independent sums per row of x, to hide the latency of the dot instruction when there are few rows.
+SINTER_INLINE void multiply_tile(const W& w, index tile,
+                                 const QuantizedRows<W::cols, W::group, Planes>& x, index m0,
+                                 f32x16* y) {
+  // Independent sums per row of x, to hide the latency of the dot instruction when there are few
+  // rows.
   constexpr int chains = M * Planes >= 4 ? 1 : 4 / (M * Planes);
   constexpr int steps = W::group / 4;
   const u8* codes = w.codes + tile * W::tile_bytes;
@@ -29,8 +32,8 @@ SINTER_INLINE void multiply_tile(const W& w, index tile, const QuantizedRows<W::
       for (int m = 0; m < M; ++m)
 #pragma clang loop unroll(full)
         for (int p = 0; p < Planes; ++p)
-          sums[m][p][s % chains] =
-              dot4<W::bits>(sums[m][p][s % chains], four, x.four(p, m0 + m, index{g} * W::group + s * 4));
+          sums[m][p][s % chains] = dot4<W::bits>(sums[m][p][s % chains], four,
+                                                 x.four(p, m0 + m, index{g} * W::group + s * 4));
     }
     codes += index{W::group} * 2 * W::bits;
     const index at = (tile * W::groups + g) * tile_rows;
@@ -58,7 +61,8 @@ SINTER_INLINE void multiply_tile(const W& w, index tile, const QuantizedRows<W::
 
 // Dense weights times float rows.
 template <int M, class W>
-SINTER_INLINE void multiply_tile(const W& w, index tile, const FloatRows<W::cols>& x, index m0, f32x16* y) {
+SINTER_INLINE void multiply_tile(const W& w, index tile, const FloatRows<W::cols>& x, index m0,
+                                 f32x16* y) {
   constexpr int chains = M >= 4 ? 1 : 4 / M;
   const auto* values = w.values + tile * W::cols * tile_rows;
   f32x16 sums[M][chains];
@@ -91,7 +95,8 @@ SINTER_INLINE void tile_rows_from(const W& w, index tile, const X& x, index& m0,
   constexpr index part_tiles = (Rows + tile_rows - 1) / tile_rows;
   for (; m0 + M <= end; m0 += M) {
     f32x16 y[Parts][M];
-    for (int part = 0; part < Parts; ++part) multiply_tile<M>(w, part * part_tiles + tile, x, m0, y[part]);
+    for (int part = 0; part < Parts; ++part)
+      multiply_tile<M>(w, part * part_tiles + tile, x, m0, y[part]);
     const index n = Rows - tile * tile_rows;
     for (int m = 0; m < M; ++m) {
       if constexpr (Parts == 1) epilogue(m0 + m, tile * tile_rows, n, y[0][m]);
@@ -100,24 +105,28 @@ SINTER_INLINE void tile_rows_from(const W& w, index tile, const X& x, index& m0,
   }
 }
 
-// y = x w^T for the rows of x. `Parts` matrices of `Rows` rows each, one after another in w, each starting a tile, go to the epilogue
-// together: epilogue(row, first output column, outputs left in the part, y of part 0, y of part 1).
+// y = x w^T for the rows of x. `Parts` matrices of `Rows` rows each, one after another in w, each
+// starting a tile, go to the epilogue together: epilogue(row, first output column, outputs left in
+// the part, y of part 0, y of part 1).
 template <int Parts, int Rows, class W, class X, class Epilogue>
-SINTER_INLINE void multiply(const Launch* launch, const W& w, const X& x, const Epilogue& epilogue) {
+SINTER_INLINE void multiply(const Launch* launch, const W& w, const X& x,
+                            const Epilogue& epilogue) {
   constexpr index part_tiles = (Rows + tile_rows - 1) / tile_rows;
   const Range tiles = share(part_tiles, launch->worker, launch->workers);
   for (index tile = tiles.begin; tile < tiles.end; ++tile) {
     index m = 0;
     if (x.rows > 1) {
       tile_rows_from<max_columns, Parts, Rows>(w, tile, x, m, x.rows, epilogue);
-      if constexpr (max_columns > 4) tile_rows_from<4, Parts, Rows>(w, tile, x, m, x.rows, epilogue);
+      if constexpr (max_columns > 4)
+        tile_rows_from<4, Parts, Rows>(w, tile, x, m, x.rows, epilogue);
       tile_rows_from<2, Parts, Rows>(w, tile, x, m, x.rows, epilogue);
     }
     tile_rows_from<1, Parts, Rows>(w, tile, x, m, x.rows, epilogue);
   }
 }
 
-// One row of x: every worker computes the prologue for itself, which costs less than meeting at a barrier.
+// One row of x: every worker computes the prologue for itself, which costs less than meeting at a
+// barrier.
 template <class X, int Parts, int Rows, class W, class Prologue, class Epilogue>
 SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prologue& prologue,
                                   const Epilogue& epilogue) {
@@ -133,7 +142,8 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
 
 // Many rows: the prologue is a phase of its own, its rows shared among the workers.
 template <class X, class Prologue>
-SINTER_INLINE void write_rows(const Launch* launch, unsigned char* out, index rows, const Prologue& prologue) {
+SINTER_INLINE void write_rows(const Launch* launch, unsigned char* out, index rows,
+                              const Prologue& prologue) {
   const X x = X::at(out, rows);
   const Range mine = share(rows, launch->worker, launch->workers);
   for (index r = mine.begin; r < mine.end; ++r) x.write(r, prologue);

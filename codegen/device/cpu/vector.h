@@ -1,4 +1,5 @@
-// Vectors of 16 lanes, written with Clang's vector extensions: one 512-bit register, two of AVX2, four of NEON.
+// Vectors of 16 lanes, written with Clang's vector extensions: one 512-bit register, two of AVX2,
+// four of NEON.
 #pragma once
 
 #define SINTER_INLINE static inline __attribute__((always_inline))
@@ -79,7 +80,9 @@ SINTER_INLINE float reduce_max(f32x16 v) {
   const float y = b[1] > b[3] ? b[1] : b[3];
   return x > y ? x : y;
 }
-SINTER_INLINE f32x16 fma(f32x16 a, f32x16 b, f32x16 c) { return __builtin_elementwise_fma(a, b, c); }
+SINTER_INLINE f32x16 fma(f32x16 a, f32x16 b, f32x16 c) {
+  return __builtin_elementwise_fma(a, b, c);
+}
 SINTER_INLINE f32x16 splat(float x) { return f32x16(x); }
 
 // A half-open range of `count` units for one of `workers`, sizes differing by one at most.

@@ -1,10 +1,12 @@
-// Packed weights as the host kernels read them. codegen/layout_cpu.cpp writes this layout; change both together.
+// Packed weights as the host kernels read them. codegen/layout_cpu.cpp writes this layout; change
+// both together.
 //
-// Rows are tiled by 16, one lane each. A coded tile is, group after group of columns, a block of `group * 2 * bits` bytes. The
-// width is split into fields of 4, 2 and 1 bits (3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1; 8 is one field), widest first, lowest bits first. In a
-// field of w bits every 64-byte chunk holds 8/w steps of four columns: byte 4*lane + k carries the codes of column 4*step + k, step s of
-// the chunk in bits [s*w, (s+1)*w). So one shift and one mask give the four codes of all 16 rows, with no crossing of lanes.
-// Scales and biases are apart: [tile][group][16].
+// Rows are tiled by 16, one lane each. A coded tile is, group after group of columns, a block of
+// `group * 2 * bits` bytes. The width is split into fields of 4, 2 and 1 bits (3 = 2+1, 5 = 4+1, 6
+// = 4+2, 7 = 4+2+1; 8 is one field), widest first, lowest bits first. In a field of w bits every
+// 64-byte chunk holds 8/w steps of four columns: byte 4*lane + k carries the codes of column 4*step
+// + k, step s of the chunk in bits [s*w, (s+1)*w). So one shift and one mask give the four codes of
+// all 16 rows, with no crossing of lanes. Scales and biases are apart: [tile][group][16].
 #pragma once
 
 #include "cpu/dot.h"
@@ -27,7 +29,8 @@ struct Codes {
       const u32x16 chunk = load_unaligned<u32x16>(group + base + (step / per_chunk) * 64);
       const int shift = (step % per_chunk) * width - low;
       const u32 mask = 0x01010101U * (((1U << width) - 1U) << low);
-      codes |= (shift >= 0 ? chunk >> static_cast<u32>(shift) : chunk << static_cast<u32>(-shift)) & mask;
+      codes |= (shift >= 0 ? chunk >> static_cast<u32>(shift) : chunk << static_cast<u32>(-shift)) &
+               mask;
       base += index{group_size} * 2 * width;
       low += width;
     }
@@ -42,7 +45,8 @@ struct Codes {
       if (!has_field(width)) continue;
       const int per_chunk = 8 / width;
       const u32 word = load_unaligned<u32>(group + base + (step / per_chunk) * 64 + lane * 4);
-      codes |= ((word >> ((step % per_chunk) * width)) & (0x01010101U * ((1U << width) - 1U))) << low;
+      codes |= ((word >> ((step % per_chunk) * width)) & (0x01010101U * ((1U << width) - 1U)))
+               << low;
       base += index{group_size} * 2 * width;
       low += width;
     }

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "runtime/sinter.h"
+#include "sinter.h"
 
 static int fail(char* error) {
   fprintf(stderr, "error: %s\n", error != NULL ? error : "out of memory");

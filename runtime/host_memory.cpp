@@ -1,4 +1,4 @@
-#include "runtime/memory.h"
+#include "runtime/host_memory.h"
 
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -45,8 +45,9 @@ Result<Memory> Memory::allocate(uint64_t bytes, std::string_view what, bool huge
 void Memory::clear() {
   // Anonymous private pages read as zeros after MADV_DONTNEED; it fails for locked pages, which are
   // then written.
-  if (data_ != nullptr && ::madvise(data_, bytes_, MADV_DONTNEED) != 0)
+  if (data_ != nullptr && ::madvise(data_, bytes_, MADV_DONTNEED) != 0) {
     std::memset(data_, 0, bytes_);
+  }
 }
 
 std::optional<uint64_t> available_memory() {

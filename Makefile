@@ -1,0 +1,38 @@
+# make demo    compile a tiny real model and read what it writes
+# make test    everything there is to test
+# make build   the programs, in build/bin
+# make install PREFIX=/usr/local
+# make format  clang-format over the sources
+BUILD ?= build
+PREFIX ?= /usr/local
+MODEL = models/tiny-bonsai-1bit
+
+.PHONY: demo test build setup install format clean
+
+demo: build
+	@mkdir -p $(BUILD)/demo
+	$(BUILD)/bin/sinter compile $(MODEL) -o $(BUILD)/demo/tiny-bonsai.plan --target host
+	@echo
+	$(BUILD)/bin/sinter-run run $(BUILD)/demo/tiny-bonsai.plan -p 'ROMEO:' -n 200 --stats
+
+test: build
+	cd $(BUILD) && ctest --output-on-failure --no-tests=error
+
+build: setup $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet
+
+$(BUILD)/build.ninja:
+	cmake -S . -B $(BUILD) -G Ninja -DCMAKE_C_COMPILER=clang-22 -DCMAKE_CXX_COMPILER=clang++-22 \
+	  -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DCMAKE_RUNTIME_OUTPUT_DIRECTORY=bin
+
+setup:
+	@.ci/setup
+
+install: build
+	cmake --install $(BUILD) --prefix $(PREFIX)
+
+format:
+	git ls-files '*.h' '*.cpp' '*.c' | grep -v '^tests/goldens/' | xargs clang-format-22 -i
+
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,15 @@
+#!/bin/sh
+# runtime/ includes its own headers, the C and C++ libraries and the few libraries that are linked statically: no compiler, no Abseil.
+set -eu
+bad=$(grep -nE '^ *# *include *[<"]' runtime/*.h runtime/*.cpp |
+  grep -vE '#include "runtime/' |
+  grep -vE '#include <(fmt/[a-z]+\.h|nlohmann/json\.hpp|utf8proc\.h|pcre2\.h)>' |
+  grep -vE '#include "(fmt/[a-z]+\.h|nlohmann/json\.hpp)"' |
+  grep -vE '#include <[a-z_0-9]+(\.h)?>' |
+  grep -vE '#include <(sys|linux)/[a-z_]+\.h>' || true)
+if [ -n "$bad" ]; then
+  echo "$bad"
+  echo "runtime/ may not include these"
+  exit 1
+fi
+echo "runtime/ includes no compiler header"

@@ -1,0 +1,267 @@
+// dump: a model or a plan at any stage of its compilation.
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "codegen/clang_compile.h"
+#include "ir/dot.h"
+#include "ir/json.h"
+#include "ir/text.h"
+#include "ir/verifier.h"
+#include "passes/pipeline.h"
+#include "tools/command.h"
+#include "tools/files.h"
+#include "tools/model_input.h"
+#include "tools/plan_cache.h"
+#include "tools/reference.h"
+#include "tools/schedule.h"
+#include "tools/terminal.h"
+
+namespace sinter::tools {
+namespace {
+
+using runtime::Error;
+using runtime::Result;
+
+struct DumpOptions {
+  std::string path;
+  std::string synthetic;
+  std::string stage;
+  std::string format = "text";
+  std::string target;
+  std::string activations;
+  bool check = false;
+};
+
+// What was printed, and what is wrong with it (empty: nothing).
+struct Dump {
+  std::string text;
+  std::function<std::string()> check;
+};
+
+std::string known_stages() {
+  std::string known = "import";
+  for (const passes::Pass& pass : passes::pipeline()) known += fmt::format(", {}", pass.name);
+  return known + ", final, kernels, hip, asm, memory, schedule";
+}
+
+bool is_known(const std::string& stage) {
+  for (const char* name : {"import", "final", "kernels", "hip", "asm", "memory", "schedule"})
+    if (stage == name) return true;
+  return passes::find_pass(stage) != nullptr;
+}
+
+Error no_such_format(const DumpOptions& options, std::string_view formats) {
+  return Error{fmt::format("--format {}: stage {} can be printed as {} only", options.format,
+                           options.stage, formats)};
+}
+
+std::string json_text(const nlohmann::ordered_json& json) {
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
+std::string check_json(const std::string& text) {
+  return nlohmann::json::accept(text) ? "" : "it is not JSON";
+}
+
+Dump dump_graph(const DumpOptions& options, const ir::Module& module) {
+  if (options.format == "json") {
+    const std::string text = ir::to_json(module).dump(2) + "\n";
+    return {text, [text] { return check_json(text); }};
+  }
+  if (options.format == "dot")
+    return {ir::to_dot(module), [] { return "the dot form is not read back; check text or json"; }};
+  const std::string text = ir::print(module);
+  return {
+      text, [text] {
+        const auto again = ir::parse(text, "the dump");
+        if (!again.ok()) return std::string(again.status().message());
+        if (const auto status = ir::verify(*again); !status.ok())
+          return std::string(status.message());
+        return std::string(ir::print(*again) == text ? "" : "what was parsed prints differently");
+      }};
+}
+
+Result<codegen::Target> target_of(const DumpOptions& options) {
+  if (options.target.empty()) {
+    auto best = best_host_target();
+    return best.ok() ? *best : codegen::targets().front();
+  }
+  const auto targets = codegen::parse_targets(options.target);
+  if (!targets.ok()) return to_error(targets.status());
+  return targets->back();
+}
+
+Result<Dump> dump_source(const DumpOptions& options, const std::string& source) {
+  if (options.format != "text") return no_such_format(options, "text");
+  const auto target = target_of(options);
+  if (!target.ok()) return target.error();
+  if (options.stage == "hip")
+    return Dump{source, [source, target = *target] {
+                  const auto object = codegen::compile_to_object(source, target);
+                  return object.ok() ? std::string() : std::string(object.status().message());
+                }};
+  const auto assembly = codegen::compile_to_assembly(source, *target);
+  if (!assembly.ok()) return to_error(assembly.status());
+  return Dump{*assembly, [assembly = *assembly, source] {
+                // Every phase of the source must be a label of the assembly.
+                constexpr std::string_view kPhase = "SINTER_PHASE(";
+                for (size_t at = source.find(kPhase); at != std::string::npos;
+                     at = source.find(kPhase, at + 1)) {
+                  const size_t begin = at + kPhase.size();
+                  const std::string symbol = source.substr(begin, source.find(')', begin) - begin);
+                  if (assembly.find("\n" + symbol + ":") == std::string::npos)
+                    return fmt::format("kernel {} is not in the assembly", symbol);
+                }
+                return std::string();
+              }};
+}
+
+Result<Dump> dump_memory(const DumpOptions& options, const std::string& text) {
+  if (options.format != "text") return no_such_format(options, "text");
+  return Dump{text, [text] { return check_memory_text(text); }};
+}
+
+Result<Dump> dump_kernels(const DumpOptions& options, const std::vector<KernelUse>& kernels) {
+  if (options.format == "dot") return no_such_format(options, "text and json");
+  const std::string text =
+      options.format == "json" ? json_text(kernels_json(kernels)) : kernels_text(kernels);
+  if (options.format == "json") return Dump{text, [text] { return check_json(text); }};
+  return Dump{text, [kernels] {
+                for (const KernelUse& kernel : kernels)
+                  if (kernel.decode + kernel.prefill == 0)
+                    return fmt::format("kernel {} is never called", kernel.symbol);
+                return std::string();
+              }};
+}
+
+Result<Dump> dump_schedule(const DumpOptions& options, const runtime::Plan& plan) {
+  if (options.format == "dot") return no_such_format(options, "text and json");
+  if (options.format == "json") {
+    const std::string text = json_text(schedule_json(plan));
+    return Dump{text, [text] { return check_json(text); }};
+  }
+  const std::string text = schedule_text(plan);
+  return Dump{text, [text, plan] { return check_schedule_text(text, plan); }};
+}
+
+std::vector<uint32_t> kernels_of(const std::vector<runtime::Phase>& phases) {
+  std::vector<uint32_t> kernels;
+  for (const runtime::Phase& phase : phases) kernels.push_back(phase.kernel);
+  return kernels;
+}
+
+Result<Dump> dump_plan(const DumpOptions& options) {
+  auto file = runtime::PlanFile::open(options.path, false);
+  if (!file.ok()) return file.error();
+  const runtime::Plan& plan = (*file)->plan();
+  const auto section = [&](const runtime::Section& s) { return std::string((*file)->text(s)); };
+  if (options.stage == "hip" || options.stage == "asm")
+    return dump_source(options, section(plan.source));
+  if (options.stage == "memory") return dump_memory(options, section(plan.memory));
+  if (options.stage == "schedule") return dump_schedule(options, plan);
+  if (options.stage == "kernels")
+    return dump_kernels(
+        options, kernel_uses(plan.kernels, kernels_of(plan.decode), kernels_of(plan.prefill)));
+  if (options.stage == "final") {
+    const auto module = ir::parse(section(plan.graph), options.path);
+    if (!module.ok()) return to_error(module.status());
+    return dump_graph(options, *module);
+  }
+  return Error{
+      fmt::format("{}: a plan holds the graph after all passes only, which --stage final prints; "
+                  "give the model "
+                  "folder for --stage {}",
+                  options.path, options.stage)};
+}
+
+Result<Dump> dump_model(const DumpOptions& options) {
+  auto input =
+      options.synthetic.empty() ? open_model(options.path) : open_synthetic(options.synthetic);
+  if (!input.ok()) return input.error();
+  if (options.stage == "import") return dump_graph(options, input->model.module);
+  if (passes::find_pass(options.stage) != nullptr) {
+    const auto module = module_after_pass(*input, options.stage);
+    if (!module.ok()) return module.error();
+    return dump_graph(options, *module);
+  }
+  const auto target = target_of(options);
+  if (!target.ok()) return target.error();
+  codegen::CompileOptions compile;
+  compile.targets = {*target};
+  compile.activations = activations_of(options.activations);
+  if (options.stage == "schedule") {
+    const auto plan = compile_temporary(*input, compile);
+    if (!plan.ok()) return plan.error();
+    return dump_schedule(options, plan->file->plan());
+  }
+  const auto compiled = codegen::lower_model(input->model, input->checkpoint.get(), compile);
+  if (!compiled.ok()) return to_error(compiled.status());
+  if (options.stage == "final") return dump_graph(options, compiled->module);
+  if (options.stage == "kernels")
+    return dump_kernels(options, kernel_uses(compiled->source.kernels, compiled->source.decode,
+                                             compiled->source.prefill));
+  if (options.stage == "memory")
+    return dump_memory(
+        options,
+        "decode: " + codegen::print_memory(compiled->decode_memory, compiled->lowering.decode) +
+            "\nprefill: " +
+            codegen::print_memory(compiled->prefill_memory, compiled->lowering.prefill));
+  return dump_source(options, compiled->source.text);
+}
+
+Result<int> dump(const Program& program, const DumpOptions& options) {
+  if (options.path.empty() == options.synthetic.empty())
+    return Error{"give a MODEL, a PLAN or --synthetic CONFIG.json, one of them"};
+  if (!is_known(options.stage))
+    return Error{
+        fmt::format("--stage: \"{}\" is unknown; known: {}", options.stage, known_stages())};
+  auto kind = InputKind::model;
+  if (!options.path.empty()) {
+    const auto found = kind_of_input(options.path);
+    if (!found.ok()) return found.error();
+    kind = *found;
+  }
+  if (kind == InputKind::plan && !options.activations.empty())
+    return Error{fmt::format("{}: --activations is for models; a plan has its own", options.path)};
+  const auto result = kind == InputKind::plan ? dump_plan(options) : dump_model(options);
+  if (!result.ok()) return result.error();
+  write_output(result->text);
+  if (!options.check) return 0;
+  const std::string wrong = result->check();
+  note(printable(fmt::format("{}: stage {}: {}", program.name, options.stage,
+                             wrong.empty() ? "checked" : "wrong: " + wrong)));
+  return wrong.empty() ? 0 : kExitCheckFailed;
+}
+
+}  // namespace
+
+void add_dump(CommandLine& line) {
+  auto options = std::make_shared<DumpOptions>();
+  const Program& program = line.program();
+  CLI::App& app = line.add(
+      "dump",
+      "Print a stage of a compilation. import: the graph as the model's file builds it; the name "
+      "of "
+      "a pass: the graph as it leaves it; final: the graph after all of them; kernels: every "
+      "kernel "
+      "and how often it is called; hip: their source; asm: their assembly; memory: where buffers "
+      "lie and how long they live; schedule: the phases in order. The stages are " +
+          known_stages() + ". A plan has no import and no single passes.",
+      "sinter dump models/tiny-bonsai-1bit --stage fuse_epilogues --format dot",
+      [&program, options] { return dump(program, *options); });
+  app.add_option("MODEL|PLAN", options->path, "A model folder or a plan");
+  app.add_option("--synthetic", options->synthetic, "Instead: a config.json without weights");
+  app.add_option("--stage", options->stage, "What to print")->required();
+  app.add_option("--format", options->format, "text; json where it makes sense; dot for graphs")
+      ->check(CLI::IsMember({"text", "json", "dot"}))
+      ->capture_default_str();
+  app.add_option("--target", options->target,
+                 "For asm: the target; by default the best of this CPU");
+  app.add_option("--activations", options->activations, "For a model: a8 (the default) or a16")
+      ->check(CLI::IsMember({"a8", "a16"}));
+  app.add_flag("--check", options->check,
+               "Read back what was printed and verify it; exit code 1 when something is wrong");
+}
+
+}  // namespace sinter::tools

@@ -1,0 +1,81 @@
+#include "tools/compiler.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "codegen/clang_compile.h"
+#include "codegen/plan_builder.h"
+#include "tools/model_input.h"
+#include "tools/plan_cache.h"
+#include "tools/reference.h"
+
+namespace sinter::tools {
+namespace {
+
+using runtime::Result;
+
+Result<std::vector<runtime::PlanRemark>> explain_model(const PlanRequest& request) {
+  const auto input = open_model(request.model);
+  if (!input.ok()) return input.error();
+  codegen::CompileOptions options;
+  options.targets = {codegen::targets().front()};
+  options.activations = activations_of(request.activations);
+  const auto compiled = codegen::lower_model(input->model, input->checkpoint.get(), options);
+  if (!compiled.ok()) return to_error(compiled.status());
+  std::vector<runtime::PlanRemark> remarks;
+  for (const passes::Remark& r : compiled->remarks)
+    remarks.push_back({r.pass, r.accepted, r.subject, r.reason, r.bytes_saved, r.launches_saved});
+  return remarks;
+}
+
+std::optional<Rates> target_rates(std::string_view name) {
+  for (const codegen::Target& target : codegen::targets())
+    if (target.name == name) return Rates{target.bandwidth_gbs, target.gmacs};
+  return std::nullopt;
+}
+
+DoctorLine try_the_compiler(const codegen::Target& target) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::string name =
+      fmt::format("compiler: {}, Clang {}", SINTER_VERSION, codegen::clang_version());
+  const auto object =
+      codegen::compile_to_object("extern \"C\" int probe() { return 1; }\n", target);
+  if (!object.ok())
+    return {false, fmt::format("{}: {}", name, std::string(object.status().message()))};
+  if (const auto shared = codegen::link_shared(*object, target); !shared.ok())
+    return {false, fmt::format("{}: {}", name, std::string(shared.status().message()))};
+  return {
+      true,
+      fmt::format(
+          "{}: compiles and links for {} ({:.0f} ms)", name, target.name,
+          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() * 1e3)};
+}
+
+std::vector<DoctorLine> examine_compiler() {
+  std::vector<DoctorLine> lines;
+  const auto target = best_host_target();
+  lines.push_back({target.ok(), target.ok() ? fmt::format("target for this CPU: {}", target->name)
+                                            : target.error().message});
+  lines.push_back(try_the_compiler(target.ok() ? *target : codegen::targets().front()));
+  const std::string temporary = temporary_folder();
+  lines.push_back(
+      {make_writable_folder(temporary), fmt::format("temporary folder: {}", temporary)});
+  const auto cache = cache_folder();
+  lines.push_back({cache && make_writable_folder(*cache),
+                   fmt::format("cache of plans: {}", cache.value_or("neither XDG_CACHE_HOME nor "
+                                                                    "HOME says where"))});
+  return lines;
+}
+
+}  // namespace
+
+void add_compiler(Program& program) {
+  program.compile_model = compile_for_this_cpu;
+  program.reference_logits = reference_logits;
+  program.explain_model = explain_model;
+  program.target_rates = target_rates;
+  program.examine_compiler = examine_compiler;
+}
+
+}  // namespace sinter::tools

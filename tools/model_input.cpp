@@ -1,0 +1,75 @@
+#include "tools/model_input.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "codegen/target.h"
+#include "frontends/json_file.h"
+#include "runtime/host_device.h"
+
+namespace sinter::tools {
+
+using runtime::Error;
+using runtime::Result;
+namespace fs = std::filesystem;
+
+namespace {
+
+// The folder's own name, however the path to it is written.
+std::string name_of_folder(const fs::path& folder) {
+  std::error_code error;
+  const fs::path whole = fs::weakly_canonical(folder, error);
+  const std::string name = (error ? folder : whole).filename().string();
+  return name.empty() ? "model" : name;
+}
+
+}  // namespace
+
+Result<ModelInput> open_model(const std::string& path) {
+  ModelInput input;
+  auto checkpoint = frontends::open_checkpoint(path);
+  if (!checkpoint.ok()) return to_error(checkpoint.status());
+  input.checkpoint = *std::move(checkpoint);
+  auto model = models::import_checkpoint(*input.checkpoint);
+  if (!model.ok()) return to_error(model.status());
+  input.model = *std::move(model);
+  input.name = name_of_folder(input.checkpoint->path);
+  return input;
+}
+
+Result<ModelInput> open_synthetic(const std::string& config_path) {
+  ModelInput input;
+  const auto config = frontends::read_json_object(config_path);
+  if (!config.ok()) return to_error(config.status());
+  auto model = models::import_synthetic(*config);
+  if (!model.ok()) return to_error(model.status());
+  input.model = *std::move(model);
+  input.name = "synthetic " + fs::path(config_path).filename().string();
+  return input;
+}
+
+codegen::Activations activations_of(const std::string& name) {
+  return name == "a16" ? codegen::Activations::a16 : codegen::Activations::a8;
+}
+
+Result<codegen::Target> best_host_target() {
+  const runtime::HostCpu cpu = runtime::detect_host_cpu();
+  const codegen::Target* best = nullptr;
+  std::string wanted;
+  for (const codegen::Target& target : codegen::targets()) {
+    if (target.family != cpu.family) continue;
+    std::string missing;
+    for (const std::string_view feature : target.features)
+      if (std::find(cpu.features.begin(), cpu.features.end(), feature) == cpu.features.end())
+        missing += fmt::format(" {}", feature);
+    if (missing.empty()) best = &target;
+    wanted += fmt::format("; {} needs{}", target.name, missing);
+  }
+  if (best != nullptr) return *best;
+  return Error{fmt::format("this CPU ({}) can run none of the targets{}",
+                           cpu.family.empty() ? "unknown" : cpu.family, wanted)};
+}
+
+}  // namespace sinter::tools

@@ -1,0 +1,168 @@
+#include "tools/plan_cache.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <vector>
+
+#include "codegen/clang_compile.h"
+#include "codegen/plan_builder.h"
+#include "frontends/mapped_file.h"
+#include "runtime/checksum.h"
+#include "tools/terminal.h"
+
+namespace sinter::tools {
+
+using runtime::Error;
+using runtime::Result;
+namespace fs = std::filesystem;
+
+namespace {
+
+std::optional<std::string> absolute_variable(const char* name) {
+  const char* value = std::getenv(name);
+  if (value == nullptr || value[0] != '/') return std::nullopt;
+  return value;
+}
+
+// Every file that a plan's contents can depend on.
+std::vector<fs::path> files_of_model(const fs::path& folder) {
+  std::vector<fs::path> files;
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
+    const fs::path& path = entry.path();
+    const std::string extension = path.extension().string();
+    if (extension == ".json" || extension == ".safetensors" || extension == ".jinja")
+      files.push_back(path);
+  }
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+void add_field(runtime::Checksum& checksum, std::string_view text) {
+  checksum.update(fmt::format("{}:", text.size()));
+  checksum.update(text);
+}
+
+Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOptions& options) {
+  Progress progress;
+  runtime::Checksum checksum;
+  add_field(checksum, input.name);
+  add_field(checksum, fmt::format("{} {} {} {} {} {}", static_cast<int>(options.activations),
+                                  options.max_context, options.chunk, options.targets[0].name,
+                                  SINTER_VERSION, codegen::clang_version()));
+  std::vector<fs::path> files = files_of_model(input.checkpoint->path);
+  // A compiler that was built anew makes new plans.
+  files.emplace_back("/proc/self/exe");
+  for (const fs::path& path : files) {
+    throw_if_interrupted();
+    progress.update("looking for the compiled plan", -1);
+    const auto file = frontends::MappedFile::open(path);
+    if (!file.ok()) {
+      std::error_code error;
+      if (fs::file_size(path, error) == 0 && !error) continue;
+      return to_error(file.status());
+    }
+    add_field(checksum, path.filename().string());
+    add_field(checksum, file->text());
+  }
+  return fmt::format("{:016x}", checksum.value());
+}
+
+// Compiles to `path`, with progress; Ctrl-C ends it between two pieces of work.
+Result<runtime::Plan> compile_to(const ModelInput& input, codegen::CompileOptions options,
+                                 const std::string& path) {
+  Progress progress;
+  options.progress = [&](std::string_view what, double fraction) {
+    throw_if_interrupted();
+    progress.update(what, fraction);
+  };
+  auto plan = codegen::compile_plan(input.model, input.checkpoint.get(), input.name, options, path);
+  if (!plan.ok()) return to_error(plan.status());
+  return *std::move(plan);
+}
+
+// A folder of its own, removed with what is in it.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() : path_(temporary_folder() + "/sinter-XXXXXX") {
+    if (::mkdtemp(path_.data()) == nullptr) path_.clear();
+  }
+  ~TemporaryFolder() {
+    std::error_code error;
+    if (!path_.empty()) fs::remove_all(path_, error);
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::string& path() const { return path_; }  // empty: it could not be made
+
+ private:
+  std::string path_;
+};
+
+}  // namespace
+
+std::optional<std::string> cache_folder() {
+  if (const auto cache = absolute_variable("XDG_CACHE_HOME")) return *cache + "/sinter";
+  if (const auto home = absolute_variable("HOME")) return *home + "/.cache/sinter";
+  return std::nullopt;
+}
+
+bool make_writable_folder(const std::string& path) {
+  std::error_code error;
+  fs::create_directories(path, error);
+  return ::access(path.c_str(), W_OK | X_OK) == 0;
+}
+
+std::string temporary_folder() { return absolute_variable("TMPDIR").value_or("/tmp"); }
+
+Result<OpenedPlan> compile_temporary(const ModelInput& input, codegen::CompileOptions options) {
+  const TemporaryFolder folder;
+  if (folder.path().empty())
+    return Error{
+        fmt::format("{}: no temporary plan can be made there; set TMPDIR to another folder",
+                    temporary_folder())};
+  const std::string path = folder.path() + "/model.plan";
+  auto plan = compile_to(input, std::move(options), path);
+  if (!plan.ok()) return plan.error();
+  auto file = runtime::PlanFile::open(path, false);
+  if (!file.ok()) return file.error();
+  return OpenedPlan{*file, false};
+}
+
+Result<OpenedPlan> compile_for_this_cpu(const PlanRequest& request) {
+  auto input = open_model(request.model);
+  if (!input.ok()) return input.error();
+  auto target = best_host_target();
+  if (!target.ok()) return target.error();
+  codegen::CompileOptions options;
+  options.targets = {*target};
+  options.activations = activations_of(request.activations);
+  options.max_context = request.max_context;
+  if (!request.cached) return compile_temporary(*input, std::move(options));
+
+  const auto folder = cache_folder();
+  if (!folder || !make_writable_folder(*folder)) {
+    note(fmt::format("no cache: {} is not writable; the plan is compiled for this run alone",
+                     folder.value_or("the folder of XDG_CACHE_HOME")));
+    return compile_temporary(*input, std::move(options));
+  }
+  const auto key = cache_key(*input, options);
+  if (!key.ok()) return key.error();
+  const std::string path = fmt::format("{}/{}.plan", *folder, *key);
+  std::error_code error;
+  if (fs::exists(path, error)) {
+    auto file = runtime::PlanFile::open(path, true);
+    if (file.ok()) return OpenedPlan{*file, true};  // else it is damaged, and made again
+  }
+  auto plan = compile_to(*input, std::move(options), path);
+  if (!plan.ok()) return plan.error();
+  auto file = runtime::PlanFile::open(path, false);
+  if (!file.ok()) return file.error();
+  return OpenedPlan{*file, false};
+}
+
+}  // namespace sinter::tools
