@@ -97,11 +97,16 @@ class Lowerer {
     return {Buffer::Kind::temporary, id, 0};
   }
 
-  void finish(const Node& node, std::string_view suffix, const Emitter& emitter, std::string what,
-              std::string summary, int64_t weight_bytes, double macs) {
-    lowered_.phases.push_back({node.label + std::string(suffix), std::move(what),
-                               std::move(summary), emitter.text(), emitter.arguments(),
-                               weight_bytes, macs});
+  LoweredPhase& finish(const Node& node, std::string_view suffix, const Emitter& emitter,
+                       std::string what, std::string summary) {
+    LoweredPhase phase;
+    phase.name = node.label + std::string(suffix);
+    phase.what = std::move(what);
+    phase.summary = std::move(summary);
+    phase.body = emitter.text();
+    phase.arguments = emitter.arguments();
+    lowered_.phases.push_back(std::move(phase));
+    return lowered_.phases.back();
   }
 
   std::string ops_of(const Node& node) const {
@@ -163,10 +168,8 @@ class Lowerer {
     e.line("embed(launch, w, {}, {});", e.pointer(buffer(op.operands[0]), "const i32"),
            e.pointer(buffer(op.results[0]), "float"));
     const ir::WeightType& type = module_.weight(op.operands[1]);
-    finish(
-        node, "", e, "embed", ir::to_string(type),
-        static_cast<int64_t>(static_cast<double>(type.cols()) * type.format.bits_per_weight() / 8),
-        0);
+    finish(node, "", e, "embed", ir::to_string(type)).weight_bytes =
+        static_cast<int64_t>(static_cast<double>(type.cols()) * type.format.bits_per_weight() / 8);
     return absl::OkStatus();
   }
 
@@ -184,7 +187,7 @@ class Lowerer {
     e.line("static constexpr float frequencies[] = {{{}}};", literals);
     e.line("rope_table<{}>(launch, frequencies, {}, {});", frequencies.size(),
            float_literal(op.number("scale", 1.0)), e.pointer(buffer(op.results[0]), "float"));
-    finish(node, "", e, "rope_table", fmt::format("{} pairs", frequencies.size()), 0, 0);
+    finish(node, "", e, "rope_table", fmt::format("{} pairs", frequencies.size()));
     return absl::OkStatus();
   }
 
@@ -272,7 +275,7 @@ class Lowerer {
                plain                    ? "quantize"
                : type.format.is_dense() ? "rms_norm"
                                         : "rms_norm, quantize",
-               fmt::format("rows of {}", type.cols()), 0, 0);
+               fmt::format("rows of {}", type.cols()));
       }
       e.line("const auto x = {}::at({}, {});", rows_type, e.pointer(prepared, "unsigned char"),
              rows);
@@ -305,8 +308,10 @@ class Lowerer {
     if (type.format.is_dense() && decode() == true)
       remarks_.push_back({"lower", false, module_.value(weight).name,
                           "dense weights: multiplied in float32, whatever the activation mode"});
-    finish(node, "", e, ops_of(node), fmt::format("{} {}", dims, ir::to_string(type.format)),
-           type.packed_bytes(), static_cast<double>(type.elements()));
+    LoweredPhase& phase =
+        finish(node, "", e, ops_of(node), fmt::format("{} {}", dims, ir::to_string(type.format)));
+    phase.weight_bytes = type.packed_bytes();
+    phase.macs = static_cast<double>(type.elements());
     return absl::OkStatus();
   }
 
@@ -429,7 +434,7 @@ class Lowerer {
       e.line("static_assert(SplitBuffers<Cache>::bytes == {});", bytes);
       e.line("attention_step(launch, cache, q, k, v, q_transform, k_transform, {}, {}, {});", scale,
              e.pointer({Buffer::Kind::pinned, 0, 0}, "unsigned char"), e.pointer(result, "float"));
-      finish(node, "", e, ops_of(node), shape, 0, 0);
+      finish(node, "", e, ops_of(node), shape);
       return absl::OkStatus();
     }
     const Buffer queries = temporary({heads * head_dim * 4, 64});
@@ -438,12 +443,12 @@ class Lowerer {
     if (auto status = heads_of(a); !status.ok()) return status;
     a.line("attention_append(launch, cache, q, k, v, q_transform, k_transform, {}, {});", scale,
            a.pointer(queries, "float"));
-    finish(node, ".append", a, "rms_norm, rope, kv_append", shape, 0, 0);
+    finish(node, ".append", a, "rms_norm, rope, kv_append", shape);
     Emitter e;
     if (auto status = prepare(e); !status.ok()) return status;
     e.line("attention_rows(launch, cache, {}, {});", e.pointer(queries, "const float"),
            e.pointer(result, "float"));
-    finish(node, "", e, "attention", shape, 0, 0);
+    finish(node, "", e, "attention", shape);
     return absl::OkStatus();
   }
 
@@ -479,7 +484,7 @@ class Lowerer {
       e.close();
       e.line("}});");
     }
-    finish(node, "", e, ops_of(node), fmt::format("rows of {}", width(result)), 0, 0);
+    finish(node, "", e, ops_of(node), fmt::format("rows of {}", width(result)));
     return absl::OkStatus();
   }
 

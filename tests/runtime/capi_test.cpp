@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -104,6 +105,29 @@ TEST_F(CApiTest, PrefillsDecodesAndSamples) {
   sinter_reset(session);
   EXPECT_EQ(sinter_position(session), 0);
   EXPECT_EQ(sinter_logits(session), nullptr);
+}
+
+// The program in C, linked with the shared library, prints what the same calls give here.
+TEST_F(CApiTest, TheExampleProgramPrintsTheGreedyText) {
+  std::string expected;
+  std::vector<int32_t> tokens(5);
+  size_t count = tokens.size();
+  ASSERT_EQ(sinter_tokenize(model, "hello", 1, tokens.data(), &count, &error), SINTER_OK);
+  ASSERT_EQ(sinter_prefill(session, tokens.data(), count, &error), SINTER_OK);
+  const sinter_sampling greedy = {0, 0, 1, 0};
+  for (int i = 0; i < 20; ++i) {
+    int32_t token = -1;
+    ASSERT_EQ(sinter_sample(session, &greedy, &token, &error), SINTER_OK);
+    if (sinter_is_end(model, token) != 0) break;
+    expected += token_text(token);
+    ASSERT_EQ(sinter_decode(session, token, &error), SINTER_OK);
+  }
+  expected += token_text(-1);
+  ASSERT_NE(expected, "");
+  const std::string command =
+      std::string(SINTER_C_EXAMPLE) + " " + path + " hello 20 >" + folder.file("out");
+  ASSERT_EQ(std::system(command.c_str()), 0);
+  EXPECT_EQ(toy::read_file(folder.file("out")), expected + "\n");
 }
 
 TEST_F(CApiTest, TheSameDrawsComeAfterAReset) {

@@ -1,0 +1,496 @@
+#include "tests/codegen/kernel_harness.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <functional>
+#include <thread>
+#include <utility>
+
+#include "codegen/clang_compile.h"
+#include "codegen/source.h"
+#include "passes/pipeline.h"
+#include "runtime/half.h"
+#include "runtime/host_device.h"
+
+namespace sinter::codegen::test {
+
+namespace {
+
+constexpr uint8_t kCanary = 0xff;
+constexpr int64_t kPage = 4096;
+// What the memory planner leaves readable after a buffer.
+constexpr int64_t kSlack = 64;
+
+void append(ir::DType dtype, float value, std::vector<uint8_t>& bytes) {
+  const auto put = [&](auto element) {
+    const size_t at = bytes.size();
+    bytes.resize(at + sizeof(element));
+    std::memcpy(bytes.data() + at, &element, sizeof(element));
+  };
+  switch (dtype) {
+    case ir::DType::f32:
+      return put(value);
+    case ir::DType::f16:
+      return put(runtime::f16_from_f32(value));
+    case ir::DType::bf16:
+      return put(runtime::bf16_from_f32(value));
+    case ir::DType::i32:
+      return put(static_cast<int32_t>(value));
+  }
+}
+
+// Four significant bits: its product with any zero point up to 4 bits long is exact even in bf16.
+float random_scale(Random& random) {
+  const auto mantissa = static_cast<float>(8 + random.below(8));
+  const float sign = random.below(2) == 0 ? 1.0F : -1.0F;
+  return sign * std::ldexp(mantissa, static_cast<int>(-8 - random.below(3)));
+}
+
+float random_bias(Random& random, ir::DType dtype) {
+  const float bias = random.uniform(-0.5F, 0.5F);
+  std::vector<uint8_t> bytes;
+  append(dtype, bias, bytes);
+  return ir::read_element(dtype, bytes.data(), 0);
+}
+
+}  // namespace
+
+uint64_t Random::bits() {
+  // SplitMix64
+  uint64_t z = (state_ += 0x9e3779b97f4a7c15U);
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+  return z ^ (z >> 31);
+}
+
+float Random::uniform(float low, float high) {
+  return low + (high - low) * (static_cast<float>(bits() >> 40) * 0x1p-24F);
+}
+
+GuardedBuffer::GuardedBuffer(int64_t bytes, int64_t slack, uint8_t fill)
+    : bytes_(bytes), end_((bytes + slack + 63) / 64 * 64) {
+  const int64_t usable = (end_ + kPage - 1) / kPage * kPage;
+  mapped_ = usable + kPage;
+  void* mapping = ::mmap(nullptr, static_cast<size_t>(mapped_), PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) {
+    ADD_FAILURE() << "cannot map " << mapped_ << " bytes";
+    std::abort();
+  }
+  mapping_ = static_cast<uint8_t*>(mapping);
+  EXPECT_EQ(::mprotect(mapping_ + usable, kPage, PROT_NONE), 0);
+  data_ = mapping_ + usable - end_;
+  std::memset(data_, fill, static_cast<size_t>(bytes_));
+  std::memset(data_ + bytes_, kCanary, static_cast<size_t>(end_ - bytes_));
+}
+
+GuardedBuffer::GuardedBuffer(GuardedBuffer&& other) noexcept { *this = std::move(other); }
+
+GuardedBuffer& GuardedBuffer::operator=(GuardedBuffer&& other) noexcept {
+  std::swap(mapping_, other.mapping_);
+  std::swap(mapped_, other.mapped_);
+  std::swap(data_, other.data_);
+  std::swap(bytes_, other.bytes_);
+  std::swap(end_, other.end_);
+  return *this;
+}
+
+GuardedBuffer::~GuardedBuffer() {
+  if (mapping_ != nullptr) ::munmap(mapping_, static_cast<size_t>(mapped_));
+}
+
+bool GuardedBuffer::intact() const {
+  return std::all_of(data_ + bytes_, data_ + end_, [](uint8_t b) { return b == kCanary; });
+}
+
+void GuardedBuffer::make_read_only() {
+  EXPECT_EQ(::mprotect(mapping_, static_cast<size_t>(mapped_ - kPage), PROT_READ), 0);
+}
+
+void RandomWeights::add_dense(const std::string& name, std::vector<int64_t> shape, ir::DType dtype,
+                              const std::vector<float>& values) {
+  Entry& entry = entries_[name];
+  entry.type = {std::move(shape), dense(dtype)};
+  for (const float value : values) append(dtype, value, entry.codes);
+}
+
+void RandomWeights::add_coded(const std::string& name, int64_t rows, int64_t cols,
+                              const ir::WeightFormat& format, Random& random) {
+  Entry& entry = entries_[name];
+  entry.type = {{rows, cols}, affine(format.bits, format.group, format.scale_type)};
+  const int64_t codes = format.map == ir::CodeMap::ternary ? 3 : int64_t{1} << format.bits;
+  const int64_t row_bytes = (cols * format.bits + 7) / 8;
+  entry.codes.resize(static_cast<size_t>(rows * row_bytes));
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t c = 0; c < cols; ++c) {
+      const auto code = static_cast<unsigned>(random.below(codes));
+      for (int b = 0; b < format.bits; ++b) {
+        const int64_t at = c * format.bits + b;
+        uint8_t& byte = entry.codes[static_cast<size_t>(r * row_bytes + at / 8)];
+        byte = static_cast<uint8_t>(byte | (((code >> b) & 1U) << (at % 8)));
+      }
+    }
+  for (int64_t g = 0; g < rows * (cols / format.group); ++g) {
+    const float scale = random_scale(random);
+    const float bias = format.map == ir::CodeMap::affine
+                           ? random_bias(random, format.scale_type)
+                           : static_cast<float>(-format.zero_point() * scale);
+    append(format.scale_type, scale, entry.scales);
+    append(format.scale_type, bias, entry.biases);
+  }
+}
+
+absl::StatusOr<ir::Matrix> RandomWeights::matrix(std::string_view name) const {
+  const auto found = entries_.find(name);
+  if (found == entries_.end())
+    return absl::NotFoundError(fmt::format("there is no matrix \"{}\"", name));
+  const Entry& entry = found->second;
+  return ir::Matrix{entry.type, entry.codes, entry.scales, entry.biases};
+}
+
+ir::WeightFormat dense(ir::DType dtype) {
+  return {.map = ir::CodeMap::dense, .bits = 0, .group = 0, .zero = 0, .scale_type = dtype};
+}
+ir::WeightFormat affine(int bits, int group, ir::DType scale_type) {
+  return {ir::CodeMap::affine, bits, group, 0, scale_type};
+}
+ir::WeightFormat symmetric(int bits, double zero, int group, ir::DType scale_type) {
+  return {ir::CodeMap::symmetric, bits, group, zero, scale_type};
+}
+ir::WeightFormat ternary(int group, ir::DType scale_type) {
+  return {ir::CodeMap::ternary, 2, group, 0, scale_type};
+}
+
+ModelBuilder::ModelBuilder(std::string name)
+    : name_(std::move(name)),
+      builder_(name_),
+      random_(std::hash<std::string>()(name_)),
+      weights_(std::make_shared<RandomWeights>()) {
+  tokens_ = builder_.param("tokens", {ir::DType::i32, {ir::Dim::of('T')}});
+}
+
+ir::ValueId ModelBuilder::rows(const std::string& label, int64_t width) {
+  std::vector<float> values;
+  for (int64_t r = 0; r < kVocabulary; ++r) {
+    float size = 0;
+    for (int64_t c = 0; c < width; ++c) {
+      constexpr float kSizes[] = {0.0F, 0.25F, 1.0F, 1.0F, 4.0F};
+      if (c % 32 == 0) size = kSizes[width < 64 ? 2 : random_.below(5)];
+      values.push_back(size * random_.uniform(-1.5F, 1.5F));
+    }
+  }
+  const std::string name = unique(label);
+  weights_->add_dense(name, {kVocabulary, width}, ir::DType::f32, values);
+  const ir::ValueId table =
+      builder_.weight(name, {{kVocabulary, width}, dense(ir::DType::f32)}, {{name}, {}});
+  return add(label, ir::Op::embed, {tokens_, table});
+}
+
+ir::ValueId ModelBuilder::matrix(const std::string& label, int64_t rows, int64_t cols,
+                                 const ir::WeightFormat& format) {
+  const std::string name = unique(label);
+  if (format.is_dense()) {
+    std::vector<float> values(static_cast<size_t>(rows * cols));
+    for (float& value : values) value = random_.uniform(-1.0F, 1.0F);
+    weights_->add_dense(name, {rows, cols}, format.scale_type, values);
+    return builder_.weight(name, {{rows, cols}, format}, {{name}, {}});
+  }
+  weights_->add_coded(name, rows, cols, format, random_);
+  coded_.push_back(format);
+  const ir::WeightFormat stored = affine(format.bits, format.group, format.scale_type);
+  const ir::ValueId weight = builder_.weight(name, {{rows, cols}, stored}, {{name}, {}});
+  return add(label, ir::Op::dequantize, {weight});
+}
+
+ir::ValueId ModelBuilder::vector(const std::string& label, int64_t size, ir::DType dtype) {
+  const std::string name = unique(label);
+  std::vector<float> values(static_cast<size_t>(size));
+  for (float& value : values) value = random_.uniform(0.5F, 1.5F);
+  weights_->add_dense(name, {size}, dtype, values);
+  return builder_.weight(name, {{size}, dense(dtype)}, {{name}, {}});
+}
+
+ir::ValueId ModelBuilder::constant(const std::string& label, std::vector<float> values) {
+  const auto size = static_cast<int64_t>(values.size());
+  return builder_.weight(unique(label), {{size}, dense(ir::DType::f32)}, {{}, std::move(values)});
+}
+
+ir::ValueId ModelBuilder::state(const std::string& label, int64_t heads, int64_t head_dim) {
+  return builder_.state(unique(label), {ir::DType::f32, {heads, ir::Dim::of('C'), head_dim}});
+}
+
+ir::ValueId ModelBuilder::add(const std::string& label, ir::Op op,
+                              std::vector<ir::ValueId> operands, ir::Attributes attributes) {
+  builder_.set_label(unique(label));
+  return builder_.add(op, std::move(operands), std::move(attributes));
+}
+
+ir::ValueId ModelBuilder::reshape(const std::string& label, ir::ValueId x,
+                                  std::vector<ir::Dim> shape) {
+  builder_.set_label(unique(label));
+  return builder_.reshape(x, std::move(shape));
+}
+
+TestModel ModelBuilder::finish(ir::ValueId result) {
+  TestModel model{name_, {}, weights_};
+  const auto built = builder_.finish({result});
+  EXPECT_TRUE(built.ok()) << name_ << ": " << built.status();
+  if (!built.ok()) return model;
+  passes::PassContext context;
+  context.source = weights_.get();
+  auto fused = passes::run_pipeline(*built, context);
+  EXPECT_TRUE(fused.ok()) << name_ << ": " << fused.status();
+  if (!fused.ok()) return model;
+  model.module = *std::move(fused);
+  for (const ir::WeightFormat& format : coded_) {
+    const bool found = std::any_of(
+        model.module.weights.begin(), model.module.weights.end(),
+        [&](const auto& weight) { return model.module.weight(weight.first).format == format; });
+    EXPECT_TRUE(found) << name_ << ": no weight is " << to_string(format) << " after the passes";
+  }
+  return model;
+}
+
+std::string Kernels::name() const {
+  return fmt::format("{} {}", model->name, activations == Activations::a8 ? "a8" : "a16");
+}
+
+LoadedCode::LoadedCode(const std::vector<uint8_t>& shared_object) {
+  file_ = ::memfd_create("kernels", MFD_CLOEXEC);
+  const auto written = ::write(file_, shared_object.data(), shared_object.size());
+  EXPECT_EQ(written, static_cast<ssize_t>(shared_object.size()));
+  handle_ = ::dlopen(fmt::format("/proc/self/fd/{}", file_).c_str(), RTLD_NOW | RTLD_LOCAL);
+  EXPECT_NE(handle_, nullptr) << ::dlerror();
+}
+
+LoadedCode::LoadedCode(LoadedCode&& other) noexcept { *this = std::move(other); }
+
+LoadedCode& LoadedCode::operator=(LoadedCode&& other) noexcept {
+  std::swap(file_, other.file_);
+  std::swap(handle_, other.handle_);
+  return *this;
+}
+
+LoadedCode::~LoadedCode() {
+  if (handle_ != nullptr) ::dlclose(handle_);
+  if (file_ >= 0) ::close(file_);
+}
+
+PhaseFunction LoadedCode::find(const std::string& symbol) const {
+  return reinterpret_cast<PhaseFunction>(::dlsym(handle_, symbol.c_str()));
+}
+
+Suite compile(const std::vector<TestModel>& models, const std::vector<Activations>& activations,
+              const Target& target) {
+  Suite suite;
+  Lowering all;
+  for (const TestModel& model : models)
+    for (const Activations mode : activations) {
+      std::vector<passes::Remark> remarks;
+      auto lowering = lower(model.module, mode, remarks);
+      EXPECT_TRUE(lowering.ok()) << model.name << ": " << lowering.status();
+      if (!lowering.ok()) return {};
+      const auto join = [](LoweredMode& to, const LoweredMode& from) {
+        to.phases.insert(to.phases.end(), from.phases.begin(), from.phases.end());
+      };
+      join(all.decode, lowering->decode);
+      join(all.prefill, lowering->prefill);
+      suite.kernels.push_back({&model, mode, *std::move(lowering), {}, {}});
+    }
+  const KernelSource source = assemble_source(all, "tests");
+  const auto object = compile_to_object(source.text, target);
+  EXPECT_TRUE(object.ok()) << target.name << ": " << object.status();
+  if (!object.ok()) return {};
+  const auto shared = link_shared(*object, target);
+  EXPECT_TRUE(shared.ok()) << target.name << ": " << shared.status();
+  if (!shared.ok()) return {};
+  suite.code = LoadedCode(*shared);
+
+  std::vector<PhaseFunction> functions;
+  for (const runtime::Kernel& kernel : source.kernels) {
+    functions.push_back(suite.code.find(kernel.symbol));
+    EXPECT_NE(functions.back(), nullptr) << kernel.symbol;
+    if (functions.back() == nullptr) return {};
+  }
+  auto decode = source.decode.begin();
+  auto prefill = source.prefill.begin();
+  for (Kernels& k : suite.kernels) {
+    for (size_t i = 0; i < k.lowering.decode.phases.size(); ++i)
+      k.decode.push_back(functions[*decode++]);
+    for (size_t i = 0; i < k.lowering.prefill.phases.size(); ++i)
+      k.prefill.push_back(functions[*prefill++]);
+  }
+  return suite;
+}
+
+std::vector<Target> runnable_targets() {
+  const runtime::HostCpu cpu = runtime::detect_host_cpu();
+  std::vector<Target> out;
+  for (const Target& target : targets()) {
+    const auto has = [&](std::string_view feature) {
+      return std::find(cpu.features.begin(), cpu.features.end(), feature) != cpu.features.end();
+    };
+    if (target.family == cpu.family &&
+        std::all_of(target.features.begin(), target.features.end(), has))
+      out.push_back(target);
+  }
+  EXPECT_FALSE(out.empty()) << "this machine can run no target of the table";
+  return out;
+}
+
+std::string Step::name() const {
+  return fmt::format("{} of {} tokens at {}, {} workers", mode == Mode::decode ? "decode" : "prefill",
+                     tokens.size(), position, workers);
+}
+
+std::vector<int64_t> bind_shape(const ir::TensorType& type, const Step& step) {
+  std::vector<int64_t> shape;
+  for (const ir::Dim& dim : type.shape)
+    shape.push_back(!dim.is_symbol()    ? dim.value
+                    : dim.symbol == 'T' ? step.count()
+                                        : step.logits_rows);
+  return shape;
+}
+
+std::vector<int32_t> random_tokens(int64_t count, Random& random) {
+  std::vector<int32_t> tokens;
+  for (int64_t i = 0; i < count; ++i)
+    tokens.push_back(static_cast<int32_t>(random.below(kVocabulary)));
+  return tokens;
+}
+
+Machine::Machine(const Kernels& kernels, int64_t capacity)
+    : kernels_(kernels), capacity_(capacity) {
+  const TestModel& model = *kernels.model;
+  for (const auto& [id, layout] : kernels.lowering.layouts) {
+    GuardedBuffer buffer(layout.bytes, kSlack, 0);
+    int64_t at = 0;
+    const auto status = pack_weight(model.module.weight(id), model.module.weights.at(id), layout,
+                                    *model.weights, [&](absl::Span<const uint8_t> bytes) {
+                                      const auto size = static_cast<int64_t>(bytes.size());
+                                      EXPECT_LE(at + size, layout.bytes);
+                                      std::memcpy(buffer.data() + at, bytes.data(), bytes.size());
+                                      at += size;
+                                      return absl::OkStatus();
+                                    });
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_EQ(at, layout.bytes) << model.module.value(id).name;
+    buffer.make_read_only();
+    weights_[id] = std::move(buffer);
+  }
+  for (size_t i = 0; i < model.module.values.size(); ++i) {
+    const auto id = static_cast<ir::ValueId>(i);
+    if (!model.module.is_state(id)) continue;
+    states_[id] =
+        GuardedBuffer(capacity * state_bytes_per_position(model.module, id), 0, kCanary);
+  }
+  for (const auto& [id, room] : kernels.lowering.pinned)
+    pinned_[id] = GuardedBuffer(room.fixed_bytes, kSlack, 0);
+}
+
+StepValues Machine::run(const Step& step) {
+  const ir::Module& module = kernels_.model->module;
+  const bool decode = step.mode == Mode::decode;
+  const LoweredMode& mode = decode ? kernels_.lowering.decode : kernels_.lowering.prefill;
+  const std::vector<PhaseFunction>& functions = decode ? kernels_.decode : kernels_.prefill;
+  const std::string what = fmt::format("{}, {}", kernels_.name(), step.name());
+
+  std::map<ir::ValueId, GuardedBuffer> activations;
+  std::map<int64_t, GuardedBuffer> temporaries;
+  GuardedBuffer tokens(step.count() * 4, 0, 0);
+  std::memcpy(tokens.data(), step.tokens.data(), static_cast<size_t>(tokens.bytes()));
+  tokens.make_read_only();
+  const auto activation = [&](ir::ValueId id) {
+    if (!activations.contains(id)) {
+      int64_t bytes = 4;
+      for (const int64_t extent : bind_shape(module.tensor(id), step)) bytes *= extent;
+      activations[id] = GuardedBuffer(bytes, kSlack, kCanary);
+    }
+    return activations[id].data();
+  };
+  const auto address = [&](const Buffer& buffer) -> void* {
+    const auto id = static_cast<ir::ValueId>(buffer.value);
+    switch (buffer.kind) {
+      case Buffer::Kind::weight:
+        return weights_.at(id).data() + buffer.offset;
+      case Buffer::Kind::state:
+        return states_.at(id).data();
+      case Buffer::Kind::tokens:
+        return tokens.data();
+      case Buffer::Kind::pinned:
+        return pinned_.at(buffer.value).data();
+      case Buffer::Kind::temporary:
+        if (!temporaries.contains(buffer.value)) {
+          const Room& room = mode.temporaries.at(buffer.value);
+          temporaries[buffer.value] = GuardedBuffer(
+              room.bytes_per_row * step.count() + room.fixed_bytes, kSlack, uint8_t{0xaa});
+        }
+        return temporaries[buffer.value].data();
+      case Buffer::Kind::activation:
+        return activation(id);
+      case Buffer::Kind::logits:
+        return activation(module.returns[0]);
+    }
+    return nullptr;
+  };
+
+  const StepParams params{static_cast<int>(step.position), static_cast<int>(step.count()),
+                          static_cast<int>(step.logits_rows), static_cast<int>(capacity_)};
+  std::vector<GuardedBuffer> scratch;
+  for (int w = 0; w < step.workers; ++w)
+    scratch.emplace_back(kernels_.lowering.scratch_bytes, kSlack, uint8_t{0xaa});
+  for (size_t i = 0; i < functions.size(); ++i) {
+    std::vector<void*> args;
+    for (const Buffer& buffer : mode.phases[i].arguments) args.push_back(address(buffer));
+    const auto work = [&](int worker) {
+      const Launch launch{args.data(), &params, scratch[static_cast<size_t>(worker)].data(), worker,
+                          step.workers};
+      functions[i](&launch);
+    };
+    std::vector<std::thread> threads;
+    for (int w = 0; w < step.workers; ++w) {
+      const int worker = step.order == Order::descending ? step.workers - 1 - w : w;
+      if (step.order == Order::threads) {
+        threads.emplace_back(work, worker);
+      } else {
+        work(worker);
+      }
+    }
+    for (std::thread& thread : threads) thread.join();
+    const auto check = [&](const auto& buffers, std::string_view kind) {
+      for (const auto& [id, buffer] : buffers)
+        EXPECT_TRUE(buffer.intact())
+            << what << ": " << mode.phases[i].name << " wrote behind " << kind << " " << id;
+    };
+    check(activations, "activation");
+    check(temporaries, "temporary");
+    check(pinned_, "pinned");
+    for (const GuardedBuffer& buffer : scratch)
+      EXPECT_TRUE(buffer.intact()) << what << ": " << mode.phases[i].name << " wrote behind scratch";
+  }
+
+  StepValues values;
+  values[module.params[0]] = {{step.count()}, {step.tokens.begin(), step.tokens.end()}};
+  for (const auto& [id, buffer] : activations) {
+    ir::Array& array = values[id];
+    array.shape = bind_shape(module.tensor(id), step);
+    array.data.resize(static_cast<size_t>(buffer.bytes()) / 4);
+    std::memcpy(array.data.data(), buffer.data(), static_cast<size_t>(buffer.bytes()));
+  }
+  return values;
+}
+
+std::span<const uint16_t> Machine::state(ir::ValueId id) const {
+  const GuardedBuffer& buffer = states_.at(id);
+  return {reinterpret_cast<const uint16_t*>(buffer.data()),
+          static_cast<size_t>(buffer.bytes()) / 2};
+}
+
+}  // namespace sinter::codegen::test
