@@ -147,11 +147,13 @@ absl::Status write_weights(const Compilation& c, const frontends::Checkpoint& ch
            static_cast<double>(written) / static_cast<double>(plan.weight_bytes));
     return absl::OkStatus();
   };
-  for (const auto& [id, layout] : c.lowering.layouts)
-    if (auto status =
-            pack_weight(c.module.weight(id), c.module.weights.at(id), layout, checkpoint, write);
+  for (const auto& [id, layout] : c.lowering.layouts) {
+    const ir::WeightData& data = c.module.weights.at(id);
+    if (auto status = pack_weight(c.module.weight(id), data, layout, checkpoint, write);
         !status.ok())
       return status;
+    for (const std::string& name : data.sources) checkpoint.release(name);
+  }
   const std::vector<uint8_t> tail(static_cast<size_t>(plan.weight_bytes - written), 0);
   if (auto status = write(tail); !status.ok()) return status;
   auto section = writer.end();

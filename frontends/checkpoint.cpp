@@ -249,6 +249,16 @@ absl::Status add_matrices(const StoredTensors& tensors, Checkpoint& checkpoint) 
 
 }  // namespace
 
+void Checkpoint::release(std::string_view name) const {
+  const auto found = matrices.find(name);
+  if (found == matrices.end()) return;
+  for (const auto& file : storage) {
+    for (const auto bytes : {found->second.codes, found->second.scales, found->second.biases}) {
+      file->release(bytes);
+    }
+  }
+}
+
 absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {
   if (const auto found = matrices.find(name); found != matrices.end()) return found->second;
   if (const auto found = unsupported.find(name); found != unsupported.end()) {

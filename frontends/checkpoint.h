@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "frontends/mapped_file.h"
 #include "ir/matrix.h"
 #include "nlohmann/json.hpp"
 
@@ -41,13 +42,14 @@ class Checkpoint : public ir::MatrixSource {
   bool has(std::string_view name) const { return matrices.find(name) != matrices.end(); }
   // Error: names the tensor, the folder and near misses; or why the tensor is unsupported.
   absl::StatusOr<ir::Matrix> matrix(std::string_view name) const override;
+  void release(std::string_view name) const override;
 
   // Error: names tensors of the checkpoint that are not in `used` (names as in `matrices`), and how
   // many they are.
   absl::Status check_all_used(const std::set<std::string>& used) const;
 
   // Owns the memory maps behind the matrices.
-  std::vector<std::shared_ptr<const void>> storage;
+  std::vector<std::shared_ptr<const MappedFile>> storage;
 };
 
 // Opens a model folder, or the folder of a .safetensors file that belongs to it: config.json,

@@ -26,6 +26,10 @@ class MappedFile {
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   uint64_t size() const { return size_; }
 
+  // Gives the memory of whole pages inside `bytes` back; they are read from the file again when
+  // touched. Does nothing for bytes that are not of this file.
+  void release(absl::Span<const uint8_t> bytes) const;
+
  private:
   MappedFile(const uint8_t* data, size_t size) : data_(data), size_(size) {}
 

@@ -32,6 +32,8 @@ class MatrixSource {
  public:
   virtual ~MatrixSource() = default;
   virtual absl::StatusOr<Matrix> matrix(std::string_view name) const = 0;
+  // The caller is done with this matrix: memory that can be had again from a file may be given back.
+  virtual void release(std::string_view /*name*/) const {}
 };
 
 }  // namespace sinter::ir

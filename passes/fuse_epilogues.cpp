@@ -77,14 +77,21 @@ absl::StatusOr<ir::Module> fuse_epilogues(ir::Module module, PassContext& contex
       candidates.push_back(j);
       inside.insert(node.results[0]);
     }
-    // The most of them that leave one value behind.
+    // The most of them that leave one value behind. What stood against the first try is the reason
+    // given when there is none.
     std::string refused;
+    const auto refuse = [&](std::string why) {
+      if (refused.empty()) refused = std::move(why);
+    };
     for (size_t count = candidates.size(); count > 0; --count) {
       std::vector<Node> body = group.body;
       for (size_t k = 0; k < count; ++k) body.push_back(module.nodes[candidates[k]]);
-      if (leaving_values(body, uses).size() != 1) continue;
-      if (const std::string why = check_slices(module, body); !why.empty()) {
-        refused = why;
+      if (const size_t leaving = leaving_values(body, uses).size(); leaving != 1) {
+        refuse(fmt::format("{} values would leave the phase, an epilogue leaves one", leaving));
+        continue;
+      }
+      if (std::string why = check_slices(module, body); !why.empty()) {
+        refuse(std::move(why));
         continue;
       }
       std::vector<std::string_view> joined;

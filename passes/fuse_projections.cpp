@@ -123,12 +123,27 @@ class Rewriter {
         !(module_.weight(first.bias).format == module_.weight(other.bias).format))
       return fmt::format("its bias is stored otherwise than that of {}",
                          module_.value(first.weight).name);
-    for (const Projection& p : {first, other}) {
-      const size_t users = static_cast<size_t>(uses_[static_cast<size_t>(p.weight)]);
-      if (users > 1) return fmt::format("{} is also used elsewhere", module_.value(p.weight).name);
-    }
+    for (const Projection& p : {first, other})
+      for (const ValueId id : {p.weight, p.bias})
+        if (const std::string why = refusal(p, id); !why.empty()) return why;
     return "";
   }
+
+  // Why the numbers of one projection, its matrix or its bias (-1: none), cannot become part of a
+  // larger weight.
+  std::string refusal(const Projection& p, ValueId id) const {
+    if (id < 0) return "";
+    const std::string& name = module_.value(id).name;
+    if (module_.weights.at(id).sources.empty())
+      return fmt::format("{} is a constant, not rows of a checkpoint", name);
+    // With `dequantize` between them, the users of the matrix are those of what it yields.
+    const bool shared =
+        used_elsewhere(id) || (id == p.weight && p.dequantize != p.matmul &&
+                               used_elsewhere(module_.nodes[p.dequantize].results[0]));
+    return shared ? fmt::format("{} is also used elsewhere", name) : "";
+  }
+
+  bool used_elsewhere(ValueId id) const { return uses_[static_cast<size_t>(id)] > 1; }
 
   void fuse_agreeing(ValueId input, std::vector<Projection> rest) {
     while (!rest.empty()) {
@@ -160,7 +175,8 @@ class Rewriter {
     const ValueId weight = concatenate(module_, weights);
     std::vector<Node>& out = inserted_[projections[0].matmul];
     const std::string label = module_.value(weight).name;
-    const ir::TensorType product{ir::DType::f32,
+    const ir::DType dtype = module_.tensor(input).dtype;
+    const ir::TensorType product{dtype,
                                  {module_.tensor(input).shape[0], module_.weight(weight).shape[0]}};
     const auto append = [&](Op op, std::vector<ValueId> operands, ir::Attributes attributes,
                             ir::Type type) {
@@ -185,7 +201,7 @@ class Rewriter {
     for (const Projection& p : projections) {
       const int64_t end = begin + module_.weight(p.weight).shape[0];
       const ValueId part = append(Op::slice, {y}, {{"begin", begin}, {"end", end}},
-                                  ir::TensorType{ir::DType::f32, {product.shape[0], end - begin}});
+                                  ir::TensorType{dtype, {product.shape[0], end - begin}});
       replaced_.emplace_back(p.result, part);
       begin = end;
     }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "passes/rewrite.h"
@@ -40,7 +41,8 @@ absl::StatusOr<ir::Module> fuse_prologues(ir::Module module, PassContext& contex
     return found != definition.end() && found->second->op == op ? found->second : nullptr;
   };
 
-  std::vector<Node> fused;  // in the order of the products
+  std::vector<Node> fused;     // in the order of the products
+  std::set<ValueId> absorbed;  // norms that a product has taken
   for (const Node& node : module.nodes) {
     if (node.op != Op::matmul) continue;
     std::vector<Node> body;
@@ -55,10 +57,12 @@ absl::StatusOr<ir::Module> fuse_prologues(ir::Module module, PassContext& contex
         context.remarks.push_back({kName, false, norm->label,
                                    "the norm is also used by something that is not a product"});
       } else {
+        // The norm's own phase goes away once, however many products recompute it.
+        const bool first = absorbed.insert(input).second;
         take(*norm, product.operands[0]);
         context.remarks.push_back({kName, true, norm->label,
                                    fmt::format("recomputed inside {}", node.label),
-                                   2 * row_bytes(module, input), 1});
+                                   first ? 2 * row_bytes(module, input) : 0, first ? 1 : 0});
         const ValueId rows = body.front().operands[0];
         if (const Node* last = defined_by(rows, Op::last_rows); last != nullptr)
           take(*last, body.front().operands[0]);

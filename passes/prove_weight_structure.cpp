@@ -29,7 +29,7 @@ std::optional<double> constant_zero(const Matrix& m) {
       const double z = -bias / scale;
       const double top = (1 << m.type.format.bits) - 1;
       if (z != std::floor(2 * z) / 2 || z < 0 || z > top) return std::nullopt;
-      zero = z;
+      zero = z == 0 ? 0 : z;  // never -0, which would print as such
     }
     if (bias != -*zero * scale) return std::nullopt;
   }
@@ -66,7 +66,14 @@ absl::StatusOr<ir::Module> prove_weight_structure(ir::Module module, PassContext
     }
     auto matrix = context.source->matrix(data.sources[0]);
     if (!matrix.ok()) return matrix.status();
+    if (matrix->type != type)
+      return absl::InvalidArgumentError(
+          fmt::format("\"{}\" is {} in the checkpoint, but {} in the graph; the two do not belong "
+                      "together",
+                      data.sources[0], ir::to_string(matrix->type), ir::to_string(type)));
     const std::optional<double> zero = constant_zero(*matrix);
+    const bool below_three = zero == 1.0 && type.format.bits == 2 && codes_below_three(*matrix);
+    context.source->release(data.sources[0]);
     if (!zero.has_value()) {
       context.remarks.push_back(
           {kName, false, value.name,
@@ -74,7 +81,7 @@ absl::StatusOr<ir::Module> prove_weight_structure(ir::Module module, PassContext
       continue;
     }
     const int64_t affine_bytes = type.packed_bytes();
-    if (type.format.bits == 2 && *zero == 1.0 && codes_below_three(*matrix)) {
+    if (below_three) {
       type.format.map = CodeMap::ternary;
     } else {
       type.format.map = CodeMap::symmetric;

@@ -80,8 +80,9 @@ void add_compile(CommandLine& line) {
   app.add_option("MODEL", command->model, "The model folder");
   app.add_option("--synthetic", command->synthetic,
                  "Instead of a MODEL: a config.json whose weights are made from a seed at load, "
-                 "to measure speed and memory of a size without its weights");
-  app.add_option("-o,--output", command->out, "The plan to write")->required();
+                 "to measure speed and memory of a size without its weights")
+      ->type_name("FILE");
+  app.add_option("-o,--output", command->out, "The plan to write")->required()->type_name("FILE");
   app.add_option("--target", command->targets,
                  "Targets separated by commas; host stands for every CPU target of this machine's "
                  "family; `sinter targets` lists them")

@@ -117,9 +117,18 @@ Result<Dump> dump_source(const DumpOptions& options, const std::string& source) 
               }};
 }
 
-Result<Dump> dump_memory(const DumpOptions& options, const std::string& text) {
+template <class Phase>
+std::vector<std::string> names_of(const std::vector<Phase>& phases) {
+  std::vector<std::string> names;
+  for (const Phase& phase : phases) names.push_back(phase.name);
+  return names;
+}
+
+Result<Dump> dump_memory(const DumpOptions& options, const std::string& text,
+                         const std::vector<std::string>& decode,
+                         const std::vector<std::string>& prefill) {
   if (options.format != "text") return no_such_format(options, "text");
-  return Dump{text, [text] { return check_memory_text(text); }};
+  return Dump{text, [=] { return check_memory_text(text, decode, prefill); }};
 }
 
 Result<Dump> dump_kernels(const DumpOptions& options, const std::vector<KernelUse>& kernels) {
@@ -158,7 +167,9 @@ Result<Dump> dump_plan(const DumpOptions& options) {
   const auto section = [&](const runtime::Section& s) { return std::string((*file)->text(s)); };
   if (options.stage == "hip" || options.stage == "asm")
     return dump_source(options, section(plan.source));
-  if (options.stage == "memory") return dump_memory(options, section(plan.memory));
+  if (options.stage == "memory")
+    return dump_memory(options, section(plan.memory), names_of(plan.decode),
+                       names_of(plan.prefill));
   if (options.stage == "schedule") return dump_schedule(options, plan);
   if (options.stage == "kernels")
     return dump_kernels(
@@ -206,7 +217,8 @@ Result<Dump> dump_model(const DumpOptions& options) {
         options,
         "decode: " + codegen::print_memory(compiled->decode_memory, compiled->lowering.decode) +
             "\nprefill: " +
-            codegen::print_memory(compiled->prefill_memory, compiled->lowering.prefill));
+            codegen::print_memory(compiled->prefill_memory, compiled->lowering.prefill),
+        names_of(compiled->lowering.decode.phases), names_of(compiled->lowering.prefill.phases));
   return dump_source(options, compiled->source.text);
 }
 
@@ -251,7 +263,8 @@ void add_dump(CommandLine& line) {
       "sinter dump models/tiny-bonsai-1bit --stage fuse_epilogues --format dot",
       [&program, options] { return dump(program, *options); });
   app.add_option("MODEL|PLAN", options->path, "A model folder or a plan");
-  app.add_option("--synthetic", options->synthetic, "Instead: a config.json without weights");
+  app.add_option("--synthetic", options->synthetic, "Instead: a config.json without weights")
+      ->type_name("FILE");
   app.add_option("--stage", options->stage, "What to print")->required();
   app.add_option("--format", options->format, "text; json where it makes sense; dot for graphs")
       ->check(CLI::IsMember({"text", "json", "dot"}))

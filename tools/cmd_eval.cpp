@@ -118,7 +118,9 @@ void add_eval(CommandLine& line) {
       program.name + " eval model.plan --text validation.txt --window 256",
       [&program, options] { return eval(program, *options); });
   add_model_argument(app, program, options->model);
-  app.add_option("--text", options->text, "A UTF-8 text file; - is stdin")->required();
+  app.add_option("--text", options->text, "A UTF-8 text file; - is stdin")
+      ->required()
+      ->type_name("FILE");
   app.add_option("--window", options->window, "Tokens of a window")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();

@@ -122,8 +122,9 @@ void add_logits(CommandLine& line) {
       [&program, options] { return logits(program, *options); });
   add_model_argument(app, program, options->model);
   app.add_option("--ids", options->ids, "File of token ids, separated by white space; - is stdin")
-      ->required();
-  app.add_option("--out", options->out, "The .npy file to write")->required();
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--out", options->out, "The .npy file to write")->required()->type_name("FILE");
   app.add_option("--mode", options->mode, "prefill: all tokens at once; decode: one after another")
       ->check(CLI::IsMember({"prefill", "decode"}))
       ->capture_default_str();

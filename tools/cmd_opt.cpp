@@ -94,7 +94,7 @@ void add_opt(CommandLine& line) {
   app.add_option(
       "--checkpoint", options->checkpoint,
       "The model folder that the weights' sources are in, for passes that look at bytes");
-  app.add_option("-o,--output", options->out, "Write here instead of to stdout");
+  app.add_option("-o,--output", options->out, "Write here instead of to stdout")->type_name("FILE");
   app.add_flag("--remarks", options->remarks, "Print the passes' remarks to stderr");
 }
 

@@ -6,12 +6,14 @@
 #include <iostream>
 #include <new>
 
+#include "tools/help.h"
 #include "tools/terminal.h"
 
 namespace sinter::tools {
 
 CommandLine::CommandLine(const Program& program, const std::string& description)
     : program_(program), app_(description, program.name) {
+  app_.formatter(std::make_shared<HelpFormatter>());
   app_.set_version_flag("--version", fmt::format("{} {}", program.name, SINTER_VERSION));
   app_.footer(fmt::format("`{} COMMAND --help` explains a command.", program.name));
 }
@@ -19,6 +21,7 @@ CommandLine::CommandLine(const Program& program, const std::string& description)
 CLI::App& CommandLine::add(const std::string& name, const std::string& description,
                            const std::string& example, Action action) {
   CLI::App* sub = app_.add_subcommand(name, description);
+  sub->group("Commands");
   sub->footer("Example:\n  " + example);
   sub->callback([this, action = std::move(action)] { chosen_ = action; });
   return *sub;

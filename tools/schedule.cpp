@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <sstream>
 
 #include "tools/report.h"
@@ -102,26 +101,22 @@ bool parse_buffer(const std::string& line, Buffer& buffer) {
   return !buffer.first.empty() && !buffer.last.empty();
 }
 
-std::string check_buffers(const std::vector<Buffer>& buffers, uint64_t arena) {
-  // Rows stand in the order of the phases that first need them, so first appearances order the
-  // phases; a phase where a buffer only ends is between its neighbours and counts as later.
-  std::map<std::string, size_t> order;
-  for (const Buffer& b : buffers) order.emplace(b.first, order.size());
+std::string check_buffers(const std::vector<Buffer>& buffers, uint64_t arena,
+                          const std::vector<std::string>& phases) {
+  // A buffer may live up to the end of the step, after the last phase.
   const auto position = [&](const std::string& phase) {
-    const auto at = order.find(phase);
-    return at == order.end() ? order.size() : at->second;
+    return static_cast<size_t>(std::find(phases.begin(), phases.end(), phase) - phases.begin());
   };
   for (size_t i = 0; i < buffers.size(); ++i) {
     const Buffer& a = buffers[i];
     if (a.bytes > arena || a.offset > arena - a.bytes)
       return fmt::format("buffer{} leaves the arena of {} bytes", a.name, arena);
-    for (size_t j = i + 1; j < buffers.size(); ++j) {
-      const Buffer& b = buffers[j];  // begins with a, or later
-      const bool overlap = a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes;
-      const bool ends_before = order.contains(a.last) && position(a.last) < position(b.first);
-      const bool both_known = a.last == "always" || order.contains(a.last);
-      if (overlap && both_known && !ends_before)
-        return fmt::format("buffers{} and{} share bytes while both live", a.name, b.name);
+    for (size_t j = 0; j < i; ++j) {
+      const Buffer& b = buffers[j];
+      const bool both_live =
+          position(a.first) <= position(b.last) && position(b.first) <= position(a.last);
+      if (both_live && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes)
+        return fmt::format("buffers{} and{} share bytes while both live", b.name, a.name);
     }
   }
   return "";
@@ -187,35 +182,28 @@ std::string check_schedule_text(const std::string& text, const Plan& plan) {
              : fmt::format("{} of {} phases are listed", found, expected.size());
 }
 
-std::string check_memory_text(const std::string& text) {
+std::string check_memory_text(const std::string& text, const std::vector<std::string>& decode,
+                              const std::vector<std::string>& prefill) {
   constexpr std::string_view kArena = "arena of ";
   std::istringstream in(text);
   std::string line;
-  std::vector<Buffer> buffers;
-  uint64_t arena = 0;
-  size_t tables = 0, announced = 0;
-  const auto check = [&]() -> std::string {
-    if (tables == 0) return "";
+  for (const auto* phases : {&decode, &prefill}) {
+    while (std::getline(in, line) && line.find(kArena) == std::string::npos) continue;
+    if (!in) return "a table is missing";
+    std::istringstream numbers(line.substr(line.find(kArena) + kArena.size()));
+    std::string word;
+    uint64_t arena = 0;
+    size_t announced = 0;
+    if (!(numbers >> arena >> word >> announced))
+      return fmt::format("\"{}\" does not give the arena's size", line);
+    std::vector<Buffer> buffers;
+    while (buffers.size() < announced && std::getline(in, line))
+      if (Buffer buffer; parse_buffer(line, buffer)) buffers.push_back(std::move(buffer));
     if (buffers.size() != announced)
       return fmt::format("{} of {} buffers are listed", buffers.size(), announced);
-    return check_buffers(buffers, arena);
-  };
-  while (std::getline(in, line)) {
-    if (const size_t at = line.find(kArena); at != std::string::npos) {
-      if (std::string wrong = check(); !wrong.empty()) return wrong;
-      std::istringstream numbers(line.substr(at + kArena.size()));
-      std::string word;
-      if (!(numbers >> arena >> word >> word >> announced))
-        return fmt::format("\"{}\" does not give the arena's size", line);
-      buffers.clear();
-      ++tables;
-      continue;
-    }
-    Buffer buffer;
-    if (parse_buffer(line, buffer)) buffers.push_back(std::move(buffer));
+    if (std::string wrong = check_buffers(buffers, arena, *phases); !wrong.empty()) return wrong;
   }
-  if (tables == 0) return "there is no table";
-  return check();
+  return "";
 }
 
 }  // namespace sinter::tools

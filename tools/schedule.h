@@ -31,8 +31,9 @@ nlohmann::ordered_json schedule_json(const runtime::Plan& plan);
 // Checks of printed forms; empty when they hold, else what is wrong.
 // The text lists every phase once and in order, and every kernel is one that the plan has.
 std::string check_schedule_text(const std::string& text, const runtime::Plan& plan);
-// The memory table: every buffer lies inside the arena, and no two that live at the same time
-// overlap.
-std::string check_memory_text(const std::string& text);
+// The memory tables, of decode and then of prefill, with the phases of each: every buffer lies
+// inside the arena, and no two that live at the same time overlap.
+std::string check_memory_text(const std::string& text, const std::vector<std::string>& decode,
+                              const std::vector<std::string>& prefill);
 
 }  // namespace sinter::tools

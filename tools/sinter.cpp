@@ -5,7 +5,7 @@
 
 int main(int argc, char** argv) {
   using namespace sinter::tools;
-  catch_interrupts();
+  set_up_signals();
   Program program;
   program.name = "sinter";
   add_compiler(program);

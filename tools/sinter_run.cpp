@@ -4,7 +4,7 @@
 
 int main(int argc, char** argv) {
   using namespace sinter::tools;
-  catch_interrupts();
+  set_up_signals();
   Program program;
   program.name = "sinter-run";
   CommandLine line(program, "Runs low-bit language models that `sinter` compiled into plans.");

@@ -62,12 +62,14 @@ void Progress::clear() {
   shown_ = false;
 }
 
-void catch_interrupts() {
+void set_up_signals() {
   struct sigaction action{};
   action.sa_handler = on_interrupt;
   action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
+  // Beyond a limit on file sizes, writes shall fail like on a full disk, with a message.
+  std::signal(SIGXFSZ, SIG_IGN);
 }
 
 bool interrupted() { return interrupt_seen != 0; }

@@ -46,7 +46,7 @@ class Progress {
 };
 
 // From now on the first Ctrl-C only raises a flag; a second one ends the process as usual.
-void catch_interrupts();
+void set_up_signals();
 bool interrupted();
 // Thrown out of long work when the flag is up, so that temporary files are removed on the way out.
 struct Interrupted {};

@@ -9,7 +9,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <thread>
 #include <utility>
 
@@ -44,6 +43,13 @@ void append(ir::DType dtype, float value, std::vector<uint8_t>& bytes) {
     case ir::DType::i32:
       return put(static_cast<int32_t>(value));
   }
+}
+
+// FNV-1a
+uint64_t seed_of(std::string_view name) {
+  uint64_t hash = 0xcbf29ce484222325U;
+  for (const char c : name) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3U;
+  return hash;
 }
 
 // Four significant bits: its product with any zero point up to 4 bits long is exact even in bf16.
@@ -171,7 +177,7 @@ ir::WeightFormat ternary(int group, ir::DType scale_type) {
 ModelBuilder::ModelBuilder(std::string name)
     : name_(std::move(name)),
       builder_(name_),
-      random_(std::hash<std::string>()(name_)),
+      random_(seed_of(name_)),
       weights_(std::make_shared<RandomWeights>()) {
   tokens_ = builder_.param("tokens", {ir::DType::i32, {ir::Dim::of('T')}});
 }

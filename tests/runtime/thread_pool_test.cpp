@@ -36,7 +36,7 @@ TEST(ThreadPool, NoOrNegativeWorkersMeanOne) { EXPECT_EQ(ThreadPool(-3).workers(
 TEST(ThreadPool, WhatWasWrittenBeforeTheBarrierIsSeenAfterIt) {
   for (const int workers : {1, 2, 3, 5}) {  // more workers than processors too
     ThreadPool pool(workers);
-    const int rounds = workers <= 2 ? 20000 : 300;
+    const int rounds = workers <= 2 ? 5000 : 300;
     std::vector<int> cells[2] = {std::vector<int>(static_cast<size_t>(workers)),
                                  std::vector<int>(static_cast<size_t>(workers))};
     std::atomic<int> wrong{0};
@@ -77,7 +77,7 @@ TEST(ThreadPool, MayBeUsedFromDifferentThreadsInTurn) {
 TEST(ThreadPool, PrintsTheCostOfBarrierAndRun) {
   const int workers = detect_host_cpu().threads;
   ThreadPool pool(workers);
-  const int rounds = 20000;
+  const int rounds = 2000;
   std::vector<double> barriers, runs;
   for (int repeat = 0; repeat < 9; ++repeat) {
     pool.run([&](int worker) {

@@ -1,0 +1,303 @@
+// What people get wrong, and what happens to files: one line, exit code 2, nothing changed.
+#include "command_line.h"
+
+namespace sinter::tools {
+namespace {
+
+// Compiling `folder` fails with `words`, and a plan that was there stays as it was.
+void expect_compile_refused(const fs::path& folder, std::initializer_list<std::string> words) {
+  const fs::path plan = work_folder() / "kept.plan";
+  write(plan, "what was there before");
+  expect_refusal(sinter(fmt::format("compile '{}' -o '{}'", folder.string(), plan.string())),
+                 words);
+  EXPECT_EQ(read(plan), "what was there before");
+  for (const auto& entry : fs::directory_iterator(work_folder()))
+    EXPECT_EQ(entry.path().string().find(".tmp-"), std::string::npos) << entry.path();
+}
+
+TEST(BadModel, TruncatedSafetensorsHeader) {
+  const fs::path model = copy_of_model("model");
+  write(model / "model.safetensors", read(model / "model.safetensors").substr(0, 100));
+  expect_compile_refused(model, {"model.safetensors"});
+}
+
+TEST(BadModel, SafetensorsHeaderLongerThanTheFile) {
+  const fs::path model = copy_of_model("model");
+  std::string file = read(model / "model.safetensors");
+  file[5] = '\x7f';
+  write(model / "model.safetensors", file);
+  expect_compile_refused(model, {"model.safetensors"});
+}
+
+TEST(BadModel, TensorsThatOverlap) {
+  const fs::path model = copy_of_model("model");
+  edit_weights(model, [](Json& header, std::string&) {
+    header["model.norm.weight"]["data_offsets"] = {0, 512};
+  });
+  expect_compile_refused(model, {"model.safetensors"});
+}
+
+TEST(BadModel, TensorThatLeavesTheFile) {
+  const fs::path model = copy_of_model("model");
+  edit_weights(model, [](Json&, std::string& data) { data.resize(data.size() - 1); });
+  expect_compile_refused(model, {"model.safetensors"});
+}
+
+TEST(BadModel, MissingShard) {
+  const fs::path model = copy_of_model("model");
+  fs::rename(model / "model.safetensors", model / "model-00001-of-00002.safetensors");
+  Json index;
+  index["weight_map"]["model.norm.weight"] = "model-00002-of-00002.safetensors";
+  write(model / "model.safetensors.index.json", index.dump());
+  expect_compile_refused(model, {"model-00002-of-00002.safetensors"});
+}
+
+TEST(BadModel, MissingTensor) {
+  const fs::path model = copy_of_model("model");
+  edit_weights(model, [](Json& header, std::string&) {
+    header["model.norm2.weight"] = header["model.norm.weight"];
+    header.erase("model.norm.weight");
+  });
+  expect_compile_refused(model, {"model.norm", "missing"});
+}
+
+TEST(BadModel, TensorThatNothingUses) {
+  const fs::path model = copy_of_model("model");
+  edit_weights(model, [](Json& header, std::string& data) {
+    header["model.extra.weight"] = {
+        {"dtype", "F16"}, {"shape", {2}}, {"data_offsets", {data.size(), data.size() + 4}}};
+    data += std::string(4, '\0');
+  });
+  expect_compile_refused(model, {"model.extra"});
+}
+
+TEST(BadModel, WrongShape) {
+  const fs::path model = copy_of_model("model");
+  edit_weights(model,
+               [](Json& header, std::string&) { header["model.norm.weight"]["shape"] = {2, 128}; });
+  expect_compile_refused(model, {"model.norm"});
+}
+
+TEST(BadModel, WrongDtype) {
+  const fs::path model = copy_of_model("model");
+  edit_weights(model,
+               [](Json& header, std::string&) { header["model.norm.weight"]["dtype"] = "I16"; });
+  expect_compile_refused(model, {"model.norm", "I16"});
+}
+
+TEST(BadModel, BitsThatShapesContradict) {
+  const fs::path model = copy_of_model("model");
+  edit_config(model, [](Json& config) {
+    config["quantization"]["bits"] = 2;
+    config["quantization_config"]["bits"] = 2;
+  });
+  expect_compile_refused(model, {"bits"});
+}
+
+TEST(BadModel, OverrideThatMatchesNothing) {
+  const fs::path model = copy_of_model("model");
+  edit_config(model, [](Json& config) {
+    for (const char* key : {"quantization", "quantization_config"})
+      config[key]["model.layers.9.mlp.up_proj"] = {{"bits", 4}, {"group_size", 64}};
+  });
+  expect_compile_refused(model, {"config.json", "model.layers.9.mlp.up_proj"});
+}
+
+TEST(BadModel, UnknownModelType) {
+  const fs::path model = copy_of_model("model");
+  edit_config(model, [](Json& config) { config["model_type"] = "qwen33"; });
+  expect_compile_refused(model, {"config.json", "model_type", "qwen33", "llama"});
+}
+
+TEST(BadModel, UnknownQuantizationMode) {
+  const fs::path model = copy_of_model("model");
+  edit_config(model, [](Json& config) {
+    config["quantization"]["mode"] = "fancy";
+    config["quantization_config"]["mode"] = "fancy";
+  });
+  expect_compile_refused(model, {"config.json", "fancy"});
+}
+
+TEST(BadModel, UnknownRopeType) {
+  const fs::path model = copy_of_model("model");
+  edit_config(model, [](Json& config) {
+    config["rope_scaling"] = {{"rope_type", "spiral"}, {"factor", 2.0}};
+  });
+  expect_compile_refused(model, {"config.json", "spiral"});
+}
+
+TEST(BadModel, BrokenJsonWithItsPosition) {
+  const fs::path model = copy_of_model("model");
+  write(model / "config.json", "{\n  \"model_type\": \"qwen3\",\n  oops\n}\n");
+  expect_compile_refused(model, {"config.json:3:"});
+}
+
+TEST(BadModel, NoSuchFolder) { expect_compile_refused("/nowhere/model", {"/nowhere/model"}); }
+
+TEST(BadOutput, FolderThatIsNotThere) {
+  expect_refusal(sinter(fmt::format("compile '{}' -o /nowhere/x.plan", tiny_model().string())),
+                 {"/nowhere/x.plan", "No such file"});
+}
+
+TEST(BadOutput, FolderThatCannotBeWritten) {
+  // Not even root can make files in /proc.
+  expect_refusal(sinter(fmt::format("compile '{}' -o /proc/x.plan", tiny_model().string())),
+                 {"/proc/x.plan"});
+  write(work_folder() / "ids", "1 2");
+  expect_refusal(sinter(fmt::format("logits '{}' --ids '{}' --out /proc/x.npy", tiny_plan(),
+                                    (work_folder() / "ids").string())),
+                 {"/proc/x.npy"});
+}
+
+// A limit on file sizes makes writes fail as a full disk does.
+TEST(BadOutput, DiskThatIsFull) {
+  const fs::path folder = work_folder() / "full";
+  fs::create_directories(folder);
+  write(folder / "x.plan", "old");
+  expect_refusal(shell(fmt::format("ulimit -f 64; '{}' compile '{}' -o '{}'", SINTER_PROGRAM,
+                                   tiny_model().string(), (folder / "x.plan").string())),
+                 {"x.plan", "File too large"});
+  EXPECT_EQ(read(folder / "x.plan"), "old");
+  write(work_folder() / "ids", "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16");
+  write(folder / "x.npy", "old");
+  expect_refusal(shell(fmt::format("ulimit -f 8; '{}' logits '{}' --ids '{}' --out '{}'",
+                                   SINTER_RUN_PROGRAM, tiny_plan(),
+                                   (work_folder() / "ids").string(), (folder / "x.npy").string())),
+                 {"x.npy", "File too large"});
+  EXPECT_EQ(read(folder / "x.npy"), "old");
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 2);
+}
+
+TEST(BadOutput, StdoutThatIsFull) {
+  const Outcome outcome =
+      shell(fmt::format("'{}' inspect '{}' >/dev/full", SINTER_PROGRAM, tiny_plan()));
+  expect_refusal(outcome, {"standard output", "No space left"});
+}
+
+TEST(BadPlan, Truncated) {
+  const std::string plan = read(tiny_plan());
+  const fs::path cut = work_folder() / "cut.plan";
+  for (const size_t size : {size_t{0}, size_t{5}, size_t{8}, size_t{39}, size_t{4096},
+                            plan.size() / 2, plan.size() - 1}) {
+    write(cut, plan.substr(0, size));
+    expect_refusal(sinter(fmt::format("run '{}' -p x", cut.string())), {"cut.plan"});
+  }
+}
+
+TEST(BadPlan, OneByteFlippedAnywhere) {
+  const std::string plan = read(tiny_plan());
+  const fs::path flipped = work_folder() / "flipped.plan";
+  constexpr size_t kPlaces = 40;
+  for (size_t i = 0; i < kPlaces; ++i) {
+    std::string bytes = plan;
+    bytes[i * (plan.size() - 1) / (kPlaces - 1)] ^= 0x10;
+    write(flipped, bytes);
+    expect_refusal(sinter_run(fmt::format("run '{}' -p x -n 1", flipped.string())),
+                   {"flipped.plan"});
+  }
+}
+
+TEST(BadPlan, FromANewerMajorVersion) {
+  std::string bytes = read(tiny_plan());
+  bytes[8] = 99;
+  const fs::path newer = work_folder() / "newer.plan";
+  write(newer, bytes);
+  expect_refusal(sinter_run(fmt::format("inspect '{}'", newer.string())),
+                 {"newer.plan", "99", "newer sinter"});
+}
+
+TEST(BadPlan, WithoutCodeForThisCpu) {
+#if defined(__aarch64__)
+  const std::string foreign = "x86-64-v3";
+#else
+  const std::string foreign = "aarch64";
+#endif
+  const fs::path plan = work_folder() / "foreign.plan";
+  ASSERT_EQ(sinter(fmt::format("compile '{}' -o '{}' --target {}", tiny_model().string(),
+                               plan.string(), foreign))
+                .code,
+            0);
+  expect_refusal(sinter_run(fmt::format("run '{}' -p x", plan.string())),
+                 {"foreign.plan", foreign});
+}
+
+TEST(BadPlan, SomethingElse) {
+  write(work_folder() / "notes.txt", "hello");
+  expect_refusal(sinter(fmt::format("run '{}' -p x", (work_folder() / "notes.txt").string())),
+                 {"notes.txt", "neither a plan"});
+  expect_refusal(sinter_run(fmt::format("run '{}' -p x", tiny_model().string())),
+                 {"sinter compile", "is a model"});
+  expect_refusal(sinter_run("inspect /dev/null"), {"/dev/null"});
+}
+
+TEST(BadPrompt, LongerThanTheContext) {
+  expect_refusal(sinter_run(fmt::format("run '{}' --context 4 -p 'To be, or not to be, that is the "
+                                        "question'",
+                                        tiny_plan())),
+                 {"the prompt has", "the context holds 4"});
+  const std::string line =
+      fmt::format("run '{}' -n 4 -p \"$(yes 'Now is the winter of our discontent' | head -n 200)\"",
+                  tiny_plan());
+  expect_refusal(sinter_run(line), {"the prompt has", "the context holds 1024", "--max-context"});
+}
+
+TEST(BadPrompt, Empty) {
+  expect_refusal(sinter_run(fmt::format("run '{}'", tiny_plan())), {"the prompt is empty"});
+}
+
+TEST(BadTokenIds, AreNamed) {
+  const fs::path ids = work_folder() / "ids.txt";
+  const fs::path out = work_folder() / "out.npy";
+  write(out, "old");
+  const auto refuse = [&](const std::string& text, std::initializer_list<std::string> words) {
+    write(ids, text);
+    for (const char* device : {"host", "reference"})
+      expect_refusal(
+          sinter(fmt::format("logits '{}' --device {} --ids '{}' --out '{}'",
+                             device == std::string("host") ? tiny_plan() : tiny_model().string(),
+                             device, ids.string(), out.string())),
+          words);
+    EXPECT_EQ(read(out), "old");
+  };
+  refuse("1 2 three", {"ids.txt", "entry 3", "three"});
+  refuse("1 -2", {"ids.txt", "entry 2", "-2"});
+  refuse("1 2 1024", {"ids.txt", "entry 3", "1024", "vocabulary"});
+  refuse("99999999999999999999", {"ids.txt", "entry 1"});
+  refuse("1.5", {"ids.txt", "entry 1", "1.5"});
+  refuse(" \n", {"ids.txt", "no token ids"});
+}
+
+TEST(BadArguments, AreOneLine) {
+  const std::string plan = tiny_plan();
+  expect_refusal(sinter(""), {"no command", "--help"});
+  expect_refusal(sinter("fly"), {"\"fly\" is not a command"});
+  expect_refusal(sinter("--bogus"), {"--bogus"});
+  expect_refusal(sinter_run("compile x -o y"), {"\"compile\" is not a command"});
+  expect_refusal(sinter("run"), {"MODEL|PLAN", "sinter run --help"});
+  expect_refusal(sinter("run '" + plan + "' --bogus"), {"--bogus", "sinter run --help"});
+  expect_refusal(sinter("run '" + plan + "' -p x -n many"), {"many"});
+  expect_refusal(sinter("run '" + plan + "' -p x --temperature=-1"), {"temperature"});
+  expect_refusal(sinter("run '" + plan + "' -p x --top-p 2"), {"top_p"});
+  expect_refusal(sinter("run '" + plan + "' -p x --device gpu"), {"--device", "gpu"});
+  expect_refusal(sinter("run '" + plan + "' -p x --activations a16"), {"a8", "a16"});
+  expect_refusal(sinter("run '" + plan + "' -p x --context 5000"), {"5000"});
+  expect_refusal(sinter("compile"), {"--output"});
+  expect_refusal(sinter("compile -o x.plan"), {"MODEL", "--synthetic"});
+  const std::string model = tiny_model().string();
+  expect_refusal(sinter("compile '" + model + "' -o x.plan --target pdp11"),
+                 {"pdp11", "x86-64-v3"});
+  expect_refusal(sinter("compile '" + model + "' -o x.plan --max-context 2048"), {"2048", "1024"});
+  expect_refusal(sinter("compile '" + model + "' -o x.plan --activations a4"), {"a4"});
+  expect_refusal(sinter("compile '" + model + "' -o x.plan --seed 1"), {"--seed", "--synthetic"});
+  expect_refusal(sinter("compile --synthetic /nowhere.json -o x.plan"), {"/nowhere.json"});
+  expect_refusal(sinter("logits '" + plan + "' --ids x --out y --after-pass fold_dequantize"),
+                 {"--after-pass", "reference"});
+  expect_refusal(sinter("eval '" + plan + "' --text /nowhere"), {"/nowhere"});
+  expect_refusal(sinter("eval '" + plan + "' --window 5000 --text '" + model + "/config.json'"),
+                 {"--window 5000"});
+  expect_refusal(sinter("bench '" + plan + "' --prompt 1000 --gen 100"), {"1100", "1024"});
+  expect_refusal(sinter("opt /nowhere.sir"), {"/nowhere.sir"});
+}
+
+}  // namespace
+}  // namespace sinter::tools

@@ -1,0 +1,317 @@
+// What the commands do when all is well.
+#include <cmath>
+#include <cstring>
+
+#include "command_line.h"
+
+namespace sinter::tools {
+namespace {
+
+struct Matrix {
+  int64_t rows = 0, cols = 0;
+  std::vector<float> values;
+};
+
+Matrix read_npy(const fs::path& path) {
+  const std::string file = read(path);
+  Matrix matrix;
+  EXPECT_EQ(file.substr(0, 8), std::string("\x93NUMPY\x01\x00", 8));
+  const size_t head =
+      10 + static_cast<unsigned char>(file[8]) + 256 * static_cast<unsigned char>(file[9]);
+  EXPECT_EQ(head % 64, 0u);
+  EXPECT_EQ(file[head - 1], '\n');
+  const size_t shape = file.find("'shape': (");
+  EXPECT_EQ(std::sscanf(file.c_str() + shape, "'shape': (%ld, %ld)", &matrix.rows, &matrix.cols),
+            2);
+  matrix.values.resize((file.size() - head) / 4);
+  std::memcpy(matrix.values.data(), file.data() + head, matrix.values.size() * 4);
+  EXPECT_EQ(static_cast<int64_t>(matrix.values.size()), matrix.rows * matrix.cols);
+  return matrix;
+}
+
+// The largest |a - b| / |b| of a row.
+double relative_error(const Matrix& a, const Matrix& b) {
+  EXPECT_EQ(a.rows, b.rows);
+  EXPECT_EQ(a.cols, b.cols);
+  double worst = 0;
+  for (int64_t row = 0; row < b.rows; ++row) {
+    double difference = 0, norm = 0;
+    for (int64_t i = row * b.cols; i < (row + 1) * b.cols; ++i) {
+      const double x = a.values[static_cast<size_t>(i)], y = b.values[static_cast<size_t>(i)];
+      difference += (x - y) * (x - y);
+      norm += y * y;
+    }
+    worst = std::max(worst, std::sqrt(difference / norm));
+  }
+  return worst;
+}
+
+Matrix logits(const std::string& program_and_model, const std::string& options) {
+  const fs::path ids = work_folder() / "ids.txt", out = work_folder() / "logits.npy";
+  write(ids, "846 268 40\n724 423 11\t295 476 606 269");
+  fs::remove(out);
+  const Outcome outcome = shell(fmt::format("{} --ids '{}' --out '{}' {}", program_and_model,
+                                            ids.string(), out.string(), options));
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out + outcome.err, "");
+  return read_npy(out);
+}
+
+std::string logits_of_plan() {
+  return fmt::format("'{}' logits '{}'", SINTER_RUN_PROGRAM, tiny_plan());
+}
+std::string logits_of_model() {
+  return fmt::format("'{}' logits '{}'", SINTER_PROGRAM, tiny_model().string());
+}
+
+TEST(SinterRun, NeedsTheCAndCxxRuntimeAlone) {
+  const Outcome outcome = shell(fmt::format("ldd '{}'", SINTER_RUN_PROGRAM));
+  ASSERT_EQ(outcome.code, 0);
+  std::istringstream lines(outcome.out);
+  std::string line;
+  while (std::getline(lines, line)) {
+    const bool known = line.find("linux-vdso") != std::string::npos ||
+                       line.find("libstdc++.so") != std::string::npos ||
+                       line.find("libm.so") != std::string::npos ||
+                       line.find("libgcc_s.so") != std::string::npos ||
+                       line.find("libc.so") != std::string::npos ||
+                       line.find("libpthread.so") != std::string::npos ||
+                       line.find("libdl.so") != std::string::npos ||
+                       line.find("/ld-linux") != std::string::npos;
+    EXPECT_TRUE(known) << line;
+  }
+}
+
+TEST(Help, IsThereForEveryCommand) {
+  for (const char* command :
+       {"compile", "run", "inspect", "dump", "explain", "opt", "logits", "eval", "bench", "profile",
+        "verify", "tokenize", "targets", "doctor"}) {
+    const Outcome outcome = sinter(std::string(command) + " --help");
+    EXPECT_EQ(outcome.code, 0);
+    EXPECT_EQ(outcome.err, "");
+    EXPECT_NE(outcome.out.find(fmt::format("Usage: sinter {}", command)), std::string::npos);
+    EXPECT_NE(outcome.out.find("Example:"), std::string::npos) << outcome.out;
+    EXPECT_NE(sinter("--help").out.find(fmt::format("\n  {} ", command)), std::string::npos);
+  }
+  EXPECT_EQ(sinter_run("run --help").code, 0);
+  EXPECT_EQ(sinter("--version").out.rfind("sinter ", 0), 0u);
+}
+
+TEST(Compile, IsQuietInAPipeButForTheSummaryAndOneLine) {
+  const fs::path plan = work_folder() / "again.plan";
+  const Outcome outcome = sinter(
+      fmt::format("compile '{}' -o '{}' --max-context 64", tiny_model().string(), plan.string()));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(std::count(outcome.err.begin(), outcome.err.end(), '\n'), 1) << outcome.err;
+  EXPECT_EQ(outcome.err.find('\r'), std::string::npos);
+  EXPECT_NE(outcome.err.find("memory at the peak"), std::string::npos);
+  EXPECT_EQ(outcome.out, sinter(fmt::format("inspect '{}'", plan.string())).out);
+  EXPECT_NE(outcome.out.find("64 positions"), std::string::npos);
+}
+
+TEST(Inspect, SaysWhatIsInThePlan) {
+  const Outcome outcome = sinter_run(fmt::format("inspect '{}'", tiny_plan()));
+  ASSERT_EQ(outcome.code, 0);
+  for (const char* words : {"tiny-bonsai-1bit (qwen3)", "4 layers", "a8", "1,024 positions",
+                            "bits per weight", "per layer", "barriers", "tokens/s", "symmetric b1"})
+    EXPECT_NE(outcome.out.find(words), std::string::npos) << words << " in\n" << outcome.out;
+  const Json json = Json::parse(sinter_run(fmt::format("inspect '{}' --json", tiny_plan())).out);
+  EXPECT_EQ(json["architecture"], "qwen3");
+  std::map<std::string, int> per_layer;
+  for (const Json& phase : json["decode"]) {
+    const std::string name = phase["name"];
+    const size_t at = name.find("layers.");
+    if (at != std::string::npos) ++per_layer[name.substr(at, name.find('.', at + 7) - at)];
+  }
+  ASSERT_EQ(per_layer.size(), 4u);
+  for (const auto& [layer, phases] : per_layer) EXPECT_LE(phases, 5) << layer;
+}
+
+TEST(Logits, OnePerPositionByPrefillAndByDecode) {
+  const Matrix prefill = logits(logits_of_plan(), "");
+  EXPECT_EQ(prefill.rows, 10);
+  EXPECT_EQ(prefill.cols, 1024);
+  const Matrix decode = logits(logits_of_plan(), "--mode decode --threads 1");
+  EXPECT_LT(relative_error(decode, prefill), 5e-2);
+}
+
+TEST(Logits, OfTheReferenceAgreeWithTheKernels) {
+  const Matrix reference = logits(logits_of_model(), "--device reference");
+  const Matrix stepwise = logits(logits_of_model(), "--device reference --mode decode");
+  EXPECT_LT(relative_error(stepwise, reference), 1e-4);
+  for (const char* pass : {"fuse_projections", "form_kernels"})
+    EXPECT_LT(relative_error(logits(logits_of_model(),
+                                    fmt::format("--device reference --after-pass {}", pass)),
+                             reference),
+              1e-4)
+        << pass;
+  EXPECT_LT(relative_error(logits(logits_of_model(), "--activations a16"), reference), 2e-2);
+}
+
+TEST(Run, GreedyTextIsTheReferenceTextAndThePlanIsCached) {
+  const Json reference = Json::parse(read(tiny_model() / "reference.json"));
+  const std::string command =
+      fmt::format("run '{}' --activations a16 --greedy -n 64 -p '{}'", tiny_model().string(),
+                  reference["prompt"].get<std::string>());
+  const Outcome first = sinter(command);
+  ASSERT_EQ(first.code, 0) << first.err;
+  EXPECT_EQ(first.out, reference["greedy_text"].get<std::string>() + "\n");
+  EXPECT_EQ(first.err, "");
+  const fs::path cache = work_folder() / "cache" / "sinter";
+  ASSERT_EQ(std::distance(fs::directory_iterator(cache), {}), 1);
+  const fs::path plan = fs::directory_iterator(cache)->path();
+  const auto written = fs::last_write_time(plan);
+  EXPECT_EQ(sinter(command).out, first.out);
+  EXPECT_EQ(fs::last_write_time(plan), written);
+
+  // A damaged plan in the cache is made again.
+  std::string bytes = read(plan);
+  bytes[bytes.size() / 2] ^= 1;
+  write(plan, bytes);
+  EXPECT_EQ(sinter(command).out, first.out);
+  EXPECT_NE(read(plan), bytes);
+}
+
+TEST(Run, KeepsTextAndNumbersApart) {
+  const Outcome outcome = sinter_run(fmt::format(
+      "run '{}' -p ROMEO: -n 8 --seed 3 --temperature 0.9 --top-k 20 --stats", tiny_plan()));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out.rfind("ROMEO:", 0), 0u);
+  EXPECT_GT(outcome.out.size(), 8u);
+  for (const char* words : {"prompt", "first token", "generated", "tokens/s", "memory"})
+    EXPECT_NE(outcome.err.find(words), std::string::npos) << words;
+  const std::string again =
+      fmt::format("run '{}' -p ROMEO: -n 8 --temperature 0.9 --top-k 20 --seed ", tiny_plan());
+  EXPECT_EQ(sinter_run(again + "3").out, outcome.out);
+  EXPECT_NE(sinter_run(again + "4").out, outcome.out);
+}
+
+TEST(Run, StopsWhenTheContextIsFull) {
+  const Outcome outcome = sinter_run(
+      fmt::format("run '{}' -p ROMEO: -n 50 --context 16 --ignore-eos --greedy", tiny_plan()));
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_NE(outcome.err.find("the context of 16 is full"), std::string::npos) << outcome.err;
+}
+
+TEST(Run, InterruptEndsTheTextCleanly) {
+  // A context that takes far longer to fill than the test waits.
+  const fs::path model = copy_of_model("long");
+  edit_config(model, [](Json& config) { config["max_position_embeddings"] = 1 << 20; });
+  const fs::path plan = work_folder() / "long.plan";
+  ASSERT_EQ(sinter(fmt::format("compile '{}' -o '{}' --max-context 500000", model.string(),
+                               plan.string()))
+                .code,
+            0);
+  const Outcome outcome =
+      shell(fmt::format("timeout --preserve-status -s INT 2 '{}' run '{}' -p ROMEO: -n 400000 "
+                        "--ignore-eos --stats",
+                        SINTER_RUN_PROGRAM, plan.string()));
+  EXPECT_EQ(outcome.code, 130) << outcome.err;
+  EXPECT_EQ(outcome.out.rfind("ROMEO:", 0), 0u);
+  EXPECT_EQ(outcome.out.back(), '\n');
+  EXPECT_NE(outcome.err.find("generated"), std::string::npos) << outcome.err;
+}
+
+TEST(Eval, CountsAsTheReferenceDoes) {
+  const Json reference = Json::parse(read(tiny_model() / "reference.json"));
+  const Outcome outcome = sinter_run(
+      fmt::format("eval '{}' --text '{}/tiny-shakespeare-validation.txt' --window 256 --json",
+                  tiny_plan(), SINTER_MODELS));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const Json result = Json::parse(outcome.out);
+  EXPECT_EQ(result["tokens"], reference["val_tokens"]);
+  const double nll = result["nll"], expected = reference["val_nll"];
+  EXPECT_NEAR(nll, expected, 0.005 * expected);
+  EXPECT_NEAR(result["perplexity"].get<double>(), std::exp(nll), 1e-6 * std::exp(nll));
+}
+
+TEST(Bench, PrintsSpeedBesideTheStreamingRead) {
+  const Outcome outcome =
+      sinter_run(fmt::format("bench '{}' --prompt 16 --gen 8 --reps 2 --json", tiny_plan()));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const Json result = Json::parse(outcome.out);
+  for (const char* rate : {"prefill_tokens_per_second", "decode_tokens_per_second"}) {
+    EXPECT_GT(result[rate]["min"], 0.0);
+    EXPECT_LE(result[rate]["min"], result[rate]["median"]);
+    EXPECT_LE(result[rate]["median"], result[rate]["max"]);
+  }
+  EXPECT_GT(result["streaming_gb_per_second"], 0.0);
+  EXPECT_GT(result["decode_gb_per_second"], 0.0);
+  EXPECT_NE(sinter_run(fmt::format("bench '{}' --prompt 8 --gen 4 --reps 1", tiny_plan()))
+                .out.find("streaming read"),
+            std::string::npos);
+}
+
+TEST(Profile, CountsEveryPhaseOfEveryStep) {
+  const Outcome outcome = sinter_run(fmt::format("profile '{}' --gen 4 --json", tiny_plan()));
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const Json plan = Json::parse(sinter_run(fmt::format("inspect '{}' --json", tiny_plan())).out);
+  size_t calls = 0;
+  double share = 0;
+  for (const Json& row : Json::parse(outcome.out)) {
+    calls += row["calls"].get<size_t>();
+    share += row["share"].get<double>();
+  }
+  EXPECT_EQ(calls, 4 * plan["decode"].size());
+  EXPECT_NEAR(share, 1, 1e-6);
+}
+
+TEST(Verify, FindsThatAllWaysOfRunningAgree) {
+  const Outcome of_plan = sinter_run(fmt::format("verify '{}'", tiny_plan()));
+  EXPECT_EQ(of_plan.code, 0) << of_plan.out << of_plan.err;
+  EXPECT_NE(of_plan.out.find("bit for bit"), std::string::npos);
+  const Outcome of_model =
+      sinter(fmt::format("verify '{}' --activations a16 --tokens 8", tiny_model().string()));
+  EXPECT_EQ(of_model.code, 0) << of_model.out << of_model.err;
+  EXPECT_NE(of_model.out.find("against the reference"), std::string::npos);
+  // A tolerance that rounding must exceed.
+  EXPECT_EQ(
+      sinter(fmt::format("verify '{}' --tokens 8 --tolerance 1e-12", tiny_model().string())).code,
+      1);
+}
+
+TEST(Explain, GivesReasonsForOneNode) {
+  const Outcome all = sinter_run(fmt::format("explain '{}'", tiny_plan()));
+  EXPECT_EQ(all.code, 0);
+  EXPECT_NE(all.out.find("fuse_projections: "), std::string::npos) << all.out;
+  EXPECT_NE(all.out.find("accepted"), std::string::npos);
+  const Outcome of_model = sinter(fmt::format("explain '{}'", tiny_model().string()));
+  EXPECT_EQ(of_model.out, all.out) << of_model.err;
+  const Json some =
+      Json::parse(sinter_run(fmt::format("explain '{}' layers.2. --json", tiny_plan())).out);
+  ASSERT_FALSE(some.empty());
+  for (const Json& remark : some)
+    EXPECT_NE(remark["subject"].get<std::string>().find("layers.2."), std::string::npos);
+  expect_refusal(sinter_run(fmt::format("explain '{}' layers.77.", tiny_plan())), {"layers.77."});
+}
+
+TEST(Synthetic, PlanOfAConfigurationRunsWithoutWeights) {
+  const fs::path config = work_folder() / "synthetic.json";
+  fs::copy_file(tiny_model() / "config.json", config, fs::copy_options::overwrite_existing);
+  const fs::path plan = work_folder() / "synthetic.plan";
+  const Outcome compiled = sinter(
+      fmt::format("compile --synthetic '{}' -o '{}' --seed 5", config.string(), plan.string()));
+  ASSERT_EQ(compiled.code, 0) << compiled.err;
+  EXPECT_NE(compiled.out.find("made from a seed at load"), std::string::npos);
+  const Outcome verified = sinter_run(fmt::format("verify '{}'", plan.string()));
+  EXPECT_EQ(verified.code, 0) << verified.out << verified.err;
+  expect_refusal(sinter_run(fmt::format("run '{}' -p x", plan.string())), {"no tokenizer"});
+}
+
+TEST(Doctor, LooksAtTheMachineAndAtAPlan) {
+  const Outcome outcome = sinter_run(fmt::format("doctor '{}'", tiny_plan()));
+  EXPECT_EQ(outcome.code, 0) << outcome.out;
+  EXPECT_NE(outcome.out.find("runs here"), std::string::npos);
+  const Outcome compiler = sinter("doctor");
+  EXPECT_EQ(compiler.code, 0) << compiler.out;
+  EXPECT_NE(compiler.out.find("compiles and links"), std::string::npos);
+}
+
+TEST(Targets, AreListed) {
+  const Json targets = Json::parse(sinter("targets --json").out);
+  EXPECT_GE(targets.size(), 3u);
+  EXPECT_NE(sinter("targets").out.find("aarch64"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace sinter::tools

@@ -1,0 +1,301 @@
+#include "tests/codegen/error_bounds.h"
+
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "ir/ops.h"
+#include "ir/weight_rows.h"
+
+namespace sinter::codegen::test {
+
+using ir::Op;
+using ir::ValueId;
+
+double rms_norm_error(int64_t n, bool lanes) {
+  // The sum of squares: n / 32 additions in a lane, the lanes' sum, at most 31 features left over. Halved by the root; then the
+  // root, the division and two products.
+  const auto count = static_cast<double>(n);
+  return ((lanes ? count / 32 + 40 : count) / 2 + 8) * kRounding;
+}
+
+const Judge::Table& Judge::table(ValueId weight) {
+  if (const auto found = tables_.find(weight); found != tables_.end()) return found->second;
+  const ir::WeightType& type = model_.module.weight(weight);
+  Table& t = tables_[weight];
+  t.rows = type.rows();
+  t.cols = type.cols();
+  const auto rows = ir::WeightRows::open(model_.module, weight, *model_.weights);
+  EXPECT_TRUE(rows.ok()) << rows.status();
+  std::vector<float> row(static_cast<size_t>(t.cols));
+  for (int64_t r = 0; r < t.rows; ++r) {
+    rows->row(r, row.data());
+    t.weight.insert(t.weight.end(), row.begin(), row.end());
+  }
+  if (type.format.is_dense()) {
+    for (const double w : t.weight) t.magnitude.push_back(std::abs(w));
+    return t;
+  }
+  std::vector<uint8_t> codes(static_cast<size_t>(t.cols));
+  for (const std::string& source : model_.module.weights.at(weight).sources) {
+    const auto matrix = model_.weights->matrix(source);
+    EXPECT_TRUE(matrix.ok()) << matrix.status();
+    const ir::WeightFormat& format = matrix->type.format;
+    for (int64_t r = 0; r < matrix->type.rows(); ++r) {
+      ir::decode_codes(*matrix, r, codes.data());
+      for (int64_t c = 0; c < t.cols; ++c) {
+        const int64_t group = (r * t.cols + c) / format.group;
+        const double scale = ir::read_element(format.scale_type, matrix->scales.data(), group);
+        const double bias = ir::read_element(format.scale_type, matrix->biases.data(), group);
+        t.magnitude.push_back(std::abs(scale) * codes[static_cast<size_t>(c)] + std::abs(bias));
+      }
+    }
+  }
+  return t;
+}
+
+std::vector<double> Judge::matmul_bound(const ir::Node& node, const StepValues& values,
+                                        const Errors& errors, Activations activations) {
+  const ir::Array& x = values.at(node.operands[0]);
+  const Table& t = table(node.operands[1]);
+  const ir::WeightFormat& format = model_.module.weight(node.operands[1]).format;
+  const auto known = errors.find(node.operands[0]);
+  const int64_t group = format.is_dense() ? t.cols : format.group;
+  const int64_t groups = t.cols / group;
+  // Largest integer of a quantized activation; see QuantizedRows.
+  const double top = activations == Activations::a8 ? 127 : 127 * 256;
+  // Roundings of a sum: one a column for dense weights. Integer dot products are exact; a group adds one, and its scaling
+  // a few.
+  const auto terms = static_cast<double>(format.is_dense() ? t.cols + 4 : groups + 8);
+
+  std::vector<double> out;
+  for (int64_t row = 0; row < x.shape[0]; ++row) {
+    std::vector<double> size(static_cast<size_t>(t.cols));   // of x
+    std::vector<double> error(static_cast<size_t>(t.cols));  // of x before quantization
+    std::vector<double> step(static_cast<size_t>(t.cols), 0.0);
+    for (int64_t c = 0; c < t.cols; ++c) {
+      const auto i = static_cast<size_t>(c);
+      size[i] = std::abs(double{x.data[static_cast<size_t>(row * t.cols + c)]});
+      if (known != errors.end()) error[i] = known->second[static_cast<size_t>(row * t.cols + c)];
+    }
+    if (!format.is_dense())
+      for (int64_t g = 0; g < groups; ++g) {
+        double largest = 0;
+        for (int64_t c = g * group; c < (g + 1) * group; ++c)
+          largest = std::max(largest, size[static_cast<size_t>(c)] + error[static_cast<size_t>(c)]);
+        std::fill_n(step.begin() + g * group, group, largest / top);
+      }
+    for (int64_t r = 0; r < t.rows; ++r) {
+      const double* w = t.weight.data() + r * t.cols;
+      const double* magnitude = t.magnitude.data() + r * t.cols;
+      double given = 0;     // from the prologue
+      double worst = 0;     // of rounding to whole steps: all at their half, all in one direction
+      double variance = 0;  // of the same as independent uniform errors
+      double rounding = 0;
+      for (int64_t c = 0; c < t.cols; ++c) {
+        const auto i = static_cast<size_t>(c);
+        given += error[i] * std::abs(w[c]);
+        // The division by the step is rounded too: up to 2^-7 steps.
+        worst += 0.51 * step[i] * std::abs(w[c]);
+        variance += step[i] * step[i] * w[c] * w[c] / 12;
+        rounding += (size[i] + step[i]) * magnitude[c];
+      }
+      // Seven standard deviations are as good as the worst case for many columns, and far tighter.
+      out.push_back(1.01 * given + std::min(worst, 7 * std::sqrt(variance)) +
+                    1.01 * terms * kRounding * rounding + 1e-35);
+    }
+  }
+  return out;
+}
+
+std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
+                                 const Errors& errors, Activations activations) {
+  const ir::Array& result = values.at(node.results[0]);
+  const size_t count = result.data.size();
+  std::vector<double> out(count, 0.0);
+  // A tensor or a weight vector at the place of element i of the result, and its error.
+  const auto operand = [&](size_t n, size_t i) -> std::pair<double, double> {
+    const ValueId id = node.operands[n];
+    if (model_.module.is_weight(id)) {
+      const Table& t = table(id);
+      return {t.weight[i % t.weight.size()], 0.0};
+    }
+    const auto error = errors.find(id);
+    return {values.at(id).data[i], error == errors.end() ? 0.0 : error->second[i]};
+  };
+  switch (node.op) {
+    case Op::embed: {
+      const Table& t = table(node.operands[1]);
+      if (model_.module.weight(node.operands[1]).format.is_dense()) return out;
+      const ir::Array& tokens = values.at(node.operands[0]);
+      for (size_t i = 0; i < count; ++i) {
+        const auto token = static_cast<size_t>(tokens.data[i / static_cast<size_t>(t.cols)]);
+        const auto cols = static_cast<size_t>(t.cols);
+        out[i] = 2 * kRounding * t.magnitude[token * cols + i % cols];
+      }
+      return out;
+    }
+    case Op::matmul:
+      return matmul_bound(node, values, errors, activations);
+    case Op::rope_table:
+      // The same float32 angle; cos or sin rounded, times the scale.
+      std::fill(out.begin(), out.end(), 4 * kRounding * std::abs(node.number("scale", 1.0)));
+      return out;
+    case Op::reshape:
+      for (size_t i = 0; i < count; ++i) out[i] = operand(0, i).second;
+      return out;
+    case Op::last_rows:
+      EXPECT_FALSE(errors.contains(node.operands[0])) << "last_rows of something computed";
+      return out;
+    case Op::rms_norm: {
+      const auto features = result.shape.back();
+      for (size_t i = 0; i < count; ++i)
+        out[i] = rms_norm_error(features, true) * std::abs(double{result.data[i]});
+      return out;
+    }
+    case Op::slice: {
+      const auto error = errors.find(node.operands[0]);
+      if (error == errors.end()) return out;
+      const int64_t width = result.shape.back();
+      const int64_t from = values.at(node.operands[0]).shape.back();
+      for (size_t i = 0; i < count; ++i) {
+        const auto at = static_cast<int64_t>(i);
+        out[i] = error->second[static_cast<size_t>(at / width * from + at % width +
+                                                   node.integer("begin", 0))];
+      }
+      return out;
+    }
+    default:
+      break;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    const double y = std::abs(double{result.data[i]});
+    const auto [a, ea] = operand(0, i);
+    const auto [b, eb] = node.operands.size() > 1 ? operand(1, i) : std::pair{0.0, 0.0};
+    switch (node.op) {
+      case Op::add:
+        out[i] = ea + eb + 2 * kRounding * y;
+        break;
+      case Op::mul:
+        out[i] = std::abs(a) * eb + std::abs(b) * ea + ea * eb + 2 * kRounding * y;
+        break;
+      // The steepest slopes are 1.0999, 1/4 and 1.129. exp() saturates at +-87.
+      case Op::silu:
+        out[i] = 1.1 * ea + (kExpError + 5 * kRounding) * y + 1e-35;
+        break;
+      case Op::sigmoid:
+        out[i] = 0.25 * ea + (kExpError + 5 * kRounding) * y + 1e-35;
+        break;
+      case Op::gelu: {
+        // The argument of exp has a few roundings; where it is large they count as many times. The reference's 1 + tanh cancels.
+        const double argument = 1.6 * (std::abs(a) + 0.045 * std::abs(a * a * a));
+        out[i] = 1.13 * ea + (kExpError + (5 + 4 * argument) * kRounding) * y +
+                 std::abs(a) * (1e-14 + 2 * kRounding * std::exp(-std::min(argument, 80.0)));
+        break;
+      }
+      case Op::relu2:
+        out[i] = 2 * std::abs(a) * ea + ea * ea + 2 * kRounding * y;
+        break;
+      default:
+        ADD_FAILURE() << "[" << ir::info(node.op).name << "] has no error bound";
+    }
+  }
+  return out;
+}
+
+void Judge::expect_phases_match(const StepValues& got, const Step& step, Activations activations,
+                                const std::string& what) {
+  for (const ir::Node& phase : model_.module.nodes) {
+    if (phase.text("kind", "") == "attention") continue;
+    StepValues inputs;
+    for (const ValueId id : ir::inputs_of(phase))
+      if (const auto found = got.find(id); found != got.end()) inputs.insert(*found);
+    ir::InterpreterState state;
+    state.position = step.position;
+    const auto values = ir::interpret_nodes(model_.module, {phase}, *model_.weights, inputs,
+                                            step.count(), step.logits_rows, state);
+    ASSERT_TRUE(values.ok()) << what << ": " << values.status();
+    Errors errors;
+    for (const ir::Node& node : phase.body)
+      errors[node.results[0]] = bound(node, *values, errors, activations);
+    for (const ValueId id : phase.results) {
+      ASSERT_TRUE(got.contains(id)) << what << ": " << phase.label << " left nothing";
+      expect_within(got.at(id), values->at(id), errors.at(id),
+                    fmt::format("{}: {}", what, phase.label));
+    }
+  }
+}
+
+void expect_within(const ir::Array& got, const ir::Array& want, const std::vector<double>& error,
+                   const std::string& what) {
+  ASSERT_EQ(got.shape, want.shape) << what;
+  ASSERT_EQ(got.data.size(), error.size()) << what;
+  const auto width = static_cast<size_t>(got.shape.back());
+  size_t wrong = 0;
+  std::string first;
+  for (size_t i = 0; i < error.size(); ++i) {
+    const double off = std::abs(double{got.data[i]} - want.data[i]);
+    if (off <= error[i]) continue;  // false for NaN
+    if (wrong++ == 0)
+      first = fmt::format("row {} column {} is {}, must be {} +- {:.3g}", i / width, i % width,
+                          got.data[i], want.data[i], error[i]);
+  }
+  EXPECT_EQ(wrong, 0U) << what << ": " << wrong << " of " << error.size() << " are off; " << first;
+}
+
+namespace {
+
+void expect_same_bits(const StepValues& got, const StepValues& want, const std::string& what) {
+  for (const auto& [id, array] : want) {
+    const auto& other = got.at(id).data;
+    EXPECT_TRUE(std::equal(array.data.begin(), array.data.end(), other.begin(), other.end()))
+        << what << ": value " << id << " depends on the workers";
+  }
+}
+
+void expect_steps_match(const Kernels& kernels, Judge& judge) {
+  Machine machine(kernels, 32);
+  Random random(7);
+  const auto check = [&](Step step) {
+    const StepValues alone = machine.run(step);
+    judge.expect_phases_match(alone, step, kernels.activations,
+                              fmt::format("{}, {}", kernels.name(), step.name()));
+    for (const auto& [workers, order] :
+         {std::pair{2, Order::ascending}, std::pair{3, Order::threads},
+          std::pair{7, Order::descending}}) {
+      // Threads cost more than small kernels.
+      if (order == Order::threads && step.count() != 9) continue;
+      step.workers = workers;
+      step.order = order;
+      expect_same_bits(machine.run(step), alone,
+                       fmt::format("{}, {}", kernels.name(), step.name()));
+    }
+  };
+  for (const int64_t position : {0, 5})
+    check({.mode = Mode::decode, .tokens = random_tokens(1, random), .position = position});
+  for (const int64_t tokens : {1, 2, 3, 4, 5, 8, 9, 17}) {
+    Step step{.mode = Mode::prefill, .tokens = random_tokens(tokens, random), .position = 3};
+    step.logits_rows = 1 + random.below(tokens);
+    check(step);
+  }
+}
+
+}  // namespace
+
+void expect_models_match(const std::vector<TestModel>& models) {
+  for (const Target& target : runnable_targets()) {
+    SCOPED_TRACE(target.name);
+    const Suite suite = compile(models, {Activations::a8, Activations::a16}, target);
+    ASSERT_FALSE(suite.kernels.empty());
+    for (const Kernels& kernels : suite.kernels) {
+      Judge judge(*kernels.model);
+      expect_steps_match(kernels, judge);
+      if (::testing::Test::HasFailure()) return;  // one wrong kernel is enough to read about
+    }
+  }
+}
+
+}  // namespace sinter::codegen::test

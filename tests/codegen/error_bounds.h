@@ -1,0 +1,59 @@
+// The judge of kernels: evaluates a phase by the reference interpreter on the inputs that its kernel had, and bounds by
+// arithmetic how far the kernel may be off.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "tests/codegen/kernel_harness.h"
+
+namespace sinter::codegen::test {
+
+// Half a unit in the last place of 1.0F: the relative error of one float32 operation.
+inline constexpr double kRounding = 0x1p-24;
+// Relative error of exp() in codegen/device/cpu/math.h: its polynomial and the roundings around it.
+inline constexpr double kExpError = 2e-7 + 4 * kRounding;
+
+// Relative error of x * rsqrt(mean(x^2) + eps) * w over n features, summed in 32 lanes or one by one.
+double rms_norm_error(int64_t n, bool lanes);
+
+class Judge {
+ public:
+  explicit Judge(const TestModel& model) : model_(model) {}
+
+  // Every number of every phase except attention must be within its bound. Fails the test with the first offender of each
+  // phase.
+  void expect_phases_match(const StepValues& got, const Step& step, Activations activations,
+                           const std::string& what);
+
+ private:
+  using Errors = std::map<ir::ValueId, std::vector<double>>;
+
+  // A matrix as numbers.
+  struct Table {
+    int64_t rows = 0, cols = 0;
+    std::vector<double> weight;     // [rows, cols]
+    std::vector<double> magnitude;  // |scale| code + |bias|: what is added up to make the weight
+  };
+  const Table& table(ir::ValueId weight);
+
+  std::vector<double> bound(const ir::Node& node, const StepValues& values, const Errors& errors,
+                            Activations activations);
+  std::vector<double> matmul_bound(const ir::Node& node, const StepValues& values,
+                                   const Errors& errors, Activations activations);
+
+  const TestModel& model_;
+  std::map<ir::ValueId, Table> tables_;
+};
+
+// The first number of `got` that is not within `error` of `want` fails the test.
+void expect_within(const ir::Array& got, const ir::Array& want, const std::vector<double>& error,
+                   const std::string& what);
+
+// Compiles models without attention for every target that runs here, with 8- and 16-bit activations, and compares every phase: decode and
+// prefill of 1 to 17 tokens, some or all rows of logits, one worker and several. However many workers there are and
+// however they follow one another, all bits must be the same.
+void expect_models_match(const std::vector<TestModel>& models);
+
+}  // namespace sinter::codegen::test

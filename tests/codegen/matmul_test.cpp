@@ -1,0 +1,178 @@
+// Products of every weight format with shapes that do not fit tiles and vectors, alone and with what is fused into them.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "ir/ops.h"
+#include "tests/codegen/error_bounds.h"
+
+namespace sinter::codegen::test {
+namespace {
+
+using ir::DType;
+using ir::Op;
+
+constexpr DType kScaleTypes[] = {DType::f16, DType::bf16, DType::f32};
+constexpr int64_t kRows[] = {1, 7, 15, 16, 17, 33, 48};
+// In groups of columns: none of the products is a multiple of 1024.
+constexpr int64_t kGroups[] = {1, 5, 3, 17};
+
+TestModel product(const std::string& name, int64_t rows, int64_t cols,
+                  const ir::WeightFormat& format) {
+  ModelBuilder b(name);
+  const auto x = b.rows("x", cols);
+  return b.finish(b.add("y", Op::matmul, {x, b.matrix("w", rows, cols, format)}));
+}
+
+// The next of a list, over and over.
+template <class T, size_t N>
+T cycle(const T (&list)[N], size_t i) {
+  return list[i % N];
+}
+
+TEST(Matmul, AffineWeightsOfEveryWidthAndGroupSize) {
+  std::vector<TestModel> models;
+  size_t i = 0;
+  for (const int bits : {1, 2, 3, 4, 5, 6, 8})
+    for (const int group : {32, 64, 128}) {
+      models.push_back(product(fmt::format("affine_b{}_g{}", bits, group), cycle(kRows, i),
+                               group * cycle(kGroups, i),
+                               affine(bits, group, cycle(kScaleTypes, i))));
+      ++i;
+    }
+  expect_models_match(models);
+}
+
+TEST(Matmul, SymmetricAndTernaryWeights) {
+  std::vector<TestModel> models;
+  size_t i = 0;
+  const auto add = [&](const ir::WeightFormat& format) {
+    models.push_back(product(fmt::format("product_{}", i), cycle(kRows, i + 3),
+                             format.group * cycle(kGroups, i + 1), format));
+    ++i;
+  };
+  for (const auto& [bits, zero] :
+       {std::pair{1, 0.5}, {2, 1.5}, {3, 4.0}, {4, 8.0}, {4, 7.5}, {5, 16.0}, {6, 31.5}, {8, 128.0}})
+    add(symmetric(bits, zero, 32 << (i % 3), cycle(kScaleTypes, i / 2)));
+  add(symmetric(1, 0.0, 128, DType::f16));
+  add(ternary(64, DType::f16));
+  add(ternary(128, DType::bf16));
+  expect_models_match(models);
+}
+
+TEST(Matmul, DenseWeights) {
+  std::vector<TestModel> models;
+  size_t i = 0;
+  for (const int64_t cols : {1, 5, 16, 31, 40, 96, 1000}) {
+    models.push_back(product(fmt::format("dense_k{}", cols), cycle(kRows, i + 2), cols,
+                             dense(cycle(kScaleTypes, i))));
+    ++i;
+  }
+  models.push_back(product("dense_f32", 33, 40, dense(DType::f32)));
+  models.push_back(product("dense_bf16", 7, 31, dense(DType::bf16)));
+  expect_models_match(models);
+}
+
+// rms_norm and the choice of the last rows before a product.
+TEST(Matmul, Prologues) {
+  std::vector<TestModel> models;
+  for (const bool norm : {false, true})
+    for (const bool last : {false, true})
+      for (const bool coded : {false, true}) {
+        if (!norm && !last) continue;
+        ModelBuilder b(fmt::format("prologue_{}{}{}", norm ? "norm_" : "", last ? "last_" : "",
+                                   coded ? "coded" : "dense"));
+        const int64_t cols = coded ? 192 : 43;
+        auto x = b.rows("x", cols);
+        if (last) x = b.add("last", Op::last_rows, {x});
+        if (norm)
+          x = b.add("norm", Op::rms_norm, {x, b.vector("norm_w", cols, DType::bf16)},
+                    {{"eps", 1e-5}});
+        const auto w =
+            b.matrix("w", 23, cols, coded ? affine(4, 64, DType::f16) : dense(DType::f16));
+        models.push_back(b.finish(b.add("y", Op::matmul, {x, w})));
+      }
+  // Several products share the norm and each computes it.
+  ModelBuilder b("prologue_shared");
+  const auto x = b.rows("x", 128);
+  const auto n =
+      b.add("norm", Op::rms_norm, {x, b.vector("norm_w", 128)}, {{"eps", 1e-6}});
+  const auto y = b.add("y", Op::matmul, {n, b.matrix("w", 17, 128, symmetric(4, 8, 32, DType::f16))});
+  const auto z = b.add("z", Op::matmul, {n, b.matrix("v", 17, 128, symmetric(2, 1.5, 32, DType::f16))});
+  models.push_back(b.finish(b.add("sum", Op::add, {y, z})));
+  expect_models_match(models);
+}
+
+// Bias, residual and activations, on rows narrower and wider than a vector.
+TEST(Matmul, Epilogues) {
+  std::vector<TestModel> models;
+  size_t i = 0;
+  for (const Op activation : {Op::silu, Op::gelu, Op::relu2, Op::sigmoid}) {
+    const int64_t width = cycle(kRows, i + 1);
+    ModelBuilder b(fmt::format("epilogue_{}", ir::info(activation).name));
+    const auto x = b.rows("x", 96);
+    const auto residual = b.rows("r", width);
+    const ir::WeightFormat format = i % 2 == 0 ? affine(3, 32, DType::f16) : dense(DType::bf16);
+    auto y = b.add("y", Op::matmul, {x, b.matrix("w", width, 96, format)});
+    y = b.add("bias", Op::add, {y, b.vector("bias_w", width, DType::f16)});
+    y = b.add("act", activation, {y});
+    y = b.add("gain", Op::mul, {y, b.vector("gain_w", width)});
+    models.push_back(b.finish(b.add("sum", Op::add, {residual, y})));
+    ++i;
+  }
+  expect_models_match(models);
+}
+
+// gate | up: one product in two parts that meet in the epilogue.
+TEST(Matmul, GatedPartsThatDoNotFillTheirTiles) {
+  std::vector<TestModel> models;
+  size_t i = 0;
+  for (const int64_t width : {1, 15, 16, 24, 33}) {
+    ModelBuilder b(fmt::format("gated_{}", width));
+    const int64_t cols = 192;
+    const ir::WeightFormat formats[] = {symmetric(1, 0.5, 64, DType::f16), affine(4, 64, DType::bf16),
+                                        dense(DType::f16)};
+    const ir::WeightFormat& format = cycle(formats, i);
+    auto x = b.rows("x", cols);
+    const auto residual = b.rows("r", width);
+    x = b.add("norm", Op::rms_norm, {x, b.vector("norm_w", cols)}, {{"eps", 1e-6}});
+    auto gate = b.add("gate", Op::matmul, {x, b.matrix("gate_w", width, cols, format)});
+    auto up = b.add("up", Op::matmul, {x, b.matrix("up_w", width, cols, format)});
+    if (i % 2 == 1) {
+      gate = b.add("gate_b", Op::add, {gate, b.vector("gate_bias", width)});
+      up = b.add("up_b", Op::add, {up, b.vector("up_bias", width)});
+    }
+    gate = b.add("act", Op::silu, {gate});
+    const auto gated = b.add("gated", Op::mul, {gate, up});
+    models.push_back(b.finish(b.add("sum", Op::add, {residual, gated})));
+    const auto is_fused = [](const ir::Node& node) { return node.text("kind", "") == "matmul"; };
+    EXPECT_EQ(std::count_if(models.back().module.nodes.begin(), models.back().module.nodes.end(), is_fused), 1)
+        << models.back().name;
+    ++i;
+  }
+  expect_models_match(models);
+}
+
+// q | k | v of different heights, cut apart by phases of their own.
+TEST(Matmul, ConcatenatedProductsAreCutApart) {
+  std::vector<TestModel> models;
+  for (const bool coded : {false, true}) {
+    ModelBuilder b(fmt::format("cut_{}", coded ? "coded" : "dense"));
+    const int64_t cols = 160;
+    const ir::WeightFormat format = coded ? affine(5, 32, DType::f16) : dense(DType::f32);
+    const auto x = b.rows("x", cols);
+    const auto product_of = [&](const std::string& label, int64_t rows) {
+      const auto y = b.add(label, Op::matmul, {x, b.matrix(label + "_w", rows, cols, format)});
+      return b.add(label + "_b", Op::add, {y, b.vector(label + "_bias", rows)});
+    };
+    const auto q = product_of("q", 33);
+    const auto k = product_of("k", 7);
+    const auto v = product_of("v", 7);
+    const auto kv = b.add("kv", Op::mul, {k, v});
+    const auto part = b.add("part", Op::slice, {q, }, {{"begin", int64_t{19}}, {"end", int64_t{26}}});
+    models.push_back(b.finish(b.add("all", Op::add, {kv, part})));
+  }
+  expect_models_match(models);
+}
+
+}  // namespace
+}  // namespace sinter::codegen::test
