@@ -110,6 +110,7 @@ absl::StatusOr<llvm::SmallVector<char, 0>> compile(std::string_view source, cons
   instance.createDiagnostics(&printer, /*ShouldOwnClient=*/false);
   instance.createFileManager();
   llvm::SmallVector<char, 0> output;
+  instance.setVerboseOutputStream(diagnostics_stream);  // or errors are counted on stderr
   instance.setOutputStream(std::make_unique<llvm::raw_svector_ostream>(output));
   std::unique_ptr<clang::CodeGenAction> action;
   if (assembly) {

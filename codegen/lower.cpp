@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "codegen/emitter.h"
@@ -426,14 +427,19 @@ class Lowerer {
       const int64_t value_dim = (head_dim + 15) / 16 * 16;
       // SplitBuffers in codegen/device/cpu/attention.h
       const int64_t bytes = (heads * 8 * (value_dim + 2) + kv_heads) * 4;
-      Room& room = out_.pinned[0];
-      room.fixed_bytes = std::max(room.fixed_bytes, bytes);
+      // Layers of one shape share a buffer: its counters are zero between phases. Another shape has
+      // its counters elsewhere.
+      const auto splits = static_cast<int64_t>(split_buffers_.size());
+      const int64_t pinned =
+          split_buffers_.emplace(std::tuple(heads, kv_heads, head_dim), splits).first->second;
+      out_.pinned[pinned].fixed_bytes = bytes;
       Emitter e;
       if (auto status = prepare(e); !status.ok()) return status;
       if (auto status = heads_of(e); !status.ok()) return status;
       e.line("static_assert(SplitBuffers<Cache>::bytes == {});", bytes);
       e.line("attention_step(launch, cache, q, k, v, q_transform, k_transform, {}, {}, {});", scale,
-             e.pointer({Buffer::Kind::pinned, 0, 0}, "unsigned char"), e.pointer(result, "float"));
+             e.pointer({Buffer::Kind::pinned, pinned, 0}, "unsigned char"),
+             e.pointer(result, "float"));
       finish(node, "", e, ops_of(node), shape);
       return absl::OkStatus();
     }
@@ -494,6 +500,8 @@ class Lowerer {
   Lowering& out_;
   std::vector<passes::Remark>& remarks_;
   LoweredMode& lowered_;
+  // Pinned buffer of each shape of attention: heads, KV heads, head_dim.
+  std::map<std::tuple<int64_t, int64_t, int64_t>, int64_t> split_buffers_;
 };
 
 }  // namespace

@@ -86,11 +86,19 @@ class PlanAssembler {
       to.kernel = kernels[i];
       to.weight_bytes = static_cast<uint64_t>(from.weight_bytes);
       to.operations = from.macs;
-      to.predicted_us = predict_us(from, options_.targets.back());
+      to.predicted_us = predict_us(from, predicted_target());
       for (const Buffer& buffer : from.arguments) to.arguments.push_back(argument(buffer, memory));
       out.push_back(std::move(to));
     }
     return out;
+  }
+
+  // As Plan::predicted_for.
+  const Target& predicted_target() const {
+    const Target* best = &options_.targets.front();
+    for (const Target& target : options_.targets)
+      if (target.family == best->family) best = &target;
+    return *best;
   }
 
   runtime::Argument argument(const Buffer& buffer, const MemoryPlan& memory) const {

@@ -1,14 +1,17 @@
 // The plan: everything a machine needs to run a model, in one file.
 //
-//   offset 0   "SINTERPL", u32 major, u32 minor, u64 header offset, u64 header bytes, u64 header checksum; zeros up to
-//   4096       sections, each starting at the first multiple of 4096 after the one before it, zeros in between
-//   last       the header: JSON, the fields of `Plan` below; it starts like a section and the file ends with it. Sections
+//   offset 0   "SINTERPL", u32 major, u32 minor, u64 header offset, u64 header bytes, u64 header
+//   checksum; zeros up to 4096       sections, each starting at the first multiple of 4096 after
+//   the one before it, zeros in between last       the header: JSON, the fields of `Plan` below; it
+//   starts like a section and the file ends with it. Sections
 //              are named there with offset, bytes and checksum
-// All integers little-endian; checksums are 64-bit FNV-1a over 8-byte words (runtime/checksum.h). The header's covers the
-// 32 bytes of the file before it and then the JSON, so no byte of the file is left unchecked.
+// All integers little-endian; checksums are 64-bit FNV-1a over 8-byte words (runtime/checksum.h).
+// The header's covers the 32 bytes of the file before it and then the JSON, so no byte of the file
+// is left unchecked.
 //
-// Version rule: a reader refuses another major version, and a minor version newer than its own. Major changes when an old reader
-// would compute wrong numbers (kernel ABI, layouts); minor when fields are added that old plans lack.
+// Version rule: a reader refuses another major version, and a minor version newer than its own.
+// Major changes when an old reader would compute wrong numbers (kernel ABI, layouts); minor when
+// fields are added that old plans lack.
 #pragma once
 
 #include <cstdint>
@@ -33,10 +36,11 @@ struct Fill {
     bits,     // uniform random bytes: any code is a valid code
     ternary,  // bytes whose 2-bit fields are uniform in 0..2
     uniform,  // floats of `dtype` uniform in [low, high)
-    paired,   // the biases of the scales written by the fill before it: -factor * scale, element by element
+    paired,   // the biases of the scales written by the fill before it: -factor * scale, element by
+              // element
   };
   Kind kind = Kind::bits;
-  std::string dtype;  // "f16", "bf16", "f32" for uniform and paired
+  std::string dtype;    // "f16", "bf16", "f32" for uniform and paired
   uint64_t offset = 0;  // within the weights section
   uint64_t bytes = 0;
   double low = 0, high = 0;
@@ -46,13 +50,14 @@ struct Fill {
 // A weight as stored in the plan, in the layout that the kernels read.
 struct PlanWeight {
   std::string name;
-  std::string type;    // the IR's text form, e.g. "weight<512x256, symmetric b1 z0.5 g128 f16>"
-  std::string layout;  // e.g. "cpu16"
-  uint64_t offset = 0; // within the weights section, a multiple of 64
-  uint64_t bytes = 0;  // with padding
+  std::string type;     // the IR's text form, e.g. "weight<512x256, symmetric b1 z0.5 g128 f16>"
+  std::string layout;   // e.g. "cpu16"
+  uint64_t offset = 0;  // within the weights section, a multiple of 64
+  uint64_t bytes = 0;   // with padding
 };
 
-// KV cache and the like. A session with room for C positions (a multiple of 16) allocates bytes_per_position * C.
+// KV cache and the like. A session with room for C positions (a multiple of 16) allocates
+// bytes_per_position * C.
 struct PlanState {
   std::string name;
   uint64_t bytes_per_position = 0;
@@ -75,25 +80,27 @@ struct Argument {
 
 // One kernel call of a step. Phases run in order, with a barrier between them.
 struct Phase {
-  std::string name;      // "layers.3.gate_up"
-  std::string what;      // ops, e.g. "rms_norm, matmul, silu, mul"
-  uint32_t kernel = 0;   // index into Plan::kernels
+  std::string name;     // "layers.3.gate_up"
+  std::string what;     // ops, e.g. "rms_norm, matmul, silu, mul"
+  uint32_t kernel = 0;  // index into Plan::kernels
   std::vector<Argument> arguments;
   uint64_t weight_bytes = 0;  // read per call
   double operations = 0;      // multiply-adds per token
-  double predicted_us = 0;    // for decode on the plan's first target, by its default bandwidth and rate
+  double predicted_us =
+      0;  // for decode on the plan's first target, by its default bandwidth and rate
 };
 
 struct Kernel {
-  std::string symbol;  // C name, the same in every code object
-  std::string summary; // one line for people
+  std::string symbol;   // C name, the same in every code object
+  std::string summary;  // one line for people
 };
 
 struct CodeObject {
-  std::string target;                 // "x86-64-v4"
-  std::string family;                 // "host-x86-64", "host-aarch64"
-  std::vector<std::string> features;  // that the machine must have, as in /proc/cpuinfo: "avx512f", ...
-  Section section;                    // an ELF shared object exporting the kernels
+  std::string target;  // "x86-64-v4"
+  std::string family;  // "host-x86-64", "host-aarch64"
+  std::vector<std::string>
+      features;     // that the machine must have, as in /proc/cpuinfo: "avx512f", ...
+  Section section;  // an ELF shared object exporting the kernels
 };
 
 struct PlanRemark {
@@ -112,11 +119,11 @@ struct Plan {
   std::string activations;   // "a8" or "a16"
   std::string compiler;      // version
   int64_t vocab_size = 0;
-  int64_t max_context = 0;   // positions a session may hold at most
-  int64_t chunk = 0;         // tokens of a prefill step at most
-  int64_t logits_rows = 0;   // rows of the logits buffer: at most so many per step
+  int64_t max_context = 0;  // positions a session may hold at most
+  int64_t chunk = 0;        // tokens of a prefill step at most
+  int64_t logits_rows = 0;  // rows of the logits buffer: at most so many per step
   int64_t layers = 0;
-  int64_t parameters = 0;    // numbers in weights, as the model counts them
+  int64_t parameters = 0;  // numbers in weights, as the model counts them
   std::vector<int32_t> eos_ids;
   int32_t bos_id = -1;
   // Recommended by generation_config.json; negative when absent.
@@ -129,9 +136,9 @@ struct Plan {
   std::vector<Phase> prefill;  // up to `chunk` tokens
   std::vector<PlanWeight> weights;
   std::vector<PlanState> states;
-  std::vector<Fill> fills;     // for a synthetic plan; the weights section is then absent
-  uint64_t seed = 0;           // of the fills
-  uint64_t weight_bytes = 0;   // of the weights section, or of what the fills make
+  std::vector<Fill> fills;    // for a synthetic plan; the weights section is then absent
+  uint64_t seed = 0;          // of the fills
+  uint64_t weight_bytes = 0;  // of the weights section, or of what the fills make
   uint64_t arena_bytes = 0;
   uint64_t scratch_bytes = 0;  // per worker
   std::vector<PlanRemark> remarks;
@@ -141,12 +148,20 @@ struct Plan {
   Section tokenizer;         // tokenizer.json
   Section tokenizer_config;  // tokenizer_config.json
   Section chat_template;
-  Section source;            // the generated kernel source
-  Section graph;             // the final graph, as IR text
-  Section memory;            // the memory plan, as text for people
+  Section source;  // the generated kernel source
+  Section graph;   // the final graph, as IR text
+  Section memory;  // the memory plan, as text for people
 
   bool synthetic() const { return !fills.empty(); }
   uint64_t state_bytes(int64_t capacity) const;
+  // The code object that predicted times are for: the best of the first one's family; null when
+  // there is none.
+  const CodeObject* predicted_for() const {
+    const CodeObject* best = nullptr;
+    for (const CodeObject& object : code)
+      if (best == nullptr || object.family == best->family) best = &object;
+    return best;
+  }
 };
 
 }  // namespace sinter::runtime

@@ -82,6 +82,7 @@ Result<int> bench(const Program& program, const BenchOptions& options) {
     prefill_rates.push_back(static_cast<double>(options.prompt) / prefill_seconds);
     decode_rates.push_back(static_cast<double>(options.gen) / decode_seconds);
   }
+  const uint64_t peak = runtime::peak_resident_bytes();  // before the measurement's own buffer
   progress.update("measuring the memory", -1);
   const double streaming =
       runtime::measure_streaming_read(options.model.threads, streaming_bytes());
@@ -109,7 +110,7 @@ Result<int> bench(const Program& program, const BenchOptions& options) {
                                          {"streaming_gb_per_second", streaming * 1e-9},
                                          {"share_of_streaming", share},
                                          {"state_bytes", session.state_bytes()},
-                                         {"peak_memory_bytes", runtime::peak_resident_bytes()}})
+                                         {"peak_memory_bytes", peak}})
                      .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
                  "\n");
     return 0;
@@ -126,9 +127,8 @@ Result<int> bench(const Program& program, const BenchOptions& options) {
            streaming * 1e-9, share * 100);
   else
     output("streaming read could not be measured\n");
-  output("memory         {} at its peak, of it {} weights and {} state\n",
-         size_text(runtime::peak_resident_bytes()), size_text(plan.weight_bytes),
-         size_text(session.state_bytes()));
+  output("memory         {} at its peak, of it {} weights and {} state\n", size_text(peak),
+         size_text(plan.weight_bytes), size_text(session.state_bytes()));
   return 0;
 }
 

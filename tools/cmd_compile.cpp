@@ -57,7 +57,7 @@ Result<int> compile(const Program& program, const CompileCommand& command) {
   if (!plan.ok()) return to_error(plan.status());
 
   std::optional<Rates> rates;
-  if (!plan->code.empty()) rates = program.target_rates(plan->code.back().target);
+  if (const auto* code = plan->predicted_for()) rates = program.target_rates(code->target);
   write_output(summary(*plan, rates));
   note(fmt::format("wrote {} in {:.1f} s; {} of memory at the peak", command.out,
                    std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),

@@ -29,7 +29,7 @@ void add_inspect(CommandLine& line) {
         }
         std::optional<Rates> rates;
         if (program.target_rates && !plan.code.empty())
-          rates = program.target_rates(plan.code.back().target);
+          rates = program.target_rates(plan.predicted_for()->target);
         write_output(summary(plan, rates));
         return 0;
       });

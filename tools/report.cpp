@@ -43,9 +43,9 @@ std::string prediction(const Plan& plan, const std::optional<Rates>& rates) {
   std::string text = fmt::format("per token       reads {} of weights, {:.1f} M multiply-adds\n",
                                  size_text(weight_bytes_per_token(plan)), macs * 1e-6);
   if (seconds > 0)
-    text += fmt::format("predicted       {:.1f} tokens/s ({:.1f} us per token){}\n", 1 / seconds,
-                        seconds * 1e6,
-                        plan.code.empty() ? "" : fmt::format(" on {}", plan.code.back().target));
+    text += fmt::format(
+        "predicted       {:.1f} tokens/s ({:.1f} us per token){}\n", 1 / seconds, seconds * 1e6,
+        plan.code.empty() ? "" : fmt::format(" on {}", plan.predicted_for()->target));
   if (!rates || bytes <= 0)
     return text +
            "read floor      bytes per token / the machine's bandwidth; `bench` measures both\n";

@@ -1,5 +1,5 @@
-// The judge of kernels: evaluates a phase by the reference interpreter on the inputs that its kernel had, and bounds by
-// arithmetic how far the kernel may be off.
+// The judge of kernels: evaluates a phase by the reference interpreter on the inputs that its
+// kernel had, and bounds by arithmetic how far the kernel may be off.
 #pragma once
 
 #include <map>
@@ -15,15 +15,16 @@ inline constexpr double kRounding = 0x1p-24;
 // Relative error of exp() in codegen/device/cpu/math.h: its polynomial and the roundings around it.
 inline constexpr double kExpError = 2e-7 + 4 * kRounding;
 
-// Relative error of x * rsqrt(mean(x^2) + eps) * w over n features, summed in 32 lanes or one by one.
+// Relative error of x * rsqrt(mean(x^2) + eps) * w over n features, summed in 32 lanes or one by
+// one.
 double rms_norm_error(int64_t n, bool lanes);
 
 class Judge {
  public:
   explicit Judge(const TestModel& model) : model_(model) {}
 
-  // Every number of every phase except attention must be within its bound. Fails the test with the first offender of each
-  // phase.
+  // Every number of every phase except attention must be within its bound. Fails the test with the
+  // first offender of each phase.
   void expect_phases_match(const StepValues& got, const Step& step, Activations activations,
                            const std::string& what);
 
@@ -51,9 +52,10 @@ class Judge {
 void expect_within(const ir::Array& got, const ir::Array& want, const std::vector<double>& error,
                    const std::string& what);
 
-// Compiles models without attention for every target that runs here, with 8- and 16-bit activations, and compares every phase: decode and
-// prefill of 1 to 17 tokens, some or all rows of logits, one worker and several. However many workers there are and
-// however they follow one another, all bits must be the same.
+// Compiles models without attention for every target that runs here and compares every phase:
+// decode and prefill of 1 to 17 tokens, some or all rows of logits, one worker and several in any
+// order. Compiling is what takes long: with several targets a model is tried with 8-bit activations
+// on one target and with 16-bit activations on the next, its neighbour the other way round.
 void expect_models_match(const std::vector<TestModel>& models);
 
 }  // namespace sinter::codegen::test

@@ -293,23 +293,21 @@ PhaseFunction LoadedCode::find(const std::string& symbol) const {
   return reinterpret_cast<PhaseFunction>(::dlsym(handle_, symbol.c_str()));
 }
 
-Suite compile(const std::vector<TestModel>& models, const std::vector<Activations>& activations,
-              const Target& target) {
+Suite compile(const std::vector<Variant>& variants, const Target& target) {
   Suite suite;
   Lowering all;
-  for (const TestModel& model : models)
-    for (const Activations mode : activations) {
-      std::vector<passes::Remark> remarks;
-      auto lowering = lower(model.module, mode, remarks);
-      EXPECT_TRUE(lowering.ok()) << model.name << ": " << lowering.status();
-      if (!lowering.ok()) return {};
-      const auto join = [](LoweredMode& to, const LoweredMode& from) {
-        to.phases.insert(to.phases.end(), from.phases.begin(), from.phases.end());
-      };
-      join(all.decode, lowering->decode);
-      join(all.prefill, lowering->prefill);
-      suite.kernels.push_back({&model, mode, *std::move(lowering), {}, {}});
-    }
+  for (const auto& [model, activations] : variants) {
+    std::vector<passes::Remark> remarks;
+    auto lowering = lower(model->module, activations, remarks);
+    EXPECT_TRUE(lowering.ok()) << model->name << ": " << lowering.status();
+    if (!lowering.ok()) return {};
+    const auto join = [](LoweredMode& to, const LoweredMode& from) {
+      to.phases.insert(to.phases.end(), from.phases.begin(), from.phases.end());
+    };
+    join(all.decode, lowering->decode);
+    join(all.prefill, lowering->prefill);
+    suite.kernels.push_back({model, activations, *std::move(lowering), {}, {}});
+  }
   const KernelSource source = assemble_source(all, "tests");
   const auto object = compile_to_object(source.text, target);
   EXPECT_TRUE(object.ok()) << target.name << ": " << object.status();
@@ -352,8 +350,8 @@ std::vector<Target> runnable_targets() {
 }
 
 std::string Step::name() const {
-  return fmt::format("{} of {} tokens at {}, {} workers", mode == Mode::decode ? "decode" : "prefill",
-                     tokens.size(), position, workers);
+  return fmt::format("{} of {} tokens at {}, {} workers",
+                     mode == Mode::decode ? "decode" : "prefill", tokens.size(), position, workers);
 }
 
 std::vector<int64_t> bind_shape(const ir::TensorType& type, const Step& step) {
@@ -394,8 +392,7 @@ Machine::Machine(const Kernels& kernels, int64_t capacity)
   for (size_t i = 0; i < model.module.values.size(); ++i) {
     const auto id = static_cast<ir::ValueId>(i);
     if (!model.module.is_state(id)) continue;
-    states_[id] =
-        GuardedBuffer(capacity * state_bytes_per_position(model.module, id), 0, kCanary);
+    states_[id] = GuardedBuffer(capacity * state_bytes_per_position(model.module, id), 0, kCanary);
   }
   for (const auto& [id, room] : kernels.lowering.pinned)
     pinned_[id] = GuardedBuffer(room.fixed_bytes, kSlack, 0);
@@ -479,7 +476,8 @@ StepValues Machine::run(const Step& step) {
     check(temporaries, "temporary");
     check(pinned_, "pinned");
     for (const GuardedBuffer& buffer : scratch)
-      EXPECT_TRUE(buffer.intact()) << what << ": " << mode.phases[i].name << " wrote behind scratch";
+      EXPECT_TRUE(buffer.intact())
+          << what << ": " << mode.phases[i].name << " wrote behind scratch";
   }
 
   StepValues values;

@@ -1,5 +1,5 @@
-// Small models with random weights, their kernels as machine code, and memory to run them on in which every byte is
-// accounted for.
+// Small models with random weights, their kernels as machine code, and memory to run them on in
+// which every byte is accounted for.
 #pragma once
 
 #include <cstdint>
@@ -32,8 +32,9 @@ class Random {
   uint64_t state_;
 };
 
-// Memory that ends at a page which faults when touched. It is given filled with `fill`; the `slack` bytes after the first
-// `bytes` may be read and must keep the value 0xff: NaN in every float format.
+// Memory that ends at a page which faults when touched. It is given filled with `fill`; the `slack`
+// bytes after the first `bytes` may be read and must keep the value 0xff: NaN in every float
+// format.
 class GuardedBuffer {
  public:
   GuardedBuffer() = default;
@@ -60,8 +61,8 @@ class RandomWeights : public ir::MatrixSource {
  public:
   void add_dense(const std::string& name, std::vector<int64_t> shape, ir::DType dtype,
                  const std::vector<float>& values);
-  // Random codes, scales of both signs. Symmetric and ternary matrices are stored as checkpoints have them, affine with
-  // bias = -zero * scale.
+  // Random codes, scales of both signs. Symmetric and ternary matrices are stored as checkpoints
+  // have them, affine with bias = -zero * scale.
   void add_coded(const std::string& name, int64_t rows, int64_t cols,
                  const ir::WeightFormat& format, Random& random);
   absl::StatusOr<ir::Matrix> matrix(std::string_view name) const override;
@@ -83,13 +84,15 @@ struct TestModel {
 
 inline constexpr int64_t kVocabulary = 40;
 
-// Builds a model whose only parameter is the tokens. Names of nodes and weights are unique per model.
+// Builds a model whose only parameter is the tokens. Names of nodes and weights are unique per
+// model.
 class ModelBuilder {
  public:
   explicit ModelBuilder(std::string name);
 
   ir::ValueId tokens() const { return tokens_; }
-  // [T, width]: rows of a random float32 table. Runs of 32 columns differ in size and some are zero.
+  // [T, width]: rows of a random float32 table. Runs of 32 columns differ in size and some are
+  // zero.
   ir::ValueId rows(const std::string& label, int64_t width);
   // A matrix to multiply with, or a table: dequantized where it is coded.
   ir::ValueId matrix(const std::string& label, int64_t rows, int64_t cols,
@@ -101,7 +104,8 @@ class ModelBuilder {
                   ir::Attributes attributes = {});
   ir::ValueId reshape(const std::string& label, ir::ValueId x, std::vector<ir::Dim> shape);
 
-  // Runs the passes; a test failure when they refuse, or when a coded matrix did not end in the format asked for.
+  // Runs the passes; a test failure when they refuse, or when a coded matrix did not end in the
+  // format asked for.
   TestModel finish(ir::ValueId result);
 
  private:
@@ -150,10 +154,15 @@ struct Suite {
   std::vector<Kernels> kernels;
 };
 
-// Compiles all models in all modes as one translation unit, which costs far less than one for each. Models must outlive the suite.
-// A failure fails the test and leaves the suite empty.
-Suite compile(const std::vector<TestModel>& models, const std::vector<Activations>& activations,
-              const Target& target);
+// A model and how its activations are multiplied.
+struct Variant {
+  const TestModel* model = nullptr;
+  Activations activations = Activations::a8;
+};
+
+// Compiles all variants as one translation unit. Models must outlive the suite. A failure fails the
+// test and leaves the suite empty.
+Suite compile(const std::vector<Variant>& variants, const Target& target);
 
 // Targets whose code this machine can run; none is a test failure.
 std::vector<Target> runnable_targets();
@@ -181,8 +190,9 @@ class Machine {
  public:
   Machine(const Kernels& kernels, int64_t capacity);
 
-  // Runs the phases of a step one after another; activations start as NaN. Fails the test when a phase writes where it may
-  // not. Other inputs of the step than `workers` and `order` being equal, it may be run again at the same position.
+  // Runs the phases of a step one after another; activations start as NaN. Fails the test when a
+  // phase writes where it may not. Other inputs of the step than `workers` and `order` being equal,
+  // it may be run again at the same position.
   StepValues run(const Step& step);
 
   // float16 bits as the kernels laid them out.

@@ -149,21 +149,22 @@ TEST(BadOutput, FolderThatCannotBeWritten) {
                  {"/proc/x.npy"});
 }
 
-// A limit on file sizes makes writes fail as a full disk does.
+// A limit on file sizes (in units of 512 bytes) makes writes fail as a full disk does.
 TEST(BadOutput, DiskThatIsFull) {
   const fs::path folder = work_folder() / "full";
   fs::create_directories(folder);
   write(folder / "x.plan", "old");
-  expect_refusal(shell(fmt::format("ulimit -f 64; '{}' compile '{}' -o '{}'", SINTER_PROGRAM,
+  expect_refusal(shell(fmt::format("ulimit -f 1200; '{}' compile '{}' -o '{}'", SINTER_PROGRAM,
                                    tiny_model().string(), (folder / "x.plan").string())),
                  {"x.plan", "File too large"});
   EXPECT_EQ(read(folder / "x.plan"), "old");
   write(work_folder() / "ids", "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16");
   write(folder / "x.npy", "old");
-  expect_refusal(shell(fmt::format("ulimit -f 8; '{}' logits '{}' --ids '{}' --out '{}'",
-                                   SINTER_RUN_PROGRAM, tiny_plan(),
-                                   (work_folder() / "ids").string(), (folder / "x.npy").string())),
-                 {"x.npy", "File too large"});
+  expect_refusal(
+      shell(fmt::format("ulimit -f 64; '{}' logits '{}' --device reference --ids '{}' --out '{}'",
+                        SINTER_PROGRAM, tiny_model().string(), (work_folder() / "ids").string(),
+                        (folder / "x.npy").string())),
+      {"x.npy", "File too large"});
   EXPECT_EQ(read(folder / "x.npy"), "old");
   EXPECT_EQ(std::distance(fs::directory_iterator(folder), {}), 2);
 }

@@ -1,0 +1,325 @@
+// Attention with its norms, rotations and caches: prefill in chunks and decode, across the
+// boundaries of the blocks in which keys and scores are held, split among any number of workers.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "ir/ops.h"
+#include "runtime/half.h"
+#include "tests/codegen/error_bounds.h"
+
+namespace sinter::codegen::test {
+namespace {
+
+using ir::Op;
+using ir::ValueId;
+
+struct Shape {
+  int64_t heads = 1, kv_heads = 1, head_dim = 16;
+  bool norm = false;
+  int64_t rope_dims = 0;  // 0: no rotation
+  bool interleaved = false;
+
+  std::string name() const {
+    return fmt::format("attention_h{}_kv{}_d{}{}_r{}{}", heads, kv_heads, head_dim,
+                       norm ? "_norm" : "", rope_dims, interleaved ? "i" : "");
+  }
+};
+
+// q, k and v cut from one tensor, as after a concatenated product.
+ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s) {
+  const auto label = [&](const char* name) { return prefix + name; };
+  const ValueId qkv = b.rows(label("qkv"), (s.heads + 2 * s.kv_heads) * s.head_dim);
+  ValueId table = -1;
+  if (s.rope_dims > 0) {
+    std::vector<float> frequencies;
+    for (int64_t i = 0; i < s.rope_dims / 2; ++i)
+      frequencies.push_back(static_cast<float>(
+          std::pow(1e4, -2.0 * static_cast<double>(i) / static_cast<double>(s.rope_dims))));
+    table = b.add(label("table"), Op::rope_table,
+                  {b.constant(label("frequencies"), frequencies), b.tokens()});
+  }
+  int64_t begin = 0;
+  const auto part = [&](const std::string& name, int64_t heads, bool transformed) {
+    const int64_t end = begin + heads * s.head_dim;
+    ValueId x = b.add(name, Op::slice, {qkv}, {{"begin", begin}, {"end", end}});
+    begin = end;
+    x = b.reshape(name, x, {ir::Dim::of('T'), heads, s.head_dim});
+    if (!transformed) return x;
+    if (s.norm)
+      x = b.add(name, Op::rms_norm, {x, b.vector(name + "_norm", s.head_dim)}, {{"eps", 1e-6}});
+    if (s.rope_dims > 0)
+      x = b.add(name, Op::rope, {x, table},
+                {{"style", std::string(s.interleaved ? "interleaved" : "half")}});
+    return x;
+  };
+  const ValueId q = part(label("q"), s.heads, true);
+  const ValueId k = part(label("k"), s.kv_heads, true);
+  const ValueId v = part(label("v"), s.kv_heads, false);
+  const ValueId keys = b.state(label("keys"), s.kv_heads, s.head_dim);
+  const ValueId values = b.state(label("values"), s.kv_heads, s.head_dim);
+  b.add(label("append_k"), Op::kv_append, {keys, k});
+  b.add(label("append_v"), Op::kv_append, {values, v});
+  return b.add(label("attention"), Op::attention, {q, keys, values},
+               {{"scale", 1 / std::sqrt(static_cast<double>(s.head_dim))}});
+}
+
+// The first `positions` rows of a cache, by the comment at the top of
+// codegen/device/cpu/attention.h.
+ir::Array read_cache(const Machine& machine, ValueId id, bool keys, int64_t heads,
+                     int64_t positions, int64_t head_dim) {
+  const auto bits = machine.state(id);
+  const int64_t capacity = machine.capacity();
+  const int64_t padded = (head_dim + 15) / 16 * 16;
+  ir::Array out{{heads, positions, head_dim}, {}};
+  for (int64_t h = 0; h < heads; ++h)
+    for (int64_t p = 0; p < positions; ++p)
+      for (int64_t i = 0; i < head_dim; ++i) {
+        const int64_t at = keys ? ((h * (capacity / 16) + p / 16) * head_dim + i) * 16 + p % 16
+                                : (h * capacity + p) * padded + i;
+        out.data.push_back(runtime::f32_from_f16(bits[static_cast<size_t>(at)]));
+      }
+  return out;
+}
+
+// Judges the attention phases of one sequence step by step: the caches against what the reference
+// appends, then the output against the reference on the very caches that the kernel wrote, so that
+// float16 does not blur it.
+class AttentionJudge {
+ public:
+  explicit AttentionJudge(const Kernels& kernels) : kernels_(kernels) {}
+
+  void expect_match(const Machine& machine, const StepValues& got, const Step& step) {
+    const std::string what = fmt::format("{}, {}", kernels_.name(), step.name());
+    for (const ir::Node& phase : kernels_.model->module.nodes)
+      if (phase.text("kind", "") == "attention") expect_match(machine, got, step, phase, what);
+  }
+  // The step is over: what it appended stays.
+  void advance(const Step& step) { appended_.position = step.position + step.count(); }
+
+ private:
+  void expect_match(const Machine& machine, const StepValues& got, const Step& step,
+                    const ir::Node& phase, const std::string& what) {
+    const ir::Module& module = kernels_.model->module;
+    StepValues inputs;
+    for (const ValueId id : ir::inputs_of(phase))
+      if (const auto found = got.find(id); found != got.end()) inputs.insert(*found);
+    std::vector<ir::Node> before;
+    for (const ir::Node& node : phase.body)
+      if (node.op != Op::attention) before.push_back(node);
+    const ir::Node& attention = phase.body.back();
+    ASSERT_EQ(attention.op, Op::attention);
+    auto values = ir::interpret_nodes(module, before, *kernels_.model->weights, inputs,
+                                      step.count(), 1, appended_);
+    ASSERT_TRUE(values.ok()) << what << ": " << values.status();
+
+    ir::InterpreterState state;
+    state.position = step.position;
+    for (const ValueId id : {attention.operands[1], attention.operands[2]}) {
+      const bool keys = id == attention.operands[1];
+      const ir::Array& want = appended_.states.at(id);
+      const ir::Array cache =
+          read_cache(machine, id, keys, want.shape[0], want.shape[1], want.shape[2]);
+      expect_within(cache, want, cache_bound(want, keys), what + (keys ? ": keys" : ": values"));
+      state.states[id] = cache;
+    }
+    const ir::Array& q = values->at(attention.operands[0]);
+    auto result = ir::interpret_nodes(module, {attention}, *kernels_.model->weights,
+                                      {{attention.operands[0], q}}, step.count(), 1, state);
+    ASSERT_TRUE(result.ok()) << what << ": " << result.status();
+    const ValueId out = attention.results[0];
+    expect_within(got.at(out), result->at(out),
+                  output_bound(q, state.states.at(attention.operands[1]),
+                               state.states.at(attention.operands[2]), attention.number("scale", 1),
+                               step.position),
+                  what);
+    expect_nothing_else_written(machine, step, attention);
+  }
+
+  // Error of a number after per-head norm and rotation, where `largest` is the largest of its head.
+  // A rotation keeps the length of a pair, so what it adds up is at most twice as large.
+  static double transform_error(int64_t head_dim, double largest) {
+    return 2 * (rms_norm_error(head_dim, false) + 6 * kRounding) * largest;
+  }
+
+  static std::vector<double> cache_bound(const ir::Array& want, bool transformed) {
+    const auto head_dim = static_cast<size_t>(want.shape[2]);
+    std::vector<double> out;
+    for (size_t i = 0; i < want.data.size(); ++i) {
+      // float16 keeps 11 bits, and steps of 2^-24 below 2^-14.
+      double error = std::max(0x1p-11 * std::abs(double{want.data[i]}), 0x1p-25);
+      if (transformed) {
+        const auto head = want.data.begin() + static_cast<ptrdiff_t>(i / head_dim * head_dim);
+        double largest = 0;
+        for (size_t k = 0; k < head_dim; ++k)
+          largest = std::max(largest, std::abs(double{head[static_cast<ptrdiff_t>(k)]}));
+        error += 1.01 * transform_error(want.shape[2], largest);
+      }
+      out.push_back(error);
+    }
+    return out;
+  }
+
+  // Of softmax(q k^T scale) v in float32, q having been transformed.
+  static std::vector<double> output_bound(const ir::Array& q, const ir::Array& k,
+                                          const ir::Array& v, double scale, int64_t position) {
+    const int64_t heads = q.shape[1], head_dim = q.shape[2], rows = k.shape[1];
+    std::vector<double> out;
+    for (int64_t t = 0; t < q.shape[0]; ++t)
+      for (int64_t h = 0; h < heads; ++h) {
+        const float* query = q.data.data() + (t * heads + h) * head_dim;
+        const int64_t kv = h / (heads / k.shape[0]);
+        const int64_t visible = position + t + 1;
+        double largest = 0;
+        for (int64_t i = 0; i < head_dim; ++i)
+          largest = std::max(largest, std::abs(double{query[i]}));
+        std::vector<double> scores;
+        double top = -1e30, widest = 0, worst = 0;
+        for (int64_t r = 0; r < visible; ++r) {
+          const float* key = k.data.data() + (kv * rows + r) * head_dim;
+          double score = 0, size = 0, error = 0;
+          for (int64_t i = 0; i < head_dim; ++i) {
+            score += scale * query[i] * key[i];
+            size += scale * std::abs(double{query[i]} * key[i]);
+            error += scale * transform_error(head_dim, largest) * std::abs(double{key[i]});
+          }
+          scores.push_back(score);
+          top = std::max(top, score);
+          widest = std::max(widest, std::abs(score));
+          worst = std::max(worst, error + static_cast<double>(head_dim + 2) * kRounding * size);
+        }
+        // Scores relative to the top, twice: in a block and when blocks or splits are joined.
+        const double relative = 2 * worst + 8 * kRounding * widest + 3 * kExpError +
+                                static_cast<double>(2 * visible + 16) * kRounding;
+        double total = 0;
+        std::vector<double> size(static_cast<size_t>(head_dim));
+        for (int64_t r = 0; r < visible; ++r) {
+          const double p = std::exp(scores[static_cast<size_t>(r)] - top);
+          total += p;
+          const float* value = v.data.data() + (kv * rows + r) * head_dim;
+          for (int64_t i = 0; i < head_dim; ++i)
+            size[static_cast<size_t>(i)] += p * std::abs(double{value[i]});
+        }
+        for (const double s : size) out.push_back(1.01 * relative * s / total + 1e-30);
+      }
+    return out;
+  }
+
+  // Positions of later steps are as they were given to the kernels.
+  static void expect_nothing_else_written(const Machine& machine, const Step& step,
+                                          const ir::Node& attention) {
+    size_t untouched = 0, expected = 0;
+    for (const size_t i : {1, 2}) {
+      const auto bits = machine.state(attention.operands[i]);
+      untouched += static_cast<size_t>(std::count(bits.begin(), bits.end(), 0xffff));
+      const auto capacity = static_cast<size_t>(machine.capacity());
+      expected +=
+          bits.size() / capacity * (capacity - static_cast<size_t>(step.position + step.count()));
+    }
+    EXPECT_GE(untouched, expected) << step.name();
+  }
+
+  const Kernels& kernels_;
+  ir::InterpreterState appended_;  // caches in float32
+};
+
+struct Stretch {
+  Mode mode;
+  int64_t tokens;
+};
+
+// Runs one sequence. Every step is run again with other numbers of workers: it appends the same
+// rows again.
+void expect_sequence_matches(const Kernels& kernels, const std::vector<Stretch>& stretches) {
+  int64_t length = 0;
+  for (const Stretch& stretch : stretches) length += stretch.tokens;
+  Machine machine(kernels, (length + 1 + 15) / 16 * 16);
+  AttentionJudge attention(kernels);
+  Judge judge(*kernels.model);
+  Random random(11);
+  int64_t position = 0;
+  for (const Stretch& stretch : stretches) {
+    const bool decode = stretch.mode == Mode::decode;
+    for (int64_t done = 0; done < stretch.tokens; done += decode ? 1 : stretch.tokens) {
+      Step step{.mode = stretch.mode, .tokens = random_tokens(decode ? 1 : stretch.tokens, random)};
+      step.position = position;
+      for (const auto& [workers, order] :
+           {std::pair{1, Order::ascending}, std::pair{2, Order::descending},
+            std::pair{3, Order::threads}, std::pair{8, Order::descending},
+            std::pair{16, Order::threads}}) {
+        step.workers = workers;
+        step.order = order;
+        const StepValues got = machine.run(step);
+        if (workers == 1) judge.expect_phases_match(got, step, kernels.activations, kernels.name());
+        attention.expect_match(machine, got, step);
+        if (::testing::Test::HasFailure()) return;
+      }
+      attention.advance(step);
+      position += step.count();
+    }
+  }
+}
+
+// Over the 16 positions of a block of keys and the 64 whose scores are held at a time, in chunks
+// and one by one.
+const std::vector<Stretch>& boundaries() {
+  static const std::vector<Stretch> stretches = {
+      {Mode::decode, 2},   {Mode::prefill, 5}, {Mode::prefill, 7},  {Mode::decode, 4},
+      {Mode::prefill, 17}, {Mode::prefill, 1}, {Mode::prefill, 26}, {Mode::decode, 4},
+      {Mode::prefill, 67}, {Mode::decode, 2}};
+  return stretches;
+}
+
+void expect_all_match(const std::vector<TestModel>& models) {
+  for (const Target& target : runnable_targets()) {
+    SCOPED_TRACE(target.name);
+    std::vector<Variant> variants;
+    for (const TestModel& model : models) variants.push_back({&model, Activations::a8});
+    const Suite suite = compile(variants, target);
+    ASSERT_FALSE(suite.kernels.empty());
+    for (const Kernels& kernels : suite.kernels) {
+      expect_sequence_matches(kernels, boundaries());
+      if (::testing::Test::HasFailure()) return;
+    }
+  }
+}
+
+TEST(Attention, EveryShapeAndTransformAcrossBlockBoundaries) {
+  const std::vector<Shape> shapes = {
+      {.heads = 4, .kv_heads = 2, .head_dim = 16, .norm = true, .rope_dims = 16},
+      {.heads = 4, .kv_heads = 4, .head_dim = 24},
+      {.heads = 8, .kv_heads = 1, .head_dim = 64, .rope_dims = 64},
+      {.heads = 6,
+       .kv_heads = 2,
+       .head_dim = 40,
+       .norm = true,
+       .rope_dims = 40,
+       .interleaved = true},
+      {.heads = 12, .kv_heads = 4, .head_dim = 48, .rope_dims = 24},
+      {.heads = 5, .kv_heads = 1, .head_dim = 128, .norm = true, .rope_dims = 128},
+      {.heads = 2, .kv_heads = 1, .head_dim = 80, .rope_dims = 32, .interleaved = true},
+      {.heads = 16, .kv_heads = 1, .head_dim = 16, .norm = true}};
+  std::vector<TestModel> models;
+  for (const Shape& shape : shapes) {
+    ModelBuilder b(shape.name());
+    models.push_back(b.finish(add_attention(b, "", shape)));
+  }
+  expect_all_match(models);
+}
+
+// The splits of different layers meet in the same memory.
+TEST(Attention, LayersOfDifferentShapesInOneModel) {
+  std::vector<TestModel> models;
+  ModelBuilder b("attention_mixed");
+  const ValueId wide = add_attention(b, "wide_", {.heads = 8, .kv_heads = 2, .head_dim = 32});
+  const ValueId narrow = add_attention(b, "narrow_", {.heads = 2, .kv_heads = 1, .head_dim = 16});
+  const ValueId part =
+      b.add("part", Op::slice, {wide}, {{"begin", int64_t{0}}, {"end", int64_t{32}}});
+  models.push_back(b.finish(b.add("sum", Op::add, {part, narrow})));
+  expect_all_match(models);
+}
+
+}  // namespace
+}  // namespace sinter::codegen::test

@@ -1,0 +1,147 @@
+// Phases without a product: embeddings, tables of RoPE angles, and work on rows that no product
+// absorbed.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+
+#include "ir/ops.h"
+#include "tests/codegen/error_bounds.h"
+
+namespace sinter::codegen::test {
+namespace {
+
+using ir::DType;
+using ir::Op;
+
+TEST(Embed, EveryFormat) {
+  std::vector<ir::WeightFormat> formats = {dense(DType::f32),
+                                           dense(DType::f16),
+                                           dense(DType::bf16),
+                                           ternary(64, DType::f16),
+                                           symmetric(1, 0.5, 128, DType::f16),
+                                           symmetric(4, 7.5, 32, DType::f32)};
+  for (const int bits : {1, 2, 3, 4, 5, 6, 8})
+    formats.push_back(
+        affine(bits, bits % 2 == 0 ? 32 : 64, bits % 3 == 0 ? DType::bf16 : DType::f16));
+  std::vector<TestModel> models;
+  for (size_t i = 0; i < formats.size(); ++i) {
+    ModelBuilder b(fmt::format("embed_{}", i));
+    // kVocabulary is no multiple of 16: tokens reach into the last, partly filled tile.
+    const int64_t width = formats[i].is_dense() ? 37 : 3 * formats[i].group;
+    const auto table = b.matrix("table", kVocabulary, width, formats[i]);
+    models.push_back(b.finish(b.add("x", Op::embed, {b.tokens(), table})));
+  }
+  for (const Target& target : runnable_targets()) {
+    SCOPED_TRACE(target.name);
+    std::vector<Variant> variants;
+    for (const TestModel& model : models) variants.push_back({&model, Activations::a8});
+    const Suite suite = compile(variants, target);
+    ASSERT_FALSE(suite.kernels.empty());
+    for (const Kernels& kernels : suite.kernels) {
+      Machine machine(kernels, 16);
+      Judge judge(*kernels.model);
+      Step step{.mode = Mode::prefill, .tokens = {0, 15, 16, 31, 32, 39, 17, 39, 0}, .workers = 4};
+      judge.expect_phases_match(machine.run(step), step, kernels.activations, kernels.name());
+      for (const int32_t token : {0, 15, 16, 39}) {
+        step = {.mode = Mode::decode, .tokens = {token}};
+        judge.expect_phases_match(machine.run(step), step, kernels.activations, kernels.name());
+      }
+    }
+  }
+}
+
+// Against cos and sin in double precision of the angle as float32, near the start and far out.
+TEST(RopeTable, NearAndFarPositions) {
+  std::vector<TestModel> models;
+  std::vector<std::vector<float>> frequencies;
+  for (const size_t half : {8, 13, 16, 64}) {
+    std::vector<float> f;
+    for (size_t i = 0; i < half; ++i)
+      f.push_back(
+          static_cast<float>(std::pow(5e5, -static_cast<double>(i) / static_cast<double>(half))));
+    ModelBuilder b(fmt::format("rope_table_{}", half));
+    const double scale = half == 13 ? 1.3465735902799727 : 1.0;
+    models.push_back(b.finish(b.add(
+        "table", Op::rope_table, {b.constant("frequencies", f), b.tokens()}, {{"scale", scale}})));
+    frequencies.push_back(std::move(f));
+  }
+  for (const Target& target : runnable_targets()) {
+    SCOPED_TRACE(target.name);
+    std::vector<Variant> variants;
+    for (const TestModel& model : models) variants.push_back({&model, Activations::a8});
+    const Suite suite = compile(variants, target);
+    ASSERT_FALSE(suite.kernels.empty());
+    for (size_t m = 0; m < models.size(); ++m) {
+      const Kernels& kernels = suite.kernels[m];
+      const std::vector<float>& f = frequencies[m];
+      Machine machine(kernels, 16);
+      Judge judge(models[m]);
+      for (const int64_t position : {0, 1, 1000, 131071})
+        for (const int64_t tokens : {1, 5}) {
+          Step step{.mode = tokens == 1 ? Mode::decode : Mode::prefill,
+                    .tokens = std::vector<int32_t>(static_cast<size_t>(tokens)),
+                    .position = position};
+          step.workers = 2;
+          const StepValues got = machine.run(step);
+          judge.expect_phases_match(got, step, kernels.activations, kernels.name());
+          const ir::Array& table = got.at(models[m].module.returns[0]);
+          const double scale = f.size() == 13 ? 1.3465735902799727 : 1.0;
+          for (int64_t t = 0; t < tokens; ++t)
+            for (size_t i = 0; i < f.size(); ++i) {
+              // The product is rounded once; cos and sin move by no more than the angle.
+              const double angle = static_cast<double>(position + t) * double{f[i]};
+              const double error = scale * (kRounding * angle + 4 * kRounding);
+              const size_t row = static_cast<size_t>(t) * 2 * f.size();
+              ASSERT_NEAR(table.data[row + i], scale * std::cos(angle), error)
+                  << kernels.name() << " at " << position + t << ", pair " << i;
+              ASSERT_NEAR(table.data[row + f.size() + i], scale * std::sin(angle), error)
+                  << kernels.name() << " at " << position + t << ", pair " << i;
+            }
+        }
+    }
+  }
+}
+
+TEST(Rows, OpsThatNoProductAbsorbs) {
+  std::vector<TestModel> models;
+  for (const int64_t width : {5, 16, 40, 100}) {
+    const auto model = [&](Op op,
+                           const std::function<ir::ValueId(ModelBuilder&, ir::ValueId)>& make) {
+      ModelBuilder b(fmt::format("rows_{}_{}", ir::info(op).name, width));
+      models.push_back(b.finish(make(b, b.rows("x", width))));
+      const auto& nodes = models.back().module.nodes;
+      EXPECT_EQ(nodes.back().text("kind", ""), "rows") << models.back().name;
+    };
+    for (const Op op : {Op::silu, Op::gelu, Op::relu2, Op::sigmoid, Op::last_rows})
+      model(op, [&](ModelBuilder& b, ir::ValueId x) { return b.add("y", op, {x}); });
+    for (const Op op : {Op::add, Op::mul})
+      model(op, [&](ModelBuilder& b, ir::ValueId x) {
+        const auto y = b.add("y", op, {x, b.rows("other", width)});
+        return b.add("z", op, {y, b.vector("w", width, DType::f16)});
+      });
+    model(Op::rms_norm, [&](ModelBuilder& b, ir::ValueId x) {
+      return b.add("y", Op::rms_norm, {x, b.vector("w", width)}, {{"eps", 1e-5}});
+    });
+    model(Op::slice, [&](ModelBuilder& b, ir::ValueId x) {
+      return b.add("y", Op::slice, {x}, {{"begin", width / 3}, {"end", width - 1}});
+    });
+  }
+  expect_models_match(models);
+}
+
+// Arguments of exp() far beyond where it saturates.
+TEST(Rows, ActivationsOfLargeNumbers) {
+  std::vector<TestModel> models;
+  for (const Op op : {Op::silu, Op::gelu, Op::sigmoid}) {
+    ModelBuilder b(fmt::format("rows_large_{}", ir::info(op).name));
+    auto x = b.rows("x", 40);
+    x = b.add("scaled", Op::mul, {x, b.constant("factor", std::vector<float>(40, 120.0F))});
+    models.push_back(b.finish(b.add("y", op, {x})));
+  }
+  expect_models_match(models);
+}
+
+}  // namespace
+}  // namespace sinter::codegen::test
