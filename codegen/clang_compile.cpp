@@ -104,6 +104,7 @@ absl::StatusOr<llvm::SmallVector<char, 0>> compile(std::string_view source, cons
   if (!clang::CompilerInvocation::CreateFromArgs(*invocation, job.getArguments(), diagnostics))
     return bug("Clang's command line", diagnostics_text);
   invocation->getFrontendOpts().DisableFree = false;
+  invocation->getCodeGenOpts().DisableFree = false;
 
   clang::CompilerInstance instance(std::move(invocation));
   instance.setVirtualFileSystem(files);

@@ -269,7 +269,7 @@ TEST(BadTokenIds, AreNamed) {
 }
 
 TEST(BadArguments, AreOneLine) {
-  const std::string plan = tiny_plan();
+  const std::string& plan = tiny_plan();
   expect_refusal(sinter(""), {"no command", "--help"});
   expect_refusal(sinter("fly"), {"\"fly\" is not a command"});
   expect_refusal(sinter("--bogus"), {"--bogus"});

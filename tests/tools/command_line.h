@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -56,7 +57,13 @@ inline Outcome shell(const std::string& command, const std::string& input = "") 
   const std::string line =
       fmt::format("{{ {}; }} <'{}' >'{}' 2>'{}'", command, (folder / "stdin").string(),
                   (folder / "stdout").string(), (folder / "stderr").string());
-  const int status = std::system(line.c_str());
+  const char* const arguments[] = {"sh", "-c", line.c_str(), nullptr};
+  int status = -1;
+  ::pid_t child = -1;
+  EXPECT_EQ(::posix_spawn(&child, "/bin/sh", nullptr, nullptr, const_cast<char* const*>(arguments),
+                          environ),
+            0);
+  EXPECT_EQ(::waitpid(child, &status, 0), child);
   Outcome outcome;
   outcome.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   outcome.out = read(folder / "stdout");

@@ -21,8 +21,11 @@ Matrix read_npy(const fs::path& path) {
   EXPECT_EQ(head % 64, 0u);
   EXPECT_EQ(file[head - 1], '\n');
   const size_t shape = file.find("'shape': (");
-  EXPECT_EQ(std::sscanf(file.c_str() + shape, "'shape': (%ld, %ld)", &matrix.rows, &matrix.cols),
-            2);
+  char* end = nullptr;
+  matrix.rows = std::strtol(file.c_str() + shape + std::strlen("'shape': ("), &end, 10);
+  EXPECT_EQ(std::string(end, 2), ", ");
+  matrix.cols = std::strtol(end + 2, &end, 10);
+  EXPECT_EQ(*end, ')');
   matrix.values.resize((file.size() - head) / 4);
   std::memcpy(matrix.values.data(), file.data() + head, matrix.values.size() * 4);
   EXPECT_EQ(static_cast<int64_t>(matrix.values.size()), matrix.rows * matrix.cols);
