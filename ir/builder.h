@@ -1,4 +1,5 @@
-// Builds a module node by node; what model definitions are written with. Result types come from the op table.
+// Builds a module node by node; what model definitions are written with. Result types come from the
+// op table.
 #pragma once
 
 #include <initializer_list>
@@ -18,8 +19,9 @@ class Builder {
   ValueId weight(std::string name, WeightType type, WeightData data);
   ValueId state(std::string name, TensorType type);
 
-  // Appends a node and gives its result (-1 for an op without one). The first error is kept, later calls do nothing,
-  // and `finish` reports it: a model file reads as the paper does, without a check on every line.
+  // Appends a node and gives its result (-1 for an op without one). The first error is kept, later
+  // calls do nothing, and `finish` reports it: a model file reads as the paper does, without a
+  // check on every line.
   ValueId add(Op op, std::vector<ValueId> operands, Attributes attributes = {});
   ValueId reshape(ValueId x, std::vector<Dim> shape);
 

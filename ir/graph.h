@@ -1,4 +1,5 @@
-// The graph of a model: values, nodes and the module that owns them. All value types: copying a module copies it whole.
+// The graph of a model: values, nodes and the module that owns them. All value types: copying a
+// module copies it whole.
 #pragma once
 
 #include <cstdint>
@@ -30,8 +31,9 @@ struct Value {
 
 // Where the numbers of a weight come from.
 struct WeightData {
-  // Checkpoint modules whose rows (elements, for vectors), one after another, make the weight. One entry for a weight
-  // as imported, several after projections were concatenated. Empty when `constant` is used.
+  // Checkpoint modules whose rows (elements, for vectors), one after another, make the weight. One
+  // entry for a weight as imported, several after projections were concatenated. Empty when
+  // `constant` is used.
   std::vector<std::string> sources;
   // Numbers computed by the compiler (RoPE frequencies, ...); float32, row-major.
   std::vector<float> constant;
@@ -48,10 +50,11 @@ struct Node {
   std::vector<ValueId> operands;
   std::vector<ValueId> results;  // ops have at most one; `fused` has one per value that leaves it
   Attributes attributes;
-  // For `fused` only: the nodes that run as one phase, in order. They may use values from outside; what they
-  // define is visible outside only if it is listed in `results`.
+  // For `fused` only: the nodes that run as one phase, in order. They may use values from outside;
+  // what they define is visible outside only if it is listed in `results`.
   std::vector<Node> body;
-  // Where in the model the node is from, e.g. "layers.0.mlp.gate_proj": for remarks, phase names, dumps.
+  // Where in the model the node is from, e.g. "layers.0.mlp.gate_proj": for remarks, phase names,
+  // dumps.
   std::string label;
 
   int64_t integer(std::string_view key, int64_t fallback) const;
@@ -62,7 +65,8 @@ struct Node {
 struct Module {
   std::string name;
   std::vector<Value> values;
-  // One entry per value of kind weight. A pass drops a weight that nothing uses by erasing its entry.
+  // One entry per value of kind weight. A pass drops a weight that nothing uses by erasing its
+  // entry.
   std::map<ValueId, WeightData> weights;
   std::vector<ValueId> params;
   std::vector<Node> nodes;  // in execution order: state ops rely on it
@@ -84,8 +88,8 @@ struct Module {
 // How often each value is used, over all nodes (bodies included) and returns.
 std::vector<int> count_uses(const Module& module);
 
-// Values read by a node: its operands, or for `fused` everything its body reads that it does not define,
-// in order of first use, without repeats.
+// Values read by a node: its operands, or for `fused` everything its body reads that it does not
+// define, in order of first use, without repeats.
 std::vector<ValueId> inputs_of(const Node& node);
 
 // Node, or for `fused` the body node, whose result is `id` within `nodes`; nullptr when none.

@@ -1,4 +1,5 @@
-// The reference interpreter: plain, slow, float32. It runs imported and fused graphs alike and judges every kernel.
+// The reference interpreter: plain, slow, float32. It runs imported and fused graphs alike and
+// judges every kernel.
 #pragma once
 
 #include <map>
@@ -10,13 +11,15 @@
 
 namespace sinter::ir {
 
-// A tensor of the interpreter: float32, row-major; tokens are kept as floats too (exact below 2^24).
+// A tensor of the interpreter: float32, row-major; tokens are kept as floats too (exact below
+// 2^24).
 struct Array {
   std::vector<int64_t> shape;
   std::vector<float> data;
 };
 
-// The state of one sequence: caches grow as rows are appended, position is the number of tokens seen.
+// The state of one sequence: caches grow as rows are appended, position is the number of tokens
+// seen.
 struct InterpreterState {
   int64_t position = 0;
   std::map<ValueId, Array> states;  // [kv_heads, rows so far, head_dim]
@@ -28,12 +31,12 @@ struct StepInput {
 };
 
 // Runs one step and advances the state. Gives the module's first returned value.
-absl::StatusOr<Array> interpret(const Module& module, const MatrixSource& source, const StepInput& input,
-                                InterpreterState& state);
+absl::StatusOr<Array> interpret(const Module& module, const MatrixSource& source,
+                                const StepInput& input, InterpreterState& state);
 
 // Runs single nodes with given operands: for tests of kernels. `position` is the step's.
-absl::StatusOr<std::map<ValueId, Array>> interpret_nodes(const Module& module, const std::vector<Node>& nodes,
-                                                         const MatrixSource& source, std::map<ValueId, Array> values,
-                                                         int64_t tokens, int64_t logits_rows, InterpreterState& state);
+absl::StatusOr<std::map<ValueId, Array>> interpret_nodes(
+    const Module& module, const std::vector<Node>& nodes, const MatrixSource& source,
+    std::map<ValueId, Array> values, int64_t tokens, int64_t logits_rows, InterpreterState& state);
 
 }  // namespace sinter::ir

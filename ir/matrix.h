@@ -1,4 +1,5 @@
-// A matrix as a checkpoint stores it, and the plain host decoder: the judge of every repacking and kernel.
+// A matrix as a checkpoint stores it, and the plain host decoder: the judge of every repacking and
+// kernel.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +11,10 @@
 
 namespace sinter::ir {
 
-// Borrowed bytes (usually a memory-mapped file). Codes form one little-endian, LSB-first bit stream per row, rows
-// starting at whole bytes; scales and biases are [rows, cols/group] of type.format.scale_type. Dense: `codes` holds the
-// elements, scales and biases are empty. 1-D weights have rows() == 1.
+// Borrowed bytes (usually a memory-mapped file). Codes form one little-endian, LSB-first bit stream
+// per row, rows starting at whole bytes; scales and biases are [rows, cols/group] of
+// type.format.scale_type. Dense: `codes` holds the elements, scales and biases are empty. 1-D
+// weights have rows() == 1.
 struct Matrix {
   WeightType type;  // affine or dense: what is stored, before anything is proven about it
   absl::Span<const uint8_t> codes;
@@ -32,7 +34,8 @@ class MatrixSource {
  public:
   virtual ~MatrixSource() = default;
   virtual absl::StatusOr<Matrix> matrix(std::string_view name) const = 0;
-  // The caller is done with this matrix: memory that can be had again from a file may be given back.
+  // The caller is done with this matrix: memory that can be had again from a file may be given
+  // back.
   virtual void release(std::string_view /*name*/) const {}
 };
 

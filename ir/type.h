@@ -38,7 +38,8 @@ struct TensorType {
   bool operator==(const TensorType&) const = default;
 };
 
-// How codes become numbers. One descriptor covers every low-bit format; a kernel is generated from it.
+// How codes become numbers. One descriptor covers every low-bit format; a kernel is generated from
+// it.
 enum class CodeMap {
   dense,      // elements of type `scale_type`, no codes
   affine,     // w = scale * code + bias, scale and bias per group
@@ -48,10 +49,10 @@ enum class CodeMap {
 
 struct WeightFormat {
   CodeMap map = CodeMap::dense;
-  int bits = 0;                      // bits per code, 1..8; 0 for dense
-  int group = 0;                     // columns that share a scale; 0 for dense
-  double zero = 0;                   // symmetric only; a multiple of 1/2
-  DType scale_type = DType::f32;     // of scales and biases; of the elements when dense
+  int bits = 0;                   // bits per code, 1..8; 0 for dense
+  int group = 0;                  // columns that share a scale; 0 for dense
+  double zero = 0;                // symmetric only; a multiple of 1/2
+  DType scale_type = DType::f32;  // of scales and biases; of the elements when dense
 
   bool is_dense() const { return map == CodeMap::dense; }
   // The constant zero point for formats that store no biases (symmetric: zero; ternary: 1).

@@ -1,5 +1,6 @@
-// Checks a module's invariants: every value defined once and before its use, types as the op table says, weights used
-// where weights may be, bodies only in `fused`, attributes known and complete, states mutated only by state ops.
+// Checks a module's invariants: every value defined once and before its use, types as the op table
+// says, weights used where weights may be, bodies only in `fused`, attributes known and complete,
+// states mutated only by state ops.
 #pragma once
 
 #include "absl/status/status.h"
@@ -9,8 +10,8 @@ namespace sinter::ir {
 
 absl::Status verify(const Module& module);
 
-// Whether a type makes sense by itself: extents are positive and their product fits, symbols are known, bits and
-// groups are in range and groups divide the last extent.
+// Whether a type makes sense by itself: extents are positive and their product fits, symbols are
+// known, bits and groups are in range and groups divide the last extent.
 absl::Status verify_type(const TensorType& type);
 absl::Status verify_type(const WeightType& type);
 

@@ -1,4 +1,5 @@
-// Reading and writing plan files. The reader trusts nothing: every offset, length, index and checksum is checked before use.
+// Reading and writing plan files. The reader trusts nothing: every offset, length, index and
+// checksum is checked before use.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +17,9 @@ namespace sinter::runtime {
 // An open, memory-mapped plan.
 class PlanFile {
  public:
-  // Checks magic, version, header (with its checksum), the ranges of every section and argument. Checksums of sections are
-  // checked here for all but the weights; those are checked while they are loaded (`verify_weights`).
-  // `deep` also checks the weights' checksum now.
+  // Checks magic, version, header (with its checksum), the ranges of every section and argument.
+  // Checksums of sections are checked here for all but the weights; those are checked while they
+  // are loaded (`verify_weights`). `deep` also checks the weights' checksum now.
   static Result<std::shared_ptr<const PlanFile>> open(const std::string& path, bool deep);
   ~PlanFile();
 
@@ -28,7 +29,8 @@ class PlanFile {
   std::string_view text(const Section& section) const;
   // `progress` (may be empty) is called with the fraction done, in 0..1.
   Status verify_weights(const std::function<void(double fraction)>& progress = {}) const;
-  // Tells the kernel that mapped pages of the weights are no longer needed (after they were copied).
+  // Tells the kernel that mapped pages of the weights are no longer needed (after they were
+  // copied).
   void drop_pages(uint64_t offset_in_weights, uint64_t bytes) const;
 
  private:
@@ -37,7 +39,8 @@ class PlanFile {
   std::unique_ptr<Impl> impl_;
 };
 
-// Writes a plan beside `path` under a temporary name, syncs it and renames it: `path` is either the old file or the whole new one.
+// Writes a plan beside `path` under a temporary name, syncs it and renames it: `path` is either the
+// old file or the whole new one.
 class PlanWriter {
  public:
   static Result<std::unique_ptr<PlanWriter>> create(const std::string& path);
@@ -51,8 +54,9 @@ class PlanWriter {
   Status append(std::span<const uint8_t> bytes);
   Result<Section> end();
 
-  // Writes the header, syncs and renames. Gives the file's size. The plan goes through the reader's checks first, so what
-  // could not be opened is never written; every section added must be named in it.
+  // Writes the header, syncs and renames. Gives the file's size. The plan goes through the reader's
+  // checks first, so what could not be opened is never written; every section added must be named
+  // in it.
   Result<uint64_t> finish(const Plan& plan);
 
  private:

@@ -20,8 +20,8 @@ enum class Executor {
 };
 
 struct LoadOptions {
-  int threads = 0;             // 0: all this process may use
-  bool verify_weights = true;  // check the checksum of the weights while loading
+  int threads = 0;                                // 0: all this process may use
+  bool verify_weights = true;                     // check the checksum of the weights while loading
   std::function<void(double fraction)> progress;  // may be empty
 };
 
@@ -31,10 +31,12 @@ struct PhaseTime {
 };
 
 // Weights in memory, code loaded, threads running. Shared by sessions; one step at a time.
-// Weights of a stored plan are used in place from the memory map; those of a synthetic plan are generated.
+// Weights of a stored plan are used in place from the memory map; those of a synthetic plan are
+// generated.
 class Model {
  public:
-  static Result<std::shared_ptr<Model>> load(std::shared_ptr<const PlanFile> file, const LoadOptions& options);
+  static Result<std::shared_ptr<Model>> load(std::shared_ptr<const PlanFile> file,
+                                             const LoadOptions& options);
   ~Model();
   const Plan& plan() const;
   const PlanFile& file() const;
@@ -50,17 +52,20 @@ class Model {
 
 class Session {
  public:
-  // context: positions the session can hold; 0 takes the plan's maximum. Error: more than the plan's maximum, or out of memory.
+  // context: positions the session can hold; 0 takes the plan's maximum. Error: more than the
+  // plan's maximum, or out of memory.
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<Model> model, int64_t context,
                                                  Executor executor = Executor::persistent);
   ~Session();
 
-  // Appends tokens in chunks. logits_rows: how many of the last rows get logits (1 <= logits_rows <= tokens), at
-  // most Plan::logits_rows unless `sink` is given: then each chunk's rows go to the sink in order as they are made
-  // (row-major float32, `rows` of them) and any number may be asked for.
-  // Errors (nothing is changed): a token outside the vocabulary, more tokens than the context has room for.
+  // Appends tokens in chunks. logits_rows: how many of the last rows get logits (1 <= logits_rows
+  // <= tokens), at most Plan::logits_rows unless `sink` is given: then each chunk's rows go to the
+  // sink in order as they are made (row-major float32, `rows` of them) and any number may be asked
+  // for. Errors (nothing is changed): a token outside the vocabulary, more tokens than the context
+  // has room for.
   using LogitsSink = std::function<void(std::span<const float> logits, int64_t rows)>;
-  Status prefill(std::span<const int32_t> tokens, int64_t logits_rows = 1, const LogitsSink& sink = {});
+  Status prefill(std::span<const int32_t> tokens, int64_t logits_rows = 1,
+                 const LogitsSink& sink = {});
   // Appends one token through the decode schedule.
   Status decode(int32_t token);
 
@@ -86,8 +91,9 @@ class Session {
 
 // Peak resident memory of this process in bytes, as the kernel counts it.
 uint64_t peak_resident_bytes();
-// Reads `bytes` of memory with `threads` workers (0: all) and gives bytes per second, the median of several passes: the roof
-// that speeds are compared with. 0 when it cannot be measured (no memory, no threads).
+// Reads `bytes` of memory with `threads` workers (0: all) and gives bytes per second, the median of
+// several passes: the roof that speeds are compared with. 0 when it cannot be measured (no memory,
+// no threads).
 double measure_streaming_read(int threads, uint64_t bytes);
 
 }  // namespace sinter::runtime

@@ -1,8 +1,8 @@
 /* sinter: run compiled models from C.
  *
- * Every function that can fail returns SINTER_OK or an error code and, when `error` is not NULL, stores a message there
- * that the caller frees with sinter_free_string. Objects are not thread-safe; different sessions of one model may be used from
- * different threads one at a time. */
+ * Every function that can fail returns SINTER_OK or an error code and, when `error` is not NULL,
+ * stores a message there that the caller frees with sinter_free_string. Objects are not
+ * thread-safe; different sessions of one model may be used from different threads one at a time. */
 #ifndef SINTER_H_
 #define SINTER_H_
 
@@ -26,36 +26,45 @@ typedef struct {
 } sinter_sampling;
 
 /* threads: 0 for all that the process may use. */
-sinter_status sinter_load(const char* plan_path, int32_t threads, sinter_model** model, char** error);
-/* Sessions of it may live on; memory goes with the last of them. NULL is allowed here and in the other free functions. */
+sinter_status sinter_load(const char* plan_path, int32_t threads, sinter_model** model,
+                          char** error);
+/* Sessions of it may live on; memory goes with the last of them. NULL is allowed here and in the
+ * other free functions. */
 void sinter_free_model(sinter_model* model);
 
 int64_t sinter_vocab_size(const sinter_model* model);
 int64_t sinter_max_context(const sinter_model* model);
-int32_t sinter_is_end(const sinter_model* model, int32_t token); /* 1 for an end-of-sequence token */
+int32_t sinter_is_end(const sinter_model* model,
+                      int32_t token); /* 1 for an end-of-sequence token */
 
-/* Encodes UTF-8 text. *count holds the capacity of `tokens` on entry and the number needed on return; an error when it is too small. */
-sinter_status sinter_tokenize(const sinter_model* model, const char* text, int32_t add_special, int32_t* tokens,
-                              size_t* count, char** error);
-/* The bytes of one token appended to what came before it: complete UTF-8 sequences only, the rest is held back in the session.
- * Special tokens have no text. A negative token ends the text: it gives what was held back. The text ends with a zero
- * byte not counted in *bytes and is valid until the next call with this session. */
-sinter_status sinter_token_text(sinter_session* session, int32_t token, const char** text, size_t* bytes,
-                                char** error);
+/* Encodes UTF-8 text. *count holds the capacity of `tokens` on entry and the number needed on
+ * return; an error when it is too small. */
+sinter_status sinter_tokenize(const sinter_model* model, const char* text, int32_t add_special,
+                              int32_t* tokens, size_t* count, char** error);
+/* The bytes of one token appended to what came before it: complete UTF-8 sequences only, the rest
+ * is held back in the session. Special tokens have no text. A negative token ends the text: it
+ * gives what was held back. The text ends with a zero byte not counted in *bytes and is valid until
+ * the next call with this session. */
+sinter_status sinter_token_text(sinter_session* session, int32_t token, const char** text,
+                                size_t* bytes, char** error);
 
 /* context: positions to make room for, 0 for the plan's maximum. */
-sinter_status sinter_create_session(sinter_model* model, int64_t context, sinter_session** session, char** error);
+sinter_status sinter_create_session(sinter_model* model, int64_t context, sinter_session** session,
+                                    char** error);
 void sinter_free_session(sinter_session* session);
 void sinter_reset(sinter_session* session);
 int64_t sinter_position(const sinter_session* session);
 
-sinter_status sinter_prefill(sinter_session* session, const int32_t* tokens, size_t count, char** error);
+sinter_status sinter_prefill(sinter_session* session, const int32_t* tokens, size_t count,
+                             char** error);
 sinter_status sinter_decode(sinter_session* session, int32_t token, char** error);
-/* float32 [vocab_size] for the last token; valid until the next prefill or decode. NULL before the first. */
+/* float32 [vocab_size] for the last token; valid until the next prefill or decode. NULL before the
+ * first. */
 const float* sinter_logits(const sinter_session* session);
-/* Draws a token from the last logits. The draw depends on the logits, `sampling` and the number of draws since the session
- * was created or reset. */
-sinter_status sinter_sample(sinter_session* session, const sinter_sampling* sampling, int32_t* token, char** error);
+/* Draws a token from the last logits. The draw depends on the logits, `sampling` and the number of
+ * draws since the session was created or reset. */
+sinter_status sinter_sample(sinter_session* session, const sinter_sampling* sampling,
+                            int32_t* token, char** error);
 
 void sinter_free_string(char* text);
 const char* sinter_version(void);
