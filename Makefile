@@ -1,34 +1,35 @@
-# make demo    compile a tiny real model and read what it writes
-# make test    everything there is to test
-# make build   the programs, in build/bin
-# make install PREFIX=/usr/local
-# make format  clang-format over the sources
+# make demo      compile a tiny real model and read what it writes
+# make test      everything there is to test
+# make programs  sinter and sinter-run, in build/bin
+# make install   PREFIX=/usr/local
+# make format    clang-format over the sources
 BUILD ?= build
 PREFIX ?= /usr/local
 MODEL = models/tiny-bonsai-1bit
 
-.PHONY: demo test build setup install format clean
+.PHONY: demo test programs setup install format clean
 
-demo: build
+demo: programs
 	@mkdir -p $(BUILD)/demo
 	$(BUILD)/bin/sinter compile $(MODEL) -o $(BUILD)/demo/tiny-bonsai.plan --target host
 	@echo
 	$(BUILD)/bin/sinter-run run $(BUILD)/demo/tiny-bonsai.plan -p 'ROMEO:' -n 200 --stats
 
-test: build
-	cd $(BUILD) && ctest --output-on-failure --no-tests=error
-
-build: setup $(BUILD)/build.ninja
+test: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet
+	cd $(BUILD) && ctest -j 2 --output-on-failure --no-tests=error
+
+programs: setup $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet sinter-compiler sinter-run sinter
 
 $(BUILD)/build.ninja:
 	cmake -S . -B $(BUILD) -G Ninja -DCMAKE_C_COMPILER=clang-22 -DCMAKE_CXX_COMPILER=clang++-22 \
-	  -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX) -DCMAKE_RUNTIME_OUTPUT_DIRECTORY=bin
+	  -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 
 setup:
 	@.ci/setup
 
-install: build
+install: programs
 	cmake --install $(BUILD) --prefix $(PREFIX)
 
 format:

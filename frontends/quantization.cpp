@@ -20,7 +20,7 @@ absl::StatusOr<int> one_of(const Json& block, std::string_view where, std::strin
   // `where` ends in the field's path, so that the message reads "config.json: "quantization.bits"
   // is 7, ...".
   const Json* field = find_field(block, key);
-  if (field != nullptr && field->is_number_unsigned()) {
+  if (field != nullptr && field->is_number_integer()) {
     for (const int64_t value : allowed) {
       if (field->get<uint64_t>() == static_cast<uint64_t>(value)) return static_cast<int>(value);
     }

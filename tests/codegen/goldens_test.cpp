@@ -3,6 +3,7 @@
 // token.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -128,7 +129,8 @@ void run_plan(codegen::Activations activations, double slack) {
   int ran = 0;
   for (const codegen::Target& target : codegen::targets()) {
     if (target.family != cpu.family) continue;
-    const std::string path = ::testing::TempDir() + "golden_" + GoldenTest::GetParam() + ".plan";
+    const std::string path = fmt::format("{}golden_{}_{}.plan", ::testing::TempDir(),
+                                         GoldenTest::GetParam(), ::getpid());
     codegen::CompileOptions options;
     options.targets = {target};
     options.activations = activations;

@@ -21,6 +21,10 @@ SINTER_INLINE void multiply_tile(const W& w, index tile,
   const u8* codes = w.codes + tile * W::tile_bytes;
   for (int m = 0; m < M; ++m) y[m] = splat(0.0F);
   for (int g = 0; g < W::groups; ++g) {
+    // The same group of the tile that comes next: tiles are pages apart, where hardware prefetchers
+    // stop.
+    for (int line = 0; line < W::group * 2 * W::bits; line += 64)
+      __builtin_prefetch(codes + W::tile_bytes + line, 0, 2);
     i32x16 sums[M][Planes][chains];
     for (int m = 0; m < M; ++m)
       for (int p = 0; p < Planes; ++p)
