@@ -12,7 +12,7 @@ namespace sinter::ir {
 namespace {
 
 // `\n` in a line stays the line break that DOT reads.
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string out = "\"";
   for (char c : text) {
     if (c == '"' || c == '\\') out += '\\';
@@ -22,9 +22,9 @@ std::string quoted(std::string_view text) {
 }
 
 std::string two_lines(std::string_view first, std::string_view second) {
-  std::string text = quoted(first);
+  std::string text = in_quotes(first);
   text.pop_back();
-  return text + "\\n" + quoted(second).substr(1);
+  return text + "\\n" + in_quotes(second).substr(1);
 }
 
 class Drawing {
@@ -33,7 +33,7 @@ class Drawing {
 
   std::string run() {
     out_ = fmt::format("digraph {} {{\n  node [fontname=\"monospace\", shape=box];\n",
-                       quoted(module_.name));
+                       in_quotes(module_.name));
     for (ValueId id : module_.params) source(id, "ellipse");
     const std::vector<int> uses = count_uses(module_);
     for (size_t i = 0; i < module_.values.size(); ++i) {

@@ -10,7 +10,7 @@ namespace sinter::ir {
 
 namespace {
 
-std::string quoted(std::string_view text) {
+std::string in_quotes(std::string_view text) {
   std::string out = "\"";
   for (char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -34,7 +34,7 @@ std::string symbol(char sigil, std::string_view name) {
   // An unquoted number after '%' is a result.
   const bool numeric = sigil == '%' && !name.empty() && is_digit(name.front());
   if (is_plain_symbol(name) && !numeric) return sigil + std::string(name);
-  return sigil + quoted(name);
+  return sigil + in_quotes(name);
 }
 
 // The shortest decimal that reads back as the same double, with a mark that tells it from an
@@ -88,7 +88,7 @@ class Printer {
     out_ += fmt::format("  weight {} : {} = ", name(id), type(id));
     std::string items;
     for (const std::string& source : data.sources) {
-      items += (items.empty() ? "" : ", ") + quoted(source);
+      items += (items.empty() ? "" : ", ") + in_quotes(source);
     }
     for (float x : data.constant) items += fmt::format("{}{}", items.empty() ? "" : ", ", x);
     out_ += fmt::format("{}({})\n", data.constant.empty() ? "source" : "constant", items);
@@ -107,7 +107,7 @@ class Printer {
       }
       out_ += " {" + items + "}";
     }
-    if (!n.label.empty()) out_ += " label " + quoted(n.label);
+    if (!n.label.empty()) out_ += " label " + in_quotes(n.label);
     if (n.op == Op::fused) {
       out_ += " {\n";
       for (const Node& inner : n.body) node(inner, indent + 2);
@@ -123,7 +123,7 @@ class Printer {
   static std::string attribute(const Attribute& value) {
     if (const auto* integer = std::get_if<int64_t>(&value)) return fmt::format("{}", *integer);
     if (const auto* real = std::get_if<double>(&value)) return number(*real);
-    return quoted(std::get<std::string>(value));
+    return in_quotes(std::get<std::string>(value));
   }
 
   const Module& module_;
