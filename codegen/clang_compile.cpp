@@ -48,7 +48,8 @@ void initialize_llvm() {
 // The kernel library and the source; nothing of the machine that compiles can be included.
 llvm::IntrusiveRefCntPtr<llvm::vfs::FileSystem> file_system(std::string_view source) {
   auto files = llvm::makeIntrusiveRefCnt<llvm::vfs::InMemoryFileSystem>();
-  files->setCurrentWorkingDirectory(kRoot);
+  // Neither can fail: the names are new and absolute.
+  (void)files->setCurrentWorkingDirectory(kRoot);
   files->addFile(
       kSource, 0,
       llvm::MemoryBuffer::getMemBufferCopy(llvm::StringRef(source.data(), source.size())));
@@ -132,7 +133,7 @@ class TemporaryFile {
   TemporaryFile(const TemporaryFile&) = delete;
   TemporaryFile& operator=(const TemporaryFile&) = delete;
   ~TemporaryFile() {
-    if (!error_) llvm::sys::fs::remove(path_);
+    if (!error_) (void)llvm::sys::fs::remove(path_);
   }
   std::error_code error() const { return error_; }
   std::string path() const { return std::string(path_); }

@@ -17,7 +17,7 @@ namespace {
 // Tokens travel as floats, which hold every integer up to here.
 constexpr int64_t kMaxToken = int64_t{1} << 24;
 
-absl::Status error(std::string message) { return absl::InvalidArgumentError(std::move(message)); }
+absl::Status error(const std::string& message) { return absl::InvalidArgumentError(message); }
 
 std::string shape_text(const std::vector<int64_t>& shape) {
   return fmt::format("[{}]", fmt::join(shape, ", "));

@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t kMaxExtent = int64_t{1} << 40;
 constexpr int64_t kMaxElements = int64_t{1} << 48;
 
-absl::Status error(std::string message) { return absl::InvalidArgumentError(std::move(message)); }
+absl::Status error(const std::string& message) { return absl::InvalidArgumentError(message); }
 
 // Multiplies the element count by an extent, or says what is wrong with it.
 absl::Status count_elements(int64_t extent, const std::string& type, int64_t& elements) {
