@@ -197,6 +197,12 @@ absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& obj
   return std::vector<uint8_t>(bytes.bytes_begin(), bytes.bytes_end());
 }
 
+std::string compile_fingerprint(const Target& target) {
+  std::string all = CLANG_VERSION_STRING;
+  for (const std::string& argument : arguments(target, false)) all += " " + argument;
+  return all;
+}
+
 std::string clang_version() { return CLANG_VERSION_STRING; }
 
 }  // namespace sinter::codegen

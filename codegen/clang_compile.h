@@ -22,6 +22,9 @@ absl::StatusOr<std::string> compile_to_assembly(std::string_view source, const T
 absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& object,
                                                  const Target& target);
 
+// Everything but the source and the kernel library that the machine code depends on.
+std::string compile_fingerprint(const Target& target);
+
 // "22.1.8"
 std::string clang_version();
 

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "codegen/clang_compile.h"
+#include "codegen/object_cache.h"
 #include "codegen/synthetic_fills.h"
 #include "frontends/json_file.h"
 #include "ir/text.h"
@@ -232,9 +233,7 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     const Target& target = options.targets[i];
     report(options, fmt::format("compiling {} kernels for {}", plan.kernels.size(), target.name),
            static_cast<double>(i) / static_cast<double>(options.targets.size()));
-    auto object = compile_to_object(c.source.text, target);
-    if (!object.ok()) return object.status();
-    auto shared = link_shared(*object, target);
+    auto shared = compile_shared(c.source.text, target);
     if (!shared.ok()) return shared.status();
     auto section = (*writer)->add(std::span<const uint8_t>(*shared));
     if (!section.ok()) return to_absl(section.error());

@@ -12,7 +12,7 @@
 #include <thread>
 #include <utility>
 
-#include "codegen/clang_compile.h"
+#include "codegen/object_cache.h"
 #include "codegen/source.h"
 #include "passes/pipeline.h"
 #include "runtime/half.h"
@@ -309,10 +309,7 @@ Suite compile(const std::vector<Variant>& variants, const Target& target) {
     suite.kernels.push_back({model, activations, *std::move(lowering), {}, {}});
   }
   const KernelSource source = assemble_source(all, "tests");
-  const auto object = compile_to_object(source.text, target);
-  EXPECT_TRUE(object.ok()) << target.name << ": " << object.status();
-  if (!object.ok()) return {};
-  const auto shared = link_shared(*object, target);
+  const auto shared = compile_shared(source.text, target);
   EXPECT_TRUE(shared.ok()) << target.name << ": " << shared.status();
   if (!shared.ok()) return {};
   suite.code = LoadedCode(*shared);
