@@ -50,7 +50,7 @@ absl::StatusOr<std::string> ElementwiseCode::evaluate(ir::ValueId value, int64_t
                                    module_.tensor(value).shape.back().value, column);
   }
   std::string name = fmt::format("v{}", known_.size());
-  statements_.push_back(fmt::format("const f32x16 {} = {};", name, expression));
+  statements_.push_back(fmt::format("const Lanes {} = {};", name, expression));
   known_[{value, offset}] = name;
   return name;
 }

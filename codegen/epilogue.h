@@ -1,4 +1,4 @@
-// Elementwise nodes as straight-line code on vectors of 16 columns of a row.
+// Elementwise nodes as straight-line code on `Lanes`: 16 columns of a row on a CPU, one on a GPU.
 #pragma once
 
 #include <cstdint>

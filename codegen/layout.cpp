@@ -11,7 +11,17 @@ namespace sinter::codegen {
 
 namespace {
 
+// Columns of a block and of a segment of it in gpu16.
+constexpr int64_t kGpuBlock = 128;
+constexpr int64_t kGpuSegment = 32;
+
 int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// Columns of a dense tile as stored: gpu16 reads 16 bytes of a row at a time.
+int64_t stored_cols(const ir::WeightType& type, Layout order) {
+  const int64_t unit = order == Layout::gpu16 ? 16 / ir::byte_size(type.format.scale_type) : 1;
+  return (type.cols() + unit - 1) / unit * unit;
+}
 
 // Rows of the concatenated sources by their number.
 class Rows {
@@ -46,14 +56,18 @@ class Rows {
   std::vector<int64_t> starts_;
 };
 
+// The fields of a width: 8, or powers of two that sum to it, the widest first.
+bool has_field(int bits, int width) {
+  return bits == 8 ? width == 8 : width < 8 && (bits & width) != 0;
+}
+
 // One tile of codes; `codes` has 16 rows of `cols`.
-void pack_codes(const ir::WeightFormat& format, int64_t cols, const uint8_t* codes, uint8_t* out) {
+void pack_codes_cpu16(const ir::WeightFormat& format, int64_t cols, const uint8_t* codes, uint8_t* out) {
   const int64_t group = format.group;
   for (int64_t g = 0; g < cols / group; ++g) {
     int low = 0;
     for (int width = 8; width > 0; width /= 2) {
-      const bool present = format.bits == 8 ? width == 8 : width < 8 && (format.bits & width) != 0;
-      if (!present) continue;
+      if (!has_field(format.bits, width)) continue;
       const int per_chunk = 8 / width;
       const auto mask = static_cast<uint8_t>((1U << width) - 1U);
       for (int64_t step = 0; step < group / 4; ++step) {
@@ -70,6 +84,44 @@ void pack_codes(const ir::WeightFormat& format, int64_t cols, const uint8_t* cod
       low += width;
     }
   }
+}
+
+// As above, for GPUs. Codes of 8 bits are stored less 128: their matrix units multiply signed bytes.
+void pack_codes_gpu16(const ir::WeightFormat& format, int64_t cols, const uint8_t* codes,
+                      uint8_t* out) {
+  for (int64_t block = 0; block < cols; block += kGpuBlock) {
+    const int64_t segments = std::min(kGpuBlock, cols - block) / kGpuSegment;
+    const bool whole = segments * kGpuSegment == kGpuBlock;
+    int low = 0;
+    for (int width = 8; width > 0; width /= 2) {
+      if (!has_field(format.bits, width)) continue;
+      const auto mask = static_cast<uint8_t>((1U << width) - 1U);
+      for (int64_t row = 0; row < kTileRows; ++row)
+        for (int64_t k = 0; k < segments * kGpuSegment; ++k) {
+          const uint8_t stored = codes[row * cols + block + k] ^ (format.bits == 8 ? 0x80 : 0);
+          const auto code = static_cast<uint8_t>((stored >> low) & mask);
+          // Step `step` of four columns is in bits step * width of the segment's words.
+          const int64_t step = k % kGpuSegment / 4;
+          const int64_t word = k / kGpuSegment * width + step * width / 8;
+          const int64_t at = whole ? (word / 4 * kTileRows + row) * 16 + word % 4 * 4
+                                   : (word * kTileRows + row) * 4;
+          uint8_t& byte = out[at + k % 4];
+          byte = static_cast<uint8_t>(byte | code << (step * width % 8));
+        }
+      out += kTileRows * segments * kGpuSegment * width / 8;
+      low += width;
+    }
+  }
+}
+
+// Where group `g` of row `row` of a tile has its scale, in elements.
+int64_t scale_index(Layout order, const ir::WeightFormat& format, int64_t cols, int64_t row,
+                    int64_t g) {
+  if (order == Layout::cpu16) return g * kTileRows + row;
+  const int64_t per_block = kGpuBlock / format.group;
+  const int64_t block = g / per_block;
+  const int64_t here = std::min(per_block, cols / format.group - block * per_block);
+  return block * per_block * kTileRows + row * here + g % per_block;
 }
 
 // The row that lane `lane` of tile `tile` holds, or -1 for padding.
@@ -129,8 +181,11 @@ absl::Status pack_vector(const ir::WeightType& type, const ir::WeightData& data,
 
 }  // namespace
 
-PackedLayout packed_layout(const ir::WeightType& type, int64_t parts) {
+std::string_view name(Layout layout) { return layout == Layout::cpu16 ? "cpu16" : "gpu16"; }
+
+PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout order) {
   PackedLayout layout;
+  layout.order = order;
   layout.parts = parts;
   layout.part_rows = type.rows() / parts;
   layout.part_tiles = (layout.part_rows + kTileRows - 1) / kTileRows;
@@ -142,7 +197,7 @@ PackedLayout packed_layout(const ir::WeightType& type, int64_t parts) {
   }
   if (format.is_dense()) {
     layout.codes_bytes =
-        layout.tiles() * kTileRows * type.cols() * ir::byte_size(format.scale_type);
+        layout.tiles() * kTileRows * stored_cols(type, order) * ir::byte_size(format.scale_type);
     layout.bytes = aligned(layout.codes_bytes);
     return layout;
   }
@@ -171,16 +226,17 @@ absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data,
 
   if (format.is_dense()) {
     return write_tiles(
-        layout.tiles(), kTileRows * cols * element, layout.bytes,
+        layout.tiles(), kTileRows * stored_cols(type, layout.order) * element, layout.bytes,
         [&](int64_t tile, uint8_t* out) {
           for (int64_t lane = 0; lane < kTileRows; ++lane) {
             const int64_t row = row_of(layout, tile, lane);
             if (row < 0) continue;
             const auto [matrix, r] = rows->at(row);
             const uint8_t* from = matrix->codes.data() + r * cols * element;
+            const int64_t unit = layout.order == Layout::gpu16 ? 16 / element : 1;
             for (int64_t k = 0; k < cols; ++k)
-              std::memcpy(out + (k * kTileRows + lane) * element, from + k * element,
-                          static_cast<size_t>(element));
+              std::memcpy(out + ((k / unit * kTileRows + lane) * unit + k % unit) * element,
+                          from + k * element, static_cast<size_t>(element));
           }
         },
         write);
@@ -197,7 +253,8 @@ absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data,
           const auto [matrix, r] = rows->at(row);
           ir::decode_codes(*matrix, r, codes.data() + lane * cols);
         }
-        pack_codes(format, cols, codes.data(), out);
+        const auto pack = layout.order == Layout::cpu16 ? pack_codes_cpu16 : pack_codes_gpu16;
+        pack(format, cols, codes.data(), out);
       },
       write);
   const auto per_group = [&](absl::Span<const uint8_t> ir::Matrix::* values) {
@@ -208,8 +265,8 @@ absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data,
         const auto [matrix, r] = rows->at(row);
         const uint8_t* from = (matrix->*values).data() + r * groups * element;
         for (int64_t g = 0; g < groups; ++g)
-          std::memcpy(out + (g * kTileRows + lane) * element, from + g * element,
-                      static_cast<size_t>(element));
+          std::memcpy(out + scale_index(layout.order, format, cols, lane, g) * element,
+                      from + g * element, static_cast<size_t>(element));
       }
     };
   };

@@ -1,10 +1,11 @@
 // Weights as kernels read them: sizes, positions and the repacking from a checkpoint's bytes. The
-// layout is described in codegen/device/cpu/weights.h; change both together.
+// layouts are described beside the kernels that read them; change both together.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -14,12 +15,18 @@
 
 namespace sinter::codegen {
 
-inline constexpr const char* kCpuLayout = "cpu16";
+// Both tile rows by 16 and differ in the order within a tile.
+enum class Layout {
+  cpu16,  // one lane per row: codegen/device/cpu/weights.h
+  gpu16,  // 16 bytes of a row at a time: codegen/device/gpu/weights.h
+};
+std::string_view name(Layout layout);
 inline constexpr int64_t kTileRows = 16;
 
 // Where the pieces of a packed weight lie, in bytes from its start. Every piece starts at a
 // multiple of 64 and at least 64 readable bytes follow the last.
 struct PackedLayout {
+  Layout order = Layout::cpu16;
   int64_t parts = 1;  // equal runs of rows, each starting a tile of its own
   int64_t part_rows = 0;
   int64_t part_tiles = 0;
@@ -32,7 +39,7 @@ struct PackedLayout {
 };
 
 // A vector (1-D) is stored as float32; matrices keep their format.
-PackedLayout packed_layout(const ir::WeightType& type, int64_t parts);
+PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout order);
 
 // Writes the weight in order of address to `write`, a few tiles at a time, so that it never lies in
 // memory whole.

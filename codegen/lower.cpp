@@ -44,9 +44,10 @@ std::string_view c_type(ir::DType dtype) {
 // Lowers one schedule. Every region kind is one member function.
 class Lowerer {
  public:
-  Lowerer(const ir::Module& module, Activations activations, Mode mode, Lowering& out,
-          std::vector<passes::Remark>& remarks)
+  Lowerer(const ir::Module& module, Device device, Activations activations, Mode mode,
+          Lowering& out, std::vector<passes::Remark>& remarks)
       : module_(module),
+        device_(device),
         activations_(activations),
         mode_(mode),
         out_(out),
@@ -80,6 +81,7 @@ class Lowerer {
 
  private:
   bool decode() const { return mode_ == Mode::decode; }
+  bool on_gpu() const { return device_ == Device::gpu; }
   int planes() const { return activations_ == Activations::a8 ? 1 : 2; }
   int64_t width(ValueId id) const { return module_.tensor(id).shape.back().value; }
   bool is_last_rows(ValueId id) const { return module_.tensor(id).shape[0].symbol == 'L'; }
@@ -97,6 +99,8 @@ class Lowerer {
     lowered_.temporaries[id] = room;
     return {Buffer::Kind::temporary, id, 0};
   }
+
+  static constexpr int64_t kGpuBlock = 128;  // columns
 
   LoweredPhase& finish(const Node& node, std::string_view suffix, const Emitter& emitter,
                        std::string what, std::string summary) {
@@ -121,7 +125,8 @@ class Lowerer {
 
   // Chooses the layout of a weight; all its readers must agree on the parts.
   absl::StatusOr<PackedLayout> layout(ValueId weight, int64_t parts) {
-    const PackedLayout wanted = packed_layout(module_.weight(weight), parts);
+    const PackedLayout wanted = packed_layout(module_.weight(weight), parts,
+                                              on_gpu() ? Layout::gpu16 : Layout::cpu16);
     const auto [at, inserted] = out_.layouts.emplace(weight, wanted);
     if (!inserted && at->second.parts != parts)
       return absl::InternalError(fmt::format("\"{}\" is read in {} and in {} parts",
@@ -169,7 +174,9 @@ class Lowerer {
     e.line("embed(launch, w, {}, {});", e.pointer(buffer(op.operands[0]), "const i32"),
            e.pointer(buffer(op.results[0]), "float"));
     const ir::WeightType& type = module_.weight(op.operands[1]);
-    finish(node, "", e, "embed", ir::to_string(type)).weight_bytes =
+    LoweredPhase& phase = finish(node, "", e, "embed", ir::to_string(type));
+    phase.tokens_per_block = 1;
+    phase.weight_bytes =
         static_cast<int64_t>(static_cast<double>(type.cols()) * type.format.bits_per_weight() / 8);
     return absl::OkStatus();
   }
@@ -188,7 +195,8 @@ class Lowerer {
     e.line("static constexpr float frequencies[] = {{{}}};", literals);
     e.line("rope_table<{}>(launch, frequencies, {}, {});", frequencies.size(),
            float_literal(op.number("scale", 1.0)), e.pointer(buffer(op.results[0]), "float"));
-    finish(node, "", e, "rope_table", fmt::format("{} pairs", frequencies.size()));
+    finish(node, "", e, "rope_table", fmt::format("{} pairs", frequencies.size()))
+        .tokens_per_block = 1;
     return absl::OkStatus();
   }
 
@@ -248,9 +256,7 @@ class Lowerer {
         type.format.is_dense()
             ? fmt::format("FloatRows<{}>", type.cols())
             : fmt::format("QuantizedRows<{}, {}, {}>", type.cols(), type.format.group, planes());
-    const int64_t row_bytes = type.format.is_dense()
-                                  ? type.cols() * 4
-                                  : type.cols() * planes() + type.cols() / type.format.group * 8;
+    const int64_t row_bytes = prepared_row_bytes(type);
 
     Emitter e;
     if (auto status = declare_weights(e, weight, parts); !status.ok()) return status;
@@ -259,7 +265,7 @@ class Lowerer {
       bool plain = false;
       if (auto status = declare_prologue(e, node, input, source, plain); !status.ok())
         return status;
-      out_.scratch_bytes = std::max(out_.scratch_bytes, row_bytes);
+      if (!on_gpu()) out_.scratch_bytes = std::max(out_.scratch_bytes, row_bytes);
     } else {
       // The prologue is a phase of its own; dense weights read plain rows where they are.
       Emitter p;
@@ -276,7 +282,8 @@ class Lowerer {
                plain                    ? "quantize"
                : type.format.is_dense() ? "rms_norm"
                                         : "rms_norm, quantize",
-               fmt::format("rows of {}", type.cols()));
+               fmt::format("rows of {}", type.cols()))
+            .tokens_per_block = 1;
       }
       e.line("const auto x = {}::at({}, {});", rows_type, e.pointer(prepared, "unsigned char"),
              rows);
@@ -291,7 +298,7 @@ class Lowerer {
     if (!value.ok()) return value.status();
     if (auto status = declare_vectors(node); !status.ok()) return status;
     e.line("float* out = {};", e.pointer(buffer(result), "float"));
-    const std::string ys = parts == 1 ? "f32x16 y0" : "f32x16 y0, f32x16 y1";
+    const std::string ys = parts == 1 ? "Lanes y0" : "Lanes y0, Lanes y1";
     e.line(
         "const auto epilogue = [=](index row, index col, index n, {}) "
         "__attribute__((always_inline)) {{",
@@ -301,9 +308,14 @@ class Lowerer {
     e.line("store(out + row * {} + col, {}, n);", out_width, *value);
     e.close();
     e.line("}};");
+    const GpuShape shape = gpu_shape(type, out_width, row_bytes);
     if (decode()) {
+      if (on_gpu())
+        e.line("static_assert(one_row_shared_bytes<{}> <= {});", rows_type, shape.shared_bytes);
       e.line("matmul_one_row<{}, {}, {}>(launch, w, x, epilogue);", rows_type, parts, out_width);
     } else {
+      if (on_gpu())
+        e.line("static_assert(tile_shared_bytes<{}> <= {});", rows_type, shape.shared_bytes);
       e.line("multiply<{}, {}>(launch, w, x, epilogue);", parts, out_width);
     }
     if (type.format.is_dense() && decode() == true)
@@ -313,7 +325,41 @@ class Lowerer {
         finish(node, "", e, ops_of(node), fmt::format("{} {}", dims, ir::to_string(type.format)));
     phase.weight_bytes = type.packed_bytes();
     phase.macs = static_cast<double>(type.elements());
+    if (on_gpu()) {
+      phase.blocks = shape.blocks;
+      phase.tokens_per_block = shape.tokens_per_block;
+      phase.shared_bytes = shape.shared_bytes;
+    }
     return absl::OkStatus();
+  }
+
+  // A row of the input as the kernels for `type` multiply it (codegen/device/*/activations.h).
+  int64_t prepared_row_bytes(const ir::WeightType& type) const {
+    if (type.format.is_dense()) return type.cols() * 4;
+    const int64_t cols =
+        on_gpu() ? (type.cols() + kGpuBlock - 1) / kGpuBlock * kGpuBlock : type.cols();
+    return cols * planes() + type.cols() / type.format.group * 8;
+  }
+
+  // How a product is spread over a GPU (codegen/device/gpu/matvec.h and matmul.h).
+  struct GpuShape {
+    int64_t blocks = 1;
+    int64_t tokens_per_block = 0;
+    int64_t shared_bytes = 0;
+  };
+  GpuShape gpu_shape(const ir::WeightType& type, int64_t out_width, int64_t row_bytes) const {
+    const int64_t tiles = (out_width + kTileRows - 1) / kTileRows;
+    const int64_t column_blocks = (type.cols() + kGpuBlock - 1) / kGpuBlock;
+    if (decode()) {
+      // Rows are padded to avoid bank conflicts; partial sums lie behind them.
+      const int64_t padding = column_blocks * 16 * planes() + 64;
+      return {tiles, 0, row_bytes + padding + 8192};
+    }
+    constexpr int64_t kTokens = 64;
+    const int64_t shared = type.format.is_dense()
+                               ? kTokens * 36 * 4
+                               : 2 * kTokens * (144 * planes() + kGpuBlock / type.format.group * 8);
+    return {(tiles + 7) / 8, kTokens, shared};
   }
 
   // Layouts of the weight vectors that the epilogue of `node` reads.
@@ -425,8 +471,10 @@ class Lowerer {
     const Buffer result = buffer(op->results[0]);
     if (decode()) {
       const int64_t value_dim = (head_dim + 15) / 16 * 16;
-      // SplitBuffers in codegen/device/cpu/attention.h
-      const int64_t bytes = (heads * 8 * (value_dim + 2) + kv_heads) * 4;
+      // SplitBuffers in codegen/device/*/attention.h
+      const int64_t most_splits =
+          on_gpu() ? std::clamp<int64_t>(256 / kv_heads, 1, 32) : int64_t{8};
+      const int64_t bytes = (heads * most_splits * (value_dim + 2) + kv_heads) * 4;
       // Layers of one shape share a buffer: its counters are zero between phases. Another shape has
       // its counters elsewhere.
       const auto splits = static_cast<int64_t>(split_buffers_.size());
@@ -440,7 +488,12 @@ class Lowerer {
       e.line("attention_step(launch, cache, q, k, v, q_transform, k_transform, {}, {}, {});", scale,
              e.pointer({Buffer::Kind::pinned, pinned, 0}, "unsigned char"),
              e.pointer(result, "float"));
-      finish(node, "", e, ops_of(node), shape);
+      if (on_gpu())
+        e.line("static_assert(attention_shared_bytes<Cache> <= {});",
+               attention_shared_bytes(heads / kv_heads, head_dim));
+      LoweredPhase& phase = finish(node, "", e, ops_of(node), shape);
+      phase.blocks = kv_heads * most_splits;
+      phase.shared_bytes = on_gpu() ? attention_shared_bytes(heads / kv_heads, head_dim) : 0;
       return absl::OkStatus();
     }
     const Buffer queries = temporary({heads * head_dim * 4, 64});
@@ -449,13 +502,32 @@ class Lowerer {
     if (auto status = heads_of(a); !status.ok()) return status;
     a.line("attention_append(launch, cache, q, k, v, q_transform, k_transform, {}, {});", scale,
            a.pointer(queries, "float"));
-    finish(node, ".append", a, "rms_norm, rope, kv_append", shape);
+    finish(node, ".append", a, "rms_norm, rope, kv_append", shape).tokens_per_block = 1;
     Emitter e;
     if (auto status = prepare(e); !status.ok()) return status;
     e.line("attention_rows(launch, cache, {}, {});", e.pointer(queries, "const float"),
            e.pointer(result, "float"));
-    finish(node, "", e, "attention", shape);
+    if (on_gpu())
+      e.line("static_assert(attention_rows_shared_bytes<Cache> <= {});",
+             attention_rows_shared_bytes(head_dim));
+    LoweredPhase& phase = finish(node, "", e, "attention", shape);
+    phase.blocks = kv_heads;
+    phase.tokens_per_block = std::max<int64_t>(1, kAttentionRows / (heads / kv_heads));
+    phase.shared_bytes = on_gpu() ? attention_rows_shared_bytes(head_dim) : 0;
     return absl::OkStatus();
+  }
+
+  // codegen/device/gpu/attention.h: queries and a key, then the partial results of the waves.
+  static int64_t attention_shared_bytes(int64_t group, int64_t head_dim) {
+    const int64_t value_dim = (head_dim + 15) / 16 * 16;
+    return (group + 1) * value_dim * 4 + 16 * (value_dim + 2) * 4 * 4 + 64;
+  }
+  // Queries, keys or values, and scores of a tile.
+  static constexpr int64_t kAttentionRows = 32;
+  static int64_t attention_rows_shared_bytes(int64_t head_dim) {
+    const int64_t value_dim = (head_dim + 15) / 16 * 16;
+    return kAttentionRows * (value_dim + 4) * 4 + 64 * (value_dim + 8) * 2 +
+           kAttentionRows * 68 * 4 + 1024;
   }
 
   absl::Status rows(const Node& node) {
@@ -490,11 +562,13 @@ class Lowerer {
       e.close();
       e.line("}});");
     }
-    finish(node, "", e, ops_of(node), fmt::format("rows of {}", width(result)));
+    finish(node, "", e, ops_of(node), fmt::format("rows of {}", width(result))).tokens_per_block =
+        1;
     return absl::OkStatus();
   }
 
   const ir::Module& module_;
+  Device device_;
   Activations activations_;
   Mode mode_;
   Lowering& out_;
@@ -513,13 +587,13 @@ int64_t state_bytes_per_position(const ir::Module& module, ValueId state) {
   return shape[0].value * ((shape[2].value + 15) / 16 * 16) * 2;
 }
 
-absl::StatusOr<Lowering> lower(const ir::Module& module, Activations activations,
+absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
                                std::vector<passes::Remark>& remarks) {
   Lowering out;
   std::vector<passes::Remark> again;  // the second schedule says the same
-  if (auto status = Lowerer(module, activations, Mode::decode, out, remarks).run(); !status.ok())
+  if (auto status = Lowerer(module, device, activations, Mode::decode, out, remarks).run(); !status.ok())
     return status;
-  if (auto status = Lowerer(module, activations, Mode::prefill, out, again).run(); !status.ok())
+  if (auto status = Lowerer(module, device, activations, Mode::prefill, out, again).run(); !status.ok())
     return status;
   return out;
 }

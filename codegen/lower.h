@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "codegen/layout.h"
+#include "codegen/target.h"
 #include "ir/graph.h"
 #include "passes/pass.h"
 
@@ -49,6 +50,10 @@ struct LoweredPhase {
   std::string body;     // of the phase function; equal bodies become one kernel
   std::vector<Buffer> arguments;
   int64_t weight_bytes = 0;  // read per call
+  // For GPUs, as in runtime::Phase.
+  int64_t blocks = 1;
+  int64_t tokens_per_block = 0;
+  int64_t shared_bytes = 0;
   double macs = 0;           // multiply-adds per token
 };
 
@@ -68,13 +73,13 @@ struct Lowering {
   LoweredMode prefill;
   std::map<int64_t, Room> pinned;
   std::map<ir::ValueId, PackedLayout> layouts;  // of every weight that a phase reads
-  int64_t scratch_bytes = 0;                    // per worker
+  int64_t scratch_bytes = 0;                    // per worker of the host
 };
 
-// Bytes a state needs per position of capacity.
+// Bytes a state needs per position of capacity, on any device.
 int64_t state_bytes_per_position(const ir::Module& module, ir::ValueId state);
 
-absl::StatusOr<Lowering> lower(const ir::Module& module, Activations activations,
+absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
                                std::vector<passes::Remark>& remarks);
 
 }  // namespace sinter::codegen

@@ -39,18 +39,22 @@ double predict_us(const LoweredPhase& phase, const Target& target) {
 
 class PlanAssembler {
  public:
-  PlanAssembler(const Compilation& compilation, const CompileOptions& options)
-      : c_(compilation), options_(options) {}
+  PlanAssembler(const Compilation& compilation, const DeviceCompilation& device,
+                const CompileOptions& options)
+      : c_(compilation), d_(device), options_(options) {}
 
   // Places weights and states, fills in phases.
-  absl::Status assemble(runtime::Plan& plan) {
+  runtime::DevicePlan assemble() {
+    runtime::DevicePlan plan;
+    plan.device = name(d_.device);
+    plan.chunk = d_.chunk;
+    plan.logits_rows = d_.logits_rows;
     int64_t at = 0;
-    for (const auto& [id, layout] : c_.lowering.layouts) {
+    for (const auto& [id, layout] : d_.lowering.layouts) {
       weight_offsets_[id] = at;
       plan.weights.push_back({c_.module.value(id).name, ir::to_string(c_.module.value(id).type),
-                              kCpuLayout, static_cast<uint64_t>(at),
+                              std::string(name(layout.order)), static_cast<uint64_t>(at),
                               static_cast<uint64_t>(layout.bytes)});
-      plan.parameters += c_.module.weight(id).elements();
       at += layout.bytes;
     }
     plan.weight_bytes = static_cast<uint64_t>(at + 64);  // kernels read whole vectors
@@ -61,19 +65,25 @@ class PlanAssembler {
       plan.states.push_back({c_.module.value(id).name,
                              static_cast<uint64_t>(state_bytes_per_position(c_.module, id)), 0});
     }
-    plan.decode = phases(c_.lowering.decode, c_.source.decode, c_.decode_memory);
-    plan.prefill = phases(c_.lowering.prefill, c_.source.prefill, c_.prefill_memory);
-    plan.kernels = c_.source.kernels;
+    plan.decode = phases(d_.lowering.decode, d_.source.decode, d_.decode_memory);
+    plan.prefill = phases(d_.lowering.prefill, d_.source.prefill, d_.prefill_memory);
+    plan.kernels = d_.source.kernels;
     plan.arena_bytes =
-        static_cast<uint64_t>(std::max(c_.decode_memory.bytes, c_.prefill_memory.bytes));
-    plan.scratch_bytes = static_cast<uint64_t>((c_.lowering.scratch_bytes + 127) / 64 * 64);
-    for (const passes::Remark& r : c_.remarks)
-      plan.remarks.push_back(
-          {r.pass, r.accepted, r.subject, r.reason, r.bytes_saved, r.launches_saved});
-    return absl::OkStatus();
+        static_cast<uint64_t>(std::max(d_.decode_memory.bytes, d_.prefill_memory.bytes));
+    if (d_.device == Device::host)
+      plan.scratch_bytes = static_cast<uint64_t>((d_.lowering.scratch_bytes + 127) / 64 * 64);
+    return plan;
   }
 
-  const std::map<ir::ValueId, int64_t>& weight_offsets() const { return weight_offsets_; }
+  // What makes the weights of a synthetic plan.
+  std::vector<runtime::Fill> fills() const {
+    std::vector<runtime::Fill> all;
+    for (const auto& [id, layout] : d_.lowering.layouts)
+      for (runtime::Fill& fill : synthetic_fills(c_.module.value(id).name, c_.module.weight(id),
+                                                 layout, weight_offsets_.at(id)))
+        all.push_back(std::move(fill));
+    return all;
+  }
 
  private:
   std::vector<runtime::Phase> phases(const LoweredMode& mode, const std::vector<uint32_t>& kernels,
@@ -88,6 +98,9 @@ class PlanAssembler {
       to.weight_bytes = static_cast<uint64_t>(from.weight_bytes);
       to.operations = from.macs;
       to.predicted_us = predict_us(from, predicted_target());
+      to.blocks = static_cast<uint32_t>(from.blocks);
+      to.tokens_per_block = static_cast<uint32_t>(from.tokens_per_block);
+      to.shared_bytes = static_cast<uint32_t>(from.shared_bytes);
       for (const Buffer& buffer : from.arguments) to.arguments.push_back(argument(buffer, memory));
       out.push_back(std::move(to));
     }
@@ -96,9 +109,10 @@ class PlanAssembler {
 
   // As Plan::predicted_for.
   const Target& predicted_target() const {
-    const Target* best = &options_.targets.front();
+    const Target* best = nullptr;
     for (const Target& target : options_.targets)
-      if (target.family == best->family) best = &target;
+      if (target.device() == d_.device && (best == nullptr || target.family == best->family))
+        best = &target;
     return *best;
   }
 
@@ -124,6 +138,7 @@ class PlanAssembler {
   }
 
   const Compilation& c_;
+  const DeviceCompilation& d_;
   const CompileOptions& options_;
   std::map<ir::ValueId, int64_t> weight_offsets_;
   std::map<ir::ValueId, uint32_t> state_numbers_;
@@ -143,22 +158,22 @@ void read_sampling(const nlohmann::json& generation, runtime::Plan& plan) {
   plan.top_k = static_cast<int64_t>(std::clamp(number("top_k", -1), -1.0, 1e9));
 }
 
-absl::Status write_weights(const Compilation& c, const frontends::Checkpoint& checkpoint,
-                           const CompileOptions& options, runtime::PlanWriter& writer,
-                           runtime::Plan& plan) {
+absl::Status write_weights(const ir::Module& module, const Lowering& lowering,
+                           const frontends::Checkpoint& checkpoint, const CompileOptions& options,
+                           runtime::PlanWriter& writer, runtime::DevicePlan& plan) {
   if (auto begun = writer.begin(); !begun.ok()) return to_absl(begun.error());
   uint64_t written = 0;
   const auto write = [&](absl::Span<const uint8_t> bytes) -> absl::Status {
     if (auto status = writer.append({bytes.data(), bytes.size()}); !status.ok())
       return to_absl(status.error());
     written += bytes.size();
-    report(options, "packing weights",
+    report(options, fmt::format("packing weights for {}", plan.device),
            static_cast<double>(written) / static_cast<double>(plan.weight_bytes));
     return absl::OkStatus();
   };
-  for (const auto& [id, layout] : c.lowering.layouts) {
-    const ir::WeightData& data = c.module.weights.at(id);
-    if (auto status = pack_weight(c.module.weight(id), data, layout, checkpoint, write);
+  for (const auto& [id, layout] : lowering.layouts) {
+    const ir::WeightData& data = module.weights.at(id);
+    if (auto status = pack_weight(module.weight(id), data, layout, checkpoint, write);
         !status.ok())
       return status;
     for (const std::string& name : data.sources) checkpoint.release(name);
@@ -183,23 +198,38 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
     return absl::InvalidArgumentError(
         fmt::format("--max-context {} is beyond the model's max_position_embeddings {}",
                     c.max_context, longest));
-  c.chunk = std::min(options.chunk, c.max_context);
-  c.logits_rows = logits_rows_for(model.vocab_size, c.chunk);
   passes::PassContext context;
   context.source = source;
   report(options, "passes", 0);
   auto module = passes::run_pipeline(model.module, context);
   if (!module.ok()) return module.status();
   c.module = *std::move(module);
-  auto lowering = lower(c.module, options.activations, context.remarks);
-  if (!lowering.ok()) return lowering.status();
-  c.lowering = *std::move(lowering);
+  std::vector<passes::Remark> again;  // every device says the same
+  for (const Device device : {Device::host, Device::gpu}) {
+    const auto wanted = [&](const Target& target) { return target.device() == device; };
+    if (std::none_of(options.targets.begin(), options.targets.end(), wanted)) continue;
+    DeviceCompilation d;
+    d.device = device;
+    const int64_t chunk = options.chunk > 0 ? options.chunk : device == Device::host ? 128 : 512;
+    d.chunk = std::min(chunk, c.max_context);
+    d.logits_rows = logits_rows_for(model.vocab_size, d.chunk);
+    auto lowering = lower(c.module, device, options.activations,
+                          c.devices.empty() ? context.remarks : again);
+    if (!lowering.ok()) return lowering.status();
+    d.lowering = *std::move(lowering);
+    d.source = assemble_source(d.lowering, c.module.name);
+    d.decode_memory = plan_memory(c.module, d.lowering, d.lowering.decode, {1, 1});
+    d.prefill_memory =
+        plan_memory(c.module, d.lowering, d.lowering.prefill, {d.chunk, d.logits_rows});
+    c.devices.push_back(std::move(d));
+  }
   c.remarks = std::move(context.remarks);
-  c.source = assemble_source(c.lowering, c.module.name);
-  c.decode_memory = plan_memory(c.module, c.lowering, c.lowering.decode, {1, 1});
-  c.prefill_memory =
-      plan_memory(c.module, c.lowering, c.lowering.prefill, {c.chunk, c.logits_rows});
   return c;
+}
+
+std::string DeviceCompilation::memory_text() const {
+  return "decode: " + print_memory(decode_memory, lowering.decode) +
+         "\nprefill: " + print_memory(prefill_memory, lowering.prefill);
 }
 
 absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
@@ -221,26 +251,37 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
   plan.vocab_size = model.vocab_size;
   plan.layers = model.layers;
   plan.max_context = c.max_context;
-  plan.chunk = c.chunk;
-  plan.logits_rows = c.logits_rows;
   plan.eos_ids = model.eos_ids;
   plan.bos_id = model.bos_id;
   if (checkpoint != nullptr) read_sampling(checkpoint->generation_config, plan);
-  PlanAssembler assembler(c, options);
-  if (auto status = assembler.assemble(plan); !status.ok()) return status;
+  for (const passes::Remark& r : c.remarks)
+    plan.remarks.push_back(
+        {r.pass, r.accepted, r.subject, r.reason, r.bytes_saved, r.launches_saved});
+  for (const auto& [id, layout] : c.devices.front().lowering.layouts)
+    plan.parameters += c.module.weight(id).elements();
+  if (checkpoint == nullptr) plan.seed = options.seed;
+  for (const DeviceCompilation& device : c.devices) {
+    PlanAssembler assembler(c, device, options);
+    plan.device_plans.push_back(assembler.assemble());
+    if (checkpoint == nullptr) plan.device_plans.back().fills = assembler.fills();
+  }
 
   for (size_t i = 0; i < options.targets.size(); ++i) {
     const Target& target = options.targets[i];
-    report(options, fmt::format("compiling {} kernels for {}", plan.kernels.size(), target.name),
+    uint32_t device = 0;
+    while (c.devices[device].device != target.device()) ++device;
+    const KernelSource& source = c.devices[device].source;
+    report(options, fmt::format("compiling {} kernels for {}", source.kernels.size(), target.name),
            static_cast<double>(i) / static_cast<double>(options.targets.size()));
-    auto shared = compile_shared(c.source.text, target);
-    if (!shared.ok()) return shared.status();
-    auto section = (*writer)->add(std::span<const uint8_t>(*shared));
+    auto object = compile_shared(source.text, target);
+    if (!object.ok()) return object.status();
+    auto section = (*writer)->add(std::span<const uint8_t>(*object));
     if (!section.ok()) return to_absl(section.error());
     runtime::CodeObject code;
     code.target = target.name;
     code.family = target.family;
     code.features.assign(target.features.begin(), target.features.end());
+    code.device_plan = device;
     code.section = *section;
     plan.code.push_back(std::move(code));
   }
@@ -252,26 +293,20 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     section = *added;
     return absl::OkStatus();
   };
-  const std::string memory = "decode: " + print_memory(c.decode_memory, c.lowering.decode) +
-                             "\nprefill: " + print_memory(c.prefill_memory, c.lowering.prefill);
-  absl::Status status = add_text(c.source.text, plan.source);
-  if (status.ok()) status = add_text(ir::print(c.module), plan.graph);
-  if (status.ok()) status = add_text(memory, plan.memory);
+  absl::Status status = add_text(ir::print(c.module), plan.graph);
   if (status.ok() && checkpoint != nullptr) {
     status = add_text(checkpoint->tokenizer_json, plan.tokenizer);
     if (status.ok()) status = add_text(checkpoint->tokenizer_config_json, plan.tokenizer_config);
     if (status.ok()) status = add_text(checkpoint->chat_template, plan.chat_template);
   }
-  if (status.ok() && checkpoint != nullptr)
-    status = write_weights(c, *checkpoint, options, **writer, plan);
-  if (!status.ok()) return status;
-  if (checkpoint == nullptr) {
-    plan.seed = options.seed;
-    for (const auto& [id, layout] : c.lowering.layouts)
-      for (runtime::Fill& fill : synthetic_fills(c.module.value(id).name, c.module.weight(id),
-                                                 layout, assembler.weight_offsets().at(id)))
-        plan.fills.push_back(std::move(fill));
+  for (size_t i = 0; i < c.devices.size() && status.ok(); ++i) {
+    runtime::DevicePlan& device = plan.device_plans[i];
+    status = add_text(c.devices[i].source.text, device.source);
+    if (status.ok()) status = add_text(c.devices[i].memory_text(), device.memory);
+    if (status.ok() && checkpoint != nullptr)
+      status = write_weights(c.module, c.devices[i].lowering, *checkpoint, options, **writer, device);
   }
+  if (!status.ok()) return status;
   report(options, "writing", 1);
   auto size = (*writer)->finish(plan);
   if (!size.ok()) return to_absl(size.error());

@@ -22,23 +22,31 @@ struct CompileOptions {
   std::vector<Target> targets;
   Activations activations = Activations::a8;
   int64_t max_context = 0;  // 0: what the model says, at most 32768
-  int64_t chunk = 128;      // tokens of a prefill step
+  int64_t chunk = 0;        // tokens of a prefill step; 0: 128 on CPUs, 512 on GPUs
   uint64_t seed = 1;        // of synthetic weights
   // What is going on and how much of it is done, 0..1. May be empty.
   std::function<void(std::string_view what, double fraction)> progress;
+};
+
+// The graph as one kind of device runs it.
+struct DeviceCompilation {
+  Device device = Device::host;
+  Lowering lowering;
+  KernelSource source;
+  MemoryPlan decode_memory;
+  MemoryPlan prefill_memory;
+  int64_t chunk = 0;
+  int64_t logits_rows = 0;
+
+  std::string memory_text() const;
 };
 
 // Everything about a compilation except machine code and weights; what `dump` shows.
 struct Compilation {
   ir::Module module;  // after all passes
   std::vector<passes::Remark> remarks;
-  Lowering lowering;
-  KernelSource source;
-  MemoryPlan decode_memory;
-  MemoryPlan prefill_memory;
+  std::vector<DeviceCompilation> devices;  // the kinds that the targets name, hosts first
   int64_t max_context = 0;
-  int64_t chunk = 0;
-  int64_t logits_rows = 0;
 };
 
 absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,

@@ -6,6 +6,38 @@
 
 namespace sinter::codegen {
 
+namespace {
+
+// HIP without ROCm: no headers, no device library, one code object and no bundle around it.
+Target amd(std::string_view name, int wave, double bandwidth_gbs, double gmacs) {
+  return {name,
+          "amdgpu",
+          "amdgcn-amd-amdhsa",
+          {"-x", "hip", "--cuda-device-only", "-nogpuinc", "-nogpulib", "--no-gpu-bundle-output",
+           wave == 64 ? "-DSINTER_WAVE=64" : "-DSINTER_WAVE=32"},
+          {},
+          bandwidth_gbs,
+          gmacs};
+}
+
+// The same source in Clang's CUDA mode. Without a toolkit Clang takes PTX 4.2, which knows none of
+// these machines.
+Target nvidia(std::string_view name, double bandwidth_gbs, double gmacs) {
+  return {name,
+          "nvptx",
+          "nvptx64-nvidia-cuda",
+          {"-x", "cuda", "--cuda-device-only", "-nocudainc", "-nocudalib",
+           "--cuda-path=/nonexistent", "-Xclang", "-target-feature", "-Xclang", "+ptx78",
+           "-DSINTER_WAVE=32"},
+          {},
+          bandwidth_gbs,
+          gmacs};
+}
+
+}  // namespace
+
+std::string_view name(Device device) { return device == Device::host ? "host" : "gpu"; }
+
 const std::vector<Target>& targets() {
   // Rows of a family stand from the least to the most demanding: the runtime takes the last that
   // the machine can run. Rates are those of two cores of a server part; `bench` prints what a
@@ -33,6 +65,23 @@ const std::vector<Target>& targets() {
        {"asimd", "asimddp", "fphp", "asimdhp"},
        30,
        100},
+      amd("gfx90a", 64, 1300, 30000),
+      amd("gfx942", 64, 4000, 90000),
+      amd("gfx950", 64, 6000, 120000),
+      amd("gfx1030", 32, 450, 8000),
+      amd("gfx1100", 32, 850, 19000),
+      amd("gfx1101", 32, 560, 12000),
+      amd("gfx1102", 32, 260, 7000),
+      amd("gfx1103", 32, 80, 2600),
+      amd("gfx1150", 32, 90, 3600),
+      amd("gfx1151", 32, 212, 8500),
+      amd("gfx1152", 32, 90, 1800),
+      amd("gfx1200", 32, 290, 7000),
+      amd("gfx1201", 32, 580, 14000),
+      nvidia("sm_80", 1400, 24000),
+      nvidia("sm_86", 850, 23000),
+      nvidia("sm_89", 900, 48000),
+      nvidia("sm_90", 4500, 40000),
   };
   return table;
 }

@@ -9,16 +9,22 @@
 
 namespace sinter::codegen {
 
+// Kinds of device for which phases are scheduled and weights laid out differently.
+enum class Device { host, gpu };
+std::string_view name(Device device);
+
 struct Target {
   std::string_view name;
   std::string_view family;  // code of one family never runs on another
   std::string_view triple;
   std::vector<std::string_view> flags;  // for Clang
   std::vector<std::string_view>
-      features;  // that the machine must report, by the names of /proc/cpuinfo
+      features;  // that a CPU must report, by the names of /proc/cpuinfo
   // For predictions when nothing was measured.
   double bandwidth_gbs;  // streaming read of the whole machine
   double gmacs;          // int8 multiply-adds per nanosecond of the whole machine
+
+  Device device() const { return family.starts_with("host") ? Device::host : Device::gpu; }
 };
 
 const std::vector<Target>& targets();

@@ -187,7 +187,7 @@ Result<std::shared_ptr<const HostCode>> HostCode::load(const PlanFile& file,
   const std::string path = fmt::format("/proc/self/fd/{}", loaded->fd_);
   loaded->handle_ = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (loaded->handle_ == nullptr) return fail("cannot be loaded", last_dl_error());
-  for (const Kernel& kernel : file.plan().kernels) {
+  for (const Kernel& kernel : file.plan().device_plans[code.device_plan].kernels) {
     void* symbol = ::dlsym(loaded->handle_, kernel.symbol.c_str());
     if (symbol == nullptr) {
       return fail(fmt::format("kernel {} is missing", kernel.symbol),

@@ -25,4 +25,14 @@ struct Launch {
 
 using PhaseFunction = void (*)(const Launch*);
 
+// Most arguments that a phase takes.
+inline constexpr int max_arguments = 16;
+
+// The one parameter of a GPU kernel, by value. A block is a worker: worker and workers are the
+// block's index and the number of blocks.
+struct GpuArguments {
+  const StepParams* step;
+  void* args[max_arguments];
+};
+
 }  // namespace sinter

@@ -27,7 +27,7 @@ void will_need(std::span<const uint8_t> bytes) {
   ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_WILLNEED);
 }
 
-void fill_weights(const Plan& plan, uint8_t* weights, ThreadPool& pool,
+void fill_weights(const DevicePlan& plan, uint64_t seed, uint8_t* weights, ThreadPool& pool,
                   const LoadOptions& options) {
   struct Piece {
     size_t fill;
@@ -47,7 +47,7 @@ void fill_weights(const Plan& plan, uint8_t* weights, ThreadPool& pool,
   pool.run([&](int worker) {
     for (size_t p = next.fetch_add(1); p < pieces.size(); p = next.fetch_add(1)) {
       const Piece& piece = pieces[p];
-      fill_range(plan.fills, piece.fill, plan.seed, piece.first, piece.last, weights);
+      fill_range(plan.fills, piece.fill, seed, piece.first, piece.last, weights);
       const uint64_t words = done.fetch_add(piece.last - piece.first) + piece.last - piece.first;
       if (worker == 0 && options.progress) {
         options.progress(static_cast<double>(words) / static_cast<double>(total));
@@ -57,13 +57,13 @@ void fill_weights(const Plan& plan, uint8_t* weights, ThreadPool& pool,
 }
 
 Status load_weights(Model::Impl& impl, const LoadOptions& options) {
-  const Plan& plan = impl.file->plan();
+  const DevicePlan& plan = *impl.device_plan;
   if (!plan.synthetic()) {
     const std::span<const uint8_t> bytes = impl.file->bytes(plan.weights_section);
     impl.weights = bytes.data();
     if (bytes.empty()) return Done{};
     will_need(bytes);
-    return options.verify_weights ? impl.file->verify_weights(options.progress) : Status(Done{});
+    return options.verify_weights ? impl.file->verify(plan.weights_section, options.progress) : Status(Done{});
   }
   const std::optional<uint64_t> available = available_memory();
   if (available && plan.weight_bytes > *available) {
@@ -75,7 +75,7 @@ Status load_weights(Model::Impl& impl, const LoadOptions& options) {
       Memory::allocate(plan.weight_bytes + weights_slack, "synthetic weights", true);
   if (!memory.ok()) return memory.error();
   impl.synthetic_weights = std::move(*memory);
-  fill_weights(plan, impl.synthetic_weights.data(), *impl.pool, options);
+  fill_weights(plan, impl.file->plan().seed, impl.synthetic_weights.data(), *impl.pool, options);
   impl.weights = impl.synthetic_weights.data();
   return Done{};
 }
@@ -97,6 +97,7 @@ Result<std::shared_ptr<Model>> Model::load(std::shared_ptr<const PlanFile> file,
   const Result<const CodeObject*> code = choose_code(impl.file->plan(), cpu);
   if (!code.ok()) return Error{fmt::format("{}: {}", impl.file->path(), code.error().message)};
   impl.code = *code;
+  impl.device_plan = &impl.file->plan().device_plans[impl.code->device_plan];
   Result<std::shared_ptr<const HostCode>> kernels = HostCode::load(*impl.file, *impl.code);
   if (!kernels.ok()) return kernels.error();
   impl.kernels = std::move(*kernels);
@@ -113,6 +114,7 @@ Result<std::shared_ptr<Model>> Model::load(std::shared_ptr<const PlanFile> file,
 
 const Plan& Model::plan() const { return impl_->file->plan(); }
 const PlanFile& Model::file() const { return *impl_->file; }
+const DevicePlan& Model::device_plan() const { return *impl_->device_plan; }
 const CodeObject& Model::code() const { return *impl_->code; }
 int Model::workers() const { return impl_->pool->workers(); }
 

@@ -14,6 +14,7 @@ namespace sinter::runtime {
 struct Model::Impl {
   std::shared_ptr<const PlanFile> file;
   const CodeObject* code = nullptr;
+  const DevicePlan* device_plan = nullptr;
   std::shared_ptr<const HostCode> kernels;
   std::unique_ptr<ThreadPool> pool;
   Memory synthetic_weights;

@@ -20,7 +20,7 @@
 
 namespace sinter::runtime {
 
-inline constexpr uint32_t plan_major = 1;
+inline constexpr uint32_t plan_major = 2;
 inline constexpr uint32_t plan_minor = 0;
 
 // A run of bytes in the file.
@@ -86,8 +86,13 @@ struct Phase {
   std::vector<Argument> arguments;
   uint64_t weight_bytes = 0;  // read per call
   double operations = 0;      // multiply-adds per token
-  double predicted_us =
-      0;  // for decode on the plan's first target, by its default bandwidth and rate
+  // For decode, on the best target of the first code object's family.
+  double predicted_us = 0;
+  // For GPUs: how many blocks have work, `blocks` times the steps of `tokens_per_block` tokens when
+  // that is not 0; and the shared memory of a block. Any number of blocks gives the same result.
+  uint32_t blocks = 1;
+  uint32_t tokens_per_block = 0;
+  uint32_t shared_bytes = 0;
 };
 
 struct Kernel {
@@ -95,12 +100,26 @@ struct Kernel {
   std::string summary;  // one line for people
 };
 
+// What a kernel occupies on a GPU.
+struct KernelResources {
+  uint32_t vgprs = 0;          // vector registers per lane
+  uint32_t sgprs = 0;          // scalar registers per wave
+  uint32_t shared_bytes = 0;   // static shared memory of a block
+  uint32_t scratch_bytes = 0;  // private memory per lane; anything but 0 is slow
+  uint32_t spills = 0;         // registers spilled to it
+};
+
 struct CodeObject {
   std::string target;  // "x86-64-v4"
-  std::string family;  // "host-x86-64", "host-aarch64"
+  std::string family;  // "host-x86-64", "host-aarch64", "amdgpu", "nvptx"
   std::vector<std::string>
-      features;     // that the machine must have, as in /proc/cpuinfo: "avx512f", ...
-  Section section;  // an ELF shared object exporting the kernels
+      features;             // that the machine must have, as in /proc/cpuinfo: "avx512f", ...
+  uint32_t device_plan = 0;  // index into Plan::device_plans
+  // Exporting the kernels: an ELF shared object for CPUs, a code object for AMD, PTX (or a cubin, by
+  // its ELF magic) for NVIDIA.
+  Section section;
+  // Of each kernel, in order; empty where the compiler does not say (CPUs, PTX).
+  std::vector<KernelResources> resources;
 };
 
 struct PlanRemark {
@@ -112,6 +131,32 @@ struct PlanRemark {
   int64_t launches_saved = 0;
 };
 
+// What one kind of device runs: its schedules and where everything lies. Code objects of the same
+// kind share it.
+struct DevicePlan {
+  std::string device;       // "host" or "gpu"
+  int64_t chunk = 0;        // tokens of a prefill step at most
+  int64_t logits_rows = 0;  // rows of the logits buffer: at most so many per step
+  std::vector<Kernel> kernels;
+  std::vector<Phase> decode;   // one token
+  std::vector<Phase> prefill;  // up to `chunk` tokens
+  std::vector<PlanWeight> weights;
+  std::vector<PlanState> states;
+  std::vector<Fill> fills;    // of a synthetic plan; the weights section is then absent
+  uint64_t weight_bytes = 0;  // of the weights section, or of what the fills make
+  uint64_t arena_bytes = 0;
+  uint64_t scratch_bytes = 0;  // per worker of the host
+
+  // Sections. An absent one has bytes == 0.
+  Section weights_section;
+  Section source;  // the generated kernel source
+  Section memory;  // the memory plan, as text for people
+
+  bool synthetic() const { return !fills.empty(); }
+  // Of a session that holds `capacity` positions; saturates.
+  uint64_t state_bytes(int64_t capacity) const;
+};
+
 struct Plan {
   // Written by the compiler.
   std::string model;         // folder name or "synthetic <config>"
@@ -120,8 +165,6 @@ struct Plan {
   std::string compiler;      // version
   int64_t vocab_size = 0;
   int64_t max_context = 0;  // positions a session may hold at most
-  int64_t chunk = 0;        // tokens of a prefill step at most
-  int64_t logits_rows = 0;  // rows of the logits buffer: at most so many per step
   int64_t layers = 0;
   int64_t parameters = 0;  // numbers in weights, as the model counts them
   std::vector<int32_t> eos_ids;
@@ -131,35 +174,23 @@ struct Plan {
   int64_t top_k = -1;
 
   std::vector<CodeObject> code;
-  std::vector<Kernel> kernels;
-  std::vector<Phase> decode;   // one token
-  std::vector<Phase> prefill;  // up to `chunk` tokens
-  std::vector<PlanWeight> weights;
-  std::vector<PlanState> states;
-  std::vector<Fill> fills;    // for a synthetic plan; the weights section is then absent
-  uint64_t seed = 0;          // of the fills
-  uint64_t weight_bytes = 0;  // of the weights section, or of what the fills make
-  uint64_t arena_bytes = 0;
-  uint64_t scratch_bytes = 0;  // per worker
+  std::vector<DevicePlan> device_plans;
+  uint64_t seed = 0;  // of synthetic weights
   std::vector<PlanRemark> remarks;
 
   // Sections. An absent one has bytes == 0.
-  Section weights_section;
   Section tokenizer;         // tokenizer.json
   Section tokenizer_config;  // tokenizer_config.json
   Section chat_template;
-  Section source;  // the generated kernel source
-  Section graph;   // the final graph, as IR text
-  Section memory;  // the memory plan, as text for people
+  Section graph;  // the final graph, as IR text
 
-  bool synthetic() const { return !fills.empty(); }
-  uint64_t state_bytes(int64_t capacity) const;
-  // The code object that predicted times are for: the best of the first one's family; null when
-  // there is none.
-  const CodeObject* predicted_for() const {
+  // The code object that a device plan's predicted times are for: the best of its first one's
+  // family; null when there is none.
+  const CodeObject* predicted_for(size_t device_plan) const {
     const CodeObject* best = nullptr;
     for (const CodeObject& object : code)
-      if (best == nullptr || object.family == best->family) best = &object;
+      if (object.device_plan == device_plan && (best == nullptr || object.family == best->family))
+        best = &object;
     return best;
   }
 };

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <string_view>
 
+#include "runtime/kernel_abi.h"
 #include "runtime/synthetic.h"
 
 namespace sinter::runtime {
@@ -27,7 +28,7 @@ bool inside(uint64_t offset, uint64_t bytes, uint64_t whole) {
   return offset <= whole && bytes <= whole - offset;
 }
 
-Status check_weights(const Plan& plan) {
+Status check_weights(const DevicePlan& plan) {
   if (plan.synthetic() && plan.weights_section.bytes != 0) {
     return Error{"weights_section: a synthetic plan (one with fills) has none"};
   }
@@ -54,7 +55,7 @@ uint64_t fill_elements(const Fill& fill) {
   return size != 0 && fill.bytes % size == 0 ? fill.bytes / size : 0;
 }
 
-Status check_fills(const Plan& plan) {
+Status check_fills(const DevicePlan& plan) {
   for (size_t i = 0; i < plan.fills.size(); ++i) {
     const Fill& fill = plan.fills[i];
     const auto fail = [i](std::string_view what) {
@@ -94,7 +95,7 @@ Status check_fills(const Plan& plan) {
 }
 
 // Bytes that an argument of the region may point into, for the smallest session (16 positions).
-uint64_t region_bytes(const Plan& plan, const Argument& argument) {
+uint64_t region_bytes(const Plan& whole, const DevicePlan& plan, const Argument& argument) {
   switch (argument.region) {
     case Argument::Region::weights:
       return plan.weight_bytes;
@@ -107,12 +108,13 @@ uint64_t region_bytes(const Plan& plan, const Argument& argument) {
     case Argument::Region::tokens:
       return static_cast<uint64_t>(plan.chunk) * 4;
     case Argument::Region::logits:
-      return static_cast<uint64_t>(plan.logits_rows) * plan.vocab_size * 4;
+      return static_cast<uint64_t>(plan.logits_rows) * whole.vocab_size * 4;
   }
   return 0;
 }
 
-Status check_phases(const Plan& plan, const std::vector<Phase>& phases, std::string_view field) {
+Status check_phases(const Plan& whole, const DevicePlan& plan, const std::vector<Phase>& phases,
+                    std::string_view field) {
   if (phases.empty()) return Error{fmt::format("{} has no phases", field)};
   for (size_t i = 0; i < phases.size(); ++i) {
     const Phase& phase = phases[i];
@@ -120,13 +122,19 @@ Status check_phases(const Plan& plan, const std::vector<Phase>& phases, std::str
       return Error{fmt::format("{}[{}].kernel {} is outside the {} kernels", field, i, phase.kernel,
                                plan.kernels.size())};
     }
+    if (phase.arguments.size() > static_cast<size_t>(max_arguments) || phase.blocks < 1 ||
+        phase.blocks > (1U << 24) || phase.tokens_per_block > (1U << 20) ||
+        phase.shared_bytes > (1U << 20)) {
+      return Error{fmt::format("{}[{}]: arguments, blocks or shared memory are out of range", field,
+                               i)};
+    }
     for (size_t a = 0; a < phase.arguments.size(); ++a) {
       const Argument& argument = phase.arguments[a];
       if (argument.region == Argument::Region::state && argument.index >= plan.states.size()) {
         return Error{fmt::format("{}[{}].arguments[{}]: state {} is outside the {} states", field,
                                  i, a, argument.index, plan.states.size())};
       }
-      if (const uint64_t bytes = region_bytes(plan, argument); argument.offset >= bytes) {
+      if (const uint64_t bytes = region_bytes(whole, plan, argument); argument.offset >= bytes) {
         return Error{fmt::format("{}[{}].arguments[{}]: offset {} is outside the region's {} bytes",
                                  field, i, a, argument.offset, bytes)};
       }
@@ -135,24 +143,20 @@ Status check_phases(const Plan& plan, const std::vector<Phase>& phases, std::str
   return Done{};
 }
 
-Status check_sizes(const Plan& plan) {
-  const auto range = [](std::string_view field, int64_t value, int64_t low,
-                        int64_t high) -> Status {
-    if (value >= low && value <= high) return Done{};
-    return Error{fmt::format("{} is {}, outside {}..{}", field, value, low, high)};
-  };
-  for (const Status& status :
-       {range("vocab_size", plan.vocab_size, 1, 1 << 28),
-        range("max_context", plan.max_context, 1, 1 << 30), range("chunk", plan.chunk, 1, 1 << 20),
-        range("logits_rows", plan.logits_rows, 1, plan.chunk)}) {
-    if (!status.ok()) return status;
-  }
+Status check_range(std::string_view field, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return Done{};
+  return Error{fmt::format("{} is {}, outside {}..{}", field, value, low, high)};
+}
+
+Status check_device_sizes(const Plan& whole, const DevicePlan& plan) {
   const auto small = [](std::string_view field, uint64_t value) -> Status {
     if (value <= largest_size) return Done{};
     return Error{fmt::format("{} is {}: too large to be true", field, value)};
   };
   for (const Status& status :
-       {small("weight_bytes", plan.weight_bytes), small("arena_bytes", plan.arena_bytes),
+       {check_range("chunk", plan.chunk, 1, 1 << 20),
+        check_range("logits_rows", plan.logits_rows, 1, plan.chunk),
+        small("weight_bytes", plan.weight_bytes), small("arena_bytes", plan.arena_bytes),
         small("scratch_bytes", plan.scratch_bytes)}) {
     if (!status.ok()) return status;
   }
@@ -162,12 +166,30 @@ Status check_sizes(const Plan& plan) {
       return Error{fmt::format("states[{}] is too large to be true", i)};
     }
   }
-  return small("the state at max_context", plan.state_bytes(plan.max_context));
+  return small("the state at max_context", plan.state_bytes(whole.max_context));
+}
+
+Status check_device_plan(const Plan& whole, const DevicePlan& plan) {
+  if (plan.device != "host" && plan.device != "gpu") {
+    return Error{fmt::format("device \"{}\" is neither host nor gpu", plan.device)};
+  }
+  for (size_t i = 0; i < plan.kernels.size(); ++i) {
+    if (!is_identifier(plan.kernels[i].symbol)) {
+      return Error{fmt::format("kernels[{}].symbol is not a C identifier", i)};
+    }
+  }
+  if (Status status = check_device_sizes(whole, plan); !status.ok()) return status;
+  if (Status status = check_weights(plan); !status.ok()) return status;
+  if (Status status = check_fills(plan); !status.ok()) return status;
+  if (Status status = check_phases(whole, plan, plan.decode, "decode"); !status.ok()) {
+    return status;
+  }
+  return check_phases(whole, plan, plan.prefill, "prefill");
 }
 
 }  // namespace
 
-uint64_t Plan::state_bytes(int64_t capacity) const {
+uint64_t DevicePlan::state_bytes(int64_t capacity) const {
   const auto add = [](uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; };
   const uint64_t positions = capacity <= 0 ? 0 : (static_cast<uint64_t>(capacity) + 15) / 16 * 16;
   uint64_t total = 0;
@@ -181,17 +203,19 @@ uint64_t Plan::state_bytes(int64_t capacity) const {
 
 std::vector<NamedSection> present_sections(const Plan& plan) {
   std::vector<NamedSection> sections;
-  const auto add = [&](std::string name, const Section& section) {
-    if (section.bytes != 0) sections.push_back({std::move(name), &section});
+  const auto add = [&](std::string name, const Section& section, bool is_weights = false) {
+    if (section.bytes != 0) sections.push_back({std::move(name), &section, is_weights});
   };
   for (const CodeObject& code : plan.code) add("code for " + code.target, code.section);
-  add("weights", plan.weights_section);
+  for (const DevicePlan& device : plan.device_plans) {
+    add(device.device + " weights", device.weights_section, true);
+    add(device.device + " source", device.source);
+    add(device.device + " memory", device.memory);
+  }
   add("tokenizer", plan.tokenizer);
   add("tokenizer_config", plan.tokenizer_config);
   add("chat_template", plan.chat_template);
-  add("source", plan.source);
   add("graph", plan.graph);
-  add("memory", plan.memory);
   return sections;
 }
 
@@ -238,16 +262,28 @@ Status check_sections(const Plan& plan, uint64_t header_offset) {
 
 Status check_contents(const Plan& plan) {
   if (plan.code.empty()) return Error{"code has no target"};
-  for (size_t i = 0; i < plan.kernels.size(); ++i) {
-    if (!is_identifier(plan.kernels[i].symbol)) {
-      return Error{fmt::format("kernels[{}].symbol is not a C identifier", i)};
+  for (const Status& status : {check_range("vocab_size", plan.vocab_size, 1, 1 << 28),
+                               check_range("max_context", plan.max_context, 1, 1 << 30)}) {
+    if (!status.ok()) return status;
+  }
+  for (size_t i = 0; i < plan.code.size(); ++i) {
+    const CodeObject& code = plan.code[i];
+    if (code.device_plan >= plan.device_plans.size()) {
+      return Error{fmt::format("code[{}].device_plan {} is outside the {} device plans", i,
+                               code.device_plan, plan.device_plans.size())};
+    }
+    const size_t kernels = plan.device_plans[code.device_plan].kernels.size();
+    if (!code.resources.empty() && code.resources.size() != kernels) {
+      return Error{fmt::format("code[{}].resources has {} entries for {} kernels", i,
+                               code.resources.size(), kernels)};
     }
   }
-  if (Status status = check_sizes(plan); !status.ok()) return status;
-  if (Status status = check_weights(plan); !status.ok()) return status;
-  if (Status status = check_fills(plan); !status.ok()) return status;
-  if (Status status = check_phases(plan, plan.decode, "decode"); !status.ok()) return status;
-  return check_phases(plan, plan.prefill, "prefill");
+  for (size_t i = 0; i < plan.device_plans.size(); ++i) {
+    if (Status status = check_device_plan(plan, plan.device_plans[i]); !status.ok()) {
+      return Error{fmt::format("device_plans[{}]: {}", i, status.error().message)};
+    }
+  }
+  return Done{};
 }
 
 }  // namespace sinter::runtime

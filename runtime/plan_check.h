@@ -17,6 +17,7 @@ inline constexpr uint64_t largest_header = 64ull << 20;
 struct NamedSection {
   std::string name;  // "weights", "code for x86-64-v4", ...
   const Section* section;
+  bool is_weights = false;
 };
 
 // The sections that are there, in the order of the fields.

@@ -160,7 +160,7 @@ Result<std::shared_ptr<const PlanFile>> PlanFile::open(const std::string& path, 
   if (Status status = impl.read_header(); !status.ok()) return status.error();
   if (Status status = impl.check_padding(); !status.ok()) return status.error();
   for (const NamedSection& named : present_sections(impl.plan)) {
-    if (named.section == &impl.plan.weights_section && !deep) continue;
+    if (named.is_weights && !deep) continue;
     if (Status status = impl.check_checksum(named, {}); !status.ok()) return status.error();
   }
   return std::shared_ptr<const PlanFile>(file);
@@ -179,17 +179,18 @@ std::string_view PlanFile::text(const Section& section) const {
   return {reinterpret_cast<const char*>(all.data()), all.size()};
 }
 
-Status PlanFile::verify_weights(const std::function<void(double)>& progress) const {
-  if (impl_->plan.weights_section.bytes == 0) return Done{};
-  return impl_->check_checksum({"weights", &impl_->plan.weights_section}, progress);
+Status PlanFile::verify(const Section& section, const std::function<void(double)>& progress) const {
+  for (const NamedSection& named : present_sections(impl_->plan)) {
+    if (named.section->offset == section.offset) return impl_->check_checksum(named, progress);
+  }
+  return Done{};  // absent
 }
 
-void PlanFile::drop_pages(uint64_t offset_in_weights, uint64_t bytes) const {
-  const Section& weights = impl_->plan.weights_section;
-  if (offset_in_weights > weights.bytes || bytes > weights.bytes - offset_in_weights) return;
+void PlanFile::drop_pages(const Section& section, uint64_t offset, uint64_t bytes) const {
+  if (offset > section.bytes || bytes > section.bytes - offset) return;
   const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  const uint64_t first = (weights.offset + offset_in_weights + page - 1) / page * page;
-  const uint64_t last = (weights.offset + offset_in_weights + bytes) / page * page;
+  const uint64_t first = (section.offset + offset + page - 1) / page * page;
+  const uint64_t last = (section.offset + offset + bytes) / page * page;
   if (first < last) ::madvise(impl_->data + first, last - first, MADV_DONTNEED);
 }
 

@@ -19,7 +19,7 @@ class PlanFile {
  public:
   // Checks magic, version, header (with its checksum), the ranges of every section and argument.
   // Checksums of sections are checked here for all but the weights; those are checked while they
-  // are loaded (`verify_weights`). `deep` also checks the weights' checksum now.
+  // are loaded (`verify`). `deep` also checks the weights' checksums now.
   static Result<std::shared_ptr<const PlanFile>> open(const std::string& path, bool deep);
   ~PlanFile();
 
@@ -28,10 +28,10 @@ class PlanFile {
   std::span<const uint8_t> bytes(const Section& section) const;
   std::string_view text(const Section& section) const;
   // `progress` (may be empty) is called with the fraction done, in 0..1.
-  Status verify_weights(const std::function<void(double fraction)>& progress = {}) const;
-  // Tells the kernel that mapped pages of the weights are no longer needed (after they were
-  // copied).
-  void drop_pages(uint64_t offset_in_weights, uint64_t bytes) const;
+  Status verify(const Section& section,
+                const std::function<void(double fraction)>& progress = {}) const;
+  // Tells the kernel that mapped pages of a section are no longer needed (after they were copied).
+  void drop_pages(const Section& section, uint64_t offset, uint64_t bytes) const;
 
  private:
   PlanFile();

@@ -69,18 +69,49 @@ Json to_json(const Phase& phase) {
           {"arguments", to_json(phase.arguments)},
           {"weight_bytes", phase.weight_bytes},
           {"operations", phase.operations},
-          {"predicted_us", phase.predicted_us}};
+          {"predicted_us", phase.predicted_us},
+          {"blocks", phase.blocks},
+          {"tokens_per_block", phase.tokens_per_block},
+          {"shared_bytes", phase.shared_bytes}};
 }
 
 Json to_json(const Kernel& kernel) {
   return {{"symbol", kernel.symbol}, {"summary", kernel.summary}};
 }
 
+Json to_json(const KernelResources& resources) {
+  return {{"vgprs", resources.vgprs},
+          {"sgprs", resources.sgprs},
+          {"shared_bytes", resources.shared_bytes},
+          {"scratch_bytes", resources.scratch_bytes},
+          {"spills", resources.spills}};
+}
+
 Json to_json(const CodeObject& code) {
   return {{"target", code.target},
           {"family", code.family},
           {"features", to_json(code.features)},
-          {"section", to_json(code.section)}};
+          {"device_plan", code.device_plan},
+          {"section", to_json(code.section)},
+          {"resources", to_json(code.resources)}};
+}
+
+Json to_json(const DevicePlan& plan) {
+  return {{"device", plan.device},
+          {"chunk", plan.chunk},
+          {"logits_rows", plan.logits_rows},
+          {"weight_bytes", plan.weight_bytes},
+          {"arena_bytes", plan.arena_bytes},
+          {"scratch_bytes", plan.scratch_bytes},
+          {"kernels", to_json(plan.kernels)},
+          {"states", to_json(plan.states)},
+          {"decode", to_json(plan.decode)},
+          {"prefill", to_json(plan.prefill)},
+          {"weights", to_json(plan.weights)},
+          {"fills", to_json(plan.fills)},
+          {"weights_section", to_json(plan.weights_section)},
+          {"source", to_json(plan.source)},
+          {"memory", to_json(plan.memory)}};
 }
 
 Json to_json(const PlanRemark& remark) {
@@ -281,6 +312,9 @@ void read_phase(const Parsed& json, const std::string& where, Failure& failure, 
   fields.read("weight_bytes", out.weight_bytes);
   fields.read("operations", out.operations);
   fields.read("predicted_us", out.predicted_us);
+  fields.read("blocks", out.blocks);
+  fields.read("tokens_per_block", out.tokens_per_block);
+  fields.read("shared_bytes", out.shared_bytes);
 }
 
 void read_kernel(const Parsed& json, const std::string& where, Failure& failure, Kernel& out) {
@@ -289,12 +323,44 @@ void read_kernel(const Parsed& json, const std::string& where, Failure& failure,
   fields.read("summary", out.summary);
 }
 
+void read_resources(const Parsed& json, const std::string& where, Failure& failure,
+                    KernelResources& out) {
+  Fields fields(json, where, failure);
+  fields.read("vgprs", out.vgprs);
+  fields.read("sgprs", out.sgprs);
+  fields.read("shared_bytes", out.shared_bytes);
+  fields.read("scratch_bytes", out.scratch_bytes);
+  fields.read("spills", out.spills);
+}
+
 void read_code(const Parsed& json, const std::string& where, Failure& failure, CodeObject& out) {
   Fields fields(json, where, failure);
   fields.read("target", out.target);
   fields.read("family", out.family);
   fields.list("features", out.features, Fields::string);
+  fields.read("device_plan", out.device_plan);
   fields.object("section", out.section, read_section);
+  fields.list("resources", out.resources, read_resources);
+}
+
+void read_device_plan(const Parsed& json, const std::string& where, Failure& failure,
+                      DevicePlan& out) {
+  Fields fields(json, where, failure);
+  fields.read("device", out.device);
+  fields.read("chunk", out.chunk);
+  fields.read("logits_rows", out.logits_rows);
+  fields.read("weight_bytes", out.weight_bytes);
+  fields.read("arena_bytes", out.arena_bytes);
+  fields.read("scratch_bytes", out.scratch_bytes);
+  fields.list("kernels", out.kernels, read_kernel);
+  fields.list("states", out.states, read_state);
+  fields.list("decode", out.decode, read_phase);
+  fields.list("prefill", out.prefill, read_phase);
+  fields.list("weights", out.weights, read_weight);
+  fields.list("fills", out.fills, read_fill);
+  fields.object("weights_section", out.weights_section, read_section);
+  fields.object("source", out.source, read_section);
+  fields.object("memory", out.memory, read_section);
 }
 
 void read_remark(const Parsed& json, const std::string& where, Failure& failure, PlanRemark& out) {
@@ -315,8 +381,6 @@ void read_plan(const Parsed& json, Failure& failure, Plan& plan) {
   fields.read("compiler", plan.compiler);
   fields.read("vocab_size", plan.vocab_size);
   fields.read("max_context", plan.max_context);
-  fields.read("chunk", plan.chunk);
-  fields.read("logits_rows", plan.logits_rows);
   fields.read("layers", plan.layers);
   fields.read("parameters", plan.parameters);
   fields.list("eos_ids", plan.eos_ids, Fields::integer<int32_t>);
@@ -324,25 +388,14 @@ void read_plan(const Parsed& json, Failure& failure, Plan& plan) {
   fields.read("temperature", plan.temperature);
   fields.read("top_p", plan.top_p);
   fields.read("top_k", plan.top_k);
-  fields.read("weight_bytes", plan.weight_bytes);
-  fields.read("arena_bytes", plan.arena_bytes);
-  fields.read("scratch_bytes", plan.scratch_bytes);
   fields.read("seed", plan.seed);
   fields.list("code", plan.code, read_code);
-  fields.list("kernels", plan.kernels, read_kernel);
-  fields.list("states", plan.states, read_state);
-  fields.list("decode", plan.decode, read_phase);
-  fields.list("prefill", plan.prefill, read_phase);
-  fields.list("weights", plan.weights, read_weight);
-  fields.list("fills", plan.fills, read_fill);
+  fields.list("device_plans", plan.device_plans, read_device_plan);
   fields.list("remarks", plan.remarks, read_remark);
-  fields.object("weights_section", plan.weights_section, read_section);
   fields.object("tokenizer", plan.tokenizer, read_section);
   fields.object("tokenizer_config", plan.tokenizer_config, read_section);
   fields.object("chat_template", plan.chat_template, read_section);
-  fields.object("source", plan.source, read_section);
   fields.object("graph", plan.graph, read_section);
-  fields.object("memory", plan.memory, read_section);
 }
 
 }  // namespace
@@ -355,8 +408,6 @@ std::string plan_to_json(const Plan& plan, int indent) {
       {"compiler", plan.compiler},
       {"vocab_size", plan.vocab_size},
       {"max_context", plan.max_context},
-      {"chunk", plan.chunk},
-      {"logits_rows", plan.logits_rows},
       {"layers", plan.layers},
       {"parameters", plan.parameters},
       {"eos_ids", to_json(plan.eos_ids)},
@@ -364,25 +415,14 @@ std::string plan_to_json(const Plan& plan, int indent) {
       {"temperature", plan.temperature},
       {"top_p", plan.top_p},
       {"top_k", plan.top_k},
-      {"weight_bytes", plan.weight_bytes},
-      {"arena_bytes", plan.arena_bytes},
-      {"scratch_bytes", plan.scratch_bytes},
       {"seed", plan.seed},
       {"code", to_json(plan.code)},
-      {"kernels", to_json(plan.kernels)},
-      {"states", to_json(plan.states)},
-      {"decode", to_json(plan.decode)},
-      {"prefill", to_json(plan.prefill)},
-      {"weights", to_json(plan.weights)},
-      {"fills", to_json(plan.fills)},
+      {"device_plans", to_json(plan.device_plans)},
       {"remarks", to_json(plan.remarks)},
-      {"weights_section", to_json(plan.weights_section)},
       {"tokenizer", to_json(plan.tokenizer)},
       {"tokenizer_config", to_json(plan.tokenizer_config)},
       {"chat_template", to_json(plan.chat_template)},
-      {"source", to_json(plan.source)},
       {"graph", to_json(plan.graph)},
-      {"memory", to_json(plan.memory)},
   };
   // Names from checkpoints need not be UTF-8: what is not is replaced rather than refused.
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);

@@ -27,8 +27,8 @@ struct ResolvedPhase {
 };
 
 // Positions, a multiple of 16, whose state fits into `bytes`; 0 when none do.
-int64_t context_that_fits(const Plan& plan, uint64_t bytes) {
-  int64_t low = 0, high = plan.max_context / 16;  // in units of 16
+int64_t context_that_fits(const DevicePlan& plan, int64_t max_context, uint64_t bytes) {
+  int64_t low = 0, high = max_context / 16;  // in units of 16
   while (low < high) {
     const int64_t middle = (low + high + 1) / 2;
     if (plan.state_bytes(middle * 16) <= bytes) {
@@ -54,6 +54,7 @@ struct Session::Impl {
   void run_phase(const ResolvedPhase& phase, int worker);
 
   const Plan& plan() const { return model->plan(); }
+  const DevicePlan& device_plan() const { return model->device_plan(); }
   ThreadPool& pool() const { return *model->impl().pool; }
 
   std::shared_ptr<Model> model;
@@ -81,22 +82,23 @@ struct Session::Impl {
 
 Status Session::Impl::allocate() {
   const Plan& p = plan();
+  const DevicePlan& d = device_plan();
   uint64_t state_total = 0;
-  for (const PlanState& s : p.states) {
+  for (const PlanState& s : d.states) {
     state_offsets.push_back(state_total);
     state_total += round_up(
         s.bytes_per_position * static_cast<uint64_t>(capacity) + s.fixed_bytes + slack, 64);
   }
   // Workers' scratch starts at lines of their own.
-  scratch_stride = round_up(p.scratch_bytes + slack, 64);
+  scratch_stride = round_up(d.scratch_bytes + slack, 64);
   const uint64_t scratch_total = scratch_stride * static_cast<uint64_t>(pool().workers());
-  const uint64_t token_bytes = static_cast<uint64_t>(p.chunk) * 4 + slack;
-  const uint64_t logit_bytes = static_cast<uint64_t>(p.logits_rows) * p.vocab_size * 4 + slack;
-  const uint64_t activations = p.arena_bytes + slack + scratch_total + token_bytes + logit_bytes;
+  const uint64_t token_bytes = static_cast<uint64_t>(d.chunk) * 4 + slack;
+  const uint64_t logit_bytes = static_cast<uint64_t>(d.logits_rows) * p.vocab_size * 4 + slack;
+  const uint64_t activations = d.arena_bytes + slack + scratch_total + token_bytes + logit_bytes;
   const std::optional<uint64_t> available = available_memory();
   if (available && (activations > *available || state_total > *available - activations)) {
     const int64_t fits =
-        activations < *available ? context_that_fits(p, *available - activations) : 0;
+        activations < *available ? context_that_fits(d, p.max_context, *available - activations) : 0;
     return Error{
         fmt::format("a context of {} needs {} for the state and {} for activations, but {} of "
                     "memory are available; {}",
@@ -113,7 +115,7 @@ Status Session::Impl::allocate() {
   // No huge pages for the state: a session that stays short should not back the whole context.
   for (const Status& status :
        {take(state, state_total, "the state", false),
-        take(arena, p.arena_bytes + slack, "activations", true),
+        take(arena, d.arena_bytes + slack, "activations", true),
         take(tokens, token_bytes, "tokens", false), take(logits, logit_bytes, "logits", true),
         take(scratch, scratch_total, "scratch", true)}) {
     if (!status.ok()) return status;
@@ -237,8 +239,8 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Model> model, i
   impl.context = context != 0 ? context : most;
   impl.capacity = static_cast<int64_t>(round_up(static_cast<uint64_t>(impl.context), 16));
   if (Status status = impl.allocate(); !status.ok()) return status.error();
-  impl.decode = impl.resolve(impl.plan().decode);
-  impl.prefill = impl.resolve(impl.plan().prefill);
+  impl.decode = impl.resolve(impl.device_plan().decode);
+  impl.prefill = impl.resolve(impl.device_plan().prefill);
   impl.times.resize(impl.decode.size());
   impl.worker_function = [&impl](int worker) { impl.run_worker(worker); };
   return session;
@@ -247,7 +249,7 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Model> model, i
 Status Session::prefill(std::span<const int32_t> tokens, int64_t logits_rows,
                         const LogitsSink& sink) {
   Impl& impl = *impl_;
-  const Plan& plan = impl.plan();
+  const DevicePlan& plan = impl.device_plan();
   if (Status status = impl.check_tokens(tokens); !status.ok()) return status;
   const int64_t count = static_cast<int64_t>(tokens.size());
   const int64_t most = sink ? count : std::min(count, plan.logits_rows);
@@ -267,7 +269,7 @@ Status Session::prefill(std::span<const int32_t> tokens, int64_t logits_rows,
     done += size;
     if (sink && wanted > 0) {
       sink({reinterpret_cast<const float*>(impl.logits.data()),
-            static_cast<size_t>(rows * plan.vocab_size)},
+            static_cast<size_t>(rows * impl.plan().vocab_size)},
            rows);
     }
   }
@@ -298,8 +300,8 @@ void Session::reset() {
   impl_->state.clear();
 }
 
-uint64_t Session::state_bytes() const { return impl_->plan().state_bytes(impl_->capacity); }
-uint64_t Session::arena_bytes() const { return impl_->plan().arena_bytes; }
+uint64_t Session::state_bytes() const { return impl_->device_plan().state_bytes(impl_->capacity); }
+uint64_t Session::arena_bytes() const { return impl_->device_plan().arena_bytes; }
 
 void Session::profile(bool on) { impl_->profiling = on; }
 const std::vector<PhaseTime>& Session::decode_times() const { return impl_->times; }

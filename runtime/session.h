@@ -41,6 +41,7 @@ class Model {
   const Plan& plan() const;
   const PlanFile& file() const;
   const CodeObject& code() const;
+  const DevicePlan& device_plan() const;  // that the code belongs to
   int workers() const;
   struct Impl;
   Impl& impl() const { return *impl_; }
@@ -59,7 +60,7 @@ class Session {
   ~Session();
 
   // Appends tokens in chunks. logits_rows: how many of the last rows get logits (1 <= logits_rows
-  // <= tokens), at most Plan::logits_rows unless `sink` is given: then each chunk's rows go to the
+  // <= tokens), at most DevicePlan::logits_rows unless `sink` is given: then each chunk's rows go to the
   // sink in order as they are made (row-major float32, `rows` of them) and any number may be asked
   // for. Errors (nothing is changed): a token outside the vocabulary, more tokens than the context
   // has room for.

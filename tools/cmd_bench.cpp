@@ -89,7 +89,7 @@ Result<int> bench(const Program& program, const BenchOptions& options) {
   progress.clear();
 
   const Spread prefill = spread_of(prefill_rates), decode = spread_of(decode_rates);
-  const uint64_t bytes = weight_bytes_per_token(plan);
+  const uint64_t bytes = weight_bytes_per_token((*model)->device_plan());
   const double read = decode.median * static_cast<double>(bytes);
   const double share = streaming > 0 ? read / streaming : 0;
   if (options.json) {
@@ -128,7 +128,7 @@ Result<int> bench(const Program& program, const BenchOptions& options) {
   else
     output("streaming read could not be measured\n");
   output("memory         {} at its peak, of it {} weights and {} state\n", size_text(peak),
-         size_text(plan.weight_bytes), size_text(session.state_bytes()));
+         size_text((*model)->device_plan().weight_bytes), size_text(session.state_bytes()));
   return 0;
 }
 
@@ -150,11 +150,11 @@ struct KernelTime {
 Result<int> profile(const Program& program, const ProfileOptions& options) {
   auto model = load_model(program, options.model);
   if (!model.ok()) return model.error();
-  const Plan& plan = (*model)->plan();
+  const runtime::DevicePlan& plan = (*model)->device_plan();
   auto created = open_session(*model, options.prompt, options.gen);
   if (!created.ok()) return created.error();
   Session& session = **created;
-  const auto tokens = random_tokens(options.prompt + options.gen, plan.vocab_size, 1);
+  const auto tokens = random_tokens(options.prompt + options.gen, (*model)->plan().vocab_size, 1);
   const auto prompt = std::span(tokens).first(static_cast<size_t>(options.prompt));
   if (auto status = session.prefill(prompt); !status.ok()) return status.error();
   session.profile(true);

@@ -23,7 +23,7 @@ struct CompileCommand {
   std::string targets = "host";
   std::string activations = "a8";
   int64_t max_context = 0;
-  int64_t chunk = 128;
+  int64_t chunk = 0;
   uint64_t seed = 1;
   bool seed_given = false;
 };
@@ -56,9 +56,7 @@ Result<int> compile(const Program& program, const CompileCommand& command) {
   progress.clear();
   if (!plan.ok()) return to_error(plan.status());
 
-  std::optional<Rates> rates;
-  if (const auto* code = plan->predicted_for()) rates = program.target_rates(code->target);
-  write_output(summary(*plan, rates));
+  write_output(summary(*plan, program.target_rates));
   note(fmt::format("wrote {} in {:.1f} s; {} of memory at the peak", command.out,
                    std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
                    size_text(runtime::peak_resident_bytes())));

@@ -65,12 +65,15 @@ Result<std::vector<DoctorLine>> examine_plan(const std::string& path) {
                                               : loaded.error().message});
   }
   const auto memory = runtime::available_memory();
-  const uint64_t needed = plan.weight_bytes +
-                          plan.state_bytes(std::min<int64_t>(plan.max_context, 1024)) +
-                          plan.arena_bytes;
-  lines.push_back(
-      {!memory || needed <= *memory,
-       fmt::format("{}: needs {} of memory with 1,024 positions", path, size_text(needed))});
+  if (code.ok()) {
+    const runtime::DevicePlan& device = plan.device_plans[(*code)->device_plan];
+    const uint64_t needed = device.weight_bytes +
+                            device.state_bytes(std::min<int64_t>(plan.max_context, 1024)) +
+                            device.arena_bytes;
+    lines.push_back(
+        {!memory || needed <= *memory,
+         fmt::format("{}: needs {} of memory with 1,024 positions", path, size_text(needed))});
+  }
   return lines;
 }
 

@@ -144,7 +144,7 @@ Result<Dump> dump_kernels(const DumpOptions& options, const std::vector<KernelUs
               }};
 }
 
-Result<Dump> dump_schedule(const DumpOptions& options, const runtime::Plan& plan) {
+Result<Dump> dump_schedule(const DumpOptions& options, const runtime::DevicePlan& plan) {
   if (options.format == "dot") return no_such_format(options, "text and json");
   if (options.format == "json") {
     const std::string text = json_text(schedule_json(plan));
@@ -160,10 +160,24 @@ std::vector<uint32_t> kernels_of(const std::vector<runtime::Phase>& phases) {
   return kernels;
 }
 
+// That of the target asked for, or the plan's first.
+Result<const runtime::DevicePlan*> device_plan_of(const DumpOptions& options,
+                                                  const runtime::Plan& plan) {
+  if (options.target.empty()) return &plan.device_plans.front();
+  const auto target = target_of(options);
+  if (!target.ok()) return target.error();
+  for (const runtime::DevicePlan& device : plan.device_plans)
+    if (device.device == codegen::name(target->device())) return &device;
+  return Error{fmt::format("{}: has nothing for {}; compile it with --target {}", options.path,
+                           target->name, target->name)};
+}
+
 Result<Dump> dump_plan(const DumpOptions& options) {
   auto file = runtime::PlanFile::open(options.path, false);
   if (!file.ok()) return file.error();
-  const runtime::Plan& plan = (*file)->plan();
+  const auto device = device_plan_of(options, (*file)->plan());
+  if (!device.ok()) return device.error();
+  const runtime::DevicePlan& plan = **device;
   const auto section = [&](const runtime::Section& s) { return std::string((*file)->text(s)); };
   if (options.stage == "hip" || options.stage == "asm")
     return dump_source(options, section(plan.source));
@@ -175,7 +189,7 @@ Result<Dump> dump_plan(const DumpOptions& options) {
     return dump_kernels(
         options, kernel_uses(plan.kernels, kernels_of(plan.decode), kernels_of(plan.prefill)));
   if (options.stage == "final") {
-    const auto module = ir::parse(section(plan.graph), options.path);
+    const auto module = ir::parse(section((*file)->plan().graph), options.path);
     if (!module.ok()) return to_error(module.status());
     return dump_graph(options, *module);
   }
@@ -204,22 +218,19 @@ Result<Dump> dump_model(const DumpOptions& options) {
   if (options.stage == "schedule") {
     const auto plan = compile_temporary(*input, compile);
     if (!plan.ok()) return plan.error();
-    return dump_schedule(options, plan->file->plan());
+    return dump_schedule(options, plan->file->plan().device_plans.front());
   }
   const auto compiled = codegen::lower_model(input->model, input->checkpoint.get(), compile);
   if (!compiled.ok()) return to_error(compiled.status());
   if (options.stage == "final") return dump_graph(options, compiled->module);
+  const codegen::DeviceCompilation& device = compiled->devices.front();
   if (options.stage == "kernels")
-    return dump_kernels(options, kernel_uses(compiled->source.kernels, compiled->source.decode,
-                                             compiled->source.prefill));
+    return dump_kernels(options, kernel_uses(device.source.kernels, device.source.decode,
+                                             device.source.prefill));
   if (options.stage == "memory")
-    return dump_memory(
-        options,
-        "decode: " + codegen::print_memory(compiled->decode_memory, compiled->lowering.decode) +
-            "\nprefill: " +
-            codegen::print_memory(compiled->prefill_memory, compiled->lowering.prefill),
-        names_of(compiled->lowering.decode.phases), names_of(compiled->lowering.prefill.phases));
-  return dump_source(options, compiled->source.text);
+    return dump_memory(options, device.memory_text(), names_of(device.lowering.decode.phases),
+                       names_of(device.lowering.prefill.phases));
+  return dump_source(options, device.source.text);
 }
 
 Result<int> dump(const Program& program, const DumpOptions& options) {
@@ -270,7 +281,8 @@ void add_dump(CommandLine& line) {
       ->check(CLI::IsMember({"text", "json", "dot"}))
       ->capture_default_str();
   app.add_option("--target", options->target,
-                 "For asm: the target; by default the best of this CPU");
+                 "For kernels, hip, asm, memory and schedule: the target; by default the best of "
+                 "this CPU");
   app.add_option("--activations", options->activations, "For a model: a8 (the default) or a16")
       ->check(CLI::IsMember({"a8", "a16"}));
   app.add_flag("--check", options->check,

@@ -27,10 +27,7 @@ void add_inspect(CommandLine& line) {
           write_output(runtime::plan_to_json(plan, 2) + "\n");
           return 0;
         }
-        std::optional<Rates> rates;
-        if (program.target_rates && !plan.code.empty())
-          rates = program.target_rates(plan.predicted_for()->target);
-        write_output(summary(plan, rates));
+        write_output(summary(plan, program.target_rates));
         return 0;
       });
   app.add_option("PLAN", options->path, "A plan that `sinter compile` wrote")->required();

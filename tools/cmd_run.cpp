@@ -138,7 +138,7 @@ Result<int> run(const Program& program, const RunOptions& options) {
   timing.prompt = ids->size();
   Progress progress;
   const auto start = Clock::now();
-  if (auto status = prefill(session, *ids, static_cast<size_t>(plan.chunk), progress); !status.ok())
+  if (auto status = prefill(session, *ids, static_cast<size_t>((*model)->device_plan().chunk), progress); !status.ok())
     return status.error();
   timing.prefill = seconds_since(start);
 

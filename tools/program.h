@@ -47,6 +47,9 @@ struct Rates {
   double gmacs = 0;  // int8 multiply-adds per nanosecond
 };
 
+// None when the target is unknown.
+using TargetRates = std::function<std::optional<Rates>(std::string_view target)>;
+
 struct DoctorLine {
   bool ok = false;
   std::string text;
@@ -58,7 +61,7 @@ struct Program {
   std::function<runtime::Result<Logits>(const ReferenceRequest&)> reference_logits;
   std::function<runtime::Result<std::vector<runtime::PlanRemark>>(const PlanRequest&)>
       explain_model;
-  std::function<std::optional<Rates>(std::string_view target)> target_rates;
+  TargetRates target_rates;
   std::function<std::vector<DoctorLine>()> examine_compiler;
 };
 

@@ -11,9 +11,10 @@
 namespace sinter::tools {
 namespace {
 
+using runtime::DevicePlan;
 using runtime::Plan;
 
-double seconds_per_token(const Plan& plan) {
+double seconds_per_token(const DevicePlan& plan) {
   double us = 0;
   for (const runtime::Phase& phase : plan.decode) us += phase.predicted_us;
   return us * 1e-6;
@@ -28,15 +29,17 @@ std::string format_of(const std::string& type) {
   return type.substr(comma + 2, end - comma - 2) + (is_matrix ? "" : " (vectors)");
 }
 
-std::string join_targets(const Plan& plan) {
+std::string join_targets(const Plan& plan, size_t device_plan) {
   std::string text;
   for (const runtime::CodeObject& code : plan.code)
-    text += fmt::format("{}{} ({} of code)", text.empty() ? "" : ", ", code.target,
+    if (code.device_plan == device_plan)
+      text += fmt::format("{}{} ({} of code)", text.empty() ? "" : ", ", code.target,
                         size_text(code.section.bytes));
   return text;
 }
 
-std::string prediction(const Plan& plan, const std::optional<Rates>& rates) {
+std::string prediction(const DevicePlan& plan, std::string_view target,
+                       const std::optional<Rates>& rates) {
   const double seconds = seconds_per_token(plan);
   const auto bytes = static_cast<double>(weight_bytes_per_token(plan));
   const double macs = macs_per_token(plan);
@@ -45,7 +48,7 @@ std::string prediction(const Plan& plan, const std::optional<Rates>& rates) {
   if (seconds > 0)
     text += fmt::format(
         "predicted       {:.1f} tokens/s ({:.1f} us per token){}\n", 1 / seconds, seconds * 1e6,
-        plan.code.empty() ? "" : fmt::format(" on {}", plan.predicted_for()->target));
+        target.empty() ? "" : fmt::format(" on {}", target));
   if (!rates || bytes <= 0)
     return text +
            "read floor      bytes per token / the machine's bandwidth; `bench` measures both\n";
@@ -67,7 +70,7 @@ std::string prediction(const Plan& plan, const std::optional<Rates>& rates) {
   return text;
 }
 
-std::string weights_by_format(const Plan& plan) {
+std::string weights_by_format(const DevicePlan& plan) {
   struct Class {
     size_t count = 0;
     uint64_t bytes = 0;
@@ -114,7 +117,7 @@ int64_t layer_of(std::string_view name) {
   return layer;
 }
 
-PhasesPerLayer phases_per_layer(const Plan& plan) {
+PhasesPerLayer phases_per_layer(const DevicePlan& plan) {
   std::map<int64_t, int64_t> counts;
   for (const runtime::Phase& phase : plan.decode)
     if (const int64_t layer = layer_of(phase.name); layer >= 0) ++counts[layer];
@@ -126,24 +129,65 @@ PhasesPerLayer phases_per_layer(const Plan& plan) {
   return result;
 }
 
-uint64_t weight_bytes_per_token(const Plan& plan) {
+uint64_t weight_bytes_per_token(const DevicePlan& plan) {
   uint64_t bytes = 0;
   for (const runtime::Phase& phase : plan.decode) bytes += phase.weight_bytes;
   return bytes;
 }
 
-double macs_per_token(const Plan& plan) {
+double macs_per_token(const DevicePlan& plan) {
   double macs = 0;
   for (const runtime::Phase& phase : plan.decode) macs += phase.operations;
   return macs;
 }
 
-std::string summary(const Plan& plan, const std::optional<Rates>& rates) {
+namespace {
+
+std::string device_summary(const Plan& plan, size_t index, const std::optional<Rates>& rates) {
+  const DevicePlan& device = plan.device_plans[index];
   const auto parameters = static_cast<uint64_t>(std::max<int64_t>(plan.parameters, 0));
   const auto context = static_cast<uint64_t>(std::max<int64_t>(plan.max_context, 0));
   const double bits = parameters == 0 ? 0
-                                      : 8 * static_cast<double>(plan.weight_bytes) /
+                                      : 8 * static_cast<double>(device.weight_bytes) /
                                             static_cast<double>(parameters);
+  std::string text;
+  const auto line = [&](std::string_view name, const std::string& value) {
+    text += fmt::format("{:<16}{}\n", name, printable(value));
+  };
+  line(device.device, join_targets(plan, index));
+  const auto memory = [&](const std::string& name, uint64_t bytes, const std::string& remark) {
+    std::string row = fmt::format("  {:<36} {:>19}  {}", name, size_text(bytes), remark);
+    row.erase(row.find_last_not_of(' ') + 1);
+    text += row + "\n";
+  };
+  memory("weights", device.weight_bytes,
+         fmt::format("{:.3f} bits per weight{}", bits,
+                     device.synthetic() ? ", made from a seed at load" : ""));
+  memory("state per 1,024 positions", device.state_bytes(1024), "");
+  memory(fmt::format("state at {} positions", count_text(context)),
+         device.state_bytes(plan.max_context), "");
+  memory("activations", device.arena_bytes, "");
+  if (device.scratch_bytes > 0) memory("scratch per thread", device.scratch_bytes, "");
+
+  text += "\n" + weights_by_format(device) + "\n";
+  const PhasesPerLayer per_layer = phases_per_layer(device);
+  const std::string layer_text = per_layer.fewest == per_layer.most
+                                     ? fmt::format("{}", per_layer.most)
+                                     : fmt::format("{} to {}", per_layer.fewest, per_layer.most);
+  line("kernels", fmt::format("{}", device.kernels.size()));
+  line("phases", fmt::format("{} per token, {} per layer, {} barriers; {} in a prefill step of at "
+                             "most {} tokens",
+                             device.decode.size(), layer_text,
+                             device.decode.empty() ? 0 : device.decode.size() - 1,
+                             device.prefill.size(), device.chunk));
+  const runtime::CodeObject* target = plan.predicted_for(index);
+  return text + prediction(device, target == nullptr ? "" : target->target, rates);
+}
+
+}  // namespace
+
+std::string summary(const Plan& plan, const TargetRates& rates) {
+  const auto parameters = static_cast<uint64_t>(std::max<int64_t>(plan.parameters, 0));
   std::string text;
   const auto line = [&](std::string_view name, const std::string& value) {
     text += fmt::format("{:<16}{}\n", name, printable(value));
@@ -151,46 +195,23 @@ std::string summary(const Plan& plan, const std::optional<Rates>& rates) {
   line("model", fmt::format("{} ({}), {} layers, {} parameters", plan.model, plan.architecture,
                             plan.layers, count_text(parameters)));
   line("compiled by", plan.compiler);
-  line("targets", join_targets(plan));
   line("activations", plan.activations);
   line("context",
-       fmt::format("{} positions; prefill in chunks of {}", count_text(context), plan.chunk));
+       count_text(static_cast<uint64_t>(std::max<int64_t>(plan.max_context, 0))) + " positions");
   std::string vocabulary = fmt::format(
       "{} tokens", count_text(static_cast<uint64_t>(std::max<int64_t>(plan.vocab_size, 0))));
   if (!plan.eos_ids.empty())
     vocabulary += fmt::format("; text ends at {}", fmt::join(plan.eos_ids, ", "));
   line("vocabulary", vocabulary + (plan.tokenizer.bytes == 0 ? "; no tokenizer" : ""));
-
-  text += "\nmemory\n";
-  const auto memory = [&](const std::string& name, uint64_t bytes, const std::string& remark) {
-    std::string row = fmt::format("  {:<36} {:>19}  {}", name, size_text(bytes), remark);
-    row.erase(row.find_last_not_of(' ') + 1);
-    text += row + "\n";
-  };
-  memory("weights", plan.weight_bytes,
-         fmt::format("{:.3f} bits per weight{}", bits,
-                     plan.synthetic() ? ", made from a seed at load" : ""));
-  memory("state per 1,024 positions", plan.state_bytes(1024), "");
-  memory(fmt::format("state at {} positions", count_text(context)),
-         plan.state_bytes(plan.max_context), "");
-  memory("activations", plan.arena_bytes, "");
-  memory("scratch per thread", plan.scratch_bytes, "");
-
-  text += "\n" + weights_by_format(plan) + "\n";
-  const PhasesPerLayer per_layer = phases_per_layer(plan);
-  const std::string layer_text = per_layer.fewest == per_layer.most
-                                     ? fmt::format("{}", per_layer.most)
-                                     : fmt::format("{} to {}", per_layer.fewest, per_layer.most);
-  line("kernels", fmt::format("{}", plan.kernels.size()));
-  line("phases",
-       fmt::format("{} per token, {} per layer, {} barriers; {} in a prefill step",
-                   plan.decode.size(), layer_text, plan.decode.empty() ? 0 : plan.decode.size() - 1,
-                   plan.prefill.size()));
-  text += prediction(plan, rates);
   size_t accepted = 0;
   for (const runtime::PlanRemark& remark : plan.remarks) accepted += remark.accepted ? 1 : 0;
   line("remarks", fmt::format("{} accepted, {} refused; `explain` has the reasons", accepted,
                               plan.remarks.size() - accepted));
+  for (size_t i = 0; i < plan.device_plans.size(); ++i) {
+    const runtime::CodeObject* target = plan.predicted_for(i);
+    text += "\n" + device_summary(plan, i,
+                                  rates && target != nullptr ? rates(target->target) : std::nullopt);
+  }
   return text;
 }
 

@@ -25,14 +25,14 @@ struct PhasesPerLayer {
   int64_t fewest = 0;
   int64_t most = 0;
 };
-PhasesPerLayer phases_per_layer(const runtime::Plan& plan);
+PhasesPerLayer phases_per_layer(const runtime::DevicePlan& plan);
 
 // Bytes of weights that decoding one token reads, and its multiply-adds.
-uint64_t weight_bytes_per_token(const runtime::Plan& plan);
-double macs_per_token(const runtime::Plan& plan);
+uint64_t weight_bytes_per_token(const runtime::DevicePlan& plan);
+double macs_per_token(const runtime::DevicePlan& plan);
 
-// `rates`: what the plan's predictions were made with, if known. Ends with a newline.
-std::string summary(const runtime::Plan& plan, const std::optional<Rates>& rates);
+// `rates`: what predictions for a target were made with; may be empty. Ends with a newline.
+std::string summary(const runtime::Plan& plan, const TargetRates& rates);
 
 struct Spread {
   double median = 0, low = 0, high = 0;

@@ -13,9 +13,9 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 using runtime::Phase;
-using runtime::Plan;
+using runtime::DevicePlan;
 
-std::string argument_text(const Plan& plan, const runtime::Argument& argument) {
+std::string argument_text(const DevicePlan& plan, const runtime::Argument& argument) {
   using Region = runtime::Argument::Region;
   const std::string offset = argument.offset == 0 ? "" : fmt::format("+{}", argument.offset);
   switch (argument.region) {
@@ -33,14 +33,14 @@ std::string argument_text(const Plan& plan, const runtime::Argument& argument) {
   return "?";
 }
 
-std::string arguments_text(const Plan& plan, const Phase& phase) {
+std::string arguments_text(const DevicePlan& plan, const Phase& phase) {
   std::string text;
   for (const runtime::Argument& argument : phase.arguments)
     text += (text.empty() ? "" : ", ") + argument_text(plan, argument);
   return text;
 }
 
-std::string mode_text(const Plan& plan, std::string_view name, const std::vector<Phase>& phases) {
+std::string mode_text(const DevicePlan& plan, std::string_view name, const std::vector<Phase>& phases) {
   uint64_t bytes = 0;
   double macs = 0, us = 0;
   std::string rows;
@@ -62,7 +62,7 @@ std::string mode_text(const Plan& plan, std::string_view name, const std::vector
          rows;
 }
 
-Json mode_json(const Plan& plan, const std::vector<Phase>& phases) {
+Json mode_json(const DevicePlan& plan, const std::vector<Phase>& phases) {
   Json list = Json::array();
   for (const Phase& phase : phases) {
     Json arguments = Json::array();
@@ -152,15 +152,15 @@ Json kernels_json(const std::vector<KernelUse>& kernels) {
   return list;
 }
 
-std::string schedule_text(const Plan& plan) {
+std::string schedule_text(const DevicePlan& plan) {
   return mode_text(plan, "decode", plan.decode) + "\n" + mode_text(plan, "prefill", plan.prefill);
 }
 
-Json schedule_json(const Plan& plan) {
+Json schedule_json(const DevicePlan& plan) {
   return {{"decode", mode_json(plan, plan.decode)}, {"prefill", mode_json(plan, plan.prefill)}};
 }
 
-std::string check_schedule_text(const std::string& text, const Plan& plan) {
+std::string check_schedule_text(const std::string& text, const DevicePlan& plan) {
   std::vector<const Phase*> expected;
   for (const Phase& phase : plan.decode) expected.push_back(&phase);
   for (const Phase& phase : plan.prefill) expected.push_back(&phase);

@@ -25,12 +25,12 @@ std::string kernels_text(const std::vector<KernelUse>& kernels);
 nlohmann::ordered_json kernels_json(const std::vector<KernelUse>& kernels);
 
 // Both schedules: phases in order with kernel, arguments, bytes, multiply-adds, predicted time.
-std::string schedule_text(const runtime::Plan& plan);
-nlohmann::ordered_json schedule_json(const runtime::Plan& plan);
+std::string schedule_text(const runtime::DevicePlan& plan);
+nlohmann::ordered_json schedule_json(const runtime::DevicePlan& plan);
 
 // Checks of printed forms; empty when they hold, else what is wrong.
 // The text lists every phase once and in order, and every kernel is one that the plan has.
-std::string check_schedule_text(const std::string& text, const runtime::Plan& plan);
+std::string check_schedule_text(const std::string& text, const runtime::DevicePlan& plan);
 // The memory tables, of decode and then of prefill, with the phases of each: every buffer lies
 // inside the arena, and no two that live at the same time overlap.
 std::string check_memory_text(const std::string& text, const std::vector<std::string>& decode,

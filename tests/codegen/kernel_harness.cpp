@@ -298,7 +298,7 @@ Suite compile(const std::vector<Variant>& variants, const Target& target) {
   Lowering all;
   for (const auto& [model, activations] : variants) {
     std::vector<passes::Remark> remarks;
-    auto lowering = lower(model->module, activations, remarks);
+    auto lowering = lower(model->module, Device::host, activations, remarks);
     EXPECT_TRUE(lowering.ok()) << model->name << ": " << lowering.status();
     if (!lowering.ok()) return {};
     const auto join = [](LoweredMode& to, const LoweredMode& from) {

@@ -25,16 +25,18 @@ std::string seed_plan(const std::string& path) {
   const auto section = [&](std::string_view text) { return *(*writer)->add(text); };
   using Region = Argument::Region;
   Plan plan;
+  DevicePlan device;
+  device.device = "host";
   plan.model = "seed";
   plan.vocab_size = 8;
   plan.max_context = 32;
-  plan.chunk = 4;
-  plan.logits_rows = 2;
+  device.chunk = 4;
+  device.logits_rows = 2;
   plan.eos_ids = {1};
-  plan.code = {{"a", "host-x86-64", {"avx2"}, section("code a")},
-               {"b", "host-aarch64", {}, section("code b")}};
-  plan.kernels = {{"one", "first"}, {"two", "second"}};
-  plan.decode = {{"p",
+  plan.code = {{"a", "host-x86-64", {"avx2"}, 0, section("code a"), {{1, 2, 3, 4, 5}, {}}},
+               {"b", "host-aarch64", {}, 0, section("code b"), {}}};
+  device.kernels = {{"one", "first"}, {"two", "second"}};
+  device.decode = {{"p",
                   "what",
                   0,
                   {{Region::tokens, 0, 0}, {Region::state, 4, 1}, {Region::arena, 64, 0}},
@@ -42,15 +44,16 @@ std::string seed_plan(const std::string& path) {
                   2,
                   3},
                  {"q", "what", 1, {{Region::weights, 128, 0}, {Region::logits, 4, 0}}, 1, 2, 3}};
-  plan.prefill = plan.decode;
-  plan.weights = {{"w", "weight", "plain", 64, 128}};
-  plan.states = {{"k", 64, 0}, {"s", 0, 64}};
-  plan.weight_bytes = 256;
-  plan.arena_bytes = 128;
+  device.prefill = device.decode;
+  device.weights = {{"w", "weight", "plain", 64, 128}};
+  device.states = {{"k", 64, 0}, {"s", 0, 64}};
+  device.weight_bytes = 256;
+  device.arena_bytes = 128;
   plan.remarks = {{"pass", true, "w", "reason", 1, 2}};
-  plan.weights_section = section(std::string(256, 'w'));
+  device.weights_section = section(std::string(256, 'w'));
   plan.tokenizer = section("{}");
   plan.chat_template = section("{{ x }}");
+  plan.device_plans = {device};
   if (!(*writer)->finish(plan).ok()) return "";
   std::ifstream file(path, std::ios::binary);
   return std::string(std::istreambuf_iterator<char>(file), {});
@@ -83,7 +86,7 @@ bool opens(const std::string& path, const std::string& bytes) {
   const Plan& plan = (*file)->plan();
   const HostCpu cpu{"host-x86-64", "", {"avx2"}, 1};
   return choose_code(plan, cpu).ok() && plan_to_json(plan, 1).size() > 2 &&
-         (*file)->verify_weights().ok();
+         (*file)->verify(plan.device_plans[0].weights_section).ok();
 }
 
 int run(const std::string& folder, long count) {

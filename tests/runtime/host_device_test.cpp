@@ -107,7 +107,7 @@ TEST_F(HostCodeTest, EveryLoadIsOfItsOwnCode) {
 
 TEST_F(HostCodeTest, AMissingKernelIsNamed) {
   const auto file =
-      open([](Plan& plan) { plan.kernels[1].symbol = "toy_absent"; }, toy::kernel_object());
+      open([](Plan& plan) { plan.device_plans[0].kernels[1].symbol = "toy_absent"; }, toy::kernel_object());
   EXPECT_NE(load_error(*file).find("code for toy: kernel toy_absent is missing"),
             std::string::npos);
 }

@@ -77,14 +77,14 @@ TEST_F(PlanFileTest, EveryFieldSurvivesWritingAndReading) {
   EXPECT_EQ(plan.eos_ids, wanted.eos_ids);
   EXPECT_EQ(plan.temperature, 0.75);
   EXPECT_EQ(plan.top_k, -1);
-  ASSERT_EQ(plan.decode.size(), 3u);
-  EXPECT_EQ(plan.decode[0].arguments[2].region, Argument::Region::state);
-  EXPECT_EQ(plan.decode[0].arguments[2].index, 1u);
-  EXPECT_EQ(plan.decode[1].arguments[2].offset, 64u);
+  ASSERT_EQ(plan.device_plans[0].decode.size(), 3u);
+  EXPECT_EQ(plan.device_plans[0].decode[0].arguments[2].region, Argument::Region::state);
+  EXPECT_EQ(plan.device_plans[0].decode[0].arguments[2].index, 1u);
+  EXPECT_EQ(plan.device_plans[0].decode[1].arguments[2].offset, 64u);
   EXPECT_EQ(plan.remarks[0].launches_saved, -1);
   EXPECT_EQ((*file)->text(plan.tokenizer), "{\"tokenizer\": 1}");
   EXPECT_EQ((*file)->text(plan.code[0].section), fake_code);
-  EXPECT_EQ((*file)->bytes(plan.weights_section).size(), static_cast<size_t>(toy::weight_count));
+  EXPECT_EQ((*file)->bytes(plan.device_plans[0].weights_section).size(), static_cast<size_t>(toy::weight_count));
   EXPECT_TRUE((*file)->text(plan.graph).empty());
   // Reading what was read and written again changes nothing.
   const auto again = plan_from_json(plan_to_json(plan, 2));
@@ -94,9 +94,9 @@ TEST_F(PlanFileTest, EveryFieldSurvivesWritingAndReading) {
 
 TEST_F(PlanFileTest, FillsSurviveWritingAndReading) {
   const auto synthetic = [](Plan& plan) {
-    plan.weights_section = {};
+    plan.device_plans[0].weights_section = {};
     plan.seed = 0xffffffffffffffff;
-    plan.fills = {{Fill::Kind::uniform, "f16", 0, 512, -0.25, 0.5, 0},
+    plan.device_plans[0].fills = {{Fill::Kind::uniform, "f16", 0, 512, -0.25, 0.5, 0},
                   {Fill::Kind::paired, "bf16", 512, 512, 0, 0, 1.5}};
   };
   // The weights' section is still in the file, but the plan does not name it.
@@ -171,7 +171,7 @@ TEST_F(PlanFileTest, DamagedSectionsAreNamed) {
   const auto file = PlanFile::open(path, true);
   ASSERT_TRUE(file.ok());
   const Section tokenizer = (*file)->plan().tokenizer;
-  const Section weights = (*file)->plan().weights_section;
+  const Section weights = (*file)->plan().device_plans[0].weights_section;
   std::string changed = bytes;
   changed[tokenizer.offset] ^= 1;
   EXPECT_EQ(
@@ -180,23 +180,24 @@ TEST_F(PlanFileTest, DamagedSectionsAreNamed) {
   changed = bytes;
   changed[weights.offset + 100] ^= 1;
   EXPECT_EQ(error_of(changed, true),
-            path + ": section weights has a wrong checksum: the plan is damaged; compile it again");
+            path + ": section host weights has a wrong checksum: the plan is damaged; compile it again");
   // The weights are checked later when the reader is not asked to go deep.
   const auto shallow = PlanFile::open(path, false);
   ASSERT_TRUE(shallow.ok());
-  const Status verified = (*shallow)->verify_weights();
+  const Status verified = (*shallow)->verify(weights);
   ASSERT_FALSE(verified.ok());
-  EXPECT_NE(verified.error().message.find("section weights"), std::string::npos);
+  EXPECT_NE(verified.error().message.find("section host weights"), std::string::npos);
 }
 
 TEST_F(PlanFileTest, DroppedPagesAreReadAgain) {
   ASSERT_EQ(toy::write_plan(path, {}, std::string(100000, 'c')), "");
   const auto file = PlanFile::open(path, true);
   ASSERT_TRUE(file.ok());
-  (*file)->drop_pages(0, toy::weight_count);
-  (*file)->drop_pages(1, UINT64_MAX);
-  (*file)->drop_pages(UINT64_MAX, 1);
-  EXPECT_TRUE((*file)->verify_weights().ok());
+  const Section weights = (*file)->plan().device_plans[0].weights_section;
+  (*file)->drop_pages(weights, 0, toy::weight_count);
+  (*file)->drop_pages(weights, 1, UINT64_MAX);
+  (*file)->drop_pages(weights, UINT64_MAX, 1);
+  EXPECT_TRUE((*file)->verify(weights).ok());
 }
 
 TEST_F(PlanFileTest, WrongHeaderFieldsAreNamed) {
@@ -285,7 +286,7 @@ TEST_F(PlanFileTest, FillsOutsideOrUnmatchedAreRefused) {
   const Fill scales{Fill::Kind::uniform, "f16", 0, 64, 0, 1, 0};
   const Fill biases{Fill::Kind::paired, "f32", 64, 128, 0, 0, 1};
   const auto error_with = [&](std::vector<Fill> fills) {
-    plan.fills = std::move(fills);
+    plan.device_plans[0].fills = std::move(fills);
     const Status status = check_contents(plan);
     return status.ok() ? std::string() : status.error().message;
   };
@@ -376,7 +377,7 @@ TEST(PlanWriter, AnUnfinishedOrRefusedPlanLeavesTheOldFileAndNoOther) {
     ASSERT_TRUE((*PlanWriter::create(path))->add(std::string_view("x")).ok());
   }
   const std::string error =
-      toy::write_plan(path, [](Plan& plan) { plan.decode[0].kernel = 9; }, fake_code);
+      toy::write_plan(path, [](Plan& plan) { plan.device_plans[0].decode[0].kernel = 9; }, fake_code);
   EXPECT_NE(error.find("decode[0].kernel 9 is outside the 3 kernels"), std::string::npos) << error;
   EXPECT_EQ(toy::read_file(path), "the old file");
   EXPECT_EQ(folder.entries(), 1u);

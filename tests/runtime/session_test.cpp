@@ -178,7 +178,7 @@ TEST_F(SessionTest, AContextLargerThanMemorySaysWhatFits) {
   ASSERT_EQ(toy::write_plan(path,
                             [](Plan& plan) {
                               plan.max_context = 1 << 24;
-                              plan.states[0].bytes_per_position = 4 << 20;
+                              plan.device_plans[0].states[0].bytes_per_position = 4 << 20;
                             }),
             "");
   const auto model = load();
@@ -218,11 +218,11 @@ TEST_F(SessionTest, SyntheticWeightsAreMadeAtLoad) {
                 {},
                 *(*writer)->add(std::string_view(toy::kernel_object()))}};
   plan.seed = 77;
-  plan.fills = {{Fill::Kind::bits, "", 0, 500, 0, 0, 0},
+  plan.device_plans[0].fills = {{Fill::Kind::bits, "", 0, 500, 0, 0, 0},
                 {Fill::Kind::ternary, "", 500, 524, 0, 0, 0}};
   ASSERT_TRUE((*writer)->finish(plan).ok());
   for (size_t i = 0; i < 2; ++i) {
-    fill_range(plan.fills, i, plan.seed, 0, fill_words(plan.fills[i]), weights.data());
+    fill_range(plan.device_plans[0].fills, i, plan.seed, 0, fill_words(plan.device_plans[0].fills[i]), weights.data());
   }
   const auto session = make(load());
   ASSERT_TRUE(session->prefill(std::span(tokens).first(30)).ok());
@@ -239,7 +239,7 @@ TEST_F(SessionTest, DamagedWeightsAreFoundAtLoadWithProgress) {
   EXPECT_EQ(last, 1.0);
 
   std::string bytes = toy::read_file(path);
-  bytes[(*whole)->plan().weights_section.offset + 3] ^= 4;
+  bytes[(*whole)->plan().device_plans[0].weights_section.offset + 3] ^= 4;
   toy::write_file(folder.file("damaged.plan"), bytes);
   const auto damaged = PlanFile::open(folder.file("damaged.plan"), false);
   ASSERT_TRUE(damaged.ok());

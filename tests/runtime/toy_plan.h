@@ -120,26 +120,28 @@ inline Argument argument(Argument::Region region, uint64_t offset = 0, uint32_t 
 inline Plan description() {
   using Region = Argument::Region;
   Plan plan;
+  DevicePlan device;
+  device.device = "host";
   plan.model = "toy \"model\"";
   plan.architecture = "toy";
   plan.activations = "a16";
   plan.compiler = "by hand";
   plan.vocab_size = vocab;
   plan.max_context = max_context;
-  plan.chunk = chunk;
-  plan.logits_rows = logits_rows;
+  device.chunk = chunk;
+  device.logits_rows = logits_rows;
   plan.layers = 1;
   plan.parameters = weight_count;
   plan.eos_ids = {1, 2};
   plan.bos_id = 0;
   plan.temperature = 0.75;
-  plan.kernels = {{"toy_remember", "keeps tokens"}, {"toy_sum", "sums"}, {"toy_logits", "logits"}};
-  plan.states = {{"history", 4, 0}, {"counter", 0, 4}};
-  plan.weights = {{"w", "weight<1024, i8>", "plain", 0, weight_count}};
-  plan.weight_bytes = weight_count;
-  plan.arena_bytes = 64 + chunk * 4;
-  plan.scratch_bytes = 64;
-  plan.decode = {
+  device.kernels = {{"toy_remember", "keeps tokens"}, {"toy_sum", "sums"}, {"toy_logits", "logits"}};
+  device.states = {{"history", 4, 0}, {"counter", 0, 4}};
+  device.weights = {{"w", "weight<1024, i8>", "plain", 0, weight_count}};
+  device.weight_bytes = weight_count;
+  device.arena_bytes = 64 + chunk * 4;
+  device.scratch_bytes = 64;
+  device.decode = {
       {"remember",
        "keep",
        0,
@@ -161,7 +163,8 @@ inline Plan description() {
        0,
        3,
        1}};
-  plan.prefill = plan.decode;
+  device.prefill = device.decode;
+  plan.device_plans = {device};
   plan.remarks = {{"by_hand", true, "w", "because", 12, -1}};
   return plan;
 }
@@ -182,10 +185,10 @@ inline std::string write_plan(const std::string& path, const std::function<void(
   if (!writer.ok()) return writer.error().message;
   const HostCpu cpu = detect_host_cpu();
   const auto section = [&](std::string_view text) { return *(*writer)->add(text); };
-  plan.code = {{"toy", cpu.family, {}, section(code)}};
+  plan.code = {{"toy", cpu.family, {}, 0, section(code), {}}};
   plan.tokenizer = section(tokenizer);
-  plan.weights_section = *(*writer)->add(std::span<const uint8_t>(weights()));
-  plan.source = section(kernel_source);
+  plan.device_plans[0].weights_section = *(*writer)->add(std::span<const uint8_t>(weights()));
+  plan.device_plans[0].source = section(kernel_source);
   if (edit) edit(plan);
   const auto size = (*writer)->finish(plan);
   return size.ok() ? "" : size.error().message;

@@ -25,6 +25,7 @@ using i8x16 = i8 __attribute__((ext_vector_type(16)));
 using f16x16 = f16 __attribute__((ext_vector_type(16)));
 
 constexpr int lanes = 16;
+using Lanes = f32x16;  // what generated epilogues compute with
 
 template <class V, class P>
 SINTER_INLINE V load_unaligned(const P* p) {
