@@ -27,12 +27,40 @@ using PhaseFunction = void (*)(const Launch*);
 
 // Most arguments that a phase takes.
 inline constexpr int max_arguments = 16;
+// Threads of a block, in every GPU kernel.
+inline constexpr int gpu_block_threads = 256;
 
-// The one parameter of a GPU kernel, by value. A block is a worker: worker and workers are the
-// block's index and the number of blocks.
+// The one parameter of a GPU kernel, by value. A block is a worker.
 struct GpuArguments {
   const StepParams* step;
   void* args[max_arguments];
+  int workers;  // blocks of the grid
 };
+
+// Every GPU code object has these kernels beside those of the plan:
+//
+//   sinter_sample  draws the next token from the last row of logits, as runtime/sampler.h defines
+//                  it, and prepares the next step: args are logits, SampleParams, the step's
+//                  tokens, its StepParams (`step` again, to be written), ring, workspace of
+//                  gpu_sample_workspace bytes that starts as zeros and is left so. Any number of
+//                  blocks up to gpu_sample_blocks. Effects: tokens[0] = ring[drawn % ring_size] =
+//                  the token (or a negative SampleError), draw and drawn go up by one, position by
+//                  `tokens`, then tokens = logits_rows = 1.
+//   sinter_stream  reads memory as fast as it can: args are the memory, its size in bytes (a
+//                  multiple of 16, as the pointer's value), and 4 bytes that are written to keep
+//                  the reads from being optimised away.
+struct SampleParams {
+  unsigned long seed;
+  unsigned long draw;  // number of the next draw
+  float scale;         // sampling_scale(temperature); 0 is greedy
+  float top_p;         // 1 is off
+  int top_k;           // 0 is off
+  int vocab_size;
+  int drawn;      // tokens in the ring so far
+  int ring_size;  // of the ring, in tokens
+};
+enum SampleError : int { sample_nan = -1, sample_infinite = -2, sample_none = -3 };
+inline constexpr int gpu_sample_blocks = 256;
+inline constexpr int gpu_sample_workspace = 65536;
 
 }  // namespace sinter

@@ -93,8 +93,9 @@ Result<int> verify(const Program& program, const VerifyOptions& options) {
   if (!model.ok()) return model.error();
   const runtime::Plan& plan = (*model)->plan();
   Report report;
-  report.line(true, plan.device_plans.front().synthetic() ? "checksums of all sections (weights are made from a seed)"
-                                     : "checksums of all sections, weights included");
+  report.line(true, plan.device_plans.front().synthetic()
+                        ? "checksums of all sections (weights are made from a seed)"
+                        : "checksums of all sections, weights included");
   const int64_t count = std::min(options.tokens, plan.max_context);
   const auto tokens = random_tokens(count, plan.vocab_size, 7);
   const auto cols = static_cast<size_t>(plan.vocab_size);
