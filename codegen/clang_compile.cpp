@@ -73,10 +73,9 @@ std::vector<std::string> arguments(const Target& target, bool assembly) {
   }
   for (const std::string_view flag : target.flags) args.emplace_back(flag);
   // Multiply-adds may fuse; infinities and NaNs keep their meaning.
-  for (const char* flag :
-       {"-ffreestanding", "-nostdinc", "-fvisibility=hidden", "-ffp-contract=fast",
-        "-fno-math-errno", "-fno-exceptions", "-fno-rtti", "-fno-ident", "-Wno-psabi", "-I/sinter",
-        "-o", "-", kSource})
+  for (const char* flag : {"-ffreestanding", "-nostdinc", "-fvisibility=hidden",
+                           "-ffp-contract=fast", "-fno-math-errno", "-fno-exceptions", "-fno-rtti",
+                           "-fno-ident", "-Wno-psabi", "-I/sinter", "-o", "-", kSource})
     args.emplace_back(flag);
   return args;
 }

@@ -126,8 +126,8 @@ class Lowerer {
 
   // Chooses the layout of a weight; all its readers must agree on the parts.
   absl::StatusOr<PackedLayout> layout(ValueId weight, int64_t parts) {
-    const PackedLayout wanted = packed_layout(module_.weight(weight), parts,
-                                              on_gpu() ? Layout::gpu16 : Layout::cpu16);
+    const PackedLayout wanted =
+        packed_layout(module_.weight(weight), parts, on_gpu() ? Layout::gpu16 : Layout::cpu16);
     const auto [at, inserted] = out_.layouts.emplace(weight, wanted);
     if (!inserted && at->second.parts != parts)
       return absl::InternalError(fmt::format("\"{}\" is read in {} and in {} parts",
@@ -188,13 +188,9 @@ class Lowerer {
     const std::vector<float>& frequencies = module_.weights.at(op.operands[0]).constant;
     if (frequencies.empty())
       return absl::UnimplementedError("[rope_table] frequencies must be a constant of the graph");
-    // Whole vectors are read.
-    std::string literals;
-    for (size_t i = 0; i < (frequencies.size() + 15) / 16 * 16; ++i)
-      literals +=
-          (i == 0 ? "" : ", ") + float_literal(i < frequencies.size() ? frequencies[i] : 0.0F);
-    e.line("static constexpr float frequencies[] = {{{}}};", literals);
-    e.line("rope_table<{}>(launch, frequencies, {}, {});", frequencies.size(),
+    if (auto chosen = layout(op.operands[0], 1); !chosen.ok()) return chosen.status();
+    e.line("rope_table<{}>(launch, {}, {}, {});", frequencies.size(),
+           e.pointer({Buffer::Kind::weight, op.operands[0], 0}, "const float"),
            float_literal(op.number("scale", 1.0)), e.pointer(buffer(op.results[0]), "float"));
     finish(node, "", e, "rope_table", fmt::format("{} pairs", frequencies.size()))
         .tokens_per_block = 1;
@@ -566,7 +562,8 @@ class Lowerer {
       e.close();
       e.line("}});");
     }
-    LoweredPhase& phase = finish(node, "", e, ops_of(node), fmt::format("rows of {}", width(result)));
+    LoweredPhase& phase =
+        finish(node, "", e, ops_of(node), fmt::format("rows of {}", width(result)));
     phase.tokens_per_block = 1;
     phase.shared_bytes = kReduceBytes;
     return absl::OkStatus();
@@ -596,9 +593,11 @@ absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activati
                                std::vector<passes::Remark>& remarks) {
   Lowering out;
   std::vector<passes::Remark> again;  // the second schedule says the same
-  if (auto status = Lowerer(module, device, activations, Mode::decode, out, remarks).run(); !status.ok())
+  if (auto status = Lowerer(module, device, activations, Mode::decode, out, remarks).run();
+      !status.ok())
     return status;
-  if (auto status = Lowerer(module, device, activations, Mode::prefill, out, again).run(); !status.ok())
+  if (auto status = Lowerer(module, device, activations, Mode::prefill, out, again).run();
+      !status.ok())
     return status;
   return out;
 }

@@ -46,18 +46,20 @@ SINTER_INLINE float sum_block(float value, float* scratch) {
   return sum;
 }
 
-// A prologue: prepare(r, row, scratch) makes this thread's columns of row r, (i * threads + thread) * 8 ..
-// for i < rounds. `first` is the tensor row that row 0 stands for.
+// A prologue: prepare(r, row, scratch) makes this thread's columns of row r, (i * threads + thread)
+// * 8 .. for i < rounds. `first` is the tensor row that row 0 stands for.
 template <int Cols>
 struct PlainRows {
   const float* x;  // [rows, Cols]
   index first;
 
   static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>], float*) const {
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float*) const {
     const float* from = x + (first + r) * Cols;
 #pragma clang loop unroll(full)
-    for (int i = 0; i < rounds<Cols>; ++i) row[i] = hold<Cols>(from, (i * threads + thread()) * held);
+    for (int i = 0; i < rounds<Cols>; ++i)
+      row[i] = hold<Cols>(from, (i * threads + thread()) * held);
   }
 };
 
@@ -99,10 +101,12 @@ struct GroupScale {
 };
 
 // Quantizes this thread's columns and hands them to put(plane, column, 8 codes) and
-// put_scale(group, scale). One plane: q in -127..127. Two planes: q = 256 high + low in -32512..32512, as
-// exact as a 16-bit float; each plane is multiplied on its own. Columns up to a whole block are zero.
+// put_scale(group, scale). One plane: q in -127..127. Two planes: q = 256 high + low in
+// -32512..32512, as exact as a 16-bit float; each plane is multiplied on its own. Columns up to a
+// whole block are zero.
 template <int Cols, int Group, int Planes, class Put, class PutScale>
-SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], const Put& put, const PutScale& put_scale) {
+SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], const Put& put,
+                            const PutScale& put_scale) {
   constexpr float top = Planes == 1 ? 127.0F : 127.0F * 256.0F;
   constexpr int padded = (Cols + block_cols - 1) / block_cols * block_cols;
 #pragma clang loop unroll(full)
@@ -158,11 +162,12 @@ struct QuantizedRows {
   index rows;
 
   static __device__ QuantizedRows at(unsigned char* base, index rows) {
-    return {reinterpret_cast<i8*>(base), reinterpret_cast<GroupScale*>(base + rows * Planes * row_codes),
-            rows};
+    return {reinterpret_cast<i8*>(base),
+            reinterpret_cast<GroupScale*>(base + rows * Planes * row_codes), rows};
   }
   template <class Prologue>
-  __device__ __attribute__((always_inline)) void write(index r, const Prologue& p, float* scratch) const {
+  __device__ __attribute__((always_inline)) void write(index r, const Prologue& p,
+                                                       float* scratch) const {
     Held row[rounds<Cols>];
     p.prepare(r, row, scratch);
     quantize<Cols, Group, Planes>(
@@ -197,10 +202,12 @@ struct SharedRow {
     quantize<Cols, Group, Planes>(
         row,
         [&](int plane, int k, u32x2 eight) {
-          *reinterpret_cast<u32x2*>(base + (plane * blocks + k / block_cols) * stride + k % block_cols) =
-              eight;
+          *reinterpret_cast<u32x2*>(base + (plane * blocks + k / block_cols) * stride +
+                                    k % block_cols) = eight;
         },
-        [&](int g, GroupScale scale) { reinterpret_cast<GroupScale*>(base + code_bytes)[g] = scale; });
+        [&](int g, GroupScale scale) {
+          reinterpret_cast<GroupScale*>(base + code_bytes)[g] = scale;
+        });
   }
 };
 
@@ -215,7 +222,8 @@ struct FloatRows {
     return {reinterpret_cast<float*>(base), rows};
   }
   template <class Prologue>
-  __device__ __attribute__((always_inline)) void write(index r, const Prologue& p, float* scratch) const {
+  __device__ __attribute__((always_inline)) void write(index r, const Prologue& p,
+                                                       float* scratch) const {
     Held row[rounds<Cols>];
     p.prepare(r, row, scratch);
 #pragma clang loop unroll(full)
@@ -230,7 +238,8 @@ struct FloatRows {
 
 // Many rows: the prologue is a phase of its own, a row to a block.
 template <class X, class Prologue>
-SINTER_INLINE void write_rows(const Launch* launch, unsigned char* out, index rows, const Prologue& prologue) {
+SINTER_INLINE void write_rows(const Launch* launch, unsigned char* out, index rows,
+                              const Prologue& prologue) {
   float* scratch = reinterpret_cast<float*>(shared_memory());
   const X x = X::at(out, rows);
   for (index r = launch->worker; r < rows; r += launch->workers) {

@@ -78,7 +78,9 @@ constexpr float masked = -1e30F;
 
 // Splits of the positions of one KV head among blocks.
 template <class C>
-constexpr int most_splits = 256 / C::kv_heads < 1 ? 1 : 256 / C::kv_heads > 32 ? 32 : 256 / C::kv_heads;
+constexpr int most_splits = 256 / C::kv_heads < 1    ? 1
+                            : 256 / C::kv_heads > 32 ? 32
+                                                     : 256 / C::kv_heads;
 constexpr int positions_per_split = 64;
 
 template <class C>
@@ -98,8 +100,8 @@ struct SplitBuffers {
 constexpr int heads_at_once = 4;
 // Queries and the new key, then what waves bring together, then a flag.
 template <class C>
-constexpr int attention_shared_bytes = (C::group + 1) * C::dim * 4 +
-                                       waves * heads_at_once * (C::dim + 2) * 4 + 16;
+constexpr int attention_shared_bytes =
+    (C::group + 1) * C::dim * 4 + waves * heads_at_once * (C::dim + 2) * 4 + 16;
 
 // Softmax in progress over some positions for `Heads` query heads; a lane has 8 features.
 template <int Heads>
@@ -126,8 +128,9 @@ constexpr int power_of_two(int n) {
   return p;
 }
 
-// Heads first..first+Heads-1 of the group over positions begin..end-1. q: [group][dim] in shared memory,
-// already scaled. The result is in `partials` [heads][dim + 2] of every wave (top, total, out).
+// Heads first..first+Heads-1 of the group over positions begin..end-1. q: [group][dim] in shared
+// memory, already scaled. The result is in `partials` [heads][dim + 2] of every wave (top, total,
+// out).
 template <int Heads, class C>
 SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin, index end,
                           float* partials) {
@@ -188,7 +191,8 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin
         const float weight = score[b] > 0.5F * masked ? exp(score[b] - most) : 0.0F;
         s.total[h] += weight;
 #pragma clang loop unroll(full)
-        for (int i = 0; i < 8; ++i) s.out[h][i] = fma(weight, static_cast<float>(values[b][i]), s.out[h][i]);
+        for (int i = 0; i < 8; ++i)
+          s.out[h][i] = fma(weight, static_cast<float>(values[b][i]), s.out[h][i]);
       }
     }
   }
@@ -217,7 +221,8 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin
     }
 }
 
-// Brings `count` partial softmaxes together at one feature: rows of top, total, out..., `stride` apart.
+// Brings `count` partial softmaxes together at one feature: rows of top, total, out..., `stride`
+// apart.
 SINTER_INLINE void combine(const float* rows, int count, index stride, int feature, float& top,
                            float& total, float& out) {
   top = masked;
@@ -240,8 +245,8 @@ SINTER_INLINE void attend_heads(const C& c, index kv_head, const float* q, index
     float top = 0;
     float total = 0;
     float out = 0;
-    combine(partials + at / C::dim * (C::dim + 2), waves, heads_at_once * (C::dim + 2), at % C::dim, top,
-            total, out);
+    combine(partials + at / C::dim * (C::dim + 2), waves, heads_at_once * (C::dim + 2), at % C::dim,
+            top, total, out);
     finish(at / C::dim, at % C::dim, top, total, out);
   }
   barrier();
@@ -250,9 +255,10 @@ SINTER_INLINE void attend_heads(const C& c, index kv_head, const float* q, index
 // One token: transforms, append and attention in one phase. A block has a split of the positions of
 // one KV head; the split that finishes last combines them.
 template <class C, class QTransform, class KTransform>
-SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, HeadRows k, HeadRows v,
-                                  const QTransform& q_transform, const KTransform& k_transform,
-                                  float scale, unsigned char* split_base, float* out) {
+SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, HeadRows k,
+                                  HeadRows v, const QTransform& q_transform,
+                                  const KTransform& k_transform, float scale,
+                                  unsigned char* split_base, float* out) {
   const index position = launch->step->position;
   const index total = position + 1;
   // Short contexts take few splits, long ones all that there are; never more than there are blocks.
@@ -314,7 +320,8 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
     int first = 0;
 #pragma clang loop unroll(disable)
     for (; first + heads_at_once <= C::group; first += heads_at_once)
-      attend_heads<heads_at_once>(c, h, queries + first * C::dim, begin, end, partials, finish(first));
+      attend_heads<heads_at_once>(c, h, queries + first * C::dim, begin, end, partials,
+                                  finish(first));
     constexpr int left = C::group % heads_at_once;
     if constexpr (left > 0)
       attend_heads<left>(c, h, queries + first * C::dim, begin, end, partials, finish(first));
@@ -333,8 +340,8 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
           float top = 0;
           float sum = 0;
           float value = 0;
-          combine(buffers.partials + head * most_splits<C> * SplitBuffers<C>::row, static_cast<int>(splits),
-                  SplitBuffers<C>::row, d, top, sum, value);
+          combine(buffers.partials + head * most_splits<C> * SplitBuffers<C>::row,
+                  static_cast<int>(splits), SplitBuffers<C>::row, d, top, sum, value);
           out[head * C::head_dim + d] = value / sum;
         }
       }
@@ -343,15 +350,15 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
   }
 }
 
-// Many tokens, first phase: q is transformed into `queries` [tokens][heads][head_dim], k and v go to the
-// caches. A block to a token, a wave to a head; the transforms run in shared memory.
+// Many tokens, first phase: q is transformed into `queries` [tokens][heads][head_dim], k and v go
+// to the caches. A block to a token, a wave to a head; the transforms run in shared memory.
 template <class C>
 constexpr int append_shared_bytes = waves * C::dim * 4;
 
 template <class C, class QTransform, class KTransform>
-SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q, HeadRows k, HeadRows v,
-                                    const QTransform& q_transform, const KTransform& k_transform,
-                                    float scale, float* queries) {
+SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q, HeadRows k,
+                                    HeadRows v, const QTransform& q_transform,
+                                    const KTransform& k_transform, float scale, float* queries) {
   float* const row = reinterpret_cast<float*>(shared_memory()) + wave() * C::dim;
   for (index t = launch->worker; t < launch->step->tokens; t += launch->workers)
     for (int first = 0; first < C::heads + C::kv_heads; first += waves) {
@@ -379,8 +386,8 @@ SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q
     }
 }
 
-// Many tokens, second phase. A block has one KV head and a tile of rows: tokens times the heads of the
-// group. Keys, then values, of some positions at a time come to shared memory as float32.
+// Many tokens, second phase. A block has one KV head and a tile of rows: tokens times the heads of
+// the group. Keys, then values, of some positions at a time come to shared memory as float32.
 constexpr int attention_tile = 32;
 template <class C>
 struct AttentionTile {
@@ -391,7 +398,8 @@ struct AttentionTile {
   static constexpr int positions = C::dim <= 128 ? 64 : 16;
   static constexpr int stride = C::dim + 4;
   static constexpr int score_stride = positions + 4;
-  static constexpr int bytes = (attention_tile * stride + positions * stride + attention_tile * score_stride) * 4;
+  static constexpr int bytes =
+      (attention_tile * stride + positions * stride + attention_tile * score_stride) * 4;
 };
 template <class C>
 constexpr int attention_rows_shared_bytes = AttentionTile<C>::bytes;
@@ -408,13 +416,14 @@ SINTER_INLINE void load_positions(const f16* from, index count, float* to) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < 8; i += 4)
       *reinterpret_cast<f32x4*>(to + p * Tile::stride + feature + i) =
-          f32x4{static_cast<float>(x[i]), static_cast<float>(x[i + 1]), static_cast<float>(x[i + 2]),
-                static_cast<float>(x[i + 3])};
+          f32x4{static_cast<float>(x[i]), static_cast<float>(x[i + 1]),
+                static_cast<float>(x[i + 2]), static_cast<float>(x[i + 3])};
   }
 }
 
 template <class C>
-SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float* queries, float* out) {
+SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float* queries,
+                                  float* out) {
   using Tile = AttentionTile<C>;
   // Eight threads share a row: of scores each has every eighth position, of the result every eighth
   // run of four features.
@@ -434,7 +443,8 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float*
        unit += launch->workers) {
     const index h = unit % C::kv_heads;
     const int pass = static_cast<int>(unit / C::kv_heads % Tile::passes);
-    const int first = (token_units - 1 - static_cast<int>(unit / C::kv_heads / Tile::passes)) * Tile::tokens;
+    const int first =
+        (token_units - 1 - static_cast<int>(unit / C::kv_heads / Tile::passes)) * Tile::tokens;
     const int last = first + Tile::tokens < tokens ? first + Tile::tokens : tokens;
     const int in_unit = pass * attention_tile + row;  // among the rows of the unit
     const int token = first + in_unit / C::group;
@@ -462,7 +472,8 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float*
         const auto a = *reinterpret_cast<const f32x4*>(q + row * Tile::stride + d);
 #pragma clang loop unroll(full)
         for (int i = 0; i < score_count; ++i) {
-          const auto k = *reinterpret_cast<const f32x4*>(tile + (i * sharing + mine) * Tile::stride + d);
+          const auto k =
+              *reinterpret_cast<const f32x4*>(tile + (i * sharing + mine) * Tile::stride + d);
 #pragma clang loop unroll(full)
           for (int j = 0; j < 4; ++j) score[i] = fma(a[j], k[j], score[i]);
         }

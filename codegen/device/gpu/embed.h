@@ -45,7 +45,8 @@ SINTER_INLINE void decode_row(const W& w, index row, float* out) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < 4; ++i) {
       const u32 byte = (codes >> (8 * i)) & 255U;
-      const float code = W::bits == 8 ? static_cast<float>(static_cast<i8>(byte)) : static_cast<float>(byte);
+      const float code =
+          W::bits == 8 ? static_cast<float>(static_cast<i8>(byte)) : static_cast<float>(byte);
       out[k + i] = decode_scale(w, at, code);
     }
   }
@@ -55,8 +56,9 @@ template <int Cols, class Element>
 SINTER_INLINE void decode_row(const DenseWeights<Cols, Element>& w, index row, float* out) {
   using W = DenseWeights<Cols, Element>;
   for (int k = thread(); k < Cols; k += threads)
-    out[k] = load(w.values + ((row / tile_rows * W::chunks + k / W::chunk) * tile_rows + row % tile_rows) *
-                                 W::chunk +
+    out[k] = load(w.values +
+                  ((row / tile_rows * W::chunks + k / W::chunk) * tile_rows + row % tile_rows) *
+                      W::chunk +
                   k % W::chunk);
 }
 
@@ -67,10 +69,11 @@ SINTER_INLINE void embed(const Launch* launch, const W& w, const i32* tokens, fl
     decode_row(w, tokens[t], out + t * W::cols);
 }
 
-// out [tokens, 2 * Half]: cos in the first half, sin in the second, of (position + t) * inv_freq, both
-// times scale.
+// out [tokens, 2 * Half]: cos in the first half, sin in the second, of (position + t) * inv_freq,
+// both times scale.
 template <int Half>
-SINTER_INLINE void rope_table(const Launch* launch, const float* inv_freq, float scale, float* out) {
+SINTER_INLINE void rope_table(const Launch* launch, const float* inv_freq, float scale,
+                              float* out) {
   for (index t = launch->worker; t < launch->step->tokens; t += launch->workers) {
     const float position = static_cast<float>(launch->step->position + t);
     for (int i = thread(); i < Half; i += threads) {

@@ -1,6 +1,7 @@
-// y = x w^T for many rows of x, by matrix units. A block takes 64 rows of x (tokens) and a tile of 16 weight
-// rows per wave. Each wave unpacks its own weights straight into registers, in the order its matrix unit
-// wants; tokens go through shared memory, block after block of 128 columns, double-buffered.
+// y = x w^T for many rows of x, by matrix units. A block takes 64 rows of x (tokens) and a tile of
+// 16 weight rows per wave. Each wave unpacks its own weights straight into registers, in the order
+// its matrix unit wants; tokens go through shared memory, block after block of 128 columns,
+// double-buffered.
 #pragma once
 
 #include "gpu/matrix.h"
@@ -20,8 +21,20 @@ struct TokenTile {
   static constexpr int bytes = code_bytes + tile_tokens * block_groups * 8;
   u8* base;
 
-  __device__ u32x2 codes(int plane, int token, int k) const {
-    return *reinterpret_cast<const u32x2*>(base + (plane * tile_tokens + token) * stride + k);
+  // This lane's part of 16 tokens from `first`, over segment s.
+  __device__ __attribute__((always_inline)) Matrix::Right right(int plane, int first, int s) const {
+    Matrix::Right right;
+#pragma clang loop unroll(full)
+    for (int t = 0; t < Matrix::tokens; ++t)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < Matrix::pieces; ++i) {
+        const auto eight = *reinterpret_cast<const u32x2*>(
+            base + (plane * tile_tokens + first + Matrix::token(t)) * stride + s * segment_cols +
+            Matrix::piece(i) * 8);
+        right.words[t][i][0] = eight[0];
+        right.words[t][i][1] = eight[1];
+      }
+    return right;
   }
   __device__ GroupScale scale(int token, int g) const {
     return reinterpret_cast<const GroupScale*>(base + code_bytes)[token * block_groups + g];
@@ -72,42 +85,58 @@ struct TokenLoad {
   static __device__ index clamp(index token, index rows) { return token < rows ? token : rows - 1; }
 };
 
-// This lane's words of the left side for one block: of every segment the piece's words of every field.
+// This lane's words of the left side for one block. Pieces share words of narrow fields.
 template <class W>
 struct LeftCodes {
-  // A piece of 8 columns lies in one word of a field, or in two of an 8-bit one.
-  static constexpr int words = W::bits == 8 ? 2 : count_fields(W::bits);
-  u32 bits[block_segments][Matrix::rows][Matrix::pieces][words];
+  static constexpr int count(int width) {
+    return width == 8   ? 2 * Matrix::pieces
+           : width == 1 ? 1
+           : width == 2 ? (Matrix::pieces + 1) / 2 + (Matrix::pieces == 2 ? 1 : 0)
+                        : Matrix::pieces;
+  }
+  // Which of them has half `half` of piece number i.
+  static constexpr int slot(int width, int i, int half) {
+    return width == 8                          ? 2 * i + half
+           : width == 1                        ? 0
+           : width == 2 && Matrix::pieces == 4 ? i / 2
+                                               : i;
+  }
+  static constexpr int count_all() {
+    int all = 0;
+    for (int width = 8; width > 0; width /= 2) all += has_field(W::bits, width) ? count(width) : 0;
+    return all;
+  }
+  u32 bits[block_segments][Matrix::rows][count_all()];
 
   __device__ __attribute__((always_inline)) void read(const W& w, index tile, int block) {
     const u8* from = w.codes + tile * W::tile_bytes + index{block} * W::block_bytes;
     const bool whole = W::is_whole(block);
+    int before = 0;
 #pragma clang loop unroll(full)
-    for (int s = 0; s < block_segments; ++s) {
-      const u8* field = from;
-      int at = 0;
+    for (int width = 8; width > 0; width /= 2) {
+      if (!has_field(W::bits, width)) continue;
 #pragma clang loop unroll(full)
-      for (int width = 8; width > 0; width /= 2) {
-        if (!has_field(W::bits, width)) continue;
+      for (int s = 0; s < block_segments; ++s)
 #pragma clang loop unroll(full)
         for (int r = 0; r < Matrix::rows; ++r)
 #pragma clang loop unroll(full)
-          for (int p = 0; p < Matrix::pieces; ++p)
+          for (int i = 0; i < Matrix::pieces; ++i)
 #pragma clang loop unroll(full)
-            for (int i = 0; i < (width == 8 ? 2 : 1); ++i) {
-              const int word = s * width + Matrix::piece(p) * width / 4 + i;
+            for (int half = 0; half < 2; ++half) {
+              if (i > 0 && slot(width, i, half) == slot(width, i - 1, 1)) continue;
+              if (half == 1 && slot(width, i, 1) == slot(width, i, 0)) continue;
+              const int word = s * width + Matrix::piece(i) * width / 4 + (width == 8 ? half : 0);
               const int row = Matrix::row(r);
+              u32& to = bits[s][r][before + slot(width, i, half)];
               if (whole) {
-                bits[s][r][p][at + i] =
-                    load_stream<u32>(field + (word / 4 * tile_rows + row) * 16 + word % 4 * 4);
+                to = load_stream<u32>(from + (word / 4 * tile_rows + row) * 16 + word % 4 * 4);
               } else {
-                bits[s][r][p][at + i] =
-                    s < W::last_segments ? load_stream<u32>(field + (word * tile_rows + row) * 4) : 0U;
+                to = s < W::last_segments ? load_stream<u32>(from + (word * tile_rows + row) * 4)
+                                          : 0U;
               }
             }
-        field += tile_rows * 4 * width * (whole ? block_segments : W::last_segments);
-        at += width == 8 ? 2 : 1;
-      }
+      from += tile_rows * 4 * width * (whole ? block_segments : W::last_segments);
+      before += count(width);
     }
   }
 
@@ -116,26 +145,26 @@ struct LeftCodes {
 #pragma clang loop unroll(full)
     for (int r = 0; r < Matrix::rows; ++r)
 #pragma clang loop unroll(full)
-      for (int p = 0; p < Matrix::pieces; ++p)
+      for (int i = 0; i < Matrix::pieces; ++i)
 #pragma clang loop unroll(full)
         for (int half = 0; half < 2; ++half) {
           u32 codes = 0;
           int low = 0;
-          int at = 0;
+          int before = 0;
 #pragma clang loop unroll(full)
           for (int width = 8; width > 0; width /= 2) {
             if (!has_field(W::bits, width)) continue;
+            const u32 word = bits[s][r][before + slot(width, i, half)];
             if (width == 8) {
-              codes = bits[s][r][p][half];
+              codes = word;
             } else {
-              const int shift = (Matrix::piece(p) * 2 + half) * width % 8;
-              const u32 mask = 0x01010101U * ((1U << width) - 1U);
-              codes |= ((bits[s][r][p][at] >> shift) & mask) << low;
+              const int shift = (Matrix::piece(i) * 2 + half) * width % 8;
+              codes |= ((word >> shift) & (0x01010101U * ((1U << width) - 1U))) << low;
             }
             low += width;
-            ++at;
+            before += count(width);
           }
-          left.words[r][p][half] = codes;
+          left.words[r][i][half] = codes;
         }
     return left;
   }
@@ -149,8 +178,8 @@ constexpr int tile_shared_bytes<QuantizedRows<Cols, Group, Planes>> =
 
 // See matmul_one_row for the parts and the epilogue.
 template <int Parts, int Rows, class W, int Cols, int Group, int Planes, class Epilogue>
-SINTER_INLINE void multiply(const Launch* launch, const W& w, const QuantizedRows<Cols, Group, Planes>& x,
-                            const Epilogue& epilogue) {
+SINTER_INLINE void multiply(const Launch* launch, const W& w,
+                            const QuantizedRows<Cols, Group, Planes>& x, const Epilogue& epilogue) {
   using X = QuantizedRows<Cols, Group, Planes>;
   constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
   constexpr index row_units = (tiles + waves - 1) / waves;
@@ -186,50 +215,44 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const QuantizedRow
 #pragma clang loop unroll(full)
         for (int g = 0; g < W::block_groups; ++g) {
           if (g * group_segments >= W::segments(block)) continue;
-          int sums[Planes][columns][Matrix::sums] = {};
+          Matrix::Left a[group_segments];
 #pragma clang loop unroll(full)
-          for (int s = g * group_segments; s < (g + 1) * group_segments; ++s) {
-            const Matrix::Left a = here.segment(s);
-#pragma clang loop unroll(full)
-            for (int p = 0; p < Planes; ++p)
-#pragma clang loop unroll(full)
-              for (int c = 0; c < columns; ++c) {
-                Matrix::Right b;
-#pragma clang loop unroll(full)
-                for (int t = 0; t < Matrix::tokens; ++t)
-#pragma clang loop unroll(full)
-                  for (int i = 0; i < Matrix::pieces; ++i) {
-                    const u32x2 eight = tokens.codes(p, c * 16 + Matrix::token(t),
-                                                     s * segment_cols + Matrix::piece(i) * 8);
-                    b.words[t][i][0] = eight[0];
-                    b.words[t][i][1] = eight[1];
-                  }
-                Matrix::multiply(sums[p][c], a, b);
-              }
-          }
-          // The group's scales: of this lane's rows, and of its tokens.
+          for (int i = 0; i < group_segments; ++i) a[i] = here.segment(g * group_segments + i);
+          // The group's scales of this lane's rows.
           const index at = W::scale_at(part * tiles + tile, block);
-          const int groups_here = W::is_whole(block) ? W::block_groups
-                                                     : W::last_segments * segment_cols / Group;
+          const int groups_here =
+              W::is_whole(block) ? W::block_groups : W::last_segments * segment_cols / Group;
+          float scale[Matrix::sums];
+          float bias[Matrix::sums];
 #pragma clang loop unroll(full)
           for (int e = 0; e < Matrix::sums; ++e) {
             const index row_at = at + Matrix::sum_row(e) * groups_here + g;
-            const float scale = load(w.scales + row_at);
-            float bias = 0;
-            if constexpr (W::has_bias) bias = load(w.biases + row_at);
+            scale[e] = load(w.scales + row_at);
+            if constexpr (W::has_bias) bias[e] = load(w.biases + row_at);
+          }
 #pragma clang loop unroll(full)
-            for (int c = 0; c < columns; ++c) {
-              const GroupScale a = tokens.scale(c * 16 + Matrix::sum_token(e), g);
-              int total = sums[0][c][e];
-              if constexpr (Planes == 2) total = total * 256 + sums[1][c][e];
-              const float dot = fma(static_cast<float>(total), a.scale, W::code_offset * a.bias);
+          for (int c = 0; c < columns; ++c) {
+            int sums[Planes][Matrix::sums] = {};
+#pragma clang loop unroll(full)
+            for (int p = 0; p < Planes; ++p)
+#pragma clang loop unroll(full)
+              for (int i = 0; i < group_segments; ++i)
+                Matrix::multiply(sums[p], a[i], tokens.right(p, c * 16, g * group_segments + i));
+#pragma clang loop unroll(full)
+            for (int e = 0; e < Matrix::sums; ++e) {
+              const GroupScale token = tokens.scale(c * 16 + Matrix::sum_token(e), g);
+              int total = sums[0][e];
+              if constexpr (Planes == 2) total = total * 256 + sums[1][e];
+              const float dot =
+                  fma(static_cast<float>(total), token.scale, W::code_offset * token.bias);
               float& to = y[part][c][e];
               if constexpr (W::has_bias) {
-                to = fma(dot, scale, fma(bias, a.bias, to));
+                to = fma(dot, scale[e], fma(bias[e], token.bias, to));
               } else {
-                to = fma(fma(-W::zero, a.bias, dot), scale, to);
+                to = fma(fma(-W::zero, token.bias, dot), scale[e], to);
               }
             }
+            settle(y[part][c]);
           }
         }
       }
@@ -293,7 +316,8 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Co
             typename W::element values[W::chunk];
           };
           const auto bits = load_stream<u32x4>(
-              w.values + (((part * tiles + tile) * W::chunks + chunk) * tile_rows + row) * W::chunk);
+              w.values +
+              (((part * tiles + tile) * W::chunks + chunk) * tile_rows + row) * W::chunk);
           const Chunk values = __builtin_bit_cast(Chunk, bits);
 #pragma clang loop unroll(full)
           for (int j = 0; j < W::chunk; j += 4)
@@ -302,7 +326,8 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Co
               const auto a = *reinterpret_cast<const f32x4*>(shared + (mine + t) * dense_stride +
                                                              i * W::chunk + j);
 #pragma clang loop unroll(full)
-              for (int k = 0; k < 4; ++k) y[part][t] = fma(widen(values.values[j + k]), a[k], y[part][t]);
+              for (int k = 0; k < 4; ++k)
+                y[part][t] = fma(widen(values.values[j + k]), a[k], y[part][t]);
             }
         }
     }

@@ -1,8 +1,10 @@
-// Matrix units behind one shape: 16 rows of weights times 16 tokens over 32 columns, int8 into int32.
+// Matrix units behind one shape: 16 rows of weights times 16 tokens over 32 columns, int8 into
+// int32.
 //
-// A lane holds `rows` rows of the left side and `tokens` tokens of the right, of each `pieces` pieces of 8
-// columns (two words of four), and `sums` sums. Which they are: row(i), token(i), piece(i), sum_row(e),
-// sum_token(e). Columns may be taken in any order as long as both sides agree.
+// A lane holds `rows` rows of the left side and `tokens` tokens of the right, of each `pieces`
+// pieces of 8 columns (two words of four), and `sums` sums. Which they are: row(i), token(i),
+// piece(i), sum_row(e), sum_token(e). Columns may be taken in any order as long as both sides
+// agree.
 #pragma once
 
 #include "gpu/platform.h"
@@ -71,16 +73,18 @@ struct Matrix {
     u32 words[tokens][pieces][2];
   };
 
-  static __device__ __attribute__((always_inline)) void multiply(int (&c)[sums], const Left& a, const Right& b) {
+  static __device__ __attribute__((always_inline)) void multiply(int (&c)[sums], const Left& a,
+                                                                 const Right& b) {
 #if defined(SINTER_MATRIX_NVIDIA)
 #pragma clang loop unroll(full)
     for (int n = 0; n < 2; ++n)
       __asm__(
-          "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+          "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+          "{%8, %9}, "
           "{%0, %1, %2, %3};"
           : "+r"(c[n * 4]), "+r"(c[n * 4 + 1]), "+r"(c[n * 4 + 2]), "+r"(c[n * 4 + 3])
-          : "r"(a.words[0][0][0]), "r"(a.words[1][0][0]), "r"(a.words[0][0][1]), "r"(a.words[1][0][1]),
-            "r"(b.words[n][0][0]), "r"(b.words[n][0][1]));
+          : "r"(a.words[0][0][0]), "r"(a.words[1][0][0]), "r"(a.words[0][0][1]),
+            "r"(a.words[1][0][1]), "r"(b.words[n][0][0]), "r"(b.words[n][0][1]));
 #elif defined(SINTER_MATRIX_CDNA)
     i32x4 sum = {c[0], c[1], c[2], c[3]};
 #if defined(__gfx90a__)
@@ -92,7 +96,8 @@ struct Matrix {
     const auto eight = [](const u32(&w)[2]) {
       return static_cast<long>(static_cast<u64>(w[1]) << 32 | w[0]);
     };
-    sum = __builtin_amdgcn_mfma_i32_16x16x32_i8(eight(a.words[0][0]), eight(b.words[0][0]), sum, 0, 0, 0);
+    sum = __builtin_amdgcn_mfma_i32_16x16x32_i8(eight(a.words[0][0]), eight(b.words[0][0]), sum, 0,
+                                                0, 0);
 #endif
 #pragma clang loop unroll(full)
     for (int e = 0; e < sums; ++e) c[e] = sum[e];
@@ -126,6 +131,7 @@ struct Matrix {
         c[e] = dot4(a.words[0][p][0], b.words[e][p][0], c[e]);
         c[e] = dot4(a.words[0][p][1], b.words[e][p][1], c[e]);
       }
+    settle(c);
 #endif
   }
 };

@@ -1,6 +1,6 @@
-// y = x w^T for one row x. A wave takes a tile of 16 output rows, a lane one of its rows in every second
-// (wave32) or fourth (wave64) block of columns, so that no sum crosses lanes until the end. Few tiles
-// share their columns among the waves of a block; many take a wave each.
+// y = x w^T for one row x. A wave takes a tile of 16 output rows, a lane one of its rows in every
+// second (wave32) or fourth (wave64) block of columns, so that no sum crosses lanes until the end.
+// Few tiles share their columns among the waves of a block; many take a wave each.
 #pragma once
 
 #include "gpu/activations.h"
@@ -17,8 +17,8 @@ constexpr int share_tile(index tiles, int steps) {
 
 // Block `block` of row `row` of a tile times x.
 template <class W, int Planes>
-SINTER_INLINE float multiply_block(const W& w, const RowCodes<W>& codes, index tile, int block, int row,
-                                   const SharedRow<W::cols, W::group, Planes>& x) {
+SINTER_INLINE float multiply_block(const W& w, const RowCodes<W>& codes, index tile, int block,
+                                   int row, const SharedRow<W::cols, W::group, Planes>& x) {
   constexpr int group_segments = W::group / segment_cols;
   RowScales<W> scales;
   scales.read(w.scales, tile, block, row);
@@ -132,7 +132,8 @@ struct OneRow<FloatRows<Cols>> {
                       : u32x4{0, 0, 0, 0};
       }
     }
-    __device__ __attribute__((always_inline)) float multiply(const W&, index, int step, const Row& x) const {
+    __device__ __attribute__((always_inline)) float multiply(const W&, index, int step,
+                                                             const Row& x) const {
       const int unit = step * together + lane() / tile_rows;
       if (unit >= units) return 0.0F;
       float y = 0;
@@ -144,7 +145,8 @@ struct OneRow<FloatRows<Cols>> {
         const Chunk chunk = __builtin_bit_cast(Chunk, bits[i]);
 #pragma clang loop unroll(full)
         for (int j = 0; j < W::chunk; j += 4) {
-          const auto a = *reinterpret_cast<const f32x4*>(x.base + (unit * 8 + i * W::chunk + j) * 4);
+          const auto a =
+              *reinterpret_cast<const f32x4*>(x.base + (unit * 8 + i * W::chunk + j) * 4);
 #pragma clang loop unroll(full)
           for (int k = 0; k < 4; ++k) y = fma(widen(chunk.values[j + k]), a[k], y);
         }
@@ -158,8 +160,9 @@ struct OneRow<FloatRows<Cols>> {
 template <class X>
 constexpr int one_row_shared_bytes = OneRow<X>::Row::bytes / 16 * 16 + 16 + partials_bytes;
 
-// `Parts` matrices of `Rows` rows each, one after another in w, each starting a tile, go to the epilogue
-// together: epilogue(row, output column, outputs left in the part, y of part 0, y of part 1).
+// `Parts` matrices of `Rows` rows each, one after another in w, each starting a tile, go to the
+// epilogue together: epilogue(row, output column, outputs left in the part, y of part 0, y of part
+// 1).
 template <class X, int Parts, int Rows, class W, class Prologue, class Epilogue>
 SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prologue& prologue,
                                   const Epilogue& epilogue) {
@@ -182,10 +185,11 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
   const int part_of_tile = wave() % sharing;
 
   Piece pieces[ahead][Parts];
-  const auto read = [&](index tile, int step, Piece (&into)[Parts]) __attribute__((always_inline)) {
+  const auto read = [&](index tile, int step, Piece(&into)[Parts]) __attribute__((always_inline)) {
     if (tile >= tiles) return;
 #pragma clang loop unroll(full)
-    for (int part = 0; part < Parts; ++part) into[part].read(w, part * tiles + tile, step * sharing + part_of_tile);
+    for (int part = 0; part < Parts; ++part)
+      into[part].read(w, part * tiles + tile, step * sharing + part_of_tile);
   };
   // Weights do not depend on what came before: the first are fetched while x is prepared.
   index tile = index{launch->worker} * at_once + slot;
@@ -195,7 +199,8 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
   barrier();
 
   int parity = 0;
-  for (index base = index{launch->worker} * at_once; base < tiles; base += index{launch->workers} * at_once) {
+  for (index base = index{launch->worker} * at_once; base < tiles;
+       base += index{launch->workers} * at_once) {
     const index next = tile + index{launch->workers} * at_once;
     float y[Parts] = {};
     if (tile < tiles) {
@@ -205,7 +210,8 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
         for (int i = 0; i < ahead; ++i) {
 #pragma clang loop unroll(full)
           for (int part = 0; part < Parts; ++part)
-            y[part] += pieces[i][part].multiply(w, part * tiles + tile, (step + i) * sharing + part_of_tile, x);
+            y[part] += pieces[i][part].multiply(w, part * tiles + tile,
+                                                (step + i) * sharing + part_of_tile, x);
           // The place is free for what comes `ahead` steps later, in this tile or the next.
           if (step + i + ahead < steps) read(tile, step + i + ahead, pieces[i]);
         }
@@ -215,7 +221,8 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
         if (step + i < steps)
 #pragma clang loop unroll(full)
           for (int part = 0; part < Parts; ++part)
-            y[part] += pieces[i][part].multiply(w, part * tiles + tile, (step + i) * sharing + part_of_tile, x);
+            y[part] += pieces[i][part].multiply(w, part * tiles + tile,
+                                                (step + i) * sharing + part_of_tile, x);
     }
     if (base + index{launch->workers} * at_once < tiles)
 #pragma clang loop unroll(full)
@@ -228,7 +235,8 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
       float* const here = partials + parity * waves * 2 * tile_rows;
       if (lane() < tile_rows)
 #pragma clang loop unroll(full)
-        for (int part = 0; part < Parts; ++part) here[(wave() * 2 + part) * tile_rows + lane()] = y[part];
+        for (int part = 0; part < Parts; ++part)
+          here[(wave() * 2 + part) * tile_rows + lane()] = y[part];
       barrier();
       parity ^= 1;
       if (part_of_tile == 0 && lane() < tile_rows)

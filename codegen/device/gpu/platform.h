@@ -1,6 +1,6 @@
-// The machine as kernels see it: threads, shared memory, waves, atomics, integer dots. Written for AMD,
-// for NVIDIA, and for a CPU that plays a GPU thread by thread in tests (SINTER_SIMT). SINTER_WAVE is
-// the number of lanes of a wave, 32 or 64.
+// The machine as kernels see it: threads, shared memory, waves, atomics, integer dots. Written for
+// AMD, for NVIDIA, and for a CPU that plays a GPU thread by thread in tests (SINTER_SIMT).
+// SINTER_WAVE is the number of lanes of a wave, 32 or 64.
 #pragma once
 
 #include "kernel_abi.h"
@@ -60,8 +60,12 @@ SINTER_INLINE u8* shared_memory() { return sinter_simt->shared; }
 SINTER_INLINE void barrier() { sinter_simt->barrier(); }
 SINTER_INLINE u32 shuffle(u32 value, int from) { return sinter_simt->shuffle(value, from); }
 SINTER_INLINE int wave_uniform(int value) { return value; }
-SINTER_INLINE int fetch_add(int* p, int value) { return __atomic_fetch_add(p, value, __ATOMIC_ACQ_REL); }
+SINTER_INLINE int fetch_add(int* p, int value) {
+  return __atomic_fetch_add(p, value, __ATOMIC_ACQ_REL);
+}
 SINTER_INLINE void fence() {}
+SINTER_INLINE u64 fetch_add_wide(u64* p) { return __atomic_fetch_add(p, 1, __ATOMIC_ACQ_REL); }
+SINTER_INLINE u64 load_acquire(const u64* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 SINTER_INLINE float exp2(float x) { return __builtin_exp2f(x); }
 SINTER_INLINE float reciprocal(float x) { return 1.0F / x; }
 SINTER_INLINE float reciprocal_root(float x) { return 1.0F / __builtin_sqrtf(x); }
@@ -87,6 +91,12 @@ SINTER_INLINE int wave_uniform(int value) { return __nvvm_shfl_sync_idx_i32(~0U,
 SINTER_INLINE int fetch_add(int* p, int value) {
   return __scoped_atomic_fetch_add(p, value, __ATOMIC_ACQ_REL, __MEMORY_SCOPE_DEVICE);
 }
+SINTER_INLINE u64 fetch_add_wide(u64* p) {
+  return __scoped_atomic_fetch_add(p, 1, __ATOMIC_ACQ_REL, __MEMORY_SCOPE_DEVICE);
+}
+SINTER_INLINE u64 load_acquire(const u64* p) {
+  return __scoped_atomic_load_n(p, __ATOMIC_ACQUIRE, __MEMORY_SCOPE_DEVICE);
+}
 // What this thread wrote becomes visible to the device before what it writes from here on.
 SINTER_INLINE void fence() { __nvvm_membar_gl(); }
 SINTER_INLINE float exp2(float x) { return __nvvm_ex2_approx_ftz_f(x); }
@@ -109,7 +119,9 @@ SINTER_INLINE T load_stream(const void* p) {
     return __builtin_bit_cast(T, v);
   } else if constexpr (sizeof(T) == 8) {
     u32x2 v;
-    __asm__("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(v[0]), "=r"(v[1]) : "l"(at));
+    __asm__("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];"
+            : "=r"(v[0]), "=r"(v[1])
+            : "l"(at));
     return __builtin_bit_cast(T, v);
   } else if constexpr (sizeof(T) == 4) {
     u32 v;
@@ -139,6 +151,12 @@ SINTER_INLINE int wave_uniform(int value) { return __builtin_amdgcn_readfirstlan
 SINTER_INLINE int fetch_add(int* p, int value) {
   return __hip_atomic_fetch_add(p, value, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);
 }
+SINTER_INLINE u64 fetch_add_wide(u64* p) {
+  return __hip_atomic_fetch_add(p, 1, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);
+}
+SINTER_INLINE u64 load_acquire(const u64* p) {
+  return __hip_atomic_load(p, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT);
+}
 SINTER_INLINE void fence() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
 SINTER_INLINE float exp2(float x) { return __builtin_amdgcn_exp2f(x); }
 SINTER_INLINE float reciprocal(float x) { return __builtin_amdgcn_rcpf(x); }
@@ -157,8 +175,33 @@ SINTER_INLINE T load_stream(const void* p) {
 
 #endif
 
+// The values are computed here and loads stay on their side, where the compiler would otherwise
+// gather more of them than there are registers.
+template <class T, int Count>
+SINTER_INLINE void settle(T (&values)[Count]) {
+#if defined(__AMDGCN__)
+#pragma clang loop unroll(full)
+  for (int i = 0; i < Count; ++i) __asm__ volatile("" : "+v"(values[i])::"memory");
+#else
+  static_cast<void>(values);
+#endif
+}
+
 SINTER_INLINE int lane() { return thread() % wave_size; }
 SINTER_INLINE int wave() { return wave_uniform(thread() / wave_size); }
+
+// All blocks of the grid meet, and see what the others wrote. `arrivals` only ever grows.
+SINTER_INLINE void grid_barrier(u64* arrivals, int workers) {
+  fence();
+  barrier();
+  if (thread() == 0) {
+    const u64 before = fetch_add_wide(arrivals);
+    const u64 wanted = before - before % static_cast<u64>(workers) + static_cast<u64>(workers);
+    while (load_acquire(arrivals) < wanted) continue;
+  }
+  barrier();
+  fence();
+}
 
 template <class T>
 SINTER_INLINE T shuffle_xor(T value, int mask) {
@@ -189,7 +232,9 @@ SINTER_INLINE float load(const bf16* p) {
 }
 SINTER_INLINE float widen(float x) { return x; }
 SINTER_INLINE float widen(f16 x) { return static_cast<float>(x); }
-SINTER_INLINE float widen(bf16 x) { return __builtin_bit_cast(float, static_cast<u32>(x.bits) << 16); }
+SINTER_INLINE float widen(bf16 x) {
+  return __builtin_bit_cast(float, static_cast<u32>(x.bits) << 16);
+}
 SINTER_INLINE void store(float* p, float value, index) { *p = value; }
 SINTER_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 

@@ -1,11 +1,13 @@
-// Kernels that every code object has: sampling, as runtime/sampler.h defines it, and a read of memory.
+// Kernels that every code object has: sampling, as runtime/sampler.h defines it, and a read of
+// memory.
 #pragma once
 
 #include "gpu/platform.h"
 
 namespace sinter {
 
-// Tokens in the order of sampling: descending logit, equal ones by ascending id. A larger key comes first.
+// Tokens in the order of sampling: descending logit, equal ones by ascending id. A larger key comes
+// first.
 SINTER_INLINE u64 order_key(float logit, int id) {
   if (logit == 0.0F) logit = 0.0F;  // -0 and 0 are equal
   const u32 bits = __builtin_bit_cast(u32, logit);
@@ -43,8 +45,8 @@ SINTER_INLINE u64 sum_block_wide(u64 value, u64* scratch) {
   return value;
 }
 
-// The weight of a token, an integer: see sampling_weight in runtime/sampler.h. No multiply-add may be
-// fused here, the host's are not.
+// The weight of a token, an integer: see sampling_weight in runtime/sampler.h. No multiply-add may
+// be fused here, the host's are not.
 SINTER_INLINE u64 sampling_weight(float logit, float highest, float scale) {
 #pragma clang fp contract(off)
   const float difference = logit - highest;
@@ -97,8 +99,9 @@ struct Candidates {
       if (order_key(logits[i], i) >= least) sum += measure(true, i);
     return sum_block_wide(sum, scratch);
   }
-  // The key of the first candidate, in order, at which the running sum of measures exceeds `target`;
-  // `least` when none does. Weightless tokens count for nothing. Radix select, 8 bits a pass.
+  // The key of the first candidate, in order, at which the running sum of measures exceeds
+  // `target`; `least` when none does. Weightless tokens count for nothing. Radix select, 8 bits a
+  // pass.
   __device__ u64 first_beyond(bool weighted, u64 least, u64 target) const {
     u64 prefix = 0;
     for (int shift = 56; shift >= 0; shift -= 8) {
@@ -134,7 +137,8 @@ struct Candidates {
 };
 
 // A negative SampleError when no token can be drawn.
-SINTER_INLINE int draw_token(const float* logits, const SampleParams& params, u64 best, u64* shared) {
+SINTER_INLINE int draw_token(const float* logits, const SampleParams& params, u64 best,
+                             u64* shared) {
   const float highest = logits[id_of(best)];
   if (params.scale == 0.0F) return id_of(best);
   const Candidates candidates{logits, params.vocab_size, highest, params.scale, shared + waves};
@@ -154,10 +158,10 @@ SINTER_INLINE int draw_token(const float* logits, const SampleParams& params, u6
   return id_of(candidates.first_beyond(true, least, target));
 }
 
-// See runtime/kernel_abi.h. Blocks look for the highest logit together; the one that finishes last goes
-// on alone.
-SINTER_INLINE void sample(const Launch* launch, const float* all_logits, SampleParams* params, i32* tokens,
-                          StepParams* step, i32* ring, u64* workspace) {
+// See runtime/kernel_abi.h. Blocks look for the highest logit together; the one that finishes last
+// goes on alone.
+SINTER_INLINE void sample(const Launch* launch, const float* all_logits, SampleParams* params,
+                          i32* tokens, StepParams* step, i32* ring, u64* workspace) {
   u64* const shared = reinterpret_cast<u64*>(shared_memory());
   int* const flag = reinterpret_cast<int*>(shared + waves + 256);
   int* const arrived = reinterpret_cast<int*>(workspace);
@@ -165,7 +169,8 @@ SINTER_INLINE void sample(const Launch* launch, const float* all_logits, SampleP
   const float* logits = all_logits + index{step->logits_rows - 1} * params->vocab_size;
   u64 best = 0;
   u64 problem = 0;  // 1: NaN
-  for (int i = launch->worker * threads + thread(); i < params->vocab_size; i += launch->workers * threads) {
+  for (int i = launch->worker * threads + thread(); i < params->vocab_size;
+       i += launch->workers * threads) {
     const float logit = logits[i];
     if (logit != logit) problem = 1;
     const u64 key = order_key(logit, i);
@@ -216,7 +221,8 @@ SINTER_INLINE void sample(const Launch* launch, const float* all_logits, SampleP
   }
 }
 
-constexpr int sample_shared_bytes = (waves + 256) * 8 + 16;
+static_assert((waves + 256) * 8 + 16 <= gpu_sample_shared_bytes);
+static_assert(64 + gpu_sample_blocks * 16 <= gpu_sample_workspace);
 
 SINTER_INLINE void stream(const Launch* launch, const u8* memory, u64 bytes, u32* out) {
   const u64 chunk = u64{threads} * 16 * 8;
@@ -245,5 +251,6 @@ SINTER_PHASE(sinter_sample) {
 }
 SINTER_PHASE(sinter_stream) {
   using namespace sinter;
-  stream(launch, arg<const u8>(launch, 0), reinterpret_cast<u64>(launch->args[1]), arg<u32>(launch, 2));
+  stream(launch, arg<const u8>(launch, 0), reinterpret_cast<u64>(launch->args[1]),
+         arg<u32>(launch, 2));
 }

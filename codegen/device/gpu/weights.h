@@ -1,15 +1,16 @@
 // Packed weights as the GPU kernels read them. codegen/layout.cpp writes this layout; change both
 // together.
 //
-// Rows are tiled by 16, columns by blocks of 128. The width is split into fields of 4, 2 and 1 bits (3
-// = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1; 8 is one field, stored less 128, since matrix units multiply
-// signed bytes), widest first, lowest bits first. In a field of w bits a segment of 32 columns is w
-// words of 4 bytes: byte k of a word carries columns 4 step + k for the 8/w steps of that word, step s
-// of the segment in bits (s w) % 8, so that one shift and one mask give the codes of four columns. A
-// row of a block is 4 w words; they are stored 16 bytes at a time, row after row:
+// Rows are tiled by 16, columns by blocks of 128. The width is split into fields of 4, 2 and 1 bits
+// (3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1; 8 is one field, stored less 128, since matrix units
+// multiply signed bytes), widest first, lowest bits first. In a field of w bits a segment of 32
+// columns is w words of 4 bytes: byte k of a word carries columns 4 step + k for the 8/w steps of
+// that word, step s of the segment in bits (s w) % 8, so that one shift and one mask give the codes
+// of four columns. A row of a block is 4 w words; they are stored 16 bytes at a time, row after
+// row:
 //   [tile][block][field][w][16 rows][16 bytes]
-// A last block of fewer segments is stored a word at a time: [field][words][16 rows][4 bytes]. Scales and
-// biases are apart: [tile][block][16 rows][groups of the block].
+// A last block of fewer segments is stored a word at a time: [field][words][16 rows][4 bytes].
+// Scales and biases are apart: [tile][block][16 rows][groups of the block].
 #pragma once
 
 #include "gpu/platform.h"
@@ -61,7 +62,8 @@ struct AffineWeights : CodedWeights<Cols, Bits, Group, Scale> {
   const u8* codes;
   const Scale* scales;
   const Scale* biases;
-  __device__ AffineWeights(const u8* c, const Scale* s, const Scale* b) : codes(c), scales(s), biases(b) {}
+  __device__ AffineWeights(const u8* c, const Scale* s, const Scale* b)
+      : codes(c), scales(s), biases(b) {}
 };
 
 // w = scale * (code - TwiceZero / 2).
@@ -136,7 +138,8 @@ struct RowCodes {
 #pragma clang loop unroll(full)
         for (int at = 0; at < block_segments * width; ++at)
           words[at / width * W::bits + before + at % width] =
-              at < W::last_segments * width ? load_stream<u32>(from + (at * tile_rows + row) * 4) : 0U;
+              at < W::last_segments * width ? load_stream<u32>(from + (at * tile_rows + row) * 4)
+                                            : 0U;
         from += tile_rows * 4 * W::last_segments * width;
         before += width;
       }
@@ -154,8 +157,8 @@ struct RowScales {
   static constexpr int count = W::block_groups;
   float values[count];
 
-  __device__ __attribute__((always_inline)) void read(const typename W::scale_type* from, index tile,
-                                                      int block, int row) {
+  __device__ __attribute__((always_inline)) void read(const typename W::scale_type* from,
+                                                      index tile, int block, int row) {
     using Scale = typename W::scale_type;
     struct alignas(sizeof(Scale) * count) Row {
       Scale values[count];
