@@ -37,7 +37,10 @@ Target nvidia(std::string_view name, double bandwidth_gbs, double gmacs) {
        "-Xclang", "-target-feature", "-Xclang", "+ptx78", "-DSINTER_WAVE=32"},
       {},
       bandwidth_gbs,
-      gmacs};
+      gmacs,
+      512,
+      8,
+      16};
 }
 
 }  // namespace
