@@ -62,13 +62,20 @@ llvm::IntrusiveRefCntPtr<llvm::vfs::FileSystem> file_system(std::string_view sou
 
 std::vector<std::string> arguments(const Target& target, bool assembly) {
   std::vector<std::string> args = {"clang++", "-std=c++20", "-O3", assembly ? "-S" : "-c"};
-  args.push_back(fmt::format("--target={}", target.triple));
+  if (target.device() == Device::host) {
+    args.push_back(fmt::format("--target={}", target.triple));
+    for (const char* flag : {"-fPIC", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"})
+      args.emplace_back(flag);
+  } else {
+    // The host that this is said to be compiled beside is always the same one.
+    args.emplace_back("--target=x86_64-unknown-linux-gnu");
+    args.push_back(fmt::format("--offload-arch={}", target.name));
+  }
   for (const std::string_view flag : target.flags) args.emplace_back(flag);
   // Multiply-adds may fuse; infinities and NaNs keep their meaning.
-  for (const char* flag :
-       {"-ffreestanding", "-nostdinc", "-fPIC", "-fvisibility=hidden", "-ffp-contract=fast",
-        "-fno-math-errno", "-fno-exceptions", "-fno-rtti", "-fno-ident", "-fno-stack-protector",
-        "-fno-asynchronous-unwind-tables", "-Wno-psabi", "-I/sinter", "-o", "-", kSource})
+  for (const char* flag : {"-ffreestanding", "-nostdinc", "-fvisibility=hidden",
+                           "-ffp-contract=fast", "-fno-math-errno", "-fno-exceptions", "-fno-rtti",
+                           "-fno-ident", "-Wno-psabi", "-I/sinter", "-o", "-", kSource})
     args.emplace_back(flag);
   return args;
 }
@@ -147,7 +154,8 @@ class TemporaryFile {
 
 absl::StatusOr<std::vector<uint8_t>> compile_to_object(std::string_view source,
                                                        const Target& target) {
-  auto output = compile(source, target, false);
+  // The driver of the machine assembles PTX.
+  auto output = compile(source, target, target.family == "nvptx");
   if (!output.ok()) return output.status();
   return std::vector<uint8_t>(output->begin(), output->end());
 }
@@ -160,6 +168,7 @@ absl::StatusOr<std::string> compile_to_assembly(std::string_view source, const T
 
 absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& object,
                                                  const Target& target) {
+  if (target.family == "nvptx") return object;
   const TemporaryFile in("o");
   const TemporaryFile out("so");
   for (const TemporaryFile* file : {&in, &out})
@@ -180,7 +189,9 @@ absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& obj
   }
   const std::string in_path = in.path();
   const std::string out_path = out.path();
-  const char* emulation = target.family == "host-aarch64" ? "aarch64linux" : "elf_x86_64";
+  const char* emulation = target.family == "host-aarch64" ? "aarch64linux"
+                          : target.family == "amdgpu"     ? "elf64_amdgpu"
+                                                          : "elf_x86_64";
   const std::vector<const char*> args = {
       "ld.lld",          "-shared", "-m",          emulation, "--gc-sections",  "--strip-all",
       "--build-id=none", "-z",      "noexecstack", "-o",      out_path.c_str(), in_path.c_str()};

@@ -62,7 +62,8 @@ bool has_field(int bits, int width) {
 }
 
 // One tile of codes; `codes` has 16 rows of `cols`.
-void pack_codes_cpu16(const ir::WeightFormat& format, int64_t cols, const uint8_t* codes, uint8_t* out) {
+void pack_codes_cpu16(const ir::WeightFormat& format, int64_t cols, const uint8_t* codes,
+                      uint8_t* out) {
   const int64_t group = format.group;
   for (int64_t g = 0; g < cols / group; ++g) {
     int low = 0;
@@ -86,7 +87,8 @@ void pack_codes_cpu16(const ir::WeightFormat& format, int64_t cols, const uint8_
   }
 }
 
-// As above, for GPUs. Codes of 8 bits are stored less 128: their matrix units multiply signed bytes.
+// As above, for GPUs. Codes of 8 bits are stored less 128: their matrix units multiply signed
+// bytes.
 void pack_codes_gpu16(const ir::WeightFormat& format, int64_t cols, const uint8_t* codes,
                       uint8_t* out) {
   for (int64_t block = 0; block < cols; block += kGpuBlock) {

@@ -100,7 +100,8 @@ class Lowerer {
     return {Buffer::Kind::temporary, id, 0};
   }
 
-  static constexpr int64_t kGpuBlock = 128;  // columns
+  static constexpr int64_t kGpuBlock = 128;    // columns
+  static constexpr int64_t kReduceBytes = 64;  // a number per wave
 
   LoweredPhase& finish(const Node& node, std::string_view suffix, const Emitter& emitter,
                        std::string what, std::string summary) {
@@ -125,8 +126,8 @@ class Lowerer {
 
   // Chooses the layout of a weight; all its readers must agree on the parts.
   absl::StatusOr<PackedLayout> layout(ValueId weight, int64_t parts) {
-    const PackedLayout wanted = packed_layout(module_.weight(weight), parts,
-                                              on_gpu() ? Layout::gpu16 : Layout::cpu16);
+    const PackedLayout wanted =
+        packed_layout(module_.weight(weight), parts, on_gpu() ? Layout::gpu16 : Layout::cpu16);
     const auto [at, inserted] = out_.layouts.emplace(weight, wanted);
     if (!inserted && at->second.parts != parts)
       return absl::InternalError(fmt::format("\"{}\" is read in {} and in {} parts",
@@ -187,13 +188,9 @@ class Lowerer {
     const std::vector<float>& frequencies = module_.weights.at(op.operands[0]).constant;
     if (frequencies.empty())
       return absl::UnimplementedError("[rope_table] frequencies must be a constant of the graph");
-    // Whole vectors are read.
-    std::string literals;
-    for (size_t i = 0; i < (frequencies.size() + 15) / 16 * 16; ++i)
-      literals +=
-          (i == 0 ? "" : ", ") + float_literal(i < frequencies.size() ? frequencies[i] : 0.0F);
-    e.line("static constexpr float frequencies[] = {{{}}};", literals);
-    e.line("rope_table<{}>(launch, frequencies, {}, {});", frequencies.size(),
+    if (auto chosen = layout(op.operands[0], 1); !chosen.ok()) return chosen.status();
+    e.line("rope_table<{}>(launch, {}, {}, {});", frequencies.size(),
+           e.pointer({Buffer::Kind::weight, op.operands[0], 0}, "const float"),
            float_literal(op.number("scale", 1.0)), e.pointer(buffer(op.results[0]), "float"));
     finish(node, "", e, "rope_table", fmt::format("{} pairs", frequencies.size()))
         .tokens_per_block = 1;
@@ -284,6 +281,7 @@ class Lowerer {
                                         : "rms_norm, quantize",
                fmt::format("rows of {}", type.cols()))
             .tokens_per_block = 1;
+        lowered_.phases.back().shared_bytes = kReduceBytes;
       }
       e.line("const auto x = {}::at({}, {});", rows_type, e.pointer(prepared, "unsigned char"),
              rows);
@@ -353,12 +351,12 @@ class Lowerer {
     if (decode()) {
       // Rows are padded to avoid bank conflicts; partial sums lie behind them.
       const int64_t padding = column_blocks * 16 * planes() + 64;
-      return {tiles, 0, row_bytes + padding + 8192};
+      return {tiles, 0, row_bytes + padding + 2304};
     }
     constexpr int64_t kTokens = 64;
     const int64_t shared = type.format.is_dense()
                                ? kTokens * 36 * 4
-                               : 2 * kTokens * (144 * planes() + kGpuBlock / type.format.group * 8);
+                               : 2 * kTokens * (160 * planes() + kGpuBlock / type.format.group * 8);
     return {(tiles + 7) / 8, kTokens, shared};
   }
 
@@ -502,7 +500,9 @@ class Lowerer {
     if (auto status = heads_of(a); !status.ok()) return status;
     a.line("attention_append(launch, cache, q, k, v, q_transform, k_transform, {}, {});", scale,
            a.pointer(queries, "float"));
-    finish(node, ".append", a, "rms_norm, rope, kv_append", shape).tokens_per_block = 1;
+    LoweredPhase& append = finish(node, ".append", a, "rms_norm, rope, kv_append", shape);
+    append.tokens_per_block = 1;
+    append.shared_bytes = on_gpu() ? 8 * ((head_dim + 15) / 16 * 16) * 4 : 0;
     Emitter e;
     if (auto status = prepare(e); !status.ok()) return status;
     e.line("attention_rows(launch, cache, {}, {});", e.pointer(queries, "const float"),
@@ -520,14 +520,14 @@ class Lowerer {
   // codegen/device/gpu/attention.h: queries and a key, then the partial results of the waves.
   static int64_t attention_shared_bytes(int64_t group, int64_t head_dim) {
     const int64_t value_dim = (head_dim + 15) / 16 * 16;
-    return (group + 1) * value_dim * 4 + 16 * (value_dim + 2) * 4 * 4 + 64;
+    return (group + 1) * value_dim * 4 + 8 * 4 * (value_dim + 2) * 4 + 16;
   }
   // Queries, keys or values, and scores of a tile.
   static constexpr int64_t kAttentionRows = 32;
   static int64_t attention_rows_shared_bytes(int64_t head_dim) {
     const int64_t value_dim = (head_dim + 15) / 16 * 16;
-    return kAttentionRows * (value_dim + 4) * 4 + 64 * (value_dim + 8) * 2 +
-           kAttentionRows * 68 * 4 + 1024;
+    const int64_t positions = value_dim <= 128 ? 64 : 16;
+    return ((kAttentionRows + positions) * (value_dim + 4) + kAttentionRows * (positions + 4)) * 4;
   }
 
   absl::Status rows(const Node& node) {
@@ -562,8 +562,10 @@ class Lowerer {
       e.close();
       e.line("}});");
     }
-    finish(node, "", e, ops_of(node), fmt::format("rows of {}", width(result))).tokens_per_block =
-        1;
+    LoweredPhase& phase =
+        finish(node, "", e, ops_of(node), fmt::format("rows of {}", width(result)));
+    phase.tokens_per_block = 1;
+    phase.shared_bytes = kReduceBytes;
     return absl::OkStatus();
   }
 
@@ -591,9 +593,11 @@ absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activati
                                std::vector<passes::Remark>& remarks) {
   Lowering out;
   std::vector<passes::Remark> again;  // the second schedule says the same
-  if (auto status = Lowerer(module, device, activations, Mode::decode, out, remarks).run(); !status.ok())
+  if (auto status = Lowerer(module, device, activations, Mode::decode, out, remarks).run();
+      !status.ok())
     return status;
-  if (auto status = Lowerer(module, device, activations, Mode::prefill, out, again).run(); !status.ok())
+  if (auto status = Lowerer(module, device, activations, Mode::prefill, out, again).run();
+      !status.ok())
     return status;
   return out;
 }

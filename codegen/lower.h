@@ -54,7 +54,7 @@ struct LoweredPhase {
   int64_t blocks = 1;
   int64_t tokens_per_block = 0;
   int64_t shared_bytes = 0;
-  double macs = 0;           // multiply-adds per token
+  double macs = 0;  // multiply-adds per token
 };
 
 // How much room a temporary or pinned buffer needs.

@@ -173,8 +173,7 @@ absl::Status write_weights(const ir::Module& module, const Lowering& lowering,
   };
   for (const auto& [id, layout] : lowering.layouts) {
     const ir::WeightData& data = module.weights.at(id);
-    if (auto status = pack_weight(module.weight(id), data, layout, checkpoint, write);
-        !status.ok())
+    if (auto status = pack_weight(module.weight(id), data, layout, checkpoint, write); !status.ok())
       return status;
     for (const std::string& name : data.sources) checkpoint.release(name);
   }
@@ -213,11 +212,11 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
     const int64_t chunk = options.chunk > 0 ? options.chunk : device == Device::host ? 128 : 512;
     d.chunk = std::min(chunk, c.max_context);
     d.logits_rows = logits_rows_for(model.vocab_size, d.chunk);
-    auto lowering = lower(c.module, device, options.activations,
-                          c.devices.empty() ? context.remarks : again);
+    auto lowering =
+        lower(c.module, device, options.activations, c.devices.empty() ? context.remarks : again);
     if (!lowering.ok()) return lowering.status();
     d.lowering = *std::move(lowering);
-    d.source = assemble_source(d.lowering, c.module.name);
+    d.source = assemble_source(d.lowering, device, c.module.name);
     d.decode_memory = plan_memory(c.module, d.lowering, d.lowering.decode, {1, 1});
     d.prefill_memory =
         plan_memory(c.module, d.lowering, d.lowering.prefill, {d.chunk, d.logits_rows});
@@ -304,7 +303,8 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     status = add_text(c.devices[i].source.text, device.source);
     if (status.ok()) status = add_text(c.devices[i].memory_text(), device.memory);
     if (status.ok() && checkpoint != nullptr)
-      status = write_weights(c.module, c.devices[i].lowering, *checkpoint, options, **writer, device);
+      status =
+          write_weights(c.module, c.devices[i].lowering, *checkpoint, options, **writer, device);
   }
   if (!status.ok()) return status;
   report(options, "writing", 1);

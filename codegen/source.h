@@ -1,4 +1,5 @@
-// One translation unit from the bodies of all phases: equal bodies share a kernel.
+// One translation unit from the bodies of all phases: equal bodies share a kernel. For GPUs there
+// is one more, which runs the whole decode schedule.
 #pragma once
 
 #include <cstdint>
@@ -17,6 +18,6 @@ struct KernelSource {
   std::vector<uint32_t> prefill;
 };
 
-KernelSource assemble_source(const Lowering& lowering, std::string_view model);
+KernelSource assemble_source(const Lowering& lowering, Device device, std::string_view model);
 
 }  // namespace sinter::codegen

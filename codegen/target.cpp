@@ -23,15 +23,15 @@ Target amd(std::string_view name, int wave, double bandwidth_gbs, double gmacs) 
 // The same source in Clang's CUDA mode. Without a toolkit Clang takes PTX 4.2, which knows none of
 // these machines.
 Target nvidia(std::string_view name, double bandwidth_gbs, double gmacs) {
-  return {name,
-          "nvptx",
-          "nvptx64-nvidia-cuda",
-          {"-x", "cuda", "--cuda-device-only", "-nocudainc", "-nocudalib",
-           "--cuda-path=/nonexistent", "-Xclang", "-target-feature", "-Xclang", "+ptx78",
-           "-DSINTER_WAVE=32"},
-          {},
-          bandwidth_gbs,
-          gmacs};
+  return {
+      name,
+      "nvptx",
+      "nvptx64-nvidia-cuda",
+      {"-x", "cuda", "--cuda-device-only", "-nocudainc", "-nocudalib", "--cuda-path=/nonexistent",
+       "-Xclang", "-target-feature", "-Xclang", "+ptx78", "-DSINTER_WAVE=32"},
+      {},
+      bandwidth_gbs,
+      gmacs};
 }
 
 }  // namespace

@@ -49,6 +49,15 @@ struct GpuArguments {
 //   sinter_stream  reads memory as fast as it can: args are the memory, its size in bytes (a
 //                  multiple of 16, as the pointer's value), and 4 bytes that are written to keep
 //                  the reads from being optimised away.
+//   sinter_decode  runs the whole decode schedule: args are a table of DecodePhase, how many there
+//   are (as
+//                  the pointer's value), and 8 bytes that start as zeros, for its barriers. All of
+//                  its blocks must be resident at the same time.
+struct DecodePhase {
+  long kernel;  // index into the plan's kernels
+  void* args[max_arguments];
+};
+
 struct SampleParams {
   unsigned long seed;
   unsigned long draw;  // number of the next draw
@@ -62,5 +71,6 @@ struct SampleParams {
 enum SampleError : int { sample_nan = -1, sample_infinite = -2, sample_none = -3 };
 inline constexpr int gpu_sample_blocks = 256;
 inline constexpr int gpu_sample_workspace = 65536;
+inline constexpr int gpu_sample_shared_bytes = 4096;  // shared memory of a block of sinter_sample
 
 }  // namespace sinter

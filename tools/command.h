@@ -62,5 +62,6 @@ void add_compile(CommandLine& line);
 void add_dump(CommandLine& line);
 void add_opt(CommandLine& line);
 void add_targets(CommandLine& line);
+void add_capture(CommandLine& line);
 
 }  // namespace sinter::tools

@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
   add_verify(line);
   add_tokenize(line);
   add_targets(line);
+  add_capture(line);
   add_doctor(line);
   return line.run(argc, argv);
 }

@@ -1,8 +1,17 @@
 // The kernel library. Generated phases include this and nothing else.
 #pragma once
 
+#if defined(SINTER_WAVE)
+#include "gpu/attention.h"
+#include "gpu/embed.h"
+#include "gpu/matmul.h"
+#include "gpu/phase.h"
+#include "gpu/rows.h"
+#include "gpu/sample.h"
+#else
 #include "cpu/attention.h"
 #include "cpu/embed.h"
 #include "cpu/matmul.h"
+#include "cpu/phase.h"
 #include "cpu/rows.h"
-#include "phase.h"
+#endif

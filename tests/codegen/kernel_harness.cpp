@@ -308,7 +308,7 @@ Suite compile(const std::vector<Variant>& variants, const Target& target) {
     join(all.prefill, lowering->prefill);
     suite.kernels.push_back({model, activations, *std::move(lowering), {}, {}});
   }
-  const KernelSource source = assemble_source(all, "tests");
+  const KernelSource source = assemble_source(all, Device::host, "tests");
   const auto shared = compile_shared(source.text, target);
   EXPECT_TRUE(shared.ok()) << target.name << ": " << shared.status();
   if (!shared.ok()) return {};

@@ -1,0 +1,251 @@
+// The input side of a matrix product: prologues (what is computed on a row before it is multiplied)
+// and the forms in which a row is multiplied. A block prepares a row together.
+#pragma once
+
+#include "gpu/math.h"
+#include "gpu/weights.h"
+
+namespace sinter {
+
+// Columns that a thread holds at a time, and how often the block must go over a row.
+constexpr int held = 8;
+template <int Cols>
+constexpr int rounds = (Cols + threads * held - 1) / (threads * held);
+
+struct Held {
+  float v[held];
+};
+// Columns k.. of a row; zeros beyond `Cols`.
+template <int Cols>
+SINTER_INLINE Held hold(const float* row, int k) {
+  Held x;
+  if (k + held <= Cols) {
+    const f32x4 a = *reinterpret_cast<const f32x4*>(row + k);
+    const f32x4 b = *reinterpret_cast<const f32x4*>(row + k + 4);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < 4; ++i) {
+      x.v[i] = a[i];
+      x.v[4 + i] = b[i];
+    }
+  } else {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < held; ++i) x.v[i] = k + i < Cols ? row[k + i] : 0.0F;
+  }
+  return x;
+}
+
+// Sum over the block; every thread gets it. `scratch`: one float per wave, that nobody else uses
+// until after the next barrier.
+SINTER_INLINE float sum_block(float value, float* scratch) {
+  value = sum_lanes<wave_size>(value);
+  if (lane() == 0) scratch[wave()] = value;
+  barrier();
+  float sum = 0;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < waves; ++i) sum += scratch[i];
+  return sum;
+}
+
+// A prologue: prepare(r, row, scratch) makes this thread's columns of row r, (i * threads + thread)
+// * 8 .. for i < rounds. `first` is the tensor row that row 0 stands for.
+template <int Cols>
+struct PlainRows {
+  const float* x;  // [rows, Cols]
+  index first;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float*) const {
+    const float* from = x + (first + r) * Cols;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds<Cols>; ++i)
+      row[i] = hold<Cols>(from, (i * threads + thread()) * held);
+  }
+};
+
+// x * rsqrt(mean(x^2) + eps) * weight
+template <int Cols>
+struct RmsNormRows {
+  const float* x;       // [rows, Cols]
+  const float* weight;  // [Cols]
+  float eps;
+  index first;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float* scratch) const {
+    const float* from = x + (first + r) * Cols;
+    Held scale[rounds<Cols>];
+    float squares = 0;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds<Cols>; ++i) {
+      const int k = (i * threads + thread()) * held;
+      row[i] = hold<Cols>(from, k);
+      scale[i] = hold<Cols>(weight, k);
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held; ++j) squares += row[i].v[j] * row[i].v[j];
+    }
+    const float factor = reciprocal_root(sum_block(squares, scratch) / Cols + eps);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds<Cols>; ++i)
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held; ++j) row[i].v[j] *= factor * scale[i].v[j];
+  }
+};
+
+// What a group's integers stand for: x ~ scale * q. `bias` is scale times the sum of q, which zero
+// points and biases of weights multiply, the same for all rows of the weights.
+struct GroupScale {
+  float scale;
+  float bias;
+};
+
+// Quantizes this thread's columns and hands them to put(plane, column, 8 codes) and
+// put_scale(group, scale). One plane: q in -127..127. Two planes: q = 256 high + low in
+// -32512..32512, as exact as a 16-bit float; each plane is multiplied on its own. Columns up to a
+// whole block are zero.
+template <int Cols, int Group, int Planes, class Put, class PutScale>
+SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], const Put& put,
+                            const PutScale& put_scale) {
+  constexpr float top = Planes == 1 ? 127.0F : 127.0F * 256.0F;
+  constexpr int padded = (Cols + block_cols - 1) / block_cols * block_cols;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < rounds<Cols>; ++i) {
+    const int k = (i * threads + thread()) * held;
+    float most = 0;
+#pragma clang loop unroll(full)
+    for (int j = 0; j < held; ++j) most = larger(most, __builtin_fabsf(row[i].v[j]));
+    most = max_lanes<Group / held>(most);
+    const float inverse = most > 1e-30F ? top / most : 0.0F;
+    u32x2 high;
+    u32x2 low;
+    int sum = 0;
+#pragma clang loop unroll(full)
+    for (int half = 0; half < 2; ++half) {
+      u32 h = 0;
+      u32 l = 0;
+#pragma clang loop unroll(full)
+      for (int j = 0; j < 4; ++j) {
+        const int q = static_cast<int>(__builtin_rintf(row[i].v[half * 4 + j] * inverse));
+        sum += q;
+        l |= (static_cast<u32>(q) & 255U) << (8 * j);
+        h |= (static_cast<u32>((q - static_cast<i8>(q)) >> 8) & 255U) << (8 * j);
+      }
+      high[half] = h;
+      low[half] = l;
+    }
+    sum = sum_lanes<Group / held>(sum);
+    if (k < padded) {
+      if constexpr (Planes == 1) {
+        put(0, k, low);
+      } else {
+        put(0, k, high);
+        put(1, k, low);
+      }
+    }
+    if (k < Cols && thread() % (Group / held) == 0) {
+      const float scale = most * (1.0F / top);
+      put_scale(k / Group, GroupScale{scale, scale * static_cast<float>(sum)});
+    }
+  }
+}
+
+// Rows as integers in global memory, for kernels that multiply many: columns rounded up to whole
+// blocks.
+template <int Cols, int Group, int Planes>
+struct QuantizedRows {
+  static constexpr int cols = Cols, group = Group, planes = Planes, groups = Cols / Group;
+  static constexpr int blocks = (Cols + block_cols - 1) / block_cols;
+  static constexpr int row_codes = blocks * block_cols;
+  i8* codes;           // [Planes][rows][row_codes]
+  GroupScale* scales;  // [rows][groups]
+  index rows;
+
+  static __device__ QuantizedRows at(unsigned char* base, index rows) {
+    return {reinterpret_cast<i8*>(base),
+            reinterpret_cast<GroupScale*>(base + rows * Planes * row_codes), rows};
+  }
+  template <class Prologue>
+  __device__ __attribute__((always_inline)) void write(index r, const Prologue& p,
+                                                       float* scratch) const {
+    Held row[rounds<Cols>];
+    p.prepare(r, row, scratch);
+    quantize<Cols, Group, Planes>(
+        row,
+        [&](int plane, int k, u32x2 eight) {
+          *reinterpret_cast<u32x2*>(codes + (plane * rows + r) * row_codes + k) = eight;
+        },
+        [&](int g, GroupScale scale) { scales[r * groups + g] = scale; });
+  }
+};
+
+// One such row in shared memory: blocks are padded so that lanes which read the same place of
+// different blocks use different banks.
+template <int Cols, int Group, int Planes>
+struct SharedRow {
+  static constexpr int blocks = (Cols + block_cols - 1) / block_cols;
+  static constexpr int stride = block_cols + 16;
+  static constexpr int code_bytes = Planes * blocks * stride;
+  static constexpr int bytes = code_bytes + Cols / Group * static_cast<int>(sizeof(GroupScale));
+  u8* base;
+
+  __device__ __attribute__((always_inline)) u32x4 codes(int plane, int block, int k) const {
+    return *reinterpret_cast<const u32x4*>(base + (plane * blocks + block) * stride + k);
+  }
+  __device__ __attribute__((always_inline)) GroupScale scale(int group) const {
+    return reinterpret_cast<const GroupScale*>(base + code_bytes)[group];
+  }
+  template <class Prologue>
+  __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch) const {
+    Held row[rounds<Cols>];
+    p.prepare(0, row, scratch);
+    quantize<Cols, Group, Planes>(
+        row,
+        [&](int plane, int k, u32x2 eight) {
+          *reinterpret_cast<u32x2*>(base + (plane * blocks + k / block_cols) * stride +
+                                    k % block_cols) = eight;
+        },
+        [&](int g, GroupScale scale) {
+          reinterpret_cast<GroupScale*>(base + code_bytes)[g] = scale;
+        });
+  }
+};
+
+// Rows as float32.
+template <int Cols>
+struct FloatRows {
+  static constexpr int cols = Cols;
+  float* values;  // [rows, Cols]
+  index rows;
+
+  static __device__ FloatRows at(unsigned char* base, index rows) {
+    return {reinterpret_cast<float*>(base), rows};
+  }
+  template <class Prologue>
+  __device__ __attribute__((always_inline)) void write(index r, const Prologue& p,
+                                                       float* scratch) const {
+    Held row[rounds<Cols>];
+    p.prepare(r, row, scratch);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds<Cols>; ++i) {
+      const int k = (i * threads + thread()) * held;
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held; ++j)
+        if (k + j < Cols) values[r * Cols + k + j] = row[i].v[j];
+    }
+  }
+};
+
+// Many rows: the prologue is a phase of its own, a row to a block.
+template <class X, class Prologue>
+SINTER_INLINE void write_rows(const Launch* launch, unsigned char* out, index rows,
+                              const Prologue& prologue) {
+  float* scratch = reinterpret_cast<float*>(shared_memory());
+  const X x = X::at(out, rows);
+  for (index r = launch->worker; r < rows; r += launch->workers) {
+    x.write(r, prologue, scratch);
+    barrier();
+  }
+}
+
+}  // namespace sinter

@@ -1,0 +1,528 @@
+// Attention with what surrounds it: per-head norm and RoPE of q and k, append to the caches, causal
+// softmax.
+//
+// Caches are float16, [kv_head][position][features rounded up to 16], keys and values alike.
+#pragma once
+
+#include "gpu/activations.h"
+
+namespace sinter {
+
+// One of q, k, v: row t is at base + t * stride, heads one after another.
+struct HeadRows {
+  const float* base;
+  index stride;
+};
+
+// What happens to a head of q or k before attention, in shared memory. RopeDims = 0: no rotation.
+// A wave works on a head: first normalize, then, after a barrier, rotate.
+template <int HeadDim, bool Norm, int RopeDims, bool Interleaved>
+struct HeadTransform {
+  const float* norm;  // [HeadDim], when Norm
+  float eps;
+  const float* table;  // [tokens, RopeDims]: cos | sin
+
+  __device__ void normalize(const float* in, float scale, float* out) const {
+    float factor = scale;
+    if constexpr (Norm) {
+      float squares = 0;
+      for (int i = lane(); i < HeadDim; i += wave_size) squares += in[i] * in[i];
+      factor = scale * reciprocal_root(sum_lanes<wave_size>(squares) / HeadDim + eps);
+    }
+    for (int i = lane(); i < HeadDim; i += wave_size) {
+      float x = in[i] * factor;
+      if constexpr (Norm) x *= norm[i];
+      out[i] = x;
+    }
+  }
+  __device__ void rotate(index t, float* x) const {
+    constexpr int half = RopeDims / 2;
+    for (int i = lane(); i < half; i += wave_size) {
+      const int a = Interleaved ? 2 * i : i;
+      const int b = Interleaved ? 2 * i + 1 : i + half;
+      const float cosine = table[t * RopeDims + i];
+      const float sine = table[t * RopeDims + half + i];
+      const float xa = x[a];
+      const float xb = x[b];
+      x[a] = xa * cosine - xb * sine;
+      x[b] = xb * cosine + xa * sine;
+    }
+  }
+};
+
+template <int HeadsCount, int KvHeadsCount, int HeadDim>
+struct Caches {
+  static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount, head_dim = HeadDim;
+  static constexpr int group = heads / kv_heads;  // query heads that share a KV head
+  static constexpr int dim = (HeadDim + 15) / 16 * 16;
+  f16* keys;
+  f16* values;
+  index capacity;  // positions, a multiple of 16
+
+  __device__ f16* key(index kv_head, index position) const {
+    return keys + (kv_head * capacity + position) * dim;
+  }
+  __device__ f16* value(index kv_head, index position) const {
+    return values + (kv_head * capacity + position) * dim;
+  }
+  // By a wave; key in shared memory.
+  __device__ void append(index kv_head, index position, const float* k, const float* v) const {
+    for (int i = lane(); i < dim; i += wave_size) {
+      key(kv_head, position)[i] = static_cast<f16>(i < head_dim ? k[i] : 0.0F);
+      value(kv_head, position)[i] = static_cast<f16>(i < head_dim ? v[i] : 0.0F);
+    }
+  }
+};
+
+constexpr float masked = -1e30F;
+
+// Splits of the positions of one KV head among blocks.
+template <class C>
+constexpr int most_splits = 256 / C::kv_heads < 1    ? 1
+                            : 256 / C::kv_heads > 32 ? 32
+                                                     : 256 / C::kv_heads;
+constexpr int positions_per_split = 64;
+
+template <class C>
+struct SplitBuffers {
+  static constexpr int row = C::dim + 2;
+  static constexpr index bytes = (index{C::heads} * most_splits<C> * row + C::kv_heads) * 4;
+  float* partials;  // [heads][most_splits][top, total, out...]
+  int* arrived;     // [kv_heads], zero between phases
+
+  static __device__ SplitBuffers at(unsigned char* base) {
+    float* partials = reinterpret_cast<float*>(base);
+    return {partials, reinterpret_cast<int*>(partials + C::heads * most_splits<C> * row)};
+  }
+};
+
+// Query heads that are attended together.
+constexpr int heads_at_once = 4;
+// Queries and the new key, then what waves bring together, then a flag.
+template <class C>
+constexpr int attention_shared_bytes =
+    (C::group + 1) * C::dim * 4 + waves * heads_at_once * (C::dim + 2) * 4 + 16;
+
+// Softmax in progress over some positions for `Heads` query heads; a lane has 8 features.
+template <int Heads>
+struct Stream {
+  float top[Heads];
+  float total[Heads];
+  float out[Heads][8];
+};
+
+template <int Heads>
+SINTER_INLINE void merge(Stream<Heads>& a, int h, float top, float total, const float (&out)[8]) {
+  const float most = larger(a.top[h], top);
+  const float keep = exp(a.top[h] - most);
+  const float take = exp(top - most);
+  a.total[h] = a.total[h] * keep + total * take;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < 8; ++i) a.out[h][i] = a.out[h][i] * keep + out[i] * take;
+  a.top[h] = most;
+}
+
+constexpr int power_of_two(int n) {
+  int p = 1;
+  while (p < n) p *= 2;
+  return p;
+}
+
+// Heads first..first+Heads-1 of the group over positions begin..end-1. q: [group][dim] in shared
+// memory, already scaled. The result is in `partials` [heads][dim + 2] of every wave (top, total,
+// out).
+template <int Heads, class C>
+SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin, index end,
+                          float* partials) {
+  constexpr int lanes_per_row = power_of_two(C::dim / 8);
+  static_assert(lanes_per_row <= wave_size, "heads of more than 256 features have no kernel");
+  constexpr int streams = threads / lanes_per_row;
+  constexpr int batch = 4;  // positions whose loads are under way together
+  const int feature = thread() % lanes_per_row * 8;
+  const bool active = feature < C::dim;
+  const int stream = thread() / lanes_per_row;
+
+  float query[Heads][8];
+  Stream<Heads> s;
+#pragma clang loop unroll(full)
+  for (int h = 0; h < Heads; ++h) {
+    s.top[h] = masked;
+    s.total[h] = 0;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < 8; ++i) {
+      query[h][i] = active ? q[h * C::dim + feature + i] : 0.0F;
+      s.out[h][i] = 0;
+    }
+  }
+  // Every lane takes part in every round: sums cross lanes.
+  for (index base = begin; base < end; base += streams * batch) {
+    f16x8 keys[batch];
+    f16x8 values[batch];
+#pragma clang loop unroll(full)
+    for (int b = 0; b < batch; ++b) {
+      const index p = base + b * streams + stream;
+      keys[b] = f16x8{};
+      values[b] = f16x8{};
+      if (p < end && active) {
+        keys[b] = *reinterpret_cast<const f16x8*>(c.key(kv_head, p) + feature);
+        values[b] = *reinterpret_cast<const f16x8*>(c.value(kv_head, p) + feature);
+      }
+    }
+#pragma clang loop unroll(full)
+    for (int h = 0; h < Heads; ++h) {
+      float score[batch];
+      float most = s.top[h];
+#pragma clang loop unroll(full)
+      for (int b = 0; b < batch; ++b) {
+        float sum = 0;
+#pragma clang loop unroll(full)
+        for (int i = 0; i < 8; ++i) sum = fma(query[h][i], static_cast<float>(keys[b][i]), sum);
+        sum = sum_lanes<lanes_per_row>(sum);
+        score[b] = base + b * streams + stream < end ? sum : masked;
+        most = larger(most, score[b]);
+      }
+      const float keep = exp(s.top[h] - most);
+      s.top[h] = most;
+      s.total[h] *= keep;
+#pragma clang loop unroll(full)
+      for (int i = 0; i < 8; ++i) s.out[h][i] *= keep;
+#pragma clang loop unroll(full)
+      for (int b = 0; b < batch; ++b) {
+        const float weight = score[b] > 0.5F * masked ? exp(score[b] - most) : 0.0F;
+        s.total[h] += weight;
+#pragma clang loop unroll(full)
+        for (int i = 0; i < 8; ++i)
+          s.out[h][i] = fma(weight, static_cast<float>(values[b][i]), s.out[h][i]);
+      }
+    }
+  }
+  // The streams of a wave.
+#pragma clang loop unroll(full)
+  for (int mask = lanes_per_row; mask < wave_size; mask *= 2)
+#pragma clang loop unroll(full)
+    for (int h = 0; h < Heads; ++h) {
+      float out[8];
+#pragma clang loop unroll(full)
+      for (int i = 0; i < 8; ++i) out[i] = shuffle_xor(s.out[h][i], mask);
+      const float top = shuffle_xor(s.top[h], mask);
+      const float total = shuffle_xor(s.total[h], mask);
+      merge(s, h, top, total, out);
+    }
+  if (lane() < lanes_per_row && active)
+#pragma clang loop unroll(full)
+    for (int h = 0; h < Heads; ++h) {
+      float* to = partials + (wave() * heads_at_once + h) * (C::dim + 2);
+      if (feature == 0) {
+        to[0] = s.top[h];
+        to[1] = s.total[h];
+      }
+#pragma clang loop unroll(full)
+      for (int i = 0; i < 8; ++i) to[2 + feature + i] = s.out[h][i];
+    }
+}
+
+// Brings `count` partial softmaxes together at one feature: rows of top, total, out..., `stride`
+// apart.
+SINTER_INLINE void combine(const float* rows, int count, index stride, int feature, float& top,
+                           float& total, float& out) {
+  top = masked;
+  for (int i = 0; i < count; ++i) top = larger(top, rows[i * stride]);
+  total = 0;
+  out = 0;
+  for (int i = 0; i < count; ++i) {
+    const float weight = exp(rows[i * stride] - top);
+    total += rows[i * stride + 1] * weight;
+    out += rows[i * stride + 2 + feature] * weight;
+  }
+}
+
+template <int Heads, class C, class Finish>
+SINTER_INLINE void attend_heads(const C& c, index kv_head, const float* q, index begin, index end,
+                                float* partials, const Finish& finish) {
+  attend<Heads>(c, kv_head, q, begin, end, partials);
+  barrier();
+  for (int at = thread(); at < Heads * C::dim; at += threads) {
+    float top = 0;
+    float total = 0;
+    float out = 0;
+    combine(partials + at / C::dim * (C::dim + 2), waves, heads_at_once * (C::dim + 2), at % C::dim,
+            top, total, out);
+    finish(at / C::dim, at % C::dim, top, total, out);
+  }
+  barrier();
+}
+
+// One token: transforms, append and attention in one phase. A block has a split of the positions of
+// one KV head; the split that finishes last combines them.
+template <class C, class QTransform, class KTransform>
+SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, HeadRows k,
+                                  HeadRows v, const QTransform& q_transform,
+                                  const KTransform& k_transform, float scale,
+                                  unsigned char* split_base, float* out) {
+  const index position = launch->step->position;
+  const index total = position + 1;
+  // Short contexts take few splits, long ones all that there are; never more than there are blocks.
+  index splits = (total + positions_per_split - 1) / positions_per_split;
+  if (splits > most_splits<C>) splits = most_splits<C>;
+  if (splits > launch->workers / C::kv_heads) splits = launch->workers / C::kv_heads;
+  if (splits < 1) splits = 1;
+  const index chunk = (total + splits - 1) / splits;
+  splits = (total + chunk - 1) / chunk;  // those that have positions
+  const SplitBuffers<C> buffers = SplitBuffers<C>::at(split_base);
+  float* const queries = reinterpret_cast<float*>(shared_memory());
+  float* const key = queries + C::group * C::dim;
+  float* const partials = key + C::dim;
+  int* const flag = reinterpret_cast<int*>(partials + waves * heads_at_once * (C::dim + 2));
+
+  for (index unit = launch->worker; unit < C::kv_heads * splits; unit += launch->workers) {
+    const index h = unit / splits;
+    const index split = unit % splits;
+    const index begin = split * chunk;
+    const index end = begin + chunk < total ? begin + chunk : total;
+    // Waves take the query heads and, in the split that has it, the new key.
+    const int rows = end == total ? C::group + 1 : C::group;
+    for (int i = wave(); i < rows; i += waves) {
+      float* row = queries + i * C::dim;
+      if (i < C::group) {
+        q_transform.normalize(q.base + (h * C::group + i) * C::head_dim, scale, row);
+      } else {
+        k_transform.normalize(k.base + h * C::head_dim, 1.0F, row);
+      }
+      for (int d = C::head_dim + lane(); d < C::dim; d += wave_size) row[d] = 0;
+    }
+    barrier();
+    for (int i = wave(); i < rows; i += waves) {
+      if (i < C::group) {
+        q_transform.rotate(0, queries + i * C::dim);
+      } else {
+        k_transform.rotate(0, key);
+      }
+    }
+    barrier();
+    if (end == total && wave() == 0) c.append(h, position, key, v.base + h * C::head_dim);
+    barrier();
+
+    const auto finish = [&](int first) {
+      return [&, first](int i, int d, float top, float sum, float value) {
+        const index head = h * C::group + first + i;
+        if (splits == 1) {
+          if (d < C::head_dim) out[head * C::head_dim + d] = value / sum;
+          return;
+        }
+        float* to = buffers.partials + (head * most_splits<C> + split) * SplitBuffers<C>::row;
+        to[2 + d] = value;
+        if (d == 0) {
+          to[0] = top;
+          to[1] = sum;
+        }
+      };
+    };
+    int first = 0;
+#pragma clang loop unroll(disable)
+    for (; first + heads_at_once <= C::group; first += heads_at_once)
+      attend_heads<heads_at_once>(c, h, queries + first * C::dim, begin, end, partials,
+                                  finish(first));
+    constexpr int left = C::group % heads_at_once;
+    if constexpr (left > 0)
+      attend_heads<left>(c, h, queries + first * C::dim, begin, end, partials, finish(first));
+
+    if (splits > 1) {
+      fence();
+      barrier();
+      if (thread() == 0) *flag = fetch_add(&buffers.arrived[h], 1);
+      barrier();
+      if (*flag == splits - 1) {
+        fence();
+        if (thread() == 0) buffers.arrived[h] = 0;
+        for (int at = thread(); at < C::group * C::head_dim; at += threads) {
+          const index head = h * C::group + at / C::head_dim;
+          const int d = at % C::head_dim;
+          float top = 0;
+          float sum = 0;
+          float value = 0;
+          combine(buffers.partials + head * most_splits<C> * SplitBuffers<C>::row,
+                  static_cast<int>(splits), SplitBuffers<C>::row, d, top, sum, value);
+          out[head * C::head_dim + d] = value / sum;
+        }
+      }
+    }
+    barrier();
+  }
+}
+
+// Many tokens, first phase: q is transformed into `queries` [tokens][heads][head_dim], k and v go
+// to the caches. A block to a token, a wave to a head; the transforms run in shared memory.
+template <class C>
+constexpr int append_shared_bytes = waves * C::dim * 4;
+
+template <class C, class QTransform, class KTransform>
+SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q, HeadRows k,
+                                    HeadRows v, const QTransform& q_transform,
+                                    const KTransform& k_transform, float scale, float* queries) {
+  float* const row = reinterpret_cast<float*>(shared_memory()) + wave() * C::dim;
+  for (index t = launch->worker; t < launch->step->tokens; t += launch->workers)
+    for (int first = 0; first < C::heads + C::kv_heads; first += waves) {
+      const int h = first + wave();
+      if (h < C::heads) {
+        q_transform.normalize(q.base + t * q.stride + h * C::head_dim, scale, row);
+      } else if (h < C::heads + C::kv_heads) {
+        k_transform.normalize(k.base + t * k.stride + (h - C::heads) * C::head_dim, 1.0F, row);
+      }
+      barrier();
+      if (h < C::heads) {
+        q_transform.rotate(t, row);
+      } else if (h < C::heads + C::kv_heads) {
+        k_transform.rotate(t, row);
+      }
+      barrier();
+      if (h < C::heads) {
+        for (int i = lane(); i < C::head_dim; i += wave_size)
+          queries[(t * C::heads + h) * C::head_dim + i] = row[i];
+      } else if (h < C::heads + C::kv_heads) {
+        const int kv = h - C::heads;
+        c.append(kv, launch->step->position + t, row, v.base + t * v.stride + kv * C::head_dim);
+      }
+      barrier();
+    }
+}
+
+// Many tokens, second phase. A block has one KV head and a tile of rows: tokens times the heads of
+// the group. Keys, then values, of some positions at a time come to shared memory as float32.
+constexpr int attention_tile = 32;
+template <class C>
+struct AttentionTile {
+  static constexpr int tokens = attention_tile / C::group < 1 ? 1 : attention_tile / C::group;
+  // A group larger than a tile takes several.
+  static constexpr int rows = tokens * C::group;
+  static constexpr int passes = (rows + attention_tile - 1) / attention_tile;
+  static constexpr int positions = C::dim <= 128 ? 64 : 16;
+  static constexpr int stride = C::dim + 4;
+  static constexpr int score_stride = positions + 4;
+  static constexpr int bytes =
+      (attention_tile * stride + positions * stride + attention_tile * score_stride) * 4;
+};
+template <class C>
+constexpr int attention_rows_shared_bytes = AttentionTile<C>::bytes;
+
+template <class C>
+SINTER_INLINE void load_positions(const f16* from, index count, float* to) {
+  using Tile = AttentionTile<C>;
+  constexpr int chunks = C::dim / 8;
+  for (int at = thread(); at < Tile::positions * chunks; at += threads) {
+    const int p = at / chunks;
+    const int feature = at % chunks * 8;
+    f16x8 x = f16x8{};
+    if (p < count) x = *reinterpret_cast<const f16x8*>(from + index{p} * C::dim + feature);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < 8; i += 4)
+      *reinterpret_cast<f32x4*>(to + p * Tile::stride + feature + i) =
+          f32x4{static_cast<float>(x[i]), static_cast<float>(x[i + 1]),
+                static_cast<float>(x[i + 2]), static_cast<float>(x[i + 3])};
+  }
+}
+
+template <class C>
+SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float* queries,
+                                  float* out) {
+  using Tile = AttentionTile<C>;
+  // Eight threads share a row: of scores each has every eighth position, of the result every eighth
+  // run of four features.
+  constexpr int sharing = threads / attention_tile;
+  constexpr int score_count = Tile::positions / sharing;
+  constexpr int runs = (C::dim / 4 + sharing - 1) / sharing;
+  float* const q = reinterpret_cast<float*>(shared_memory());
+  float* const tile = q + attention_tile * Tile::stride;
+  float* const scores = tile + Tile::positions * Tile::stride;
+  const int tokens = launch->step->tokens;
+  const int token_units = (tokens + Tile::tokens - 1) / Tile::tokens;
+  const int row = thread() / sharing;
+  const int mine = thread() % sharing;
+
+  // Later tokens have more to do, so they come first.
+  for (index unit = launch->worker; unit < index{C::kv_heads} * token_units * Tile::passes;
+       unit += launch->workers) {
+    const index h = unit % C::kv_heads;
+    const int pass = static_cast<int>(unit / C::kv_heads % Tile::passes);
+    const int first =
+        (token_units - 1 - static_cast<int>(unit / C::kv_heads / Tile::passes)) * Tile::tokens;
+    const int last = first + Tile::tokens < tokens ? first + Tile::tokens : tokens;
+    const int in_unit = pass * attention_tile + row;  // among the rows of the unit
+    const int token = first + in_unit / C::group;
+    const bool valid = in_unit < Tile::rows && token < last;
+    const index head = index{token} * C::heads + h * C::group + in_unit % C::group;
+    const index limit = valid ? launch->step->position + token + 1 : 0;
+    const index end = launch->step->position + last;
+
+    for (int d = mine * 4; d < C::dim; d += sharing * 4)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < 4; ++i)
+        q[row * Tile::stride + d + i] =
+            valid && d + i < C::head_dim ? queries[head * C::head_dim + d + i] : 0.0F;
+    float top = masked;
+    float total = 0;
+    f32x4 sum[runs] = {};
+#pragma clang loop unroll(disable)
+    for (index p = 0; p < end; p += Tile::positions) {
+      barrier();
+      load_positions<C>(c.key(h, p), end - p, tile);
+      barrier();
+      float score[score_count] = {};
+#pragma clang loop unroll_count(4)
+      for (int d = 0; d < C::dim; d += 4) {
+        const auto a = *reinterpret_cast<const f32x4*>(q + row * Tile::stride + d);
+#pragma clang loop unroll(full)
+        for (int i = 0; i < score_count; ++i) {
+          const auto k =
+              *reinterpret_cast<const f32x4*>(tile + (i * sharing + mine) * Tile::stride + d);
+#pragma clang loop unroll(full)
+          for (int j = 0; j < 4; ++j) score[i] = fma(a[j], k[j], score[i]);
+        }
+      }
+      float most = top;
+#pragma clang loop unroll(full)
+      for (int i = 0; i < score_count; ++i) {
+        if (p + i * sharing + mine >= limit) score[i] = masked;
+        most = larger(most, score[i]);
+      }
+      most = max_lanes<sharing>(most);
+      const float keep = exp(top - most);
+      top = most;
+      float weights = 0;
+#pragma clang loop unroll(full)
+      for (int i = 0; i < score_count; ++i) {
+        const float weight = score[i] > 0.5F * masked ? exp(score[i] - most) : 0.0F;
+        weights += weight;
+        scores[row * Tile::score_stride + i * sharing + mine] = weight;
+      }
+      total = total * keep + sum_lanes<sharing>(weights);
+#pragma clang loop unroll(full)
+      for (int i = 0; i < runs; ++i) sum[i] *= keep;
+      barrier();
+      load_positions<C>(c.value(h, p), end - p, tile);
+      barrier();
+#pragma clang loop unroll_count(4)
+      for (int i = 0; i < Tile::positions; ++i) {
+        const float weight = scores[row * Tile::score_stride + i];
+#pragma clang loop unroll(full)
+        for (int r = 0; r < runs; ++r) {
+          const int d = (r * sharing + mine) * 4;
+          if (d < C::dim) {
+            const auto v = *reinterpret_cast<const f32x4*>(tile + i * Tile::stride + d);
+            sum[r] += v * weight;
+          }
+        }
+      }
+    }
+    if (valid)
+#pragma clang loop unroll(full)
+      for (int r = 0; r < runs; ++r)
+#pragma clang loop unroll(full)
+        for (int i = 0; i < 4; ++i) {
+          const int d = (r * sharing + mine) * 4 + i;
+          if (d < C::head_dim) out[head * C::head_dim + d] = sum[r][i] / total;
+        }
+    barrier();
+  }
+}
+
+}  // namespace sinter

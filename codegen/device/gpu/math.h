@@ -1,0 +1,43 @@
+// Elementary functions; generated epilogues call them by the IR's op names.
+#pragma once
+
+#include "gpu/platform.h"
+
+namespace sinter {
+
+SINTER_INLINE float exp(float x) { return exp2(x * 1.44269504F); }
+// 1 / (1 + e^-x): an infinite e^-x gives 0.
+SINTER_INLINE float sigmoid(float x) { return reciprocal(1.0F + exp(-x)); }
+SINTER_INLINE float silu(float x) { return x * sigmoid(x); }
+SINTER_INLINE float relu2(float x) {
+  const float r = larger(x, 0.0F);
+  return r * r;
+}
+// 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = x sigmoid(2 sqrt(2/pi) (...))
+SINTER_INLINE float gelu(float x) {
+  return x * sigmoid(1.59576912F * fma(x * x * x, 0.044715F, x));
+}
+SINTER_INLINE float add(float a, float b) { return a + b; }
+SINTER_INLINE float mul(float a, float b) { return a * b; }
+
+// cos and sin: reduced by multiples of pi/2 in three steps (Cody and Waite; exact enough up to
+// about 100,000), then Taylor polynomials on [-pi/4, pi/4].
+SINTER_INLINE void cos_sin(float angle, float* cosine, float* sine) {
+  const float n = __builtin_rintf(angle * 0.63661977F);
+  float r = fma(n, -1.5707964F, angle);
+  r = fma(n, 4.371139e-8F, r);
+  r = fma(n, 1.7151245e-15F, r);
+  const float z = r * r;
+  const float s =
+      fma(r * z,
+          fma(z, fma(z, fma(z, 2.7557319e-6F, -1.9841270e-4F), 8.3333333e-3F), -1.6666667e-1F), r);
+  const float c =
+      fma(z, fma(z, fma(z, fma(z, 2.4801587e-5F, -1.3888889e-3F), 4.1666667e-2F), -0.5F), 1.0F);
+  const int quadrant = static_cast<int>(n);
+  const float s1 = (quadrant & 1) != 0 ? c : s;
+  const float c1 = (quadrant & 1) != 0 ? s : c;
+  *sine = (quadrant & 2) != 0 ? -s1 : s1;
+  *cosine = ((quadrant + 1) & 2) != 0 ? -c1 : c1;
+}
+
+}  // namespace sinter

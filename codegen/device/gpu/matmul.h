@@ -1,0 +1,346 @@
+// y = x w^T for many rows of x, by matrix units. A block takes 64 rows of x (tokens) and a tile of
+// 16 weight rows per wave. Each wave unpacks its own weights straight into registers, in the order
+// its matrix unit wants; tokens go through shared memory, block after block of 128 columns,
+// double-buffered.
+#pragma once
+
+#include "gpu/matrix.h"
+#include "gpu/matvec.h"
+
+namespace sinter {
+
+constexpr int tile_tokens = 64;
+
+// Tokens of one block of columns in shared memory.
+template <class X>
+struct TokenTile {
+  static constexpr int block_groups = block_cols / X::group;
+  // Eight lanes' 8-byte reads at this distance use different banks.
+  static constexpr int stride = block_cols + 32;
+  static constexpr int code_bytes = X::planes * tile_tokens * stride;
+  static constexpr int bytes = code_bytes + tile_tokens * block_groups * 8;
+  u8* base;
+
+  // This lane's part of 16 tokens from `first`, over segment s.
+  __device__ __attribute__((always_inline)) Matrix::Right right(int plane, int first, int s) const {
+    Matrix::Right right;
+#pragma clang loop unroll(full)
+    for (int t = 0; t < Matrix::tokens; ++t)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < Matrix::pieces; ++i) {
+        const auto eight = *reinterpret_cast<const u32x2*>(
+            base + (plane * tile_tokens + first + Matrix::token(t)) * stride + s * segment_cols +
+            Matrix::piece(i) * 8);
+        right.words[t][i][0] = eight[0];
+        right.words[t][i][1] = eight[1];
+      }
+    return right;
+  }
+  __device__ GroupScale scale(int token, int g) const {
+    return reinterpret_cast<const GroupScale*>(base + code_bytes)[token * block_groups + g];
+  }
+};
+
+// What a thread carries from global to shared memory for one block of columns.
+template <class X>
+struct TokenLoad {
+  static constexpr int loads = X::planes * tile_tokens * block_cols / 16 / threads;
+  static constexpr int scales = (tile_tokens * TokenTile<X>::block_groups + threads - 1) / threads;
+  u32x4 codes[loads];
+  GroupScale scale[scales];
+
+  // Beyond the last token the last is taken again; its results are not stored.
+  __device__ __attribute__((always_inline)) void read(const X& x, index first, int block) {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < loads; ++i) {
+      const int at = i * threads + thread();
+      const index token = clamp(first + at / 8 % tile_tokens, x.rows);
+      const int plane = at / 8 / tile_tokens;
+      codes[i] = *reinterpret_cast<const u32x4*>(x.codes + (plane * x.rows + token) * X::row_codes +
+                                                 index{block} * block_cols + at % 8 * 16);
+    }
+#pragma clang loop unroll(full)
+    for (int i = 0; i < scales; ++i) {
+      const int at = i * threads + thread();
+      const int g = block * TokenTile<X>::block_groups + at % TokenTile<X>::block_groups;
+      const index token = clamp(first + at / TokenTile<X>::block_groups, x.rows);
+      scale[i] = g < X::groups && at < tile_tokens * TokenTile<X>::block_groups
+                     ? x.scales[token * X::groups + g]
+                     : GroupScale{0, 0};
+    }
+  }
+  __device__ __attribute__((always_inline)) void write(const TokenTile<X>& to) const {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < loads; ++i) {
+      const int at = i * threads + thread();
+      *reinterpret_cast<u32x4*>(to.base + at / 8 * TokenTile<X>::stride + at % 8 * 16) = codes[i];
+    }
+#pragma clang loop unroll(full)
+    for (int i = 0; i < scales; ++i) {
+      const int at = i * threads + thread();
+      if (at < tile_tokens * TokenTile<X>::block_groups)
+        reinterpret_cast<GroupScale*>(to.base + TokenTile<X>::code_bytes)[at] = scale[i];
+    }
+  }
+  static __device__ index clamp(index token, index rows) { return token < rows ? token : rows - 1; }
+};
+
+// This lane's words of the left side for one block. Pieces share words of narrow fields.
+template <class W>
+struct LeftCodes {
+  static constexpr int count(int width) {
+    return width == 8   ? 2 * Matrix::pieces
+           : width == 1 ? 1
+           : width == 2 ? (Matrix::pieces + 1) / 2 + (Matrix::pieces == 2 ? 1 : 0)
+                        : Matrix::pieces;
+  }
+  // Which of them has half `half` of piece number i.
+  static constexpr int slot(int width, int i, int half) {
+    return width == 8                          ? 2 * i + half
+           : width == 1                        ? 0
+           : width == 2 && Matrix::pieces == 4 ? i / 2
+                                               : i;
+  }
+  static constexpr int count_all() {
+    int all = 0;
+    for (int width = 8; width > 0; width /= 2) all += has_field(W::bits, width) ? count(width) : 0;
+    return all;
+  }
+  u32 bits[block_segments][Matrix::rows][count_all()];
+
+  __device__ __attribute__((always_inline)) void read(const W& w, index tile, int block) {
+    const u8* from = w.codes + tile * W::tile_bytes + index{block} * W::block_bytes;
+    const bool whole = W::is_whole(block);
+    int before = 0;
+#pragma clang loop unroll(full)
+    for (int width = 8; width > 0; width /= 2) {
+      if (!has_field(W::bits, width)) continue;
+#pragma clang loop unroll(full)
+      for (int s = 0; s < block_segments; ++s)
+#pragma clang loop unroll(full)
+        for (int r = 0; r < Matrix::rows; ++r)
+#pragma clang loop unroll(full)
+          for (int i = 0; i < Matrix::pieces; ++i)
+#pragma clang loop unroll(full)
+            for (int half = 0; half < 2; ++half) {
+              if (i > 0 && slot(width, i, half) == slot(width, i - 1, 1)) continue;
+              if (half == 1 && slot(width, i, 1) == slot(width, i, 0)) continue;
+              const int word = s * width + Matrix::piece(i) * width / 4 + (width == 8 ? half : 0);
+              const int row = Matrix::row(r);
+              u32& to = bits[s][r][before + slot(width, i, half)];
+              if (whole) {
+                to = load_stream<u32>(from + (word / 4 * tile_rows + row) * 16 + word % 4 * 4);
+              } else {
+                to = s < W::last_segments ? load_stream<u32>(from + (word * tile_rows + row) * 4)
+                                          : 0U;
+              }
+            }
+      from += tile_rows * 4 * width * (whole ? block_segments : W::last_segments);
+      before += count(width);
+    }
+  }
+
+  __device__ __attribute__((always_inline)) Matrix::Left segment(int s) const {
+    Matrix::Left left;
+#pragma clang loop unroll(full)
+    for (int r = 0; r < Matrix::rows; ++r)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < Matrix::pieces; ++i)
+#pragma clang loop unroll(full)
+        for (int half = 0; half < 2; ++half) {
+          u32 codes = 0;
+          int low = 0;
+          int before = 0;
+#pragma clang loop unroll(full)
+          for (int width = 8; width > 0; width /= 2) {
+            if (!has_field(W::bits, width)) continue;
+            const u32 word = bits[s][r][before + slot(width, i, half)];
+            if (width == 8) {
+              codes = word;
+            } else {
+              const int shift = (Matrix::piece(i) * 2 + half) * width % 8;
+              codes |= ((word >> shift) & (0x01010101U * ((1U << width) - 1U))) << low;
+            }
+            low += width;
+            before += count(width);
+          }
+          left.words[r][i][half] = codes;
+        }
+    return left;
+  }
+};
+
+template <class X>
+constexpr int tile_shared_bytes = 0;
+template <int Cols, int Group, int Planes>
+constexpr int tile_shared_bytes<QuantizedRows<Cols, Group, Planes>> =
+    2 * TokenTile<QuantizedRows<Cols, Group, Planes>>::bytes;
+
+// See matmul_one_row for the parts and the epilogue.
+template <int Parts, int Rows, class W, int Cols, int Group, int Planes, class Epilogue>
+SINTER_INLINE void multiply(const Launch* launch, const W& w,
+                            const QuantizedRows<Cols, Group, Planes>& x, const Epilogue& epilogue) {
+  using X = QuantizedRows<Cols, Group, Planes>;
+  constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
+  constexpr index row_units = (tiles + waves - 1) / waves;
+  constexpr int columns = tile_tokens / 16;  // of matrix tiles
+  constexpr int group_segments = Group / segment_cols;
+  const index token_units = (x.rows + tile_tokens - 1) / tile_tokens;
+
+  // Blocks that follow one another share weights.
+  for (index unit = launch->worker; unit < row_units * token_units; unit += launch->workers) {
+    const index first = unit % token_units * tile_tokens;
+    const index tile_or_more = unit / token_units * waves + wave();
+    const index tile = tile_or_more < tiles ? tile_or_more : tiles - 1;
+    const auto buffer = [&](int i) {
+      return TokenTile<X>{shared_memory() + (i & 1) * TokenTile<X>::bytes};
+    };
+    float y[Parts][columns][Matrix::sums] = {};
+    TokenLoad<X> load_next;
+    LeftCodes<W> left[Parts];
+    load_next.read(x, first, 0);
+#pragma clang loop unroll(full)
+    for (int part = 0; part < Parts; ++part) left[part].read(w, part * tiles + tile, 0);
+    load_next.write(buffer(0));
+    barrier();
+#pragma clang loop unroll(disable)
+    for (int block = 0; block < W::blocks; ++block) {
+      const bool more = block + 1 < W::blocks;
+      if (more) load_next.read(x, first, block + 1);
+      const TokenTile<X> tokens = buffer(block);
+#pragma clang loop unroll(full)
+      for (int part = 0; part < Parts; ++part) {
+        const LeftCodes<W> here = left[part];
+        if (more) left[part].read(w, part * tiles + tile, block + 1);
+#pragma clang loop unroll(full)
+        for (int g = 0; g < W::block_groups; ++g) {
+          if (g * group_segments >= W::segments(block)) continue;
+          Matrix::Left a[group_segments];
+#pragma clang loop unroll(full)
+          for (int i = 0; i < group_segments; ++i) a[i] = here.segment(g * group_segments + i);
+          // The group's scales of this lane's rows.
+          const index at = W::scale_at(part * tiles + tile, block);
+          const int groups_here =
+              W::is_whole(block) ? W::block_groups : W::last_segments * segment_cols / Group;
+          float scale[Matrix::sums];
+          float bias[Matrix::sums];
+#pragma clang loop unroll(full)
+          for (int e = 0; e < Matrix::sums; ++e) {
+            const index row_at = at + Matrix::sum_row(e) * groups_here + g;
+            scale[e] = load(w.scales + row_at);
+            if constexpr (W::has_bias) bias[e] = load(w.biases + row_at);
+          }
+#pragma clang loop unroll(full)
+          for (int c = 0; c < columns; ++c) {
+            int sums[Planes][Matrix::sums] = {};
+#pragma clang loop unroll(full)
+            for (int p = 0; p < Planes; ++p)
+#pragma clang loop unroll(full)
+              for (int i = 0; i < group_segments; ++i)
+                Matrix::multiply(sums[p], a[i], tokens.right(p, c * 16, g * group_segments + i));
+#pragma clang loop unroll(full)
+            for (int e = 0; e < Matrix::sums; ++e) {
+              const GroupScale token = tokens.scale(c * 16 + Matrix::sum_token(e), g);
+              int total = sums[0][e];
+              if constexpr (Planes == 2) total = total * 256 + sums[1][e];
+              const float dot =
+                  fma(static_cast<float>(total), token.scale, W::code_offset * token.bias);
+              float& to = y[part][c][e];
+              if constexpr (W::has_bias) {
+                to = fma(dot, scale[e], fma(bias[e], token.bias, to));
+              } else {
+                to = fma(fma(-W::zero, token.bias, dot), scale[e], to);
+              }
+            }
+            settle(y[part][c]);
+          }
+        }
+      }
+      if (more) load_next.write(buffer(block + 1));
+      barrier();
+    }
+    if (tile_or_more < tiles)
+#pragma clang loop unroll(full)
+      for (int c = 0; c < columns; ++c)
+#pragma clang loop unroll(full)
+        for (int e = 0; e < Matrix::sums; ++e) {
+          const index row = first + c * 16 + Matrix::sum_token(e);
+          const index col = tile * tile_rows + Matrix::sum_row(e);
+          if (row >= x.rows || col >= Rows) continue;
+          if constexpr (Parts == 1) epilogue(row, col, Rows - col, y[0][c][e]);
+          if constexpr (Parts == 2) epilogue(row, col, Rows - col, y[0][c][e], y[1][c][e]);
+        }
+  }
+}
+
+// Dense weights in float32: a lane has one row of the wave's tile and a share of the tokens.
+constexpr int dense_cols = 32;    // of a step
+constexpr int dense_stride = 36;  // floats
+template <int Cols>
+constexpr int tile_shared_bytes<FloatRows<Cols>> = tile_tokens * dense_stride * 4;
+
+template <int Parts, int Rows, class W, int Cols, class Epilogue>
+SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Cols>& x,
+                            const Epilogue& epilogue) {
+  constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
+  constexpr index row_units = (tiles + waves - 1) / waves;
+  constexpr int lane_tokens = tile_tokens * tile_rows / wave_size;
+  constexpr int loads = dense_cols / W::chunk;
+  const index token_units = (x.rows + tile_tokens - 1) / tile_tokens;
+  float* const shared = reinterpret_cast<float*>(shared_memory());
+  const int row = lane() % tile_rows;
+  const int mine = lane() / tile_rows * lane_tokens;
+
+  for (index unit = launch->worker; unit < row_units * token_units; unit += launch->workers) {
+    const index first = unit % token_units * tile_tokens;
+    const index tile_or_more = unit / token_units * waves + wave();
+    const index tile = tile_or_more < tiles ? tile_or_more : tiles - 1;
+    float y[Parts][lane_tokens] = {};
+#pragma clang loop unroll(disable)
+    for (int k0 = 0; k0 < Cols; k0 += dense_cols) {
+      barrier();
+      for (int at = thread(); at < tile_tokens * dense_cols; at += threads) {
+        const index token = first + at / dense_cols;
+        const int k = k0 + at % dense_cols;
+        shared[at / dense_cols * dense_stride + at % dense_cols] =
+            token < x.rows && k < Cols ? x.values[token * Cols + k] : 0.0F;
+      }
+      barrier();
+#pragma clang loop unroll(full)
+      for (int part = 0; part < Parts; ++part)
+#pragma clang loop unroll(disable)
+        for (int i = 0; i < loads; ++i) {
+          const int chunk = k0 / W::chunk + i;
+          if (chunk >= W::chunks) break;
+          struct alignas(16) Chunk {
+            typename W::element values[W::chunk];
+          };
+          const auto bits = load_stream<u32x4>(
+              w.values +
+              (((part * tiles + tile) * W::chunks + chunk) * tile_rows + row) * W::chunk);
+          const Chunk values = __builtin_bit_cast(Chunk, bits);
+#pragma clang loop unroll(full)
+          for (int j = 0; j < W::chunk; j += 4)
+#pragma clang loop unroll(full)
+            for (int t = 0; t < lane_tokens; ++t) {
+              const auto a = *reinterpret_cast<const f32x4*>(shared + (mine + t) * dense_stride +
+                                                             i * W::chunk + j);
+#pragma clang loop unroll(full)
+              for (int k = 0; k < 4; ++k)
+                y[part][t] = fma(widen(values.values[j + k]), a[k], y[part][t]);
+            }
+        }
+    }
+    const index col = tile * tile_rows + row;
+    if (tile_or_more < tiles && col < Rows)
+#pragma clang loop unroll(full)
+      for (int t = 0; t < lane_tokens; ++t) {
+        const index token = first + mine + t;
+        if (token >= x.rows) continue;
+        if constexpr (Parts == 1) epilogue(token, col, Rows - col, y[0][t]);
+        if constexpr (Parts == 2) epilogue(token, col, Rows - col, y[0][t], y[1][t]);
+      }
+  }
+}
+
+}  // namespace sinter

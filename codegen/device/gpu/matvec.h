@@ -1,0 +1,261 @@
+// y = x w^T for one row x. A wave takes a tile of 16 output rows, a lane one of its rows in every
+// second (wave32) or fourth (wave64) block of columns, so that no sum crosses lanes until the end.
+// Few tiles share their columns among the waves of a block; many take a wave each.
+#pragma once
+
+#include "gpu/activations.h"
+
+namespace sinter {
+
+// Waves that share a tile: enough to fill a large GPU, no more than have columns.
+constexpr int wanted_waves = 4096;
+constexpr int share_tile(index tiles, int steps) {
+  int sharing = 1;
+  while (sharing < waves && sharing < steps && tiles * sharing * 2 <= wanted_waves) sharing *= 2;
+  return sharing;
+}
+
+// Block `block` of row `row` of a tile times x.
+template <class W, int Planes>
+SINTER_INLINE float multiply_block(const W& w, const RowCodes<W>& codes, index tile, int block,
+                                   int row, const SharedRow<W::cols, W::group, Planes>& x) {
+  constexpr int group_segments = W::group / segment_cols;
+  RowScales<W> scales;
+  scales.read(w.scales, tile, block, row);
+  RowScales<W> biases;
+  if constexpr (W::has_bias) biases.read(w.biases, tile, block, row);
+  float y = 0;
+#pragma clang loop unroll(full)
+  for (int g = 0; g < W::block_groups; ++g) {
+    int sums[Planes] = {};
+#pragma clang loop unroll(full)
+    for (int s = g * group_segments; s < (g + 1) * group_segments; ++s)
+#pragma clang loop unroll(full)
+      for (int step = 0; step < 8; step += 4) {
+        u32x4 a[Planes];
+#pragma clang loop unroll(full)
+        for (int p = 0; p < Planes; ++p) a[p] = x.codes(p, block, s * segment_cols + step * 4);
+#pragma clang loop unroll(full)
+        for (int i = 0; i < 4; ++i) {
+          const u32 four = codes.four(s, step + i);
+#pragma clang loop unroll(full)
+          for (int p = 0; p < Planes; ++p) sums[p] = dot4(four, a[p][i], sums[p]);
+        }
+      }
+    if (g * group_segments >= W::segments(block)) continue;
+    int total = sums[0];
+    if constexpr (Planes == 2) total = total * 256 + sums[1];
+    const GroupScale a = x.scale(block * W::block_groups + g);
+    const float dot = fma(static_cast<float>(total), a.scale, W::code_offset * a.bias);
+    if constexpr (W::has_bias) {
+      y = fma(dot, scales.values[g], fma(biases.values[g], a.bias, y));
+    } else {
+      y = fma(fma(-W::zero, a.bias, dot), scales.values[g], y);
+    }
+  }
+  return y;
+}
+
+// Bytes of shared memory for partial sums and prologues, behind the row.
+constexpr int partials_bytes = 2 * waves * 2 * tile_rows * 4 + 256;
+
+template <class X>
+struct OneRow;
+
+// Coded weights: how a wave reads and multiplies its share of a tile.
+template <int Cols, int Group, int Planes>
+struct OneRow<QuantizedRows<Cols, Group, Planes>> {
+  using Row = SharedRow<Cols, Group, Planes>;
+  static constexpr int together = wave_size / tile_rows;  // blocks that a wave reads at a time
+  static constexpr int steps = (Row::blocks + together - 1) / together;
+
+  template <class W>
+  struct Piece {
+    RowCodes<W> codes;
+    __device__ __attribute__((always_inline)) void read(const W& w, index tile, int step) {
+      const int block = step * together + lane() / tile_rows;
+      if (block < Row::blocks) codes.read(w, tile, block, lane() % tile_rows);
+    }
+    __device__ __attribute__((always_inline)) float multiply(const W& w, index tile, int step,
+                                                             const Row& x) const {
+      const int block = step * together + lane() / tile_rows;
+      return block < Row::blocks
+                 ? multiply_block<W, Planes>(w, codes, tile, block, lane() % tile_rows, x)
+                 : 0.0F;
+    }
+    static constexpr int registers = block_segments * W::bits;
+  };
+};
+
+// Dense weights: chunks of 16 bytes of a row.
+template <int Cols>
+struct SharedFloats {
+  static constexpr int bytes = (Cols + held - 1) / held * held * 4;
+  u8* base;
+  template <class Prologue>
+  __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch) const {
+    Held row[rounds<Cols>];
+    p.prepare(0, row, scratch);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds<Cols>; ++i) {
+      const int k = (i * threads + thread()) * held;
+      if (k >= Cols) continue;
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held; j += 4)
+        *reinterpret_cast<f32x4*>(base + (k + j) * 4) =
+            f32x4{row[i].v[j], row[i].v[j + 1], row[i].v[j + 2], row[i].v[j + 3]};
+    }
+  }
+};
+
+template <int Cols>
+struct OneRow<FloatRows<Cols>> {
+  using Row = SharedFloats<Cols>;
+  static constexpr int together = wave_size / tile_rows;
+  // Of 8 elements, whatever their size.
+  static constexpr int units = (Cols + 7) / 8;
+  static constexpr int steps = (units + together - 1) / together;
+
+  template <class W>
+  struct Piece {
+    static constexpr int loads = 8 / W::chunk;
+    u32x4 bits[loads];
+    __device__ __attribute__((always_inline)) void read(const W& w, index tile, int step) {
+      const int unit = step * together + lane() / tile_rows;
+#pragma clang loop unroll(full)
+      for (int i = 0; i < loads; ++i) {
+        const int chunk = unit * loads + i;
+        bits[i] = chunk < W::chunks
+                      ? load_stream<u32x4>(w.values + ((tile * W::chunks + chunk) * tile_rows +
+                                                       lane() % tile_rows) *
+                                                          W::chunk)
+                      : u32x4{0, 0, 0, 0};
+      }
+    }
+    __device__ __attribute__((always_inline)) float multiply(const W&, index, int step,
+                                                             const Row& x) const {
+      const int unit = step * together + lane() / tile_rows;
+      if (unit >= units) return 0.0F;
+      float y = 0;
+#pragma clang loop unroll(full)
+      for (int i = 0; i < loads; ++i) {
+        struct alignas(16) Chunk {
+          typename W::element values[W::chunk];
+        };
+        const Chunk chunk = __builtin_bit_cast(Chunk, bits[i]);
+#pragma clang loop unroll(full)
+        for (int j = 0; j < W::chunk; j += 4) {
+          const auto a =
+              *reinterpret_cast<const f32x4*>(x.base + (unit * 8 + i * W::chunk + j) * 4);
+#pragma clang loop unroll(full)
+          for (int k = 0; k < 4; ++k) y = fma(widen(chunk.values[j + k]), a[k], y);
+        }
+      }
+      return y;
+    }
+    static constexpr int registers = 4 * loads;
+  };
+};
+
+template <class X>
+constexpr int one_row_shared_bytes = OneRow<X>::Row::bytes / 16 * 16 + 16 + partials_bytes;
+
+// `Parts` matrices of `Rows` rows each, one after another in w, each starting a tile, go to the
+// epilogue together: epilogue(row, output column, outputs left in the part, y of part 0, y of part
+// 1).
+template <class X, int Parts, int Rows, class W, class Prologue, class Epilogue>
+SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prologue& prologue,
+                                  const Epilogue& epilogue) {
+  using Form = OneRow<X>;
+  using Piece = typename Form::template Piece<W>;
+  constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
+  constexpr int sharing = share_tile(tiles, Form::steps);
+  constexpr int at_once = waves / sharing;  // tiles of a block
+  constexpr int steps = (Form::steps + sharing - 1) / sharing;
+  // Loads that are under way before the first is used.
+  constexpr int most_ahead = Piece::registers * Parts > 32 ? 1 : 32 / (Piece::registers * Parts);
+  constexpr int ahead = most_ahead < steps ? most_ahead : steps;
+
+  if (index{launch->worker} * at_once >= tiles) return;
+  u8* const behind = shared_memory() + Form::Row::bytes / 16 * 16 + 16;
+  float* const partials = reinterpret_cast<float*>(behind);
+  float* const scratch = reinterpret_cast<float*>(behind + 2 * waves * 2 * tile_rows * 4);
+  const typename Form::Row x{shared_memory()};
+  const int slot = wave() / sharing;
+  const int part_of_tile = wave() % sharing;
+
+  Piece pieces[ahead][Parts];
+  const auto read = [&](index tile, int step, Piece(&into)[Parts]) __attribute__((always_inline)) {
+    if (tile >= tiles) return;
+#pragma clang loop unroll(full)
+    for (int part = 0; part < Parts; ++part)
+      into[part].read(w, part * tiles + tile, step * sharing + part_of_tile);
+  };
+  // Weights do not depend on what came before: the first are fetched while x is prepared.
+  index tile = index{launch->worker} * at_once + slot;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < ahead; ++i) read(tile, i, pieces[i]);
+  x.write(prologue, scratch);
+  barrier();
+
+  int parity = 0;
+  for (index base = index{launch->worker} * at_once; base < tiles;
+       base += index{launch->workers} * at_once) {
+    const index next = tile + index{launch->workers} * at_once;
+    float y[Parts] = {};
+    if (tile < tiles) {
+      int step = 0;
+      for (; step + ahead <= steps; step += ahead) {
+#pragma clang loop unroll(full)
+        for (int i = 0; i < ahead; ++i) {
+#pragma clang loop unroll(full)
+          for (int part = 0; part < Parts; ++part)
+            y[part] += pieces[i][part].multiply(w, part * tiles + tile,
+                                                (step + i) * sharing + part_of_tile, x);
+          // The place is free for what comes `ahead` steps later, in this tile or the next.
+          if (step + i + ahead < steps) read(tile, step + i + ahead, pieces[i]);
+        }
+      }
+#pragma clang loop unroll(full)
+      for (int i = 0; i < ahead; ++i)
+        if (step + i < steps)
+#pragma clang loop unroll(full)
+          for (int part = 0; part < Parts; ++part)
+            y[part] += pieces[i][part].multiply(w, part * tiles + tile,
+                                                (step + i) * sharing + part_of_tile, x);
+    }
+    if (base + index{launch->workers} * at_once < tiles)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < ahead; ++i) read(next, i, pieces[i]);
+#pragma clang loop unroll(full)
+    for (int part = 0; part < Parts; ++part)
+#pragma clang loop unroll(full)
+      for (int mask = tile_rows; mask < wave_size; mask *= 2) y[part] += shuffle_xor(y[part], mask);
+    if constexpr (sharing > 1) {
+      float* const here = partials + parity * waves * 2 * tile_rows;
+      if (lane() < tile_rows)
+#pragma clang loop unroll(full)
+        for (int part = 0; part < Parts; ++part)
+          here[(wave() * 2 + part) * tile_rows + lane()] = y[part];
+      barrier();
+      parity ^= 1;
+      if (part_of_tile == 0 && lane() < tile_rows)
+#pragma clang loop unroll(full)
+        for (int part = 0; part < Parts; ++part) {
+          float sum = 0;
+#pragma clang loop unroll(full)
+          for (int i = 0; i < sharing; ++i)
+            sum += here[((slot * sharing + i) * 2 + part) * tile_rows + lane()];
+          y[part] = sum;
+        }
+    }
+    const index col = tile * tile_rows + lane();
+    if (part_of_tile == 0 && lane() < tile_rows && col < Rows) {
+      if constexpr (Parts == 1) epilogue(0, col, Rows - col, y[0]);
+      if constexpr (Parts == 2) epilogue(0, col, Rows - col, y[0], y[1]);
+    }
+    tile = next;
+  }
+}
+
+}  // namespace sinter

@@ -1,0 +1,66 @@
+// How a phase is declared: `SINTER_PHASE(name) { body }`. The body runs as one block's share, by
+// all of its threads, with `launch` in scope: as a kernel of its own, or called by one that runs
+// many.
+#pragma once
+
+#include "gpu/platform.h"
+
+#if defined(SINTER_SIMT)
+#define SINTER_KERNEL extern "C" __attribute__((visibility("default"))) void
+#define SINTER_BLOCK_NUMBER sinter_simt_block
+extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
+#else
+// A block leaves no more than two waves to a SIMD of AMD's, so each may have 256 registers.
+#if defined(__AMDGCN__)
+#define SINTER_OCCUPANCY \
+  __attribute__((amdgpu_flat_work_group_size(256, 256), amdgpu_waves_per_eu(2)))
+#else
+#define SINTER_OCCUPANCY __attribute__((launch_bounds(256)))
+#endif
+#define SINTER_KERNEL \
+  extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY void
+#define SINTER_BLOCK_NUMBER sinter::block_number()
+#endif
+
+#define SINTER_PHASE(name)                                                                    \
+  static __device__ __attribute__((always_inline)) void name##_phase(                         \
+      const sinter::Launch* launch);                                                          \
+  SINTER_KERNEL name(sinter::GpuArguments arguments) {                                        \
+    const sinter::Launch launch{arguments.args, arguments.step, nullptr, SINTER_BLOCK_NUMBER, \
+                                arguments.workers};                                           \
+    name##_phase(&launch);                                                                    \
+  }                                                                                           \
+  static __device__ __attribute__((always_inline)) void name##_phase(const sinter::Launch* launch)
+
+// The kernel that runs a whole decode schedule; the body calls the phase `kernel`.
+#define SINTER_DECODE                                                                          \
+  static __device__ __attribute__((always_inline)) void sinter_decode_phase(                   \
+      long kernel, const sinter::Launch* launch);                                              \
+  SINTER_KERNEL sinter_decode(sinter::GpuArguments arguments) {                                \
+    const sinter::Launch all{arguments.args, arguments.step, nullptr, SINTER_BLOCK_NUMBER,     \
+                             arguments.workers};                                               \
+    const auto* const phases = sinter::arg<const sinter::DecodePhase>(&all, 0);                \
+    const long count = reinterpret_cast<long>(all.args[1]);                                    \
+    auto* const arrivals = sinter::arg<sinter::u64>(&all, 2);                                  \
+    for (long i = 0; i < count; ++i) {                                                         \
+      const sinter::Launch launch{phases[i].args, all.step, nullptr, all.worker, all.workers}; \
+      sinter_decode_phase(phases[i].kernel, &launch);                                          \
+      sinter::grid_barrier(arrivals, all.workers);                                             \
+    }                                                                                          \
+  }                                                                                            \
+  static __device__ __attribute__((always_inline)) void sinter_decode_phase(                   \
+      long kernel, const sinter::Launch* launch)
+
+namespace sinter {
+
+// Arguments point to global memory: said, so that it is addressed as such.
+template <class T>
+SINTER_INLINE T* arg(const Launch* launch, int i) {
+#if defined(SINTER_SIMT)
+  return static_cast<T*>(launch->args[i]);
+#else
+  return (T*)(__attribute__((address_space(1))) T*)launch->args[i];
+#endif
+}
+
+}  // namespace sinter

@@ -1,0 +1,241 @@
+// The machine as kernels see it: threads, shared memory, waves, atomics, integer dots. Written for
+// AMD, for NVIDIA, and for a CPU that plays a GPU thread by thread in tests (SINTER_SIMT).
+// SINTER_WAVE is the number of lanes of a wave, 32 or 64.
+#pragma once
+
+#include "kernel_abi.h"
+
+#if defined(SINTER_SIMT)
+#define __device__
+#elif !defined(__device__)
+#define __device__ __attribute__((device))
+#define __global__ __attribute__((global))
+#define __shared__ __attribute__((shared))
+#endif
+#define SINTER_INLINE static inline __device__ __attribute__((always_inline))
+
+#if !defined(SINTER_SIMT)
+// The block's shared memory: as large as the launch asked for.
+extern __shared__ __attribute__((aligned(16))) unsigned char sinter_shared[];
+#else
+// What the machine that plays the GPU gives the thread that runs.
+struct SinterSimt {
+  int thread;
+  unsigned char* shared;
+  void (*barrier)();
+  unsigned (*shuffle)(unsigned value, int lane);  // the value that `lane` of this wave brought
+};
+extern "C" __attribute__((visibility("default"))) SinterSimt* sinter_simt = nullptr;
+#endif
+
+namespace sinter {
+
+using i8 = signed char;
+using u8 = unsigned char;
+using u16 = unsigned short;
+using i32 = int;
+using u32 = unsigned;
+using u64 = unsigned long;
+using index = long;  // element counts and offsets
+using f16 = _Float16;
+struct bf16 {
+  u16 bits;
+};
+using u32x2 = u32 __attribute__((ext_vector_type(2)));
+using u32x4 = u32 __attribute__((ext_vector_type(4)));
+using i32x4 = i32 __attribute__((ext_vector_type(4)));
+using i32x8 = i32 __attribute__((ext_vector_type(8)));
+using f32x2 = float __attribute__((ext_vector_type(2)));
+using f32x4 = float __attribute__((ext_vector_type(4)));
+using f16x8 = f16 __attribute__((ext_vector_type(8)));
+
+constexpr int threads = gpu_block_threads;
+constexpr int wave_size = SINTER_WAVE;
+constexpr int waves = threads / wave_size;
+
+#if defined(SINTER_SIMT)
+
+SINTER_INLINE int thread() { return sinter_simt->thread; }
+SINTER_INLINE u8* shared_memory() { return sinter_simt->shared; }
+SINTER_INLINE void barrier() { sinter_simt->barrier(); }
+SINTER_INLINE u32 shuffle(u32 value, int from) { return sinter_simt->shuffle(value, from); }
+SINTER_INLINE int wave_uniform(int value) { return value; }
+SINTER_INLINE int fetch_add(int* p, int value) {
+  return __atomic_fetch_add(p, value, __ATOMIC_ACQ_REL);
+}
+SINTER_INLINE void fence() {}
+SINTER_INLINE u64 fetch_add_wide(u64* p) { return __atomic_fetch_add(p, 1, __ATOMIC_ACQ_REL); }
+SINTER_INLINE u64 load_acquire(const u64* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+SINTER_INLINE float exp2(float x) { return __builtin_exp2f(x); }
+SINTER_INLINE float reciprocal(float x) { return 1.0F / x; }
+SINTER_INLINE float reciprocal_root(float x) { return 1.0F / __builtin_sqrtf(x); }
+SINTER_INLINE int dot4(u32 a, u32 b, int c) {
+  for (int i = 0; i < 32; i += 8) c += static_cast<i8>(a >> i) * static_cast<i8>(b >> i);
+  return c;
+}
+template <class T>
+SINTER_INLINE T load_stream(const void* p) {
+  return *static_cast<const T*>(p);
+}
+
+#elif defined(__NVPTX__)
+
+SINTER_INLINE int thread() { return __nvvm_read_ptx_sreg_tid_x(); }
+SINTER_INLINE int block_number() { return __nvvm_read_ptx_sreg_ctaid_x(); }
+SINTER_INLINE u8* shared_memory() { return sinter_shared; }
+SINTER_INLINE void barrier() { __syncthreads(); }
+SINTER_INLINE u32 shuffle(u32 value, int from) {
+  return static_cast<u32>(__nvvm_shfl_sync_idx_i32(~0U, static_cast<int>(value), from, 31));
+}
+SINTER_INLINE int wave_uniform(int value) { return __nvvm_shfl_sync_idx_i32(~0U, value, 0, 31); }
+SINTER_INLINE int fetch_add(int* p, int value) {
+  return __scoped_atomic_fetch_add(p, value, __ATOMIC_ACQ_REL, __MEMORY_SCOPE_DEVICE);
+}
+SINTER_INLINE u64 fetch_add_wide(u64* p) {
+  return __scoped_atomic_fetch_add(p, 1, __ATOMIC_ACQ_REL, __MEMORY_SCOPE_DEVICE);
+}
+SINTER_INLINE u64 load_acquire(const u64* p) {
+  return __scoped_atomic_load_n(p, __ATOMIC_ACQUIRE, __MEMORY_SCOPE_DEVICE);
+}
+// What this thread wrote becomes visible to the device before what it writes from here on.
+SINTER_INLINE void fence() { __nvvm_membar_gl(); }
+SINTER_INLINE float exp2(float x) { return __nvvm_ex2_approx_ftz_f(x); }
+SINTER_INLINE float reciprocal(float x) { return __nvvm_rcp_approx_ftz_f(x); }
+SINTER_INLINE float reciprocal_root(float x) { return __nvvm_rsqrt_approx_ftz_f(x); }
+SINTER_INLINE int dot4(u32 a, u32 b, int c) {
+  int d;
+  __asm__("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+// Loads of weights: each is read once in a step, so the first-level cache is left alone.
+template <class T>
+SINTER_INLINE T load_stream(const void* p) {
+  const auto at = reinterpret_cast<u64>((const __attribute__((address_space(1))) void*)p);
+  if constexpr (sizeof(T) == 16) {
+    u32x4 v;
+    __asm__("ld.global.nc.L1::no_allocate.v4.u32 {%0, %1, %2, %3}, [%4];"
+            : "=r"(v[0]), "=r"(v[1]), "=r"(v[2]), "=r"(v[3])
+            : "l"(at));
+    return __builtin_bit_cast(T, v);
+  } else if constexpr (sizeof(T) == 8) {
+    u32x2 v;
+    __asm__("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];"
+            : "=r"(v[0]), "=r"(v[1])
+            : "l"(at));
+    return __builtin_bit_cast(T, v);
+  } else if constexpr (sizeof(T) == 4) {
+    u32 v;
+    __asm__("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(v) : "l"(at));
+    return __builtin_bit_cast(T, v);
+  } else {
+    u16 v;
+    __asm__("ld.global.nc.L1::no_allocate.u16 %0, [%1];" : "=h"(v) : "l"(at));
+    return __builtin_bit_cast(T, v);
+  }
+}
+
+#else  // AMD
+
+SINTER_INLINE int thread() { return static_cast<int>(__builtin_amdgcn_workitem_id_x()); }
+SINTER_INLINE int block_number() { return static_cast<int>(__builtin_amdgcn_workgroup_id_x()); }
+SINTER_INLINE u8* shared_memory() { return sinter_shared; }
+SINTER_INLINE void barrier() {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup");
+  __builtin_amdgcn_s_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
+}
+SINTER_INLINE u32 shuffle(u32 value, int from) {
+  return static_cast<u32>(__builtin_amdgcn_ds_bpermute(from << 2, static_cast<int>(value)));
+}
+SINTER_INLINE int wave_uniform(int value) { return __builtin_amdgcn_readfirstlane(value); }
+SINTER_INLINE int fetch_add(int* p, int value) {
+  return __hip_atomic_fetch_add(p, value, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);
+}
+SINTER_INLINE u64 fetch_add_wide(u64* p) {
+  return __hip_atomic_fetch_add(p, 1, __ATOMIC_ACQ_REL, __HIP_MEMORY_SCOPE_AGENT);
+}
+SINTER_INLINE u64 load_acquire(const u64* p) {
+  return __hip_atomic_load(p, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT);
+}
+SINTER_INLINE void fence() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
+SINTER_INLINE float exp2(float x) { return __builtin_amdgcn_exp2f(x); }
+SINTER_INLINE float reciprocal(float x) { return __builtin_amdgcn_rcpf(x); }
+SINTER_INLINE float reciprocal_root(float x) { return __builtin_amdgcn_rsqf(x); }
+SINTER_INLINE int dot4(u32 a, u32 b, int c) {
+#if __has_builtin(__builtin_amdgcn_sudot4) && (defined(__GFX11__) || defined(__GFX12__))
+  return __builtin_amdgcn_sudot4(true, static_cast<int>(a), true, static_cast<int>(b), c, false);
+#else
+  return __builtin_amdgcn_sdot4(static_cast<int>(a), static_cast<int>(b), c, false);
+#endif
+}
+template <class T>
+SINTER_INLINE T load_stream(const void* p) {
+  return __builtin_nontemporal_load((const __attribute__((address_space(1))) T*)p);
+}
+
+#endif
+
+// The values are computed here and loads stay on their side, where the compiler would otherwise
+// gather more of them than there are registers.
+template <class T, int Count>
+SINTER_INLINE void settle(T (&values)[Count]) {
+#if defined(__AMDGCN__)
+#pragma clang loop unroll(full)
+  for (int i = 0; i < Count; ++i) __asm__ volatile("" : "+v"(values[i])::"memory");
+#else
+  static_cast<void>(values);
+#endif
+}
+
+SINTER_INLINE int lane() { return thread() % wave_size; }
+SINTER_INLINE int wave() { return wave_uniform(thread() / wave_size); }
+
+// All blocks of the grid meet, and see what the others wrote. `arrivals` only ever grows.
+SINTER_INLINE void grid_barrier(u64* arrivals, int workers) {
+  fence();
+  barrier();
+  if (thread() == 0) {
+    const u64 before = fetch_add_wide(arrivals);
+    const u64 wanted = before - before % static_cast<u64>(workers) + static_cast<u64>(workers);
+    while (load_acquire(arrivals) < wanted) continue;
+  }
+  barrier();
+  fence();
+}
+
+template <class T>
+SINTER_INLINE T shuffle_xor(T value, int mask) {
+  static_assert(sizeof(T) == 4);
+  return __builtin_bit_cast(T, shuffle(__builtin_bit_cast(u32, value), lane() ^ mask));
+}
+// Over runs of `Lanes` lanes; every lane gets the result. The order is fixed.
+template <int Count, class T>
+SINTER_INLINE T sum_lanes(T value) {
+#pragma clang loop unroll(full)
+  for (int mask = 1; mask < Count; mask *= 2) value += shuffle_xor(value, mask);
+  return value;
+}
+SINTER_INLINE float larger(float a, float b) { return a > b ? a : b; }
+template <int Count>
+SINTER_INLINE float max_lanes(float value) {
+#pragma clang loop unroll(full)
+  for (int mask = 1; mask < Count; mask *= 2) value = larger(value, shuffle_xor(value, mask));
+  return value;
+}
+
+// One column of a row: what generated epilogues compute with.
+using Lanes = float;
+SINTER_INLINE float load(const float* p) { return *p; }
+SINTER_INLINE float load(const f16* p) { return static_cast<float>(*p); }
+SINTER_INLINE float load(const bf16* p) {
+  return __builtin_bit_cast(float, static_cast<u32>(p->bits) << 16);
+}
+SINTER_INLINE float widen(float x) { return x; }
+SINTER_INLINE float widen(f16 x) { return static_cast<float>(x); }
+SINTER_INLINE float widen(bf16 x) {
+  return __builtin_bit_cast(float, static_cast<u32>(x.bits) << 16);
+}
+SINTER_INLINE void store(float* p, float value, index) { *p = value; }
+SINTER_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+
+}  // namespace sinter
