@@ -163,7 +163,8 @@ Status GpuSession::prepare() {
     *resolved = std::move(*result);
   }
   times_.resize(decode_.size());
-  const auto blocks = device_.resident_blocks(model_.sampler(), 0, "sinter_sample");
+  const auto blocks =
+      device_.resident_blocks(model_.sampler(), gpu_sample_shared_bytes, "sinter_sample");
   if (!blocks.ok()) return blocks.error();
   sampler_blocks_ = std::min<unsigned>(*blocks, gpu_sample_blocks);
   if (Status s = zero(layout_.bytes); !s.ok()) return s;
@@ -269,8 +270,8 @@ Status GpuSession::launch_sampler() {
   void* const args[] = {at(layout_.logits), at(layout_.sampling), at(layout_.tokens),
                         at(layout_.step),   pinned(ring_offset_), at(layout_.workspace)};
   std::copy(std::begin(args), std::end(args), arguments.args);
-  return device_.launch(model_.sampler(), sampler_blocks_, 0, stream_.get(), arguments, "",
-                        "sinter_sample");
+  return device_.launch(model_.sampler(), sampler_blocks_, gpu_sample_shared_bytes, stream_.get(),
+                        arguments, "", "sinter_sample");
 }
 
 // Decodes the token that lies in device memory and draws the next.
