@@ -19,7 +19,7 @@ namespace {
 
 constexpr uint64_t buffer_bytes = 32ull << 20;
 // A thread's share of filling, in 8-byte words.
-constexpr uint64_t fill_piece = 1 << 17;
+constexpr uint64_t share_words = 1 << 17;
 
 class Uploader {
  public:
@@ -156,7 +156,7 @@ Status upload_synthetic(Uploader& uploader, const DevicePlan& plan, uint64_t see
   for (size_t i = 0; i < plan.fills.size(); ++i) {
     const uint64_t total = fill_words(plan.fills[i]);
     for (uint64_t first = 0; first < total;) {
-      const uint64_t last = std::min({total, first + fill_piece, first + words - used});
+      const uint64_t last = std::min({total, first + share_words, first + words - used});
       pieces.push_back({i, first, last, used * 8});
       used += last - first;
       first = last;
