@@ -12,6 +12,21 @@
 #include "runtime/session.h"
 
 namespace sinter::runtime {
+namespace {
+
+std::optional<uint64_t> read_meminfo(std::string_view field) {
+  std::ifstream file("/proc/meminfo");
+  std::string name;
+  uint64_t kilobytes = 0;
+  std::string unit;
+  while (file >> name >> kilobytes) {
+    if (name == field) return kilobytes * 1024;
+    std::getline(file, unit);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
 
 Memory::Memory(Memory&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
@@ -50,17 +65,8 @@ void Memory::clear() {
   }
 }
 
-std::optional<uint64_t> available_memory() {
-  std::ifstream file("/proc/meminfo");
-  std::string name;
-  uint64_t kilobytes = 0;
-  std::string unit;
-  while (file >> name >> kilobytes) {
-    if (name == "MemAvailable:") return kilobytes * 1024;
-    std::getline(file, unit);
-  }
-  return std::nullopt;
-}
+std::optional<uint64_t> available_memory() { return read_meminfo("MemAvailable:"); }
+std::optional<uint64_t> total_memory() { return read_meminfo("MemTotal:"); }
 
 std::string megabytes(uint64_t bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes) * 1e-6);

@@ -38,6 +38,7 @@ class Memory {
 // Bytes that can be allocated without swapping, as /proc/meminfo estimates; nothing when it cannot
 // be read.
 std::optional<uint64_t> available_memory();
+std::optional<uint64_t> total_memory();
 
 // "12.3 MB", with MB of 10^6 bytes.
 std::string megabytes(uint64_t bytes);

@@ -29,6 +29,10 @@ struct PlanFile::Impl {
     return Error{fmt::format("{}: {}: the plan is damaged; compile it again", path, what)};
   }
 
+  Error wrong_checksum(std::string_view section) const {
+    return damaged(fmt::format("section {} has a wrong checksum", section));
+  }
+
   Status map();
   Status read_header();
   Status check_padding() const;
@@ -143,10 +147,7 @@ Status PlanFile::Impl::check_checksum(const NamedSection& named,
     done += piece;
     if (progress) progress(static_cast<double>(done) / static_cast<double>(section.bytes));
   }
-  if (checksum.value() != section.checksum) {
-    return damaged(fmt::format("section {} has a wrong checksum", named.name));
-  }
-  return Done{};
+  return checksum.value() == section.checksum ? Status(Done{}) : wrong_checksum(named.name);
 }
 
 PlanFile::PlanFile() : impl_(std::make_unique<Impl>()) {}
@@ -184,6 +185,13 @@ Status PlanFile::verify(const Section& section, const std::function<void(double)
     if (named.section->offset == section.offset) return impl_->check_checksum(named, progress);
   }
   return Done{};  // absent
+}
+
+Error PlanFile::wrong_checksum(const Section& section) const {
+  for (const NamedSection& named : present_sections(impl_->plan)) {
+    if (named.section->offset == section.offset) return impl_->wrong_checksum(named.name);
+  }
+  return impl_->wrong_checksum("unknown");
 }
 
 void PlanFile::drop_pages(const Section& section, uint64_t offset, uint64_t bytes) const {

@@ -30,6 +30,9 @@ class PlanFile {
   // `progress` (may be empty) is called with the fraction done, in 0..1.
   Status verify(const Section& section,
                 const std::function<void(double fraction)>& progress = {}) const;
+  // What `verify` says of a section whose checksum is wrong, for readers that compute it
+  // themselves.
+  Error wrong_checksum(const Section& section) const;
   // Tells the kernel that mapped pages of a section are no longer needed (after they were copied).
   void drop_pages(const Section& section, uint64_t offset, uint64_t bytes) const;
 

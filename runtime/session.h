@@ -6,23 +6,44 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
-#include "runtime/host_device.h"
 #include "runtime/plan_file.h"
 #include "runtime/result.h"
+#include "runtime/sampler.h"
 
 namespace sinter::runtime {
 
+struct GpuDriver;
+
 enum class Executor {
-  eager,       // one dispatch to the pool per phase
-  persistent,  // one dispatch per step, a barrier between phases
+  automatic,   // persistent on the host, graph on a GPU
+  eager,       // one dispatch to the pool, or one launch, per phase
+  persistent,  // the host's: one dispatch per step, a barrier between phases
+  graph,       // a GPU's: one replay per decode step; prefill steps are launched phase by phase
 };
+
+std::string_view name(Executor executor);  // "graph"
 
 struct LoadOptions {
   int threads = 0;                                // 0: all this process may use
   bool verify_weights = true;                     // check the checksum of the weights while loading
-  std::function<void(double fraction)> progress;  // may be empty
+  std::function<void(double fraction)> progress = {};  // may be empty
+  // "host", or a GPU by its number: "hip:0", "cuda:1"; "hip" and "cuda" are number 0.
+  std::string device = "host";
+  // Positions of the session to come, so that what does not fit into a GPU's memory is refused
+  // before weights are loaded; 0: not known.
+  int64_t context = 0;
+  // What GPUs are driven with; null: the driver of this machine.
+  std::shared_ptr<const GpuDriver> driver = {};
+};
+
+struct DeviceInfo {
+  std::string id;            // "host", "hip:0", "cuda:1"
+  std::string name;          // "AMD Radeon Graphics"
+  std::string architecture;  // "gfx1151", "sm_90", "host-x86-64"
+  uint64_t total_memory = 0, free_memory = 0;
 };
 
 struct PhaseTime {
@@ -30,11 +51,17 @@ struct PhaseTime {
   uint64_t calls = 0;
 };
 
-// Weights in memory, code loaded, threads running. Shared by sessions; one step at a time.
-// Weights of a stored plan are used in place from the memory map; those of a synthetic plan are
-// generated.
+class DeviceModel;
+class DeviceSession;
+struct Sequence;
+
+// Weights in memory, code loaded, threads running. Shared by sessions; one step at a time. On the
+// host, weights of a stored plan are used in place from the memory map; those of a synthetic plan
+// are generated. On a GPU they lie in its memory.
 class Model {
  public:
+  // Errors: among others, a device that is not there, or for which the plan has no code. Nothing
+  // else is taken in its place.
   static Result<std::shared_ptr<Model>> load(std::shared_ptr<const PlanFile> file,
                                              const LoadOptions& options);
   ~Model();
@@ -42,59 +69,81 @@ class Model {
   const PlanFile& file() const;
   const CodeObject& code() const;
   const DevicePlan& device_plan() const;  // that the code belongs to
-  int workers() const;
-  struct Impl;
-  Impl& impl() const { return *impl_; }
+  const DeviceInfo& device() const;       // as it was before the model was loaded
+  int workers() const;                    // threads of the host, or multiprocessors of the GPU
+  // Bytes per second that the device reads from its memory: the roof that speeds are compared with,
+  // measured now over `bytes` of it (0: as many as make a good measurement).
+  Result<double> streaming_read(uint64_t bytes = 0) const;
+  DeviceModel& on_device() const { return *device_; }
 
  private:
   Model();
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<const PlanFile> file_;
+  std::unique_ptr<DeviceModel> device_;
 };
 
 class Session {
  public:
-  // context: positions the session can hold; 0 takes the plan's maximum. Error: more than the
-  // plan's maximum, or out of memory.
+  // context: positions the session can hold; 0 takes the plan's maximum. Errors: more than the
+  // plan's maximum, out of memory, an executor that the device does not have, a graph that does not
+  // compute what its phases do.
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<Model> model, int64_t context,
-                                                 Executor executor = Executor::persistent);
+                                                 Executor executor = Executor::automatic);
   ~Session();
 
   // Appends tokens in chunks. logits_rows: how many of the last rows get logits (1 <= logits_rows
-  // <= tokens), at most DevicePlan::logits_rows unless `sink` is given: then each chunk's rows go to the
-  // sink in order as they are made (row-major float32, `rows` of them) and any number may be asked
-  // for. Errors (nothing is changed): a token outside the vocabulary, more tokens than the context
-  // has room for.
+  // <= tokens), at most DevicePlan::logits_rows unless `sink` is given: then each chunk's rows go
+  // to the sink in order as they are made (row-major float32, `rows` of them) and any number may be
+  // asked for. Errors (nothing is changed): a token outside the vocabulary, more tokens than the
+  // context has room for.
   using LogitsSink = std::function<void(std::span<const float> logits, int64_t rows)>;
   Status prefill(std::span<const int32_t> tokens, int64_t logits_rows = 1,
                  const LogitsSink& sink = {});
   // Appends one token through the decode schedule.
   Status decode(int32_t token);
 
-  // Logits of the last row computed, [vocab_size]; empty before the first step.
+  // Draws up to `count` tokens, each from the logits of the step before it, and decodes them: gives
+  // a token to the sink, which stops by returning false, then decodes it, and so on. Afterwards
+  // every token that the sink got but the last is part of the sequence. Draws are numbered from
+  // the session's start or last reset. Errors: options out of range, no logits yet, no room for
+  // count - 1 more tokens (all of these before anything is drawn), logits that are not numbers.
+  using TokenSink = std::function<bool(int32_t token)>;
+  Status generate(const SamplingOptions& options, int64_t count, const TokenSink& sink);
+
+  // Logits of the last row computed, [vocab_size], valid until the next step; empty before the
+  // first step, and when a GPU failed to give them, which the next step then reports.
   std::span<const float> logits() const;
 
   int64_t position() const;  // tokens so far
   int64_t context() const;   // positions it can hold
-  void reset();              // back to an empty sequence
+  Executor executor() const;
+  // Back to an empty sequence. What fails on a GPU is reported by the next step.
+  void reset();
 
   uint64_t state_bytes() const;
   uint64_t arena_bytes() const;
 
-  // Times per decode phase, summed over calls while `profile(true)` is on (worker 0's clock).
+  // Times per decode phase, summed over calls of `decode` while `profile(true)` is on (worker 0's
+  // clock, or the GPU's).
   void profile(bool on);
   const std::vector<PhaseTime>& decode_times() const;
 
  private:
   Session();
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  Status check_tokens(std::span<const int32_t> tokens) const;
+  Status check_room(int64_t tokens) const;
+
+  std::shared_ptr<Model> model_;
+  std::unique_ptr<DeviceSession> device_;
+  std::unique_ptr<Sequence> sequence_;
+  int64_t context_ = 0;
 };
 
 // Peak resident memory of this process in bytes, as the kernel counts it.
 uint64_t peak_resident_bytes();
-// Reads `bytes` of memory with `threads` workers (0: all) and gives bytes per second, the median of
-// several passes: the roof that speeds are compared with. 0 when it cannot be measured (no memory,
-// no threads).
+// Reads `bytes` of the host's memory with `threads` workers (0: all) and gives bytes per second,
+// the median of several passes: the roof that speeds are compared with. 0 when it cannot be
+// measured (no memory, no threads).
 double measure_streaming_read(int threads, uint64_t bytes);
 
 }  // namespace sinter::runtime

@@ -108,18 +108,17 @@ uint64_t paired_word(const Fill& fill, Float kind, const Fill& scales, Float sca
   return result;
 }
 
-// Stores word(i) for i in [first, last); the fill's last word may be partial.
+// Stores word(i) for i in [first, last) from `out` on; the fill's last word may be partial.
 template <class Word>
-void store_words(const Fill& fill, uint64_t first, uint64_t last, uint8_t* weights, Word word) {
-  uint8_t* out = weights + fill.offset;
+void store_words(const Fill& fill, uint64_t first, uint64_t last, uint8_t* out, Word word) {
   const uint64_t whole = std::min(last, fill.bytes / 8);
   for (uint64_t i = first; i < whole; ++i) {
     const uint64_t value = word(i);
-    std::memcpy(out + 8 * i, &value, 8);
+    std::memcpy(out + 8 * (i - first), &value, 8);
   }
   if (first <= whole && whole < last && 8 * whole < fill.bytes) {
     const uint64_t value = word(whole);
-    std::memcpy(out + 8 * whole, &value, fill.bytes - 8 * whole);
+    std::memcpy(out + 8 * (whole - first), &value, fill.bytes - 8 * whole);
   }
 }
 
@@ -130,27 +129,27 @@ uint64_t fill_element_bytes(std::string_view dtype) {
   return dtype == "f32" ? 4 : 0;
 }
 
-void fill_range(std::span<const Fill> fills, size_t index, uint64_t seed, uint64_t first,
-                uint64_t last, uint8_t* weights) {
+void fill_piece(std::span<const Fill> fills, size_t index, uint64_t seed, uint64_t first,
+                uint64_t last, uint8_t* out) {
   const Fill& fill = fills[index];
   const uint64_t key = stream_key(seed, index);
   const Float kind = float_kind(fill.dtype);
   switch (fill.kind) {
     case Fill::Kind::bits:
-      store_words(fill, first, last, weights, [=](uint64_t i) { return word_hash(key, i); });
+      store_words(fill, first, last, out, [=](uint64_t i) { return word_hash(key, i); });
       return;
     case Fill::Kind::ternary:
-      store_words(fill, first, last, weights, [=](uint64_t i) { return ternary_word(key, i); });
+      store_words(fill, first, last, out, [=](uint64_t i) { return ternary_word(key, i); });
       return;
     case Fill::Kind::uniform:
-      store_words(fill, first, last, weights,
+      store_words(fill, first, last, out,
                   [&](uint64_t i) { return uniform_word(fill, kind, key, i); });
       return;
     case Fill::Kind::paired: {
       const Fill& scales = fills[index - 1];
       const Float scale_kind = float_kind(scales.dtype);
       const uint64_t scale_key = stream_key(seed, index - 1);
-      store_words(fill, first, last, weights, [&](uint64_t i) {
+      store_words(fill, first, last, out, [&](uint64_t i) {
         return paired_word(fill, kind, scales, scale_kind, scale_key, i);
       });
       return;

@@ -6,8 +6,8 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
-#include "runtime/host_memory.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
 #include "tools/report.h"
@@ -25,9 +25,9 @@ using Clock = std::chrono::steady_clock;
 
 struct BenchOptions {
   ModelOptions model;
-  int64_t prompt = 128;
-  int64_t gen = 64;
-  int64_t reps = 3;
+  int64_t prompt = 512;
+  int64_t gen = 128;
+  int64_t reps = 5;
   bool json = false;
 };
 
@@ -35,31 +35,38 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-// Large enough not to fit into caches, small beside the memory there is.
-uint64_t streaming_bytes() {
-  constexpr uint64_t kMost = uint64_t{1} << 29;
-  return std::min(kMost, runtime::available_memory().value_or(kMost) / 4);
-}
-
-Result<std::unique_ptr<Session>> open_session(const std::shared_ptr<Model>& model, int64_t prompt,
+Result<std::unique_ptr<Session>> open_session(const std::shared_ptr<Model>& model,
+                                              const ModelOptions& options, int64_t prompt,
                                               int64_t gen) {
   const int64_t most = model->plan().max_context;
   if (prompt + gen > most)
     return Error{fmt::format("--prompt {} and --gen {} need {} positions, but the context holds {}",
                              prompt, gen, prompt + gen, most)};
-  return Session::create(model, prompt + gen);
+  return Session::create(model, prompt + gen, executor_of(options));
 }
 
-Result<int> bench(const Program& program, const BenchOptions& options) {
+// "8 threads" or "132 multiprocessors"
+std::string workers_text(const Model& model) {
+  return fmt::format("{} {}", model.workers(),
+                     model.device().id == "host" ? "threads" : "multiprocessors");
+}
+
+// What the model takes: of the GPU's memory, or the most that this process had of the host's.
+uint64_t memory_in_use(const Model& model, const Session& session) {
+  if (model.device().id == "host") return runtime::peak_resident_bytes();
+  return model.device_plan().weight_bytes + session.state_bytes() + session.arena_bytes();
+}
+
+Result<int> bench(const Program& program, BenchOptions options) {
+  options.model.context = options.prompt + options.gen;
   auto model = load_model(program, options.model);
   if (!model.ok()) return model.error();
   const Plan& plan = (*model)->plan();
-  auto created = open_session(*model, options.prompt, options.gen);
+  auto created = open_session(*model, options.model, options.prompt, options.gen);
   if (!created.ok()) return created.error();
   Session& session = **created;
-  const auto tokens = random_tokens(options.prompt + options.gen, plan.vocab_size, 1);
-  const std::span<const int32_t> prompt(tokens.data(), static_cast<size_t>(options.prompt));
-  const std::span<const int32_t> gen = std::span(tokens).subspan(prompt.size());
+  const auto prompt = random_tokens(options.prompt, plan.vocab_size, 1);
+  const runtime::SamplingOptions greedy{.greedy = true};
 
   Progress progress;
   std::vector<double> prefill_rates, decode_rates;
@@ -71,21 +78,27 @@ Result<int> bench(const Program& program, const BenchOptions& options) {
     session.reset();
     auto start = Clock::now();
     if (auto status = session.prefill(prompt); !status.ok()) return status.error();
-    const double prefill_seconds = seconds_since(start);
-    start = Clock::now();
-    for (const int32_t token : gen) {
+    // The first token is drawn from the prompt's logits: when it is here, the prompt was read. Each
+    // of the others takes a step.
+    auto decode_start = start;
+    bool first = true;
+    const auto sink = [&](int32_t) {
       throw_if_interrupted();
-      if (auto status = session.decode(token); !status.ok()) return status.error();
-    }
-    const double decode_seconds = seconds_since(start);
+      if (std::exchange(first, false)) decode_start = Clock::now();
+      return true;
+    };
+    if (auto status = session.generate(greedy, options.gen + 1, sink); !status.ok())
+      return status.error();
+    const double decode_seconds = seconds_since(decode_start);
     if (rep < 0) continue;
-    prefill_rates.push_back(static_cast<double>(options.prompt) / prefill_seconds);
+    prefill_rates.push_back(static_cast<double>(options.prompt) /
+                            std::chrono::duration<double>(decode_start - start).count());
     decode_rates.push_back(static_cast<double>(options.gen) / decode_seconds);
   }
-  const uint64_t peak = runtime::peak_resident_bytes();  // before the measurement's own buffer
+  const uint64_t memory = memory_in_use(**model, session);  // before the measurement's own buffer
   progress.update("measuring the memory", -1);
-  const double streaming =
-      runtime::measure_streaming_read(options.model.threads, streaming_bytes());
+  const auto measured = (*model)->streaming_read();
+  const double streaming = measured.ok() ? *measured : 0;
   progress.clear();
 
   const Spread prefill = spread_of(prefill_rates), decode = spread_of(decode_rates);
@@ -99,6 +112,9 @@ Result<int> bench(const Program& program, const BenchOptions& options) {
     write_output(nlohmann::ordered_json({{"model", plan.model},
                                          {"activations", plan.activations},
                                          {"target", (*model)->code().target},
+                                         {"device", (*model)->device().id},
+                                         {"device_name", (*model)->device().name},
+                                         {"executor", name(session.executor())},
                                          {"threads", (*model)->workers()},
                                          {"prompt", options.prompt},
                                          {"gen", options.gen},
@@ -110,13 +126,13 @@ Result<int> bench(const Program& program, const BenchOptions& options) {
                                          {"streaming_gb_per_second", streaming * 1e-9},
                                          {"share_of_streaming", share},
                                          {"state_bytes", session.state_bytes()},
-                                         {"peak_memory_bytes", peak}})
+                                         {"peak_memory_bytes", memory}})
                      .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
                  "\n");
     return 0;
   }
-  output("model          {}, {}, {}, {} threads\n", printable(plan.model), plan.activations,
-         (*model)->code().target, (*model)->workers());
+  output("model          {}, {}, {}, {}, {}\n", printable(plan.model), plan.activations,
+         (*model)->code().target, workers_text(**model), name(session.executor()));
   output("prefill        {:.1f} tokens/s ({:.1f} to {:.1f}), {} tokens\n", prefill.median,
          prefill.low, prefill.high, options.prompt);
   output("decode         {:.1f} tokens/s ({:.1f} to {:.1f}), {} tokens\n", decode.median,
@@ -126,8 +142,9 @@ Result<int> bench(const Program& program, const BenchOptions& options) {
     output("streaming read {:.1f} GB/s, measured in this run; decode reaches {:.0f} % of it\n",
            streaming * 1e-9, share * 100);
   else
-    output("streaming read could not be measured\n");
-  output("memory         {} at its peak, of it {} weights and {} state\n", size_text(peak),
+    output("streaming read {}\n", printable(measured.error().message));
+  output("memory         {}{}, of it {} weights and {} state\n", size_text(memory),
+         (*model)->device().id == "host" ? " at its peak" : " of the GPU's",
          size_text((*model)->device_plan().weight_bytes), size_text(session.state_bytes()));
   return 0;
 }
@@ -147,11 +164,12 @@ struct KernelTime {
   double bytes = 0;
 };
 
-Result<int> profile(const Program& program, const ProfileOptions& options) {
+Result<int> profile(const Program& program, ProfileOptions options) {
+  options.model.context = options.prompt + options.gen;
   auto model = load_model(program, options.model);
   if (!model.ok()) return model.error();
   const runtime::DevicePlan& plan = (*model)->device_plan();
-  auto created = open_session(*model, options.prompt, options.gen);
+  auto created = open_session(*model, options.model, options.prompt, options.gen);
   if (!created.ok()) return created.error();
   Session& session = **created;
   const auto tokens = random_tokens(options.prompt + options.gen, (*model)->plan().vocab_size, 1);

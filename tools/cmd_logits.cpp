@@ -77,8 +77,8 @@ Status write_rows(Session& session, std::span<const int32_t> ids, bool token_by_
   return written;
 }
 
-Result<int> on_host(const Program& program, const LogitsOptions& options,
-                    const std::vector<int32_t>& ids) {
+Result<int> on_device(const Program& program, const LogitsOptions& options,
+                      const std::vector<int32_t>& ids) {
   auto model = load_model(program, options.model);
   if (!model.ok()) return model.error();
   const runtime::Plan& plan = (*model)->plan();
@@ -90,7 +90,7 @@ Result<int> on_host(const Program& program, const LogitsOptions& options,
         "{}: holds {} token ids, but the context holds {}; shorten it or compile with a larger "
         "--max-context",
         options.ids, count, plan.max_context)};
-  auto session = Session::create(*model, count);
+  auto session = Session::create(*model, count, executor_of(options.model));
   if (!session.ok()) return session.error();
   auto writer = NpyWriter::create(options.out, count, plan.vocab_size);
   if (!writer.ok()) return writer.error();
@@ -106,7 +106,7 @@ Result<int> logits(const Program& program, const LogitsOptions& options) {
   const auto ids = read_token_ids(options.ids);
   if (!ids.ok()) return ids.error();
   return options.model.device == "reference" ? reference(program, options, *ids)
-                                             : on_host(program, options, *ids);
+                                             : on_device(program, options, *ids);
 }
 
 }  // namespace
@@ -128,14 +128,8 @@ void add_logits(CommandLine& line) {
   app.add_option("--mode", options->mode, "prefill: all tokens at once; decode: one after another")
       ->check(CLI::IsMember({"prefill", "decode"}))
       ->capture_default_str();
-  app.add_option("--threads", options->model.threads,
-                 "Threads to compute with; 0 takes all there are")
-      ->check(CLI::Range(0, 1024));
-  app.add_option("--device", options->model.device,
-                 "host: the compiled kernels; reference: the float32 interpreter on the imported "
-                 "graph (slow)")
-      ->check(CLI::IsMember({"host", "reference"}))
-      ->capture_default_str();
+  add_execution_options(app, options->model, true);
+  add_executor_option(app, options->model);
   if (program.reference_logits)
     app.add_option("--after-pass", options->after_pass,
                    "With --device reference: interpret the graph as this pass leaves it");

@@ -71,7 +71,7 @@ std::vector<DoctorLine> examine_compiler() {
 }  // namespace
 
 void add_compiler(Program& program) {
-  program.compile_model = compile_for_this_cpu;
+  program.compile_model = compile_for_device;
   program.reference_logits = reference_logits;
   program.explain_model = explain_model;
   program.target_rates = target_rates;

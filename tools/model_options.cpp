@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "runtime/gpu_device.h"
 #include "runtime/sampler.h"
 #include "tools/files.h"
+#include "tools/report.h"
 #include "tools/terminal.h"
 
 namespace sinter::tools {
@@ -25,12 +27,55 @@ void add_model_argument(CLI::App& app, const Program& program, ModelOptions& opt
   }
 }
 
-void add_execution_options(CLI::App& app, ModelOptions& options) {
+void add_execution_options(CLI::App& app, ModelOptions& options, bool has_reference) {
   app.add_option("--threads", options.threads, "Threads to compute with; 0 takes all there are")
       ->check(CLI::Range(0, 1024));
-  app.add_option("--device", options.device, "Where to run; host is the only device so far")
-      ->check(CLI::IsMember({"host"}));
+  const auto is_device = [has_reference](const std::string& text) -> std::string {
+    if (text == "host" || (has_reference && text == "reference")) return "";
+    const auto gpu = runtime::parse_gpu_name(text);
+    return gpu.ok() ? "" : gpu.error().message;
+  };
+  app.add_option("--device", options.device,
+                 std::string("Where to run: host, hip:N (AMD) or cuda:N (NVIDIA); `doctor` lists "
+                             "the GPUs") +
+                     (has_reference ? "; reference is the float32 interpreter on the imported "
+                                      "graph (slow)"
+                                    : ""))
+      ->check(is_device)
+      ->type_name("DEVICE")
+      ->capture_default_str();
 }
+
+void add_executor_option(CLI::App& app, ModelOptions& options) {
+  app.add_option("--executor", options.executor,
+                 "How a step's phases are started: persistent (the host's default: one dispatch "
+                 "per step), graph (a GPU's default: one replay per decode step) or eager (one "
+                 "after another)")
+      ->check(CLI::IsMember({"eager", "graph", "persistent"}));
+}
+
+runtime::Executor executor_of(const ModelOptions& options) {
+  using runtime::Executor;
+  for (const Executor executor : {Executor::eager, Executor::graph, Executor::persistent})
+    if (options.executor == name(executor)) return executor;
+  return Executor::automatic;
+}
+
+namespace {
+
+// What a model must be compiled for to run on the device; empty for this CPU.
+Result<std::string> target_of(const std::string& device) {
+  if (device == "host") return std::string();
+  const auto wanted = runtime::parse_gpu_name(device);
+  if (!wanted.ok()) return wanted.error();
+  const auto driver = runtime::open_gpu_driver(wanted->vendor);
+  if (!driver.ok()) return Error{fmt::format("{}: {}", device, driver.error().message)};
+  const auto gpu = runtime::GpuDevice::open(*driver, wanted->index);
+  if (!gpu.ok()) return gpu.error();
+  return (*gpu)->info().architecture;
+}
+
+}  // namespace
 
 Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options) {
   const Result<InputKind> kind = kind_of_input(options.path);
@@ -40,7 +85,10 @@ Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options
       return Error{fmt::format(
           "{0}: is a model, and {1} runs plans only; `sinter compile {0} -o model.plan` makes one",
           options.path, program.name)};
+    const auto target = target_of(options.device);
+    if (!target.ok()) return target.error();
     return program.compile_model({.model = options.path,
+                                  .targets = *target,
                                   .activations = options.activations,
                                   .max_context = options.max_context,
                                   .cached = options.cached});
@@ -62,9 +110,19 @@ Result<std::shared_ptr<runtime::Model>> load_model(const Program& program,
   Progress progress;
   runtime::LoadOptions load;
   load.threads = options.threads;
+  load.device = options.device;
+  load.context = options.context;
   load.verify_weights = !opened->weights_verified;
   load.progress = [&](double fraction) { progress.update("loading weights", fraction); };
-  return runtime::Model::load(opened->file, load);
+  auto model = runtime::Model::load(opened->file, load);
+  progress.clear();
+  if (model.ok() && options.device != "host") note(device_text((*model)->device()));
+  return model;
+}
+
+std::string device_text(const runtime::DeviceInfo& device) {
+  return fmt::format("{}: {}, {}, {} of {} free", device.id, device.name, device.architecture,
+                     size_text(device.free_memory), size_text(device.total_memory));
 }
 
 Result<runtime::Tokenizer> tokenizer_of(const runtime::PlanFile& file) {

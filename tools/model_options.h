@@ -18,21 +18,30 @@ struct ModelOptions {
   std::string path;
   std::string activations;  // empty: the plan's, or a8 for a model
   std::string device = "host";
+  std::string executor;  // empty: what suits the device
   int threads = 0;
   int64_t max_context = 0;  // for compiling a model; 0: what the model says
+  int64_t context = 0;      // of the session to come; 0: not known yet
   bool cached = false;      // keep the compiled plan for next time
 };
 
 void add_model_argument(CLI::App& app, const Program& program, ModelOptions& options);
-void add_execution_options(CLI::App& app, ModelOptions& options);
+// --threads and --device.
+void add_execution_options(CLI::App& app, ModelOptions& options, bool has_reference = false);
+// --executor, where it makes a difference to what is shown.
+void add_executor_option(CLI::App& app, ModelOptions& options);
+runtime::Executor executor_of(const ModelOptions& options);
 
-// Opens the plan, or compiles the model for this CPU. Error: among others, --activations that the
+// Opens the plan, or compiles the model for the device. Error: among others, --activations that the
 // plan was not compiled with.
 runtime::Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options);
 
-// Opened, code and weights loaded.
+// Opened, code and weights loaded. A GPU is named on stderr.
 runtime::Result<std::shared_ptr<runtime::Model>> load_model(const Program& program,
                                                             const ModelOptions& options);
+
+// "cuda:0: NVIDIA H200, sm_90, 140.2 GB of 150.1 GB free"
+std::string device_text(const runtime::DeviceInfo& device);
 
 // Error: the plan has no tokenizer.
 runtime::Result<runtime::Tokenizer> tokenizer_of(const runtime::PlanFile& file);

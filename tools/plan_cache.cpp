@@ -10,6 +10,7 @@
 
 #include "codegen/clang_compile.h"
 #include "codegen/plan_builder.h"
+#include "codegen/target.h"
 #include "frontends/mapped_file.h"
 #include "runtime/checksum.h"
 #include "tools/terminal.h"
@@ -51,9 +52,10 @@ Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOpt
   Progress progress;
   runtime::Checksum checksum;
   add_field(checksum, input.name);
-  add_field(checksum, fmt::format("{} {} {} {} {} {}", static_cast<int>(options.activations),
-                                  options.max_context, options.chunk, options.targets[0].name,
-                                  SINTER_VERSION, codegen::clang_version()));
+  add_field(checksum, fmt::format("{} {} {} {} {}", static_cast<int>(options.activations),
+                                  options.max_context, options.chunk, SINTER_VERSION,
+                                  codegen::clang_version()));
+  for (const codegen::Target& target : options.targets) add_field(checksum, target.name);
   std::vector<fs::path> files = files_of_model(input.checkpoint->path);
   // A compiler that was built anew makes new plans.
   files.emplace_back("/proc/self/exe");
@@ -70,6 +72,17 @@ Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOpt
     add_field(checksum, file->text());
   }
   return fmt::format("{:016x}", checksum.value());
+}
+
+Result<std::vector<codegen::Target>> targets_of(const PlanRequest& request) {
+  if (request.targets.empty()) {
+    auto target = best_host_target();
+    if (!target.ok()) return target.error();
+    return std::vector<codegen::Target>{*target};
+  }
+  auto targets = codegen::parse_targets(request.targets);
+  if (!targets.ok()) return to_error(targets.status());
+  return *std::move(targets);
 }
 
 // Compiles to `path`, with progress; Ctrl-C ends it between two pieces of work.
@@ -133,13 +146,13 @@ Result<OpenedPlan> compile_temporary(const ModelInput& input, codegen::CompileOp
   return OpenedPlan{*file, false};
 }
 
-Result<OpenedPlan> compile_for_this_cpu(const PlanRequest& request) {
+Result<OpenedPlan> compile_for_device(const PlanRequest& request) {
   auto input = open_model(request.model);
   if (!input.ok()) return input.error();
-  auto target = best_host_target();
-  if (!target.ok()) return target.error();
+  auto targets = targets_of(request);
+  if (!targets.ok()) return targets.error();
   codegen::CompileOptions options;
-  options.targets = {*target};
+  options.targets = *std::move(targets);
   options.activations = activations_of(request.activations);
   options.max_context = request.max_context;
   if (!request.cached) return compile_temporary(*input, std::move(options));

@@ -18,9 +18,9 @@ bool make_writable_folder(const std::string& path);
 // Where temporary plans go: $TMPDIR or /tmp.
 std::string temporary_folder();
 
-// Compiles the model for this CPU alone. With `request.cached`, a plan of the same files, options
-// and compiler is taken from the cache, where a new one is left.
-runtime::Result<OpenedPlan> compile_for_this_cpu(const PlanRequest& request);
+// Compiles the model for `request.targets`, or for this CPU alone. With `request.cached`, a plan of
+// the same files, options and compiler is taken from the cache, where a new one is left.
+runtime::Result<OpenedPlan> compile_for_device(const PlanRequest& request);
 
 // The plan of an opened model; its file is gone when this returns, its contents stay mapped.
 runtime::Result<OpenedPlan> compile_temporary(const ModelInput& input,

@@ -22,10 +22,11 @@ struct OpenedPlan {
 };
 
 struct PlanRequest {
-  std::string model;        // folder, or a .safetensors file in it
-  std::string activations;  // "a8" or "a16"
-  int64_t max_context = 0;  // 0: what the model says
-  bool cached = false;      // look into the cache of plans, and leave the plan there
+  std::string model;             // folder, or a .safetensors file in it
+  std::string targets = {};      // names separated by commas; empty: the best for this CPU
+  std::string activations = {};  // "a8" or "a16"
+  int64_t max_context = 0;       // 0: what the model says
+  bool cached = false;           // look into the cache of plans, and leave the plan there
 };
 
 struct ReferenceRequest {

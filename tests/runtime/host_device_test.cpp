@@ -43,9 +43,9 @@ TEST(HostCpu, ThisMachineHasThreadsAndAFamily) {
 
 Plan plan_with_code() {
   Plan plan;
-  plan.code = {{"aarch64", "host-aarch64", {}, {}},
-               {"x86-64-v3", "host-x86-64", {"avx2", "fma"}, {}},
-               {"x86-64-v4", "host-x86-64", {"avx2", "avx512f", "avx512bw"}, {}}};
+  plan.code = {{"aarch64", "host-aarch64", {}, 0, {}, {}},
+               {"x86-64-v3", "host-x86-64", {"avx2", "fma"}, 0, {}, {}},
+               {"x86-64-v4", "host-x86-64", {"avx2", "avx512f", "avx512bw"}, 0, {}, {}}};
   return plan;
 }
 
@@ -106,8 +106,8 @@ TEST_F(HostCodeTest, EveryLoadIsOfItsOwnCode) {
 }
 
 TEST_F(HostCodeTest, AMissingKernelIsNamed) {
-  const auto file =
-      open([](Plan& plan) { plan.device_plans[0].kernels[1].symbol = "toy_absent"; }, toy::kernel_object());
+  const auto file = open([](Plan& plan) { plan.device_plans[0].kernels[1].symbol = "toy_absent"; },
+                         toy::kernel_object());
   EXPECT_NE(load_error(*file).find("code for toy: kernel toy_absent is missing"),
             std::string::npos);
 }

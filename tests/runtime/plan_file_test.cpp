@@ -84,7 +84,8 @@ TEST_F(PlanFileTest, EveryFieldSurvivesWritingAndReading) {
   EXPECT_EQ(plan.remarks[0].launches_saved, -1);
   EXPECT_EQ((*file)->text(plan.tokenizer), "{\"tokenizer\": 1}");
   EXPECT_EQ((*file)->text(plan.code[0].section), fake_code);
-  EXPECT_EQ((*file)->bytes(plan.device_plans[0].weights_section).size(), static_cast<size_t>(toy::weight_count));
+  EXPECT_EQ((*file)->bytes(plan.device_plans[0].weights_section).size(),
+            static_cast<size_t>(toy::weight_count));
   EXPECT_TRUE((*file)->text(plan.graph).empty());
   // Reading what was read and written again changes nothing.
   const auto again = plan_from_json(plan_to_json(plan, 2));
@@ -97,7 +98,7 @@ TEST_F(PlanFileTest, FillsSurviveWritingAndReading) {
     plan.device_plans[0].weights_section = {};
     plan.seed = 0xffffffffffffffff;
     plan.device_plans[0].fills = {{Fill::Kind::uniform, "f16", 0, 512, -0.25, 0.5, 0},
-                  {Fill::Kind::paired, "bf16", 512, 512, 0, 0, 1.5}};
+                                  {Fill::Kind::paired, "bf16", 512, 512, 0, 0, 1.5}};
   };
   // The weights' section is still in the file, but the plan does not name it.
   EXPECT_NE(toy::write_plan(path, synthetic, fake_code).find("belong to no section"),
@@ -107,10 +108,10 @@ TEST_F(PlanFileTest, FillsSurviveWritingAndReading) {
   const auto again = plan_from_json(plan_to_json(plan, -1));
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(again->seed, plan.seed);
-  EXPECT_EQ(again->fills[0].low, -0.25);
-  EXPECT_EQ(again->fills[1].kind, Fill::Kind::paired);
-  EXPECT_EQ(again->fills[1].dtype, "bf16");
-  EXPECT_EQ(again->fills[1].factor, 1.5);
+  EXPECT_EQ(again->device_plans[0].fills[0].low, -0.25);
+  EXPECT_EQ(again->device_plans[0].fills[1].kind, Fill::Kind::paired);
+  EXPECT_EQ(again->device_plans[0].fills[1].dtype, "bf16");
+  EXPECT_EQ(again->device_plans[0].fills[1].factor, 1.5);
 }
 
 TEST_F(PlanFileTest, AFlippedByteAnywhereIsFound) {
@@ -179,8 +180,9 @@ TEST_F(PlanFileTest, DamagedSectionsAreNamed) {
       path + ": section tokenizer has a wrong checksum: the plan is damaged; compile it again");
   changed = bytes;
   changed[weights.offset + 100] ^= 1;
-  EXPECT_EQ(error_of(changed, true),
-            path + ": section host weights has a wrong checksum: the plan is damaged; compile it again");
+  EXPECT_EQ(
+      error_of(changed, true),
+      path + ": section host weights has a wrong checksum: the plan is damaged; compile it again");
   // The weights are checked later when the reader is not asked to go deep.
   const auto shallow = PlanFile::open(path, false);
   ASSERT_TRUE(shallow.ok());
@@ -219,7 +221,8 @@ TEST_F(PlanFileTest, WrongHeaderFieldsAreNamed) {
       {"\"eos_ids\":[1,2]", "\"eos_ids\":7", "header field eos_ids is not a list"},
       {"\"temperature\":0.75", "\"temperature\":true", "header field temperature is not a number"},
       {"\"temperature\":0.75", "\"temperature\":1e999", "the header is not JSON"},
-      {"\"arena_bytes\":80", "\"arena_bytes\":-80", "header field arena_bytes is out of range"},
+      {"\"arena_bytes\":80", "\"arena_bytes\":-80",
+       "header field device_plans[0].arena_bytes is out of range"},
       {"\"arena_bytes\":80", "\"arena_bytes\":18446744073709551615",
        "arena_bytes is 18446744073709551615: too large"},
       {"\"arena_bytes\":80", "\"arena_bytes\":64",
@@ -237,10 +240,12 @@ TEST_F(PlanFileTest, WrongHeaderFieldsAreNamed) {
        "decode[0].arguments[2]: state 2 is outside the 2 states"},
       {"[\"state\",1,0]", "[\"state\",1,4]",
        "decode[0].arguments[2]: offset 4 is outside the region's 4 bytes"},
-      {"[\"state\",1,0]", "[\"state\",1]", "header field decode[0].arguments[2] is not"},
-      {"[\"tokens\",0]", "[\"moon\",0]", "header field decode[0].arguments[0] is none of"},
+      {"[\"state\",1,0]", "[\"state\",1]",
+       "header field device_plans[0].decode[0].arguments[2] is not"},
+      {"[\"tokens\",0]", "[\"moon\",0]",
+       "header field device_plans[0].decode[0].arguments[0] is none of"},
       {"[\"tokens\",0]", "[\"tokens\",16]", "offset 16 is outside the region's 16 bytes"},
-      {"[\"tokens\",0]", "[]", "header field decode[0].arguments[0] is not"},
+      {"[\"tokens\",0]", "[]", "header field device_plans[0].decode[0].arguments[0] is not"},
       {"[\"logits\",0]", "[\"logits\",256]", "offset 256 is outside the region's 256 bytes"},
       {"[\"weights\",0]", "[\"weights\",1024]", "offset 1024 is outside the region's 1024 bytes"},
       {"\"layout\":\"plain\",\"offset\":0", "\"layout\":\"plain\",\"offset\":64",
@@ -249,7 +254,7 @@ TEST_F(PlanFileTest, WrongHeaderFieldsAreNamed) {
        "weights[0].offset 1 is not a multiple of 64"},
       {"\"layout\":\"plain\",\"offset\":0", "\"layout\":\"plain\",\"offset\":18446744073709551552",
        "weights[0]: bytes"},
-      {"\"fills\":[]", "\"fills\":[{}]", "header field fills[0].kind is missing"},
+      {"\"fills\":[]", "\"fills\":[{}]", "header field device_plans[0].fills[0].kind is missing"},
       {"\"fills\":[]",
        "\"fills\":[{\"kind\":\"bits\",\"dtype\":\"\",\"offset\":0,\"bytes\":8,\"low\":0,\"high\":0,"
        "\"factor\":0}]",
@@ -282,7 +287,7 @@ TEST_F(PlanFileTest, WrongHeaderFieldsAreNamed) {
 
 TEST_F(PlanFileTest, FillsOutsideOrUnmatchedAreRefused) {
   Plan plan = toy::description();
-  plan.code = {{"toy", "host-x86-64", {}, {4096, 1, 0}}};
+  plan.code = {{"toy", "host-x86-64", {}, 0, {4096, 1, 0}, {}}};
   const Fill scales{Fill::Kind::uniform, "f16", 0, 64, 0, 1, 0};
   const Fill biases{Fill::Kind::paired, "f32", 64, 128, 0, 0, 1};
   const auto error_with = [&](std::vector<Fill> fills) {
@@ -376,8 +381,8 @@ TEST(PlanWriter, AnUnfinishedOrRefusedPlanLeavesTheOldFileAndNoOther) {
   {
     ASSERT_TRUE((*PlanWriter::create(path))->add(std::string_view("x")).ok());
   }
-  const std::string error =
-      toy::write_plan(path, [](Plan& plan) { plan.device_plans[0].decode[0].kernel = 9; }, fake_code);
+  const std::string error = toy::write_plan(
+      path, [](Plan& plan) { plan.device_plans[0].decode[0].kernel = 9; }, fake_code);
   EXPECT_NE(error.find("decode[0].kernel 9 is outside the 3 kernels"), std::string::npos) << error;
   EXPECT_EQ(toy::read_file(path), "the old file");
   EXPECT_EQ(folder.entries(), 1u);

@@ -216,13 +216,16 @@ TEST_F(SessionTest, SyntheticWeightsAreMadeAtLoad) {
   plan.code = {{"toy",
                 detect_host_cpu().family,
                 {},
-                *(*writer)->add(std::string_view(toy::kernel_object()))}};
+                0,
+                *(*writer)->add(std::string_view(toy::kernel_object())),
+                {}}};
   plan.seed = 77;
   plan.device_plans[0].fills = {{Fill::Kind::bits, "", 0, 500, 0, 0, 0},
-                {Fill::Kind::ternary, "", 500, 524, 0, 0, 0}};
+                                {Fill::Kind::ternary, "", 500, 524, 0, 0, 0}};
   ASSERT_TRUE((*writer)->finish(plan).ok());
-  for (size_t i = 0; i < 2; ++i) {
-    fill_range(plan.device_plans[0].fills, i, plan.seed, 0, fill_words(plan.device_plans[0].fills[i]), weights.data());
+  const std::vector<Fill>& fills = plan.device_plans[0].fills;
+  for (size_t i = 0; i < fills.size(); ++i) {
+    fill_range(fills, i, plan.seed, 0, fill_words(fills[i]), weights.data());
   }
   const auto session = make(load());
   ASSERT_TRUE(session->prefill(std::span(tokens).first(30)).ok());
@@ -246,7 +249,7 @@ TEST_F(SessionTest, DamagedWeightsAreFoundAtLoadWithProgress) {
   const auto refused =
       Model::load(*damaged, {.threads = 1, .verify_weights = true, .progress = {}});
   ASSERT_FALSE(refused.ok());
-  EXPECT_NE(refused.error().message.find("section weights has a wrong checksum"),
+  EXPECT_NE(refused.error().message.find("section host weights has a wrong checksum"),
             std::string::npos);
   EXPECT_TRUE(Model::load(*damaged, {.threads = 1, .verify_weights = false, .progress = {}}).ok());
 }
