@@ -24,8 +24,7 @@ struct sinter_model {
 struct sinter_session {
   std::unique_ptr<rt::Session> session;
   std::optional<rt::StreamingDecoder> decoder;
-  std::string text;    // of the last token
-  uint64_t draws = 0;  // by sinter_sample since the start or the last reset
+  std::string text;  // of the last token
 };
 
 namespace {
@@ -60,13 +59,23 @@ sinter_status guarded(const char* function, char** error, Function f) noexcept {
   return SINTER_ERROR;
 }
 
+rt::SamplingOptions sampling_options(const sinter_sampling& sampling) {
+  rt::SamplingOptions options;
+  options.temperature = sampling.temperature;
+  options.top_k = sampling.top_k;
+  options.top_p = sampling.top_p;
+  options.seed = sampling.seed;
+  return options;
+}
+
 rt::Error null_argument(const char* name) { return {fmt::format("{} is NULL", name)}; }
 
-rt::Status load(const char* path, int32_t threads, sinter_model** out) {
+rt::Status load(const char* path, const char* device, int32_t threads, sinter_model** out) {
   auto file = rt::PlanFile::open(path, false);
   if (!file.ok()) return file.error();
   rt::LoadOptions options;
   options.threads = threads;
+  options.device = device;
   auto model = rt::Model::load(*file, options);
   if (!model.ok()) return model.error();
   auto loaded = std::make_unique<sinter_model>();
@@ -92,7 +101,18 @@ sinter_status sinter_load(const char* plan_path, int32_t threads, sinter_model**
     if (model == nullptr) return null_argument("model");
     *model = nullptr;
     if (plan_path == nullptr) return null_argument("plan_path");
-    return load(plan_path, threads, model);
+    return load(plan_path, "host", threads, model);
+  });
+}
+
+sinter_status sinter_load_on(const char* plan_path, const char* device, int32_t threads,
+                             sinter_model** model, char** error) {
+  return guarded("sinter_load_on", error, [&]() -> rt::Status {
+    if (model == nullptr) return null_argument("model");
+    *model = nullptr;
+    if (plan_path == nullptr) return null_argument("plan_path");
+    if (device == nullptr) return null_argument("device");
+    return load(plan_path, device, threads, model);
   });
 }
 
@@ -171,7 +191,6 @@ void sinter_reset(sinter_session* session) {
   guarded("sinter_reset", nullptr, [&]() -> rt::Status {
     if (session == nullptr) return rt::Done{};
     session->session->reset();
-    session->draws = 0;
     if (session->decoder) session->decoder->flush();
     return rt::Done{};
   });
@@ -198,8 +217,9 @@ sinter_status sinter_decode(sinter_session* session, int32_t token, char** error
 }
 
 const float* sinter_logits(const sinter_session* session) {
-  if (session == nullptr || session->session->logits().empty()) return nullptr;
-  return session->session->logits().data();
+  if (session == nullptr) return nullptr;
+  const std::span<const float> logits = session->session->logits();
+  return logits.empty() ? nullptr : logits.data();
 }
 
 sinter_status sinter_sample(sinter_session* session, const sinter_sampling* sampling,
@@ -208,19 +228,22 @@ sinter_status sinter_sample(sinter_session* session, const sinter_sampling* samp
     if (session == nullptr) return null_argument("session");
     if (sampling == nullptr) return null_argument("sampling");
     if (token == nullptr) return null_argument("token");
-    if (session->session->logits().empty()) {
-      return rt::Error{"there are no logits yet: prefill first"};
-    }
-    rt::SamplingOptions options;
-    options.temperature = sampling->temperature;
-    options.top_k = sampling->top_k;
-    options.top_p = sampling->top_p;
-    options.seed = sampling->seed;
-    const auto drawn = rt::sample(session->session->logits(), options, session->draws);
-    if (!drawn.ok()) return drawn.error();
-    ++session->draws;
-    *token = *drawn;
-    return rt::Done{};
+    return session->session->generate(sampling_options(*sampling), 1, [&](int32_t drawn) {
+      *token = drawn;
+      return true;
+    });
+  });
+}
+
+sinter_status sinter_generate(sinter_session* session, const sinter_sampling* sampling,
+                              int64_t count, int32_t (*sink)(int32_t token, void* data), void* data,
+                              char** error) {
+  return guarded("sinter_generate", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    if (sampling == nullptr) return null_argument("sampling");
+    if (sink == nullptr) return null_argument("sink");
+    return session->session->generate(sampling_options(*sampling), count,
+                                      [&](int32_t token) { return sink(token, data) != 0; });
   });
 }
 

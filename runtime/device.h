@@ -34,6 +34,7 @@ class DeviceSession {
  public:
   virtual ~DeviceSession() = default;
   virtual Executor executor() const = 0;
+  virtual uint64_t bytes() const = 0;  // of the device's memory
   // Appends tokens (one for decode) at `position`; the last `rows` get logits.
   virtual Status step(Schedule schedule, std::span<const int32_t> tokens, int64_t position,
                       int64_t rows) = 0;

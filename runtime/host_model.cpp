@@ -110,6 +110,9 @@ class HostSession : public DeviceSession {
   Status prepare();
 
   Executor executor() const override { return executor_; }
+  uint64_t bytes() const override {
+    return state_.bytes() + arena_.bytes() + tokens_.bytes() + logits_.bytes() + scratch_.bytes();
+  }
   Status step(Schedule schedule, std::span<const int32_t> tokens, int64_t position,
               int64_t rows) override;
   Result<std::span<const float>> logits(int64_t first_row, int64_t rows) override;

@@ -120,6 +120,7 @@ void Session::reset() {
 
 uint64_t Session::state_bytes() const { return model_->device_plan().state_bytes(context_); }
 uint64_t Session::arena_bytes() const { return model_->device_plan().arena_bytes; }
+uint64_t Session::device_bytes() const { return device_->bytes(); }
 
 void Session::profile(bool on) { device_->profile(on); }
 const std::vector<PhaseTime>& Session::decode_times() const { return device_->decode_times(); }

@@ -27,8 +27,8 @@ enum class Executor {
 std::string_view name(Executor executor);  // "graph"
 
 struct LoadOptions {
-  int threads = 0;                                // 0: all this process may use
-  bool verify_weights = true;                     // check the checksum of the weights while loading
+  int threads = 0;             // 0: all this process may use
+  bool verify_weights = true;  // check the checksum of the weights while loading
   std::function<void(double fraction)> progress = {};  // may be empty
   // "host", or a GPU by its number: "hip:0", "cuda:1"; "hip" and "cuda" are number 0.
   std::string device = "host";
@@ -122,6 +122,7 @@ class Session {
 
   uint64_t state_bytes() const;
   uint64_t arena_bytes() const;
+  uint64_t device_bytes() const;  // all that it takes of the device's memory
 
   // Times per decode phase, summed over calls of `decode` while `profile(true)` is on (worker 0's
   // clock, or the GPU's).

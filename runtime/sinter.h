@@ -28,6 +28,9 @@ typedef struct {
 /* threads: 0 for all that the process may use. */
 sinter_status sinter_load(const char* plan_path, int32_t threads, sinter_model** model,
                           char** error);
+/* The same on a device: "host", or a GPU by its number, "hip:0" (AMD) or "cuda:0" (NVIDIA). */
+sinter_status sinter_load_on(const char* plan_path, const char* device, int32_t threads,
+                             sinter_model** model, char** error);
 /* Sessions of it may live on; memory goes with the last of them. NULL is allowed here and in the
  * other free functions. */
 void sinter_free_model(sinter_model* model);
@@ -58,13 +61,21 @@ int64_t sinter_position(const sinter_session* session);
 sinter_status sinter_prefill(sinter_session* session, const int32_t* tokens, size_t count,
                              char** error);
 sinter_status sinter_decode(sinter_session* session, int32_t token, char** error);
-/* float32 [vocab_size] for the last token; valid until the next prefill or decode. NULL before the
- * first. */
+/* float32 [vocab_size] for the last token; valid until the next call with this session. NULL before
+ * the first step. */
 const float* sinter_logits(const sinter_session* session);
 /* Draws a token from the last logits. The draw depends on the logits, `sampling` and the number of
  * draws since the session was created or reset. */
 sinter_status sinter_sample(sinter_session* session, const sinter_sampling* sampling,
                             int32_t* token, char** error);
+
+/* Draws up to `count` tokens, each from the logits of the step before it, and decodes them: calls
+ * sink with a token, which stops by returning 0, then decodes it, and so on. Every token that sink
+ * got but the last is then part of the sequence. On a GPU this is the fast way: tokens do not wait
+ * for the host. */
+sinter_status sinter_generate(sinter_session* session, const sinter_sampling* sampling,
+                              int64_t count, int32_t (*sink)(int32_t token, void* data), void* data,
+                              char** error);
 
 void sinter_free_string(char* text);
 const char* sinter_version(void);

@@ -45,18 +45,6 @@ Result<std::unique_ptr<Session>> open_session(const std::shared_ptr<Model>& mode
   return Session::create(model, prompt + gen, executor_of(options));
 }
 
-// "8 threads" or "132 multiprocessors"
-std::string workers_text(const Model& model) {
-  return fmt::format("{} {}", model.workers(),
-                     model.device().id == "host" ? "threads" : "multiprocessors");
-}
-
-// What the model takes: of the GPU's memory, or the most that this process had of the host's.
-uint64_t memory_in_use(const Model& model, const Session& session) {
-  if (model.device().id == "host") return runtime::peak_resident_bytes();
-  return model.device_plan().weight_bytes + session.state_bytes() + session.arena_bytes();
-}
-
 Result<int> bench(const Program& program, BenchOptions options) {
   options.model.context = options.prompt + options.gen;
   auto model = load_model(program, options.model);
@@ -153,16 +141,36 @@ struct ProfileOptions {
   ModelOptions model;
   int64_t prompt = 16;
   int64_t gen = 64;
+  bool phases = false;
   bool json = false;
 };
 
-// Phases that run the same kernel.
-struct KernelTime {
-  std::string symbol;
+// A phase, or all that run the same kernel.
+struct Row {
+  std::string name;
   uint64_t calls = 0;
   double seconds = 0;
   double bytes = 0;
 };
+
+// The slowest first.
+std::vector<Row> rows_of(const runtime::DevicePlan& plan, const Session& session, bool by_phase) {
+  std::map<size_t, Row> rows;
+  for (size_t i = 0; i < plan.decode.size(); ++i) {
+    const runtime::Phase& phase = plan.decode[i];
+    const runtime::PhaseTime& time = session.decode_times()[i];
+    Row& row = rows[by_phase ? i : phase.kernel];
+    row.name = by_phase ? phase.name : plan.kernels[phase.kernel].symbol;
+    row.calls += time.calls;
+    row.seconds += time.seconds;
+    row.bytes += static_cast<double>(phase.weight_bytes) * static_cast<double>(time.calls);
+  }
+  std::vector<Row> sorted;
+  for (auto& [index, row] : rows) sorted.push_back(std::move(row));
+  std::sort(sorted.begin(), sorted.end(),
+            [](const Row& a, const Row& b) { return a.seconds > b.seconds; });
+  return sorted;
+}
 
 Result<int> profile(const Program& program, ProfileOptions options) {
   options.model.context = options.prompt + options.gen;
@@ -176,51 +184,44 @@ Result<int> profile(const Program& program, ProfileOptions options) {
   const auto prompt = std::span(tokens).first(static_cast<size_t>(options.prompt));
   if (auto status = session.prefill(prompt); !status.ok()) return status.error();
   session.profile(true);
-  const auto start = Clock::now();
   for (const int32_t token : std::span(tokens).subspan(prompt.size())) {
     throw_if_interrupted();
     if (auto status = session.decode(token); !status.ok()) return status.error();
   }
-  const double wall = seconds_since(start);
-
-  std::map<uint32_t, KernelTime> by_kernel;
+  const auto measured = (*model)->streaming_read();
+  const double streaming = measured.ok() ? *measured : 0;
+  const std::vector<Row> rows = rows_of(plan, session, options.phases);
   double total = 0;
-  for (size_t i = 0; i < plan.decode.size(); ++i) {
-    const runtime::PhaseTime& time = session.decode_times()[i];
-    KernelTime& kernel = by_kernel[plan.decode[i].kernel];
-    kernel.symbol = plan.kernels[plan.decode[i].kernel].symbol;
-    kernel.calls += time.calls;
-    kernel.seconds += time.seconds;
-    kernel.bytes +=
-        static_cast<double>(plan.decode[i].weight_bytes) * static_cast<double>(time.calls);
-    total += time.seconds;
-  }
-  std::vector<KernelTime> rows;
-  for (auto& [index, row] : by_kernel) rows.push_back(std::move(row));
-  std::sort(rows.begin(), rows.end(),
-            [](const KernelTime& a, const KernelTime& b) { return a.seconds > b.seconds; });
+  for (const Row& row : rows) total += row.seconds;
+  const auto rate = [](const Row& row) { return row.seconds > 0 ? row.bytes / row.seconds : 0; };
+  const auto share = [](double part, double whole) { return whole > 0 ? part / whole : 0; };
 
   if (options.json) {
     auto list = nlohmann::ordered_json::array();
-    for (const KernelTime& row : rows)
-      list.push_back({{"kernel", row.symbol},
+    for (const Row& row : rows)
+      list.push_back({{options.phases ? "phase" : "kernel", row.name},
                       {"calls", row.calls},
                       {"seconds", row.seconds},
                       {"weight_bytes", row.bytes},
-                      {"share", total > 0 ? row.seconds / total : 0}});
+                      {"share_of_streaming", share(rate(row), streaming)},
+                      {"share", share(row.seconds, total)}});
     write_output(list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
     return 0;
   }
-  output("{} decode steps of {} phases, {:.1f} us per step, {} threads\n\n", options.gen,
-         plan.decode.size(), wall / static_cast<double>(options.gen) * 1e6, (*model)->workers());
-  output("{:<40} {:>8} {:>10} {:>10} {:>8} {:>7}\n", "kernel", "calls", "us/call", "bytes/call",
-         "GB/s", "share");
-  for (const KernelTime& row : rows) {
+  output("{} decode steps of {} phases, {:.1f} us in the phases of a step, {}\n", options.gen,
+         plan.decode.size(), total / static_cast<double>(options.gen) * 1e6, workers_text(**model));
+  if (streaming > 0)
+    output("streaming read {:.1f} GB/s, measured in this run: the roof\n\n", streaming * 1e-9);
+  else
+    output("streaming read {}\n\n", printable(measured.error().message));
+  output("{:<40} {:>8} {:>10} {:>10} {:>8} {:>7} {:>7}\n", options.phases ? "phase" : "kernel",
+         "calls", "us/call", "bytes/call", "GB/s", "of roof", "time");
+  for (const Row& row : rows) {
     const auto calls = static_cast<double>(std::max<uint64_t>(row.calls, 1));
-    output("{:<40} {:>8} {:>10.2f} {:>10} {:>8.1f} {:>5.1f} %\n", printable(row.symbol), row.calls,
-           row.seconds / calls * 1e6, size_text(static_cast<uint64_t>(row.bytes / calls)),
-           row.seconds > 0 ? row.bytes / row.seconds * 1e-9 : 0,
-           total > 0 ? row.seconds / total * 100 : 0);
+    output("{:<40} {:>8} {:>10.2f} {:>10} {:>8.1f} {:>5.1f} % {:>5.1f} %\n", printable(row.name),
+           row.calls, row.seconds / calls * 1e6,
+           size_text(static_cast<uint64_t>(row.bytes / calls)), rate(row) * 1e-9,
+           share(rate(row), streaming) * 100, share(row.seconds, total) * 100);
   }
   return 0;
 }
@@ -237,12 +238,13 @@ void add_bench(CommandLine& line) {
   auto options = std::make_shared<BenchOptions>();
   options->model.cached = true;
   const Program& program = line.program();
-  CLI::App& app = line.add(
-      "bench",
-      "Measure prefill and decode speed with random token ids: median, lowest and highest of the "
-      "repetitions, and the weights read per second beside what the memory can deliver.",
-      program.name + " bench model.plan --prompt 512 --gen 128",
-      [&program, options] { return bench(program, *options); });
+  CLI::App& app =
+      line.add("bench",
+               "Measure prefill speed with random token ids and decode speed with greedy tokens: "
+               "median, lowest and highest of the "
+               "repetitions, and the weights read per second beside what the memory can deliver.",
+               program.name + " bench model.plan --prompt 512 --gen 128",
+               [&program, options] { return bench(program, *options); });
   add_model_argument(app, program, options->model);
   add_lengths(app, options->prompt, options->gen);
   app.add_option("--reps", options->reps, "Repetitions, after one that warms up")
@@ -250,6 +252,7 @@ void add_bench(CommandLine& line) {
       ->capture_default_str();
   app.add_flag("--json", options->json, "Print the results as JSON");
   add_execution_options(app, options->model);
+  add_executor_option(app, options->model);
 }
 
 void add_profile(CommandLine& line) {
@@ -258,13 +261,16 @@ void add_profile(CommandLine& line) {
   const Program& program = line.program();
   CLI::App& app = line.add("profile",
                            "Show where the time of a decode step goes: time, bytes of weights and "
-                           "GB/s of each kernel, the slowest first.",
+                           "GB/s of each kernel, and how much of the memory's speed that is; the "
+                           "slowest first. On a GPU, phases are launched one by one for this.",
                            program.name + " profile model.plan --gen 64",
                            [&program, options] { return profile(program, *options); });
   add_model_argument(app, program, options->model);
   add_lengths(app, options->prompt, options->gen);
+  app.add_flag("--phases", options->phases, "A row for each phase, not for each kernel");
   app.add_flag("--json", options->json, "Print the table as JSON");
   add_execution_options(app, options->model);
+  add_executor_option(app, options->model);
 }
 
 }  // namespace sinter::tools

@@ -1,12 +1,15 @@
 // doctor: what works on this machine.
 #include <fmt/format.h>
 
+#include <array>
 #include <memory>
 
+#include "runtime/gpu_device.h"
 #include "runtime/host_device.h"
 #include "runtime/host_memory.h"
 #include "runtime/session.h"
 #include "tools/command.h"
+#include "tools/model_options.h"
 #include "tools/report.h"
 #include "tools/terminal.h"
 
@@ -48,6 +51,54 @@ std::vector<DoctorLine> examine_machine() {
   return lines;
 }
 
+// The GPUs of a vendor, or why there are none.
+Result<std::vector<runtime::DeviceInfo>> gpus_of(runtime::GpuVendor vendor) {
+  const auto driver = runtime::open_gpu_driver(vendor);
+  if (!driver.ok()) return driver.error();
+  return runtime::list_gpus(*driver);
+}
+
+constexpr std::array vendors = {runtime::GpuVendor::amd, runtime::GpuVendor::nvidia};
+
+// A machine without a GPU is in order.
+std::vector<DoctorLine> examine_gpus() {
+  std::vector<DoctorLine> lines;
+  for (const runtime::GpuVendor vendor : vendors) {
+    const auto gpus = gpus_of(vendor);
+    if (!gpus.ok())
+      lines.push_back({true, fmt::format("no {} GPU: {}", name(vendor), gpus.error().message)});
+    else
+      for (const runtime::DeviceInfo& gpu : *gpus) lines.push_back({true, device_text(gpu)});
+  }
+  return lines;
+}
+
+// Where the plan's code runs; when nowhere, why not.
+std::vector<DoctorLine> examine_code(const runtime::PlanFile& file) {
+  std::vector<DoctorLine> runs, refusals;
+  const auto add = [&](const Result<const runtime::CodeObject*>& code, std::string_view where) {
+    if (code.ok())
+      runs.push_back(
+          {true, fmt::format("{}: its code for {} runs {}", file.path(), (*code)->target, where)});
+    else
+      refusals.push_back({false, code.error().message});
+  };
+  const auto code = runtime::choose_code(file.plan(), runtime::detect_host_cpu());
+  add(code, "here");
+  if (code.ok()) {
+    const auto loaded = runtime::HostCode::load(file, **code);
+    runs.push_back({loaded.ok(), loaded.ok() ? fmt::format("{}: its code loads", file.path())
+                                             : loaded.error().message});
+  }
+  for (const runtime::GpuVendor vendor : vendors) {
+    const auto gpus = gpus_of(vendor);
+    if (!gpus.ok()) continue;
+    for (const runtime::DeviceInfo& gpu : *gpus)
+      add(runtime::choose_gpu_code(file, gpu, vendor), "on " + gpu.id);
+  }
+  return runs.empty() ? refusals : runs;
+}
+
 // Whether the plan can run here.
 Result<std::vector<DoctorLine>> examine_plan(const std::string& path) {
   auto file = runtime::PlanFile::open(path, true);
@@ -55,15 +106,8 @@ Result<std::vector<DoctorLine>> examine_plan(const std::string& path) {
   const runtime::Plan& plan = (*file)->plan();
   std::vector<DoctorLine> lines;
   lines.push_back({true, fmt::format("{}: all checksums are right", path)});
+  for (DoctorLine& line : examine_code(**file)) lines.push_back(std::move(line));
   const auto code = runtime::choose_code(plan, runtime::detect_host_cpu());
-  lines.push_back(
-      {code.ok(), code.ok() ? fmt::format("{}: its code for {} runs here", path, (*code)->target)
-                            : code.error().message});
-  if (code.ok()) {
-    const auto loaded = runtime::HostCode::load(**file, **code);
-    lines.push_back({loaded.ok(), loaded.ok() ? fmt::format("{}: its code loads", path)
-                                              : loaded.error().message});
-  }
   const auto memory = runtime::available_memory();
   if (code.ok()) {
     const runtime::DevicePlan& device = plan.device_plans[(*code)->device_plan];
@@ -92,6 +136,7 @@ Result<int> doctor(const Program& program, const std::string& plan) {
     }
   };
   show(examine_machine());
+  show(examine_gpus());
   if (program.examine_compiler) show(program.examine_compiler());
   show(lines);
   return all_ok ? 0 : kExitCheckFailed;
@@ -104,7 +149,8 @@ void add_doctor(CommandLine& line) {
   const Program& program = line.program();
   CLI::App& app = line.add(
       "doctor",
-      "Say what works on this machine, one line each: the CPU, threads, memory and its speed" +
+      "Say what works on this machine, one line each: the CPU, threads, memory and its speed, "
+      "GPUs" +
           std::string(program.examine_compiler ? ", the compiler, folders that must be writable"
                                                : "") +
           "; with a plan, whether it runs here. Exit code 1 when something does not work.",

@@ -36,7 +36,8 @@ double negative_log_likelihood(std::span<const float> logits, int32_t target) {
   return std::log(sum) + highest - static_cast<double>(logits[static_cast<size_t>(target)]);
 }
 
-Result<int> eval(const Program& program, const EvalOptions& options) {
+Result<int> eval(const Program& program, EvalOptions options) {
+  options.model.context = options.window;
   const auto text = read_file(options.text);
   if (!text.ok()) return text.error();
   auto model = load_model(program, options.model);

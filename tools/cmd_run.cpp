@@ -89,21 +89,24 @@ runtime::Status prefill(Session& session, std::span<const int32_t> ids, size_t c
 
 struct Timing {
   double prefill = 0, first_token = 0, decode = 0;  // seconds
-  size_t prompt = 0, generated = 0, decoded = 0;    // tokens
+  size_t prompt = 0, generated = 0;                 // tokens
 };
 
-void print_stats(const Timing& t, const Session& session) {
+void print_stats(const Timing& t, const runtime::Model& model, const Session& session) {
   note(fmt::format("prompt            {} tokens, {:.1f} tokens/s", t.prompt,
                    t.prefill > 0 ? static_cast<double>(t.prompt) / t.prefill : 0));
   note(fmt::format("first token after {:.1f} ms", t.first_token * 1e3));
+  // The first one came with the prompt.
   note(fmt::format("generated         {} tokens, {:.1f} tokens/s", t.generated,
-                   t.decode > 0 ? static_cast<double>(t.decoded) / t.decode : 0));
-  note(fmt::format("memory            {} at its peak; state {}, activations {}",
-                   size_text(runtime::peak_resident_bytes()), size_text(session.state_bytes()),
-                   size_text(session.arena_bytes())));
+                   t.generated > 1 ? static_cast<double>(t.generated - 1) / t.decode : 0));
+  note(fmt::format("memory            {} {}; state {}, activations {}",
+                   size_text(memory_in_use(model, session)),
+                   model.device().id == "host" ? "at its peak" : "of the GPU's",
+                   size_text(session.state_bytes()), size_text(session.arena_bytes())));
 }
 
-Result<int> run(const Program& program, const RunOptions& options) {
+Result<int> run(const Program& program, RunOptions options) {
+  options.model.context = options.model.max_context;
   auto model = load_model(program, options.model);
   if (!model.ok()) return model.error();
   const Plan& plan = (*model)->plan();
@@ -118,7 +121,7 @@ Result<int> run(const Program& program, const RunOptions& options) {
   const int64_t room =
       std::min(plan.max_context, static_cast<int64_t>(ids->size()) + options.tokens);
   const int64_t context = options.model.max_context > 0 ? options.model.max_context : room;
-  auto created = Session::create(*model, context);
+  auto created = Session::create(*model, context, executor_of(options.model));
   if (!created.ok()) return created.error();
   Session& session = **created;
 
@@ -138,39 +141,43 @@ Result<int> run(const Program& program, const RunOptions& options) {
   timing.prompt = ids->size();
   Progress progress;
   const auto start = Clock::now();
-  if (auto status = prefill(session, *ids, static_cast<size_t>((*model)->device_plan().chunk), progress); !status.ok())
+  if (auto status =
+          prefill(session, *ids, static_cast<size_t>((*model)->device_plan().chunk), progress);
+      !status.ok())
     return status.error();
   timing.prefill = seconds_since(start);
 
-  runtime::Sampler sampler(*sampling);
+  // The last token that is drawn need not fit.
+  const int64_t fits = session.context() - session.position() + 1;
   auto decode_start = Clock::now();
-  bool full = false;
-  while (!interrupted()) {
-    const auto token = sampler.sample(session.logits());
-    if (!token.ok()) return token.error();
+  bool ended = false;
+  const auto sink = [&](int32_t token) {
     if (timing.generated++ == 0) {
       timing.first_token = seconds_since(start);
       decode_start = Clock::now();
     }
-    const bool ends =
-        std::find(plan.eos_ids.begin(), plan.eos_ids.end(), *token) != plan.eos_ids.end();
-    if (ends && !options.ignore_eos) break;
-    const std::string text = decoder.push(*token);
+    ended = !options.ignore_eos &&
+            std::find(plan.eos_ids.begin(), plan.eos_ids.end(), token) != plan.eos_ids.end();
+    if (ended) return false;
+    const std::string text = decoder.push(token);
     if (!text.empty()) last = text.back();
     show(text);
-    if (static_cast<int64_t>(timing.generated) >= options.tokens) break;
-    full = session.position() == session.context();
-    if (full) break;
-    if (auto status = session.decode(*token); !status.ok()) return status.error();
-    ++timing.decoded;
+    return !interrupted();
+  };
+  if (!interrupted()) {
+    if (auto status = session.generate(*sampling, std::min(options.tokens, fits), sink);
+        !status.ok())
+      return status.error();
   }
+  const bool full = fits < options.tokens && static_cast<int64_t>(timing.generated) == fits &&
+                    !ended && !interrupted();
   timing.decode = seconds_since(decode_start);
   const std::string rest = decoder.flush();
   if (!rest.empty()) last = rest.back();
   show(rest + ((rest.empty() ? last : rest.back()) == '\n' ? "" : "\n"));
   if (full)
     note(fmt::format("{}: stopped: the context of {} is full", program.name, session.context()));
-  if (options.stats) print_stats(timing, session);
+  if (options.stats) print_stats(timing, **model, session);
   return interrupted() ? kExitInterrupted : 0;
 }
 
@@ -206,6 +213,7 @@ void add_run(CommandLine& line) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
   app.add_flag("--stats", options->stats, "Print speed and memory to stderr at the end");
   add_execution_options(app, options->model);
+  add_executor_option(app, options->model);
 }
 
 }  // namespace sinter::tools

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 
+#include "runtime/sampler.h"
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/model_options.h"
@@ -18,6 +19,7 @@ using runtime::Executor;
 using runtime::Model;
 using runtime::Result;
 using runtime::Session;
+using runtime::Status;
 
 struct VerifyOptions {
   ModelOptions model;
@@ -86,14 +88,65 @@ bool same_bits(const Rows& a, const Rows& b) {
   return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
 }
 
-Result<int> verify(const Program& program, const VerifyOptions& options) {
+// Tokens as `generate` draws them, on a GPU ahead of the host; or, `by_hand`, as the host's sampler
+// draws them from the logits of one step after another.
+Result<std::vector<int32_t>> drawn_tokens(const std::shared_ptr<Model>& model,
+                                          std::span<const int32_t> prompt, int64_t count,
+                                          const runtime::SamplingOptions& options, bool by_hand) {
+  auto created = Session::create(model, static_cast<int64_t>(prompt.size()) + count);
+  if (!created.ok()) return created.error();
+  Session& session = **created;
+  if (auto status = session.prefill(prompt); !status.ok()) return status.error();
+  std::vector<int32_t> drawn;
+  if (!by_hand) {
+    const auto sink = [&](int32_t token) {
+      throw_if_interrupted();
+      drawn.push_back(token);
+      return true;
+    };
+    if (auto status = session.generate(options, count, sink); !status.ok()) return status.error();
+    return drawn;
+  }
+  runtime::Sampler sampler(options);
+  while (static_cast<int64_t>(drawn.size()) < count) {
+    throw_if_interrupted();
+    const auto token = sampler.sample(session.logits());
+    if (!token.ok()) return token.error();
+    drawn.push_back(*token);
+    if (auto status = session.decode(*token); !status.ok()) return status.error();
+  }
+  return drawn;
+}
+
+Status verify_generation(const std::shared_ptr<Model>& model, std::span<const int32_t> prompt,
+                         Report& report) {
+  const int64_t room = model->plan().max_context - static_cast<int64_t>(prompt.size());
+  const int64_t count = std::min<int64_t>(32, room);
+  if (count < 1) return runtime::Done{};
+  const runtime::SamplingOptions greedy{.greedy = true};
+  const runtime::SamplingOptions free{.temperature = 0.8F, .top_k = 40, .top_p = 0.9F, .seed = 5};
+  for (const auto& [options, how] :
+       {std::pair(greedy, "greedy"), std::pair(free, "temperature 0.8, top-k 40, top-p 0.9")}) {
+    const auto generated = drawn_tokens(model, prompt, count, options, false);
+    if (!generated.ok()) return generated.error();
+    const auto expected = drawn_tokens(model, prompt, count, options, true);
+    if (!expected.ok()) return expected.error();
+    report.line(*generated == *expected,
+                fmt::format("generation of {} tokens ({}): as drawn from the logits step by step",
+                            count, how));
+  }
+  return runtime::Done{};
+}
+
+Result<int> verify(const Program& program, VerifyOptions options) {
   const auto kind = kind_of_input(options.model.path);
   if (!kind.ok()) return kind.error();
+  options.model.context = options.tokens;
   auto model = load_model(program, options.model);  // checks every checksum of the file
   if (!model.ok()) return model.error();
   const runtime::Plan& plan = (*model)->plan();
   Report report;
-  report.line(true, plan.device_plans.front().synthetic()
+  report.line(true, (*model)->device_plan().synthetic()
                         ? "checksums of all sections (weights are made from a seed)"
                         : "checksums of all sections, weights included");
   const int64_t count = std::min(options.tokens, plan.max_context);
@@ -102,17 +155,23 @@ Result<int> verify(const Program& program, const VerifyOptions& options) {
 
   Progress progress;
   progress.update("running", -1);
-  const auto prefill = prefill_rows(*model, Executor::persistent, tokens);
+  const bool on_host = (*model)->device().id == "host";
+  const Executor executor = on_host ? Executor::persistent : Executor::graph;
+  const auto prefill = prefill_rows(*model, executor, tokens);
   const auto prefill_eager = prefill_rows(*model, Executor::eager, tokens);
-  const auto decode = decode_rows(*model, Executor::persistent, tokens);
+  const auto decode = decode_rows(*model, executor, tokens);
   const auto decode_eager = decode_rows(*model, Executor::eager, tokens);
   for (const auto* rows : {&prefill, &prefill_eager, &decode, &decode_eager})
     if (!rows->ok()) return rows->error();
   progress.clear();
   report.line(same_bits(*prefill, *prefill_eager),
-              fmt::format("prefill of {} tokens: eager and persistent agree bit for bit", count));
-  report.line(same_bits(*decode, *decode_eager),
-              fmt::format("decode of {} tokens: eager and persistent agree bit for bit", count));
+              fmt::format("prefill of {} tokens: {} agree bit for bit", count,
+                          on_host ? "eager and persistent" : "two runs"));
+  report.line(
+      same_bits(*decode, *decode_eager),
+      fmt::format("decode of {} tokens: eager and {} agree bit for bit", count, name(executor)));
+  if (Status status = verify_generation(*model, tokens, report); !status.ok())
+    return status.error();
 
   // Of random weights: 16-bit activations stay within 2 %, int8 ones within 5 %.
   const double tolerance =
@@ -147,8 +206,9 @@ void add_verify(CommandLine& line) {
   const Program& program = line.program();
   CLI::App& app = line.add(
       "verify",
-      std::string("Check a plan on this machine: all checksums, the eager against the persistent "
-                  "executor bit for bit, decode against prefill") +
+      std::string("Check a plan on this machine: all checksums, the eager executor against the "
+                  "persistent one or the graph bit for bit, generation against tokens drawn step "
+                  "by step, decode against prefill") +
           (program.reference_logits ? ", and a model folder also against the float32 reference "
                                       "interpreter"
                                     : "") +

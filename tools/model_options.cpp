@@ -125,6 +125,16 @@ std::string device_text(const runtime::DeviceInfo& device) {
                      size_text(device.free_memory), size_text(device.total_memory));
 }
 
+std::string workers_text(const runtime::Model& model) {
+  return fmt::format("{} {}", model.workers(),
+                     model.device().id == "host" ? "threads" : "multiprocessors");
+}
+
+uint64_t memory_in_use(const runtime::Model& model, const runtime::Session& session) {
+  if (model.device().id == "host") return runtime::peak_resident_bytes();
+  return model.device_plan().weight_bytes + session.device_bytes();
+}
+
 Result<runtime::Tokenizer> tokenizer_of(const runtime::PlanFile& file) {
   const runtime::Plan& plan = file.plan();
   if (plan.tokenizer.bytes == 0)

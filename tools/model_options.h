@@ -43,6 +43,11 @@ runtime::Result<std::shared_ptr<runtime::Model>> load_model(const Program& progr
 // "cuda:0: NVIDIA H200, sm_90, 140.2 GB of 150.1 GB free"
 std::string device_text(const runtime::DeviceInfo& device);
 
+// "8 threads" or "132 multiprocessors"
+std::string workers_text(const runtime::Model& model);
+// What is taken of the GPU's memory, or the most that this process had of the host's.
+uint64_t memory_in_use(const runtime::Model& model, const runtime::Session& session);
+
 // Error: the plan has no tokenizer.
 runtime::Result<runtime::Tokenizer> tokenizer_of(const runtime::PlanFile& file);
 
