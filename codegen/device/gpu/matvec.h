@@ -213,6 +213,7 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
           for (int part = 0; part < Parts; ++part)
             y[part] += pieces[i][part].multiply(w, part * tiles + tile,
                                                 (step + i) * sharing + part_of_tile, x);
+          settle(y);
           // The place is free for what comes `ahead` steps later.
           if (step + i + ahead < steps) read(tile, step + i + ahead, pieces[i]);
         }
