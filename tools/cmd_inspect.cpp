@@ -12,6 +12,7 @@ void add_inspect(CommandLine& line) {
   struct Options {
     std::string path;
     bool json = false;
+    bool instructions = false;
   };
   auto options = std::make_shared<Options>();
   const Program& program = line.program();
@@ -28,10 +29,19 @@ void add_inspect(CommandLine& line) {
           return 0;
         }
         write_output(summary(plan, program.target_rates));
+        if (options->instructions) {
+          auto table = program.count_instructions(**file);
+          if (!table.ok()) return table.error();
+          write_output(*table);
+        }
         return 0;
       });
   app.add_option("PLAN", options->path, "A plan that `sinter compile` wrote")->required();
   app.add_flag("--json", options->json, "Print the plan's whole header as JSON");
+  if (program.count_instructions)
+    app.add_flag("--instructions", options->instructions,
+                 "Count the instructions that GPU kernels spend on a byte of weights (compiles the "
+                 "plan's kernels again)");
 }
 
 }  // namespace sinter::tools

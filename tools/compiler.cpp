@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <map>
+#include <set>
 
 #include "codegen/clang_compile.h"
+#include "codegen/kernel_resources.h"
 #include "codegen/plan_builder.h"
 #include "tools/model_input.h"
 #include "tools/plan_cache.h"
@@ -33,6 +36,42 @@ std::optional<Rates> target_rates(std::string_view name) {
   for (const codegen::Target& target : codegen::targets())
     if (target.name == name) return Rates{target.bandwidth_gbs, target.gmacs};
   return std::nullopt;
+}
+
+// Kernels that multiply in decode, a column for each GPU target of the plan.
+Result<std::string> count_instructions(const runtime::PlanFile& file) {
+  const runtime::Plan& plan = file.plan();
+  std::string text;
+  for (size_t i = 0; i < plan.device_plans.size(); ++i) {
+    const runtime::DevicePlan& device = plan.device_plans[i];
+    if (device.device != "gpu") continue;
+    std::vector<std::string> columns;
+    std::map<std::string, std::string> assemblies;
+    for (const runtime::CodeObject& code : plan.code) {
+      if (code.device_plan != i || assemblies.contains(code.target)) continue;
+      const auto targets = codegen::parse_targets(code.target);
+      if (!targets.ok()) return to_error(targets.status());
+      auto assembly = codegen::compile_to_assembly(file.text(device.source), targets->front());
+      if (!assembly.ok()) return to_error(assembly.status());
+      columns.push_back(code.target);
+      assemblies[code.target] = *std::move(assembly);
+    }
+    text += fmt::format("\n{:<40}", "instructions per byte of weights");
+    for (const std::string& column : columns) text += fmt::format(" {:>8}", column);
+    text += "\n";
+    std::set<uint32_t> seen;
+    for (const runtime::Phase& phase : device.decode) {
+      if (phase.weight_bytes == 0 || phase.operations == 0 || !seen.insert(phase.kernel).second)
+        continue;
+      const std::string& symbol = device.kernels[phase.kernel].symbol;
+      text += fmt::format("  {:<38}", symbol);
+      for (const std::string& column : columns)
+        text += fmt::format(" {:>8.2f}",
+                            codegen::instructions_per_weight_byte(assemblies.at(column), symbol));
+      text += "\n";
+    }
+  }
+  return text;
 }
 
 DoctorLine try_the_compiler(const codegen::Target& target) {
@@ -75,6 +114,7 @@ void add_compiler(Program& program) {
   program.reference_logits = reference_logits;
   program.explain_model = explain_model;
   program.target_rates = target_rates;
+  program.count_instructions = count_instructions;
   program.examine_compiler = examine_compiler;
 }
 

@@ -63,6 +63,8 @@ struct Program {
   std::function<runtime::Result<std::vector<runtime::PlanRemark>>(const PlanRequest&)>
       explain_model;
   TargetRates target_rates;
+  // A table of the instructions that kernels spend on a byte of weights.
+  std::function<runtime::Result<std::string>(const runtime::PlanFile&)> count_instructions;
   std::function<std::vector<DoctorLine>()> examine_compiler;
 };
 

@@ -260,6 +260,7 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
               }
             }
             settle(y[part][c]);
+            if constexpr (Planes == 2) settle_wave();
           }
         }
       }

@@ -158,7 +158,13 @@ SINTER_INLINE u64 load_acquire(const u64* p) {
   return __hip_atomic_load(p, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT);
 }
 SINTER_INLINE void fence() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
-SINTER_INLINE float exp2(float x) { return __builtin_amdgcn_exp2f(x); }
+SINTER_INLINE float exp2(float x) {
+#if __has_builtin(__builtin_amdgcn_exp2f)
+  return __builtin_amdgcn_exp2f(x);
+#else  // before Clang 17: from the device library
+  return __builtin_exp2f(x);
+#endif
+}
 SINTER_INLINE float reciprocal(float x) { return __builtin_amdgcn_rcpf(x); }
 SINTER_INLINE float reciprocal_root(float x) { return __builtin_amdgcn_rsqf(x); }
 SINTER_INLINE int dot4(u32 a, u32 b, int c) {
@@ -175,6 +181,12 @@ SINTER_INLINE T load_stream(const void* p) {
 
 #endif
 
+// Loads from shared memory stay on their side; for machines whose assembler schedules on its own.
+SINTER_INLINE void settle_wave() {
+#if defined(__NVPTX__)
+  __asm__ volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+#endif
+}
 // The values are computed here and loads stay on their side, where the compiler would otherwise
 // gather more of them than there are registers.
 template <class T, int Count>

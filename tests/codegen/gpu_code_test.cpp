@@ -1,0 +1,159 @@
+// Machine code for GPUs, as far as it can be looked at without one: it compiles for every target,
+// keeps in registers, uses the instructions it was written for, and is HIP that other compilers
+// accept.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "codegen/clang_compile.h"
+#include "codegen/device_sources.h"
+#include "codegen/kernel_resources.h"
+#include "codegen/object_cache.h"
+#include "codegen/plan_builder.h"
+#include "frontends/checkpoint.h"
+#include "models/registry.h"
+#include "runtime/plan_file.h"
+
+namespace sinter::codegen {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Model {
+  std::unique_ptr<frontends::Checkpoint> checkpoint;
+  models::ImportedModel imported;
+  DeviceCompilation gpu;
+};
+
+Target target(std::string_view name) { return parse_targets(name)->front(); }
+
+// The golden model `name`, lowered for GPUs.
+Model lowered(const std::string& name, Activations activations) {
+  Model model;
+  auto checkpoint = frontends::open_checkpoint(SINTER_TEST_GOLDENS "/" + name);
+  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+  model.checkpoint = *std::move(checkpoint);
+  auto imported = models::import_checkpoint(*model.checkpoint);
+  EXPECT_TRUE(imported.ok()) << imported.status();
+  model.imported = *std::move(imported);
+  CompileOptions options;
+  options.targets = {target("gfx1100")};
+  options.activations = activations;
+  auto compiled = lower_model(model.imported, model.checkpoint.get(), options);
+  EXPECT_TRUE(compiled.ok()) << compiled.status();
+  model.gpu = compiled->devices.front();
+  return model;
+}
+
+class EveryGpu : public testing::TestWithParam<std::string> {};
+
+// One model whose products have two parts and a bias, one with the widest rows of sums: a16.
+TEST_P(EveryGpu, KernelsKeepInRegisters) {
+  for (const auto& [name, activations] :
+       {std::pair{"mlx_b1_sym_tied", Activations::a8}, std::pair{"mlx_b4_g64", Activations::a16}}) {
+    const Model model = lowered(name, activations);
+    const Target gpu = target(GetParam());
+    const auto object = compile_shared(model.gpu.source.text, gpu);
+    ASSERT_TRUE(object.ok()) << object.status();
+    std::vector<runtime::KernelResources> resources;
+    if (gpu.family == "nvptx") {
+      const std::string ptx(object->begin(), object->end());
+      for (const runtime::Kernel& kernel : model.gpu.source.kernels)
+        EXPECT_NE(ptx.find(fmt::format(".entry {}(", kernel.symbol)), std::string::npos)
+            << kernel.symbol;
+      for (const char* instruction :
+           {"mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32", "dp4a.s32.s32", "ld.global.nc"})
+        EXPECT_NE(ptx.find(instruction), std::string::npos) << instruction;
+      const std::string ptxas = find_ptxas();
+      if (ptxas.empty()) continue;
+      auto cubin = assemble_ptx(ptxas, *object, gpu, model.gpu.source.kernels);
+      ASSERT_TRUE(cubin.ok()) << cubin.status();
+      resources = cubin->resources;
+    } else {
+      auto read = kernel_resources(*object, model.gpu.source.kernels);
+      ASSERT_TRUE(read.ok()) << read.status();
+      resources = *read;
+    }
+    ASSERT_EQ(resources.size(), model.gpu.source.kernels.size());
+    for (size_t i = 0; i < resources.size(); ++i) {
+      const std::string& symbol = model.gpu.source.kernels[i].symbol;
+      EXPECT_GT(resources[i].vgprs, 0U) << symbol;
+      EXPECT_EQ(resources[i].scratch_bytes, 0U) << name << ", " << symbol;
+      EXPECT_EQ(resources[i].spills, 0U) << name << ", " << symbol;
+      EXPECT_GT(occupancy(gpu, resources[i].vgprs), 0) << symbol;
+    }
+  }
+}
+
+std::vector<std::string> gpu_names() {
+  std::vector<std::string> names;
+  for (const Target& t : targets())
+    if (t.device() == Device::gpu) names.emplace_back(t.name);
+  return names;
+}
+INSTANTIATE_TEST_SUITE_P(All, EveryGpu, testing::ValuesIn(gpu_names()),
+                         [](const auto& info) { return info.param; });
+
+TEST(GpuCode, UsesDotsAndMatrixUnits) {
+  const Model model = lowered("mlx_b1_sym_tied", Activations::a8);
+  for (const auto& [name, dot, matrix] :
+       {std::tuple{"gfx1100", "v_dot4_i32_iu8", "v_wmma_i32_16x16x16_iu8"},
+        std::tuple{"gfx942", "v_dot4", "v_mfma_i32_16x16x32_i8"},
+        std::tuple{"gfx1030", "v_dot4", "v_dot4"}, std::tuple{"sm_80", "dp4a", "mma.sync"}}) {
+    const auto assembly = compile_to_assembly(model.gpu.source.text, target(name));
+    ASSERT_TRUE(assembly.ok()) << assembly.status();
+    EXPECT_NE(assembly->find(dot), std::string::npos) << name;
+    EXPECT_NE(assembly->find(matrix), std::string::npos) << name;
+    // A loop over tiles that reads weights: some instructions for a byte, not hundreds.
+    const double count = instructions_per_weight_byte(*assembly, "lm_head");
+    EXPECT_GT(count, 1) << name;
+    EXPECT_LT(count, 100) << name;
+    EXPECT_EQ(instructions_per_weight_byte(*assembly, "rope"), 0) << name;
+  }
+}
+
+TEST(GpuCode, TargetsOfOneKindShareAPlanAndItsWeights) {
+  const Model model = lowered("mlx_b1_sym_tied", Activations::a8);
+  CompileOptions options;
+  options.targets = *parse_targets("host,gfx1100,gfx942,sm_90");
+  const std::string path =
+      (fs::temp_directory_path() / fmt::format("sinter-gpu-code-{}.plan", ::getpid())).string();
+  const auto plan = compile_plan(model.imported, model.checkpoint.get(), "shared", options, path);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  fs::remove(path);
+  ASSERT_EQ(plan->device_plans.size(), 2U);
+  EXPECT_EQ(plan->device_plans[0].device, "host");
+  EXPECT_EQ(plan->device_plans[1].device, "gpu");
+  for (const runtime::CodeObject& code : plan->code)
+    EXPECT_EQ(plan->device_plans[code.device_plan].device,
+              code.family.starts_with("host") ? "host" : "gpu")
+        << code.target;
+  EXPECT_GT(plan->device_plans[1].weights_section.bytes, 0U);
+}
+
+// The library and the phases as files, as a person would hand them to a compiler.
+TEST(GpuCode, IsHipThatHipccAccepts) {
+  const Model model = lowered("mlx_b1_sym_tied", Activations::a8);
+  const fs::path folder = fs::temp_directory_path() / fmt::format("sinter-hip-{}", ::getpid());
+  for (const DeviceSource& source : device_sources()) {
+    const fs::path path = folder / source.name;
+    fs::create_directories(path.parent_path());
+    std::ofstream(path) << source.text;
+  }
+  std::ofstream(folder / "phases.hip") << model.gpu.source.text;
+  for (const auto& [name, wave] : {std::pair{"gfx1030", 32}, std::pair{"gfx90a", 64}}) {
+    const std::string command = fmt::format(
+        "hipcc --genco --offload-arch={0} -O3 -std=c++20 -Wall -Werror -Wno-pass-failed "
+        "-DSINTER_WAVE={1} -I{2} {2}/phases.hip -o {2}/{0}.co",
+        name, wave, folder.string());
+    EXPECT_EQ(std::system(command.c_str()), 0) << command;
+    EXPECT_GT(fs::file_size(folder / fmt::format("{}.co", name)), 10000U);
+  }
+  fs::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace sinter::codegen
