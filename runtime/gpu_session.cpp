@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <optional>
 
@@ -384,7 +385,7 @@ Status GpuSession::check_graph() {
   copied_ = 0;
   for (size_t i = 0; i < launched->size(); ++i) {
     const float a = (*replayed)[i], b = (*launched)[i];
-    if (std::memcmp(&a, &b, sizeof a) == 0) continue;
+    if (std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b)) continue;
     return Error{fmt::format(
         "{}: the graph of a decode step does not compute what its {} phases do: logit {} is {} "
         "instead of {}; take --executor eager and report it",
