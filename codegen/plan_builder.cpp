@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "codegen/clang_compile.h"
+#include "codegen/kernel_resources.h"
 #include "codegen/object_cache.h"
 #include "codegen/synthetic_fills.h"
 #include "frontends/json_file.h"
@@ -265,6 +266,7 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     if (checkpoint == nullptr) plan.device_plans.back().fills = assembler.fills();
   }
 
+  const std::string ptxas = find_ptxas();
   for (size_t i = 0; i < options.targets.size(); ++i) {
     const Target& target = options.targets[i];
     uint32_t device = 0;
@@ -282,7 +284,25 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     code.features.assign(target.features.begin(), target.features.end());
     code.device_plan = device;
     code.section = *section;
-    plan.code.push_back(std::move(code));
+    if (target.family == "amdgpu") {
+      auto resources = kernel_resources(*object, source.kernels);
+      if (!resources.ok()) return resources.status();
+      code.resources = *std::move(resources);
+      for (runtime::KernelResources& kernel : code.resources)
+        kernel.occupancy = static_cast<uint32_t>(occupancy(target, kernel.vgprs));
+    }
+    plan.code.push_back(code);
+    if (target.family == "nvptx" && !ptxas.empty()) {
+      auto cubin = assemble_ptx(ptxas, *object, target, source.kernels);
+      if (!cubin.ok()) return cubin.status();
+      section = (*writer)->add(std::span<const uint8_t>(cubin->code));
+      if (!section.ok()) return to_absl(section.error());
+      code.section = *section;
+      code.resources = std::move(cubin->resources);
+      for (runtime::KernelResources& kernel : code.resources)
+        kernel.occupancy = static_cast<uint32_t>(occupancy(target, kernel.vgprs));
+      plan.code.push_back(std::move(code));
+    }
   }
 
   const auto add_text = [&](const std::string& text, runtime::Section& section) -> absl::Status {

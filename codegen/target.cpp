@@ -9,7 +9,10 @@ namespace sinter::codegen {
 namespace {
 
 // HIP without ROCm: no headers, no device library, one code object and no bundle around it.
-Target amd(std::string_view name, int wave, double bandwidth_gbs, double gmacs) {
+struct Registers {
+  int all, step, most_waves;
+};
+Target amd(std::string_view name, int wave, double bandwidth_gbs, double gmacs, Registers r) {
   return {name,
           "amdgpu",
           "amdgcn-amd-amdhsa",
@@ -17,7 +20,10 @@ Target amd(std::string_view name, int wave, double bandwidth_gbs, double gmacs) 
            wave == 64 ? "-DSINTER_WAVE=64" : "-DSINTER_WAVE=32"},
           {},
           bandwidth_gbs,
-          gmacs};
+          gmacs,
+          r.all,
+          r.step,
+          r.most_waves};
 }
 
 // The same source in Clang's CUDA mode. Without a toolkit Clang takes PTX 4.2, which knows none of
@@ -31,10 +37,20 @@ Target nvidia(std::string_view name, double bandwidth_gbs, double gmacs) {
        "-Xclang", "-target-feature", "-Xclang", "+ptx78", "-DSINTER_WAVE=32"},
       {},
       bandwidth_gbs,
-      gmacs};
+      gmacs,
+      512,
+      8,
+      16};
 }
 
 }  // namespace
+
+int occupancy(const Target& target, uint32_t registers_per_lane) {
+  if (target.register_step == 0) return 0;
+  const int step = target.register_step;
+  const int used = std::max((static_cast<int>(registers_per_lane) + step - 1) / step * step, step);
+  return std::min(target.registers / used, target.most_waves);
+}
 
 std::string_view name(Device device) { return device == Device::host ? "host" : "gpu"; }
 
@@ -65,19 +81,19 @@ const std::vector<Target>& targets() {
        {"asimd", "asimddp", "fphp", "asimdhp"},
        30,
        100},
-      amd("gfx90a", 64, 1300, 30000),
-      amd("gfx942", 64, 4000, 90000),
-      amd("gfx950", 64, 6000, 120000),
-      amd("gfx1030", 32, 450, 8000),
-      amd("gfx1100", 32, 850, 19000),
-      amd("gfx1101", 32, 560, 12000),
-      amd("gfx1102", 32, 260, 7000),
-      amd("gfx1103", 32, 80, 2600),
-      amd("gfx1150", 32, 90, 3600),
-      amd("gfx1151", 32, 212, 8500),
-      amd("gfx1152", 32, 90, 1800),
-      amd("gfx1200", 32, 290, 7000),
-      amd("gfx1201", 32, 580, 14000),
+      amd("gfx90a", 64, 1300, 30000, {512, 8, 8}),
+      amd("gfx942", 64, 4000, 90000, {512, 8, 8}),
+      amd("gfx950", 64, 6000, 120000, {512, 8, 8}),
+      amd("gfx1030", 32, 450, 8000, {1024, 8, 16}),
+      amd("gfx1100", 32, 850, 19000, {1536, 24, 16}),
+      amd("gfx1101", 32, 560, 12000, {1536, 24, 16}),
+      amd("gfx1102", 32, 260, 7000, {1024, 16, 16}),
+      amd("gfx1103", 32, 80, 2600, {1024, 16, 16}),
+      amd("gfx1150", 32, 90, 3600, {1024, 16, 16}),
+      amd("gfx1151", 32, 212, 8500, {1536, 24, 16}),
+      amd("gfx1152", 32, 90, 1800, {1024, 16, 16}),
+      amd("gfx1200", 32, 290, 7000, {1536, 24, 16}),
+      amd("gfx1201", 32, 580, 14000, {1536, 24, 16}),
       nvidia("sm_80", 1400, 24000),
       nvidia("sm_86", 850, 23000),
       nvidia("sm_89", 900, 48000),

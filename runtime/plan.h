@@ -107,6 +107,7 @@ struct KernelResources {
   uint32_t shared_bytes = 0;   // static shared memory of a block
   uint32_t scratch_bytes = 0;  // private memory per lane; anything but 0 is slow
   uint32_t spills = 0;         // registers spilled to it
+  uint32_t occupancy = 0;      // waves that a SIMD can hold, as registers allow
 };
 
 struct CodeObject {

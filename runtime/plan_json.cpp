@@ -84,7 +84,8 @@ Json to_json(const KernelResources& resources) {
           {"sgprs", resources.sgprs},
           {"shared_bytes", resources.shared_bytes},
           {"scratch_bytes", resources.scratch_bytes},
-          {"spills", resources.spills}};
+          {"spills", resources.spills},
+          {"occupancy", resources.occupancy}};
 }
 
 Json to_json(const CodeObject& code) {
@@ -331,6 +332,7 @@ void read_resources(const Parsed& json, const std::string& where, Failure& failu
   fields.read("shared_bytes", out.shared_bytes);
   fields.read("scratch_bytes", out.scratch_bytes);
   fields.read("spills", out.spills);
+  fields.read("occupancy", out.occupancy);
 }
 
 void read_code(const Parsed& json, const std::string& where, Failure& failure, CodeObject& out) {

@@ -34,7 +34,7 @@ std::string join_targets(const Plan& plan, size_t device_plan) {
   for (const runtime::CodeObject& code : plan.code)
     if (code.device_plan == device_plan)
       text += fmt::format("{}{} ({} of code)", text.empty() ? "" : ", ", code.target,
-                        size_text(code.section.bytes));
+                          size_text(code.section.bytes));
   return text;
 }
 
@@ -46,9 +46,8 @@ std::string prediction(const DevicePlan& plan, std::string_view target,
   std::string text = fmt::format("per token       reads {} of weights, {:.1f} M multiply-adds\n",
                                  size_text(weight_bytes_per_token(plan)), macs * 1e-6);
   if (seconds > 0)
-    text += fmt::format(
-        "predicted       {:.1f} tokens/s ({:.1f} us per token){}\n", 1 / seconds, seconds * 1e6,
-        target.empty() ? "" : fmt::format(" on {}", target));
+    text += fmt::format("predicted       {:.1f} tokens/s ({:.1f} us per token){}\n", 1 / seconds,
+                        seconds * 1e6, target.empty() ? "" : fmt::format(" on {}", target));
   if (!rates || bytes <= 0)
     return text +
            "read floor      bytes per token / the machine's bandwidth; `bench` measures both\n";
@@ -143,6 +142,23 @@ double macs_per_token(const DevicePlan& plan) {
 
 namespace {
 
+// Kernels of a code object; shared memory counts what the launch asks for.
+std::string resources_text(const DevicePlan& device, const runtime::CodeObject& code) {
+  std::vector<uint32_t> shared(device.kernels.size(), 0);
+  for (const auto* phases : {&device.decode, &device.prefill})
+    for (const runtime::Phase& phase : *phases)
+      shared[phase.kernel] = std::max(shared[phase.kernel], phase.shared_bytes);
+  std::string text = fmt::format("\n{:<40} {:>6} {:>6} {:>8} {:>8} {:>10}\n", "on " + code.target,
+                                 "VGPRs", "SGPRs", "shared", "scratch", "waves/SIMD");
+  for (size_t i = 0; i < code.resources.size(); ++i) {
+    const runtime::KernelResources& r = code.resources[i];
+    text += fmt::format("  {:<38} {:>6} {:>6} {:>8} {:>8} {:>10}\n",
+                        printable(device.kernels[i].symbol), r.vgprs, r.sgprs,
+                        r.shared_bytes + shared[i], r.scratch_bytes, r.occupancy);
+  }
+  return text;
+}
+
 std::string device_summary(const Plan& plan, size_t index, const std::optional<Rates>& rates) {
   const DevicePlan& device = plan.device_plans[index];
   const auto parameters = static_cast<uint64_t>(std::max<int64_t>(plan.parameters, 0));
@@ -181,7 +197,10 @@ std::string device_summary(const Plan& plan, size_t index, const std::optional<R
                              device.decode.empty() ? 0 : device.decode.size() - 1,
                              device.prefill.size(), device.chunk));
   const runtime::CodeObject* target = plan.predicted_for(index);
-  return text + prediction(device, target == nullptr ? "" : target->target, rates);
+  text += prediction(device, target == nullptr ? "" : target->target, rates);
+  for (const runtime::CodeObject& code : plan.code)
+    if (code.device_plan == index && !code.resources.empty()) text += resources_text(device, code);
+  return text;
 }
 
 }  // namespace
@@ -209,8 +228,8 @@ std::string summary(const Plan& plan, const TargetRates& rates) {
                               plan.remarks.size() - accepted));
   for (size_t i = 0; i < plan.device_plans.size(); ++i) {
     const runtime::CodeObject* target = plan.predicted_for(i);
-    text += "\n" + device_summary(plan, i,
-                                  rates && target != nullptr ? rates(target->target) : std::nullopt);
+    text += "\n" + device_summary(
+                       plan, i, rates && target != nullptr ? rates(target->target) : std::nullopt);
   }
   return text;
 }

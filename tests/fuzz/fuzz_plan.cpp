@@ -33,7 +33,7 @@ std::string seed_plan(const std::string& path) {
   device.chunk = 4;
   device.logits_rows = 2;
   plan.eos_ids = {1};
-  plan.code = {{"a", "host-x86-64", {"avx2"}, 0, section("code a"), {{1, 2, 3, 4, 5}, {}}},
+  plan.code = {{"a", "host-x86-64", {"avx2"}, 0, section("code a"), {{1, 2, 3, 4, 5, 6}, {}}},
                {"b", "host-aarch64", {}, 0, section("code b"), {}}};
   device.kernels = {{"one", "first"}, {"two", "second"}};
   device.decode = {{"p",

@@ -128,20 +128,63 @@ constexpr int power_of_two(int n) {
   return p;
 }
 
+// How the threads of a block lie over cached positions: some lanes to a position, 8 features each.
+template <class C>
+struct Spread {
+  static constexpr int lanes_per_row = power_of_two(C::dim / 8);
+  static_assert(lanes_per_row <= wave_size, "heads of more than 256 features have no kernel");
+  static constexpr int streams = threads / lanes_per_row;
+  static constexpr int batch = 4;  // positions of a stream whose loads are under way together
+  static constexpr int positions = streams * batch;
+
+  static __device__ int feature() { return thread() % lanes_per_row * 8; }
+  static __device__ bool active() { return feature() < C::dim; }
+  static __device__ int stream() { return thread() / lanes_per_row; }
+};
+
+// This thread's part of the positions from `base` on, `positions` of them at most.
+template <class C>
+struct CachedBatch {
+  using S = Spread<C>;
+  f16x8 keys[S::batch];
+  f16x8 values[S::batch];
+
+  __device__ __attribute__((always_inline)) void read(const C& c, index kv_head, index base,
+                                                      index end) {
+#pragma clang loop unroll(full)
+    for (int b = 0; b < S::batch; ++b) {
+      const index p = base + b * S::streams + S::stream();
+      keys[b] = f16x8{};
+      values[b] = f16x8{};
+      if (p < end && S::active()) {
+        keys[b] = *reinterpret_cast<const f16x8*>(c.key(kv_head, p) + S::feature());
+        values[b] = *reinterpret_cast<const f16x8*>(c.value(kv_head, p) + S::feature());
+      }
+    }
+  }
+  // The position `at` of the batch, if it is one, from float32, rounded as the cache rounds.
+  __device__ __attribute__((always_inline)) void put(index at, const float* key,
+                                                     const float* value) {
+#pragma clang loop unroll(full)
+    for (int b = 0; b < S::batch; ++b)
+      if (at == b * S::streams + S::stream() && S::active())
+#pragma clang loop unroll(full)
+        for (int i = 0; i < 8; ++i) {
+          const int d = S::feature() + i;
+          keys[b][i] = static_cast<f16>(d < C::head_dim ? key[d] : 0.0F);
+          values[b][i] = static_cast<f16>(d < C::head_dim ? value[d] : 0.0F);
+        }
+  }
+};
+
 // Heads first..first+Heads-1 of the group over positions begin..end-1. q: [group][dim] in shared
-// memory, already scaled. The result is in `partials` [heads][dim + 2] of every wave (top, total,
-// out).
+// memory, already scaled. `batch` holds the first positions. The result is in `partials`
+// [heads][dim + 2] of every wave (top, total, out).
 template <int Heads, class C>
 SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin, index end,
-                          float* partials) {
-  constexpr int lanes_per_row = power_of_two(C::dim / 8);
-  static_assert(lanes_per_row <= wave_size, "heads of more than 256 features have no kernel");
-  constexpr int streams = threads / lanes_per_row;
-  constexpr int batch = 4;  // positions whose loads are under way together
-  const int feature = thread() % lanes_per_row * 8;
-  const bool active = feature < C::dim;
-  const int stream = thread() / lanes_per_row;
-
+                          CachedBatch<C> batch, float* partials) {
+  using S = Spread<C>;
+  const int feature = S::feature();
   float query[Heads][8];
   Stream<Heads> s;
 #pragma clang loop unroll(full)
@@ -150,35 +193,25 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin
     s.total[h] = 0;
 #pragma clang loop unroll(full)
     for (int i = 0; i < 8; ++i) {
-      query[h][i] = active ? q[h * C::dim + feature + i] : 0.0F;
+      query[h][i] = S::active() ? q[h * C::dim + feature + i] : 0.0F;
       s.out[h][i] = 0;
     }
   }
   // Every lane takes part in every round: sums cross lanes.
-  for (index base = begin; base < end; base += streams * batch) {
-    f16x8 keys[batch];
-    f16x8 values[batch];
-#pragma clang loop unroll(full)
-    for (int b = 0; b < batch; ++b) {
-      const index p = base + b * streams + stream;
-      keys[b] = f16x8{};
-      values[b] = f16x8{};
-      if (p < end && active) {
-        keys[b] = *reinterpret_cast<const f16x8*>(c.key(kv_head, p) + feature);
-        values[b] = *reinterpret_cast<const f16x8*>(c.value(kv_head, p) + feature);
-      }
-    }
+  for (index base = begin; base < end; base += S::positions) {
+    if (base > begin) batch.read(c, kv_head, base, end);
 #pragma clang loop unroll(full)
     for (int h = 0; h < Heads; ++h) {
-      float score[batch];
+      float score[S::batch];
       float most = s.top[h];
 #pragma clang loop unroll(full)
-      for (int b = 0; b < batch; ++b) {
+      for (int b = 0; b < S::batch; ++b) {
         float sum = 0;
 #pragma clang loop unroll(full)
-        for (int i = 0; i < 8; ++i) sum = fma(query[h][i], static_cast<float>(keys[b][i]), sum);
-        sum = sum_lanes<lanes_per_row>(sum);
-        score[b] = base + b * streams + stream < end ? sum : masked;
+        for (int i = 0; i < 8; ++i)
+          sum = fma(query[h][i], static_cast<float>(batch.keys[b][i]), sum);
+        sum = sum_lanes<S::lanes_per_row>(sum);
+        score[b] = base + b * S::streams + S::stream() < end ? sum : masked;
         most = larger(most, score[b]);
       }
       const float keep = exp(s.top[h] - most);
@@ -187,18 +220,18 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin
 #pragma clang loop unroll(full)
       for (int i = 0; i < 8; ++i) s.out[h][i] *= keep;
 #pragma clang loop unroll(full)
-      for (int b = 0; b < batch; ++b) {
+      for (int b = 0; b < S::batch; ++b) {
         const float weight = score[b] > 0.5F * masked ? exp(score[b] - most) : 0.0F;
         s.total[h] += weight;
 #pragma clang loop unroll(full)
         for (int i = 0; i < 8; ++i)
-          s.out[h][i] = fma(weight, static_cast<float>(values[b][i]), s.out[h][i]);
+          s.out[h][i] = fma(weight, static_cast<float>(batch.values[b][i]), s.out[h][i]);
       }
     }
   }
   // The streams of a wave.
 #pragma clang loop unroll(full)
-  for (int mask = lanes_per_row; mask < wave_size; mask *= 2)
+  for (int mask = S::lanes_per_row; mask < wave_size; mask *= 2)
 #pragma clang loop unroll(full)
     for (int h = 0; h < Heads; ++h) {
       float out[8];
@@ -208,7 +241,7 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin
       const float total = shuffle_xor(s.total[h], mask);
       merge(s, h, top, total, out);
     }
-  if (lane() < lanes_per_row && active)
+  if (lane() < S::lanes_per_row && S::active())
 #pragma clang loop unroll(full)
     for (int h = 0; h < Heads; ++h) {
       float* to = partials + (wave() * heads_at_once + h) * (C::dim + 2);
@@ -223,23 +256,46 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin
 
 // Brings `count` partial softmaxes together at one feature: rows of top, total, out..., `stride`
 // apart.
+// A few rows at a time, so that their loads are under way together.
 SINTER_INLINE void combine(const float* rows, int count, index stride, int feature, float& top,
                            float& total, float& out) {
+  constexpr int at_once = 8;
   top = masked;
-  for (int i = 0; i < count; ++i) top = larger(top, rows[i * stride]);
   total = 0;
   out = 0;
-  for (int i = 0; i < count; ++i) {
-    const float weight = exp(rows[i * stride] - top);
-    total += rows[i * stride + 1] * weight;
-    out += rows[i * stride + 2 + feature] * weight;
+  for (int first = 0; first < count; first += at_once) {
+    float tops[at_once];
+    float totals[at_once];
+    float outs[at_once];
+    float most = top;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < at_once; ++i) {
+      const bool there = first + i < count;
+      const float* row = rows + (there ? first + i : first) * stride;
+      tops[i] = row[0];
+      totals[i] = there ? row[1] : 0.0F;
+      outs[i] = there ? row[2 + feature] : 0.0F;
+    }
+#pragma clang loop unroll(full)
+    for (int i = 0; i < at_once; ++i) most = larger(most, tops[i]);
+    const float keep = exp(top - most);
+    total *= keep;
+    out *= keep;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < at_once; ++i) {
+      const float weight = exp(tops[i] - most);
+      total += totals[i] * weight;
+      out += outs[i] * weight;
+    }
+    top = most;
   }
 }
 
 template <int Heads, class C, class Finish>
 SINTER_INLINE void attend_heads(const C& c, index kv_head, const float* q, index begin, index end,
-                                float* partials, const Finish& finish) {
-  attend<Heads>(c, kv_head, q, begin, end, partials);
+                                const CachedBatch<C>& batch, float* partials,
+                                const Finish& finish) {
+  attend<Heads>(c, kv_head, q, begin, end, batch, partials);
   barrier();
   for (int at = thread(); at < Heads * C::dim; at += threads) {
     float top = 0;
@@ -279,6 +335,10 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
     const index split = unit % splits;
     const index begin = split * chunk;
     const index end = begin + chunk < total ? begin + chunk : total;
+    // What is cached does not depend on this step: it is on its way while queries are made. The new
+    // position comes after.
+    CachedBatch<C> batch;
+    batch.read(c, h, begin, end < position ? end : position);
     // Waves take the query heads and, in the split that has it, the new key.
     const int rows = end == total ? C::group + 1 : C::group;
     for (int i = wave(); i < rows; i += waves) {
@@ -299,8 +359,12 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
       }
     }
     barrier();
-    if (end == total && wave() == 0) c.append(h, position, key, v.base + h * C::head_dim);
-    barrier();
+    if (end == total) {
+      const float* value = v.base + h * C::head_dim;
+      if (wave() == 0) c.append(h, position, key, value);
+      batch.put(position - begin, key, value);
+      barrier();  // the cache is read back where a split takes several rounds
+    }
 
     const auto finish = [&](int first) {
       return [&, first](int i, int d, float top, float sum, float value) {
@@ -320,11 +384,12 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
     int first = 0;
 #pragma clang loop unroll(disable)
     for (; first + heads_at_once <= C::group; first += heads_at_once)
-      attend_heads<heads_at_once>(c, h, queries + first * C::dim, begin, end, partials,
+      attend_heads<heads_at_once>(c, h, queries + first * C::dim, begin, end, batch, partials,
                                   finish(first));
     constexpr int left = C::group % heads_at_once;
     if constexpr (left > 0)
-      attend_heads<left>(c, h, queries + first * C::dim, begin, end, partials, finish(first));
+      attend_heads<left>(c, h, queries + first * C::dim, begin, end, batch, partials,
+                         finish(first));
 
     if (splits > 1) {
       fence();

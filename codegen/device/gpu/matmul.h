@@ -69,7 +69,8 @@ struct TokenLoad {
                      : GroupScale{0, 0};
     }
   }
-  __device__ __attribute__((always_inline)) void write(const TokenTile<X>& to) const {
+  // Biases of groups times `factor`, which is the same for all rows of the weights.
+  __device__ __attribute__((always_inline)) void write(const TokenTile<X>& to, float factor) const {
 #pragma clang loop unroll(full)
     for (int i = 0; i < loads; ++i) {
       const int at = i * threads + thread();
@@ -79,7 +80,8 @@ struct TokenLoad {
     for (int i = 0; i < scales; ++i) {
       const int at = i * threads + thread();
       if (at < tile_tokens * TokenTile<X>::block_groups)
-        reinterpret_cast<GroupScale*>(to.base + TokenTile<X>::code_bytes)[at] = scale[i];
+        reinterpret_cast<GroupScale*>(to.base + TokenTile<X>::code_bytes)[at] =
+            GroupScale{scale[i].scale, scale[i].bias * factor};
     }
   }
   static __device__ index clamp(index token, index rows) { return token < rows ? token : rows - 1; }
@@ -186,6 +188,8 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
   constexpr int columns = tile_tokens / 16;  // of matrix tiles
   constexpr int group_segments = Group / segment_cols;
   const index token_units = (x.rows + tile_tokens - 1) / tile_tokens;
+  float factor = 1.0F;
+  if constexpr (!W::has_bias) factor = W::code_offset - W::zero;
 
   // Blocks that follow one another share weights.
   for (index unit = launch->worker; unit < row_units * token_units; unit += launch->workers) {
@@ -201,7 +205,7 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
     load_next.read(x, first, 0);
 #pragma clang loop unroll(full)
     for (int part = 0; part < Parts; ++part) left[part].read(w, part * tiles + tile, 0);
-    load_next.write(buffer(0));
+    load_next.write(buffer(0), factor);
     barrier();
 #pragma clang loop unroll(disable)
     for (int block = 0; block < W::blocks; ++block) {
@@ -228,11 +232,16 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
           for (int e = 0; e < Matrix::sums; ++e) {
             const index row_at = at + Matrix::sum_row(e) * groups_here + g;
             scale[e] = load(w.scales + row_at);
-            if constexpr (W::has_bias) bias[e] = load(w.biases + row_at);
+            if constexpr (W::has_bias)
+              bias[e] = fma(W::code_offset, scale[e], load(w.biases + row_at));
           }
 #pragma clang loop unroll(full)
           for (int c = 0; c < columns; ++c) {
-            int sums[Planes][Matrix::sums] = {};
+            int sums[Planes][Matrix::sums];
+#pragma clang loop unroll(full)
+            for (int p = 0; p < Planes; ++p)
+#pragma clang loop unroll(full)
+              for (int e = 0; e < Matrix::sums; ++e) sums[p][e] = Matrix::start;
 #pragma clang loop unroll(full)
             for (int p = 0; p < Planes; ++p)
 #pragma clang loop unroll(full)
@@ -241,22 +250,20 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
 #pragma clang loop unroll(full)
             for (int e = 0; e < Matrix::sums; ++e) {
               const GroupScale token = tokens.scale(c * 16 + Matrix::sum_token(e), g);
-              int total = sums[0][e];
-              if constexpr (Planes == 2) total = total * 256 + sums[1][e];
-              const float dot =
-                  fma(static_cast<float>(total), token.scale, W::code_offset * token.bias);
+              float total = Matrix::number(sums[0][e]);
+              if constexpr (Planes == 2) total = fma(total, 256.0F, Matrix::number(sums[1][e]));
               float& to = y[part][c][e];
               if constexpr (W::has_bias) {
-                to = fma(dot, scale[e], fma(bias[e], token.bias, to));
+                to = fma(total * token.scale, scale[e], fma(bias[e], token.bias, to));
               } else {
-                to = fma(fma(-W::zero, token.bias, dot), scale[e], to);
+                to = fma(fma(total, token.scale, token.bias), scale[e], to);
               }
             }
             settle(y[part][c]);
           }
         }
       }
-      if (more) load_next.write(buffer(block + 1));
+      if (more) load_next.write(buffer(block + 1), factor);
       barrier();
     }
     if (tile_or_more < tiles)

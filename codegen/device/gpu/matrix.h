@@ -66,6 +66,21 @@ struct Matrix {
 #endif
   static constexpr int sums = 256 / wave_size;
 
+  // Sums begin at `start`, and number() gives what was added to it. NVIDIA converts integers at
+  // half the rate at which it adds floats: there they count in the mantissa of 1.5 * 2^23, which is
+  // exact for what 128 products of signed bytes can sum up to.
+#if defined(SINTER_MATRIX_NVIDIA)
+  static constexpr int start = 0x4B400000;
+  static __device__ __attribute__((always_inline)) float number(int sum) {
+    return __builtin_bit_cast(float, sum) - 12582912.0F;
+  }
+#else
+  static constexpr int start = 0;
+  static __device__ __attribute__((always_inline)) float number(int sum) {
+    return static_cast<float>(sum);
+  }
+#endif
+
   struct Left {
     u32 words[rows][pieces][2];
   };

@@ -204,25 +204,19 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
     const index next = tile + index{launch->workers} * at_once;
     float y[Parts] = {};
     if (tile < tiles) {
-      int step = 0;
-      for (; step + ahead <= steps; step += ahead) {
+#pragma clang loop unroll(disable)
+      for (int step = 0; step < steps; step += ahead)
 #pragma clang loop unroll(full)
         for (int i = 0; i < ahead; ++i) {
+          if (steps % ahead != 0 && step + i >= steps) break;
 #pragma clang loop unroll(full)
           for (int part = 0; part < Parts; ++part)
             y[part] += pieces[i][part].multiply(w, part * tiles + tile,
                                                 (step + i) * sharing + part_of_tile, x);
-          // The place is free for what comes `ahead` steps later, in this tile or the next.
+          settle(y);
+          // The place is free for what comes `ahead` steps later.
           if (step + i + ahead < steps) read(tile, step + i + ahead, pieces[i]);
         }
-      }
-#pragma clang loop unroll(full)
-      for (int i = 0; i < ahead; ++i)
-        if (step + i < steps)
-#pragma clang loop unroll(full)
-          for (int part = 0; part < Parts; ++part)
-            y[part] += pieces[i][part].multiply(w, part * tiles + tile,
-                                                (step + i) * sharing + part_of_tile, x);
     }
     if (base + index{launch->workers} * at_once < tiles)
 #pragma clang loop unroll(full)
