@@ -9,8 +9,6 @@
 namespace sinter::runtime {
 namespace {
 
-using toy::GpuKernels;
-
 std::string message(const auto& result) { return result.ok() ? "" : result.error().message; }
 
 class GpuSessionTest : public testing::Test {

@@ -87,8 +87,10 @@ struct GpuKernels {
     const auto target =
         static_cast<uint64_t>((Wide{sampling_bits(params.seed, params.draw)} * total) >> 64);
     uint64_t cumulated = 0;
-    for (const int32_t id : order)
-      if ((cumulated += weight(id)) > target) return id;
+    for (const int32_t id : order) {
+      cumulated += weight(id);
+      if (cumulated > target) return id;
+    }
     return sample_none;
   }
   static void sample(const GpuArguments& a) {
