@@ -43,7 +43,7 @@ class DeviceSession {
   // Session::generate. `sequence` is kept up to date, whatever happens.
   virtual Status generate(Sequence& sequence, const SamplingOptions& options, int64_t count,
                           const Session::TokenSink& sink) = 0;
-  virtual void clear() = 0;  // the state as it was at the start
+  virtual Status clear() = 0;  // the state as it was at the start
   virtual void profile(bool on) = 0;
   virtual const std::vector<PhaseTime>& decode_times() const = 0;
 };

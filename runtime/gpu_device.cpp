@@ -32,7 +32,8 @@ std::string error_text(const GpuDriver& driver, int code) {
 
 Result<int> device_count(const GpuDriver& driver) {
   const auto fail = [&](int code, std::string_view doing) -> Error {
-    if (code == hip_error_no_device) {
+    // Before a device was named, HIP 5 says "invalid device" where others say "no device".
+    if (code == hip_error_no_device || code == hip_error_invalid_device) {
       return {
           fmt::format("{} finds no device; see that the GPU's kernel driver is loaded and that "
                       "this user may use it",
@@ -232,13 +233,16 @@ Status GpuDevice::begin_capture(HipStream stream) const {
                "beginning to capture a step");
 }
 
-Result<GpuGraph> GpuDevice::end_capture(HipStream stream) const {
-  HipGraph captured = nullptr;
-  if (const int code = driver_->hipStreamEndCapture(stream, &captured); code != hip_success)
+Result<GpuObject<HipGraph>> GpuDevice::end_capture(HipStream stream) const {
+  HipGraph graph = nullptr;
+  if (const int code = driver_->hipStreamEndCapture(stream, &graph); code != hip_success)
     return error(code, "capturing a step");
-  const GpuObject<HipGraph> graph(shared_from_this(), captured, &GpuDriver::hipGraphDestroy);
+  return GpuObject<HipGraph>(shared_from_this(), graph, &GpuDriver::hipGraphDestroy);
+}
+
+Result<GpuGraph> GpuDevice::instantiate(HipGraph graph) const {
   HipGraphExec executable = nullptr;
-  if (const int code = driver_->hipGraphInstantiate(&executable, graph.get(), nullptr, nullptr, 0);
+  if (const int code = driver_->hipGraphInstantiate(&executable, graph, nullptr, nullptr, 0);
       code != hip_success)
     return error(code, "making a graph of a step");
   return GpuGraph(shared_from_this(), executable, &GpuDriver::hipGraphExecDestroy);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -19,7 +20,8 @@ namespace sinter::runtime {
 
 class GpuDevice;
 
-// An object of the driver, owned.
+// An object of the driver, owned. A stream waits for its work when it goes, so what the work uses
+// is declared before the stream.
 template <class Handle>
 class GpuObject {
  public:
@@ -96,9 +98,11 @@ class GpuDevice : public std::enable_shared_from_this<GpuDevice> {
   Result<GpuGraph> capture(HipStream stream, Enqueue enqueue) const {
     if (Status s = begin_capture(stream); !s.ok()) return s.error();
     const Status enqueued = enqueue();
-    auto graph = end_capture(stream);  // also after an error: the stream must not stay in capture
+    // Also after an error: the stream must not stay in capture.
+    const Result<GpuObject<HipGraph>> captured = end_capture(stream);
     if (!enqueued.ok()) return enqueued.error();
-    return graph;
+    if (!captured.ok()) return captured.error();
+    return instantiate(captured->get());
   }
   Status wait(HipStream stream, std::string_view doing) const;
 
@@ -106,7 +110,8 @@ class GpuDevice : public std::enable_shared_from_this<GpuDevice> {
   GpuDevice(std::shared_ptr<const GpuDriver> driver, int index)
       : driver_(std::move(driver)), index_(index) {}
   Status begin_capture(HipStream stream) const;
-  Result<GpuGraph> end_capture(HipStream stream) const;
+  Result<GpuObject<HipGraph>> end_capture(HipStream stream) const;
+  Result<GpuGraph> instantiate(HipGraph graph) const;
 
   std::shared_ptr<const GpuDriver> driver_;
   int index_;
@@ -119,6 +124,8 @@ GpuObject<Handle>::~GpuObject() {
   if (handle_ == nullptr) return;
   // What goes wrong now went wrong before and was reported then.
   (void)device_->make_current();
+  if constexpr (std::is_same_v<Handle, HipStream>)
+    (void)device_->driver().hipStreamSynchronize(handle_);
   (device_->driver().*destroy_)(handle_);
 }
 

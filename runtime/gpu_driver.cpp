@@ -52,7 +52,7 @@ struct HipProperties {
 Result<std::shared_ptr<const GpuDriver>> open_hip() {
   auto opened = DriverLibrary::open(
       {"libamdhip64.so.7", "libamdhip64.so.6", "libamdhip64.so.5", "libamdhip64.so"},
-      "install AMD's HIP runtime, or take another --device");
+      "AMD's HIP runtime drives its GPUs");
   if (!opened.ok()) return opened.error();
   DriverLibrary& library = *opened;
   const auto driver = std::make_shared<GpuDriver>();
@@ -84,8 +84,6 @@ Result<std::shared_ptr<const GpuDriver>> open_hip() {
   BIND(hipFree);
   BIND(hipHostMalloc);
   BIND(hipHostFree);
-  BIND(hipMemcpyHtoD);
-  BIND(hipMemcpyDtoH);
   BIND(hipMemcpyHtoDAsync);
   BIND(hipMemcpyDtoHAsync);
   BIND(hipMemsetAsync);

@@ -32,6 +32,7 @@ using HipGraphExec = struct HipGraphExecObject*;
 inline constexpr int hip_success = 0;
 inline constexpr int hip_error_out_of_memory = 2;
 inline constexpr int hip_error_no_device = 100;
+inline constexpr int hip_error_invalid_device = 101;
 inline constexpr unsigned hip_host_portable = 1, hip_host_mapped = 2;
 inline constexpr unsigned hip_stream_non_blocking = 1;
 inline constexpr unsigned hip_event_disable_timing = 2;
@@ -62,8 +63,6 @@ struct GpuDriver {
   std::function<int(void* memory)> hipFree;
   std::function<int(void** memory, size_t bytes, unsigned flags)> hipHostMalloc;
   std::function<int(void* memory)> hipHostFree;
-  std::function<int(void* to, void* from, size_t bytes)> hipMemcpyHtoD;
-  std::function<int(void* to, void* from, size_t bytes)> hipMemcpyDtoH;
   std::function<int(void* to, void* from, size_t bytes, HipStream)> hipMemcpyHtoDAsync;
   std::function<int(void* to, void* from, size_t bytes, HipStream)> hipMemcpyDtoHAsync;
   std::function<int(void* to, int value, size_t bytes, HipStream)> hipMemsetAsync;

@@ -37,8 +37,6 @@ struct Cuda {
   int (*cuMemFree)(DevicePointer);
   int (*cuMemHostAlloc)(void**, size_t, unsigned);
   int (*cuMemFreeHost)(void*);
-  int (*cuMemcpyHtoD)(DevicePointer, const void*, size_t);
-  int (*cuMemcpyDtoH)(void*, DevicePointer, size_t);
   int (*cuMemcpyHtoDAsync)(DevicePointer, const void*, size_t, HipStream);
   int (*cuMemcpyDtoHAsync)(void*, DevicePointer, size_t, HipStream);
   int (*cuMemsetD8Async)(DevicePointer, unsigned char, size_t, HipStream);
@@ -83,8 +81,6 @@ void Cuda::bind(DriverLibrary& library) {
   BIND_V2(cuMemFree);
   BIND(cuMemHostAlloc);
   BIND(cuMemFreeHost);
-  BIND_V2(cuMemcpyHtoD);
-  BIND_V2(cuMemcpyDtoH);
   BIND_V2(cuMemcpyHtoDAsync);
   BIND_V2(cuMemcpyDtoHAsync);
   BIND(cuMemsetD8Async);
@@ -155,12 +151,6 @@ void adapt(const std::shared_ptr<Cuda>& cuda, GpuDriver& d) {
     return error;
   };
   d.hipFree = [cuda](void* memory) { return cuda->cuMemFree(pointer(memory)); };
-  d.hipMemcpyHtoD = [cuda](void* to, void* from, size_t bytes) {
-    return cuda->cuMemcpyHtoD(pointer(to), from, bytes);
-  };
-  d.hipMemcpyDtoH = [cuda](void* to, void* from, size_t bytes) {
-    return cuda->cuMemcpyDtoH(to, pointer(from), bytes);
-  };
   d.hipMemcpyHtoDAsync = [cuda](void* to, void* from, size_t bytes, HipStream stream) {
     return cuda->cuMemcpyHtoDAsync(pointer(to), from, bytes, stream);
   };
@@ -189,8 +179,7 @@ void adapt(const std::shared_ptr<Cuda>& cuda, GpuDriver& d) {
 }  // namespace
 
 Result<std::shared_ptr<const GpuDriver>> open_cuda() {
-  auto opened =
-      DriverLibrary::open({"libcuda.so.1"}, "install NVIDIA's driver, or take another --device");
+  auto opened = DriverLibrary::open({"libcuda.so.1"}, "it comes with NVIDIA's driver");
   if (!opened.ok()) return opened.error();
   DriverLibrary& library = *opened;
   const auto cuda = std::make_shared<Cuda>();

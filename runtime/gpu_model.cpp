@@ -152,8 +152,8 @@ Result<double> GpuModel::streaming_read(uint64_t bytes) {
   if (bytes == 0) bytes = std::min(most_streamed, *free / 4);
   bytes = std::max<uint64_t>(bytes / 16 * 16, 4096);
   const auto memory = device_->allocate(bytes, "a measurement");
-  const auto stream = device_->create_stream();
   const auto start = device_->create_event(true), stop = device_->create_event(true);
+  const auto stream = device_->create_stream();
   if (!memory.ok()) return memory.error();
   if (!stream.ok()) return stream.error();
   if (!start.ok()) return start.error();
@@ -167,11 +167,11 @@ Result<double> GpuModel::streaming_read(uint64_t bytes) {
         !s.ok())
       return s.error();
     if (Status s = launch_stream(memory->get(), bytes, stream->get()); !s.ok()) return s.error();
-    for (const int code : {driver.hipEventRecord(stop->get(), stream->get()),
-                           driver.hipEventSynchronize(stop->get()),
-                           driver.hipEventElapsedTime(&milliseconds, start->get(), stop->get())}) {
-      if (code != hip_success) return device_->error(code, "measuring the streaming read");
-    }
+    int code = driver.hipEventRecord(stop->get(), stream->get());
+    if (code == hip_success) code = driver.hipEventSynchronize(stop->get());
+    if (code == hip_success)
+      code = driver.hipEventElapsedTime(&milliseconds, start->get(), stop->get());
+    if (code != hip_success) return device_->error(code, "measuring the streaming read");
     return static_cast<double>(milliseconds) * 1e-3;
   };
   if (Status s = device_->check(driver.hipMemsetAsync(memory->get(), 1, bytes, stream->get()),

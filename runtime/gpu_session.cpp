@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <optional>
 
@@ -43,9 +44,6 @@ class GpuSession : public DeviceSession {
         executor_(executor),
         capacity_(capacity),
         layout_(model.plan(), model.device_plan(), capacity) {}
-  ~GpuSession() override;
-  GpuSession(const GpuSession&) = delete;
-  GpuSession& operator=(const GpuSession&) = delete;
   Status prepare();
 
   Executor executor() const override { return executor_; }
@@ -55,7 +53,7 @@ class GpuSession : public DeviceSession {
   Result<std::span<const float>> logits(int64_t first_row, int64_t rows) override;
   Status generate(Sequence& sequence, const SamplingOptions& options, int64_t count,
                   const Session::TokenSink& sink) override;
-  void clear() override;
+  Status clear() override;
   void profile(bool on) override { profiling_ = on; }
   const std::vector<PhaseTime>& decode_times() const override { return times_; }
 
@@ -66,7 +64,6 @@ class GpuSession : public DeviceSession {
   void* address(const Argument& argument) const;
   Result<std::vector<GpuPhase>> resolve(const std::vector<Phase>& phases) const;
   Status zero(uint64_t bytes);
-  Status begin();
   Status upload(std::span<const int32_t> tokens, const StepParams& step);
   Status upload(const SampleParams& sampling);
   Status launch(const GpuPhase& phase, unsigned blocks);
@@ -97,7 +94,6 @@ class GpuSession : public DeviceSession {
   GpuMemory memory_;
   PinnedMemory pinned_;  // what is copied to the device, the ring, logits
   uint64_t sampling_offset_ = 0, ring_offset_ = 0, logits_offset_ = 0;
-  GpuStream stream_;
   std::vector<GpuEvent> drawn_;  // after the replays in flight
   std::vector<GpuPhase> decode_, prefill_;
   unsigned sampler_blocks_ = 0;
@@ -110,21 +106,15 @@ class GpuSession : public DeviceSession {
     int64_t position;
   };
   std::optional<Stale> stale_;
-  std::optional<Error> failure_;  // of `clear`, for the next step
   // Rows of logits that are in pinned memory.
   int64_t first_copied_ = 0, copied_ = 0;
 
   bool profiling_ = false;
   std::vector<PhaseTime> times_;
   std::vector<GpuEvent> marks_;  // between phases
-};
 
-GpuSession::~GpuSession() {
-  // Work in flight must not outlive the memory. What fails now was reported before.
-  if (stream_.get() == nullptr) return;
-  (void)device_.make_current();
-  (void)driver_.hipStreamSynchronize(stream_.get());
-}
+  GpuStream stream_;
+};
 
 Status GpuSession::allocate() {
   const DevicePlan& plan = model_.device_plan();
@@ -219,14 +209,6 @@ Status GpuSession::zero(uint64_t bytes) {
                        "clearing a session's memory");
 }
 
-// What every call from outside begins with.
-Status GpuSession::begin() {
-  if (Status s = device_.make_current(); !s.ok()) return s;
-  if (!failure_) return Done{};
-  const Error error = *std::exchange(failure_, std::nullopt);
-  return error;
-}
-
 // Every step ends with waiting for it, so the pinned copy is not in use.
 Status GpuSession::upload(std::span<const int32_t> tokens, const StepParams& step) {
   const uint64_t tokens_at = layout_.tokens - layout_.step;
@@ -285,7 +267,7 @@ Status GpuSession::issue() {
 
 Status GpuSession::step(Schedule schedule, std::span<const int32_t> tokens, int64_t position,
                         int64_t rows) {
-  if (Status s = begin(); !s.ok()) return s;
+  if (Status s = device_.make_current(); !s.ok()) return s;
   stale_.reset();
   copied_ = 0;
   if (Status s = upload(tokens, {.position = static_cast<int>(position),
@@ -348,7 +330,7 @@ Status GpuSession::measure_decode() {
 }
 
 Result<std::span<const float>> GpuSession::logits(int64_t first_row, int64_t rows) {
-  if (Status s = begin(); !s.ok()) return s.error();
+  if (Status s = device_.make_current(); !s.ok()) return s.error();
   if (Status s = refresh_logits(); !s.ok()) return s.error();
   const uint64_t offset = static_cast<uint64_t>(first_row) * row_bytes();
   const uint64_t bytes = static_cast<uint64_t>(rows) * row_bytes();
@@ -371,12 +353,11 @@ Status GpuSession::refresh_logits() {
   return step(Schedule::decode, {&stale.token, 1}, stale.position, 1);
 }
 
-void GpuSession::clear() {
+Status GpuSession::clear() {
   stale_.reset();
   copied_ = 0;
-  Status cleared = begin();
-  if (cleared.ok()) cleared = zero(layout_.state_bytes);
-  if (!cleared.ok()) failure_ = cleared.error();
+  if (Status s = device_.make_current(); !s.ok()) return s;
+  return zero(layout_.state_bytes);
 }
 
 // The logits of one step on a session that is as at the start, and is so afterwards.
@@ -404,7 +385,7 @@ Status GpuSession::check_graph() {
   copied_ = 0;
   for (size_t i = 0; i < launched->size(); ++i) {
     const float a = (*replayed)[i], b = (*launched)[i];
-    if (std::memcmp(&a, &b, sizeof a) == 0) continue;
+    if (std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b)) continue;
     return Error{fmt::format(
         "{}: the graph of a decode step does not compute what its {} phases do: logit {} is {} "
         "instead of {}; take --executor eager and report it",
@@ -481,7 +462,7 @@ class GpuSession::Flight {
 
 Status GpuSession::generate(Sequence& sequence, const SamplingOptions& options, int64_t count,
                             const Session::TokenSink& sink) {
-  if (Status s = begin(); !s.ok()) return s;
+  if (Status s = device_.make_current(); !s.ok()) return s;
   if (Status s = refresh_logits(); !s.ok()) return s;
   copied_ = 0;
   Flight flight(*this);

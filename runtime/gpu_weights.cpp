@@ -25,12 +25,6 @@ class Uploader {
  public:
   Uploader(const GpuDevice& device, uint8_t* destination)
       : device_(device), destination_(destination) {}
-  Uploader(const Uploader&) = delete;
-  Uploader& operator=(const Uploader&) = delete;
-  ~Uploader() {
-    // Copies in flight must not outlive the buffers; what fails now was reported before.
-    if (stream_.get() != nullptr) (void)device_.driver().hipStreamSynchronize(stream_.get());
-  }
   Status prepare(uint64_t total) {
     auto stream = device_.create_stream();
     if (!stream.ok()) return stream.error();

@@ -118,7 +118,10 @@ class HostSession : public DeviceSession {
   Result<std::span<const float>> logits(int64_t first_row, int64_t rows) override;
   Status generate(Sequence& sequence, const SamplingOptions& options, int64_t count,
                   const Session::TokenSink& sink) override;
-  void clear() override { state_.clear(); }
+  Status clear() override {
+    state_.clear();
+    return Done{};
+  }
   void profile(bool on) override { profiling_ = on; }
   const std::vector<PhaseTime>& decode_times() const override { return times_; }
 

@@ -125,8 +125,8 @@ Status check_phases(const Plan& whole, const DevicePlan& plan, const std::vector
     if (phase.arguments.size() > static_cast<size_t>(max_arguments) || phase.blocks < 1 ||
         phase.blocks > (1U << 24) || phase.tokens_per_block > (1U << 20) ||
         phase.shared_bytes > (1U << 20)) {
-      return Error{fmt::format("{}[{}]: arguments, blocks or shared memory are out of range", field,
-                               i)};
+      return Error{
+          fmt::format("{}[{}]: arguments, blocks or shared memory are out of range", field, i)};
     }
     for (size_t a = 0; a < phase.arguments.size(); ++a) {
       const Argument& argument = phase.arguments[a];
@@ -271,6 +271,11 @@ Status check_contents(const Plan& plan) {
     if (code.device_plan >= plan.device_plans.size()) {
       return Error{fmt::format("code[{}].device_plan {} is outside the {} device plans", i,
                                code.device_plan, plan.device_plans.size())};
+    }
+    const std::string& device = plan.device_plans[code.device_plan].device;
+    if (code.family.starts_with("host") != (device == "host")) {
+      return Error{fmt::format("code[{}] is for {}, but its device plan is of kind {}", i,
+                               code.family, device)};
     }
     const size_t kernels = plan.device_plans[code.device_plan].kernels.size();
     if (!code.resources.empty() && code.resources.size() != kernels) {

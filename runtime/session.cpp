@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "runtime/device.h"
 
@@ -29,6 +30,12 @@ Result<std::unique_ptr<Session>> Session::create(std::shared_ptr<Model> model, i
   if (!device.ok()) return device.error();
   session->device_ = std::move(*device);
   return session;
+}
+
+Status Session::take_failure() {
+  if (!failure_) return Done{};
+  const Error error = *std::exchange(failure_, std::nullopt);
+  return error;
 }
 
 Status Session::check_room(int64_t tokens) const {
@@ -60,6 +67,7 @@ Status Session::prefill(std::span<const int32_t> tokens, int64_t logits_rows,
   if (logits_rows < 1 || logits_rows > most) {
     return Error{fmt::format("{} rows of logits were asked for, outside 1..{}", logits_rows, most)};
   }
+  if (Status status = take_failure(); !status.ok()) return status;
   const int64_t first_wanted = count - logits_rows;
   for (int64_t done = 0; done < count;) {
     int64_t size = std::min(plan.chunk, count - done);
@@ -88,6 +96,7 @@ Status Session::prefill(std::span<const int32_t> tokens, int64_t logits_rows,
 Status Session::decode(int32_t token) {
   const std::span<const int32_t> one(&token, 1);
   if (Status status = check_tokens(one); !status.ok()) return status;
+  if (Status status = take_failure(); !status.ok()) return status;
   if (Status status = device_->step(Schedule::decode, one, position(), 1); !status.ok())
     return status;
   ++sequence_->position;
@@ -100,13 +109,16 @@ Status Session::generate(const SamplingOptions& options, int64_t count, const To
   if (sequence_->logits_row < 0) return Error{"there are no logits yet: prefill first"};
   if (count < 1) return Error{fmt::format("{} tokens were asked for, expected 1 or more", count)};
   if (Status status = check_room(count - 1); !status.ok()) return status;
+  if (Status status = take_failure(); !status.ok()) return status;
   return device_->generate(*sequence_, options, count, sink);
 }
 
 std::span<const float> Session::logits() const {
   if (sequence_->logits_row < 0) return {};
   const auto logits = device_->logits(sequence_->logits_row, 1);
-  return logits.ok() ? *logits : std::span<const float>();
+  if (logits.ok()) return *logits;
+  failure_ = logits.error();
+  return {};
 }
 
 int64_t Session::position() const { return sequence_->position; }
@@ -115,7 +127,8 @@ Executor Session::executor() const { return device_->executor(); }
 
 void Session::reset() {
   *sequence_ = {};
-  device_->clear();
+  failure_.reset();
+  if (Status status = device_->clear(); !status.ok()) failure_ = status.error();
 }
 
 uint64_t Session::state_bytes() const { return model_->device_plan().state_bytes(context_); }

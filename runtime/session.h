@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -131,6 +132,8 @@ class Session {
 
  private:
   Session();
+  // What `logits` or `reset` could not report.
+  Status take_failure();
   Status check_tokens(std::span<const int32_t> tokens) const;
   Status check_room(int64_t tokens) const;
 
@@ -138,6 +141,7 @@ class Session {
   std::unique_ptr<DeviceSession> device_;
   std::unique_ptr<Sequence> sequence_;
   int64_t context_ = 0;
+  mutable std::optional<Error> failure_;
 };
 
 // Peak resident memory of this process in bytes, as the kernel counts it.

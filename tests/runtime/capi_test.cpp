@@ -107,6 +107,44 @@ TEST_F(CApiTest, PrefillsDecodesAndSamples) {
   EXPECT_EQ(sinter_logits(session), nullptr);
 }
 
+TEST_F(CApiTest, GeneratesWhatSampleAndDecodeGive) {
+  const int32_t tokens[] = {5, 6};
+  const sinter_sampling sampling = {60, 0, 1, 7};
+  std::vector<int32_t> expected;
+  ASSERT_EQ(sinter_prefill(session, tokens, 2, &error), SINTER_OK);
+  for (int i = 0; i < 8; ++i) {
+    expected.push_back(-1);
+    ASSERT_EQ(sinter_sample(session, &sampling, &expected.back(), &error), SINTER_OK) << error;
+    ASSERT_EQ(sinter_decode(session, expected.back(), &error), SINTER_OK) << error;
+  }
+  sinter_reset(session);
+  ASSERT_EQ(sinter_prefill(session, tokens, 2, &error), SINTER_OK);
+  std::vector<int32_t> generated;
+  const auto sink = [](int32_t token, void* data) -> int32_t {
+    auto* all = static_cast<std::vector<int32_t>*>(data);
+    all->push_back(token);
+    return all->size() < 8 ? 1 : 0;
+  };
+  ASSERT_EQ(sinter_generate(session, &sampling, 40, sink, &generated, &error), SINTER_OK) << error;
+  EXPECT_EQ(generated, expected);
+  EXPECT_EQ(sinter_position(session), 9);
+  EXPECT_EQ(sinter_generate(session, &sampling, 1, nullptr, nullptr, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_generate: sink is NULL");
+}
+
+TEST_F(CApiTest, LoadsOnADevice) {
+  sinter_model* other = nullptr;
+  ASSERT_EQ(sinter_load_on(path.c_str(), "host", 1, &other, &error), SINTER_OK) << error;
+  sinter_free_model(other);
+  EXPECT_EQ(sinter_load_on(path.c_str(), "moon:0", 1, &other, &error), SINTER_ERROR);
+  EXPECT_EQ(other, nullptr);
+  EXPECT_EQ(message(),
+            "sinter_load_on: \"moon:0\" is no device; there are host, hip:N (AMD) and cuda:N "
+            "(NVIDIA), N from 0");
+  EXPECT_EQ(sinter_load_on(path.c_str(), nullptr, 1, &other, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_load_on: device is NULL");
+}
+
 // The program in C, linked with the shared library, prints what the same calls give here.
 TEST_F(CApiTest, TheExampleProgramPrintsTheGreedyText) {
   std::string expected;

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <numeric>
+#include <stdexcept>
 
 #include "runtime/synthetic.h"
 #include "tests/runtime/toy_plan.h"
@@ -207,6 +208,65 @@ TEST_F(SessionTest, ProfileCountsDecodePhases) {
       EXPECT_GT(time.seconds, 0);
     }
   }
+}
+
+TEST_F(SessionTest, GeneratesWhatTheSamplerDrawsAndNumbersDrawsOn) {
+  const SamplingOptions sampling{.temperature = 60, .seed = 11};
+  const auto model = load();
+  for (const Executor executor : {Executor::eager, Executor::persistent}) {
+    const auto session = make(model, 0, executor);
+    std::vector<int32_t> seen(tokens.begin(), tokens.begin() + 5);
+    ASSERT_TRUE(session->prefill(seen).ok());
+    Sampler sampler(sampling);
+    size_t stop = 4;
+    std::vector<int32_t> drawn;
+    const auto sink = [&](int32_t token) {
+      drawn.push_back(token);
+      return drawn.size() < stop;
+    };
+    const auto expect_drawn = [&] {
+      for (const int32_t token : drawn) {
+        EXPECT_EQ(token, *sampler.sample(toy::expected_logits(seen, weights,
+                                                              static_cast<int64_t>(seen.size()))));
+        seen.push_back(token);
+      }
+      seen.pop_back();
+      EXPECT_EQ(session->position(), static_cast<int64_t>(seen.size()));
+      EXPECT_EQ(logits(*session),
+                toy::expected_logits(seen, weights, static_cast<int64_t>(seen.size())));
+    };
+    ASSERT_EQ(message(session->generate(sampling, 20, sink)), "");
+    ASSERT_EQ(drawn.size(), 4u);
+    expect_drawn();
+    // Drawn again from the same logits, up to the count.
+    drawn.clear();
+    stop = 100;
+    ASSERT_EQ(message(session->generate(sampling, 6, sink)), "");
+    ASSERT_EQ(drawn.size(), 6u);
+    expect_drawn();
+  }
+}
+
+TEST_F(SessionTest, GenerationChecksBeforeItDraws) {
+  const auto session = make(load(), 10);
+  const auto sink = [](int32_t) -> bool { throw std::runtime_error("drawn"); };
+  const SamplingOptions greedy{.greedy = true};
+  EXPECT_EQ(message(session->generate(greedy, 1, sink)), "there are no logits yet: prefill first");
+  ASSERT_TRUE(session->prefill(std::span(tokens).first(8)).ok());
+  EXPECT_EQ(message(session->generate({.top_k = -1}, 1, sink)),
+            "sampling: top_k is -1, expected 0 (off) or more");
+  EXPECT_EQ(message(session->generate(greedy, 0, sink)),
+            "0 tokens were asked for, expected 1 or more");
+  EXPECT_EQ(message(session->generate(greedy, 4, sink)),
+            "3 tokens do not fit: the session holds 8 of 10 positions; make a longer context");
+}
+
+TEST_F(SessionTest, TheHostHasNoGraphs) {
+  const auto refused = Session::create(load(), 0, Executor::graph);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().message,
+            "the host has no graphs; its executors are eager and persistent");
+  EXPECT_EQ(make(load(), 0, Executor::automatic)->executor(), Executor::persistent);
 }
 
 TEST_F(SessionTest, SyntheticWeightsAreMadeAtLoad) {

@@ -135,7 +135,8 @@ inline Plan description() {
   plan.eos_ids = {1, 2};
   plan.bos_id = 0;
   plan.temperature = 0.75;
-  device.kernels = {{"toy_remember", "keeps tokens"}, {"toy_sum", "sums"}, {"toy_logits", "logits"}};
+  device.kernels = {
+      {"toy_remember", "keeps tokens"}, {"toy_sum", "sums"}, {"toy_logits", "logits"}};
   device.states = {{"history", 4, 0}, {"counter", 0, 4}};
   device.weights = {{"w", "weight<1024, i8>", "plain", 0, weight_count}};
   device.weight_bytes = weight_count;
