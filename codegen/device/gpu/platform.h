@@ -83,7 +83,7 @@ SINTER_INLINE void barrier() { __syncthreads(); }
 SINTER_INLINE u32 shuffle(u32 value, int from) {
   return static_cast<u32>(__nvvm_shfl_sync_idx_i32(~0U, static_cast<int>(value), from, 31));
 }
-SINTER_INLINE int wave_uniform(int value) { return __nvvm_shfl_sync_idx_i32(~0U, value, 0, 31); }
+SINTER_INLINE int wave_uniform(int value) { return value; }
 SINTER_INLINE int fetch_add(int* p, int value) {
   return __scoped_atomic_fetch_add(p, value, __ATOMIC_ACQ_REL, __MEMORY_SCOPE_DEVICE);
 }
@@ -158,6 +158,7 @@ SINTER_INLINE T load_stream(const void* p) {
 #endif
 
 SINTER_INLINE int lane() { return thread() % wave_size; }
+// May be called by some lanes of a wave alone.
 SINTER_INLINE int wave() { return wave_uniform(thread() / wave_size); }
 
 template <class T>
