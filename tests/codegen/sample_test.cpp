@@ -159,9 +159,10 @@ TEST(Sample, GpuDrawsWhatTheSamplerDefines) {
     SCOPED_TRACE(on.target.name);
     Gpu gpu(on);
     ASSERT_FALSE(HasFailure());
+    size_t number = 0;
     for (const Case& c : cases())
-      for (const int blocks : {1, 3, 40, gpu_sample_blocks}) {
-        if (blocks == gpu_sample_blocks && c.logits.size() > 1000 && !c.options.greedy) continue;
+      for (const int blocks : {1, 3, 12, gpu_sample_blocks}) {
+        if (blocks == gpu_sample_blocks && number++ % 16 != 0) continue;
         constexpr uint64_t kFirst = 17;
         const std::vector<int> drawn = gpu.sample(c, kFirst, blocks == 3 ? 6 : 2, blocks);
         for (size_t i = 0; i < drawn.size(); ++i)
