@@ -84,6 +84,32 @@ TEST_P(Matmul, DenseWeights) {
   expect_models_match(models, GetParam());
 }
 
+// So many rows that a GPU gives a tile to fewer waves, down to one, which then has several steps.
+TEST(GpuMatmul, DecodeOfManyRows) {
+  std::vector<TestModel> models;
+  models.push_back(product("many_dense_4", 8195, 200, dense(DType::f16)));
+  models.push_back(product("many_dense_2", 16389, 200, dense(DType::bf16)));
+  models.push_back(product("many_dense_1", 32773, 100, dense(DType::f32)));
+  models.push_back(product("many_coded_2", 16389, 416, affine(5, 32, DType::f16)));
+  models.push_back(product("many_coded_1", 32773, 288, ternary(32, DType::f16)));
+  for (const TestTarget& target : runnable_targets(Device::gpu)) {
+    SCOPED_TRACE(target.target.name);
+    std::vector<Variant> variants;
+    for (const TestModel& model : models) variants.push_back({&model, Activations::a8});
+    const Suite suite = compile(variants, target);
+    ASSERT_FALSE(suite.kernels.empty());
+    for (const Kernels& kernels : suite.kernels) {
+      Machine machine(kernels, 16);
+      Judge judge(kernels);
+      Step step{.mode = Mode::decode, .tokens = {7}, .workers = 5};
+      const StepValues few = machine.run(step);
+      judge.expect_phases_match(few, step);
+      step.workers = 200;
+      EXPECT_TRUE(same_bits(machine.run(step), few)) << kernels.name();
+    }
+  }
+}
+
 // rms_norm and the choice of the last rows before a product.
 TEST_P(Matmul, Prologues) {
   std::vector<TestModel> models;

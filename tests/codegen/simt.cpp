@@ -44,11 +44,11 @@ struct SimtMachine::Block {
   explicit Block(int lanes) : wave(lanes) {
     machine.barrier = [] { running->pause(Stop::barrier); };
     machine.shuffle = [](unsigned value, int lane) {
-      Thread& thread = running->threads[static_cast<size_t>(running->machine.thread)];
-      thread.value = value;
-      thread.from = lane;
+      Thread& mine = running->thread(running->machine.thread);
+      mine.value = value;
+      mine.from = lane;
       running->pause(Stop::shuffle);
-      return thread.value;
+      return mine.value;
     };
     for (Thread& thread : threads)
       thread.fiber = boost::context::fiber(std::allocator_arg,
@@ -69,16 +69,19 @@ struct SimtMachine::Block {
     for (Thread& thread : threads) thread.fiber = std::move(thread.fiber).resume();
   }
 
+  Thread& thread(int number) { return threads[static_cast<size_t>(number)]; }
+  const Thread& thread(int number) const { return threads[static_cast<size_t>(number)]; }
+
   static void pause(Stop stop, Thread& thread) {
     thread.stop = stop;
     thread.scheduler = std::move(thread.scheduler).resume();
   }
-  void pause(Stop stop) { pause(stop, threads[static_cast<size_t>(machine.thread)]); }
+  void pause(Stop stop) { pause(stop, thread(machine.thread)); }
 
   void resume(int number) {
     machine.thread = number;
-    Thread& thread = threads[static_cast<size_t>(number)];
-    thread.fiber = std::move(thread.fiber).resume();
+    Thread& next = thread(number);
+    next.fiber = std::move(next.fiber).resume();
   }
 
   // Runs the lanes of a wave until all of them wait at a barrier or have finished.
@@ -86,19 +89,19 @@ struct SimtMachine::Block {
     while (true) {
       for (int lane = 0; lane < wave; ++lane) resume(first + lane);
       if (auto status = expect_together(first, wave); !status.ok()) return status;
-      if (threads[static_cast<size_t>(first)].stop != Stop::shuffle) return absl::OkStatus();
+      if (thread(first).stop != Stop::shuffle) return absl::OkStatus();
       std::array<uint32_t, gpu_block_threads> brought{};
       for (int lane = 0; lane < wave; ++lane)
-        brought[static_cast<size_t>(lane)] = threads[static_cast<size_t>(first + lane)].value;
+        brought[static_cast<size_t>(lane)] = thread(first + lane).value;
       for (int lane = 0; lane < wave; ++lane) {
-        Thread& thread = threads[static_cast<size_t>(first + lane)];
-        thread.value = brought[static_cast<size_t>(thread.from & (wave - 1))];
+        Thread& got = thread(first + lane);
+        got.value = brought[static_cast<size_t>(got.from & (wave - 1))];
       }
     }
   }
 
   absl::Status expect_together(int first, int count) const {
-    const auto stop = [&](int number) { return threads[static_cast<size_t>(number)].stop; };
+    const auto stop = [&](int number) { return thread(number).stop; };
     for (int i = first; i < first + count; ++i)
       if (stop(i) != stop(first))
         return absl::InternalError(fmt::format("block {}: thread {} {} and thread {} {}",
@@ -107,12 +110,14 @@ struct SimtMachine::Block {
     return absl::OkStatus();
   }
 
-  absl::Status run_block(GuardedBuffer& shared) {
+  absl::Status run_block(GuardedBuffer& shared, bool descending) {
     std::fill_n(shared.data(), shared.bytes(), kPoison);
     machine.shared = shared.data();
     do {
-      for (int first = 0; first < gpu_block_threads; first += wave)
+      for (int i = 0; i < gpu_block_threads; i += wave) {
+        const int first = descending ? gpu_block_threads - wave - i : i;
         if (auto status = run_wave(first); !status.ok()) return status;
+      }
       if (auto status = expect_together(0, gpu_block_threads); !status.ok()) return status;
     } while (threads[0].stop != Stop::done);
     if (shared.intact()) return absl::OkStatus();
@@ -146,7 +151,7 @@ absl::Status SimtMachine::run(const SimtKernel& kernel, GpuArguments arguments, 
   absl::Status status;
   for (int i = 0; i < grid.blocks && status.ok(); ++i) {
     *kernel.block = grid.descending ? grid.blocks - 1 - i : i;
-    status = block_->run_block(shared);
+    status = block_->run_block(shared, grid.descending);
   }
   if (status.ok()) return status;
   // Threads that wait will never finish, and their stacks cannot be unwound: they are left alone.

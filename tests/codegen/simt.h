@@ -28,7 +28,9 @@ struct SimtKernel {
 
 struct Grid {
   int blocks = 1;
-  bool descending = false;   // order in which blocks run
+  // Order in which blocks run, and the waves of a block between barriers: with a barrier missing,
+  // one order reads what is not yet written.
+  bool descending = false;
   int64_t shared_bytes = 0;  // of a block, filled with 0xff; what follows it faults or is checked
 };
 

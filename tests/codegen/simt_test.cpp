@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <functional>
+#include <string>
 
 #include "codegen/object_cache.h"
 #include "tests/codegen/kernel_harness.h"
@@ -43,6 +45,10 @@ SINTER_PHASE(wave_shuffles_at_a_barrier) {
 }
 SINTER_PHASE(writes_behind) {
   if (launch->worker == 1) shared_memory()[threads * 4 - 4] = 0;
+}
+SINTER_PHASE(forgets_a_barrier) {
+  if (wave() == 0) shared_memory()[lane()] = 1;
+  if (thread() == threads - 1) *arg<int>(launch, 0) = shared_memory()[0];
 }
 SINTER_PHASE(reads_fresh) {
   bool poisoned = true;
@@ -94,6 +100,13 @@ TEST_F(Simt, SharedMemoryIsPoisonedForEveryBlock) {
     EXPECT_THAT(out, ::testing::ElementsAre(1, 1, 1, 0));
   };
   run_everywhere("reads_fresh", {3, false, kShared});
+}
+
+TEST_F(Simt, WavesRunInEitherOrder) {
+  check = [&] { EXPECT_EQ(out[0], 1); };
+  run_everywhere("forgets_a_barrier", {1, false, kShared});
+  check = [&] { EXPECT_EQ(out[0], 0xff); };
+  run_everywhere("forgets_a_barrier", {1, true, kShared});
 }
 
 TEST_F(Simt, ThreadsThatDoNotComeAreErrors) {
