@@ -129,6 +129,13 @@ TEST_P(Matmul, Prologues) {
             b.matrix("w", 23, cols, coded ? affine(4, 64, DType::f16) : dense(DType::f16));
         models.push_back(b.finish(b.add("y", Op::matmul, {x, w})));
       }
+  // Wider than what the threads of a GPU's block hold at a time.
+  ModelBuilder wide("prologue_wide");
+  auto row = wide.rows("x", 2240);
+  row = wide.add("norm", Op::rms_norm, {row, wide.vector("norm_w", 2240)}, {{"eps", 1e-6}});
+  const auto format = affine(4, 64, DType::f16);
+  models.push_back(
+      wide.finish(wide.add("y", Op::matmul, {row, wide.matrix("w", 7, 2240, format)})));
   // Several products share the norm and each computes it.
   ModelBuilder b("prologue_shared");
   const auto x = b.rows("x", 128);
