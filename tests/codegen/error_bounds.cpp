@@ -22,6 +22,11 @@ double rms_norm_error(int64_t n, bool lanes) {
   return ((lanes ? count / 32 + 40 : count) / 2 + 8) * kRounding;
 }
 
+double exp_error(Device device, double x) {
+  if (device == Device::host) return 2e-7 + 4 * kRounding;
+  return (4 + 1.25 * std::abs(x)) * kRounding;
+}
+
 const Judge::Table& Judge::table(ValueId weight) {
   if (const auto found = tables_.find(weight); found != tables_.end()) return found->second;
   const ir::WeightType& type = model_.module.weight(weight);
@@ -58,7 +63,7 @@ const Judge::Table& Judge::table(ValueId weight) {
 }
 
 std::vector<double> Judge::matmul_bound(const ir::Node& node, const StepValues& values,
-                                        const Errors& errors, Activations activations) {
+                                        const Errors& errors) {
   const ir::Array& x = values.at(node.operands[0]);
   const Table& t = table(node.operands[1]);
   const ir::WeightFormat& format = model_.module.weight(node.operands[1]).format;
@@ -66,7 +71,7 @@ std::vector<double> Judge::matmul_bound(const ir::Node& node, const StepValues& 
   const int64_t group = format.is_dense() ? t.cols : format.group;
   const int64_t groups = t.cols / group;
   // Largest integer of a quantized activation; see QuantizedRows.
-  const double top = activations == Activations::a8 ? 127 : 127 * 256;
+  const double top = kernels_.activations == Activations::a8 ? 127 : 127 * 256;
   // Roundings of a sum: one a column for dense weights. Integer dot products are exact; a group
   // adds one, and its scaling a few.
   const auto terms = static_cast<double>(format.is_dense() ? t.cols + 4 : groups + 8);
@@ -112,7 +117,7 @@ std::vector<double> Judge::matmul_bound(const ir::Node& node, const StepValues& 
 }
 
 std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
-                                 const Errors& errors, Activations activations) {
+                                 const Errors& errors) {
   const ir::Array& result = values.at(node.results[0]);
   const size_t count = result.data.size();
   std::vector<double> out(count, 0.0);
@@ -126,6 +131,7 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
     const auto error = errors.find(id);
     return {values.at(id).data[i], error == errors.end() ? 0.0 : error->second[i]};
   };
+  const auto exp_of = [&](double x) { return exp_error(kernels_.device(), x); };
   switch (node.op) {
     case Op::embed: {
       const Table& t = table(node.operands[1]);
@@ -139,7 +145,7 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
       return out;
     }
     case Op::matmul:
-      return matmul_bound(node, values, errors, activations);
+      return matmul_bound(node, values, errors);
     case Op::rope_table:
       // The same float32 angle; cos or sin rounded, times the scale.
       std::fill(out.begin(), out.end(), 4 * kRounding * std::abs(node.number("scale", 1.0)));
@@ -184,16 +190,16 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
         break;
       // The steepest slopes are 1.0999, 1/4 and 1.129. exp() saturates at +-87.
       case Op::silu:
-        out[i] = 1.1 * ea + (kExpError + 5 * kRounding) * y + 1e-35;
+        out[i] = 1.1 * ea + (exp_of(a) + 5 * kRounding) * y + 1e-35;
         break;
       case Op::sigmoid:
-        out[i] = 0.25 * ea + (kExpError + 5 * kRounding) * y + 1e-35;
+        out[i] = 0.25 * ea + (exp_of(a) + 5 * kRounding) * y + 1e-35;
         break;
       case Op::gelu: {
         // The argument of exp has a few roundings; where it is large they count as many times. The
         // reference's 1 + tanh cancels.
         const double argument = 1.6 * (std::abs(a) + 0.045 * std::abs(a * a * a));
-        out[i] = 1.13 * ea + (kExpError + (5 + 4 * argument) * kRounding) * y +
+        out[i] = 1.13 * ea + (exp_of(argument) + (5 + 4 * argument) * kRounding) * y +
                  std::abs(a) * (1e-14 + 2 * kRounding * std::exp(-std::min(argument, 80.0)));
         break;
       }
@@ -207,8 +213,8 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
   return out;
 }
 
-void Judge::expect_phases_match(const StepValues& got, const Step& step, Activations activations,
-                                const std::string& what) {
+void Judge::expect_phases_match(const StepValues& got, const Step& step) {
+  const std::string what = fmt::format("{}, {}", kernels_.name(), step.name());
   for (const ir::Node& phase : model_.module.nodes) {
     if (phase.text("kind", "") == "attention") continue;
     StepValues inputs;
@@ -220,8 +226,7 @@ void Judge::expect_phases_match(const StepValues& got, const Step& step, Activat
                                             step.count(), step.logits_rows, state);
     ASSERT_TRUE(values.ok()) << what << ": " << values.status();
     Errors errors;
-    for (const ir::Node& node : phase.body)
-      errors[node.results[0]] = bound(node, *values, errors, activations);
+    for (const ir::Node& node : phase.body) errors[node.results[0]] = bound(node, *values, errors);
     for (const ValueId id : phase.results) {
       ASSERT_TRUE(got.contains(id)) << what << ": " << phase.label << " left nothing";
       expect_within(got.at(id), values->at(id), errors.at(id),
@@ -247,8 +252,6 @@ void expect_within(const ir::Array& got, const ir::Array& want, const std::vecto
   EXPECT_EQ(wrong, 0U) << what << ": " << wrong << " of " << error.size() << " are off; " << first;
 }
 
-namespace {
-
 bool same_bits(const StepValues& a, const StepValues& b) {
   return std::all_of(a.begin(), a.end(), [&](const auto& value) {
     const auto& x = value.second.data;
@@ -257,29 +260,34 @@ bool same_bits(const StepValues& a, const StepValues& b) {
   });
 }
 
+namespace {
+
 void expect_steps_match(const Kernels& kernels, Judge& judge) {
   Machine machine(kernels, 32);
   Random random(7);
+  const std::vector<std::pair<int, Order>> on_host = {
+      {2, Order::ascending}, {3, Order::threads}, {7, Order::descending}};
+  const std::vector<std::pair<int, Order>> on_gpu = {
+      {2, Order::descending}, {kPlannedWorkers, Order::ascending}, {7, Order::descending}};
   const auto check = [&](Step step) {
     const StepValues alone = machine.run(step);
-    judge.expect_phases_match(alone, step, kernels.activations,
-                              fmt::format("{}, {}", kernels.name(), step.name()));
-    for (const auto& [workers, order] :
-         {std::pair{2, Order::ascending}, std::pair{3, Order::threads},
-          std::pair{7, Order::descending}}) {
+    judge.expect_phases_match(alone, step);
+    for (const auto& [workers, order] : kernels.wave == 0 ? on_host : on_gpu) {
       // Threads cost more than small kernels.
       if (order == Order::threads && step.count() != 9) continue;
       step.workers = workers;
       step.order = order;
       const StepValues shared = machine.run(step);
-      if (!same_bits(shared, alone))
-        judge.expect_phases_match(shared, step, kernels.activations,
-                                  fmt::format("{}, {}", kernels.name(), step.name()));
+      if (!same_bits(shared, alone)) judge.expect_phases_match(shared, step);
     }
   };
   for (const int64_t position : {0, 5})
     check({.mode = Mode::decode, .tokens = random_tokens(1, random), .position = position});
-  for (const int64_t tokens : {1, 2, 3, 4, 5, 8, 9, 17}) {
+  // A GPU takes 64 tokens at a time.
+  const std::vector<int64_t> counts = kernels.wave == 0
+                                          ? std::vector<int64_t>{1, 2, 3, 4, 5, 8, 9, 17}
+                                          : std::vector<int64_t>{1, 63, 64, 65};
+  for (const int64_t tokens : counts) {
     Step step{.mode = Mode::prefill, .tokens = random_tokens(tokens, random), .position = 3};
     step.logits_rows = 1 + random.below(tokens);
     check(step);
@@ -288,10 +296,10 @@ void expect_steps_match(const Kernels& kernels, Judge& judge) {
 
 }  // namespace
 
-void expect_models_match(const std::vector<TestModel>& models) {
-  const std::vector<Target> targets = runnable_targets();
+void expect_models_match(const std::vector<TestModel>& models, Device device) {
+  const std::vector<TestTarget> targets = runnable_targets(device);
   for (size_t t = 0; t < targets.size(); ++t) {
-    SCOPED_TRACE(targets[t].name);
+    SCOPED_TRACE(targets[t].target.name);
     std::vector<Variant> variants;
     for (size_t m = 0; m < models.size(); ++m) {
       if (targets.size() == 1 || (m + t) % 2 == 0)
@@ -302,7 +310,7 @@ void expect_models_match(const std::vector<TestModel>& models) {
     const Suite suite = compile(variants, targets[t]);
     ASSERT_FALSE(suite.kernels.empty());
     for (const Kernels& kernels : suite.kernels) {
-      Judge judge(*kernels.model);
+      Judge judge(kernels);
       expect_steps_match(kernels, judge);
       if (::testing::Test::HasFailure()) return;  // one wrong kernel is enough to read about
     }

@@ -12,8 +12,10 @@ namespace sinter::codegen::test {
 
 // Half a unit in the last place of 1.0F: the relative error of one float32 operation.
 inline constexpr double kRounding = 0x1p-24;
-// Relative error of exp() in codegen/device/cpu/math.h: its polynomial and the roundings around it.
-inline constexpr double kExpError = 2e-7 + 4 * kRounding;
+// Relative error of exp(x) in codegen/device/*/math.h. Of a host: its polynomial and the roundings
+// around it. Of a GPU: exp2 of the rounded product of x and the rounded log2(e), when exp2 itself
+// is as good as the C library's.
+double exp_error(Device device, double x);
 
 // Relative error of x * rsqrt(mean(x^2) + eps) * w over n features, summed in 32 lanes or one by
 // one.
@@ -21,12 +23,11 @@ double rms_norm_error(int64_t n, bool lanes);
 
 class Judge {
  public:
-  explicit Judge(const TestModel& model) : model_(model) {}
+  explicit Judge(const Kernels& kernels) : kernels_(kernels), model_(*kernels.model) {}
 
   // Every number of every phase except attention must be within its bound. Fails the test with the
   // first offender of each phase.
-  void expect_phases_match(const StepValues& got, const Step& step, Activations activations,
-                           const std::string& what);
+  void expect_phases_match(const StepValues& got, const Step& step);
 
  private:
   using Errors = std::map<ir::ValueId, std::vector<double>>;
@@ -39,11 +40,11 @@ class Judge {
   };
   const Table& table(ir::ValueId weight);
 
-  std::vector<double> bound(const ir::Node& node, const StepValues& values, const Errors& errors,
-                            Activations activations);
+  std::vector<double> bound(const ir::Node& node, const StepValues& values, const Errors& errors);
   std::vector<double> matmul_bound(const ir::Node& node, const StepValues& values,
-                                   const Errors& errors, Activations activations);
+                                   const Errors& errors);
 
+  const Kernels& kernels_;
   const TestModel& model_;
   std::map<ir::ValueId, Table> tables_;
 };
@@ -52,10 +53,14 @@ class Judge {
 void expect_within(const ir::Array& got, const ir::Array& want, const std::vector<double>& error,
                    const std::string& what);
 
-// Compiles models without attention for every target that runs here and compares every phase:
-// decode and prefill of 1 to 17 tokens, some or all rows of logits, one worker and several in any
-// order. Compiling is what takes long: with several targets a model is tried with 8-bit activations
-// on one target and with 16-bit activations on the next, its neighbour the other way round.
-void expect_models_match(const std::vector<TestModel>& models);
+// What holds for one holds for the other. False where NaNs are.
+bool same_bits(const StepValues& a, const StepValues& b);
+
+// Compiles models without attention for every target of the device that runs here and compares
+// every phase: decode and prefill of some tokens, some or all rows of logits, one worker and
+// several in any order. Compiling is what takes long: with several targets a model is tried with
+// 8-bit activations on one target and with 16-bit activations on the next, its neighbour the other
+// way round.
+void expect_models_match(const std::vector<TestModel>& models, Device device);
 
 }  // namespace sinter::codegen::test

@@ -23,7 +23,6 @@ namespace sinter::codegen::test {
 namespace {
 
 constexpr uint8_t kCanary = 0xff;
-constexpr int64_t kPage = 4096;
 // What the memory planner leaves readable after a buffer.
 constexpr int64_t kSlack = 64;
 
@@ -78,46 +77,6 @@ uint64_t Random::bits() {
 
 float Random::uniform(float low, float high) {
   return low + (high - low) * (static_cast<float>(bits() >> 40) * 0x1p-24F);
-}
-
-GuardedBuffer::GuardedBuffer(int64_t bytes, int64_t slack, uint8_t fill)
-    : bytes_(bytes), end_((bytes + slack + 63) / 64 * 64) {
-  const int64_t usable = (end_ + kPage - 1) / kPage * kPage;
-  mapped_ = usable + kPage;
-  void* mapping = ::mmap(nullptr, static_cast<size_t>(mapped_), PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (mapping == MAP_FAILED) {
-    ADD_FAILURE() << "cannot map " << mapped_ << " bytes";
-    std::abort();
-  }
-  mapping_ = static_cast<uint8_t*>(mapping);
-  EXPECT_EQ(::mprotect(mapping_ + usable, kPage, PROT_NONE), 0);
-  data_ = mapping_ + usable - end_;
-  std::memset(data_, fill, static_cast<size_t>(bytes_));
-  std::memset(data_ + bytes_, kCanary, static_cast<size_t>(end_ - bytes_));
-}
-
-GuardedBuffer::GuardedBuffer(GuardedBuffer&& other) noexcept { *this = std::move(other); }
-
-GuardedBuffer& GuardedBuffer::operator=(GuardedBuffer&& other) noexcept {
-  std::swap(mapping_, other.mapping_);
-  std::swap(mapped_, other.mapped_);
-  std::swap(data_, other.data_);
-  std::swap(bytes_, other.bytes_);
-  std::swap(end_, other.end_);
-  return *this;
-}
-
-GuardedBuffer::~GuardedBuffer() {
-  if (mapping_ != nullptr) ::munmap(mapping_, static_cast<size_t>(mapped_));
-}
-
-bool GuardedBuffer::intact() const {
-  return std::all_of(data_ + bytes_, data_ + end_, [](uint8_t b) { return b == kCanary; });
-}
-
-void GuardedBuffer::make_read_only() {
-  EXPECT_EQ(::mprotect(mapping_, static_cast<size_t>(mapped_ - kPage), PROT_READ), 0);
 }
 
 void RandomWeights::add_dense(const std::string& name, std::vector<int64_t> shape, ir::DType dtype,
@@ -289,16 +248,23 @@ LoadedCode::~LoadedCode() {
   if (file_ >= 0) ::close(file_);
 }
 
-PhaseFunction LoadedCode::find(const std::string& symbol) const {
-  return reinterpret_cast<PhaseFunction>(::dlsym(handle_, symbol.c_str()));
+void* LoadedCode::address(const std::string& symbol) const {
+  void* found = ::dlsym(handle_, symbol.c_str());
+  EXPECT_NE(found, nullptr) << symbol;
+  return found;
 }
 
-Suite compile(const std::vector<Variant>& variants, const Target& target) {
+SimtKernel LoadedCode::find_simt(const std::string& symbol) const {
+  return {find<void (*)(GpuArguments)>(symbol), find<SinterSimt**>("sinter_simt"),
+          find<int*>("sinter_simt_block")};
+}
+
+Suite compile(const std::vector<Variant>& variants, const TestTarget& on) {
   Suite suite;
   Lowering all;
   for (const auto& [model, activations] : variants) {
     std::vector<passes::Remark> remarks;
-    auto lowering = lower(model->module, Device::host, activations, remarks);
+    auto lowering = lower(model->module, on.device(), activations, remarks);
     EXPECT_TRUE(lowering.ok()) << model->name << ": " << lowering.status();
     if (!lowering.ok()) return {};
     const auto join = [](LoweredMode& to, const LoweredMode& from) {
@@ -306,44 +272,59 @@ Suite compile(const std::vector<Variant>& variants, const Target& target) {
     };
     join(all.decode, lowering->decode);
     join(all.prefill, lowering->prefill);
-    suite.kernels.push_back({model, activations, *std::move(lowering), {}, {}});
+    suite.kernels.push_back({model, activations, on.wave, *std::move(lowering), {}, {}, {}, {}});
   }
-  const KernelSource source = assemble_source(all, Device::host, "tests");
-  const auto shared = compile_shared(source.text, target);
-  EXPECT_TRUE(shared.ok()) << target.name << ": " << shared.status();
+  const KernelSource source = assemble_source(all, on.device(), "tests");
+  const auto shared = compile_shared(source.text, on.target);
+  EXPECT_TRUE(shared.ok()) << on.target.name << ": " << shared.status();
   if (!shared.ok()) return {};
   suite.code = LoadedCode(*shared);
 
-  std::vector<PhaseFunction> functions;
-  for (const runtime::Kernel& kernel : source.kernels) {
-    functions.push_back(suite.code.find(kernel.symbol));
-    EXPECT_NE(functions.back(), nullptr) << kernel.symbol;
-    if (functions.back() == nullptr) return {};
-  }
   auto decode = source.decode.begin();
   auto prefill = source.prefill.begin();
+  const auto find = [&](uint32_t kernel, std::vector<PhaseFunction>& host,
+                        std::vector<SimtKernel>& simt) {
+    const std::string& symbol = source.kernels[kernel].symbol;
+    if (on.device() == Device::host) {
+      host.push_back(suite.code.find<PhaseFunction>(symbol));
+    } else {
+      simt.push_back(suite.code.find_simt(symbol));
+    }
+  };
   for (Kernels& k : suite.kernels) {
     for (size_t i = 0; i < k.lowering.decode.phases.size(); ++i)
-      k.decode.push_back(functions[*decode++]);
+      find(*decode++, k.decode, k.decode_simt);
     for (size_t i = 0; i < k.lowering.prefill.phases.size(); ++i)
-      k.prefill.push_back(functions[*prefill++]);
+      find(*prefill++, k.prefill, k.prefill_simt);
   }
+  if (::testing::Test::HasFailure()) return {};
   return suite;
 }
 
-std::vector<Target> runnable_targets() {
+std::vector<TestTarget> runnable_targets(Device device) {
   const runtime::HostCpu cpu = runtime::detect_host_cpu();
-  std::vector<Target> out;
+  std::vector<TestTarget> out;
   for (const Target& target : targets()) {
     const auto has = [&](std::string_view feature) {
       return std::find(cpu.features.begin(), cpu.features.end(), feature) != cpu.features.end();
     };
     if (target.family == cpu.family &&
         std::all_of(target.features.begin(), target.features.end(), has))
-      out.push_back(target);
+      out.push_back({target});
   }
   EXPECT_FALSE(out.empty()) << "this machine can run no target of the table";
-  return out;
+  if (device == Device::host || out.empty()) return out;
+  // The same source as for real GPUs. There is much of it and little of it runs long.
+  TestTarget wave32 = out.front();
+  wave32.wave = 32;
+  wave32.target.name = "simt-wave32";
+  for (const char* flag : {"-O1", "-DSINTER_SIMT", "-DSINTER_WAVE=32"})
+    wave32.target.flags.emplace_back(flag);
+  TestTarget wave64 = wave32;
+  wave64.wave = 64;
+  wave64.target.name = "simt-wave64";
+  wave64.target.flags.back() = "-DSINTER_WAVE=64";
+  return {wave32, wave64};
 }
 
 std::string Step::name() const {
@@ -393,13 +374,48 @@ Machine::Machine(const Kernels& kernels, int64_t capacity)
   }
   for (const auto& [id, room] : kernels.lowering.pinned)
     pinned_[id] = GuardedBuffer(room.fixed_bytes, kSlack, 0);
+  if (kernels.wave > 0) simt_.emplace(kernels.wave);
+}
+
+void Machine::run_on_host(PhaseFunction function, const std::vector<void*>& args,
+                          const StepParams& params, const std::vector<GuardedBuffer>& scratch,
+                          const Step& step) {
+  const auto work = [&](int worker) {
+    const Launch launch{args.data(), &params, scratch[static_cast<size_t>(worker)].data(), worker,
+                        step.workers};
+    function(&launch);
+  };
+  std::vector<std::thread> threads;
+  for (int w = 0; w < step.workers; ++w) {
+    const int worker = step.order == Order::descending ? step.workers - 1 - w : w;
+    if (step.order == Order::threads) {
+      threads.emplace_back(work, worker);
+    } else {
+      work(worker);
+    }
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+absl::Status Machine::run_on_gpu(const SimtKernel& kernel, const LoweredPhase& phase,
+                                 const std::vector<void*>& args, const StepParams& params,
+                                 const Step& step) {
+  GpuArguments arguments{&params, {}, 0};
+  EXPECT_LE(args.size(), std::size(arguments.args));
+  std::copy(args.begin(), args.end(), arguments.args);
+  Grid grid{step.workers, step.order == Order::descending, phase.shared_bytes};
+  if (step.workers == kPlannedWorkers) {
+    const int64_t per_block = phase.tokens_per_block;
+    const int64_t times = per_block == 0 ? 1 : (step.count() + per_block - 1) / per_block;
+    grid.blocks = static_cast<int>(phase.blocks * times);
+  }
+  return simt_->run(kernel, arguments, grid);
 }
 
 StepValues Machine::run(const Step& step) {
   const ir::Module& module = kernels_.model->module;
   const bool decode = step.mode == Mode::decode;
   const LoweredMode& mode = decode ? kernels_.lowering.decode : kernels_.lowering.prefill;
-  const std::vector<PhaseFunction>& functions = decode ? kernels_.decode : kernels_.prefill;
   const std::string what = fmt::format("{}, {}", kernels_.name(), step.name());
 
   std::map<ir::ValueId, GuardedBuffer> activations;
@@ -446,24 +462,19 @@ StepValues Machine::run(const Step& step) {
   std::vector<GuardedBuffer> scratch;
   for (int w = 0; w < step.workers; ++w)
     scratch.emplace_back(kernels_.lowering.scratch_bytes, kSlack, uint8_t{0xaa});
-  for (size_t i = 0; i < functions.size(); ++i) {
+  for (size_t i = 0; i < mode.phases.size(); ++i) {
+    const LoweredPhase& phase = mode.phases[i];
     std::vector<void*> args;
-    for (const Buffer& buffer : mode.phases[i].arguments) args.push_back(address(buffer));
-    const auto work = [&](int worker) {
-      const Launch launch{args.data(), &params, scratch[static_cast<size_t>(worker)].data(), worker,
-                          step.workers};
-      functions[i](&launch);
-    };
-    std::vector<std::thread> threads;
-    for (int w = 0; w < step.workers; ++w) {
-      const int worker = step.order == Order::descending ? step.workers - 1 - w : w;
-      if (step.order == Order::threads) {
-        threads.emplace_back(work, worker);
-      } else {
-        work(worker);
-      }
+    for (const Buffer& buffer : phase.arguments) args.push_back(address(buffer));
+    if (kernels_.wave == 0) {
+      const PhaseFunction function = (decode ? kernels_.decode : kernels_.prefill)[i];
+      run_on_host(function, args, params, scratch, step);
+    } else {
+      const SimtKernel& kernel = (decode ? kernels_.decode_simt : kernels_.prefill_simt)[i];
+      const auto status = run_on_gpu(kernel, phase, args, params, step);
+      EXPECT_TRUE(status.ok()) << what << ": " << phase.name << ": " << status.message();
+      if (!status.ok()) break;
     }
-    for (std::thread& thread : threads) thread.join();
     const auto check = [&](const auto& buffers, std::string_view kind) {
       for (const auto& [id, buffer] : buffers)
         EXPECT_TRUE(buffer.intact())
@@ -492,6 +503,11 @@ std::span<const uint16_t> Machine::state(ir::ValueId id) const {
   const GuardedBuffer& buffer = states_.at(id);
   return {reinterpret_cast<const uint16_t*>(buffer.data()),
           static_cast<size_t>(buffer.bytes()) / 2};
+}
+
+std::span<const uint8_t> Machine::pinned(int64_t number) const {
+  const GuardedBuffer& buffer = pinned_.at(number);
+  return {buffer.data(), static_cast<size_t>(buffer.bytes())};
 }
 
 }  // namespace sinter::codegen::test

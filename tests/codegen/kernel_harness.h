@@ -11,12 +11,15 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "codegen/lower.h"
 #include "codegen/target.h"
 #include "ir/builder.h"
 #include "ir/interpreter.h"
 #include "ir/matrix.h"
 #include "runtime/kernel_abi.h"
+#include "tests/codegen/guarded_buffer.h"
+#include "tests/codegen/simt.h"
 
 namespace sinter::codegen::test {
 
@@ -30,30 +33,6 @@ class Random {
 
  private:
   uint64_t state_;
-};
-
-// Memory that ends at a page which faults when touched. It is given filled with `fill`; the `slack`
-// bytes after the first `bytes` may be read and must keep the value 0xff: NaN in every float
-// format.
-class GuardedBuffer {
- public:
-  GuardedBuffer() = default;
-  GuardedBuffer(int64_t bytes, int64_t slack, uint8_t fill);
-  GuardedBuffer(GuardedBuffer&& other) noexcept;
-  GuardedBuffer& operator=(GuardedBuffer&& other) noexcept;
-  ~GuardedBuffer();
-
-  uint8_t* data() const { return data_; }  // 64-byte aligned
-  int64_t bytes() const { return bytes_; }
-  bool intact() const;
-  void make_read_only();
-
- private:
-  uint8_t* mapping_ = nullptr;
-  int64_t mapped_ = 0;
-  uint8_t* data_ = nullptr;
-  int64_t bytes_ = 0;
-  int64_t end_ = 0;  // of the slack
 };
 
 // Matrices by name, as a checkpoint stores them.
@@ -124,13 +103,28 @@ ir::WeightFormat affine(int bits, int group, ir::DType scale_type);
 ir::WeightFormat symmetric(int bits, double zero, int group, ir::DType scale_type);
 ir::WeightFormat ternary(int group, ir::DType scale_type);
 
+// What kernels are compiled for and where they run: a CPU of the target table, or a GPU that the
+// CPU plays.
+struct TestTarget {
+  Target target;
+  int wave = 0;  // lanes of a wave of the GPU; 0: no GPU
+
+  Device device() const { return wave == 0 ? Device::host : Device::gpu; }
+};
+
+// Targets of a device whose code this machine can run; none is a test failure.
+std::vector<TestTarget> runnable_targets(Device device);
+
 // The kernels of one model in one activation mode.
 struct Kernels {
   const TestModel* model = nullptr;
   Activations activations = Activations::a8;
+  int wave = 0;  // as in TestTarget
   Lowering lowering;
-  std::vector<PhaseFunction> decode, prefill;  // of each phase
+  std::vector<PhaseFunction> decode, prefill;         // of each phase, on the host
+  std::vector<SimtKernel> decode_simt, prefill_simt;  // the same on a GPU
 
+  Device device() const { return wave == 0 ? Device::host : Device::gpu; }
   std::string name() const;
 };
 
@@ -142,9 +136,16 @@ class LoadedCode {
   LoadedCode(LoadedCode&& other) noexcept;
   LoadedCode& operator=(LoadedCode&& other) noexcept;
   ~LoadedCode();
-  PhaseFunction find(const std::string& symbol) const;
+  template <class T>
+  T find(const std::string& symbol) const {
+    return reinterpret_cast<T>(address(symbol));
+  }
+  // A kernel for a GPU that the CPU plays.
+  SimtKernel find_simt(const std::string& symbol) const;
 
  private:
+  void* address(const std::string& symbol) const;
+
   int file_ = -1;
   void* handle_ = nullptr;
 };
@@ -162,13 +163,13 @@ struct Variant {
 
 // Compiles all variants as one translation unit. Models must outlive the suite. A failure fails the
 // test and leaves the suite empty.
-Suite compile(const std::vector<Variant>& variants, const Target& target);
+Suite compile(const std::vector<Variant>& variants, const TestTarget& target);
 
-// Targets whose code this machine can run; none is a test failure.
-std::vector<Target> runnable_targets();
-
-// How the workers of a phase follow one another.
+// How the workers of a phase follow one another. Blocks of a GPU never run at the same time.
 enum class Order { ascending, descending, threads };
+
+// As many workers as the plan says that a phase has work for.
+inline constexpr int kPlannedWorkers = 0;
 
 struct Step {
   Mode mode = Mode::decode;
@@ -198,12 +199,21 @@ class Machine {
   // float16 bits as the kernels laid them out.
   std::span<const uint16_t> state(ir::ValueId id) const;
   int64_t capacity() const { return capacity_; }
+  std::span<const uint8_t> pinned(int64_t number) const;
 
  private:
+  static void run_on_host(PhaseFunction function, const std::vector<void*>& args,
+                          const StepParams& params, const std::vector<GuardedBuffer>& scratch,
+                          const Step& step);
+  absl::Status run_on_gpu(const SimtKernel& kernel, const LoweredPhase& phase,
+                          const std::vector<void*>& args, const StepParams& params,
+                          const Step& step);
+
   const Kernels& kernels_;
   int64_t capacity_;
   std::map<ir::ValueId, GuardedBuffer> weights_, states_;
   std::map<int64_t, GuardedBuffer> pinned_;
+  std::optional<SimtMachine> simt_;
 };
 
 std::vector<int64_t> bind_shape(const ir::TensorType& type, const Step& step);

@@ -78,7 +78,7 @@ void expect_coded_weight_packs(int64_t rows, int64_t cols, const ir::WeightForma
     weights.add_coded(data.sources.back(), heights.back(), cols, format, random);
   }
   const ir::WeightType type{{rows, cols}, format};
-  const PackedLayout layout = packed_layout(type, parts);
+  const PackedLayout layout = packed_layout(type, parts, Layout::cpu16);
   const std::vector<uint8_t> packed = pack(type, data, layout, weights);
   for (const int64_t piece : {layout.codes, layout.scales, layout.biases, layout.bytes})
     EXPECT_EQ(piece % 64, 0);
@@ -139,8 +139,8 @@ TEST(Layout, CodesOfEveryWidthReadBack) {
 TEST(Layout, SymmetricAndTernaryStoreNoBiases) {
   expect_coded_weight_packs(17, 256, symmetric(1, 0.5, 128, DType::f16), 1, 1);
   expect_coded_weight_packs(33, 192, ternary(64, DType::bf16), 1, 2);
-  EXPECT_LT(packed_layout({{16, 128}, symmetric(4, 8, 64, DType::f16)}, 1).bytes,
-            packed_layout({{16, 128}, affine(4, 64, DType::f16)}, 1).bytes);
+  EXPECT_LT(packed_layout({{16, 128}, symmetric(4, 8, 64, DType::f16)}, 1, Layout::cpu16).bytes,
+            packed_layout({{16, 128}, affine(4, 64, DType::f16)}, 1, Layout::cpu16).bytes);
 }
 
 // More tiles than are packed at a time, by several threads.
@@ -158,7 +158,8 @@ TEST(Layout, DenseElementsReadBack) {
       RandomWeights weights;
       weights.add_dense("w", {rows, cols}, dtype, values);
       const ir::WeightType type{{rows, cols}, dense(dtype)};
-      const auto packed = pack(type, {{"w"}, {}}, packed_layout(type, parts), weights);
+      const auto packed =
+          pack(type, {{"w"}, {}}, packed_layout(type, parts, Layout::cpu16), weights);
       const auto matrix = weights.matrix("w");
       ASSERT_TRUE(matrix.ok());
       for (int64_t r = 0; r < rows; ++r) {
@@ -178,7 +179,7 @@ TEST(Layout, VectorsBecomeFloat32) {
   weights.add_dense("b", {2}, DType::f16, {8.0F, -0.5F});
   const auto expect = [&](const ir::WeightData& data, const std::vector<float>& want) {
     const ir::WeightType type{{static_cast<int64_t>(want.size())}, dense(DType::f16)};
-    const auto packed = pack(type, data, packed_layout(type, 1), weights);
+    const auto packed = pack(type, data, packed_layout(type, 1, Layout::cpu16), weights);
     ASSERT_GE(packed.size(), want.size() * 4 + 64);
     EXPECT_EQ(std::memcmp(packed.data(), want.data(), want.size() * 4), 0);
   };
@@ -192,9 +193,11 @@ TEST(Layout, SourcesThatAreMissingOrTooShortAreErrors) {
   weights.add_coded("w", 8, 64, affine(4, 64, DType::f16), random);
   const ir::WeightType type{{16, 64}, affine(4, 64, DType::f16)};
   const auto never = [](absl::Span<const uint8_t>) { return absl::OkStatus(); };
-  const auto missing = pack_weight(type, {{"w", "v"}, {}}, packed_layout(type, 1), weights, never);
+  const auto missing =
+      pack_weight(type, {{"w", "v"}, {}}, packed_layout(type, 1, Layout::cpu16), weights, never);
   EXPECT_NE(missing.message().find("\"v\""), absl::string_view::npos) << missing;
-  const auto few = pack_weight(type, {{"w"}, {}}, packed_layout(type, 1), weights, never);
+  const auto few =
+      pack_weight(type, {{"w"}, {}}, packed_layout(type, 1, Layout::cpu16), weights, never);
   EXPECT_NE(few.message().find("16 rows has sources of 8"), absl::string_view::npos) << few;
 }
 
@@ -204,7 +207,7 @@ TEST(Layout, AnErrorOfTheWriterStopsPacking) {
   weights.add_coded("w", 16, 64, affine(4, 64, DType::f16), random);
   const ir::WeightType type{{16, 64}, affine(4, 64, DType::f16)};
   int calls = 0;
-  const auto status = pack_weight(type, {{"w"}, {}}, packed_layout(type, 1), weights,
+  const auto status = pack_weight(type, {{"w"}, {}}, packed_layout(type, 1, Layout::cpu16), weights,
                                   [&](absl::Span<const uint8_t>) {
                                     ++calls;
                                     return absl::UnavailableError("disk full");

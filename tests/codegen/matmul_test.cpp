@@ -32,7 +32,11 @@ T cycle(const T (&list)[N], size_t i) {
   return list[i % N];
 }
 
-TEST(Matmul, AffineWeightsOfEveryWidthAndGroupSize) {
+class Matmul : public ::testing::TestWithParam<Device> {};
+INSTANTIATE_TEST_SUITE_P(Host, Matmul, ::testing::Values(Device::host));
+INSTANTIATE_TEST_SUITE_P(Gpu, Matmul, ::testing::Values(Device::gpu));
+
+TEST_P(Matmul, AffineWeightsOfEveryWidthAndGroupSize) {
   std::vector<TestModel> models;
   size_t i = 0;
   for (const int bits : {1, 2, 3, 4, 5, 6, 8})
@@ -42,10 +46,10 @@ TEST(Matmul, AffineWeightsOfEveryWidthAndGroupSize) {
                                affine(bits, group, cycle(kScaleTypes, i))));
       ++i;
     }
-  expect_models_match(models);
+  expect_models_match(models, GetParam());
 }
 
-TEST(Matmul, SymmetricAndTernaryWeights) {
+TEST_P(Matmul, SymmetricAndTernaryWeights) {
   std::vector<TestModel> models;
   size_t i = 0;
   const auto add = [&](const ir::WeightFormat& format) {
@@ -64,10 +68,10 @@ TEST(Matmul, SymmetricAndTernaryWeights) {
   add(symmetric(8, 128, 32, DType::bf16));
   add(ternary(64, DType::f16));
   add(ternary(128, DType::bf16));
-  expect_models_match(models);
+  expect_models_match(models, GetParam());
 }
 
-TEST(Matmul, DenseWeights) {
+TEST_P(Matmul, DenseWeights) {
   std::vector<TestModel> models;
   size_t i = 0;
   for (const int64_t cols : {1, 5, 16, 31, 40, 96, 1000}) {
@@ -77,11 +81,37 @@ TEST(Matmul, DenseWeights) {
   }
   models.push_back(product("dense_f32", 33, 40, dense(DType::f32)));
   models.push_back(product("dense_bf16", 7, 31, dense(DType::bf16)));
-  expect_models_match(models);
+  expect_models_match(models, GetParam());
+}
+
+// So many rows that a GPU gives a tile to fewer waves, down to one, which then has several steps.
+TEST(GpuMatmul, DecodeOfManyRows) {
+  std::vector<TestModel> models;
+  models.push_back(product("many_dense_4", 8195, 200, dense(DType::f16)));
+  models.push_back(product("many_dense_2", 16389, 200, dense(DType::bf16)));
+  models.push_back(product("many_dense_1", 32773, 100, dense(DType::f32)));
+  models.push_back(product("many_coded_2", 16389, 416, affine(5, 32, DType::f16)));
+  models.push_back(product("many_coded_1", 32773, 288, ternary(32, DType::f16)));
+  for (const TestTarget& target : runnable_targets(Device::gpu)) {
+    SCOPED_TRACE(target.target.name);
+    std::vector<Variant> variants;
+    for (const TestModel& model : models) variants.push_back({&model, Activations::a8});
+    const Suite suite = compile(variants, target);
+    ASSERT_FALSE(suite.kernels.empty());
+    for (const Kernels& kernels : suite.kernels) {
+      Machine machine(kernels, 16);
+      Judge judge(kernels);
+      Step step{.mode = Mode::decode, .tokens = {7}, .workers = 5};
+      const StepValues few = machine.run(step);
+      judge.expect_phases_match(few, step);
+      step.workers = 200;
+      EXPECT_TRUE(same_bits(machine.run(step), few)) << kernels.name();
+    }
+  }
 }
 
 // rms_norm and the choice of the last rows before a product.
-TEST(Matmul, Prologues) {
+TEST_P(Matmul, Prologues) {
   std::vector<TestModel> models;
   for (const bool norm : {false, true})
     for (const bool last : {false, true})
@@ -99,6 +129,13 @@ TEST(Matmul, Prologues) {
             b.matrix("w", 23, cols, coded ? affine(4, 64, DType::f16) : dense(DType::f16));
         models.push_back(b.finish(b.add("y", Op::matmul, {x, w})));
       }
+  // Wider than what the threads of a GPU's block hold at a time.
+  ModelBuilder wide("prologue_wide");
+  auto row = wide.rows("x", 2240);
+  row = wide.add("norm", Op::rms_norm, {row, wide.vector("norm_w", 2240)}, {{"eps", 1e-6}});
+  const auto format = affine(4, 64, DType::f16);
+  models.push_back(
+      wide.finish(wide.add("y", Op::matmul, {row, wide.matrix("w", 7, 2240, format)})));
   // Several products share the norm and each computes it.
   ModelBuilder b("prologue_shared");
   const auto x = b.rows("x", 128);
@@ -108,11 +145,11 @@ TEST(Matmul, Prologues) {
   const auto z =
       b.add("z", Op::matmul, {n, b.matrix("v", 17, 128, symmetric(2, 1.5, 32, DType::f16))});
   models.push_back(b.finish(b.add("sum", Op::add, {y, z})));
-  expect_models_match(models);
+  expect_models_match(models, GetParam());
 }
 
 // Bias, residual and activations, on rows narrower and wider than a vector.
-TEST(Matmul, Epilogues) {
+TEST_P(Matmul, Epilogues) {
   std::vector<TestModel> models;
   size_t i = 0;
   for (const Op activation : {Op::silu, Op::gelu, Op::relu2, Op::sigmoid}) {
@@ -128,11 +165,11 @@ TEST(Matmul, Epilogues) {
     models.push_back(b.finish(b.add("sum", Op::add, {residual, y})));
     ++i;
   }
-  expect_models_match(models);
+  expect_models_match(models, GetParam());
 }
 
 // gate | up: one product in two parts that meet in the epilogue.
-TEST(Matmul, GatedPartsThatDoNotFillTheirTiles) {
+TEST_P(Matmul, GatedPartsThatDoNotFillTheirTiles) {
   std::vector<TestModel> models;
   size_t i = 0;
   for (const int64_t width : {1, 15, 16, 24, 33}) {
@@ -160,11 +197,11 @@ TEST(Matmul, GatedPartsThatDoNotFillTheirTiles) {
         << models.back().name;
     ++i;
   }
-  expect_models_match(models);
+  expect_models_match(models, GetParam());
 }
 
 // q | k | v of different heights, cut apart by phases of their own.
-TEST(Matmul, ConcatenatedProductsAreCutApart) {
+TEST_P(Matmul, ConcatenatedProductsAreCutApart) {
   std::vector<TestModel> models;
   for (const bool coded : {false, true}) {
     ModelBuilder b(fmt::format("cut_{}", coded ? "coded" : "dense"));
@@ -186,7 +223,7 @@ TEST(Matmul, ConcatenatedProductsAreCutApart) {
                             {{"begin", int64_t{19}}, {"end", int64_t{26}}});
     models.push_back(b.finish(b.add("all", Op::add, {kv, part})));
   }
-  expect_models_match(models);
+  expect_models_match(models, GetParam());
 }
 
 }  // namespace

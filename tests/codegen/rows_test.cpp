@@ -15,7 +15,19 @@ namespace {
 using ir::DType;
 using ir::Op;
 
-TEST(Embed, EveryFormat) {
+class Embed : public ::testing::TestWithParam<Device> {};
+INSTANTIATE_TEST_SUITE_P(Host, Embed, ::testing::Values(Device::host));
+INSTANTIATE_TEST_SUITE_P(Gpu, Embed, ::testing::Values(Device::gpu));
+
+class RopeTable : public ::testing::TestWithParam<Device> {};
+INSTANTIATE_TEST_SUITE_P(Host, RopeTable, ::testing::Values(Device::host));
+INSTANTIATE_TEST_SUITE_P(Gpu, RopeTable, ::testing::Values(Device::gpu));
+
+class Rows : public ::testing::TestWithParam<Device> {};
+INSTANTIATE_TEST_SUITE_P(Host, Rows, ::testing::Values(Device::host));
+INSTANTIATE_TEST_SUITE_P(Gpu, Rows, ::testing::Values(Device::gpu));
+
+TEST_P(Embed, EveryFormat) {
   std::vector<ir::WeightFormat> formats = {dense(DType::f32),
                                            dense(DType::f16),
                                            dense(DType::bf16),
@@ -33,27 +45,27 @@ TEST(Embed, EveryFormat) {
     const auto table = b.matrix("table", kVocabulary, width, formats[i]);
     models.push_back(b.finish(b.add("x", Op::embed, {b.tokens(), table})));
   }
-  for (const Target& target : runnable_targets()) {
-    SCOPED_TRACE(target.name);
+  for (const TestTarget& target : runnable_targets(GetParam())) {
+    SCOPED_TRACE(target.target.name);
     std::vector<Variant> variants;
     for (const TestModel& model : models) variants.push_back({&model, Activations::a8});
     const Suite suite = compile(variants, target);
     ASSERT_FALSE(suite.kernels.empty());
     for (const Kernels& kernels : suite.kernels) {
       Machine machine(kernels, 16);
-      Judge judge(*kernels.model);
+      Judge judge(kernels);
       Step step{.mode = Mode::prefill, .tokens = {0, 15, 16, 31, 32, 39, 17, 39, 0}, .workers = 4};
-      judge.expect_phases_match(machine.run(step), step, kernels.activations, kernels.name());
+      judge.expect_phases_match(machine.run(step), step);
       for (const int32_t token : {0, 15, 16, 39}) {
         step = {.mode = Mode::decode, .tokens = {token}};
-        judge.expect_phases_match(machine.run(step), step, kernels.activations, kernels.name());
+        judge.expect_phases_match(machine.run(step), step);
       }
     }
   }
 }
 
 // Against cos and sin in double precision of the angle as float32, near the start and far out.
-TEST(RopeTable, NearAndFarPositions) {
+TEST_P(RopeTable, NearAndFarPositions) {
   std::vector<TestModel> models;
   std::vector<std::vector<float>> frequencies;
   for (const size_t half : {8, 13, 16, 64}) {
@@ -67,8 +79,8 @@ TEST(RopeTable, NearAndFarPositions) {
         "table", Op::rope_table, {b.constant("frequencies", f), b.tokens()}, {{"scale", scale}})));
     frequencies.push_back(std::move(f));
   }
-  for (const Target& target : runnable_targets()) {
-    SCOPED_TRACE(target.name);
+  for (const TestTarget& target : runnable_targets(GetParam())) {
+    SCOPED_TRACE(target.target.name);
     std::vector<Variant> variants;
     for (const TestModel& model : models) variants.push_back({&model, Activations::a8});
     const Suite suite = compile(variants, target);
@@ -77,7 +89,7 @@ TEST(RopeTable, NearAndFarPositions) {
       const Kernels& kernels = suite.kernels[m];
       const std::vector<float>& f = frequencies[m];
       Machine machine(kernels, 16);
-      Judge judge(models[m]);
+      Judge judge(kernels);
       for (const int64_t position : {0, 1, 1000, 131071})
         for (const int64_t tokens : {1, 5}) {
           Step step{.mode = tokens == 1 ? Mode::decode : Mode::prefill,
@@ -85,7 +97,7 @@ TEST(RopeTable, NearAndFarPositions) {
                     .position = position};
           step.workers = 2;
           const StepValues got = machine.run(step);
-          judge.expect_phases_match(got, step, kernels.activations, kernels.name());
+          judge.expect_phases_match(got, step);
           const ir::Array& table = got.at(models[m].module.returns[0]);
           const double scale = f.size() == 13 ? 1.3465735902799727 : 1.0;
           for (int64_t t = 0; t < tokens; ++t)
@@ -104,7 +116,7 @@ TEST(RopeTable, NearAndFarPositions) {
   }
 }
 
-TEST(Rows, OpsThatNoProductAbsorbs) {
+TEST_P(Rows, OpsThatNoProductAbsorbs) {
   std::vector<TestModel> models;
   for (const int64_t width : {5, 16, 40, 100}) {
     const auto model = [&](Op op,
@@ -128,11 +140,11 @@ TEST(Rows, OpsThatNoProductAbsorbs) {
       return b.add("y", Op::slice, {x}, {{"begin", width / 3}, {"end", width - 1}});
     });
   }
-  expect_models_match(models);
+  expect_models_match(models, GetParam());
 }
 
 // Arguments of exp() far beyond where it saturates.
-TEST(Rows, ActivationsOfLargeNumbers) {
+TEST_P(Rows, ActivationsOfLargeNumbers) {
   std::vector<TestModel> models;
   for (const Op op : {Op::silu, Op::gelu, Op::sigmoid}) {
     ModelBuilder b(fmt::format("rows_large_{}", ir::info(op).name));
@@ -140,7 +152,7 @@ TEST(Rows, ActivationsOfLargeNumbers) {
     x = b.add("scaled", Op::mul, {x, b.constant("factor", std::vector<float>(40, 120.0F))});
     models.push_back(b.finish(b.add("y", op, {x})));
   }
-  expect_models_match(models);
+  expect_models_match(models, GetParam());
 }
 
 }  // namespace

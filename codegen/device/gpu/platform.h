@@ -69,7 +69,8 @@ SINTER_INLINE u64 load_acquire(const u64* p) { return __atomic_load_n(p, __ATOMI
 SINTER_INLINE float exp2(float x) { return __builtin_exp2f(x); }
 SINTER_INLINE float reciprocal(float x) { return 1.0F / x; }
 SINTER_INLINE float reciprocal_root(float x) { return 1.0F / __builtin_sqrtf(x); }
-SINTER_INLINE int dot4(u32 a, u32 b, int c) {
+// Not inlined: there are thousands of calls, and tests are compiled more than they run.
+static __attribute__((noinline, unused)) int dot4(u32 a, u32 b, int c) {
   for (int i = 0; i < 32; i += 8) c += static_cast<i8>(a >> i) * static_cast<i8>(b >> i);
   return c;
 }

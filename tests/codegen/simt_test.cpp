@@ -1,0 +1,135 @@
+// The GPU that the CPU plays finds what kernels may not do.
+#include "tests/codegen/simt.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+#include <string>
+
+#include "codegen/object_cache.h"
+#include "tests/codegen/kernel_harness.h"
+
+namespace sinter::codegen::test {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr const char* kSource = R"(
+#include "sinter.h"
+using namespace sinter;
+
+// out[block] = the sum over the block of the lane that the next lane of the wave has.
+SINTER_PHASE(exchange) {
+  int* const shared = reinterpret_cast<int*>(shared_memory());
+  shared[thread()] = static_cast<int>(shuffle(static_cast<u32>(thread()), lane() + 1));
+  barrier();
+  int sum = 0;
+  for (int i = 0; i < threads; ++i) sum += shared[i] == i + 1 || shared[i] == i + 1 - wave_size;
+  if (thread() == 0) arg<int>(launch, 0)[launch->worker] = sum + launch->workers;
+}
+SINTER_PHASE(half_shuffles) {
+  if (lane() % 2 == 0) *arg<int>(launch, 0) = static_cast<int>(shuffle(1, 0));
+}
+SINTER_PHASE(half_waits) {
+  if (thread() < threads / 2) barrier();
+}
+SINTER_PHASE(wave_shuffles_at_a_barrier) {
+  if (lane() == 3) {
+    barrier();
+  } else {
+    *arg<int>(launch, 0) = static_cast<int>(shuffle(1, 0));
+    barrier();
+  }
+}
+SINTER_PHASE(writes_behind) {
+  if (launch->worker == 1) shared_memory()[threads * 4 - 4] = 0;
+}
+SINTER_PHASE(forgets_a_barrier) {
+  if (wave() == 0) shared_memory()[lane()] = 1;
+  if (thread() == threads - 1) *arg<int>(launch, 0) = shared_memory()[0];
+}
+SINTER_PHASE(reads_fresh) {
+  bool poisoned = true;
+  for (int i = 0; i < threads * 4; ++i) poisoned = poisoned && shared_memory()[i] == 0xff;
+  barrier();
+  shared_memory()[thread()] = 1;
+  if (thread() == 7) arg<int>(launch, 0)[launch->worker] = poisoned ? 1 : 0;
+}
+)";
+
+class Simt : public ::testing::Test {
+ protected:
+  void run_everywhere(const std::string& kernel, const Grid& grid) {
+    for (const TestTarget& on : runnable_targets(Device::gpu)) {
+      SCOPED_TRACE(on.target.name);
+      const auto shared = compile_shared(kSource, on.target);
+      ASSERT_TRUE(shared.ok()) << shared.status();
+      const LoadedCode code(*shared);
+      SimtMachine machine(on.wave);
+      // Twice: an error leaves the machine as good as new.
+      for (int i = 0; i < 2; ++i) {
+        std::memset(out, 0, sizeof(out));
+        GpuArguments arguments{};
+        arguments.args[0] = out;
+        status = machine.run(code.find_simt(kernel), arguments, grid);
+        check();
+      }
+    }
+  }
+  std::function<void()> check;
+  absl::Status status;
+  int out[4] = {};
+  static constexpr int64_t kShared = gpu_block_threads * 4;
+};
+
+TEST_F(Simt, LanesExchangeValuesAndBlocksRunInEitherOrder) {
+  for (const bool descending : {false, true}) {
+    check = [&] {
+      EXPECT_TRUE(status.ok()) << status;
+      EXPECT_THAT(out, ::testing::ElementsAre(259, 259, 259, 0));
+    };
+    run_everywhere("exchange", {3, descending, kShared});
+  }
+}
+
+TEST_F(Simt, SharedMemoryIsPoisonedForEveryBlock) {
+  check = [&] {
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_THAT(out, ::testing::ElementsAre(1, 1, 1, 0));
+  };
+  run_everywhere("reads_fresh", {3, false, kShared});
+}
+
+TEST_F(Simt, WavesRunInEitherOrder) {
+  check = [&] { EXPECT_EQ(out[0], 1); };
+  run_everywhere("forgets_a_barrier", {1, false, kShared});
+  check = [&] { EXPECT_EQ(out[0], 0xff); };
+  run_everywhere("forgets_a_barrier", {1, true, kShared});
+}
+
+TEST_F(Simt, ThreadsThatDoNotComeAreErrors) {
+  check = [&] {
+    EXPECT_THAT(status.message(), HasSubstr("thread 0 is at a shuffle and thread 1 has finished"));
+  };
+  run_everywhere("half_shuffles", {1, false, kShared});
+  check = [&] {
+    EXPECT_THAT(status.message(),
+                HasSubstr("thread 0 is at a barrier and thread 128 has finished"));
+  };
+  run_everywhere("half_waits", {1, false, kShared});
+  check = [&] {
+    EXPECT_THAT(status.message(),
+                HasSubstr("thread 0 is at a shuffle and thread 3 is at a barrier"));
+  };
+  run_everywhere("wave_shuffles_at_a_barrier", {1, false, kShared});
+}
+
+TEST_F(Simt, WritesBehindSharedMemoryAreErrors) {
+  check = [&] { EXPECT_THAT(status.message(), HasSubstr("block 1 wrote behind its 1020 bytes")); };
+  run_everywhere("writes_behind", {3, false, kShared - 4});
+}
+
+}  // namespace
+}  // namespace sinter::codegen::test
