@@ -50,10 +50,9 @@ Model lowered(const std::string& name, Activations activations) {
 
 class EveryGpu : public testing::TestWithParam<std::string> {};
 
-// One model whose products have two parts and a bias, one with the widest rows of sums: a16.
+// Biases, two parts and two planes take the most registers.
 TEST_P(EveryGpu, KernelsKeepInRegisters) {
-  for (const auto& [name, activations] :
-       {std::pair{"mlx_b1_sym_tied", Activations::a8}, std::pair{"mlx_b4_g64", Activations::a16}}) {
+  for (const auto& [name, activations] : {std::pair{"mlx_b4_g64", Activations::a16}}) {
     const Model model = lowered(name, activations);
     const Target gpu = target(GetParam());
     const auto object = compile_shared(model.gpu.source.text, gpu);

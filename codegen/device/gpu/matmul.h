@@ -10,15 +10,19 @@
 namespace sinter {
 
 constexpr int tile_tokens = 64;
+// Fewer where sums would take more registers than a lane has.
+constexpr int tokens_of_tile(int planes, int parts) {
+  return planes * parts < 4 ? tile_tokens : tile_tokens / 2;
+}
 
 // Tokens of one block of columns in shared memory.
-template <class X>
+template <class X, int Tokens>
 struct TokenTile {
   static constexpr int block_groups = block_cols / X::group;
   // Eight lanes' 8-byte reads at this distance use different banks.
   static constexpr int stride = block_cols + 32;
-  static constexpr int code_bytes = X::planes * tile_tokens * stride;
-  static constexpr int bytes = code_bytes + tile_tokens * block_groups * 8;
+  static constexpr int code_bytes = X::planes * Tokens * stride;
+  static constexpr int bytes = code_bytes + Tokens * block_groups * 8;
   u8* base;
 
   // This lane's part of 16 tokens from `first`, over segment s.
@@ -29,7 +33,7 @@ struct TokenTile {
 #pragma clang loop unroll(full)
       for (int i = 0; i < Matrix::pieces; ++i) {
         const auto eight = *reinterpret_cast<const u32x2*>(
-            base + (plane * tile_tokens + first + Matrix::token(t)) * stride + s * segment_cols +
+            base + (plane * Tokens + first + Matrix::token(t)) * stride + s * segment_cols +
             Matrix::piece(i) * 8);
         right.words[t][i][0] = eight[0];
         right.words[t][i][1] = eight[1];
@@ -42,10 +46,11 @@ struct TokenTile {
 };
 
 // What a thread carries from global to shared memory for one block of columns.
-template <class X>
+template <class X, int Tokens>
 struct TokenLoad {
-  static constexpr int loads = X::planes * tile_tokens * block_cols / 16 / threads;
-  static constexpr int scales = (tile_tokens * TokenTile<X>::block_groups + threads - 1) / threads;
+  static constexpr int loads = X::planes * Tokens * block_cols / 16 / threads;
+  static constexpr int scales =
+      (Tokens * TokenTile<X, Tokens>::block_groups + threads - 1) / threads;
   u32x4 codes[loads];
   GroupScale scale[scales];
 
@@ -54,33 +59,36 @@ struct TokenLoad {
 #pragma clang loop unroll(full)
     for (int i = 0; i < loads; ++i) {
       const int at = i * threads + thread();
-      const index token = clamp(first + at / 8 % tile_tokens, x.rows);
-      const int plane = at / 8 / tile_tokens;
+      const index token = clamp(first + at / 8 % Tokens, x.rows);
+      const int plane = at / 8 / Tokens;
       codes[i] = *reinterpret_cast<const u32x4*>(x.codes + (plane * x.rows + token) * X::row_codes +
                                                  index{block} * block_cols + at % 8 * 16);
     }
 #pragma clang loop unroll(full)
     for (int i = 0; i < scales; ++i) {
       const int at = i * threads + thread();
-      const int g = block * TokenTile<X>::block_groups + at % TokenTile<X>::block_groups;
-      const index token = clamp(first + at / TokenTile<X>::block_groups, x.rows);
-      scale[i] = g < X::groups && at < tile_tokens * TokenTile<X>::block_groups
+      const int g =
+          block * TokenTile<X, Tokens>::block_groups + at % TokenTile<X, Tokens>::block_groups;
+      const index token = clamp(first + at / TokenTile<X, Tokens>::block_groups, x.rows);
+      scale[i] = g < X::groups && at < Tokens * TokenTile<X, Tokens>::block_groups
                      ? x.scales[token * X::groups + g]
                      : GroupScale{0, 0};
     }
   }
   // Biases of groups times `factor`, which is the same for all rows of the weights.
-  __device__ __attribute__((always_inline)) void write(const TokenTile<X>& to, float factor) const {
+  __device__ __attribute__((always_inline)) void write(const TokenTile<X, Tokens>& to,
+                                                       float factor) const {
 #pragma clang loop unroll(full)
     for (int i = 0; i < loads; ++i) {
       const int at = i * threads + thread();
-      *reinterpret_cast<u32x4*>(to.base + at / 8 * TokenTile<X>::stride + at % 8 * 16) = codes[i];
+      *reinterpret_cast<u32x4*>(to.base + at / 8 * TokenTile<X, Tokens>::stride + at % 8 * 16) =
+          codes[i];
     }
 #pragma clang loop unroll(full)
     for (int i = 0; i < scales; ++i) {
       const int at = i * threads + thread();
-      if (at < tile_tokens * TokenTile<X>::block_groups)
-        reinterpret_cast<GroupScale*>(to.base + TokenTile<X>::code_bytes)[at] =
+      if (at < Tokens * TokenTile<X, Tokens>::block_groups)
+        reinterpret_cast<GroupScale*>(to.base + TokenTile<X, Tokens>::code_bytes)[at] =
             GroupScale{scale[i].scale, scale[i].bias * factor};
     }
   }
@@ -176,7 +184,7 @@ template <class X>
 constexpr int tile_shared_bytes = 0;
 template <int Cols, int Group, int Planes>
 constexpr int tile_shared_bytes<QuantizedRows<Cols, Group, Planes>> =
-    2 * TokenTile<QuantizedRows<Cols, Group, Planes>>::bytes;
+    2 * TokenTile<QuantizedRows<Cols, Group, Planes>, tile_tokens>::bytes;
 
 // See matmul_one_row for the parts and the epilogue.
 template <int Parts, int Rows, class W, int Cols, int Group, int Planes, class Epilogue>
@@ -185,22 +193,22 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
   using X = QuantizedRows<Cols, Group, Planes>;
   constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
   constexpr index row_units = (tiles + waves - 1) / waves;
-  constexpr int columns = tile_tokens / 16;  // of matrix tiles
+  constexpr int tokens = tokens_of_tile(Planes, Parts);
+  constexpr int columns = tokens / 16;  // of matrix tiles
+  using Tile = TokenTile<X, tokens>;
   constexpr int group_segments = Group / segment_cols;
-  const index token_units = (x.rows + tile_tokens - 1) / tile_tokens;
+  const index token_units = (x.rows + tokens - 1) / tokens;
   float factor = 1.0F;
   if constexpr (!W::has_bias) factor = W::code_offset - W::zero;
 
   // Blocks that follow one another share weights.
   for (index unit = launch->worker; unit < row_units * token_units; unit += launch->workers) {
-    const index first = unit % token_units * tile_tokens;
+    const index first = unit % token_units * tokens;
     const index tile_or_more = unit / token_units * waves + wave();
     const index tile = tile_or_more < tiles ? tile_or_more : tiles - 1;
-    const auto buffer = [&](int i) {
-      return TokenTile<X>{shared_memory() + (i & 1) * TokenTile<X>::bytes};
-    };
+    const auto buffer = [&](int i) { return Tile{shared_memory() + (i & 1) * Tile::bytes}; };
     float y[Parts][columns][Matrix::sums] = {};
-    TokenLoad<X> load_next;
+    TokenLoad<X, tokens> load_next;
     LeftCodes<W> left[Parts];
     load_next.read(x, first, 0);
 #pragma clang loop unroll(full)
@@ -211,7 +219,7 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
     for (int block = 0; block < W::blocks; ++block) {
       const bool more = block + 1 < W::blocks;
       if (more) load_next.read(x, first, block + 1);
-      const TokenTile<X> tokens = buffer(block);
+      const Tile staged = buffer(block);
 #pragma clang loop unroll(full)
       for (int part = 0; part < Parts; ++part) {
         const LeftCodes<W> here = left[part];
@@ -246,10 +254,10 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
             for (int p = 0; p < Planes; ++p)
 #pragma clang loop unroll(full)
               for (int i = 0; i < group_segments; ++i)
-                Matrix::multiply(sums[p], a[i], tokens.right(p, c * 16, g * group_segments + i));
+                Matrix::multiply(sums[p], a[i], staged.right(p, c * 16, g * group_segments + i));
 #pragma clang loop unroll(full)
             for (int e = 0; e < Matrix::sums; ++e) {
-              const GroupScale token = tokens.scale(c * 16 + Matrix::sum_token(e), g);
+              const GroupScale token = staged.scale(c * 16 + Matrix::sum_token(e), g);
               float total = Matrix::number(sums[0][e]);
               if constexpr (Planes == 2) total = fma(total, 256.0F, Matrix::number(sums[1][e]));
               float& to = y[part][c][e];
@@ -260,7 +268,6 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
               }
             }
             settle(y[part][c]);
-            if constexpr (Planes == 2) settle_wave();
           }
         }
       }

@@ -182,12 +182,6 @@ SINTER_INLINE T load_stream(const void* p) {
 
 #endif
 
-// Loads from shared memory stay on their side; for machines whose assembler schedules on its own.
-SINTER_INLINE void settle_wave() {
-#if defined(__NVPTX__)
-  __asm__ volatile("bar.warp.sync 0xffffffff;" ::: "memory");
-#endif
-}
 // The values are computed here and loads stay on their side, where the compiler would otherwise
 // gather more of them than there are registers.
 template <class T, int Count>
@@ -195,6 +189,14 @@ SINTER_INLINE void settle(T (&values)[Count]) {
 #if defined(__AMDGCN__)
 #pragma clang loop unroll(full)
   for (int i = 0; i < Count; ++i) __asm__ volatile("" : "+v"(values[i])::"memory");
+#elif defined(__NVPTX__)
+#pragma clang loop unroll(full)
+  for (int i = 0; i < Count; ++i)
+    if constexpr (__is_same(T, float)) {
+      __asm__ volatile("" : "+f"(values[i])::"memory");
+    } else {
+      __asm__ volatile("" : "+r"(values[i])::"memory");
+    }
 #else
   static_cast<void>(values);
 #endif
