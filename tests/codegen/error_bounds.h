@@ -56,11 +56,18 @@ void expect_within(const ir::Array& got, const ir::Array& want, const std::vecto
 // What holds for one holds for the other. False where NaNs are.
 bool same_bits(const StepValues& a, const StepValues& b);
 
+// Which targets of a device a model is compiled for.
+enum class Spread {
+  every_target,
+  one_gpu,  // of GPUs one only, for long lists: models that differ little follow one another
+};
+
 // Compiles models without attention for every target of the device that runs here and compares
 // every phase: decode and prefill of some tokens, some or all rows of logits, one worker and
 // several in any order. Compiling is what takes long: with several targets a model is tried with
 // 8-bit activations on one target and with 16-bit activations on the next, its neighbour the other
 // way round.
-void expect_models_match(const std::vector<TestModel>& models, Device device);
+void expect_models_match(const std::vector<TestModel>& models, Device device,
+                         Spread spread = Spread::every_target);
 
 }  // namespace sinter::codegen::test

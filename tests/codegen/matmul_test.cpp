@@ -46,7 +46,7 @@ TEST_P(Matmul, AffineWeightsOfEveryWidthAndGroupSize) {
                                affine(bits, group, cycle(kScaleTypes, i))));
       ++i;
     }
-  expect_models_match(models, GetParam());
+  expect_models_match(models, GetParam(), Spread::one_gpu);
 }
 
 TEST_P(Matmul, SymmetricAndTernaryWeights) {
@@ -68,7 +68,7 @@ TEST_P(Matmul, SymmetricAndTernaryWeights) {
   add(symmetric(8, 128, 32, DType::bf16));
   add(ternary(64, DType::f16));
   add(ternary(128, DType::bf16));
-  expect_models_match(models, GetParam());
+  expect_models_match(models, GetParam(), Spread::one_gpu);
 }
 
 TEST_P(Matmul, DenseWeights) {
