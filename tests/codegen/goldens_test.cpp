@@ -16,6 +16,7 @@
 #include "ir/interpreter.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
+#include "runtime/host_device.h"
 #include "runtime/session.h"
 
 namespace sinter {
