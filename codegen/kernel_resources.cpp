@@ -151,7 +151,9 @@ absl::StatusOr<Cubin> assemble_ptx(const std::string& ptxas, const std::vector<u
     if (const auto error = llvm::sys::fs::createTemporaryFile("sinter", suffix, *path))
       return absl::UnavailableError(fmt::format(
           "cannot make a temporary file: {}; set TMPDIR to a writable folder", error.message()));
-  const auto remove = [](llvm::SmallString<128>* path) { llvm::sys::fs::remove(*path); };
+  const auto remove = [](llvm::SmallString<128>* path) {
+    (void)llvm::sys::fs::remove(*path);  // nothing depends on it
+  };
   const std::unique_ptr<llvm::SmallString<128>, decltype(remove)> guards[] = {
       {&in, remove}, {&out, remove}, {&log, remove}};
   {

@@ -114,10 +114,10 @@ struct CodeObject {
   std::string target;  // "x86-64-v4"
   std::string family;  // "host-x86-64", "host-aarch64", "amdgpu", "nvptx"
   std::vector<std::string>
-      features;             // that the machine must have, as in /proc/cpuinfo: "avx512f", ...
+      features;              // that the machine must have, as in /proc/cpuinfo: "avx512f", ...
   uint32_t device_plan = 0;  // index into Plan::device_plans
-  // Exporting the kernels: an ELF shared object for CPUs, a code object for AMD, PTX (or a cubin, by
-  // its ELF magic) for NVIDIA.
+  // Exporting the kernels: an ELF shared object for CPUs, a code object for AMD, PTX (or a cubin,
+  // by its ELF magic) for NVIDIA.
   Section section;
   // Of each kernel, in order; empty where the compiler does not say (CPUs, PTX).
   std::vector<KernelResources> resources;

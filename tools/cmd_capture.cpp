@@ -7,7 +7,9 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "runtime/host_device.h"
 #include "runtime/kernel_abi.h"
+#include "runtime/session.h"
 #include "runtime/synthetic.h"
 #include "tools/command.h"
 #include "tools/files.h"
@@ -262,11 +264,31 @@ int32_t greedy(std::span<const float> logits) {
   return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
+// All rows of logits that the plan's code for this machine computes; none when it has no such code.
+Result<std::vector<float>> host_logits(const std::shared_ptr<const runtime::PlanFile>& file,
+                                       const std::vector<int32_t>& ids) {
+  std::vector<float> rows;
+  if (!runtime::choose_code(file->plan(), runtime::detect_host_cpu()).ok()) return rows;
+  auto model = runtime::Model::load(file, {});
+  if (!model.ok()) return model.error();
+  auto session = runtime::Session::create(*model, static_cast<int64_t>(ids.size()));
+  if (!session.ok()) return session.error();
+  const auto append = [&](std::span<const float> part, int64_t) {
+    rows.insert(rows.end(), part.begin(), part.end());
+  };
+  if (Status status = (*session)->prefill(ids, static_cast<int64_t>(ids.size()), append);
+      !status.ok())
+    return status.error();
+  return rows;
+}
+
 // Prompt and decode steps as the runtime makes them. A model's logits and next tokens come from the
-// reference; a plan has none: its steps are fed token 0 and compared with nothing.
+// reference, a plan's from its own code for this machine; without any, token 0 is fed and nothing
+// is compared.
 Result<std::vector<Step>> make_steps(const CaptureOptions& options, InputKind kind,
-                                     const runtime::Plan& plan, const DevicePlan& device,
-                                     std::vector<int32_t> ids) {
+                                     const std::shared_ptr<const runtime::PlanFile>& file,
+                                     const DevicePlan& device, std::vector<int32_t> ids) {
+  const runtime::Plan& plan = file->plan();
   std::vector<Step> steps;
   const auto vocab = static_cast<size_t>(plan.vocab_size);
   const auto expect = [&](Step& step, const std::vector<float>& rows) {
@@ -278,7 +300,7 @@ Result<std::vector<Step>> make_steps(const CaptureOptions& options, InputKind ki
   };
   Progress progress;
   const auto reference = [&]() -> Result<std::vector<float>> {
-    if (kind == InputKind::plan) return std::vector<float>();
+    if (kind == InputKind::plan) return host_logits(file, ids);
     progress.update("computing the reference", -1);
     auto logits = reference_logits({.model = options.path,
                                     .tokens = ids,
@@ -361,16 +383,18 @@ Result<int> capture(const CaptureOptions& options) {
         fmt::format("{}: {} token ids and --decode {} need {} positions, but the context "
                     "holds {}",
                     options.ids, ids->size(), options.decode, positions, plan.max_context)};
-  const auto steps = make_steps(options, *kind, plan, plan.device_plans[code->device_plan], *ids);
+  const auto steps =
+      make_steps(options, *kind, plan_file->file, plan.device_plans[code->device_plan], *ids);
   if (!steps.ok()) return steps.error();
   std::error_code error;
   std::filesystem::create_directories(options.out, error);
   if (error) return Error{fmt::format("{}: cannot be created: {}", options.out, error.message())};
   Capture writer(options, *plan_file->file, *code, (positions + 15) / 16 * 16);
   if (Status status = writer.write(*steps); !status.ok()) return status.error();
-  note(fmt::format(
-      "wrote {}: {} steps for {}{}", options.out, steps->size(), options.target,
-      *kind == InputKind::plan ? "; a plan has no reference, nothing is compared" : ""));
+  note(fmt::format("wrote {}: {} steps for {}{}", options.out, steps->size(), options.target,
+                   steps->front().expected.empty()
+                       ? "; the plan has no code for this machine, so nothing is compared"
+                       : ""));
   return 0;
 }
 

@@ -37,13 +37,13 @@ std::string seed_plan(const std::string& path) {
                {"b", "host-aarch64", {}, 0, section("code b"), {}}};
   device.kernels = {{"one", "first"}, {"two", "second"}};
   device.decode = {{"p",
-                  "what",
-                  0,
-                  {{Region::tokens, 0, 0}, {Region::state, 4, 1}, {Region::arena, 64, 0}},
-                  1,
-                  2,
-                  3},
-                 {"q", "what", 1, {{Region::weights, 128, 0}, {Region::logits, 4, 0}}, 1, 2, 3}};
+                    "what",
+                    0,
+                    {{Region::tokens, 0, 0}, {Region::state, 4, 1}, {Region::arena, 64, 0}},
+                    1,
+                    2,
+                    3},
+                   {"q", "what", 1, {{Region::weights, 128, 0}, {Region::logits, 4, 0}}, 1, 2, 3}};
   device.prefill = device.decode;
   device.weights = {{"w", "weight", "plain", 64, 128}};
   device.states = {{"k", 64, 0}, {"s", 0, 64}};

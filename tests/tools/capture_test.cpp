@@ -1,0 +1,84 @@
+// capture: what is written is complete, points where it should, and bad requests are refused.
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "runtime/kernel_abi.h"
+#include "tests/tools/command_line.h"
+
+namespace sinter::tools {
+namespace {
+
+Json read_json(const fs::path& path) { return Json::parse(read(path)); }
+
+class Capture : public testing::Test {
+ protected:
+  Capture() : folder(work_folder() / "capture"), ids(work_folder() / "capture-ids.txt") {
+    write(ids, "1 5 9 100 200 33 7");
+  }
+  ~Capture() override { fs::remove_all(folder); }
+  Outcome capture(const std::string& input, const std::string& more) {
+    return sinter(fmt::format("capture '{}' --ids '{}' --out '{}' {}", input, ids.string(),
+                              folder.string(), more));
+  }
+  fs::path folder, ids;
+};
+
+TEST_F(Capture, HoldsEveryLaunchAndPointsIntoItsBuffers) {
+  const Outcome outcome =
+      capture(tiny_model().string(), "--target gfx1100 --decode 2 --activations a16");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const Json json = read_json(folder / "capture.json");
+  EXPECT_EQ(json["version"], 1);
+  EXPECT_EQ(json["target"], "gfx1100");
+  std::map<std::string, size_t> bytes;
+  for (const Json& buffer : json["buffers"]) {
+    bytes[buffer["id"]] = buffer["bytes"];
+    if (!buffer["init"].is_null())
+      EXPECT_EQ(fs::file_size(folder / buffer["init"].get<std::string>()),
+                buffer["bytes"].get<size_t>());
+  }
+  ASSERT_EQ(json["steps"].size(), 3U);  // the prompt and two tokens
+  for (const Json& step : json["steps"]) {
+    EXPECT_GT(step["launches"].size(), 20U);
+    for (const Json& launch : step["launches"]) {
+      EXPECT_TRUE(fs::exists(folder / launch["code_object"].get<std::string>()));
+      EXPECT_EQ(launch["kernarg"].get<std::string>().size(), 2 * sizeof(GpuArguments));
+      EXPECT_GE(launch["grid"][0], 1);
+      EXPECT_EQ(launch["block"][0], gpu_block_threads);
+      for (const Json& reloc : launch["relocs"])
+        EXPECT_LT(reloc["offset"].get<size_t>(), bytes.at(reloc["buffer"])) << launch["phase"];
+    }
+    ASSERT_EQ(step["reads"].size(), 1U);
+    EXPECT_TRUE(fs::exists(folder / step["reads"][0]["expect"].get<std::string>()));
+  }
+  EXPECT_EQ(json["steps"][0]["reads"][0]["shape"], Json({7, 1024}));
+}
+
+TEST_F(Capture, OfAWholeScheduleIsOneLaunchPerToken) {
+  const Outcome outcome =
+      capture(tiny_model().string(), "--target gfx942 --decode 1 --schedule persistent");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const Json json = read_json(folder / "capture.json");
+  const Json& launches = json["steps"][1]["launches"];
+  ASSERT_EQ(launches.size(), 1U);
+  EXPECT_EQ(launches[0]["kernel"], "sinter_decode");
+  EXPECT_EQ(launches[0]["grid"], Json({1, 1, 1}));
+}
+
+TEST_F(Capture, RefusesWhatItCannotCapture) {
+  const auto refused = [&](const std::string& input, const std::string& more,
+                           const std::string& words) {
+    const Outcome outcome = capture(input, more);
+    EXPECT_EQ(outcome.code, 2) << more;
+    EXPECT_NE(outcome.err.find(words), std::string::npos) << outcome.err;
+    EXPECT_FALSE(fs::exists(folder / "capture.json"));
+  };
+  refused(tiny_model().string(), "--target sm_90", "one AMD target");
+  refused(tiny_model().string(), "--target gfx1", "is unknown");
+  refused(tiny_plan(), "--target gfx1100", "has no code for gfx1100");
+  refused(tiny_model().string(), "--target gfx1100 --decode 100000", "positions");
+}
+
+}  // namespace
+}  // namespace sinter::tools
