@@ -217,12 +217,15 @@ double instructions_per_weight_byte(std::string_view assembly, std::string_view 
     if (label == labels.end() || label->second > i) continue;
     int bytes = 0;
     int instructions = 0;
+    bool multiplies = false;
     for (size_t k = label->second; k <= i; ++k) {
       if (is_label(lines[k])) continue;
       bytes += weight_bytes(lines[k]);
       ++instructions;
+      for (const char* product : {"dot4", "dp4a", "fma"})
+        multiplies |= lines[k].find(product) != std::string_view::npos;
     }
-    if (bytes == 0 || i - label->second >= shortest) continue;
+    if (bytes == 0 || !multiplies || i - label->second >= shortest) continue;
     shortest = i - label->second;
     best = static_cast<double>(instructions) / bytes;
   }

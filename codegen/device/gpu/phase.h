@@ -7,18 +7,22 @@
 
 #if defined(SINTER_SIMT)
 #define SINTER_KERNEL extern "C" __attribute__((visibility("default"))) void
+#define SINTER_BIG_KERNEL SINTER_KERNEL
 #define SINTER_BLOCK_NUMBER sinter_simt_block
 extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
 #else
-// A block leaves no more than two waves to a SIMD of AMD's, so each may have 256 registers.
+// Blocks have 256 threads: a SIMD of AMD's needs to hold no more than two of their waves, so that
+// each may have 256 registers; one, where all phases are one kernel.
 #if defined(__AMDGCN__)
-#define SINTER_OCCUPANCY \
-  __attribute__((amdgpu_flat_work_group_size(256, 256), amdgpu_waves_per_eu(2)))
+#define SINTER_OCCUPANCY(waves) \
+  __attribute__((amdgpu_flat_work_group_size(256, 256), amdgpu_waves_per_eu(waves)))
 #else
-#define SINTER_OCCUPANCY __attribute__((launch_bounds(256)))
+#define SINTER_OCCUPANCY(waves) __attribute__((launch_bounds(256)))
 #endif
 #define SINTER_KERNEL \
-  extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY void
+  extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY(2) void
+#define SINTER_BIG_KERNEL \
+  extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY(1) void
 #define SINTER_BLOCK_NUMBER sinter::block_number()
 #endif
 
@@ -36,7 +40,7 @@ extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
 #define SINTER_DECODE                                                                          \
   static __device__ __attribute__((always_inline)) void sinter_decode_phase(                   \
       long kernel, const sinter::Launch* launch);                                              \
-  SINTER_KERNEL sinter_decode(sinter::GpuArguments arguments) {                                \
+  SINTER_BIG_KERNEL sinter_decode(sinter::GpuArguments arguments) {                            \
     const sinter::Launch all{arguments.args, arguments.step, nullptr, SINTER_BLOCK_NUMBER,     \
                              arguments.workers};                                               \
     const auto* const phases = sinter::arg<const sinter::DecodePhase>(&all, 0);                \
