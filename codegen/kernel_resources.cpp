@@ -207,6 +207,7 @@ double instructions_per_weight_byte(std::string_view assembly, std::string_view 
     if (is_label(lines[i])) labels[lines[i].substr(0, lines[i].size() - 1)] = i;
   double best = 0;
   size_t shortest = lines.size() + 1;
+  int most_products = 1;
   // A loop is what lies between a label and a branch back to it.
   for (size_t i = 0; i < lines.size(); ++i) {
     const size_t space = lines[i].find_last_of(" \t");
@@ -217,16 +218,19 @@ double instructions_per_weight_byte(std::string_view assembly, std::string_view 
     if (label == labels.end() || label->second > i) continue;
     int bytes = 0;
     int instructions = 0;
-    bool multiplies = false;
+    int products = 0;
     for (size_t k = label->second; k <= i; ++k) {
       if (is_label(lines[k])) continue;
       bytes += weight_bytes(lines[k]);
       ++instructions;
       for (const char* product : {"dot4", "dp4a", "fma"})
-        multiplies |= lines[k].find(product) != std::string_view::npos;
+        products += lines[k].find(product) != std::string_view::npos ? 1 : 0;
     }
-    if (bytes == 0 || !multiplies || i - label->second >= shortest) continue;
-    shortest = i - label->second;
+    const size_t length = i - label->second;
+    if (bytes == 0 || products < most_products || (products == most_products && length >= shortest))
+      continue;
+    shortest = length;
+    most_products = products;
     best = static_cast<double>(instructions) / bytes;
   }
   return best;

@@ -52,6 +52,7 @@ Result<int> bench(const Program& program, BenchOptions options) {
   const Plan& plan = (*model)->plan();
   auto created = open_session(*model, options.model, options.prompt, options.gen);
   if (!created.ok()) return created.error();
+  announce(**model);
   Session& session = **created;
   const auto prompt = random_tokens(options.prompt, plan.vocab_size, 1);
   const runtime::SamplingOptions greedy{.greedy = true};
@@ -179,6 +180,7 @@ Result<int> profile(const Program& program, ProfileOptions options) {
   const runtime::DevicePlan& plan = (*model)->device_plan();
   auto created = open_session(*model, options.model, options.prompt, options.gen);
   if (!created.ok()) return created.error();
+  announce(**model);
   Session& session = **created;
   const auto tokens = random_tokens(options.prompt + options.gen, (*model)->plan().vocab_size, 1);
   const auto prompt = std::span(tokens).first(static_cast<size_t>(options.prompt));

@@ -61,6 +61,7 @@ Result<int> eval(const Program& program, EvalOptions options) {
                     options.text, ids->size(), window)};
   auto session = Session::create(*model, window);
   if (!session.ok()) return session.error();
+  announce(**model);
 
   Progress progress;
   double total = 0;

@@ -94,6 +94,7 @@ Result<int> on_device(const Program& program, const LogitsOptions& options,
   if (!session.ok()) return session.error();
   auto writer = NpyWriter::create(options.out, count, plan.vocab_size);
   if (!writer.ok()) return writer.error();
+  announce(**model);
   if (Status status = write_rows(**session, ids, options.mode == "decode", *writer); !status.ok())
     return status.error();
   if (Status status = writer->finish(); !status.ok()) return status.error();

@@ -123,6 +123,7 @@ Result<int> run(const Program& program, RunOptions options) {
   const int64_t context = options.model.max_context > 0 ? options.model.max_context : room;
   auto created = Session::create(*model, context, executor_of(options.model));
   if (!created.ok()) return created.error();
+  announce(**model);
   Session& session = **created;
 
   runtime::StreamingDecoder decoder(*tokenizer, true);

@@ -144,6 +144,7 @@ Result<int> verify(const Program& program, VerifyOptions options) {
   options.model.context = options.tokens;
   auto model = load_model(program, options.model);  // checks every checksum of the file
   if (!model.ok()) return model.error();
+  announce(**model);
   const runtime::Plan& plan = (*model)->plan();
   Report report;
   report.line(true, (*model)->device_plan().synthetic()

@@ -116,9 +116,10 @@ Result<std::shared_ptr<runtime::Model>> load_model(const Program& program,
   load.progress = [&](double fraction) { progress.update("loading weights", fraction); };
   auto model = runtime::Model::load(opened->file, load);
   progress.clear();
-  if (model.ok() && options.device != "host") note(device_text((*model)->device()));
   return model;
 }
+
+void announce(const runtime::Model& model) { note(device_text(model.device())); }
 
 std::string device_text(const runtime::DeviceInfo& device) {
   return fmt::format("{}: {}, {}, {} of {} free", device.id, device.name, device.architecture,

@@ -36,6 +36,10 @@ runtime::Executor executor_of(const ModelOptions& options);
 // plan was not compiled with.
 runtime::Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options);
 
+// Says on stderr where the model runs. Called when everything that was asked for has been checked, so
+// that a refusal stays one line.
+void announce(const runtime::Model& model);
+
 // Opened, code and weights loaded. A GPU is named on stderr.
 runtime::Result<std::shared_ptr<runtime::Model>> load_model(const Program& program,
                                                             const ModelOptions& options);

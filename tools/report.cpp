@@ -33,8 +33,11 @@ std::string join_targets(const Plan& plan, size_t device_plan) {
   std::string text;
   for (const runtime::CodeObject& code : plan.code)
     if (code.device_plan == device_plan)
-      text += fmt::format("{}{} ({} of code)", text.empty() ? "" : ", ", code.target,
-                          size_text(code.section.bytes));
+      text += fmt::format("{}{} ({} of {})", text.empty() ? "" : ", ", code.target,
+                          size_text(code.section.bytes),
+                          code.family != "nvptx"     ? "code"
+                          : code.resources.empty() ? "PTX"
+                                                   : "cubin");
   return text;
 }
 
