@@ -10,10 +10,13 @@
 #include <string>
 #include <vector>
 
+#include "frontends/gguf.h"
 #include "frontends/json_file.h"
 #include "frontends/safetensors.h"
 #include "ir/interpreter.h"
 #include "models/registry.h"
+#include "tests/frontends/gguf_writer.h"
+#include "tests/frontends/test_files.h"
 
 namespace sinter::models {
 namespace {
@@ -35,12 +38,9 @@ std::vector<T> numbers(const frontends::StoredTensor& tensor) {
   return out;
 }
 
-class GgufGoldens : public testing::TestWithParam<const char*> {};
-
-TEST_P(GgufGoldens, TheInterpreterMatches) {
-  const fs::path folder = golden_folder(GetParam());
-  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there";
-  const auto checkpoint = frontends::open_checkpoint(folder / "model.gguf");
+// Imports the model in `file` and compares its logits with those of the case in `folder`.
+void expect_logits(const fs::path& file, const fs::path& folder) {
+  const auto checkpoint = frontends::open_checkpoint(file);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   const auto model = import_checkpoint(**checkpoint);
   ASSERT_TRUE(model.ok()) << model.status();
@@ -73,12 +73,67 @@ TEST_P(GgufGoldens, TheInterpreterMatches) {
   EXPECT_LE(worst, *tolerance);
 }
 
+class GgufGoldens : public testing::TestWithParam<const char*> {};
+
+TEST_P(GgufGoldens, TheInterpreterMatches) {
+  const fs::path folder = golden_folder(GetParam());
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there";
+  expect_logits(folder / "model.gguf", folder);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, GgufGoldens,
                          testing::Values("gguf_qwen3_f32", "gguf_qwen3_bf16", "gguf_llama_f16",
                                          "gguf_llama_q4_0", "gguf_qwen3_q4_1", "gguf_llama_q5_0",
                                          "gguf_qwen3_q5_1", "gguf_llama_q8_0", "gguf_qwen3_q2_0",
                                          "gguf_qwen3_tq2_0", "gguf_llama_rope_freqs",
                                          "gguf_qwen3_yarn", "gguf_tokenizer"),
+                         [](const auto& name) { return std::string(name.param); });
+
+// The file with every tensor decoded to F32, block by block.
+frontends::GgufFile decoded_file(const frontends::Gguf& gguf) {
+  frontends::GgufFile file;
+  for (const auto& [key, value] : gguf.metadata.items()) {
+    if (value.is_string()) {
+      file.keys.push_back(frontends::key_text(key, value.get<std::string>()));
+    } else if (value.is_number_unsigned()) {
+      file.keys.push_back(frontends::key_u32(key, value.get<uint32_t>()));
+    } else if (value.is_number_float()) {
+      file.keys.push_back(frontends::key_f32(key, value.get<float>()));
+    }
+  }
+  for (const auto& [name, tensor] : gguf.tensors) {
+    const frontends::GgmlType& type = *tensor.type;
+    EXPECT_NE(type.decode, nullptr) << type.name;
+    const size_t blocks = tensor.bytes.size() / type.block_bytes;
+    std::vector<float> decoded(blocks * type.block_elements);
+    for (size_t i = 0; i < blocks; ++i) {
+      type.decode(tensor.bytes.data() + i * type.block_bytes,
+                  decoded.data() + i * type.block_elements);
+    }
+    file.tensors.push_back(
+        frontends::f32_entry(name, {tensor.shape.rbegin(), tensor.shape.rend()}, decoded));
+  }
+  return file;
+}
+
+class GgmlDecoders : public testing::TestWithParam<const char*> {};
+
+// The plain decoders of blocks, by the logits of whole models.
+TEST_P(GgmlDecoders, DecodedModelsMatch) {
+  const fs::path folder = golden_folder(GetParam());
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there";
+  const auto gguf = frontends::open_gguf(folder / "model.gguf");
+  ASSERT_TRUE(gguf.ok()) << gguf.status();
+  const frontends::TempDir temporary;
+  expect_logits(temporary.write("decoded.gguf", decoded_file(*gguf).bytes()), folder);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GgmlDecoders,
+                         testing::Values("gguf_llama_mixed", "gguf_llama_mxfp4", "gguf_llama_q1_0",
+                                         "gguf_llama_q3_k", "gguf_llama_q5_k", "gguf_llama_tq1_0",
+                                         "gguf_qwen3_iq4_nl", "gguf_qwen3_q2_k", "gguf_qwen3_q4_k",
+                                         "gguf_qwen3_q6_k", "gguf_qwen3_q5_1", "gguf_llama_q5_0",
+                                         "gguf_qwen3_tq2_0", "gguf_qwen3_q2_0"),
                          [](const auto& name) { return std::string(name.param); });
 
 TEST(Gguf, TypesWithoutAFormatAreNamed) {
