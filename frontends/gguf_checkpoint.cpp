@@ -52,6 +52,9 @@ constexpr std::array<TensorName, 11> kLayerTensors = {{
     {"ffn_down", "mlp.down_proj"},
 }};
 
+// Sizes of models; products of two fit in 63 bits.
+constexpr IntRange kSize{1, int64_t{1} << 30};
+
 constexpr std::string_view kRopeFactors = "rope_freqs.weight";
 
 // A module's name without ".weight", a bias's with ".bias"; names that are not known stay as they
@@ -104,13 +107,12 @@ class Keys {
                     [&](const Json& other) { return other == value->front(); })) {
       Json common_object = Json::object();
       common_object[prefix_ + std::string(name)] = value->front();
-      const auto common =
-          get_int(common_object, prefix_ + std::string(name), gguf_.file, kPositive);
+      const auto common = get_int(common_object, prefix_ + std::string(name), gguf_.file, kSize);
       if (!common.ok()) return common.status();
       config[std::string(field)] = *common;
       return absl::OkStatus();
     }
-    const auto number = get_int(gguf_.metadata, prefix_ + std::string(name), gguf_.file, kPositive);
+    const auto number = get_int(gguf_.metadata, prefix_ + std::string(name), gguf_.file, kSize);
     if (!number.ok()) return number.status();
     config[std::string(field)] = *number;
     return absl::OkStatus();
@@ -147,19 +149,26 @@ class Keys {
 };
 
 // The factors that divide the RoPE frequencies, of rope_freqs.weight.
-absl::StatusOr<Json> rope_factors(const GgufTensor& tensor) {
-  if (tensor.type->name != "F32" || tensor.shape.size() != 1) {
-    return invalid("{}: tensor \"{}\" is {} {}, expected F32 of one dimension", tensor.file,
-                   kRopeFactors, tensor.type->name, shape_text(tensor.shape));
+absl::StatusOr<Json> rope_factors(const GgufTensor& tensor, int64_t head_dim) {
+  if (tensor.type->name != "F32" || tensor.shape != std::vector<int64_t>{head_dim / 2}) {
+    return invalid("{}: tensor \"{}\" is {} {}, expected F32 [{}], half of a head", tensor.file,
+                   kRopeFactors, tensor.type->name, shape_text(tensor.shape), head_dim / 2);
   }
   Json factors = Json::array();
-  for (int64_t i = 0; i < tensor.shape[0]; ++i)
-    factors.push_back(ir::read_element(ir::DType::f32, tensor.bytes.data(), i));
+  for (int64_t i = 0; i < tensor.shape[0]; ++i) {
+    const float factor = ir::read_element(ir::DType::f32, tensor.bytes.data(), i);
+    // Written so that a NaN fails too.
+    if (!(factor > 0 && factor <= 1e9F)) {
+      return invalid("{}: tensor \"{}\" has the element {}, expected positive numbers", tensor.file,
+                     kRopeFactors, factor);
+    }
+    factors.push_back(factor);
+  }
   return factors;
 }
 
 // `rope_scaling` of config.json; null when nothing is scaled.
-absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, Keys& keys) {
+absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, Keys& keys) {
   Json scaling = Json::object();
   std::string type = "none";
   // Without a type a factor means linear scaling.
@@ -203,7 +212,7 @@ absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, Keys& keys) {
     }
   }
   if (const auto tensor = gguf.tensors.find(kRopeFactors); tensor != gguf.tensors.end()) {
-    auto factors = rope_factors(tensor->second);
+    auto factors = rope_factors(tensor->second, head_dim);
     if (!factors.ok()) return factors.status();
     scaling["frequency_factors"] = *std::move(factors);
   }
@@ -249,6 +258,13 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
     config["head_dim"] = std::max<int64_t>(
         1, config["hidden_size"].get<int64_t>() / config["num_attention_heads"].get<int64_t>());
   }
+  if (config.contains("num_key_value_heads") &&
+      config["num_attention_heads"].get<int64_t>() % config["num_key_value_heads"].get<int64_t>() !=
+          0) {
+    return keys.refuse("attention.head_count_kv",
+                       fmt::format("a divisor of \"attention.head_count\", {}",
+                                   config["num_attention_heads"].get<int64_t>()));
+  }
   const auto head_dim = config["head_dim"].get<int64_t>();
   for (const char* key : {"attention.value_length", "rope.dimension_count"}) {
     const Json* value = keys.find(key);
@@ -266,7 +282,7 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
   config["tie_word_embeddings"] = !gguf.tensors.contains("output.weight");
   config["attention_bias"] = gguf.tensors.contains("blk.0.attn_q.bias");
   config["mlp_bias"] = gguf.tensors.contains("blk.0.ffn_gate.bias");
-  auto scaling = read_rope_scaling(gguf, keys);
+  auto scaling = read_rope_scaling(gguf, head_dim, keys);
   if (!scaling.ok()) return scaling.status();
   if (!scaling->is_null()) config["rope_scaling"] = *std::move(scaling);
   if (absl::Status status = keys.check_all_known(); !status.ok()) return status;
@@ -274,20 +290,20 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
 }
 
 // What generation_config.json would say.
-absl::StatusOr<Json> read_generation_config(const Gguf& gguf) {
-  constexpr IntRange kId{0, int64_t{1} << 31};
+absl::StatusOr<Json> read_generation_config(const Gguf& gguf, int64_t vocab_size) {
+  const IntRange id_range{0, vocab_size - 1};
   Json config = Json::object();
   Json ends = Json::array();
   for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
     if (find_field(gguf.metadata, key) == nullptr) continue;
-    const auto id = get_int(gguf.metadata, key, gguf.file, kId);
+    const auto id = get_int(gguf.metadata, key, gguf.file, id_range);
     if (!id.ok()) return id.status();
     if (std::find(ends.begin(), ends.end(), Json(*id)) == ends.end()) ends.push_back(*id);
   }
   if (!ends.empty()) config["eos_token_id"] = std::move(ends);
   constexpr const char* kBos = "tokenizer.ggml.bos_token_id";
   if (find_field(gguf.metadata, kBos) != nullptr) {
-    const auto id = get_int(gguf.metadata, kBos, gguf.file, kId);
+    const auto id = get_int(gguf.metadata, kBos, gguf.file, id_range);
     if (!id.ok()) return id.status();
     config["bos_token_id"] = *id;
   }
@@ -394,7 +410,8 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
   auto config = read_config(*gguf, **architecture);
   if (!config.ok()) return config.status();
   checkpoint->config = *std::move(config);
-  auto generation_config = read_generation_config(*gguf);
+  auto generation_config =
+      read_generation_config(*gguf, checkpoint->config["vocab_size"].get<int64_t>());
   if (!generation_config.ok()) return generation_config.status();
   checkpoint->generation_config = *std::move(generation_config);
   auto chat_template = get_string_or(gguf->metadata, "tokenizer.chat_template", gguf->file, "");

@@ -228,7 +228,7 @@ GgufFile tiny_llama() {
                key_text("tokenizer.chat_template", "T")};
   std::vector<float> rows;
   for (int r = 0; r < 32; ++r) rows.insert(rows.end(), 32, static_cast<float>(r));
-  file.tensors = {f32_entry("token_embd.weight", {32, 2}, std::vector<float>(64)),
+  file.tensors = {f32_entry("token_embd.weight", {32, 5}, std::vector<float>(160)),
                   f32_entry("blk.0.attn_q.weight", {32, 32}, rows),
                   f32_entry("blk.0.attn_q.bias", {32}, std::vector<float>(32)),
                   f32_entry("blk.0.attn_v.weight", {32, 32}, rows),
@@ -257,7 +257,7 @@ TEST_F(GgufCheckpointTest, MetadataBecomesAConfiguration) {
   EXPECT_EQ((*checkpoint)->config, Json::parse(R"({"model_type": "llama", "num_hidden_layers": 1,
       "max_position_embeddings": 64, "hidden_size": 32, "intermediate_size": 32,
       "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 0.5, "head_dim": 8,
-      "vocab_size": 2, "tie_word_embeddings": true, "attention_bias": true, "mlp_bias": false})"));
+      "vocab_size": 5, "tie_word_embeddings": true, "attention_bias": true, "mlp_bias": false})"));
   EXPECT_EQ((*checkpoint)->generation_config,
             Json::parse(R"({"eos_token_id": [3, 4], "bos_token_id": 1})"));
   EXPECT_EQ((*checkpoint)->chat_template, "T");
@@ -312,6 +312,11 @@ TEST_F(GgufCheckpointTest, RopeScalingIsRead) {
   EXPECT_EQ(scaling["frequency_factors"], Json::parse("[1, 2, 3, 4]"));
   EXPECT_FALSE((*checkpoint)->has("rope_freqs.weight"));
 
+  file.tensors.back() = f32_entry("rope_freqs.weight", {3}, {1, 2, 3});
+  expect_error(open_model(file), {"tensor \"rope_freqs.weight\" is F32 [3], expected F32 [4]"});
+  file.tensors.back() = f32_entry("rope_freqs.weight", {4}, {1, 2, NAN, 3});
+  expect_error(open_model(file), {"tensor \"rope_freqs.weight\" has the element nan"});
+
   const auto linear = open_with(key_f32("llama.rope.scale_linear", 2));
   ASSERT_TRUE(linear.ok()) << linear.status();
   EXPECT_EQ((*linear)->config["rope_scaling"],
@@ -331,6 +336,11 @@ TEST_F(GgufCheckpointTest, WhatIsNotUnderstoodIsRefused) {
                {"\"llama.rope.dimension_count\" is 4, expected 8"});
   expect_error(open_with(key_text("llama.block_count", "x")), {"\"llama.block_count\" is \"x\""});
   expect_error(open_with(key_u32("llama.block_count", 0)), {"\"llama.block_count\" is 0"});
+  expect_error(open_with(key_u32("llama.block_count", 2000000000)), {"is 2000000000"});
+  expect_error(open_with(key_u32("llama.attention.head_count_kv", 3)),
+               {"\"llama.attention.head_count_kv\" is 3, expected a divisor", ", 4"});
+  expect_error(open_with(key_u32("tokenizer.ggml.eos_token_id", 5)),
+               {"model.gguf: \"tokenizer.ggml.eos_token_id\" is 5"});
   const auto arrays = [](std::vector<uint32_t> values) {
     return GgufKey{"llama.feed_forward_length", kGgufArray,
                    le(kGgufUint32) + le(uint64_t{values.size()}) + bytes_of(values)};
