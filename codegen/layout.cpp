@@ -234,7 +234,7 @@ absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data,
             const int64_t row = row_of(layout, tile, lane);
             if (row < 0) continue;
             const auto [matrix, r] = rows->at(row);
-            const uint8_t* from = matrix->codes.data() + r * cols * element;
+            const uint8_t* from = ir::row_data(*matrix, r);
             const int64_t unit = layout.order == Layout::gpu16 ? 16 / element : 1;
             for (int64_t k = 0; k < cols; ++k)
               std::memcpy(out + ((k / unit * kTileRows + lane) * unit + k % unit) * element,
@@ -259,16 +259,16 @@ absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data,
         pack(format, cols, codes.data(), out);
       },
       write);
-  const auto per_group = [&](absl::Span<const uint8_t> ir::Matrix::* values) {
-    return [&, values](int64_t tile, uint8_t* out) {
+  using GroupBytes = const uint8_t* (*)(const ir::Matrix&, int64_t row, int64_t group);
+  const auto per_group = [&](GroupBytes bytes_of) {
+    return [&, bytes_of](int64_t tile, uint8_t* out) {
       for (int64_t lane = 0; lane < kTileRows; ++lane) {
         const int64_t row = row_of(layout, tile, lane);
         if (row < 0) continue;
         const auto [matrix, r] = rows->at(row);
-        const uint8_t* from = (matrix->*values).data() + r * groups * element;
         for (int64_t g = 0; g < groups; ++g)
           std::memcpy(out + scale_index(layout.order, format, cols, lane, g) * element,
-                      from + g * element, static_cast<size_t>(element));
+                      bytes_of(*matrix, r, g), static_cast<size_t>(element));
       }
     };
   };
@@ -276,10 +276,10 @@ absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data,
   const int64_t scales_end = layout.biases > 0 ? layout.biases : layout.bytes;
   if (status.ok())
     status = write_tiles(layout.tiles(), scale_tile, scales_end - layout.scales,
-                         per_group(&ir::Matrix::scales), write);
+                         per_group(ir::scale_bytes), write);
   if (status.ok() && layout.biases > 0)
     status = write_tiles(layout.tiles(), scale_tile, layout.bytes - layout.biases,
-                         per_group(&ir::Matrix::biases), write);
+                         per_group(ir::bias_bytes), write);
   return status;
 }
 

@@ -1,15 +1,18 @@
 #include "frontends/checkpoint.h"
 
+#include <array>
 #include <optional>
 #include <system_error>
 #include <utility>
 
 #include "frontends/error_text.h"
+#include "frontends/gguf_checkpoint.h"
 #include "frontends/json_file.h"
 #include "frontends/mapped_file.h"
 #include "frontends/near_names.h"
 #include "frontends/quantization.h"
 #include "frontends/safetensors.h"
+#include "frontends/torch_file.h"
 
 namespace sinter::frontends {
 namespace {
@@ -39,29 +42,72 @@ absl::StatusOr<fs::path> model_folder(const fs::path& path) {
   }
   if (error) return invalid("{}: cannot be opened: {}", shown, error.message());
   if (status.type() == fs::file_type::directory) return path;
-  if (path.extension() == ".safetensors") {
+  if (path.extension() == ".safetensors" || path.extension() == ".bin") {
     return path.has_parent_path() ? path.parent_path() : fs::path(".");
   }
-  return invalid("{}: expected a model folder or a .safetensors file in one", shown);
+  return invalid("{}: expected a model folder, a .safetensors or .bin file in one or a .gguf file",
+                 shown);
 }
 
-absl::StatusOr<Safetensors> open_weights(const fs::path& folder) {
-  const fs::path single = folder / "model.safetensors";
-  const fs::path index = folder / "model.safetensors.index.json";
-  if (!file_exists(index)) {
-    if (file_exists(single)) return open_safetensors(single);
-    return absl::NotFoundError(
-        fmt::format("{}: neither model.safetensors nor model.safetensors.index.json is there",
-                    one_line(folder.string(), 1000)));
+// The GGUF file that `path` is or that its folder holds instead of safetensors; empty when there is
+// none.
+absl::StatusOr<fs::path> gguf_file(const fs::path& path) {
+  std::error_code error;
+  if (path.extension() == ".gguf" && !fs::is_directory(path, error)) return path;
+  if (!fs::is_directory(path, error) || file_exists(path / "model.safetensors") ||
+      file_exists(path / "model.safetensors.index.json")) {
+    return fs::path();
   }
-  absl::StatusOr<Safetensors> set = open_safetensors_index(index);
+  std::vector<fs::path> found;
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    // The first part of a split file stands for the others.
+    const bool other_part =
+        name.find("-of-") != std::string::npos && name.find("-00001-of-") == std::string::npos;
+    if (it->path().extension() == ".gguf" && !other_part) found.push_back(it->path());
+  }
+  if (found.size() < 2) return found.empty() ? fs::path() : found[0];
+  return invalid("{}: holds {} GGUF files; name one of them", one_line(path.string(), 1000),
+                 found.size());
+}
+
+// Weights as one file or as shards with an index.
+struct WeightFiles {
+  const char* single;
+  const char* index;
+  absl::StatusOr<TensorFiles> (*open)(const fs::path& file);
+  absl::StatusOr<TensorFiles> (*open_index)(const fs::path& index_file);
+};
+constexpr std::array<WeightFiles, 2> kWeightFiles = {{
+    {"model.safetensors", "model.safetensors.index.json", open_safetensors, open_safetensors_index},
+    {"pytorch_model.bin", "pytorch_model.bin.index.json", open_torch_file, open_torch_index},
+}};
+
+absl::StatusOr<TensorFiles> open_weights(const fs::path& folder, const WeightFiles& files) {
+  const fs::path single = folder / files.single;
+  const fs::path index = folder / files.index;
+  if (!file_exists(index)) return files.open(single);
+  absl::StatusOr<TensorFiles> set = files.open_index(index);
   if (!set.ok() || !file_exists(single)) return set;
   for (const auto& [name, tensor] : set->tensors) {
-    if (tensor.file == "model.safetensors") return set;
+    if (tensor.file == files.single) return set;
   }
-  return invalid(
-      "{}: does not list model.safetensors, which is there too; remove the one that is out of date",
-      file_name(index));
+  return invalid("{}: does not list {}, which is there too; remove the one that is out of date",
+                 file_name(index), files.single);
+}
+
+// The weights in a folder, or those that `path`, a file in it, is of.
+absl::StatusOr<TensorFiles> open_weights(const fs::path& folder, const fs::path& path) {
+  for (const WeightFiles& files : kWeightFiles) {
+    if (!file_exists(folder / files.single) && !file_exists(folder / files.index)) continue;
+    const fs::path extension = fs::path(files.single).extension();
+    if (path != folder && path.extension() != extension) continue;
+    return open_weights(folder, files);
+  }
+  return absl::NotFoundError(
+      fmt::format("{}: neither model.safetensors, model.safetensors.index.json, a .gguf file nor "
+                  "pytorch_model.bin is there",
+                  one_line(folder.string(), 1000)));
 }
 
 // A file's bytes; nullopt when it is absent.
@@ -286,21 +332,24 @@ absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const
   for (const auto& [name, matrix] : matrices) look_at(name);
   for (const auto& [name, reason] : unsupported) look_at(name);
   if (count == 0) return absl::OkStatus();
-  return invalid("{}: {} {} not used by this architecture: {}{}; config.json names another one",
+  return invalid("{}: {} {} not used by this architecture: {}{}; {} names another one",
                  one_line(path.string(), 1000), count, count == 1 ? "tensor is" : "tensors are",
-                 shown, count > kShown ? ", ..." : "");
+                 shown, count > kShown ? ", ..." : "", config_file);
 }
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path) {
+  absl::StatusOr<fs::path> gguf = gguf_file(path);
+  if (!gguf.ok()) return gguf.status();
+  if (!gguf->empty()) return open_gguf_checkpoint(*gguf);
   absl::StatusOr<fs::path> folder = model_folder(path);
   if (!folder.ok()) return folder.status();
   auto checkpoint = std::make_unique<Checkpoint>();
   checkpoint->path = *std::move(folder);
   if (absl::Status status = read_text_files(*checkpoint); !status.ok()) return status;
 
-  absl::StatusOr<Safetensors> weights = open_weights(checkpoint->path);
+  absl::StatusOr<TensorFiles> weights = open_weights(checkpoint->path, path);
   if (!weights.ok()) return weights.status();
-  if (path.extension() == ".safetensors" && checkpoint->path != path) {
+  if (checkpoint->path != path) {
     bool belongs = false;
     for (const auto& [name, tensor] : weights->tensors) belongs |= tensor.file == file_name(path);
     if (!belongs) {

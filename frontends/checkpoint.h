@@ -20,10 +20,11 @@ namespace sinter::frontends {
 
 class Checkpoint : public ir::MatrixSource {
  public:
-  std::filesystem::path path;         // the folder
-  nlohmann::json config;              // config.json
-  nlohmann::json generation_config;   // generation_config.json; null when there is none
-  std::string tokenizer_json;         // bytes of tokenizer.json; empty when there is none
+  std::filesystem::path path;               // the folder, or the GGUF file
+  nlohmann::json config;                    // config.json, or what says the same in a GGUF file
+  std::string config_file = "config.json";  // where `config` is from, for messages
+  nlohmann::json generation_config;         // generation_config.json; null when there is none
+  std::string tokenizer_json;               // bytes of tokenizer.json; empty when there is none
   std::string tokenizer_config_json;  // bytes of tokenizer_config.json; empty when there is none
   // chat_template.jinja, else the (default) template of tokenizer_config.json; empty when there is
   // none.
@@ -52,9 +53,11 @@ class Checkpoint : public ir::MatrixSource {
   std::vector<std::shared_ptr<const MappedFile>> storage;
 };
 
-// Opens a model folder, or the folder of a .safetensors file that belongs to it: config.json,
-// model.safetensors or model.safetensors.index.json with its shards, and, when present,
-// generation_config.json, tokenizer.json, tokenizer_config.json, chat_template.jinja.
+// Opens a model folder, or the folder of a .safetensors or .bin file that belongs to it:
+// config.json, model.safetensors or model.safetensors.index.json with its shards, else
+// pytorch_model.bin or pytorch_model.bin.index.json with its shards, and, when present,
+// generation_config.json, tokenizer.json, tokenizer_config.json, chat_template.jinja. Or a .gguf
+// file, or the folder of one when no safetensors are there.
 absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const std::filesystem::path& path);
 
 }  // namespace sinter::frontends

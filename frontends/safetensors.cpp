@@ -166,7 +166,7 @@ absl::Status check_metadata(const Json& metadata, const std::string& file) {
 }
 
 // Adds one file's tensors to `set`, which may hold those of other shards.
-absl::Status add_file(const std::filesystem::path& path, Safetensors& set) {
+absl::Status add_safetensors(const std::filesystem::path& path, TensorFiles& set) {
   absl::StatusOr<MappedFile> mapped = MappedFile::open(path);
   if (!mapped.ok()) return mapped.status();
   const auto file = std::make_shared<const MappedFile>(*std::move(mapped));
@@ -228,14 +228,19 @@ absl::Status add_file(const std::filesystem::path& path, Safetensors& set) {
 
 }  // namespace
 
-absl::StatusOr<Safetensors> open_safetensors(const std::filesystem::path& file) {
-  Safetensors set;
-  if (absl::Status status = add_file(file, set); !status.ok()) return status;
+absl::StatusOr<TensorFiles> open_safetensors(const std::filesystem::path& file) {
+  TensorFiles set;
+  if (absl::Status status = add_safetensors(file, set); !status.ok()) return status;
   if (set.tensors.empty()) return invalid("{}: holds no tensors", file_name(file));
   return set;
 }
 
-absl::StatusOr<Safetensors> open_safetensors_index(const std::filesystem::path& index_file) {
+absl::StatusOr<TensorFiles> open_safetensors_index(const std::filesystem::path& index_file) {
+  return open_index(index_file, ".safetensors", add_safetensors);
+}
+
+absl::StatusOr<TensorFiles> open_index(const std::filesystem::path& index_file,
+                                       std::string_view extension, AddTensorFile add_file) {
   const std::string index_name = file_name(index_file);
   absl::StatusOr<Json> index = read_json_object(index_file);
   if (!index.ok()) return index.status();
@@ -249,14 +254,14 @@ absl::StatusOr<Safetensors> open_safetensors_index(const std::filesystem::path& 
     if (!shard.ok()) return shard.status();
     // A shard is a file beside the index: no folders, so that an index cannot reach out of its own.
     if (shard->find_first_of(std::string_view("/\\\0", 3)) != std::string::npos ||
-        !shard->ends_with(".safetensors")) {
-      return invalid("{}: tensor {} is said to be in {}, expected the name of a .safetensors file",
-                     index_name, in_quotes(field.key()), in_quotes(*shard));
+        !shard->ends_with(extension)) {
+      return invalid("{}: tensor {} is said to be in {}, expected the name of a {} file",
+                     index_name, in_quotes(field.key()), in_quotes(*shard), extension);
     }
     shards.insert(*std::move(shard));
   }
 
-  Safetensors set;
+  TensorFiles set;
   for (const std::string& shard : shards) {
     const std::filesystem::path path = index_file.parent_path() / shard;
     absl::Status status = add_file(path, set);

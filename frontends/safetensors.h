@@ -20,13 +20,14 @@ namespace sinter::frontends {
 struct StoredTensor {
   std::string_view dtype;  // as in the file: "F16", "U32", ...; refers to a static table
   std::vector<int64_t> shape;
-  absl::Span<const uint8_t> bytes;  // into one of Safetensors::files; not aligned
+  absl::Span<const uint8_t> bytes;  // into one of TensorFiles::files; not aligned
   std::string file;                 // name without folder, for messages
 };
 
 using StoredTensors = std::map<std::string, StoredTensor, std::less<>>;
 
-struct Safetensors {
+// Tensors and the mapped files that hold them.
+struct TensorFiles {
   StoredTensors tensors;
   std::vector<std::shared_ptr<const MappedFile>> files;
 };
@@ -35,10 +36,16 @@ inline constexpr uint64_t kMaxSafetensorsHeader = 100'000'000;  // bytes
 inline constexpr size_t kMaxTensorRank = 8;
 
 // Every byte of the data must belong to exactly one tensor. Errors name the file and the tensor.
-absl::StatusOr<Safetensors> open_safetensors(const std::filesystem::path& file);
+absl::StatusOr<TensorFiles> open_safetensors(const std::filesystem::path& file);
 
 // `index_file` is a model.safetensors.index.json; its shards lie in the same folder. Index and
 // shards must agree on every tensor.
-absl::StatusOr<Safetensors> open_safetensors_index(const std::filesystem::path& index_file);
+absl::StatusOr<TensorFiles> open_safetensors_index(const std::filesystem::path& index_file);
+
+// Opens the shards that an index of Hugging Face lists, files named "...<extension>" beside it,
+// each with `add_file`, which adds a file's tensors to the set.
+using AddTensorFile = absl::Status (*)(const std::filesystem::path& file, TensorFiles& set);
+absl::StatusOr<TensorFiles> open_index(const std::filesystem::path& index_file,
+                                       std::string_view extension, AddTensorFile add_file);
 
 }  // namespace sinter::frontends

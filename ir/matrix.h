@@ -2,6 +2,7 @@
 // kernel.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 
@@ -11,18 +12,52 @@
 
 namespace sinter::ir {
 
-// Borrowed bytes (usually a memory-mapped file). Codes form one little-endian, LSB-first bit stream
-// per row, rows starting at whole bytes; scales and biases are [rows, cols/group] of
-// type.format.scale_type. Dense: `codes` holds the elements, scales and biases are empty. 1-D
-// weights have rows() == 1.
+// Some bits of the codes of a block. Codes lie beside one another in `lanes` bytes, first the
+// lowest bits of all of them: code k is in byte k % lanes, k / lanes fields above bit 0; when the
+// bytes are full the next `lanes` bytes follow. One lane is a plain LSB-first stream.
+struct CodeField {
+  int64_t offset = 0;  // of the first byte in the block
+  int bits = 0;        // 1, 2, 4 or 8
+  int64_t lanes = 1;
+};
+
+// Rows that are stored as blocks of codes and scales together, one after another. All groups of a
+// block share its scale (and bias), so type.format.group divides `cols`.
+struct BlockLayout {
+  int64_t cols = 0;
+  int64_t bytes = 0;
+  std::array<CodeField, 2> fields;  // low bits of a code first; the second may have no bits
+  int64_t scale = 0;                // offset in the block
+  int64_t bias = 0;                 // offset in the block; affine only
+  uint8_t flip = 0;                 // code = stored bits ^ flip: 0x80 for signed bytes
+};
+
+// Borrowed bytes (usually a memory-mapped file). Without `blocks`, codes form one little-endian,
+// LSB-first bit stream per row, rows starting at whole bytes; scales and biases are
+// [rows, cols/group] of type.format.scale_type. With `blocks`, `codes` holds the blocks, scales and
+// biases are empty. Dense: `codes` holds the elements, scales and biases are empty. 1-D weights
+// have rows() == 1.
 struct Matrix {
-  WeightType type;  // affine or dense: what is stored, before anything is proven about it
+  WeightType type;  // what is stored, before anything is proven about it
   absl::Span<const uint8_t> codes;
   absl::Span<const uint8_t> scales;
   absl::Span<const uint8_t> biases;
+  const BlockLayout* blocks = nullptr;  // a static table's
+  // When not 0: rows (elements of a vector) come in heads of so many, and a head's two halves are
+  // stored interleaved, as RoPE on adjacent pairs wants them. Row numbers are always those of
+  // RoPE on halves.
+  int64_t interleaved_head = 0;
 };
 
 float read_element(DType dtype, const uint8_t* bytes, int64_t index);
+
+// Where a row's elements, codes or blocks begin; where the scale and the bias of a group are.
+const uint8_t* row_data(const Matrix& matrix, int64_t row);
+const uint8_t* scale_bytes(const Matrix& matrix, int64_t row, int64_t group);
+const uint8_t* bias_bytes(const Matrix& matrix, int64_t row, int64_t group);
+
+// Whether the bytes hold what the type says, so that decoding stays inside them.
+bool is_complete(const Matrix& matrix);
 
 // out[cols]: the numbers of a row.
 void decode_row(const Matrix& matrix, int64_t row, float* out);

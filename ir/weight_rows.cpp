@@ -15,18 +15,6 @@ absl::Status error(const Value& weight, const std::string& message) {
       fmt::format("weight @{}, {}: {}", weight.name, to_string(weight.type), message));
 }
 
-// Whether the bytes hold what the type says, so that decoding stays inside them.
-bool is_complete(const Matrix& matrix) {
-  const WeightType& type = matrix.type;
-  const WeightFormat& format = type.format;
-  const auto code_bytes = static_cast<int64_t>(matrix.codes.size());
-  if (format.is_dense()) return code_bytes >= type.packed_bytes();
-  const int64_t scales = type.rows() * (type.cols() / format.group) * byte_size(format.scale_type);
-  return code_bytes >= type.rows() * ((type.cols() * format.bits + 7) / 8) &&
-         static_cast<int64_t>(matrix.scales.size()) >= scales &&
-         (format.map != CodeMap::affine || static_cast<int64_t>(matrix.biases.size()) >= scales);
-}
-
 }  // namespace
 
 absl::StatusOr<WeightRows> WeightRows::open(const Module& module, ValueId weight,

@@ -32,10 +32,10 @@ class CheckpointCatalog : public WeightCatalog {
     if (!matrix.ok()) return matrix.status();
     if (matrix->type.shape != shape)
       return absl::InvalidArgumentError(
-          fmt::format("{}: tensor \"{}\" is [{}], but config.json asks for [{}]; the two do not "
+          fmt::format("{}: tensor \"{}\" is [{}], but {} asks for [{}]; the two do not "
                       "belong together",
                       checkpoint_.path.string(), name, fmt::join(matrix->type.shape, ", "),
-                      fmt::join(shape, ", ")));
+                      checkpoint_.config_file, fmt::join(shape, ", ")));
     return matrix->type;
   }
 

@@ -50,6 +50,27 @@ absl::Status scale_llama3(const Json& p, std::vector<double>& inv_freq) {
   return absl::OkStatus();
 }
 
+// GGUF files carry llama3's scaling as one divisor per pair.
+absl::Status divide_by_factors(const Json& p, std::vector<double>& inv_freq) {
+  constexpr const char* kKey = "frequency_factors";
+  if (frontends::find_field(p, kKey) == nullptr) return absl::OkStatus();
+  const auto factors = frontends::get_array(p, kKey, kFile);
+  if (!factors.ok()) return factors.status();
+  if ((*factors)->size() != inv_freq.size())
+    return absl::InvalidArgumentError(
+        fmt::format("{}: \"{}\" has {} numbers, RoPE rotates {} pairs", kFile, kKey,
+                    (*factors)->size(), inv_freq.size()));
+  for (size_t i = 0; i < inv_freq.size(); ++i) {
+    const Json& factor = (**factors)[i];
+    // Written so that a NaN fails too.
+    if (!factor.is_number() || !(factor.get<double>() > 0 && factor.get<double>() <= 1e9))
+      return absl::InvalidArgumentError(fmt::format("{}: \"{}\" has {}, expected positive numbers",
+                                                    kFile, kKey, frontends::describe(factor)));
+    inv_freq[i] /= factor.get<double>();
+  }
+  return absl::OkStatus();
+}
+
 double yarn_mscale(double factor, double mscale) {
   return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
 }
@@ -133,7 +154,8 @@ absl::StatusOr<Rope> read_rope(const nlohmann::json& config, int64_t head_dim,
 
   std::vector<double> inv_freq = plain(*base, dims);
   Rope rope;
-  absl::Status status;
+  absl::Status status = divide_by_factors(p, inv_freq);
+  if (!status.ok()) return status;
   if (*type == "linear") {
     const auto factor = frontends::get_double(p, "factor", kFile, 1e-3, 1e6);
     if (!factor.ok()) return factor.status();

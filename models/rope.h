@@ -15,9 +15,9 @@ struct Rope {
   int64_t dims() const { return static_cast<int64_t>(inv_freq.size()) * 2; }
 };
 
-// Reads `rope_theta`, `rope_scaling` or the newer `rope_parameters`, `partial_rotary_factor`. An
-// unknown rope type is an error. Formulas: transformers `modeling_rope_utils.py`; YaRN is
-// arXiv:2309.00071.
+// Reads `rope_theta`, `rope_scaling` or the newer `rope_parameters`, `partial_rotary_factor`; from
+// GGUF files also `frequency_factors` in them. An unknown rope type is an error. Formulas:
+// transformers `modeling_rope_utils.py`; YaRN is arXiv:2309.00071.
 absl::StatusOr<Rope> read_rope(const nlohmann::json& config, int64_t head_dim,
                                int64_t max_positions);
 

@@ -16,11 +16,12 @@ using ir::Matrix;
 // The zero point z with bias == -z * scale for every group, if there is one that is a multiple of
 // 1/2 within the codes.
 std::optional<double> constant_zero(const Matrix& m) {
-  const int64_t groups = m.type.rows() * (m.type.cols() / m.type.format.group);
+  const int64_t groups = m.type.cols() / m.type.format.group;
+  const ir::DType number = m.type.format.scale_type;
   std::optional<double> zero;
-  for (int64_t i = 0; i < groups; ++i) {
-    const double scale = ir::read_element(m.type.format.scale_type, m.scales.data(), i);
-    const double bias = ir::read_element(m.type.format.scale_type, m.biases.data(), i);
+  for (int64_t i = 0; i < m.type.rows() * groups; ++i) {
+    const double scale = ir::read_element(number, ir::scale_bytes(m, i / groups, i % groups), 0);
+    const double bias = ir::read_element(number, ir::bias_bytes(m, i / groups, i % groups), 0);
     if (scale == 0) {
       if (bias != 0) return std::nullopt;
       continue;

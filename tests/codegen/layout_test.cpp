@@ -148,6 +148,57 @@ TEST(Layout, LargeMatricesArePackedInBatches) {
   expect_coded_weight_packs(2100, 2048, affine(8, 128, DType::f16), 1, 2);
 }
 
+// One matrix under any name.
+class OneMatrix : public ir::MatrixSource {
+ public:
+  explicit OneMatrix(ir::Matrix matrix) : matrix_(std::move(matrix)) {}
+  absl::StatusOr<ir::Matrix> matrix(std::string_view) const override { return matrix_; }
+
+ private:
+  ir::Matrix matrix_;
+};
+
+// Blocks of 32 columns as GGUF's Q5_1 has them, in heads whose halves are interleaved, against the
+// same codes, scales and biases in rows of their own.
+TEST(Layout, BlocksPackLikeSeparateCodesAndScales) {
+  const ir::BlockLayout blocks{
+      .cols = 32, .bytes = 24, .fields = {{{8, 4, 16}, {4, 1, 1}}}, .scale = 0, .bias = 2};
+  const int64_t rows = 40, cols = 128, groups = cols / 32;
+  std::vector<uint8_t> bytes(static_cast<size_t>(rows * groups * blocks.bytes));
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * i * 31 + i / 7);
+  ir::Matrix blocked;
+  blocked.type = {{rows, cols}, {ir::CodeMap::affine, 5, 32, 0, DType::f16}};
+  blocked.codes = bytes;
+  blocked.blocks = &blocks;
+  blocked.interleaved_head = 8;
+  ASSERT_TRUE(ir::is_complete(blocked));
+
+  std::vector<uint8_t> codes(static_cast<size_t>(rows * cols * 5 / 8)), scales, biases;
+  std::vector<uint8_t> row(static_cast<size_t>(cols));
+  for (int64_t r = 0; r < rows; ++r) {
+    ir::decode_codes(blocked, r, row.data());
+    for (int64_t bit = 0; bit < cols * 5; ++bit) {
+      const int value = row[static_cast<size_t>(bit / 5)] >> (bit % 5) & 1;
+      uint8_t& byte = codes[static_cast<size_t>(r * cols * 5 / 8 + bit / 8)];
+      byte = static_cast<uint8_t>(byte | value << (bit % 8));
+    }
+    // Row 4 h + i of a head of 8 is stored as 2 i + h.
+    const int64_t stored = r / 8 * 8 + r % 4 * 2 + r % 8 / 4;
+    for (int64_t g = 0; g < groups; ++g) {
+      const auto* block = bytes.data() + (stored * groups + g) * blocks.bytes;
+      scales.insert(scales.end(), block, block + 2);
+      biases.insert(biases.end(), block + 2, block + 4);
+    }
+  }
+  const ir::Matrix planar{blocked.type, codes, scales, biases};
+  for (const Layout order : {Layout::cpu16, Layout::gpu16}) {
+    const PackedLayout layout = packed_layout(blocked.type, 1, order);
+    EXPECT_EQ(pack(blocked.type, {{"w"}, {}}, layout, OneMatrix(blocked)),
+              pack(blocked.type, {{"w"}, {}}, layout, OneMatrix(planar)))
+        << name(order);
+  }
+}
+
 TEST(Layout, DenseElementsReadBack) {
   for (const DType dtype : {DType::f32, DType::f16, DType::bf16})
     for (const int64_t parts : {1, 2}) {

@@ -14,7 +14,7 @@ using Json = nlohmann::json;
 class SafetensorsTest : public testing::Test {
  protected:
   // Opens a file with this header and `data_size` bytes of data.
-  absl::StatusOr<Safetensors> open(const std::string& header, size_t data_size) {
+  absl::StatusOr<TensorFiles> open(const std::string& header, size_t data_size) {
     return open_safetensors(
         dir_.write("model.safetensors", safetensors_bytes(header, std::string(data_size, '\1'))));
   }
@@ -168,7 +168,7 @@ class ShardsTest : public testing::Test {
     dir_.write("two.safetensors",
                safetensors_bytes({{"b", "U8", {1}, "c"}, {"c", "U8", {1}, "d"}}));
   }
-  absl::StatusOr<Safetensors> open(const Json& index) {
+  absl::StatusOr<TensorFiles> open(const Json& index) {
     return open_safetensors_index(dir_.write("model.safetensors.index.json", index.dump()));
   }
   TempDir dir_;

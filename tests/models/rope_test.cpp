@@ -76,6 +76,26 @@ TEST(Rope, PartialRotaryTurnsTheFirstFeatures) {
   EXPECT_EQ(rope->dims(), 16);
 }
 
+TEST(Rope, FactorsDivideTheFrequenciesBeforeTheyAreScaled) {
+  const auto with = [](const json& factors) {
+    return read_rope(
+        json{{"rope_theta", 10000.0},
+             {"rope_scaling",
+              {{"rope_type", "linear"}, {"factor", 2.0}, {"frequency_factors", factors}}}},
+        4, 2048);
+  };
+  const auto rope = with({1.0, 8.0});
+  ASSERT_TRUE(rope.ok()) << rope.status();
+  expect_frequency(*rope, 0, 1.0 / 2);
+  expect_frequency(*rope, 1, 0.01 / 8 / 2);
+  for (const json& bad : {json{1.0}, json{1.0, 0.0}, json{1.0, "x"}, json(3)}) {
+    const auto refused = with(bad);
+    ASSERT_FALSE(refused.ok()) << bad;
+    EXPECT_NE(refused.status().message().find("\"frequency_factors\""), std::string::npos)
+        << refused.status();
+  }
+}
+
 TEST(Rope, UnknownTypeIsRefusedByName) {
   const auto rope =
       read_rope(json{{"rope_scaling", {{"rope_type", "longrope"}, {"factor", 2.0}}}}, 64, 2048);

@@ -1,0 +1,433 @@
+#include "frontends/gguf_checkpoint.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "frontends/error_text.h"
+#include "frontends/gguf.h"
+#include "frontends/json_file.h"
+
+namespace sinter::frontends {
+namespace {
+
+struct GgufArchitecture {
+  std::string_view name;        // general.architecture, the prefix of its keys
+  std::string_view model_type;  // of config.json
+  // The converter reordered the rows of q and k for RoPE on adjacent pairs.
+  bool interleaved_heads;
+};
+
+constexpr std::array<GgufArchitecture, 2> kArchitectures = {{
+    {"llama", "llama", true},
+    {"qwen3", "qwen3", false},
+}};
+
+struct TensorName {
+  std::string_view gguf;
+  std::string_view hugging_face;
+};
+
+constexpr std::array<TensorName, 3> kModelTensors = {{
+    {"token_embd", "model.embed_tokens"},
+    {"output_norm", "model.norm"},
+    {"output", "lm_head"},
+}};
+
+// "blk.N." and "model.layers.N." before them.
+constexpr std::array<TensorName, 11> kLayerTensors = {{
+    {"attn_norm", "input_layernorm"},
+    {"attn_q", "self_attn.q_proj"},
+    {"attn_k", "self_attn.k_proj"},
+    {"attn_v", "self_attn.v_proj"},
+    {"attn_output", "self_attn.o_proj"},
+    {"attn_q_norm", "self_attn.q_norm"},
+    {"attn_k_norm", "self_attn.k_norm"},
+    {"ffn_norm", "post_attention_layernorm"},
+    {"ffn_gate", "mlp.gate_proj"},
+    {"ffn_up", "mlp.up_proj"},
+    {"ffn_down", "mlp.down_proj"},
+}};
+
+// Sizes of models; products of two fit in 63 bits.
+constexpr IntRange kSize{1, int64_t{1} << 30};
+
+constexpr std::string_view kRopeFactors = "rope_freqs.weight";
+
+// A module's name without ".weight", a bias's with ".bias"; names that are not known stay as they
+// are, and nobody will use them.
+std::string hugging_face_name(std::string_view name) {
+  std::string_view module = name;
+  std::string suffix;
+  if (name.ends_with(".weight")) {
+    module.remove_suffix(7);
+  } else if (name.ends_with(".bias")) {
+    module.remove_suffix(5);
+    suffix = ".bias";
+  } else {
+    return std::string(name);
+  }
+  for (const TensorName& tensor : kModelTensors)
+    if (module == tensor.gguf) return std::string(tensor.hugging_face) + suffix;
+  if (!module.starts_with("blk.")) return std::string(name);
+  const size_t dot = module.find('.', 4);
+  if (dot == std::string_view::npos) return std::string(name);
+  for (const TensorName& tensor : kLayerTensors) {
+    if (module.substr(dot + 1) == tensor.gguf) {
+      return fmt::format("model.layers.{}.{}{}", module.substr(4, dot - 4), tensor.hugging_face,
+                         suffix);
+    }
+  }
+  return std::string(name);
+}
+
+// The keys of one architecture; remembers which were asked for.
+class Keys {
+ public:
+  Keys(const Gguf& gguf, std::string_view architecture)
+      : gguf_(gguf), prefix_(std::string(architecture) + ".") {}
+
+  // The key's value; null when it is absent.
+  const Json* find(std::string_view name) {
+    known_.insert(prefix_ + std::string(name));
+    return find_field(gguf_.metadata, prefix_ + std::string(name));
+  }
+  bool has(std::string_view name) { return find(name) != nullptr; }
+
+  absl::Status copy_int(std::string_view name, std::string_view field, Json& config,
+                        bool required) {
+    const Json* value = find(name);
+    if (value == nullptr && !required) return absl::OkStatus();
+    // A number per layer says one thing when all layers agree.
+    if (value != nullptr && value->is_array() && !value->empty() &&
+        std::all_of(value->begin(), value->end(),
+                    [&](const Json& other) { return other == value->front(); })) {
+      Json common_object = Json::object();
+      common_object[prefix_ + std::string(name)] = value->front();
+      const auto common = get_int(common_object, prefix_ + std::string(name), gguf_.file, kSize);
+      if (!common.ok()) return common.status();
+      config[std::string(field)] = *common;
+      return absl::OkStatus();
+    }
+    const auto number = get_int(gguf_.metadata, prefix_ + std::string(name), gguf_.file, kSize);
+    if (!number.ok()) return number.status();
+    config[std::string(field)] = *number;
+    return absl::OkStatus();
+  }
+
+  absl::Status copy_number(std::string_view name, std::string_view field, Json& config,
+                           bool required) {
+    if (find(name) == nullptr && !required) return absl::OkStatus();
+    const auto number = get_double(gguf_.metadata, prefix_ + std::string(name), gguf_.file);
+    if (!number.ok()) return number.status();
+    config[std::string(field)] = *number;
+    return absl::OkStatus();
+  }
+
+  // Other keys of the architecture would change what the model computes.
+  absl::Status check_all_known() const {
+    for (const auto& field : gguf_.metadata.items()) {
+      if (!field.key().starts_with(prefix_) || known_.contains(field.key())) continue;
+      return invalid("{}: the key {} is {}, which is not supported for this architecture",
+                     gguf_.file, in_quotes(field.key()), describe(field.value()));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status refuse(std::string_view name, std::string_view expected) {
+    return invalid("{}: \"{}{}\" is {}, expected {}", gguf_.file, prefix_, name,
+                   describe(*find(name)), expected);
+  }
+
+ private:
+  const Gguf& gguf_;
+  std::string prefix_;
+  std::set<std::string, std::less<>> known_;
+};
+
+// The factors that divide the RoPE frequencies, of rope_freqs.weight.
+absl::StatusOr<Json> rope_factors(const GgufTensor& tensor, int64_t head_dim) {
+  if (tensor.type->name != "F32" || tensor.shape != std::vector<int64_t>{head_dim / 2}) {
+    return invalid("{}: tensor \"{}\" is {} {}, expected F32 [{}], half of a head", tensor.file,
+                   kRopeFactors, tensor.type->name, shape_text(tensor.shape), head_dim / 2);
+  }
+  Json factors = Json::array();
+  for (int64_t i = 0; i < tensor.shape[0]; ++i) {
+    const float factor = ir::read_element(ir::DType::f32, tensor.bytes.data(), i);
+    // Written so that a NaN fails too.
+    if (!(factor > 0 && factor <= 1e9F)) {
+      return invalid("{}: tensor \"{}\" has the element {}, expected positive numbers", tensor.file,
+                     kRopeFactors, factor);
+    }
+    factors.push_back(factor);
+  }
+  return factors;
+}
+
+// `rope_scaling` of config.json; null when nothing is scaled.
+absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, Keys& keys) {
+  Json scaling = Json::object();
+  std::string type = "none";
+  // Without a type a factor means linear scaling.
+  const bool has_factor = keys.has("rope.scaling.factor");
+  const bool has_old_factor = keys.has("rope.scale_linear");
+  if (const Json* value = keys.find("rope.scaling.type"); value != nullptr) {
+    if (!value->is_string()) return keys.refuse("rope.scaling.type", "a string");
+    type = value->get<std::string>();
+    if (type != "none" && type != "linear" && type != "yarn")
+      return keys.refuse("rope.scaling.type", "none, linear or yarn");
+  } else if (has_factor || has_old_factor) {
+    type = "linear";
+  }
+  keys.find("rope.scaling.finetuned");  // says how the model was made
+  if (type != "none") {
+    scaling["rope_type"] = type;
+    absl::Status status = keys.copy_number(
+        has_factor || !has_old_factor ? "rope.scaling.factor" : "rope.scale_linear", "factor",
+        scaling, true);
+    if (!status.ok()) return status;
+  }
+  Json unused;
+  absl::Status status =
+      keys.copy_int("rope.scaling.original_context_length", "original_max_position_embeddings",
+                    type == "yarn" ? scaling : unused, false);
+  if (!status.ok()) return status;
+  if (type == "yarn") {
+    for (const auto& [name, field] : {std::pair("rope.scaling.yarn_beta_fast", "beta_fast"),
+                                      std::pair("rope.scaling.yarn_beta_slow", "beta_slow")}) {
+      status = keys.copy_number(name, field, scaling, false);
+      if (!status.ok()) return status;
+    }
+    // GGUF multiplies YaRN's own attention factor, config.json replaces it.
+    Json attention;
+    status = keys.copy_number("rope.scaling.attn_factor", "factor", attention, false);
+    if (!status.ok()) return status;
+    if (!attention.is_null()) {
+      const double factor = std::max(1.0, scaling["factor"].get<double>());
+      scaling["attention_factor"] =
+          attention["factor"].get<double>() * (0.1 * std::log(factor) + 1.0);
+    }
+  }
+  if (const auto tensor = gguf.tensors.find(kRopeFactors); tensor != gguf.tensors.end()) {
+    auto factors = rope_factors(tensor->second, head_dim);
+    if (!factors.ok()) return factors.status();
+    scaling["frequency_factors"] = *std::move(factors);
+  }
+  return scaling.empty() ? Json() : scaling;
+}
+
+absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& architecture) {
+  Keys keys(gguf, architecture.name);
+  Json config = {{"model_type", architecture.model_type}};
+  struct Field {
+    const char* key;
+    const char* field;
+    bool required;
+  };
+  for (const Field& f :
+       {Field{"block_count", "num_hidden_layers", true},
+        Field{"context_length", "max_position_embeddings", true},
+        Field{"embedding_length", "hidden_size", true},
+        Field{"feed_forward_length", "intermediate_size", true},
+        Field{"attention.head_count", "num_attention_heads", true},
+        Field{"attention.head_count_kv", "num_key_value_heads", false},
+        Field{"attention.key_length", "head_dim", false}, Field{"vocab_size", "vocab_size", false},
+        Field{"attention.sliding_window", "sliding_window", false}}) {
+    const Json* value = keys.find(f.key);
+    // A window of 0 is none.
+    if (value != nullptr && *value == 0 && std::string_view(f.field) == "sliding_window") continue;
+    absl::Status status = keys.copy_int(f.key, f.field, config, f.required);
+    if (!status.ok()) return status;
+  }
+  for (const Field& f : {Field{"attention.layer_norm_rms_epsilon", "rms_norm_eps", true},
+                         Field{"rope.freq_base", "rope_theta", false}}) {
+    absl::Status status = keys.copy_number(f.key, f.field, config, f.required);
+    if (!status.ok()) return status;
+  }
+  for (const char* key : {"expert_count", "expert_used_count"}) {
+    const Json* value = keys.find(key);
+    if (value != nullptr && *value != 0)
+      return keys.refuse(key, "0: experts are not supported for this architecture");
+  }
+  keys.find("tensor_data_layout");  // a name for the order of q's and k's rows
+  // Absent: all of the hidden size, divided among the heads.
+  if (!config.contains("head_dim")) {
+    config["head_dim"] = std::max<int64_t>(
+        1, config["hidden_size"].get<int64_t>() / config["num_attention_heads"].get<int64_t>());
+  }
+  if (config.contains("num_key_value_heads") &&
+      config["num_attention_heads"].get<int64_t>() % config["num_key_value_heads"].get<int64_t>() !=
+          0) {
+    return keys.refuse("attention.head_count_kv",
+                       fmt::format("a divisor of \"attention.head_count\", {}",
+                                   config["num_attention_heads"].get<int64_t>()));
+  }
+  const auto head_dim = config["head_dim"].get<int64_t>();
+  for (const char* key : {"attention.value_length", "rope.dimension_count"}) {
+    const Json* value = keys.find(key);
+    if (value != nullptr && *value != head_dim)
+      return keys.refuse(key, fmt::format("{}, the length of a key", head_dim));
+  }
+  if (architecture.interleaved_heads && head_dim % 2 != 0)
+    return invalid("{}: heads have {} dimensions, expected an even number", gguf.file, head_dim);
+  if (!config.contains("vocab_size")) {
+    const auto embedding = gguf.tensors.find("token_embd.weight");
+    if (embedding == gguf.tensors.end())
+      return invalid("{}: tensor \"token_embd.weight\" is missing", gguf.file);
+    config["vocab_size"] = embedding->second.shape.front();
+  }
+  config["tie_word_embeddings"] = !gguf.tensors.contains("output.weight");
+  config["attention_bias"] = gguf.tensors.contains("blk.0.attn_q.bias");
+  config["mlp_bias"] = gguf.tensors.contains("blk.0.ffn_gate.bias");
+  auto scaling = read_rope_scaling(gguf, head_dim, keys);
+  if (!scaling.ok()) return scaling.status();
+  if (!scaling->is_null()) config["rope_scaling"] = *std::move(scaling);
+  if (absl::Status status = keys.check_all_known(); !status.ok()) return status;
+  return config;
+}
+
+// What generation_config.json would say.
+absl::StatusOr<Json> read_generation_config(const Gguf& gguf, int64_t vocab_size) {
+  const IntRange id_range{0, vocab_size - 1};
+  Json config = Json::object();
+  Json ends = Json::array();
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
+    if (find_field(gguf.metadata, key) == nullptr) continue;
+    const auto id = get_int(gguf.metadata, key, gguf.file, id_range);
+    if (!id.ok()) return id.status();
+    if (std::find(ends.begin(), ends.end(), Json(*id)) == ends.end()) ends.push_back(*id);
+  }
+  if (!ends.empty()) config["eos_token_id"] = std::move(ends);
+  constexpr const char* kBos = "tokenizer.ggml.bos_token_id";
+  if (find_field(gguf.metadata, kBos) != nullptr) {
+    const auto id = get_int(gguf.metadata, kBos, gguf.file, id_range);
+    if (!id.ok()) return id.status();
+    config["bos_token_id"] = *id;
+  }
+  return config;
+}
+
+std::string supported_types() {
+  std::vector<std::string_view> names;
+  for (const GgmlType& type : ggml_types())
+    if (type.has_format) names.push_back(type.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+// Files the tensor as a matrix, or as unsupported with the reason.
+absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64_t head_dim,
+                        const GgufArchitecture& architecture, Checkpoint& checkpoint) {
+  const GgmlType& type = *tensor.type;
+  const std::string key = hugging_face_name(name);
+  const std::string what = fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name),
+                                       type.name, shape_text(tensor.shape));
+  if (checkpoint.has(key) || checkpoint.unsupported.contains(key)) {
+    return invalid("{}: tensors {} and {} stand for the same module", tensor.file, in_quotes(name),
+                   in_quotes(key));
+  }
+  if (!type.has_format) {
+    checkpoint.unsupported[key] =
+        fmt::format("{} ({} bytes for {} elements); supported are {}", what, type.block_bytes,
+                    type.block_elements, supported_types());
+    return absl::OkStatus();
+  }
+  const bool packed = !type.format.is_dense();
+  if (tensor.shape.size() > 2 || (packed && tensor.shape.size() != 2)) {
+    checkpoint.unsupported[key] = fmt::format("{}; supported are {}", what,
+                                              packed ? "two dimensions" : "one or two dimensions");
+    return absl::OkStatus();
+  }
+  if (type.scales_are_finite != nullptr) {
+    const size_t blocks = tensor.bytes.size() / type.block_bytes;
+    for (size_t i = 0; i < blocks; ++i) {
+      if (type.scales_are_finite(tensor.bytes.data() + i * type.block_bytes)) continue;
+      return invalid("{}, and a scale of its block {} is infinite or NaN; the file is damaged",
+                     what, with_commas(i));
+    }
+  }
+  ir::Matrix matrix;
+  matrix.type.shape = tensor.shape;
+  matrix.type.format = type.format;
+  matrix.codes = tensor.bytes;
+  if (packed) matrix.blocks = &type.blocks;
+  const bool rotated = key.find(".self_attn.q_proj") != std::string::npos ||
+                       key.find(".self_attn.k_proj") != std::string::npos;
+  if (architecture.interleaved_heads && rotated) {
+    if (tensor.shape.front() % head_dim != 0) {
+      return invalid("{}; expected a multiple of the {} dimensions of a head", what, head_dim);
+    }
+    matrix.interleaved_head = head_dim;
+  }
+  checkpoint.matrices[key] = std::move(matrix);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<const GgufArchitecture*> find_architecture(const Gguf& gguf) {
+  const auto name = get_string(gguf.metadata, "general.architecture", gguf.file);
+  if (!name.ok()) return name.status();
+  std::vector<std::string_view> names;
+  for (const GgufArchitecture& architecture : kArchitectures) {
+    if (architecture.name == *name) return &architecture;
+    names.push_back(architecture.name);
+  }
+  return invalid("{}: \"general.architecture\" is {}, which is not supported; known: {}", gguf.file,
+                 in_quotes(*name), fmt::join(names, ", "));
+}
+
+// Keys outside the architecture's own that change what the model computes.
+absl::Status check_manifest(const Gguf& gguf) {
+  const auto type = get_string_or(gguf.metadata, "general.type", gguf.file, "model");
+  if (!type.ok()) return type.status();
+  if (*type != "model")
+    return invalid("{}: \"general.type\" is {}, expected \"model\"", gguf.file, in_quotes(*type));
+  for (const auto& field : gguf.metadata.items()) {
+    for (const std::string_view prefix : {"prism.", "adapter."}) {
+      if (field.key().starts_with(prefix)) {
+        return invalid("{}: the key {} asks for a transform of activations that is not supported",
+                       gguf.file, in_quotes(field.key()));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
+    const std::filesystem::path& path) {
+  absl::StatusOr<Gguf> gguf = open_gguf(path);
+  if (!gguf.ok()) return gguf.status();
+  const auto architecture = find_architecture(*gguf);
+  if (!architecture.ok()) return architecture.status();
+  if (absl::Status status = check_manifest(*gguf); !status.ok()) return status;
+
+  auto checkpoint = std::make_unique<Checkpoint>();
+  checkpoint->path = path;
+  checkpoint->config_file = gguf->file;
+  auto config = read_config(*gguf, **architecture);
+  if (!config.ok()) return config.status();
+  checkpoint->config = *std::move(config);
+  auto generation_config =
+      read_generation_config(*gguf, checkpoint->config["vocab_size"].get<int64_t>());
+  if (!generation_config.ok()) return generation_config.status();
+  checkpoint->generation_config = *std::move(generation_config);
+  auto chat_template = get_string_or(gguf->metadata, "tokenizer.chat_template", gguf->file, "");
+  if (!chat_template.ok()) return chat_template.status();
+  checkpoint->chat_template = *std::move(chat_template);
+
+  checkpoint->storage = std::move(gguf->files);
+  const auto head_dim = checkpoint->config["head_dim"].get<int64_t>();
+  for (const auto& [name, tensor] : gguf->tensors) {
+    if (name == kRopeFactors) continue;  // in the configuration
+    absl::Status status = add_tensor(name, tensor, head_dim, **architecture, *checkpoint);
+    if (!status.ok()) return status;
+    // The scales were looked at, which brought every page of the tensor in.
+    for (const auto& file : checkpoint->storage) file->release(tensor.bytes);
+  }
+  return checkpoint;
+}
+
+}  // namespace sinter::frontends

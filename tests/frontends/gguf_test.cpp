@@ -1,0 +1,369 @@
+// The GGUF container and the checkpoint over it.
+#include "frontends/gguf.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "frontends/checkpoint.h"
+#include "tests/frontends/gguf_writer.h"
+
+namespace sinter::frontends {
+namespace {
+
+class GgufTest : public testing::Test {
+ protected:
+  GgufFile two_tensors() {
+    GgufFile file;
+    file.keys = {key_text("general.architecture", "llama")};
+    file.tensors = {f32_entry("a", {3, 2}, {1, 2, 3, 4, 5, 6}), f32_entry("b", {2}, {7, 8})};
+    return file;
+  }
+  absl::StatusOr<Gguf> open(const std::string& bytes) {
+    return open_gguf(dir_.write("model.gguf", bytes));
+  }
+  absl::StatusOr<Gguf> open(const GgufFile& file) { return open(file.bytes()); }
+  TempDir dir_;
+};
+
+TEST_F(GgufTest, ReadsTensorsWithTheFastestExtentLast) {
+  for (const uint32_t version : {2, 3}) {
+    GgufFile file = two_tensors();
+    file.version = version;
+    const auto gguf = open(file);
+    ASSERT_TRUE(gguf.ok()) << gguf.status();
+    ASSERT_EQ(gguf->tensors.size(), 2);
+    const GgufTensor& a = gguf->tensors.at("a");
+    EXPECT_EQ(a.shape, (std::vector<int64_t>{2, 3}));
+    EXPECT_EQ(a.type->name, "F32");
+    EXPECT_EQ(a.file, "model.gguf");
+    EXPECT_EQ(ir::read_element(ir::DType::f32, a.bytes.data(), 5), 6);
+    EXPECT_EQ(ir::read_element(ir::DType::f32, gguf->tensors.at("b").bytes.data(), 1), 8);
+  }
+}
+
+TEST_F(GgufTest, ReadsMetadataOfEveryType) {
+  GgufFile file = two_tensors();
+  file.keys = {{"u8", 0, le(uint8_t{200})},
+               {"i8", 1, le(int8_t{-5})},
+               {"u16", 2, le(uint16_t{60000})},
+               {"i16", 3, le(int16_t{-6})},
+               {"u32", 4, le(uint32_t{4000000000})},
+               {"i32", 5, le(int32_t{-7})},
+               {"f32", 6, le(1.5F)},
+               {"bool", 7, le(uint8_t{1})},
+               {"text", 8, gguf_string("x\n")},
+               {"u64", 10, le(uint64_t{1} << 63)},
+               {"i64", 11, le(int64_t{-8})},
+               {"f64", 12, le(0.1)},
+               {"array", 9, le(uint32_t{8}) + le(uint64_t{2}) + gguf_string("p") + gguf_string("")},
+               {"nested", 9,
+                le(uint32_t{9}) + le(uint64_t{1}) + le(uint32_t{0}) + le(uint64_t{2}) + "\x01\x02"},
+               {"empty", 9, le(uint32_t{4}) + le(uint64_t{0})}};
+  const auto gguf = open(file);
+  ASSERT_TRUE(gguf.ok()) << gguf.status();
+  EXPECT_EQ(gguf->metadata, Json::parse(R"({"u8": 200, "i8": -5, "u16": 60000, "i16": -6,
+      "u32": 4000000000, "i32": -7, "f32": 1.5, "bool": true, "text": "x\n",
+      "u64": 9223372036854775808, "i64": -8, "f64": 0.1, "array": ["p", ""], "nested": [[1, 2]],
+      "empty": []})"));
+}
+
+TEST_F(GgufTest, RefusesWhatIsNoGgufFile) {
+  expect_error(open("GGU"), {"model.gguf: ends within the header (3 bytes)"});
+  expect_error(open("PK\x03\x04 something else"), {"model.gguf: does not begin with \"GGUF\""});
+  GgufFile file = two_tensors();
+  file.version = 1;
+  expect_error(open(file), {"version 1, supported are 2 and 3"});
+  file.version = 3U << 24;
+  expect_error(open(file), {"big-endian"});
+  expect_error(open_gguf(dir_.path() / "no.gguf"), {"no.gguf: no such file"});
+}
+
+TEST_F(GgufTest, RefusesCountsAndLengthsBeyondTheFile) {
+  const std::string huge = le(std::numeric_limits<uint64_t>::max());
+  const std::string none = le(uint64_t{0});
+  expect_error(open("GGUF" + le(uint32_t{3}) + huge + none), {"announces 18,446,744"});
+  expect_error(open("GGUF" + le(uint32_t{3}) + none + huge), {"announces 0 tensors and 18,446"});
+  GgufFile file = two_tensors();
+  file.keys = {{"k", kGgufString, huge + "abc"}};
+  expect_error(open(file), {"the value of metadata key \"k\" has the length 18,446"});
+  file.keys = {{"k", kGgufArray, le(uint32_t{8}) + huge}};
+  expect_error(open(file), {"metadata key \"k\" is an array of 18,446"});
+  file.keys = {{"k", kGgufArray, le(uint32_t{13}) + le(uint64_t{1})}};
+  expect_error(open(file), {"metadata key \"k\" is an array of the unknown value type 13"});
+  file.keys = {{"k", 99, ""}};
+  expect_error(open(file), {"metadata key \"k\" has the unknown value type 99"});
+  file.keys = {{"k", kGgufBool, "\x02"}};
+  expect_error(open(file), {"metadata key \"k\" is the boolean 2"});
+  std::string nested;
+  for (int i = 0; i < 10; ++i) nested += le(uint32_t{9}) + le(uint64_t{1});
+  file.keys = {{"k", kGgufArray, nested}};
+  expect_error(open(file), {"nested too deeply"});
+  file.keys = {key_u32("k", 1), key_u32("k", 2)};
+  expect_error(open(file), {"metadata key \"k\" occurs twice"});
+}
+
+TEST_F(GgufTest, EveryCutIsRefused) {
+  const std::string good = two_tensors().bytes();
+  for (size_t size = 1; size < good.size(); ++size) {
+    ASSERT_FALSE(open(good.substr(0, size)).ok()) << size;
+  }
+  EXPECT_TRUE(open(good).ok());
+}
+
+TEST_F(GgufTest, RefusesBadTensors) {
+  const auto with = [&](const GgufEntry& entry) {
+    GgufFile file = two_tensors();
+    file.tensors[1] = entry;
+    return open(file);
+  };
+  expect_error(with({"t", {}, 0, ""}), {"tensor \"t\" has 0 dimensions"});
+  expect_error(with({"t", {1, 1, 1, 1, 1}, 0, ""}), {"tensor \"t\" has 5 dimensions"});
+  expect_error(with({"t", {4, 0}, 0, ""}), {"tensor \"t\" has the dimension 0"});
+  expect_error(with({"t", {1ULL << 40, 1ULL << 40}, 0, ""}), {"which no file can hold"});
+  expect_error(with({"t", {1ULL << 61}, 0, ""}), {"tensor \"t\" [2305843009213693952]"});
+  expect_error(with({"t", {48}, 2, ""}),
+               {"rows of 48 elements", "Q4_0 (18 bytes for 32 elements)"});
+  expect_error(with({"t", {32}, 77, ""}), {"tensor \"t\" has the unknown type id 77"});
+  expect_error(with({"t", {128}, 36, ""}),
+               {"type id 36, I2_S (32 bytes for 128", "several layouts"});
+  expect_error(with({"t", {128}, 142, ""}), {"type id 142, PQ2_0 (34 bytes for 128", "Hadamard"});
+  expect_error(with({"t", {4}, 0, std::string(16, 'x'), 33}), {"offset 33", "alignment 32"});
+  expect_error(with({"t", {4}, 0, std::string(16, 'x'), 0}), {"overlaps tensor"});
+  expect_error(with({"t", {4}, 0, std::string(16, 'x'), 1 << 20}), {"needs 16 bytes from offset"});
+  expect_error(with({"a", {4}, 0, std::string(16, 'x')}), {"tensor \"a\" is also in model.gguf"});
+}
+
+TEST_F(GgufTest, BlocksOfAnotherSizeUnderAKnownIdAreSeen) {
+  // Another Q2_0, of 34 bytes for 128 elements: 34 * 64 bytes where 36 * 64 are expected.
+  GgufFile file;
+  file.tensors = {{"t", {128, 64}, 42, std::string(34 * 64, '\0')},
+                  f32_entry("b", {64}, std::vector<float>(64))};
+  expect_error(open(file), {"tensor \"b\"", "overlaps tensor \"t\""});
+  file.tensors.pop_back();
+  expect_error(open(file), {"tensor \"t\" [64, 128] of type Q2_0 (18 bytes for 64 elements) needs "
+                            "2,304 bytes",
+                            "the type id stands for other blocks"});
+  // And larger ones.
+  file.tensors = {{"t", {128, 64}, 42, std::string(40 * 64, '\0')}, f32_entry("b", {2}, {7, 8})};
+  expect_error(open(file), {"tensor \"t\" of type Q2_0", "needs 2,304 bytes, but 2,560 lie"});
+  file.tensors.pop_back();
+  expect_error(open(file), {"256 bytes after the last tensor \"t\""});
+}
+
+TEST_F(GgufTest, TheAlignmentIsAKey) {
+  GgufFile file = two_tensors();
+  file.alignment = 128;
+  file.keys = {key_u32("general.alignment", 128)};
+  EXPECT_TRUE(open(file).ok());
+  for (const uint32_t bad : {0, 1, 48, 1 << 30}) {
+    file.keys = {key_u32("general.alignment", bad)};
+    expect_error(open(file), {"\"general.alignment\" is " + std::to_string(bad)});
+  }
+}
+
+class SplitGgufTest : public GgufTest {
+ protected:
+  void write_part(uint32_t number, uint32_t count, const std::vector<GgufEntry>& tensors,
+                  const std::string& name) {
+    GgufFile file;
+    if (number == 0) file.keys.push_back(key_text("general.architecture", "llama"));
+    file.keys.push_back({"split.no", 2, le(static_cast<uint16_t>(number))});
+    file.keys.push_back({"split.count", 2, le(static_cast<uint16_t>(count))});
+    file.keys.push_back({"split.tensors.count", 5, le(int32_t{2})});
+    file.tensors = tensors;
+    dir_.write(name, file.bytes());
+  }
+  void write_all() {
+    write_part(0, 3, {}, "m-00001-of-00003.gguf");
+    write_part(1, 3, {f32_entry("a", {2}, {1, 2})}, "m-00002-of-00003.gguf");
+    write_part(2, 3, {f32_entry("b", {2}, {3, 4})}, "m-00003-of-00003.gguf");
+  }
+};
+
+TEST_F(SplitGgufTest, AnyPartStandsForAll) {
+  write_all();
+  for (const char* name : {"m-00001-of-00003.gguf", "m-00003-of-00003.gguf"}) {
+    const auto gguf = open_gguf(dir_.path() / name);
+    ASSERT_TRUE(gguf.ok()) << gguf.status();
+    EXPECT_EQ(gguf->tensors.size(), 2);
+    EXPECT_EQ(gguf->tensors.at("b").file, "m-00003-of-00003.gguf");
+    EXPECT_EQ(gguf->metadata["general.architecture"], "llama");
+    EXPECT_EQ(gguf->files.size(), 3);
+  }
+}
+
+TEST_F(SplitGgufTest, MissingAndMisnamedPartsAreNamed) {
+  write_all();
+  std::filesystem::remove(dir_.path() / "m-00002-of-00003.gguf");
+  const auto first = dir_.path() / "m-00001-of-00003.gguf";
+  expect_error(open_gguf(first), {"m-00002-of-00003.gguf: part 2 of 3 is missing"});
+  write_part(2, 3, {f32_entry("a", {2}, {1, 2})}, "m-00002-of-00003.gguf");
+  expect_error(open_gguf(first), {"m-00002-of-00003.gguf: is part 3 of 3 by its metadata"});
+  write_part(1, 3, {f32_entry("b", {2}, {1, 2})}, "m-00002-of-00003.gguf");
+  expect_error(open_gguf(first), {"tensor \"b\" is also in m-00002-of-00003.gguf"});
+  write_part(1, 3, {}, "m-00002-of-00003.gguf");
+  expect_error(open_gguf(first), {"\"split.tensors.count\" is 2, but the parts hold 1 tensors"});
+  write_part(0, 3, {}, "renamed.gguf");
+  expect_error(open_gguf(dir_.path() / "renamed.gguf"), {"renamed.gguf: is part 1 of 3"});
+}
+
+// A llama of one layer whose numbers do not matter.
+GgufFile tiny_llama() {
+  GgufFile file;
+  file.keys = {key_text("general.architecture", "llama"),
+               key_u32("llama.block_count", 1),
+               key_u32("llama.context_length", 64),
+               key_u32("llama.embedding_length", 32),
+               key_u32("llama.feed_forward_length", 32),
+               key_u32("llama.attention.head_count", 4),
+               key_u32("llama.attention.head_count_kv", 2),
+               key_f32("llama.attention.layer_norm_rms_epsilon", 0.5F),
+               key_u32("tokenizer.ggml.eos_token_id", 3),
+               key_u32("tokenizer.ggml.eot_token_id", 4),
+               key_u32("tokenizer.ggml.bos_token_id", 1),
+               key_text("tokenizer.chat_template", "T")};
+  std::vector<float> rows;
+  for (int r = 0; r < 32; ++r) rows.insert(rows.end(), 32, static_cast<float>(r));
+  file.tensors = {f32_entry("token_embd.weight", {32, 5}, std::vector<float>(160)),
+                  f32_entry("blk.0.attn_q.weight", {32, 32}, rows),
+                  f32_entry("blk.0.attn_q.bias", {32}, std::vector<float>(32)),
+                  f32_entry("blk.0.attn_v.weight", {32, 32}, rows),
+                  {"blk.0.ffn_up.weight", {32, 2}, 2, std::string(36, '\0')},
+                  {"blk.0.ffn_down.weight", {256}, 16, std::string(66, '\0')}};
+  return file;
+}
+
+class GgufCheckpointTest : public GgufTest {
+ protected:
+  absl::StatusOr<std::unique_ptr<Checkpoint>> open_model(const GgufFile& file) {
+    return open_checkpoint(dir_.write("model.gguf", file.bytes()));
+  }
+  // With one key replaced or added.
+  absl::StatusOr<std::unique_ptr<Checkpoint>> open_with(const GgufKey& key) {
+    GgufFile file = tiny_llama();
+    std::erase_if(file.keys, [&](const GgufKey& other) { return other.name == key.name; });
+    file.keys.push_back(key);
+    return open_model(file);
+  }
+};
+
+TEST_F(GgufCheckpointTest, MetadataBecomesAConfiguration) {
+  const auto checkpoint = open_model(tiny_llama());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_EQ((*checkpoint)->config, Json::parse(R"({"model_type": "llama", "num_hidden_layers": 1,
+      "max_position_embeddings": 64, "hidden_size": 32, "intermediate_size": 32,
+      "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 0.5, "head_dim": 8,
+      "vocab_size": 5, "tie_word_embeddings": true, "attention_bias": true, "mlp_bias": false})"));
+  EXPECT_EQ((*checkpoint)->generation_config,
+            Json::parse(R"({"eos_token_id": [3, 4], "bos_token_id": 1})"));
+  EXPECT_EQ((*checkpoint)->chat_template, "T");
+}
+
+TEST_F(GgufCheckpointTest, RowsOfQueriesHaveTheOrderOfRopeOnHalves) {
+  const auto checkpoint = open_model(tiny_llama());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const auto q = (*checkpoint)->matrix("model.layers.0.self_attn.q_proj");
+  const auto v = (*checkpoint)->matrix("model.layers.0.self_attn.v_proj");
+  ASSERT_TRUE(q.ok()) << q.status();
+  ASSERT_TRUE(v.ok()) << v.status();
+  std::vector<float> row(32);
+  const float in_head[] = {0, 2, 4, 6, 1, 3, 5, 7};
+  for (int r = 0; r < 32; ++r) {
+    ir::decode_row(*q, r, row.data());
+    EXPECT_EQ(row[0], static_cast<float>(r / 8 * 8) + in_head[r % 8]) << r;
+    ir::decode_row(*v, r, row.data());
+    EXPECT_EQ(row[0], static_cast<float>(r)) << r;
+  }
+}
+
+TEST_F(GgufCheckpointTest, TypesWithoutAFormatAreRefusedWhereTheyAreUsed) {
+  const auto checkpoint = open_model(tiny_llama());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  expect_error((*checkpoint)->matrix("model.layers.0.mlp.down_proj"),
+               {"model.gguf: tensor \"blk.0.ffn_down.weight\" is IQ2_XXS [256]",
+                "66 bytes for 256 elements", "supported are F32, F16, BF16, Q4_0"});
+}
+
+TEST_F(GgufCheckpointTest, ScalesThatAreNotFiniteAreRefused) {
+  GgufFile file = tiny_llama();
+  file.tensors[4].bytes[18 + 1] = 0x7C;
+  expect_error(open_model(file), {"model.gguf: tensor \"blk.0.ffn_up.weight\" is Q4_0 [2, 32]",
+                                  "block 1 is infinite or NaN"});
+}
+
+TEST_F(GgufCheckpointTest, RopeScalingIsRead) {
+  GgufFile file = tiny_llama();
+  file.keys.push_back(key_text("llama.rope.scaling.type", "yarn"));
+  file.keys.push_back(key_f32("llama.rope.scaling.factor", 4));
+  file.keys.push_back(key_f32("llama.rope.scaling.attn_factor", 0.5F));
+  file.keys.push_back(key_u32("llama.rope.scaling.original_context_length", 16));
+  file.tensors.push_back(f32_entry("rope_freqs.weight", {4}, {1, 2, 3, 4}));
+  const auto checkpoint = open_model(file);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const Json& scaling = (*checkpoint)->config["rope_scaling"];
+  EXPECT_EQ(scaling["rope_type"], "yarn");
+  EXPECT_EQ(scaling["factor"], 4);
+  EXPECT_EQ(scaling["original_max_position_embeddings"], 16);
+  EXPECT_NEAR(scaling["attention_factor"].get<double>(), 0.5 * (0.1 * std::log(4.0) + 1), 1e-12);
+  EXPECT_EQ(scaling["frequency_factors"], Json::parse("[1, 2, 3, 4]"));
+  EXPECT_FALSE((*checkpoint)->has("rope_freqs.weight"));
+
+  file.tensors.back() = f32_entry("rope_freqs.weight", {3}, {1, 2, 3});
+  expect_error(open_model(file), {"tensor \"rope_freqs.weight\" is F32 [3], expected F32 [4]"});
+  file.tensors.back() = f32_entry("rope_freqs.weight", {4}, {1, 2, NAN, 3});
+  expect_error(open_model(file), {"tensor \"rope_freqs.weight\" has the element nan"});
+
+  const auto linear = open_with(key_f32("llama.rope.scale_linear", 2));
+  ASSERT_TRUE(linear.ok()) << linear.status();
+  EXPECT_EQ((*linear)->config["rope_scaling"],
+            Json::parse(R"({"rope_type": "linear", "factor": 2})"));
+  expect_error(open_with(key_text("llama.rope.scaling.type", "longrope")),
+               {"model.gguf: \"llama.rope.scaling.type\" is \"longrope\", expected none, linear"});
+}
+
+TEST_F(GgufCheckpointTest, WhatIsNotUnderstoodIsRefused) {
+  expect_error(open_with(key_text("general.architecture", "mamba")),
+               {"\"general.architecture\" is \"mamba\"", "known: llama, qwen3"});
+  expect_error(open_with(key_text("general.type", "adapter")), {"\"general.type\" is \"adapter\""});
+  expect_error(open_with(key_u32("prism.hadamard.size", 1024)), {"\"prism.hadamard.size\""});
+  expect_error(open_with(key_f32("llama.logit_scale", 2)), {"\"llama.logit_scale\" is 2"});
+  expect_error(open_with(key_u32("llama.expert_count", 8)), {"\"llama.expert_count\" is 8"});
+  expect_error(open_with(key_u32("llama.rope.dimension_count", 4)),
+               {"\"llama.rope.dimension_count\" is 4, expected 8"});
+  expect_error(open_with(key_text("llama.block_count", "x")), {"\"llama.block_count\" is \"x\""});
+  expect_error(open_with(key_u32("llama.block_count", 0)), {"\"llama.block_count\" is 0"});
+  expect_error(open_with(key_u32("llama.block_count", 2000000000)), {"is 2000000000"});
+  expect_error(open_with(key_u32("llama.attention.head_count_kv", 3)),
+               {"\"llama.attention.head_count_kv\" is 3, expected a divisor", ", 4"});
+  expect_error(open_with(key_u32("tokenizer.ggml.eos_token_id", 5)),
+               {"model.gguf: \"tokenizer.ggml.eos_token_id\" is 5"});
+  const auto arrays = [](std::vector<uint32_t> values) {
+    return GgufKey{"llama.feed_forward_length", kGgufArray,
+                   le(kGgufUint32) + le(uint64_t{values.size()}) + bytes_of(values)};
+  };
+  EXPECT_TRUE(open_with(arrays({32, 32})).ok());
+  expect_error(open_with(arrays({32, 64})), {"\"llama.feed_forward_length\" is an array"});
+  GgufFile file = tiny_llama();
+  std::erase_if(file.keys, [](const GgufKey& k) { return k.name == "llama.embedding_length"; });
+  expect_error(open_model(file), {"model.gguf: \"llama.embedding_length\" is missing"});
+  file = tiny_llama();
+  file.tensors.push_back(f32_entry("model.embed_tokens", {2}, {1, 2}));
+  expect_error(open_model(file), {"stand for the same module"});
+}
+
+TEST_F(GgufCheckpointTest, AFolderMayHoldOneModel) {
+  ASSERT_TRUE(open_model(tiny_llama()).ok());
+  const auto folder = open_checkpoint(dir_.path());
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  EXPECT_EQ((*folder)->path, dir_.path() / "model.gguf");
+  dir_.write("other.gguf", "x");
+  expect_error(open_checkpoint(dir_.path()), {"holds 2 GGUF files; name one of them"});
+  expect_error(open_checkpoint(dir_.path() / "gone.gguf"), {"gone.gguf: no such file"});
+}
+
+}  // namespace
+}  // namespace sinter::frontends

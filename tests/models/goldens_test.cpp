@@ -1,0 +1,150 @@
+// GGUF models against logits computed by transformers: the reference interpreter on the imported
+// graph.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "frontends/gguf.h"
+#include "frontends/json_file.h"
+#include "frontends/safetensors.h"
+#include "ir/interpreter.h"
+#include "models/registry.h"
+#include "tests/frontends/gguf_writer.h"
+#include "tests/frontends/test_files.h"
+
+namespace sinter::models {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The case's folder in the repository, else in the full set beside it or where SINTER_GOLDENS says.
+fs::path golden_folder(const std::string& name) {
+  const fs::path own = fs::path(SINTER_TEST_GOLDENS) / name;
+  if (fs::exists(own)) return own;
+  const char* path = std::getenv("SINTER_GOLDENS");
+  return fs::path(path != nullptr ? path : SINTER_SHARED_GOLDENS) / name;
+}
+
+template <class T>
+std::vector<T> numbers(const frontends::StoredTensor& tensor) {
+  std::vector<T> out(tensor.bytes.size() / sizeof(T));
+  std::memcpy(out.data(), tensor.bytes.data(), out.size() * sizeof(T));
+  return out;
+}
+
+// Imports the model in `file` and compares its logits with those of the case in `folder`.
+void expect_logits(const fs::path& file, const fs::path& folder) {
+  const auto checkpoint = frontends::open_checkpoint(file);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const auto model = import_checkpoint(**checkpoint);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const auto stored = frontends::open_safetensors(folder / "golden.safetensors");
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  const auto ids = numbers<int32_t>(stored->tensors.at("input_ids"));
+  const auto expected = numbers<float>(stored->tensors.at("logits"));
+  const auto details = frontends::read_json_object(folder / "case.json");
+  ASSERT_TRUE(details.ok()) << details.status();
+  const auto tolerance = frontends::get_double(*details, "rel_tol_f32", "case.json");
+  ASSERT_TRUE(tolerance.ok()) << tolerance.status();
+
+  ir::InterpreterState state;
+  const auto logits =
+      ir::interpret(model->module, **checkpoint, {ids, static_cast<int64_t>(ids.size())}, state);
+  ASSERT_TRUE(logits.ok()) << logits.status();
+  ASSERT_EQ(logits->data.size(), expected.size());
+  const size_t vocab = expected.size() / ids.size();
+  double worst = 0;
+  for (size_t t = 0; t < ids.size(); ++t) {
+    double difference = 0;
+    double size = 0;
+    for (size_t i = t * vocab; i < (t + 1) * vocab; ++i) {
+      ASSERT_TRUE(std::isfinite(logits->data[i])) << "position " << t;
+      difference += std::pow(double{logits->data[i]} - expected[i], 2);
+      size += std::pow(double{expected[i]}, 2);
+    }
+    worst = std::max(worst, std::sqrt(difference / size));
+  }
+  EXPECT_LE(worst, *tolerance);
+}
+
+class GgufGoldens : public testing::TestWithParam<const char*> {};
+
+TEST_P(GgufGoldens, TheInterpreterMatches) {
+  const fs::path folder = golden_folder(GetParam());
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there";
+  expect_logits(folder / "model.gguf", folder);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GgufGoldens,
+                         testing::Values("gguf_qwen3_f32", "gguf_qwen3_bf16", "gguf_llama_f16",
+                                         "gguf_llama_q4_0", "gguf_qwen3_q4_1", "gguf_llama_q5_0",
+                                         "gguf_qwen3_q5_1", "gguf_llama_q8_0", "gguf_qwen3_q2_0",
+                                         "gguf_qwen3_tq2_0", "gguf_llama_rope_freqs",
+                                         "gguf_qwen3_yarn", "gguf_tokenizer"),
+                         [](const auto& name) { return std::string(name.param); });
+
+// The file with every tensor decoded to F32, block by block.
+frontends::GgufFile decoded_file(const frontends::Gguf& gguf) {
+  frontends::GgufFile file;
+  for (const auto& [key, value] : gguf.metadata.items()) {
+    if (value.is_string()) {
+      file.keys.push_back(frontends::key_text(key, value.get<std::string>()));
+    } else if (value.is_number_unsigned()) {
+      file.keys.push_back(frontends::key_u32(key, value.get<uint32_t>()));
+    } else if (value.is_number_float()) {
+      file.keys.push_back(frontends::key_f32(key, value.get<float>()));
+    }
+  }
+  for (const auto& [name, tensor] : gguf.tensors) {
+    const frontends::GgmlType& type = *tensor.type;
+    EXPECT_NE(type.decode, nullptr) << type.name;
+    const size_t blocks = tensor.bytes.size() / type.block_bytes;
+    std::vector<float> decoded(blocks * type.block_elements);
+    for (size_t i = 0; i < blocks; ++i) {
+      type.decode(tensor.bytes.data() + i * type.block_bytes,
+                  decoded.data() + i * type.block_elements);
+    }
+    file.tensors.push_back(
+        frontends::f32_entry(name, {tensor.shape.rbegin(), tensor.shape.rend()}, decoded));
+  }
+  return file;
+}
+
+class GgmlDecoders : public testing::TestWithParam<const char*> {};
+
+// The plain decoders of blocks, by the logits of whole models.
+TEST_P(GgmlDecoders, DecodedModelsMatch) {
+  const fs::path folder = golden_folder(GetParam());
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there";
+  const auto gguf = frontends::open_gguf(folder / "model.gguf");
+  ASSERT_TRUE(gguf.ok()) << gguf.status();
+  const frontends::TempDir temporary;
+  expect_logits(temporary.write("decoded.gguf", decoded_file(*gguf).bytes()), folder);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, GgmlDecoders,
+                         testing::Values("gguf_llama_mixed", "gguf_llama_mxfp4", "gguf_llama_q1_0",
+                                         "gguf_llama_q3_k", "gguf_llama_q5_k", "gguf_llama_tq1_0",
+                                         "gguf_qwen3_iq4_nl", "gguf_qwen3_q2_k", "gguf_qwen3_q4_k",
+                                         "gguf_qwen3_q6_k", "gguf_qwen3_q5_1", "gguf_llama_q5_0",
+                                         "gguf_qwen3_tq2_0", "gguf_qwen3_q2_0"),
+                         [](const auto& name) { return std::string(name.param); });
+
+TEST(Gguf, TypesWithoutAFormatAreNamed) {
+  const fs::path folder = golden_folder("gguf_llama_mixed");
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there";
+  const auto checkpoint = frontends::open_checkpoint(folder);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const auto model = import_checkpoint(**checkpoint);
+  ASSERT_FALSE(model.ok());
+  EXPECT_NE(std::string(model.status().message()).find("_K"), std::string::npos) << model.status();
+}
+
+}  // namespace
+}  // namespace sinter::models
