@@ -225,8 +225,8 @@ Result<Dump> dump_model(const DumpOptions& options) {
   if (options.stage == "final") return dump_graph(options, compiled->module);
   const codegen::DeviceCompilation& device = compiled->devices.front();
   if (options.stage == "kernels")
-    return dump_kernels(options, kernel_uses(device.source.kernels, device.source.decode,
-                                             device.source.prefill));
+    return dump_kernels(
+        options, kernel_uses(device.source.kernels, device.source.decode, device.source.prefill));
   if (options.stage == "memory")
     return dump_memory(options, device.memory_text(), names_of(device.lowering.decode.phases),
                        names_of(device.lowering.prefill.phases));

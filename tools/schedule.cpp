@@ -12,8 +12,8 @@ namespace sinter::tools {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using runtime::Phase;
 using runtime::DevicePlan;
+using runtime::Phase;
 
 std::string argument_text(const DevicePlan& plan, const runtime::Argument& argument) {
   using Region = runtime::Argument::Region;
@@ -40,7 +40,8 @@ std::string arguments_text(const DevicePlan& plan, const Phase& phase) {
   return text;
 }
 
-std::string mode_text(const DevicePlan& plan, std::string_view name, const std::vector<Phase>& phases) {
+std::string mode_text(const DevicePlan& plan, std::string_view name,
+                      const std::vector<Phase>& phases) {
   uint64_t bytes = 0;
   double macs = 0, us = 0;
   std::string rows;
