@@ -1,6 +1,5 @@
 // tokenize: text to token ids and back, a JSON value per line.
 #include <fmt/format.h>
-#include <sys/stat.h>
 
 #include <iostream>
 #include <limits>
@@ -35,22 +34,12 @@ Result<runtime::Tokenizer> open_tokenizer(const std::string& path) {
     if (!file.ok()) return file.error();
     return tokenizer_of(**file);
   }
-  std::string folder = path;
-  if (path.ends_with(".safetensors")) {
-    const size_t slash = path.rfind('/');
-    folder = slash == std::string::npos ? "." : path.substr(0, slash);
-  }
+  const std::string folder = folder_of(path);
   const auto tokenizer = read_file(folder + "/tokenizer.json");
   if (!tokenizer.ok()) return tokenizer.error();
-  std::string config;
-  struct stat info{};
-  const std::string config_path = folder + "/tokenizer_config.json";
-  if (::stat(config_path.c_str(), &info) == 0) {
-    auto text = read_file(config_path);
-    if (!text.ok()) return text.error();
-    config = std::move(*text);
-  }
-  auto result = runtime::Tokenizer::from_json(*tokenizer, config);
+  const auto config = read_if_there(folder + "/tokenizer_config.json");
+  if (!config.ok()) return config.error();
+  auto result = runtime::Tokenizer::from_json(*tokenizer, config->value_or(""));
   if (!result.ok()) return Error{fmt::format("{}: {}", folder, result.error().message)};
   return result;
 }

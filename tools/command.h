@@ -55,6 +55,7 @@ void add_bench(CommandLine& line);
 void add_profile(CommandLine& line);
 void add_verify(CommandLine& line);
 void add_tokenize(CommandLine& line);
+void add_chat_template(CommandLine& line);
 void add_doctor(CommandLine& line);
 
 // Commands that need the compiler.

@@ -38,6 +38,20 @@ Result<std::string> read_file(const std::string& path) {
   return text;
 }
 
+Result<std::optional<std::string>> read_if_there(const std::string& path) {
+  struct stat info{};
+  if (::stat(path.c_str(), &info) != 0 && errno == ENOENT) return std::optional<std::string>();
+  auto text = read_file(path);
+  if (!text.ok()) return text.error();
+  return std::optional<std::string>(*std::move(text));
+}
+
+std::string folder_of(const std::string& path) {
+  if (!path.ends_with(".safetensors")) return path;
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : path.substr(0, slash);
+}
+
 Error OutputFile::fail(int error) const {
   return Error{fmt::format("{}: cannot be written: {}", path_, std::strerror(error))};
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,6 +13,11 @@ namespace sinter::tools {
 
 // The whole file; "-" is the standard input. Errors name the path.
 runtime::Result<std::string> read_file(const std::string& path);
+
+// The same of a file that need not be there; nullopt when it is not.
+runtime::Result<std::optional<std::string>> read_if_there(const std::string& path);
+// The model folder that `path` names: itself, or the folder of a .safetensors file.
+std::string folder_of(const std::string& path);
 
 // Writes beside `path` under a temporary name and renames it: `path` is either the old file or the
 // whole new one.

@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
   add_profile(line);
   add_verify(line);
   add_tokenize(line);
+  add_chat_template(line);
   add_targets(line);
   add_capture(line);
   add_doctor(line);

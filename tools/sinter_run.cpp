@@ -17,6 +17,7 @@ int main(int argc, char** argv) {
   add_profile(line);
   add_verify(line);
   add_tokenize(line);
+  add_chat_template(line);
   add_doctor(line);
   return line.run(argc, argv);
 }

@@ -1,0 +1,42 @@
+// Conversations to prompts: the Jinja templates that models bring along, as `transformers` renders
+// them. Templates are untrusted: what they may read is what they are given, and their work, depth
+// and output are bounded.
+#pragma once
+
+#include <ctime>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+
+#include "runtime/result.h"
+
+namespace sinter::runtime {
+
+// Immutable once parsed: cheap to copy, and safe to use from several threads at once.
+class ChatTemplate {
+ public:
+  // Error: the line, and what is wrong there.
+  static Result<ChatTemplate> parse(std::string_view source);
+
+  // `variables`: an object of what the template may read: messages, tools, add_generation_prompt,
+  // bos_token, ... `now` is what strftime_now tells, in local time. Error: the line where the
+  // template failed or refused (raise_exception), and why.
+  Result<std::string> render(const nlohmann::ordered_json& variables, const std::tm& now) const;
+
+ private:
+  struct Tree;
+  explicit ChatTemplate(std::shared_ptr<const Tree> tree) : tree_(std::move(tree)) {}
+  std::shared_ptr<const Tree> tree_;
+};
+
+// The template's variables for a conversation: `conversation` is an object with `messages`,
+// optionally `tools` and `documents`, and in `kwargs` further variables. `tokenizer_config_json`,
+// which may be empty, gives bos_token, eos_token and so on. Error: the conversation has no list
+// of messages, or the configuration is not JSON.
+Result<nlohmann::ordered_json> chat_variables(const nlohmann::ordered_json& conversation,
+                                              std::string_view tokenizer_config_json);
+
+std::tm local_time_now();
+
+}  // namespace sinter::runtime

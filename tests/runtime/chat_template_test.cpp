@@ -1,0 +1,165 @@
+#include "runtime/chat_template.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <fstream>
+#include <sstream>
+#include <string>
+
+namespace sinter::runtime {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string golden(const std::string& name, const std::string& file) {
+  std::ifstream in(std::string(SINTER_TEST_GOLDENS) + "/" + name + "/" + file, std::ios::binary);
+  std::ostringstream out;
+  out << in.rdbuf();
+  return out.str();
+}
+
+// 2026-03-14T15:09:26, when the goldens were made.
+std::tm golden_time() {
+  std::tm time{};
+  time.tm_year = 126;
+  time.tm_mon = 2;
+  time.tm_mday = 14;
+  time.tm_hour = 15;
+  time.tm_min = 9;
+  time.tm_sec = 26;
+  time.tm_wday = 6;
+  time.tm_yday = 72;
+  return time;
+}
+
+// The rendered text, or "error: ..." with the reason.
+std::string render(const std::string& source, const Json& variables = Json::object()) {
+  const auto parsed = ChatTemplate::parse(source);
+  if (!parsed.ok()) return "error: " + parsed.error().message;
+  const auto text = parsed->render(variables, golden_time());
+  return text.ok() ? *text : "error: " + text.error().message;
+}
+
+class ChatGolden : public testing::TestWithParam<const char*> {};
+
+TEST_P(ChatGolden, RendersAsTransformersDoes) {
+  const auto parsed = ChatTemplate::parse(golden(GetParam(), "chat_template.jinja"));
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  const std::string config = golden(GetParam(), "tokenizer_config.json");
+  const Json rows = Json::parse(golden(GetParam(), "chat.json"));
+  ASSERT_GT(rows.size(), 10u);
+  for (const Json& row : rows) {
+    SCOPED_TRACE(row["name"].get<std::string>());
+    const auto variables = chat_variables(row, config);
+    ASSERT_TRUE(variables.ok()) << variables.error().message;
+    const auto text = parsed->render(*variables, golden_time());
+    if (row.contains("error")) {
+      ASSERT_FALSE(text.ok()) << *text;
+      const std::string error = row["error"];
+      EXPECT_TRUE(text.error().message.ends_with(error.substr(error.find(": ")))) << error;
+    } else {
+      ASSERT_TRUE(text.ok()) << text.error().message;
+      EXPECT_EQ(*text, row["rendered"].get<std::string>());
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ChatGolden,
+                         testing::Values("chat_bitnet", "chat_chatml", "chat_gemma", "chat_llama3",
+                                         "chat_mistral", "chat_qwen3"));
+
+// Every part of the language, as jinja2 3.1.6 renders or refuses it in the environment that
+// transformers makes.
+TEST(ChatTemplate, LanguageIsThatOfJinja) {
+  const Json golden_cases = Json::parse(golden("chat_language", "cases.json"));
+  ASSERT_GT(golden_cases["cases"].size(), 80u);
+  for (const Json& entry : golden_cases["cases"]) {
+    const std::string source = entry["template"];
+    const std::string text = render(source, golden_cases["variables"]);
+    if (entry.contains("error"))
+      EXPECT_TRUE(text.starts_with("error: chat template, line ")) << source << "\n" << text;
+    else
+      EXPECT_EQ(text, entry["rendered"].get<std::string>()) << source;
+  }
+}
+
+TEST(ChatTemplate, ErrorsNameTheLineAndTheReason) {
+  EXPECT_EQ(render("a\n{{ x.y }}"), "error: chat template, line 2: 'x' is undefined");
+  EXPECT_EQ(render("{{ {}.y.z }}"),
+            "error: chat template, line 1: 'dict object' has no attribute 'y'");
+  EXPECT_EQ(render("\n\n{{ raise_exception('roles\nmust alternate') }}"),
+            "error: chat template, line 3: roles must alternate");
+  EXPECT_EQ(render("{% for x in y %}"),
+            "error: chat template, line 1: the template ends before {% endfor %}");
+  EXPECT_EQ(render("{% include 'x' %}"),
+            "error: chat template, line 1: 'include' is not a statement of chat templates");
+  EXPECT_EQ(render("{{ 1 | nope }}"), "error: chat template, line 1: no filter is named 'nope'");
+  EXPECT_EQ(render("{{ [1].append(2) }}"),
+            "error: chat template, line 1: 'append' would change a list, which templates may not");
+}
+
+TEST(ChatTemplate, GenerationBlocksRenderTheirBody) {
+  EXPECT_EQ(render("a{% generation %}{% set x = 1 %}b{{ x }}{% endgeneration %}c{{ x }}"), "ab1c");
+}
+
+// A template may be written to harm: each of these would run for ever, overflow the stack or fill
+// the memory.
+TEST(ChatTemplate, HostileTemplatesAreRefusedSoon) {
+  const std::string deep_parentheses = "{{ " + std::string(100000, '(') + "1";
+  std::string deep_blocks, long_sum = "{{ 1", filters = "{{ 'a'", negations = "{{ ";
+  for (int i = 0; i < 100000; ++i) {
+    deep_blocks += "{% if true %}";
+    long_sum += " + 1";
+    filters += "|upper";
+    negations += "not ";
+  }
+  const std::string loop = "{% set ns = namespace(x=[], s='ab') %}{% for i in range(100000) %}";
+  for (const std::string& source :
+       {deep_parentheses,
+        deep_blocks,
+        long_sum + " }}",
+        filters + " }}",
+        negations + "1 }}",
+        loop + "{% for j in range(100000) %}{% endfor %}{% endfor %}",
+        loop + "{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x == ns.x }}",
+        loop + "{% set ns.x = {'a': ns.x} %}{% endfor %}",
+        loop + "{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        loop + "{{ 'x' * 100000 }}{% endfor %}",
+        std::string("{{ 'ab' * 1000000000000 }}"),
+        std::string("{{ [1] * 1000000000000 }}"),
+        std::string("{{ range(1000000000) }}"),
+        std::string("{% set n = namespace() %}{% set n.a = n %}{{ n }}"),
+        std::string("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"),
+        std::string("{% macro m(x=m()) %}{% endmacro %}{{ m() }}"),
+        std::string("{{ '%99999999999d' % 1 }}"),
+        std::string("{{ 'x'.center(99999999999) }}"),
+        std::string("{{ 9223372036854775807 + 1 }}"),
+        std::string("{{ 2 ** 4000000000 }}"),
+        std::string("{{ ('a' * 1000000).count('a' * 500000 ~ 'b') }}"
+                    "{% for i in range(100000) %}{{ ('a' * 1000000).find('a' * 50000 ~ 'b') }}"
+                    "{% endfor %}")}) {
+    const auto start = std::chrono::steady_clock::now();
+    const std::string text = render(source);
+    EXPECT_TRUE(text.starts_with("error: chat template, line ")) << source.substr(0, 100);
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20))
+        << source.substr(0, 100);
+  }
+}
+
+TEST(ChatVariables, ConversationsThatAreNoneAreRefused) {
+  EXPECT_EQ(chat_variables(Json::array(), "").error().message,
+            "the conversation is array, expected an object with messages");
+  EXPECT_EQ(chat_variables(Json::object(), "").error().message,
+            "the conversation has no array `messages`");
+  const Json good = {{"messages", Json::array()}};
+  EXPECT_EQ(chat_variables(good, "[]").error().message, "tokenizer_config.json: not a JSON object");
+  const Json variables =
+      *chat_variables(good, R"({"bos_token": {"content": "<s>"}, "eos_token": null})");
+  EXPECT_EQ(variables["bos_token"], "<s>");
+  EXPECT_FALSE(variables.contains("eos_token"));
+  EXPECT_TRUE(variables["tools"].is_null());
+}
+
+}  // namespace
+}  // namespace sinter::runtime

@@ -1,0 +1,29 @@
+// The chat format of a model: its template and the tokens that the template names.
+#pragma once
+
+#include <ctime>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "runtime/chat_template.h"
+#include "runtime/plan_file.h"
+#include "runtime/result.h"
+
+namespace sinter::tools {
+
+struct ChatFormat {
+  runtime::ChatTemplate prompt;
+  std::string tokenizer_config_json;
+
+  // `conversation` as runtime::chat_variables takes it.
+  runtime::Result<std::string> render(const nlohmann::ordered_json& conversation,
+                                      const std::tm& now) const;
+};
+
+// Error: the plan has no chat template.
+runtime::Result<ChatFormat> chat_format_of(const runtime::PlanFile& file);
+
+// Of a plan, or of a model folder, whose weights need not be there.
+runtime::Result<ChatFormat> open_chat_format(const std::string& path);
+
+}  // namespace sinter::tools

@@ -1,0 +1,81 @@
+// chat-template: a conversation to the text that the model reads.
+#include <fmt/format.h>
+
+#include <ctime>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "tools/chat.h"
+#include "tools/command.h"
+#include "tools/files.h"
+#include "tools/terminal.h"
+
+namespace sinter::tools {
+namespace {
+
+using runtime::Error;
+using runtime::Result;
+using Json = nlohmann::ordered_json;
+
+struct ChatTemplateOptions {
+  std::string path;
+  std::string now;
+};
+
+// "2026-03-14T15:09:26"
+Result<std::tm> parse_time(const std::string& text) {
+  std::tm time{};
+  const char* end = ::strptime(text.c_str(), "%Y-%m-%dT%H:%M:%S", &time);
+  if (end == nullptr || *end != '\0')
+    return Error{fmt::format("'{}' is not a time such as 2026-03-14T15:09:26", printable(text))};
+  time.tm_isdst = -1;
+  (void)std::mktime(&time);  // fills in the day of the week and of the year
+  return time;
+}
+
+Result<int> render(const ChatTemplateOptions& options) {
+  const auto chat = open_chat_format(options.path);
+  if (!chat.ok()) return chat.error();
+  const auto input = read_file("-");
+  if (!input.ok()) return input.error();
+  const Json conversation = Json::parse(*input, nullptr, false);
+  if (conversation.is_discarded())
+    return Error{"stdin: not JSON; write one object with `messages` in it"};
+  std::string now = options.now;
+  if (const auto found = conversation.find("now");
+      now.empty() && found != conversation.end() && found->is_string())
+    now = found->get<std::string>();
+  std::tm time = runtime::local_time_now();
+  if (!now.empty()) {
+    const auto parsed = parse_time(now);
+    if (!parsed.ok()) return parsed.error();
+    time = *parsed;
+  }
+  const auto text = chat->render(conversation, time);
+  if (!text.ok()) return text.error();
+  write_output(*text);
+  return 0;
+}
+
+}  // namespace
+
+void add_chat_template(CommandLine& line) {
+  auto options = std::make_shared<ChatTemplateOptions>();
+  const Program& program = line.program();
+  CLI::App& app = line.add(
+      "chat-template",
+      "Render a conversation with the model's chat template. Reads a JSON object on stdin: "
+      "messages, tools, and in kwargs what else the template takes, such as "
+      "add_generation_prompt; writes the text that the model reads, and nothing else, to stdout. "
+      "Of a model folder only chat_template.jinja and tokenizer_config.json are read.",
+      "echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | " + program.name +
+          " chat-template model.plan",
+      [options] { return render(*options); });
+  app.add_option("MODEL|PLAN", options->path, "A plan, or a folder with a chat template")
+      ->required();
+  app.add_option("--now", options->now,
+                 "The time that templates are told when they ask, such as 2026-03-14T15:09:26; by "
+                 "default `now` of the object, or else the clock's");
+}
+
+}  // namespace sinter::tools
