@@ -1,12 +1,15 @@
-// run: text in, text out, a token at a time.
+// run: text in, text out, a token at a time; with --chat, turns of a conversation.
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <iostream>
 #include <memory>
 #include <optional>
 
 #include "runtime/sampler.h"
+#include "tools/chat.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
 #include "tools/report.h"
@@ -24,6 +27,7 @@ using Clock = std::chrono::steady_clock;
 struct RunOptions {
   ModelOptions model;
   std::string prompt;
+  bool has_prompt = false;
   int64_t tokens = 128;
   std::optional<double> temperature, top_p;
   std::optional<int> top_k;
@@ -31,6 +35,8 @@ struct RunOptions {
   bool greedy = false;
   bool ignore_eos = false;
   bool stats = false;
+  bool chat = false;
+  std::string system;
 };
 
 double seconds_since(Clock::time_point start) {
@@ -55,8 +61,10 @@ Result<runtime::SamplingOptions> sampling_of(const RunOptions& options, const Pl
 }
 
 Result<std::vector<int32_t>> prompt_tokens(const RunOptions& options, const Plan& plan,
-                                           const runtime::Tokenizer& tokenizer) {
-  auto ids = tokenizer.encode(options.prompt, true);
+                                           const runtime::Tokenizer& tokenizer,
+                                           const std::string& prompt) {
+  // A chat template writes the special tokens itself.
+  auto ids = tokenizer.encode(prompt, !options.chat);
   if (!ids.ok()) return ids.error();
   if (ids->empty() && plan.bos_id >= 0) ids->push_back(plan.bos_id);
   if (ids->empty())
@@ -105,7 +113,127 @@ void print_stats(const Timing& t, const runtime::Model& model, const Session& se
                    size_text(session.state_bytes()), size_text(session.arena_bytes())));
 }
 
+// Everything that one text after another is made with.
+struct Generator {
+  const RunOptions& options;
+  const runtime::Model& model;
+  const runtime::Tokenizer& tokenizer;
+  runtime::SamplingOptions sampling;
+  std::vector<int32_t> end_ids;  // tokens that end a text
+  Session& session;
+  std::vector<int32_t> history = {};  // what the session holds
+  bool full = false;                  // the last text ended because the context did
+
+  // Continues `ids` on stdout, which shows them, too, when `echo`. Gives the new text.
+  Result<std::string> run(const std::vector<int32_t>& ids, bool echo);
+};
+
+Result<std::string> Generator::run(const std::vector<int32_t>& ids, bool echo) {
+  const auto show = [](const std::string& text) {
+    write_output(text);
+    std::fflush(stdout);
+  };
+  // The prompt goes through the decoder, too: what it holds back belongs before the first new
+  // token.
+  runtime::StreamingDecoder decoder(tokenizer, true);
+  std::string prompt_text;
+  for (const int32_t id : ids) prompt_text += decoder.push(id);
+  if (echo) show(prompt_text);
+  char last = !echo || prompt_text.empty() ? '\n' : prompt_text.back();
+
+  // What the session has read already is not read again.
+  const bool goes_on =
+      history.size() < ids.size() && std::equal(history.begin(), history.end(), ids.begin());
+  if (!goes_on) {
+    session.reset();
+    history.clear();
+  }
+  const auto unread = std::span(ids).subspan(history.size());
+  Timing timing;
+  timing.prompt = unread.size();
+  Progress progress;
+  const auto start = Clock::now();
+  if (auto status =
+          prefill(session, unread, static_cast<size_t>(model.device_plan().chunk), progress);
+      !status.ok())
+    return status.error();
+  timing.prefill = seconds_since(start);
+  history = ids;
+
+  // The last token that is drawn need not fit.
+  const int64_t fits = session.context() - session.position() + 1;
+  auto decode_start = Clock::now();
+  bool ended = false;
+  std::string made;
+  const auto sink = [&](int32_t token) {
+    if (timing.generated++ == 0) {
+      timing.first_token = seconds_since(start);
+      decode_start = Clock::now();
+    }
+    history.push_back(token);
+    ended =
+        !options.ignore_eos && std::find(end_ids.begin(), end_ids.end(), token) != end_ids.end();
+    if (ended) return false;
+    const std::string text = decoder.push(token);
+    if (!text.empty()) last = text.back();
+    made += text;
+    show(text);
+    return !interrupted();
+  };
+  if (!interrupted()) {
+    if (auto status = session.generate(sampling, std::min(options.tokens, fits), sink);
+        !status.ok())
+      return status.error();
+  }
+  history.resize(static_cast<size_t>(session.position()));
+  full = fits < options.tokens && static_cast<int64_t>(timing.generated) == fits && !ended &&
+         !interrupted();
+  timing.decode = seconds_since(decode_start);
+  const std::string rest = decoder.flush();
+  if (!rest.empty()) last = rest.back();
+  show(rest + (last == '\n' ? "" : "\n"));
+  if (options.stats) print_stats(timing, model, session);
+  return made + rest;
+}
+
+using Conversation =
+    nlohmann::ordered_json;  // with messages and kwargs; see runtime/chat_template.h
+
+Conversation begin_conversation(const RunOptions& options) {
+  Conversation conversation = {{"messages", Conversation::array()},
+                               {"kwargs", {{"add_generation_prompt", true}}}};
+  if (!options.system.empty())
+    conversation["messages"].push_back({{"role", "system"}, {"content", options.system}});
+  return conversation;
+}
+
+// The prompt that asks for an answer to `text`, which joins the conversation.
+Result<std::string> add_turn(Conversation& conversation, const std::string& text,
+                             const ChatFormat& format) {
+  conversation["messages"].push_back({{"role", "user"}, {"content", text}});
+  return format.render(conversation, runtime::local_time_now());
+}
+
+// Tokens that end a text: the model's, and in a conversation the end of a turn.
+std::vector<int32_t> end_ids_of(const Plan& plan, const runtime::Tokenizer& tokenizer,
+                                const std::optional<ChatFormat>& format) {
+  std::vector<int32_t> ids = plan.eos_ids;
+  if (!format) return ids;
+  const auto variables =
+      runtime::chat_variables({{"messages", Conversation::array()}}, format->tokenizer_config_json);
+  if (!variables.ok()) return ids;
+  const auto eos = variables->find("eos_token");
+  if (eos != variables->end() && eos->is_string())
+    if (const auto id = tokenizer.find(eos->get<std::string>())) ids.push_back(*id);
+  return ids;
+}
+
 Result<int> run(const Program& program, RunOptions options) {
+  if (!options.system.empty() && !options.chat)
+    return Error{"--system begins a conversation; it needs --chat"};
+  const bool interactive = options.chat && !options.has_prompt;
+  if (interactive && ::isatty(STDIN_FILENO) != 1)
+    return Error{"--chat talks with a terminal; give a single message with -p TEXT"};
   options.model.context = options.model.max_context;
   auto model = load_model(program, options.model);
   if (!model.ok()) return model.error();
@@ -114,71 +242,65 @@ Result<int> run(const Program& program, RunOptions options) {
   if (!tokenizer.ok()) return tokenizer.error();
   auto sampling = sampling_of(options, plan);
   if (!sampling.ok()) return sampling.error();
-  auto ids = prompt_tokens(options, plan, *tokenizer);
-  if (!ids.ok()) return ids.error();
+
+  std::optional<ChatFormat> format;
+  Conversation conversation = begin_conversation(options);
+  std::string prompt = options.prompt;
+  if (options.chat) {
+    auto found = chat_format_of((*model)->file());
+    if (!found.ok()) return found.error();
+    format = *std::move(found);
+  }
+  std::vector<int32_t> ids;
+  if (!interactive) {
+    if (format) {
+      auto text = add_turn(conversation, options.prompt, *format);
+      if (!text.ok()) return text.error();
+      prompt = *std::move(text);
+    }
+    auto encoded = prompt_tokens(options, plan, *tokenizer, prompt);
+    if (!encoded.ok()) return encoded.error();
+    ids = *std::move(encoded);
+  }
 
   // No more room than this text can need, unless the context was chosen.
   const int64_t room =
-      std::min(plan.max_context, static_cast<int64_t>(ids->size()) + options.tokens);
+      interactive ? plan.max_context
+                  : std::min(plan.max_context, static_cast<int64_t>(ids.size()) + options.tokens);
   const int64_t context = options.model.max_context > 0 ? options.model.max_context : room;
   auto created = Session::create(*model, context, executor_of(options.model));
   if (!created.ok()) return created.error();
   announce(**model);
-  Session& session = **created;
-
-  runtime::StreamingDecoder decoder(*tokenizer, true);
-  const auto show = [](const std::string& text) {
-    write_output(text);
-    std::fflush(stdout);
+  Generator generator{
+      options, **model, *tokenizer, *sampling, end_ids_of(plan, *tokenizer, format), **created};
+  const auto full_note = [&] {
+    if (generator.full)
+      note(fmt::format("{}: stopped: the context of {} is full", program.name,
+                       generator.session.context()));
   };
-  // The prompt goes through the decoder, too: what it holds back belongs before the first new
-  // token.
-  std::string echo;
-  for (const int32_t id : *ids) echo += decoder.push(id);
-  show(echo);
-  char last = echo.empty() ? '\n' : echo.back();
-
-  Timing timing;
-  timing.prompt = ids->size();
-  Progress progress;
-  const auto start = Clock::now();
-  if (auto status =
-          prefill(session, *ids, static_cast<size_t>((*model)->device_plan().chunk), progress);
-      !status.ok())
-    return status.error();
-  timing.prefill = seconds_since(start);
-
-  // The last token that is drawn need not fit.
-  const int64_t fits = session.context() - session.position() + 1;
-  auto decode_start = Clock::now();
-  bool ended = false;
-  const auto sink = [&](int32_t token) {
-    if (timing.generated++ == 0) {
-      timing.first_token = seconds_since(start);
-      decode_start = Clock::now();
-    }
-    ended = !options.ignore_eos &&
-            std::find(plan.eos_ids.begin(), plan.eos_ids.end(), token) != plan.eos_ids.end();
-    if (ended) return false;
-    const std::string text = decoder.push(token);
-    if (!text.empty()) last = text.back();
-    show(text);
-    return !interrupted();
-  };
-  if (!interrupted()) {
-    if (auto status = session.generate(*sampling, std::min(options.tokens, fits), sink);
-        !status.ok())
-      return status.error();
+  if (!interactive) {
+    const auto text = generator.run(ids, !options.chat);
+    if (!text.ok()) return text.error();
+    full_note();
+    return interrupted() ? kExitInterrupted : 0;
   }
-  const bool full = fits < options.tokens && static_cast<int64_t>(timing.generated) == fits &&
-                    !ended && !interrupted();
-  timing.decode = seconds_since(decode_start);
-  const std::string rest = decoder.flush();
-  if (!rest.empty()) last = rest.back();
-  show(rest + ((rest.empty() ? last : rest.back()) == '\n' ? "" : "\n"));
-  if (full)
-    note(fmt::format("{}: stopped: the context of {} is full", program.name, session.context()));
-  if (options.stats) print_stats(timing, **model, session);
+
+  std::string line;
+  while (!interrupted()) {
+    write_output("> ");
+    std::fflush(stdout);
+    if (!std::getline(std::cin, line)) break;
+    if (line.empty()) continue;
+    const auto text = add_turn(conversation, line, *format);
+    if (!text.ok()) return text.error();
+    const auto turn = prompt_tokens(options, plan, *tokenizer, *text);
+    if (!turn.ok()) return turn.error();
+    const auto answer = generator.run(*turn, false);
+    if (!answer.ok()) return answer.error();
+    full_note();
+    conversation["messages"].push_back({{"role", "assistant"}, {"content", *answer}});
+  }
+  write_output("\n");
   return interrupted() ? kExitInterrupted : 0;
 }
 
@@ -197,7 +319,20 @@ void add_run(CommandLine& line) {
       program.name + " run model.plan -p \"ROMEO:\" -n 64 --stats",
       [&program, options] { return run(program, *options); });
   add_model_argument(app, program, options->model);
-  app.add_option("-p,--prompt", options->prompt, "The text to continue");
+  app.add_option_function<std::string>(
+         "-p,--prompt",
+         [options](const std::string& text) {
+           options->prompt = text;
+           options->has_prompt = true;
+         },
+         "The text to continue; with --chat, the message to answer")
+      ->type_name("TEXT");
+  app.add_flag(
+      "--chat", options->chat,
+      "Talk with the model in the form of its chat template: answer the message of -p, or, "
+      "without -p, lines from the terminal, keeping the conversation");
+  app.add_option("--system", options->system,
+                 "With --chat: what the model is told before the conversation");
   app.add_option("-n,--tokens", options->tokens, "How many tokens to make at most")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();

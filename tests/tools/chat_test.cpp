@@ -1,4 +1,6 @@
 // chat-template: conversations on stdin, prompts on stdout.
+#include <unistd.h>
+
 #include "command_line.h"
 
 namespace sinter::tools {
@@ -8,7 +10,7 @@ TEST(ChatTemplateCommand, RendersTheGoldenConversations) {
   const fs::path folder = fs::path(SINTER_GOLDENS) / "chat_llama3";
   const std::string now = Json::parse(read(folder / "case.json"))["now"];
   for (const Json& row : Json::parse(read(folder / "chat.json"))) {
-    SCOPED_TRACE(row["name"]);
+    SCOPED_TRACE(row["name"].get<std::string>());
     const Outcome outcome =
         sinter_run(fmt::format("chat-template '{}' --now {}", folder.string(), now), row.dump());
     if (row.contains("error")) {
@@ -16,7 +18,7 @@ TEST(ChatTemplateCommand, RendersTheGoldenConversations) {
       EXPECT_EQ(outcome.out, "");
     } else {
       EXPECT_EQ(outcome.code, 0) << outcome.err;
-      EXPECT_EQ(outcome.out, row["rendered"]);
+      EXPECT_EQ(outcome.out, row["rendered"].get<std::string>());
     }
   }
 }
@@ -35,6 +37,27 @@ TEST(ChatTemplateCommand, NamesWhatIsWrong) {
   expect_error(sinter(command + " --now yesterday", "{\"messages\": []}"), "'yesterday'");
   const std::string bare = (fs::path(SINTER_GOLDENS) / "hf_qwen3").string();
   expect_error(sinter(fmt::format("chat-template '{}'", bare), "{}"), "no chat template");
+}
+
+TEST(RunChat, AnswersAMessageInTheFormOfTheTemplate) {
+  const fs::path folder = fs::temp_directory_path() / fmt::format("sinter-chat-{}", ::getpid());
+  fs::copy(tiny_model(), folder);
+  const std::string prefix = "[{{ messages[0].content }}] ";
+  write(folder / "chat_template.jinja",
+        prefix + "{{ messages[1].content }}:{% if add_generation_prompt %}{{ '\n' }}{% endif %}");
+  const std::string model = fmt::format("'{}'", folder.string());
+  const Outcome chat = sinter("run " + model + " --chat --system Play -p ROMEO --greedy -n 12", "");
+  const Outcome plain = sinter("run " + model + " -p '[Play] ROMEO:\n' --greedy -n 12", "");
+  const Outcome no_terminal = sinter("run " + model + " --chat", "ROMEO\n");
+  const Outcome no_chat = sinter("run " + model + " --system Play -p ROMEO", "");
+  fs::remove_all(folder);
+  EXPECT_EQ(chat.code, 0) << chat.err;
+  EXPECT_FALSE(chat.out.empty());
+  EXPECT_EQ(plain.out, "[Play] ROMEO:\n" + chat.out);
+  EXPECT_EQ(no_terminal.code, 2);
+  EXPECT_NE(no_terminal.err.find("-p TEXT"), std::string::npos) << no_terminal.err;
+  EXPECT_EQ(no_chat.code, 2);
+  EXPECT_NE(no_chat.err.find("--chat"), std::string::npos) << no_chat.err;
 }
 
 }  // namespace
