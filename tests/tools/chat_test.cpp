@@ -9,7 +9,9 @@ namespace {
 TEST(ChatTemplateCommand, RendersTheGoldenConversations) {
   const fs::path folder = fs::path(SINTER_GOLDENS) / "chat_llama3";
   const std::string now = Json::parse(read(folder / "case.json"))["now"];
-  for (const Json& row : Json::parse(read(folder / "chat.json"))) {
+  // The order of keys matters: templates print tools as they were given.
+  using Ordered = nlohmann::ordered_json;
+  for (const Ordered& row : Ordered::parse(read(folder / "chat.json"))) {
     SCOPED_TRACE(row["name"].get<std::string>());
     const Outcome outcome =
         sinter_run(fmt::format("chat-template '{}' --now {}", folder.string(), now), row.dump());

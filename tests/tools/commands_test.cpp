@@ -208,7 +208,7 @@ TEST(Run, InterruptEndsTheTextCleanly) {
                 .code,
             0);
   const Outcome outcome =
-      shell(fmt::format("timeout --preserve-status -s INT 2 '{}' run '{}' -p ROMEO: -n 400000 "
+      shell(fmt::format("timeout --preserve-status -s INT 5 '{}' run '{}' -p ROMEO: -n 400000 "
                         "--ignore-eos --stats",
                         SINTER_RUN_PROGRAM, plan.string()));
   EXPECT_EQ(outcome.code, 130) << outcome.err;
