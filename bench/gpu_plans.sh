@@ -18,7 +18,8 @@ done
 for case in tests/goldens/*/golden.safetensors; do
   folder=$(dirname "$case")
   name=$(basename "$folder")
-  [ -e "$folder/model.safetensors" ] || continue
+  # Cases whose format is not supported yet say so and are left out.
+  "$sinter" dump "$folder" --stage import >/dev/null || continue
   mkdir -p "$out/goldens/$name"
   cp "$folder/case.json" "$folder/golden.safetensors" "$out/goldens/$name"
   python3 - "$case" >"$out/goldens/$name/ids.txt" <<'PYTHON'

@@ -258,8 +258,7 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     plan.remarks.push_back(
         {r.pass, r.accepted, r.subject, r.reason, r.bytes_saved, r.launches_saved});
   for (const auto& [id, layout] : c.devices.front().lowering.layouts)
-    if (c.module.weights.at(id).constant.empty())
-      plan.parameters += c.module.weight(id).elements();
+    if (c.module.weights.at(id).constant.empty()) plan.parameters += c.module.weight(id).elements();
   if (checkpoint == nullptr) plan.seed = options.seed;
   for (const DeviceCompilation& device : c.devices) {
     PlanAssembler assembler(c, device, options);

@@ -36,8 +36,8 @@ runtime::Executor executor_of(const ModelOptions& options);
 // plan was not compiled with.
 runtime::Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options);
 
-// Says on stderr where the model runs. Called when everything that was asked for has been checked, so
-// that a refusal stays one line.
+// Says on stderr where the model runs. Called when everything that was asked for has been checked,
+// so that a refusal stays one line.
 void announce(const runtime::Model& model);
 
 // Opened, code and weights loaded. A GPU is named on stderr.

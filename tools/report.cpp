@@ -35,7 +35,7 @@ std::string join_targets(const Plan& plan, size_t device_plan) {
     if (code.device_plan == device_plan)
       text += fmt::format("{}{} ({} of {})", text.empty() ? "" : ", ", code.target,
                           size_text(code.section.bytes),
-                          code.family != "nvptx"     ? "code"
+                          code.family != "nvptx"   ? "code"
                           : code.resources.empty() ? "PTX"
                                                    : "cubin");
   return text;

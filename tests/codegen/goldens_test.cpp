@@ -185,11 +185,10 @@ INSTANTIATE_TEST_SUITE_P(All, GoldenTest,
                                            "hf_llama_rope3", "mlx_b1_asym", "mlx_b1_sym_tied",
                                            "mlx_b1_sym_untied", "mlx_b2_g64", "mlx_b2_ternary",
                                            "mlx_b3_g32", "mlx_b3_g64", "mlx_b4_g32", "mlx_b4_g64",
-                                           "mlx_b5_g64", "mlx_b6_g64", "mlx_b8_g64",
-                                           "mlx_llama_b4", "gguf_llama_q4_0", "gguf_qwen3_q4_1",
-                                           "gguf_qwen3_q5_1", "gguf_llama_f16", "gguf_qwen3_bf16",
-                                           "gguf_qwen3_q2_0", "gguf_qwen3_tq2_0",
-                                           "gguf_llama_rope_freqs"));
+                                           "mlx_b5_g64", "mlx_b6_g64", "mlx_b8_g64", "mlx_llama_b4",
+                                           "gguf_llama_q4_0", "gguf_qwen3_q4_1", "gguf_qwen3_q5_1",
+                                           "gguf_llama_f16", "gguf_qwen3_bf16", "gguf_qwen3_q2_0",
+                                           "gguf_qwen3_tq2_0", "gguf_llama_rope_freqs"));
 
 }  // namespace
 }  // namespace sinter
