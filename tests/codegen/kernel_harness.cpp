@@ -124,13 +124,17 @@ ir::WeightFormat dense(ir::DType dtype) {
   return {.map = ir::CodeMap::dense, .bits = 0, .group = 0, .zero = 0, .scale_type = dtype};
 }
 ir::WeightFormat affine(int bits, int group, ir::DType scale_type) {
-  return {ir::CodeMap::affine, bits, group, 0, scale_type};
+  return {.map = ir::CodeMap::affine, .bits = bits, .group = group, .scale_type = scale_type};
 }
 ir::WeightFormat symmetric(int bits, double zero, int group, ir::DType scale_type) {
-  return {ir::CodeMap::symmetric, bits, group, zero, scale_type};
+  return {.map = ir::CodeMap::symmetric,
+          .bits = bits,
+          .group = group,
+          .zero = zero,
+          .scale_type = scale_type};
 }
 ir::WeightFormat ternary(int group, ir::DType scale_type) {
-  return {ir::CodeMap::ternary, 2, group, 0, scale_type};
+  return {.map = ir::CodeMap::ternary, .bits = 2, .group = group, .scale_type = scale_type};
 }
 
 ModelBuilder::ModelBuilder(std::string name)
