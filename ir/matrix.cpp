@@ -207,46 +207,58 @@ void decode_row(const Matrix& matrix, int64_t row, float* out) {
   std::vector<uint8_t> codes(static_cast<size_t>(cols));
   decode_codes(matrix, row, codes.data());
   const int64_t group = format.group > 0 ? format.group : cols;
-  const auto groups = static_cast<size_t>(cols / group);
-  std::vector<uint8_t> sub_scales(groups);
-  std::vector<uint8_t> sub_biases(groups);
+  std::vector<float> scales(static_cast<size_t>(cols / group));
+  std::vector<float> offsets(scales.size());
+  decode_scales(matrix, row, scales.data(), offsets.data());
+  for (int64_t c = 0; c < cols; ++c) {
+    const auto g = static_cast<size_t>(c / group);
+    out[c] = matrix.tensor_scale *
+             (scales[g] * level_of(format, codes[static_cast<size_t>(c)]) + offsets[g]);
+  }
+}
+
+float level_of(const WeightFormat& format, uint8_t code) {
+  switch (format.map) {
+    case CodeMap::affine:
+    case CodeMap::shifted:
+      return code;
+    case CodeMap::fp4:
+      return 0.5F * static_cast<float>(kFp4Doubled[code & 15]);
+    case CodeMap::iq4:
+      return kIq4Levels[code & 15];
+    case CodeMap::fp8:
+      return float_from_e4m3(code);
+    case CodeMap::sign:
+      return code == 0 ? -1.0F : 1.0F;
+    default:
+      return static_cast<float>(code) - static_cast<float>(format.zero_point());
+  }
+}
+
+void decode_scales(const Matrix& matrix, int64_t row, float* scales, float* offsets) {
+  const WeightFormat& format = matrix.type.format;
+  const int64_t groups = format.group > 0 ? matrix.type.cols() / format.group : 1;
+  const bool shifted = format.map == CodeMap::shifted;
+  std::vector<uint8_t> sub_scales(static_cast<size_t>(groups));
+  std::vector<uint8_t> sub_biases(static_cast<size_t>(groups));
   if (format.block > 0) decode_sub_scales(matrix, row, sub_scales.data());
-  if (format.map == CodeMap::shifted || (format.block > 0 && format.has_biases()))
+  if (shifted || (format.block > 0 && format.has_biases()))
     decode_sub_biases(matrix, row, sub_biases.data());
-  for (int64_t g = 0; g < static_cast<int64_t>(groups); ++g) {
+  for (int64_t g = 0; g < groups; ++g) {
     const auto at = static_cast<size_t>(g);
-    float scale = 1;
-    float bias = 0;
+    scales[g] = 1;
+    offsets[g] = 0;
     if (format.group > 0) {
-      const int64_t index = g * group / format.scale_cols();
-      scale = read_element(format.scale_type, scale_bytes(matrix, row, index), 0);
+      const int64_t index = g * format.group / format.scale_cols();
+      scales[g] = read_element(format.scale_type, scale_bytes(matrix, row, index), 0);
       if (format.has_biases())
-        bias = read_element(format.scale_type, bias_bytes(matrix, row, index), 0);
+        offsets[g] = read_element(format.scale_type, bias_bytes(matrix, row, index), 0);
     }
     if (format.block > 0) {
-      scale *= static_cast<float>(sub_scales[at] - format.sub_zero);
-      bias *= -static_cast<float>(sub_biases[at]);
+      scales[g] *= static_cast<float>(sub_scales[at] - format.sub_zero);
+      offsets[g] *= -static_cast<float>(sub_biases[at]);
     }
-    const auto number = [&](uint8_t code) {
-      switch (format.map) {
-        case CodeMap::affine:
-          return scale * static_cast<float>(code) + bias;
-        case CodeMap::shifted:
-          return scale * static_cast<float>(code - sub_biases[at]);
-        case CodeMap::fp4:
-          return scale * (0.5F * static_cast<float>(kFp4Doubled[code & 15]));
-        case CodeMap::iq4:
-          return scale * static_cast<float>(kIq4Levels[code & 15]);
-        case CodeMap::fp8:
-          return scale * float_from_e4m3(code);
-        case CodeMap::sign:
-          return code == 0 ? -scale : scale;
-        default:
-          return scale * (static_cast<float>(code) - static_cast<float>(format.zero_point()));
-      }
-    };
-    for (int64_t c = g * group; c < (g + 1) * group; ++c)
-      out[c] = matrix.tensor_scale * number(codes[static_cast<size_t>(c)]);
+    if (shifted) offsets[g] = -scales[g] * static_cast<float>(sub_biases[at]);
   }
 }
 

@@ -89,6 +89,11 @@ void decode_codes(const Matrix& matrix, int64_t row, uint8_t* out);
 // out[cols / group]: the integers of a row's groups, as stored: of scales, and of biases or shifts.
 void decode_sub_scales(const Matrix& matrix, int64_t row, uint8_t* out);
 void decode_sub_biases(const Matrix& matrix, int64_t row, uint8_t* out);
+// scales[groups], offsets[groups] of a row, one of each where only the tensor has a scale: offsets
+// are the biases, what shifts make of them, and else 0. The tensor's scale is not in them.
+void decode_scales(const Matrix& matrix, int64_t row, float* scales, float* offsets);
+// What a code stands for before it is scaled.
+float level_of(const WeightFormat& format, uint8_t code);
 
 // Gives a module's numbers by name; implemented by checkpoints and by tests.
 class MatrixSource {
