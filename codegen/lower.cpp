@@ -56,6 +56,10 @@ class Lowerer {
         status = attention(node);
       } else if (kind == "rows") {
         status = rows(node);
+      } else if (kind == "top_k") {
+        status = top_k(node);
+      } else if (kind == "experts") {
+        status = experts(node);
       } else {
         status =
             absl::UnimplementedError(fmt::format("no kernel for a phase of kind \"{}\"", kind));
@@ -601,6 +605,65 @@ class Lowerer {
     const int64_t value_dim = (head_dim + 15) / 16 * 16;
     const int64_t positions = value_dim <= 128 ? 64 : 16;
     return ((kAttentionRows + positions) * (value_dim + 4) + kAttentionRows * (positions + 4)) * 4;
+  }
+
+  absl::Status top_k(const Node& node) {
+    const Node& op = node.body[0];
+    Emitter e;
+    e.line("top_k<{}, {}>(launch, {}, {}, {});", width(op.operands[0]), op.integer("k", 0),
+           e.pointer(buffer(op.operands[0]), "const float"), row_count(op.results[0]),
+           e.pointer(buffer(op.results[0]), "i32"));
+    LoweredPhase& phase = finish(node, "", e, "top_k", fmt::format("of {}", width(op.operands[0])));
+    phase.tokens_per_block = 1;
+    phase.shared_bytes = kReduceBytes + 64;
+    return absl::OkStatus();
+  }
+
+  // Products with the matrices that a router chose, a row of x (or one for each choice) at a time.
+  absl::Status experts(const Node& node) {
+    const Node& op = node.body[0];
+    const ValueId weight = op.operands[2];
+    if (!module_.is_weight(weight))
+      return absl::UnimplementedError(
+          "[gather_matmul] of dequantized weights; run fold_dequantize");
+    const ir::WeightType& type = module_.weight(weight);
+    const auto& shape = module_.tensor(op.results[0]).shape;
+    const int64_t chosen = shape[1].value;
+    const bool each = module_.tensor(op.operands[0]).shape.size() == 3;
+    // A GPU reads rows of floats 16 at a time from where they are.
+    if (on_gpu() && type.cols() % 16 != 0)
+      return absl::UnimplementedError(
+          fmt::format("phase \"{}\": experts of {} columns have no kernel; a multiple of 16 has",
+                      node.label, type.cols()));
+    const std::string rows = each ? fmt::format("launch->step->tokens * {}", chosen)
+                                  : std::string("launch->step->tokens");
+    Buffer prepared = buffer(op.operands[0]);
+    if (!multiplies_floats(type.format)) {
+      Emitter p;
+      p.line("const PlainRows<{}> x{{{}, 0}};", type.cols(), p.pointer(prepared, "const float"));
+      prepared = temporary({prepared_row_bytes(type) * (each ? chosen : 1), 64});
+      p.line("write_rows<{}>(launch, {}, {}, x);", rows_type(type),
+             p.pointer(prepared, "unsigned char"), rows);
+      LoweredPhase& phase =
+          finish(node, ".input", p, "quantize", fmt::format("rows of {}", type.cols()));
+      phase.blocks = each ? chosen : 1;
+      phase.tokens_per_block = 1;
+      phase.shared_bytes = kReduceBytes;
+    }
+    Emitter e;
+    if (auto status = declare_weights(e, weight, type.shape[0]); !status.ok()) return status;
+    e.line("const auto x = {}::at({}, {});", rows_type(type), e.pointer(prepared, "unsigned char"),
+           rows);
+    e.line("gather_multiply<{}, {}, {}, {}>(launch, w, {}, x, {});", chosen, each, type.shape[0],
+           type.shape[1], e.pointer(buffer(op.operands[1]), "const i32"),
+           e.pointer(buffer(op.results[0]), "float"));
+    LoweredPhase& phase = finish(node, "", e, ops_of(node), ir::to_string(type));
+    phase.weight_bytes = type.packed_bytes() / type.shape[0] * chosen;
+    phase.macs = static_cast<double>(type.elements() / type.shape[0] * chosen);
+    const int64_t tiles = (type.shape[1] + kTileRows - 1) / kTileRows;
+    phase.blocks = (tiles * chosen + 7) / 8;
+    phase.tokens_per_block = 1;
+    return absl::OkStatus();
   }
 
   absl::Status rows(const Node& node) {

@@ -127,6 +127,16 @@ class Step {
       if (!rows.ok()) return rows.status();
       return node.op == Op::embed ? embed(**x, *rows) : matmul(**x, *rows);
     }
+    if (node.op == Op::gather_matmul) {
+      const auto x = get(node.operands[0]);
+      if (!x.ok()) return x.status();
+      const auto chosen = get(node.operands[1]);
+      if (!chosen.ok()) return chosen.status();
+      const auto rows = matrix(node.operands[2]);
+      if (!rows.ok()) return rows.status();
+      const int64_t out = module_.tensor(node.results[0]).shape[2].value;
+      return gather_matmul(**x, **chosen, *rows, out);
+    }
     if (node.op == Op::rope_table) {
       const auto inv_freq = vector(node.operands[0]);
       if (!inv_freq.ok()) return inv_freq.status();
@@ -156,6 +166,8 @@ class Step {
         return Array{bind(module_.tensor(node.results[0])), x.data};
       case Op::slice:
         return slice(x, node.integer("begin", 0), node.integer("end", 0));
+      case Op::top_k:
+        return top_k(x, node.integer("k", 0));
       case Op::last_rows:
         return last_rows(x, logits_rows_);
       case Op::attention: {

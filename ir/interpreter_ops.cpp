@@ -6,6 +6,7 @@
 #include <array>
 #include <cmath>
 #include <numbers>
+#include <numeric>
 #include <thread>
 
 namespace sinter::ir {
@@ -103,6 +104,48 @@ Array matmul(const Array& x, const WeightRows& weight) {
   compute(0, rows / 2);
   upper.join();
   return out;
+}
+
+Array top_k(const Array& x, int64_t k) {
+  const int64_t tokens = x.shape[0];
+  const int64_t cols = x.shape[1];
+  Array out = zeros({tokens, k});
+  std::vector<int64_t> order(static_cast<size_t>(cols));
+  for (int64_t t = 0; t < tokens; ++t) {
+    const float* row = x.data.data() + t * cols;
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int64_t a, int64_t b) { return row[a] > row[b]; });
+    for (int64_t i = 0; i < k; ++i)
+      out.data[static_cast<size_t>(t * k + i)] = static_cast<float>(order[static_cast<size_t>(i)]);
+  }
+  return out;
+}
+
+absl::StatusOr<Array> gather_matmul(const Array& x, const Array& experts, const WeightRows& weight,
+                                    int64_t out) {
+  const int64_t pairs = experts.shape[0] * experts.shape[1];
+  const int64_t cols = weight.cols();
+  // Rows of x: one for a token, or one for each of its experts.
+  const int64_t shared = x.shape.size() == 2 ? experts.shape[1] : 1;
+  Array result = zeros({experts.shape[0], experts.shape[1], out});
+  std::vector<float> decoded(static_cast<size_t>(cols));
+  std::vector<double> row(static_cast<size_t>(cols));
+  const std::vector<double> input(x.data.begin(), x.data.end());
+  for (int64_t p = 0; p < pairs; ++p) {
+    const float expert = experts.data[static_cast<size_t>(p)];
+    if (!(expert >= 0 && expert < static_cast<float>(weight.rows() / out))) {
+      return absl::InvalidArgumentError(fmt::format("[gather_matmul] expert {} is not among the {}",
+                                                    expert, weight.rows() / out));
+    }
+    for (int64_t r = 0; r < out; ++r) {
+      weight.row(static_cast<int64_t>(expert) * out + r, decoded.data());
+      std::copy(decoded.begin(), decoded.end(), row.begin());
+      result.data[static_cast<size_t>(p * out + r)] =
+          static_cast<float>(dot(row.data(), input.data() + p / shared * cols, cols));
+    }
+  }
+  return result;
 }
 
 Array add(const Array& x, const Array& y) {

@@ -14,6 +14,11 @@ namespace sinter::ir {
 // Error: a token outside the table.
 absl::StatusOr<Array> embed(const Array& tokens, const WeightRows& table);
 Array matmul(const Array& x, const WeightRows& weight);
+// Columns of the k largest of every row.
+Array top_k(const Array& x, int64_t k);
+// `weight` has the rows of all experts, `out` of each. Error: an expert that is not there.
+absl::StatusOr<Array> gather_matmul(const Array& x, const Array& experts, const WeightRows& weight,
+                                    int64_t out);
 // `y` has the shape of x or is one row [H] for all.
 Array add(const Array& x, const Array& y);
 Array mul(const Array& x, const Array& y);

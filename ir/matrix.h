@@ -30,9 +30,9 @@ struct BlockLayout {
   int64_t cols = 0;
   int64_t bytes = 0;
   std::array<CodeField, 2> fields = {};  // low bits of a code first; the second may have no bits
-  int64_t scale = 0;                // offset in the block
-  int64_t bias = 0;                 // offset in the block; affine only
-  uint8_t flip = 0;                 // code = stored bits ^ flip: 0x80 for signed bytes
+  int64_t scale = 0;                     // offset in the block
+  int64_t bias = 0;                      // offset in the block; affine only
+  uint8_t flip = 0;                      // code = stored bits ^ flip: 0x80 for signed bytes
   // Codes that no fields describe: out[cols].
   void (*codes)(const uint8_t* block, uint8_t* out) = nullptr;
   // The integers of two levels: out[cols / group].

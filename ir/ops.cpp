@@ -22,6 +22,8 @@ const std::vector<OpInfo>& op_table() {
       {Op::rope, "rope", 2, true, false, {"style"}, {}},
       {Op::kv_append, "kv_append", 2, false, false, {}, {}},
       {Op::attention, "attention", 3, true, false, {"scale"}, {"scale"}},
+      {Op::top_k, "top_k", 1, true, false, {"k"}, {"k"}},
+      {Op::gather_matmul, "gather_matmul", 3, true, false, {}, {}},
       {Op::fused, "fused", -1, true, false, {"kind"}, {"kind"}},
   };
   return table;
@@ -34,6 +36,11 @@ const OpInfo* find_op(std::string_view name) {
     if (row.name == name) return &row;
   }
   return nullptr;
+}
+
+bool is_matrix_operand(Op op, size_t operand) {
+  if (op == Op::gather_matmul) return operand == 2;
+  return (op == Op::matmul || op == Op::embed) && operand == 1;
 }
 
 }  // namespace sinter::ir

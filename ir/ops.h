@@ -14,7 +14,7 @@ namespace sinter::ir {
 enum class Op : uint16_t {
   // Weights to tensors. Only before fold_dequantize: nothing that runs holds a dense copy of a
   // quantized matrix.
-  dequantize,  // (w) -> tensor<out x in x f32>
+  dequantize,  // (w) -> tensor<out x in x f32>, or of stacked experts tensor<E x out x in x f32>.
   // Rows of a table: (tokens [T] i32, table [V,H] weight or dequantized) -> [T,H].
   embed,
   // (x [T,in], w [out,in] weight or dequantized) -> [T,out]: x w^T.
@@ -50,7 +50,14 @@ enum class Op : uint16_t {
   // where query t sees
   // cache rows 0..position+t; query head h uses KV head h / (heads / kv_heads). {scale}
   attention,
-  // One phase. {kind: "embed" | "rope_table" | "matmul" | "attention" | "rows"}
+  // (x [T,E]) -> [T,k] i32: the columns of the k largest of every row, the largest first; of equal
+  // ones the lower column first. {k}
+  top_k,
+  // (x [T,in] or [T,K,in], experts [T,K] i32, w [E,out,in] weight or dequantized) -> [T,K,out]: row
+  // t (and k) of x times the matrix that experts[t,k] names.
+  gather_matmul,
+  // One phase. {kind: "embed" | "rope_table" | "matmul" | "attention" | "rows" | "top_k" |
+  // "experts"}
   fused,
 };
 
@@ -67,6 +74,8 @@ struct OpInfo {
 const std::vector<OpInfo>& op_table();
 const OpInfo& info(Op op);
 const OpInfo* find_op(std::string_view name);  // nullptr when unknown
+// Whether the operand is a matrix (or stacked ones): a weight or a dequantized one.
+bool is_matrix_operand(Op op, size_t operand);
 
 // The type of a node's result by the op's shape rule; for `reshape` the caller gives the wanted
 // type and the rule checks it. An error names the op in brackets and what was found.

@@ -43,6 +43,30 @@ class Operands {
     return ranked(type, "tokens", 1);
   }
 
+  const TensorType* indices(size_t i, std::string_view what) {
+    const TensorType* type = any_tensor(i, what);
+    if (type == nullptr) return nullptr;
+    if (type->dtype != DType::i32) {
+      fail(fmt::format("the {} must be of i32, they are {}", what, to_string(*type)));
+      return nullptr;
+    }
+    return ranked(type, what, 2);
+  }
+
+  // Extents of stacked matrices, a weight or a dequantized one.
+  std::vector<int64_t> stacked(size_t i, std::string_view what) {
+    std::vector<int64_t> shape;
+    if (is_weight(i)) {
+      const WeightType* type = weight(i, what);
+      if (type != nullptr) shape = type->shape;
+    } else if (const TensorType* type = tensor(i, what, 3); type != nullptr) {
+      for (const Dim& dim : type->shape)
+        if (!dim.is_symbol()) shape.push_back(dim.value);
+    }
+    if (ok() && shape.size() != 3) fail(fmt::format("the {} must be stacked matrices", what));
+    return shape;
+  }
+
   const TensorType* state(size_t i, std::string_view what) {
     const Value* value = get(i);
     if (value == nullptr) return nullptr;
@@ -176,10 +200,10 @@ using Result = absl::StatusOr<TensorType>;
 Result dequantize(Operands& in) {
   const WeightType* w = in.weight(0, "operand");
   if (w == nullptr) return in.status();
-  if (w->shape.size() != 2) {
+  if (w->shape.size() < 2) {
     return in.fail(fmt::format("the weight must be a matrix, it is {}", to_string(*w)));
   }
-  return TensorType{DType::f32, {w->shape[0], w->shape[1]}};
+  return TensorType{DType::f32, {w->shape.begin(), w->shape.end()}};
 }
 
 Result embed(Operands& in) {
@@ -198,6 +222,34 @@ Result matmul(Operands& in) {
         fmt::format("the input has {} features, the weight takes {}", text(x->shape[1]), cols));
   }
   return TensorType{x->dtype, {x->shape[0], rows}};
+}
+
+Result top_k(Operands& in, const Node& node) {
+  const TensorType* x = in.tensor(0, "operand", 2);
+  if (x == nullptr) return in.status();
+  const int64_t k = node.integer("k", 0);
+  if (x->shape[1].is_symbol() || k < 1 || k > x->shape[1].value) {
+    return in.fail(fmt::format("{} of {} columns", k, text(x->shape[1])));
+  }
+  return TensorType{DType::i32, {x->shape[0], k}};
+}
+
+Result gather_matmul(Operands& in) {
+  const TensorType* x = in.tensor(0, "input", 0);
+  const TensorType* chosen = in.indices(1, "experts");
+  const std::vector<int64_t> w = in.stacked(2, "weight");
+  if (!in.ok()) return in.status();
+  const size_t rank = x->shape.size();
+  const bool each = rank == 3 && x->shape[1] == chosen->shape[1];
+  if (x->shape[0] != chosen->shape[0] || (rank != 2 && !each)) {
+    return in.fail(fmt::format("an input of {} does not go with experts of {}", to_string(*x),
+                               to_string(*chosen)));
+  }
+  if (x->shape.back() != Dim(w[2])) {
+    return in.fail(
+        fmt::format("the input has {} features, the weight takes {}", text(x->shape.back()), w[2]));
+  }
+  return TensorType{x->dtype, {chosen->shape[0], chosen->shape[1], w[1]}};
 }
 
 Result elementwise2(Operands& in) {
@@ -403,6 +455,10 @@ absl::StatusOr<TensorType> result_type(const Module& module, const Node& node,
       return kv_append(in);
     case Op::attention:
       return attention(in);
+    case Op::top_k:
+      return top_k(in, node);
+    case Op::gather_matmul:
+      return gather_matmul(in);
     case Op::fused:
       return in.fail("its result types are those of the values that leave its body");
   }

@@ -1,6 +1,7 @@
 #include "ir/verifier.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -35,7 +36,7 @@ absl::Status count_elements(int64_t extent, const std::string& type, int64_t& el
 enum class AttributeKind { integer, number, text };
 
 AttributeKind attribute_kind(std::string_view name) {
-  if (name == "begin" || name == "end") return AttributeKind::integer;
+  if (name == "begin" || name == "end" || name == "k") return AttributeKind::integer;
   if (name == "style" || name == "kind") return AttributeKind::text;
   return AttributeKind::number;
 }
@@ -65,8 +66,8 @@ const char* name(AttributeKind kind) {
   return "a finite number";
 }
 
-constexpr std::array<std::string_view, 5> kFusedKinds = {"embed", "rope_table", "matmul",
-                                                         "attention", "rows"};
+constexpr std::array<std::string_view, 7> kFusedKinds = {
+    "embed", "rope_table", "matmul", "attention", "rows", "top_k", "experts"};
 
 class Verifier {
  public:
@@ -224,14 +225,14 @@ class Verifier {
           hidden ? "is local to the body of another node" : "is not defined before its use"));
     }
     // Nothing but a row decoder may read a dequantized matrix, and only weights make one.
-    const bool takes_matrix = (node.op == Op::matmul || node.op == Op::embed) && i == 1;
+    const bool takes_matrix = is_matrix_operand(node.op, i);
     if (takes_matrix && !module_.is_weight(id) && !is(dequantized_, id)) {
-      return error(fmt::format("[{}] operand 1, {}, must be a weight or a dequantized weight", op,
-                               describe(id)));
+      return error(fmt::format("[{}] operand {}, {}, must be a weight or a dequantized weight", op,
+                               i, describe(id)));
     }
     if (!takes_matrix && is(dequantized_, id)) {
       return error(fmt::format(
-          "[{}] operand {}, {}, is a dequantized weight; only matmul and embed take one", op, i,
+          "[{}] operand {}, {}, is a dequantized weight; only products and embed take one", op, i,
           describe(id)));
     }
     return absl::OkStatus();
@@ -416,10 +417,8 @@ absl::Status verify_attributes(const Node& node) {
   if (node.op == Op::fused) {
     const std::string kind = node.text("kind", "");
     if (std::find(kFusedKinds.begin(), kFusedKinds.end(), kind) == kFusedKinds.end()) {
-      return error(
-          fmt::format("[fused] kind \"{}\" is unknown; embed, rope_table, matmul, "
-                      "attention and rows are",
-                      kind));
+      return error(fmt::format("[fused] kind \"{}\" is unknown; known: {}", kind,
+                               fmt::join(kFusedKinds, ", ")));
     }
   }
   return absl::OkStatus();

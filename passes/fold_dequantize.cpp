@@ -19,7 +19,7 @@ absl::StatusOr<ir::Module> fold_dequantize(ir::Module module, PassContext& conte
     for (size_t i = 0; i < node.operands.size(); ++i) {
       const auto found = packed.find(node.operands[i]);
       if (found == packed.end()) continue;
-      const bool reads_packed = i == 1 && (node.op == ir::Op::matmul || node.op == ir::Op::embed);
+      const bool reads_packed = ir::is_matrix_operand(node.op, i);
       const ir::WeightType& type = module.weight(found->second);
       if (!reads_packed) {
         context.remarks.push_back(

@@ -4,6 +4,7 @@
 #if defined(SINTER_WAVE)
 #include "gpu/attention.h"
 #include "gpu/embed.h"
+#include "gpu/experts.h"
 #include "gpu/matmul.h"
 #include "gpu/phase.h"
 #include "gpu/rows.h"
@@ -11,6 +12,7 @@
 #else
 #include "cpu/attention.h"
 #include "cpu/embed.h"
+#include "cpu/experts.h"
 #include "cpu/matmul.h"
 #include "cpu/phase.h"
 #include "cpu/rows.h"

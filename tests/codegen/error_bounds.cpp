@@ -74,13 +74,20 @@ const Judge::Table& Judge::table(ValueId weight) {
 
 std::vector<double> Judge::matmul_bound(const ir::Node& node, const StepValues& values,
                                         const Errors& errors) {
+  const bool gathered = node.op == Op::gather_matmul;
+  const ValueId weight = node.operands[gathered ? 2 : 1];
   const ir::Array& x = values.at(node.operands[0]);
-  const Table& t = table(node.operands[1]);
-  const ir::WeightFormat& format = model_.module.weight(node.operands[1]).format;
+  const Table& t = table(weight);
+  const ir::WeightType& type = model_.module.weight(weight);
+  const ir::WeightFormat& format = type.format;
+  // Products, the row of x of each, and the rows of the weight that it takes.
+  const int64_t products =
+      gathered ? static_cast<int64_t>(values.at(node.operands[1]).data.size()) : x.shape[0];
+  const int64_t rows_of_x = static_cast<int64_t>(x.data.size()) / t.cols;
+  const int64_t taken = gathered ? type.shape[1] : t.rows;
   const auto known = errors.find(node.operands[0]);
   const bool floats = format.is_dense() || format.map == ir::CodeMap::fp8;
-  const int64_t group =
-      floats || format.group == 0 ? t.cols : dot_group(model_.module.weight(node.operands[1]));
+  const int64_t group = floats || format.group == 0 ? t.cols : dot_group(type);
   const int64_t groups = t.cols / group;
   // Largest integer of a quantized activation; see QuantizedRows.
   const double top = kernels_.activations == Activations::a8 ? 127 : 127 * 256;
@@ -89,7 +96,12 @@ std::vector<double> Judge::matmul_bound(const ir::Node& node, const StepValues& 
   const auto terms = static_cast<double>(floats ? t.cols + 8 : groups + 10);
 
   std::vector<double> out;
-  for (int64_t row = 0; row < x.shape[0]; ++row) {
+  for (int64_t product = 0; product < products; ++product) {
+    const int64_t row = product * rows_of_x / products;
+    const int64_t first =
+        gathered ? taken * static_cast<int64_t>(
+                               values.at(node.operands[1]).data[static_cast<size_t>(product)])
+                 : 0;
     std::vector<double> size(static_cast<size_t>(t.cols));   // of x
     std::vector<double> error(static_cast<size_t>(t.cols));  // of x before quantization
     std::vector<double> step(static_cast<size_t>(t.cols), 0.0);
@@ -106,7 +118,7 @@ std::vector<double> Judge::matmul_bound(const ir::Node& node, const StepValues& 
           largest = std::max(largest, size[static_cast<size_t>(c)] + error[static_cast<size_t>(c)]);
         std::fill_n(step.begin() + g * group, group, largest / top);
       }
-    for (int64_t r = 0; r < t.rows; ++r) {
+    for (int64_t r = first; r < first + taken; ++r) {
       const double* w = t.weight.data() + r * t.cols;
       const double* magnitude = t.magnitude.data() + r * t.cols;
       double given = 0;     // from the prologue
@@ -158,7 +170,10 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
       return out;
     }
     case Op::matmul:
+    case Op::gather_matmul:
       return matmul_bound(node, values, errors);
+    case Op::top_k:
+      return out;
     case Op::rope_table:
       // The same float32 angle; cos or sin rounded, times the scale.
       std::fill(out.begin(), out.end(), 4 * kRounding * std::abs(node.number("scale", 1.0)));

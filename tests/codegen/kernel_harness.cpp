@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <thread>
@@ -158,6 +159,11 @@ void RandomWeights::add_coded(const std::string& name, int64_t rows, int64_t col
   }
 }
 
+void RandomWeights::stack(const std::string& name, int64_t experts) {
+  ir::WeightType& type = entries_.at(name).type;
+  type.shape = {experts, type.rows() / experts, type.cols()};
+}
+
 absl::StatusOr<ir::Matrix> RandomWeights::matrix(std::string_view name) const {
   const auto found = entries_.find(name);
   if (found == entries_.end())
@@ -266,6 +272,16 @@ ir::ValueId ModelBuilder::matrix(const std::string& label, int64_t rows, int64_t
   coded_.push_back(format);
   const ir::WeightFormat stored = stored_format(format);
   const ir::ValueId weight = builder_.weight(name, {{rows, cols}, stored}, {{name}, {}});
+  return add(label, ir::Op::dequantize, {weight});
+}
+
+ir::ValueId ModelBuilder::stacked(const std::string& label, int64_t experts, int64_t rows,
+                                  int64_t cols, const ir::WeightFormat& format) {
+  const std::string name = unique(label);
+  weights_->add_coded(name, experts * rows, cols, format, random_);
+  weights_->stack(name, experts);
+  const ir::ValueId weight =
+      builder_.weight(name, {{experts, rows, cols}, stored_format(format)}, {{name}, {}});
   return add(label, ir::Op::dequantize, {weight});
 }
 
@@ -592,6 +608,8 @@ StepValues Machine::run(const Step& step) {
     array.shape = bind_shape(module.tensor(id), step);
     array.data.resize(static_cast<size_t>(buffer.bytes()) / 4);
     std::memcpy(array.data.data(), buffer.data(), static_cast<size_t>(buffer.bytes()));
+    if (module.tensor(id).dtype == ir::DType::i32)
+      for (float& number : array.data) number = static_cast<float>(std::bit_cast<int32_t>(number));
   }
   return values;
 }

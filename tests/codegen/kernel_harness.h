@@ -44,6 +44,8 @@ class RandomWeights : public ir::MatrixSource {
   // have them, affine with bias = -zero * scale.
   void add_coded(const std::string& name, int64_t rows, int64_t cols,
                  const ir::WeightFormat& format, Random& random);
+  // The rows of a matrix become those of so many matrices.
+  void stack(const std::string& name, int64_t experts);
   absl::StatusOr<ir::Matrix> matrix(std::string_view name) const override;
 
  private:
@@ -78,6 +80,9 @@ class ModelBuilder {
   // A matrix to multiply with, or a table: dequantized where it is coded.
   ir::ValueId matrix(const std::string& label, int64_t rows, int64_t cols,
                      const ir::WeightFormat& format);
+  // Coded matrices of experts.
+  ir::ValueId stacked(const std::string& label, int64_t experts, int64_t rows, int64_t cols,
+                      const ir::WeightFormat& format);
   ir::ValueId vector(const std::string& label, int64_t size, ir::DType dtype = ir::DType::f32);
   ir::ValueId constant(const std::string& label, std::vector<float> values);
   ir::ValueId state(const std::string& label, int64_t heads, int64_t head_dim);

@@ -7,6 +7,7 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
   weight @embed_tokens : weight<16x8, affine b4 g4 bf16> = source("model.embed_tokens")
   weight @norm : weight<8, f16> = source("model.norm")
   weight @q : weight<8x8, symmetric b1 z0.5 g4 f16> = source("a.q_proj")
+  weight @experts : weight<4x5x8, fp4 g8 e8m0> = source("experts")
   weight @kv : weight<8x8, ternary b2 g8 f32> = source("a.k_proj", "a.v_proj")
   weight @rope.inv_freq : weight<1, f32> = constant(0.01)
   weight @"an odd name" : weight<16x8, bf16> = source("quote \" backslash \\ line \n tab \t bell \x07")
@@ -41,6 +42,8 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %19 = mul %17, %18 : tensor<Tx8xf32>
     %20 = add %19, @norm : tensor<Tx8xf32>
     %21 = last_rows %20 : tensor<Lx8xf32>
+    %23 = top_k %14 {k = 3} : tensor<Tx3xi32>
+    %24 = gather_matmul %14, %23, @experts : tensor<Tx3x5xf32>
     %22 = matmul %21, @"an odd name" : tensor<Lx16xf32>
     return %22
   }

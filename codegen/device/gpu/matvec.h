@@ -79,17 +79,18 @@ struct OneRow<QuantizedRows<Cols, Group, Planes>> {
       const int block = step * together + lane() / tile_rows;
       if (block < Row::blocks) codes.read(w, tile, block, lane() % tile_rows);
     }
+    template <class R>
     __device__ __attribute__((always_inline)) float multiply(const W& w, index tile, int step,
-                                                             const Row& x) const {
+                                                             const R& x) const {
       const int block = step * together + lane() / tile_rows;
       return block < Row::blocks ? multiply_block(w, codes, tile, block, lane() % tile_rows, x)
                                  : 0.0F;
     }
     static constexpr int registers = RowCodes<W>::registers;
   };
-  template <class W>
+  template <class W, class R>
   static __device__ __attribute__((always_inline)) float finish(const W& w, index row, float y,
-                                                                const Row& x) {
+                                                                const R& x) {
     if constexpr (!W::has_scales) {
       const GroupScale a = x.scale(0);
       y = fma(y, a.scale, W::sum_factor() * a.bias) * W::scale_factor();
@@ -145,8 +146,9 @@ struct OneRow<FloatRows<Cols>> {
                       : u32x4{0, 0, 0, 0};
       }
     }
+    template <class R>
     __device__ __attribute__((always_inline)) float multiply(const W& w, index tile, int step,
-                                                             const Row& x) const {
+                                                             const R& x) const {
       const int at = step * together + lane() / tile_rows;
       if (at >= units) return 0.0F;
       float y = 0;
@@ -166,9 +168,9 @@ struct OneRow<FloatRows<Cols>> {
     }
     static constexpr int registers = 4 * loads;
   };
-  template <class W>
+  template <class W, class R>
   static __device__ __attribute__((always_inline)) float finish(const W& w, index row, float y,
-                                                                const Row&) {
+                                                                const R&) {
     return y * w.factor.of_row(row);
   }
 };
