@@ -114,8 +114,8 @@ Array top_k(const Array& x, int64_t k) {
   for (int64_t t = 0; t < tokens; ++t) {
     const float* row = x.data.data() + t * cols;
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int64_t a, int64_t b) { return row[a] > row[b]; });
+    std::sort(order.begin(), order.end(),
+              [&](int64_t a, int64_t b) { return row[a] > row[b] || (row[a] == row[b] && a < b); });
     for (int64_t i = 0; i < k; ++i)
       out.data[static_cast<size_t>(t * k + i)] = static_cast<float>(order[static_cast<size_t>(i)]);
   }

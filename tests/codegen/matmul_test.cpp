@@ -108,6 +108,34 @@ TEST_P(Matmul, WeightsWithAScaleOfTheTensor) {
   expect_models_match(models, GetParam());
 }
 
+// A router's choice, products of a token with the chosen experts, and of what each of them gave.
+TEST_P(Matmul, StackedExperts) {
+  std::vector<TestModel> models;
+  size_t i = 0;
+  const ir::WeightFormat mxfp4{
+      .map = ir::CodeMap::fp4, .bits = 4, .group = 32, .scale_type = DType::e8m0};
+  const ir::WeightFormat mxfp8{
+      .map = ir::CodeMap::fp8, .bits = 8, .group = 32, .scale_type = DType::e8m0};
+  for (const ir::WeightFormat& format :
+       {affine(3, 64, DType::bf16), affine(4, 32, DType::f16), mxfp4, mxfp8, ternary_tensor()}) {
+    ModelBuilder b(fmt::format("experts_{}", i));
+    constexpr int64_t kExperts = 7;
+    constexpr int64_t kChosen = 3;
+    const int64_t inner = 64 * (1 + static_cast<int64_t>(i % 2));
+    const auto x = b.rows("x", 192);
+    const auto router =
+        b.add("router", Op::matmul, {x, b.matrix("r", kExperts, 192, dense(DType::f32))});
+    const auto chosen = b.add("chosen", Op::top_k, {router}, {{"k", kChosen}});
+    const auto up =
+        b.add("up", Op::gather_matmul, {x, chosen, b.stacked("u", kExperts, inner, 192, format)});
+    const auto down =
+        b.add("down", Op::gather_matmul, {up, chosen, b.stacked("d", kExperts, 23, inner, format)});
+    models.push_back(b.finish(down));
+    ++i;
+  }
+  expect_models_match(models, GetParam(), Spread::one_gpu);
+}
+
 TEST_P(Matmul, DenseWeights) {
   std::vector<TestModel> models;
   size_t i = 0;
