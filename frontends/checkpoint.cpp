@@ -11,6 +11,7 @@
 #include "frontends/mapped_file.h"
 #include "frontends/near_names.h"
 #include "frontends/quantization.h"
+#include "frontends/quantized_modules.h"
 #include "frontends/safetensors.h"
 #include "frontends/torch_file.h"
 
@@ -24,12 +25,6 @@ constexpr std::string_view kConfigFile = "config.json";
 bool file_exists(const fs::path& path) {
   std::error_code error;
   return fs::exists(path, error);
-}
-
-// The module of "module.weight", "module.scales", ...; nullopt when the name does not end so.
-std::optional<std::string_view> module_of(std::string_view name, std::string_view suffix) {
-  if (name.size() <= suffix.size() || !name.ends_with(suffix)) return std::nullopt;
-  return name.substr(0, name.size() - suffix.size());
 }
 
 // The folder to open. A path to a file stands for its folder.
@@ -177,11 +172,6 @@ absl::Status read_text_files(Checkpoint& checkpoint) {
   return absl::OkStatus();
 }
 
-std::string stored_as(const std::string& name, const StoredTensor& tensor) {
-  return fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name), tensor.dtype,
-                     shape_text(tensor.shape));
-}
-
 // Files the tensor as a dense matrix, or as unsupported with the reason.
 absl::Status add_dense(const std::string& name, const StoredTensor& tensor,
                        Checkpoint& checkpoint) {
@@ -193,101 +183,35 @@ absl::Status add_dense(const std::string& name, const StoredTensor& tensor,
   ir::Matrix matrix;
   matrix.type.shape = tensor.shape;
   matrix.codes = tensor.bytes;
-  if (tensor.dtype == "F16") {
-    matrix.type.format.scale_type = ir::DType::f16;
-  } else if (tensor.dtype == "BF16") {
-    matrix.type.format.scale_type = ir::DType::bf16;
-  } else if (tensor.dtype == "F32") {
-    matrix.type.format.scale_type = ir::DType::f32;
+  if (const auto dtype = float_type(tensor.dtype)) {
+    matrix.type.format.scale_type = *dtype;
   } else {
     checkpoint.unsupported[key] = stored_as(name, tensor) + "; supported are F16, BF16 and F32";
     return absl::OkStatus();
   }
-  if (tensor.shape.empty() || tensor.shape.size() > 2 || tensor.bytes.empty()) {
+  if (tensor.shape.empty() || tensor.shape.size() > 3 || tensor.bytes.empty()) {
     checkpoint.unsupported[key] =
-        stored_as(name, tensor) + "; supported are one or two dimensions, none of them 0";
+        stored_as(name, tensor) + "; supported are one to three dimensions, none of them 0";
     return absl::OkStatus();
   }
   checkpoint.matrices[key] = std::move(matrix);
   return absl::OkStatus();
 }
 
-// Modules with an override that the tensors contradict.
-absl::Status check_overrides(
-    const std::map<std::string, std::optional<AffineParameters>>& overrides,
-    const StoredTensors& tensors) {
-  for (const auto& [module, parameters] : overrides) {
-    const bool quantized = tensors.contains(module + ".scales");
-    if (parameters && !quantized) {
-      return invalid(
-          "{}: the quantization override of module {} makes it quantized, but tensor {} is missing",
-          kConfigFile, in_quotes(module), in_quotes(module + ".scales"));
-    }
-    if (!parameters && quantized) {
-      return invalid("{}: the quantization override of module {} is false, but tensor {} is there",
-                     kConfigFile, in_quotes(module), in_quotes(module + ".scales"));
-    }
-  }
-  return absl::OkStatus();
-}
-
 absl::Status add_matrices(const StoredTensors& tensors, Checkpoint& checkpoint) {
-  absl::StatusOr<std::optional<Quantization>> quantization =
-      read_quantization(checkpoint.config, kConfigFile);
-  if (!quantization.ok()) return quantization.status();
-  std::map<std::string, std::optional<AffineParameters>> overrides;
-  if (quantization->has_value()) {
-    std::set<std::string> modules;
-    for (const auto& [name, tensor] : tensors) {
-      if (const auto module = module_of(name, ".weight")) modules.emplace(*module);
-    }
-    auto resolved = resolve_overrides(**quantization, modules, kConfigFile);
-    if (!resolved.ok()) return resolved.status();
-    overrides = *std::move(resolved);
-    if (absl::Status status = check_overrides(overrides, tensors); !status.ok()) return status;
-  }
-
+  const absl::StatusOr<QuantizationBlock> block = find_quantization(checkpoint.config, kConfigFile);
+  if (!block.ok()) return block.status();
+  const Json none = Json::object();
+  QuantizedModules modules{.config = checkpoint.config,
+                           .block = block->value == nullptr ? none : *block->value,
+                           .block_name = block->name,
+                           .file = kConfigFile,
+                           .tensors = tensors,
+                           .checkpoint = checkpoint};
+  if (absl::Status status = read_quantized_modules(modules); !status.ok()) return status;
   for (const auto& [name, tensor] : tensors) {
+    if (modules.taken.contains(name)) continue;
     if (name.ends_with("rotary_emb.inv_freq")) continue;  // a buffer that follows from config.json
-    if (const auto module = module_of(name, ".scales")) {
-      const std::string key(*module);
-      if (!quantization->has_value()) {
-        return invalid("{}: tensor {} makes module {} quantized, but {} has no \"quantization\"",
-                       tensor.file, in_quotes(name), in_quotes(key), kConfigFile);
-      }
-      const auto override_of = overrides.find(key);
-      const AffineParameters parameters = override_of == overrides.end()
-                                              ? (*quantization)->global
-                                              : *override_of->second;  // `false` was refused above
-      absl::StatusOr<ir::Matrix> matrix = affine_matrix(key, tensors, parameters);
-      if (!matrix.ok()) return matrix.status();
-      if (tensors.contains(key)) {
-        return invalid("{}: tensors {} and {} have the same module name", tensor.file,
-                       in_quotes(key), in_quotes(key + ".weight"));
-      }
-      if (matrix->type.shape.size() == 2) {
-        checkpoint.matrices[key] = *std::move(matrix);
-      } else {
-        const StoredTensor& weight = tensors.find(key + ".weight")->second;
-        checkpoint.unsupported[key] =
-            stored_as(key + ".weight", weight) + "; a quantized matrix must have two dimensions";
-      }
-      continue;
-    }
-    if (const auto module = module_of(name, ".biases")) {
-      const std::string scales = std::string(*module) + ".scales";
-      if (tensors.contains(scales)) continue;
-      return invalid("{}: tensor {} is there, but {} is missing", tensor.file, in_quotes(name),
-                     in_quotes(scales));
-    }
-    if (const auto module = module_of(name, ".weight")) {
-      const std::string scales = std::string(*module) + ".scales";
-      if (tensors.contains(scales)) continue;
-      if (quantization->has_value() && tensor.dtype == "U32") {
-        return invalid("{}: tensor {} holds codes (U32), but {} is missing", tensor.file,
-                       in_quotes(name), in_quotes(scales));
-      }
-    }
     if (absl::Status status = add_dense(name, tensor, checkpoint); !status.ok()) return status;
   }
   return absl::OkStatus();
@@ -319,6 +243,14 @@ absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {
   }
   return absl::NotFoundError(fmt::format("{}: tensor {} is missing{}",
                                          one_line(path.string(), 1000), in_quotes(name), hint));
+}
+
+void Checkpoint::drop_padding(std::string_view name, int64_t rows) {
+  const auto padding = padding_rows.find(name);
+  const auto found = matrices.find(name);
+  if (padding == padding_rows.end() || found == matrices.end()) return;
+  int64_t& stored = found->second.type.shape.front();
+  if (rows < stored && stored - rows <= padding->second) stored = rows;
 }
 
 absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const {
@@ -360,7 +292,11 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path
   if (absl::Status status = add_matrices(weights->tensors, *checkpoint); !status.ok()) {
     return status;
   }
-  for (auto& file : weights->files) checkpoint->storage.push_back(std::move(file));
+  for (auto& file : weights->files) {
+    // Codes and scales were looked at, which brought their pages in.
+    file->release(file->bytes());
+    checkpoint->storage.push_back(std::move(file));
+  }
   return checkpoint;
 }
 

@@ -31,9 +31,11 @@ class Checkpoint : public ir::MatrixSource {
   std::string chat_template;
 
   // Modules by name without the ".weight" suffix: "model.layers.0.self_attn.q_proj", "model.norm",
-  // and plain tensors by full name ("model.layers.0.self_attn.q_proj.bias"). Formats are as stored:
-  // dense or affine.
+  // and plain tensors by full name ("model.layers.0.self_attn.q_proj.bias"). Formats are as stored.
   std::map<std::string, ir::Matrix, std::less<>> matrices;
+  // Modules whose last rows may only fill whole bytes, and how many rows that are at most: what is
+  // stored does not say, the configuration of the model does.
+  std::map<std::string, int64_t, std::less<>> padding_rows;
 
   // Tensors that no model can use, under the name they would have in `matrices`; the value says
   // what is stored where
@@ -44,13 +46,16 @@ class Checkpoint : public ir::MatrixSource {
   // Error: names the tensor, the folder and near misses; or why the tensor is unsupported.
   absl::StatusOr<ir::Matrix> matrix(std::string_view name) const override;
   void release(std::string_view name) const override;
+  // Takes padding off a module that has so many rows.
+  void drop_padding(std::string_view name, int64_t rows);
 
   // Error: names tensors of the checkpoint that are not in `used` (names as in `matrices`), and how
   // many they are.
   absl::Status check_all_used(const std::set<std::string>& used) const;
 
-  // Owns the memory maps behind the matrices.
+  // Own the memory behind the matrices: maps, and what readers had to make.
   std::vector<std::shared_ptr<const MappedFile>> storage;
+  std::vector<std::vector<uint8_t>> buffers;
 };
 
 // Opens a model folder, or the folder of a .safetensors or .bin file that belongs to it:

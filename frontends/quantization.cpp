@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -29,59 +28,84 @@ absl::StatusOr<int> one_of(const Json& block, std::string_view where, std::strin
                  field == nullptr ? "missing" : describe(*field), fmt::join(allowed, ", "));
 }
 
-absl::Status check_mode(const Json& block, std::string_view where) {
-  const Json* mode = find_field(block, "mode");
-  if (mode == nullptr || *mode == "affine") return absl::OkStatus();
-  return invalid("{}.mode\" is {}, which is not supported; supported is \"affine\"", where,
-                 describe(*mode));
+// Affine first: a block without a mode means it.
+struct Mode {
+  std::string_view name;
+  ir::CodeMap map;
+  int bits;        // by default for affine, always for the others
+  int group_size;  // likewise
+  ir::DType scale_type;
+  const char* scale_name;
+};
+constexpr std::array<Mode, 4> kModes = {{
+    {"affine", ir::CodeMap::affine, 4, 64, ir::DType::f16, ""},
+    {"mxfp4", ir::CodeMap::fp4, 4, 32, ir::DType::e8m0, "E8M0"},
+    {"mxfp8", ir::CodeMap::fp8, 8, 32, ir::DType::e8m0, "E8M0"},
+    {"nvfp4", ir::CodeMap::fp4, 4, 16, ir::DType::e4m3, "E4M3"},
+}};
+
+const Mode& mode_of(const MlxParameters& parameters) {
+  return kModes[static_cast<size_t>(parameters.mode)];
 }
 
-absl::StatusOr<AffineParameters> read_override(const Json& block, const std::string& where) {
-  if (absl::Status status = check_mode(block, where); !status.ok()) return status;
-  AffineParameters
-      parameters;  // an override that leaves one out means MLX's default, not the global value
-  for (const auto& field : block.items()) {
-    if (field.key() == "bits") {
-      absl::StatusOr<int> bits = one_of(block, where, "bits", kBits);
-      if (!bits.ok()) return bits.status();
-      parameters.bits = *bits;
-    } else if (field.key() == "group_size") {
-      absl::StatusOr<int> group_size = one_of(block, where, "group_size", kGroupSizes);
-      if (!group_size.ok()) return group_size.status();
-      parameters.group_size = *group_size;
-    } else if (field.key() != "mode") {
-      return invalid("{}.{}\" is an unknown field, known are bits, group_size, mode", where,
-                     one_line(field.key()));
+// Fields bits, group_size and mode of the block. Those that are absent have the mode's default,
+// except that `whole`, the block of all modules, must say both of affine.
+absl::StatusOr<MlxParameters> read_parameters(const Json& block, const std::string& where,
+                                              bool whole) {
+  MlxParameters parameters;
+  if (const Json* name = find_field(block, "mode"); name != nullptr) {
+    const auto* const mode = std::find_if(kModes.begin(), kModes.end(),
+                                          [&](const Mode& known) { return *name == known.name; });
+    if (mode == kModes.end()) {
+      return invalid(
+          "{}.mode\" is {}, which is not supported; supported are affine, mxfp4, mxfp8, nvfp4",
+          where, describe(*name));
     }
+    parameters = {mode->bits, mode->group_size, static_cast<MlxMode>(mode - kModes.begin())};
+  }
+  const bool affine = parameters.mode == MlxMode::affine;
+  if (block.contains("bits") || (whole && affine)) {
+    absl::StatusOr<int> bits = affine ? one_of(block, where, "bits", kBits)
+                                      : one_of<1>(block, where, "bits", {mode_of(parameters).bits});
+    if (!bits.ok()) return bits.status();
+    parameters.bits = *bits;
+  }
+  if (block.contains("group_size") || (whole && affine)) {
+    absl::StatusOr<int> group_size =
+        affine ? one_of(block, where, "group_size", kGroupSizes)
+               : one_of<1>(block, where, "group_size", {mode_of(parameters).group_size});
+    if (!group_size.ok()) return group_size.status();
+    parameters.group_size = *group_size;
   }
   return parameters;
 }
 
-absl::StatusOr<Quantization> read_block(const Json& block, const std::string& name,
-                                        std::string_view file) {
-  const std::string where = fmt::format("{}: \"{}", file, name);
-  if (!block.is_object()) return invalid("{}\" is {}, expected an object", where, describe(block));
-  if (const Json* method = find_field(block, "quant_method"); method != nullptr) {
-    return invalid(
-        "{}.quant_method\" is {}, which is not supported; supported is MLX's \"quantization\" with "
-        "mode \"affine\"",
-        where, describe(*method));
-  }
-  if (absl::Status status = check_mode(block, where); !status.ok()) return status;
-  absl::StatusOr<int> bits = one_of(block, where, "bits", kBits);
-  if (!bits.ok()) return bits.status();
-  absl::StatusOr<int> group_size = one_of(block, where, "group_size", kGroupSizes);
-  if (!group_size.ok()) return group_size.status();
+bool is_parameter(std::string_view field) {
+  return field == "bits" || field == "group_size" || field == "mode";
+}
 
+absl::StatusOr<MlxParameters> read_override(const Json& block, const std::string& where) {
+  for (const auto& field : block.items()) {
+    if (!is_parameter(field.key())) {
+      return invalid("{}.{}\" is an unknown field, known are bits, group_size, mode", where,
+                     one_line(field.key()));
+    }
+  }
+  return read_parameters(block, where, false);
+}
+
+absl::StatusOr<Quantization> read_block(const Json& block, const std::string& where) {
+  absl::StatusOr<MlxParameters> global = read_parameters(block, where, true);
+  if (!global.ok()) return global.status();
   Quantization quantization;
-  quantization.global = {*bits, *group_size};
+  quantization.global = *global;
   for (const auto& field : block.items()) {
     const std::string& module = field.key();
     const Json& value = field.value();
-    if (module == "bits" || module == "group_size" || module == "mode") continue;
+    if (is_parameter(module)) continue;
     const std::string module_where = fmt::format("{}.{}", where, one_line(module));
     if (value.is_object()) {
-      absl::StatusOr<AffineParameters> parameters = read_override(value, module_where);
+      absl::StatusOr<MlxParameters> parameters = read_override(value, module_where);
       if (!parameters.ok()) return parameters.status();
       quantization.overrides[module] = *parameters;
     } else if (value == false) {
@@ -111,59 +135,128 @@ std::string_view canonical(std::string_view module) {
   }
 }
 
-std::optional<ir::DType> float_type(std::string_view dtype) {
-  if (dtype == "F16") return ir::DType::f16;
-  if (dtype == "BF16") return ir::DType::bf16;
-  if (dtype == "F32") return ir::DType::f32;
-  return std::nullopt;
-}
-
-// Whether any element has all exponent bits set, which is how each of these types writes NaN and
-// infinity. Branch-free inside, because every scale of the checkpoint passes through.
-template <class Word>
-bool any_not_finite(const uint8_t* bytes, size_t count, Word exponent_mask) {
-  bool found = false;
-  for (size_t i = 0; i < count; ++i) {
-    Word word;
-    std::memcpy(&word, bytes + i * sizeof(Word), sizeof(Word));
-    found |= (word & exponent_mask) == exponent_mask;
-  }
-  return found;
-}
-
-absl::Status check_finite(const std::string& name, const StoredTensor& tensor, ir::DType dtype) {
-  const size_t size = dtype == ir::DType::f32 ? 4 : 2;
-  const size_t count = tensor.bytes.size() / size;
-  const auto bad = [&](const uint8_t* bytes, size_t n) {
-    switch (dtype) {
-      case ir::DType::f16:
-        return any_not_finite<uint16_t>(bytes, n, 0x7C00);
-      case ir::DType::bf16:
-        return any_not_finite<uint16_t>(bytes, n, 0x7F80);
-      default:
-        return any_not_finite<uint32_t>(bytes, n, 0x7F800000);
+// Modules with an override that the tensors contradict.
+absl::Status check_overrides(const std::map<std::string, std::optional<MlxParameters>>& overrides,
+                             const QuantizedModules& modules) {
+  for (const auto& [module, parameters] : overrides) {
+    const bool quantized = modules.find(module + ".scales") != nullptr;
+    if (parameters && !quantized) {
+      return invalid(
+          "{}: the quantization override of module {} makes it quantized, but tensor {} is missing",
+          modules.file, in_quotes(module), in_quotes(module + ".scales"));
     }
-  };
-  if (!bad(tensor.bytes.data(), count)) return absl::OkStatus();
-  size_t first = 0;
-  while (!bad(tensor.bytes.data() + first * size, 1)) ++first;
-  const auto groups = static_cast<size_t>(tensor.shape.back());
-  return invalid(
-      "{}: tensor {} is {} at row {}, group {}; scales and biases must be finite numbers",
-      tensor.file, in_quotes(name),
-      ir::read_element(dtype, tensor.bytes.data(), static_cast<int64_t>(first)), first / groups,
-      first % groups);
+    if (!parameters && quantized) {
+      return invalid("{}: the quantization override of module {} is false, but tensor {} is there",
+                     modules.file, in_quotes(module), in_quotes(module + ".scales"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The type of the module's scales. Error: another one than its mode has.
+absl::StatusOr<ir::DType> scale_type(const std::string& name, const StoredTensor& scales,
+                                     const MlxParameters& parameters) {
+  const Mode& mode = mode_of(parameters);
+  if (parameters.mode != MlxMode::affine) {
+    if (scales.dtype == "U8") return mode.scale_type;
+    return invalid(
+        "{}: tensor {} is {}, expected U8 ({}) because config.json says that the mode of this "
+        "module is {}",
+        scales.file, in_quotes(name), scales.dtype, mode.scale_name, mode.name);
+  }
+  if (const std::optional<ir::DType> dtype = float_type(scales.dtype)) return *dtype;
+  return invalid("{}: tensor {} is {}, expected F16, BF16 or F32{}", scales.file, in_quotes(name),
+                 scales.dtype,
+                 scales.dtype == "U8"
+                     ? " (U8 scales are of modes mxfp4, mxfp8 and nvfp4, config.json says affine)"
+                     : "");
+}
+
+// nvfp4 may have one more scale, stored as it makes the largest scale times the largest code.
+constexpr float kNvfp4Largest = 448 * 6;
+
+// Files the matrix of a module that has `<module>.scales`.
+absl::Status add_matrix(const std::string& module, const MlxParameters& parameters,
+                        QuantizedModules& modules) {
+  const std::string weight_name = module + ".weight";
+  const std::string scales_name = module + ".scales";
+  const std::string biases_name = module + ".biases";
+  const std::string global_name = module + ".global_scale";
+  const bool affine = parameters.mode == MlxMode::affine;
+  const StoredTensor& scales = *modules.find(scales_name);
+  const auto need_weight = modules.need(weight_name, scales_name);
+  if (!need_weight.ok()) return need_weight.status();
+  const StoredTensor& weight = **need_weight;
+  if (weight.dtype != "U32") {
+    return invalid("{}: tensor {} is {}, expected U32 because {} makes the module quantized",
+                   weight.file, in_quotes(weight_name), weight.dtype, in_quotes(scales_name));
+  }
+  const absl::StatusOr<ir::DType> dtype = scale_type(scales_name, scales, parameters);
+  if (!dtype.ok()) return dtype.status();
+  const StoredTensor* biases = modules.find(biases_name);
+  if (affine && biases == nullptr) {
+    return invalid("{}: tensor {} is missing, although {} is there; affine quantization needs both",
+                   scales.file, in_quotes(biases_name), in_quotes(scales_name));
+  }
+  if (!affine && biases != nullptr) {
+    return invalid("{}: tensor {} is there, but modules of mode {} have no biases", biases->file,
+                   in_quotes(biases_name), mode_of(parameters).name);
+  }
+  if (affine && (biases->dtype != scales.dtype || biases->shape != scales.shape)) {
+    return invalid("{}, expected {} {} like {}", stored_as(biases_name, *biases), scales.dtype,
+                   shape_text(scales.shape), in_quotes(scales_name));
+  }
+
+  const std::vector<int64_t>& words = weight.shape;
+  const std::vector<int64_t>& groups = scales.shape;
+  const bool same_rows = words.size() >= 2 && words.size() <= 3 && groups.size() == words.size() &&
+                         std::equal(words.begin(), words.end() - 1, groups.begin());
+  if (!same_rows || weight.bytes.empty() || scales.bytes.empty()) {
+    return invalid("{}: tensor {} is {}, which does not match {} {}", scales.file,
+                   in_quotes(scales_name), shape_text(groups), in_quotes(weight_name),
+                   shape_text(words));
+  }
+  // Neither product overflows: both tensors' bytes lie in the file.
+  const int64_t cols = groups.back() * parameters.group_size;
+  if (words.back() * 32 != cols * parameters.bits) {
+    return invalid(
+        "{}: tensor {} has {} words per row, but the {} groups of {} need {} columns of {} bits "
+        "({} words); bits or group_size of this module is wrong in config.json",
+        weight.file, in_quotes(weight_name), words.back(), groups.back(), parameters.group_size,
+        cols, parameters.bits, cols * parameters.bits / 32);
+  }
+  if (absl::Status status = check_finite(scales_name, scales, *dtype); !status.ok()) return status;
+  if (affine) {
+    if (absl::Status status = check_finite(biases_name, *biases, *dtype); !status.ok())
+      return status;
+  }
+  if (parameters.mode == MlxMode::mxfp8) {
+    if (absl::Status status = check_e4m3_codes(weight_name, weight); !status.ok()) return status;
+  }
+
+  ir::Matrix matrix;
+  matrix.type.shape = words;
+  matrix.type.shape.back() = cols;
+  matrix.type.format = weight_format(parameters, *dtype);
+  matrix.codes = weight.bytes;
+  matrix.scales = scales.bytes;
+  if (affine) matrix.biases = biases->bytes;
+  if (const StoredTensor* global = modules.find(global_name);
+      global != nullptr && parameters.mode == MlxMode::nvfp4) {
+    const auto number = read_scale(global_name, *global);
+    if (!number.ok()) return number.status();
+    matrix.type.format.tensor_scale = true;
+    matrix.tensor_scale = *number / kNvfp4Largest;
+    modules.taken.insert(global_name);
+  }
+  modules.add(module, std::move(matrix), {".weight", ".scales", ".biases"});
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-absl::StatusOr<std::optional<Quantization>> read_quantization(const Json& config,
-                                                              std::string_view file) {
-  struct Block {
-    std::string name;
-    const Json* value;
-  };
-  std::vector<Block> blocks;
+absl::StatusOr<QuantizationBlock> find_quantization(const Json& config, std::string_view file) {
+  std::vector<QuantizationBlock> blocks;
   const Json* text_config = find_field(config, "text_config");
   for (const char* key : {"quantization", "quantization_config"}) {
     if (const Json* block = find_field(config, key)) blocks.push_back({key, block});
@@ -172,24 +265,51 @@ absl::StatusOr<std::optional<Quantization>> read_quantization(const Json& config
       blocks.push_back({fmt::format("text_config.{}", key), block});
     }
   }
-  if (blocks.empty()) return std::optional<Quantization>();
-  for (const Block& block : blocks) {
+  if (blocks.empty()) return QuantizationBlock();
+  for (const QuantizationBlock& block : blocks) {
     if (*block.value != *blocks[0].value) {
       return invalid("{}: \"{}\" and \"{}\" differ; remove the wrong one", file, blocks[0].name,
                      block.name);
     }
   }
-  absl::StatusOr<Quantization> quantization = read_block(*blocks[0].value, blocks[0].name, file);
+  if (!blocks[0].value->is_object()) {
+    return invalid("{}: \"{}\" is {}, expected an object", file, blocks[0].name,
+                   describe(*blocks[0].value));
+  }
+  return blocks[0];
+}
+
+absl::StatusOr<std::optional<Quantization>> read_quantization(const Json& config,
+                                                              std::string_view file) {
+  const absl::StatusOr<QuantizationBlock> block = find_quantization(config, file);
+  if (!block.ok()) return block.status();
+  if (block->value == nullptr) return std::optional<Quantization>();
+  const std::string where = fmt::format("{}: \"{}", file, block->name);
+  if (const Json* method = find_field(*block->value, "quant_method"); method != nullptr) {
+    return invalid("{}.quant_method\" is {}, expected MLX's block, which has none", where,
+                   describe(*method));
+  }
+  absl::StatusOr<Quantization> quantization = read_block(*block->value, where);
   if (!quantization.ok()) return quantization.status();
   return std::optional<Quantization>(*std::move(quantization));
 }
 
-absl::StatusOr<std::map<std::string, std::optional<AffineParameters>>> resolve_overrides(
+ir::WeightFormat weight_format(const MlxParameters& parameters, ir::DType affine_scales) {
+  const Mode& mode = mode_of(parameters);
+  ir::WeightFormat format;
+  format.map = mode.map;
+  format.bits = parameters.bits;
+  format.group = parameters.group_size;
+  format.scale_type = parameters.mode == MlxMode::affine ? affine_scales : mode.scale_type;
+  return format;
+}
+
+absl::StatusOr<std::map<std::string, std::optional<MlxParameters>>> resolve_overrides(
     const Quantization& quantization, const std::set<std::string>& modules, std::string_view file) {
   std::multimap<std::string_view, const std::string*> by_canonical_name;
   for (const std::string& module : modules) by_canonical_name.emplace(canonical(module), &module);
 
-  std::map<std::string, std::optional<AffineParameters>> resolved;
+  std::map<std::string, std::optional<MlxParameters>> resolved;
   std::map<std::string, std::string> source;  // module: the override that decided it
   for (const auto& [name, parameters] : quantization.overrides) {
     std::string module = name;
@@ -218,77 +338,47 @@ absl::StatusOr<std::map<std::string, std::optional<AffineParameters>>> resolve_o
   return resolved;
 }
 
-absl::StatusOr<ir::Matrix> affine_matrix(std::string_view module, const StoredTensors& tensors,
-                                         AffineParameters parameters) {
-  const std::string weight_name = fmt::format("{}.weight", module);
-  const std::string scales_name = fmt::format("{}.scales", module);
-  const std::string biases_name = fmt::format("{}.biases", module);
-  const auto scales = tensors.find(scales_name);
-  if (scales == tensors.end()) return invalid("tensor {} is missing", in_quotes(scales_name));
-  const std::string& file = scales->second.file;
-  const auto weight = tensors.find(weight_name);
-  if (weight == tensors.end()) {
-    return invalid("{}: tensor {} is missing, although {} is there", file, in_quotes(weight_name),
-                   in_quotes(scales_name));
+absl::Status read_mlx(QuantizedModules& modules) {
+  const absl::StatusOr<std::optional<Quantization>> quantization =
+      read_quantization(modules.config, modules.file);
+  if (!quantization.ok()) return quantization.status();
+  std::map<std::string, std::optional<MlxParameters>> overrides;
+  if (quantization->has_value()) {
+    std::set<std::string> names;
+    for (const auto& [name, tensor] : modules.tensors) {
+      if (const auto module = module_of(name, ".weight")) names.emplace(*module);
+    }
+    auto resolved = resolve_overrides(**quantization, names, modules.file);
+    if (!resolved.ok()) return resolved.status();
+    overrides = *std::move(resolved);
+    if (absl::Status status = check_overrides(overrides, modules); !status.ok()) return status;
   }
-  if (weight->second.dtype != "U32") {
-    return invalid("{}: tensor {} is {}, expected U32 because {} makes the module quantized",
-                   weight->second.file, in_quotes(weight_name), weight->second.dtype,
-                   in_quotes(scales_name));
+  for (const auto& [name, tensor] : modules.tensors) {
+    if (const auto module = module_of(name, ".scales")) {
+      const std::string key(*module);
+      if (!quantization->has_value()) {
+        return invalid("{}: tensor {} makes module {} quantized, but {} has no \"quantization\"",
+                       tensor.file, in_quotes(name), in_quotes(key), modules.file);
+      }
+      const auto found = overrides.find(key);
+      const MlxParameters parameters = found == overrides.end()
+                                           ? (*quantization)->global
+                                           : *found->second;  // `false` was refused above
+      absl::Status status = add_matrix(key, parameters, modules);
+      if (!status.ok()) return status;
+    } else if (const auto with_biases = module_of(name, ".biases")) {
+      if (const auto scales = modules.need(std::string(*with_biases) + ".scales", name);
+          !scales.ok()) {
+        return scales.status();
+      }
+    } else if (const auto with_weight = module_of(name, ".weight");
+               with_weight && quantization->has_value() && tensor.dtype == "U32" &&
+               modules.find(std::string(*with_weight) + ".scales") == nullptr) {
+      return invalid("{}: tensor {} holds codes (U32), but {} is missing", tensor.file,
+                     in_quotes(name), in_quotes(std::string(*with_weight) + ".scales"));
+    }
   }
-  const std::optional<ir::DType> scale_type = float_type(scales->second.dtype);
-  if (!scale_type) {
-    return invalid("{}: tensor {} is {}, expected F16, BF16 or F32{}", file, in_quotes(scales_name),
-                   scales->second.dtype,
-                   scales->second.dtype == "U8"
-                       ? " (U8 scales belong to mxfp4, mxfp8 or nvfp4, which are not supported)"
-                       : "");
-  }
-  const auto biases = tensors.find(biases_name);
-  if (biases == tensors.end()) {
-    return invalid("{}: tensor {} is missing, although {} is there; affine quantization needs both",
-                   file, in_quotes(biases_name), in_quotes(scales_name));
-  }
-  if (biases->second.dtype != scales->second.dtype ||
-      biases->second.shape != scales->second.shape) {
-    return invalid("{}: tensor {} is {} {}, expected {} {} like {}", biases->second.file,
-                   in_quotes(biases_name), biases->second.dtype, shape_text(biases->second.shape),
-                   scales->second.dtype, shape_text(scales->second.shape), in_quotes(scales_name));
-  }
-
-  const std::vector<int64_t>& words = weight->second.shape;
-  const std::vector<int64_t>& groups = scales->second.shape;
-  const bool same_rows = words.size() >= 2 && groups.size() == words.size() &&
-                         std::equal(words.begin(), words.end() - 1, groups.begin());
-  if (!same_rows || weight->second.bytes.empty() || scales->second.bytes.empty()) {
-    return invalid("{}: tensor {} is {}, which does not match {} {}", file, in_quotes(scales_name),
-                   shape_text(groups), in_quotes(weight_name), shape_text(words));
-  }
-  // Neither product overflows: both tensors' bytes lie in the file.
-  const int64_t cols = groups.back() * parameters.group_size;
-  if (words.back() * 32 != cols * parameters.bits) {
-    return invalid(
-        "{}: tensor {} has {} words per row, but the {} groups of {} need {} columns of {} bits "
-        "({} words); bits or group_size of this module is wrong in config.json",
-        weight->second.file, in_quotes(weight_name), words.back(), groups.back(),
-        parameters.group_size, cols, parameters.bits, cols * parameters.bits / 32);
-  }
-  for (const auto& part : {scales, biases}) {
-    absl::Status status = check_finite(part->first, part->second, *scale_type);
-    if (!status.ok()) return status;
-  }
-
-  ir::Matrix matrix;
-  matrix.type.shape = words;
-  matrix.type.shape.back() = cols;
-  matrix.type.format.map = ir::CodeMap::affine;
-  matrix.type.format.bits = parameters.bits;
-  matrix.type.format.group = parameters.group_size;
-  matrix.type.format.scale_type = *scale_type;
-  matrix.codes = weight->second.bytes;
-  matrix.scales = scales->second.bytes;
-  matrix.biases = biases->second.bytes;
-  return matrix;
+  return absl::OkStatus();
 }
 
 }  // namespace sinter::frontends

@@ -1,6 +1,7 @@
 // MLX quantization: what config.json says about each module, and the check of a module's tensors
-// against it. Format: mode "affine", w = scale * code + bias; codes packed as one LSB-first bit
-// stream per row in U32 words.
+// against it. `<module>.weight` holds codes as one LSB-first bit stream per row in U32 words,
+// `<module>.scales` a scale per group; mode affine has `<module>.biases` too, the others have
+// scales of one byte (U8).
 #pragma once
 
 #include <map>
@@ -11,39 +12,54 @@
 
 #include "absl/status/statusor.h"
 #include "frontends/json_file.h"
-#include "frontends/safetensors.h"
+#include "frontends/quantized_modules.h"
 #include "ir/matrix.h"
 
 namespace sinter::frontends {
 
+enum class MlxMode {
+  affine,
+  mxfp4,  // E2M1 with scales of E8M0
+  mxfp8,  // E4M3 with scales of E8M0
+  nvfp4,  // E2M1 with scales of E4M3, and maybe one more of the matrix
+};
+
 // Bits per code and columns per scale.
-struct AffineParameters {
+struct MlxParameters {
   int bits = 4;
   int group_size = 64;
-  bool operator==(const AffineParameters&) const = default;
+  MlxMode mode = MlxMode::affine;
+  bool operator==(const MlxParameters&) const = default;
 };
 
 struct Quantization {
-  AffineParameters global;
+  MlxParameters global;
   // By module as config.json names it; nullopt stands for `false`: this module is dense.
-  std::map<std::string, std::optional<AffineParameters>> overrides;
+  std::map<std::string, std::optional<MlxParameters>> overrides;
 };
 
-// Reads `quantization` and `quantization_config` (at the top and under `text_config`), which must
-// agree; nullopt when there is neither. Refuses modes other than affine and Hugging Face's
-// quant_method, naming the module.
+// The block that says how modules are quantized: `quantization` or `quantization_config`, at the
+// top or under `text_config`. Those that are there must agree.
+struct QuantizationBlock {
+  std::string name;             // "text_config.quantization"; empty when there is none
+  const Json* value = nullptr;  // into the configuration
+};
+absl::StatusOr<QuantizationBlock> find_quantization(const Json& config, std::string_view file);
+
+// Reads an MLX block, naming the module that it cannot read; nullopt when there is none.
 absl::StatusOr<std::optional<Quantization>> read_quantization(const Json& config,
                                                               std::string_view file);
+
+// The format of a matrix; `affine_scales` is the type of scales and biases of mode affine.
+ir::WeightFormat weight_format(const MlxParameters& parameters, ir::DType affine_scales);
 
 // The parameters of every module whose override says something, under the checkpoint's own names:
 // spellings differ by leading "model." and "language_model." components. Error: an override that
 // names no module, or several, or two that contradict each other.
-absl::StatusOr<std::map<std::string, std::optional<AffineParameters>>> resolve_overrides(
+absl::StatusOr<std::map<std::string, std::optional<MlxParameters>>> resolve_overrides(
     const Quantization& quantization, const std::set<std::string>& modules, std::string_view file);
 
-// The matrix of a module that has `<module>.scales`. Shapes, dtypes and finite scales and biases
-// are checked.
-absl::StatusOr<ir::Matrix> affine_matrix(std::string_view module, const StoredTensors& tensors,
-                                         AffineParameters parameters);
+// The reader of the method table. The modules are those that have `<module>.scales`.
+absl::Status read_mlx(QuantizedModules& modules);
 
 }  // namespace sinter::frontends

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "frontends/json_file.h"
 #include "models/rope.h"
@@ -31,6 +32,21 @@ absl::Status refuse_sliding_window(const Importer& m) {
                   listed ? "\"layer_types\"" : "\"sliding_window\""));
 }
 
+std::optional<Op> activation(std::string_view name) {
+  if (name == "silu") return Op::silu;
+  if (name == "gelu_pytorch_tanh") return Op::gelu;
+  if (name == "relu2") return Op::relu2;
+  return std::nullopt;
+}
+
+// The norm under the first of its names that the checkpoint has; without one, x itself.
+ValueId sub_norm(Importer& m, ValueId x, std::initializer_list<std::string> names, int64_t size,
+                 double eps) {
+  for (const std::string& name : names)
+    if (m.has(name)) return m.rms_norm(x, name, size, eps);
+  return x;
+}
+
 }  // namespace
 
 absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& traits) {
@@ -46,17 +62,18 @@ absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& trai
   const int64_t vocab = m.positive("vocab_size");
   const int64_t positions = m.positive_or("max_position_embeddings", 2048);
   const double eps = m.number_or("rms_norm_eps", 1e-6);
-  const std::string act = m.text_or("hidden_act", "silu");
+  const std::string act_name = m.text_or("hidden_act", std::string(traits.hidden_act));
   const bool tied = m.flag_or("tie_word_embeddings", !m.has("lm_head"));
   if (heads % kv_heads != 0)
     m.fail(absl::InvalidArgumentError(fmt::format(
         "config.json: \"num_attention_heads\" {} is not a multiple of \"num_key_value_heads\" {}",
         heads, kv_heads)));
-  if (act != "silu" && act != "gelu_pytorch_tanh")
-    m.fail(
-        absl::InvalidArgumentError(fmt::format("config.json: \"hidden_act\" is \"{}\", which is "
-                                               "not supported; known: silu, gelu_pytorch_tanh",
-                                               act)));
+  const std::optional<Op> act = activation(act_name);
+  if (!act)
+    m.fail(absl::InvalidArgumentError(
+        fmt::format("config.json: \"hidden_act\" is \"{}\", which is not supported; known: silu, "
+                    "gelu_pytorch_tanh, relu2",
+                    act_name)));
   m.fail(refuse_sliding_window(m));
   const auto rope = read_rope(m.config(), head_dim, positions);
   m.fail(rope.status());
@@ -101,8 +118,12 @@ absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& trai
     const ValueId values = g.state(fmt::format("layers.{}.values", i), cache);
     g.add(Op::kv_append, {keys, k});
     g.add(Op::kv_append, {values, v});
-    const ValueId mixed = g.add(Op::attention, {q, keys, values},
-                                {{"scale", 1.0 / std::sqrt(static_cast<double>(head_dim))}});
+    ValueId mixed = g.add(Op::attention, {q, keys, values},
+                          {{"scale", 1.0 / std::sqrt(static_cast<double>(head_dim))}});
+    if (traits.sub_norms) {
+      mixed = sub_norm(m, mixed, {attn + "attn_sub_norm", attn + "inner_attn_ln"}, heads * head_dim,
+                       eps);
+    }
     const ValueId o =
         m.linear(mixed, attn + "o_proj", hidden, heads * head_dim, traits.attention_bias);
     h = g.add(Op::add, {h, o});
@@ -111,7 +132,10 @@ absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& trai
     const ValueId gate = m.linear(b, mlp + "gate_proj", intermediate, hidden, traits.mlp_bias);
     const ValueId up = m.linear(b, mlp + "up_proj", intermediate, hidden, traits.mlp_bias);
     g.set_label(mlp + "act");
-    const ValueId gated = g.add(Op::mul, {g.add(act == "silu" ? Op::silu : Op::gelu, {gate}), up});
+    ValueId gated = g.add(Op::mul, {g.add(*act, {gate}), up});
+    if (traits.sub_norms) {
+      gated = sub_norm(m, gated, {mlp + "ffn_sub_norm", mlp + "ffn_layernorm"}, intermediate, eps);
+    }
     const ValueId down = m.linear(gated, mlp + "down_proj", hidden, intermediate, traits.mlp_bias);
     h = g.add(Op::add, {h, down});
   }

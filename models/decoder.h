@@ -2,6 +2,8 @@
 // differs.
 #pragma once
 
+#include <string_view>
+
 #include "models/importer.h"
 
 namespace sinter::models {
@@ -10,6 +12,8 @@ struct DecoderTraits {
   bool qk_norm = false;         // RMS norm of every head of q and k before RoPE
   bool attention_bias = false;  // on q, k, v and o
   bool mlp_bias = false;        // on gate, up and down
+  bool sub_norms = false;       // RMS norms before o and down, where their weights are there
+  std::string_view hidden_act = "silu";  // unless the configuration says another
 };
 
 // tokens -> logits [L, vocab_size]

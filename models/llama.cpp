@@ -8,7 +8,9 @@ namespace sinter::models {
 absl::StatusOr<ir::Module> import_llama(Importer& m) {
   return import_decoder(m, {.qk_norm = false,
                             .attention_bias = m.flag_or("attention_bias", false),
-                            .mlp_bias = m.flag_or("mlp_bias", false)});
+                            .mlp_bias = m.flag_or("mlp_bias", false),
+                            // 1bitLLM's BitNet models call themselves llama.
+                            .sub_norms = m.config().contains("weight_bits")});
 }
 
 }  // namespace sinter::models

@@ -12,6 +12,7 @@ const std::vector<Architecture>& architectures() {
   static const std::vector<Architecture> table = {
       {"qwen3", import_qwen3},
       {"llama", import_llama},
+      {"bitnet", import_bitnet},
   };
   return table;
 }
@@ -22,12 +23,13 @@ constexpr const char* kFile = "config.json";
 
 class CheckpointCatalog : public WeightCatalog {
  public:
-  explicit CheckpointCatalog(const frontends::Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+  explicit CheckpointCatalog(frontends::Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
 
   bool has(std::string_view name) const override { return checkpoint_.has(name); }
 
   absl::StatusOr<ir::WeightType> type(std::string_view name,
                                       const std::vector<int64_t>& shape) const override {
+    checkpoint_.drop_padding(name, shape.front());
     auto matrix = checkpoint_.matrix(name);
     if (!matrix.ok()) return matrix.status();
     if (matrix->type.shape != shape)
@@ -40,7 +42,7 @@ class CheckpointCatalog : public WeightCatalog {
   }
 
  private:
-  const frontends::Checkpoint& checkpoint_;
+  frontends::Checkpoint& checkpoint_;
 };
 
 // Weights as `quantization` describes them; 1-bit matrices are symmetric, as 1-bit models are.
@@ -56,7 +58,7 @@ class SyntheticCatalog : public WeightCatalog {
     ir::WeightType type{shape, {}};
     type.format.scale_type = ir::DType::f16;
     if (shape.size() != 2 || !quantization_.has_value()) return type;
-    frontends::AffineParameters parameters = quantization_->global;
+    frontends::MlxParameters parameters = quantization_->global;
     const auto found = quantization_->overrides.find(std::string(name));
     if (found != quantization_->overrides.end()) {
       if (!found->second.has_value()) return type;
@@ -66,10 +68,8 @@ class SyntheticCatalog : public WeightCatalog {
       return absl::InvalidArgumentError(fmt::format(
           "{}: \"{}\" has {} columns, not a multiple of the quantization's group_size {}", kFile,
           name, shape[1], parameters.group_size));
-    type.format.bits = parameters.bits;
-    type.format.group = parameters.group_size;
-    type.format.map = ir::CodeMap::affine;
-    if (parameters.bits == 1 || symmetric_) {
+    type.format = frontends::weight_format(parameters, ir::DType::f16);
+    if (type.format.has_biases() && (parameters.bits == 1 || symmetric_)) {
       type.format.map = parameters.bits == 2 ? ir::CodeMap::ternary : ir::CodeMap::symmetric;
       if (parameters.bits != 2)
         type.format.zero = parameters.bits == 1 ? 0.5 : 1 << (parameters.bits - 1);
@@ -149,7 +149,7 @@ absl::StatusOr<ImportedModel> import_config(const nlohmann::json& config,
 
 }  // namespace
 
-absl::StatusOr<ImportedModel> import_checkpoint(const frontends::Checkpoint& checkpoint) {
+absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint) {
   const CheckpointCatalog catalog(checkpoint);
   std::set<std::string> used;
   auto model = import_config(checkpoint.config, checkpoint.generation_config, catalog, used);

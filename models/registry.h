@@ -18,6 +18,7 @@ using ImportFunction = absl::StatusOr<ir::Module> (*)(Importer&);
 
 absl::StatusOr<ir::Module> import_qwen3(Importer& m);
 absl::StatusOr<ir::Module> import_llama(Importer& m);
+absl::StatusOr<ir::Module> import_bitnet(Importer& m);
 
 struct Architecture {
   std::string_view model_type;
@@ -35,9 +36,9 @@ struct ImportedModel {
   int32_t bos_id = -1;
 };
 
-// The graph of a checkpoint. Error: unknown model_type, missing, extra or misshapen tensors, bad
-// fields.
-absl::StatusOr<ImportedModel> import_checkpoint(const frontends::Checkpoint& checkpoint);
+// The graph of a checkpoint, whose matrices lose the rows of padding that only the shapes of the
+// architecture tell. Error: unknown model_type, missing, extra or misshapen tensors, bad fields.
+absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint);
 
 // The graph of a configuration without weights: matrices take the format that its `quantization`
 // block says.

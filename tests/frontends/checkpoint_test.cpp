@@ -19,7 +19,7 @@ class CheckpointTest : public testing::Test {
                    f32_tensor("model.layers.0.rotary_emb.inv_freq", {2}, {7, 8}),
                    {"model.norm.weight", "BF16", {2}, std::string("\x80\x3f\0\0", 4)},
                    {"model.ids", "I64", {1}, std::string(8, '\0')},
-                   f32_tensor("model.conv.weight", {1, 1, 2}, {1, 2}),
+                   f32_tensor("model.conv.weight", {1, 1, 1, 2}, {1, 2}),
                    f32_tensor("model.scalar", {}, {1}),
                    {"model.none.weight", "F32", {0, 2}, ""}});
   }
@@ -66,9 +66,17 @@ TEST_F(CheckpointTest, UsingAnUnsupportedTensorSaysWhatItIs) {
   expect_error(
       checkpoint->matrix("model.ids"),
       {"model.safetensors: tensor \"model.ids\" is I64 [1]; supported are F16, BF16 and F32"});
-  expect_error(checkpoint->matrix("model.conv"), {"tensor \"model.conv.weight\" is F32 [1, 1, 2]"});
+  expect_error(checkpoint->matrix("model.conv"),
+               {"tensor \"model.conv.weight\" is F32 [1, 1, 1, 2]"});
   expect_error(checkpoint->matrix("model.scalar"), {"\"model.scalar\" is F32 []"});
   expect_error(checkpoint->matrix("model.none"), {"\"model.none.weight\" is F32 [0, 2]"});
+}
+
+TEST_F(CheckpointTest, StackedMatricesFollowOneAnother) {
+  write_weights({f32_tensor("experts.weight", {2, 1, 2}, {1, 2, 3, 4})});
+  const auto matrix = open_good()->matrix("experts");
+  ASSERT_TRUE(matrix.ok()) << matrix.status();
+  EXPECT_EQ(matrix->type.rows(), 2);
 }
 
 TEST_F(CheckpointTest, AMissingTensorIsNamedWithNearMisses) {

@@ -133,27 +133,28 @@ TEST_F(QuantizationTest, RefusesWidthsAndGroupsThatDoNotExist) {
 }
 
 TEST_F(QuantizationTest, RefusesOtherModes) {
-  for (const char* mode : {"mxfp4", "mxfp8", "nvfp4", "other"}) {
-    config_["quantization"]["mode"] = mode;
-    expect_error(open(), {"config.json: \"quantization.mode\" is", mode,
-                          "not supported; supported is \"affine\""});
-    config_["quantization"]["mode"] = "affine";
-    config_["quantization"][kModule] = {{"bits", 4}, {"group_size", 32}, {"mode", mode}};
-    expect_error(open(),
-                 {"config.json: ", kModule, mode, "not supported; supported is \"affine\""});
-    config_["quantization"].erase(kModule);
-  }
+  config_["quantization"]["mode"] = "mxfp6";
+  expect_error(open(), {"config.json: \"quantization.mode\" is \"mxfp6\", which is not supported; "
+                        "supported are affine, mxfp4, mxfp8, nvfp4"});
+  config_["quantization"]["mode"] = "affine";
+  config_["quantization"][kModule] = {{"bits", 4}, {"group_size", 32}, {"mode", "mxfp6"}};
+  expect_error(open(), {"config.json: ", kModule, ".mode\" is \"mxfp6\", which is not supported"});
+  config_["quantization"].erase(kModule);
   EXPECT_TRUE(open().ok());
 }
 
-TEST_F(QuantizationTest, RefusesHuggingFaceMethods) {
+TEST_F(QuantizationTest, RefusesUnknownMethods) {
   config_.erase("quantization");
-  config_["quantization_config"] = {{"quant_method", "awq"}, {"bits", 4}, {"group_size", 64}};
-  expect_error(open(), {"config.json: \"quantization_config.quant_method\" is \"awq\"",
-                        "not supported", "affine"});
+  config_["quantization_config"] = {{"quant_method", "hqq"}, {"bits", 4}, {"group_size", 64}};
+  expect_error(open(),
+               {"config.json: \"quantization_config.quant_method\" is \"hqq\", which is not "
+                "supported; supported are bitnet",
+                "MLX"});
   config_.erase("quantization_config");
-  config_["text_config"]["quantization_config"] = {{"quant_method", "bitnet"}};
-  expect_error(open(), {"\"text_config.quantization_config.quant_method\" is \"bitnet\""});
+  config_["text_config"]["quantization_config"] = {{"quant_method", "eetq"}};
+  expect_error(open(), {"\"text_config.quantization_config.quant_method\" is \"eetq\""});
+  config_["text_config"]["quantization_config"] = {{"quant_method", 4}};
+  expect_error(open(), {"\"quant_method\" is 4"});
 }
 
 TEST_F(QuantizationTest, RefusesTwoBlocksThatDiffer) {
@@ -279,7 +280,7 @@ TEST_F(QuantizationTest, WrongDtypesAreNamed) {
   tensor(kScales).dtype = "I32";
   expect_error(open(), {"model.safetensors: tensor", kScales, "is I32, expected F16, BF16 or F32"});
   tensor(kScales) = {kScales, "U8", {2, 2}, "abcd"};
-  expect_error(open(), {kScales, "is U8", "mxfp4"});
+  expect_error(open(), {kScales, "is U8", "mxfp4, mxfp8 and nvfp4"});
 }
 
 TEST_F(QuantizationTest, BiasesMustBeLikeTheScales) {
@@ -328,15 +329,136 @@ TEST_F(QuantizationTest, ScalesAndBiasesMustBeFinite) {
   }
 }
 
-TEST_F(QuantizationTest, StackedMatricesAreUnsupportedOnlyWhenUsed) {
+TEST_F(QuantizationTest, ExpertsAreStackedMatrices) {
   for (const char* name : {kWeight, kScales, kBiases}) {
-    tensor(name).shape.insert(tensor(name).shape.begin(), 1);
+    tensor(name).shape = {2, 1, tensor(name).shape.back()};
   }
   const auto checkpoint = open();
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-  EXPECT_FALSE((*checkpoint)->has(kModule));
-  expect_error((*checkpoint)->matrix(kModule),
-               {"model.safetensors: tensor", kWeight, "U32 [1, 2, 16]", "two dimensions"});
+  const auto matrix = (*checkpoint)->matrix(kModule);
+  ASSERT_TRUE(matrix.ok()) << matrix.status();
+  EXPECT_EQ(matrix->type.shape, (std::vector<int64_t>{2, 1, 128}));
+  std::vector<float> row(128);
+  ir::decode_row(*matrix, 1, row.data());
+  EXPECT_EQ(row[67], 4 * 3 - 3.5F);
+}
+
+// The modes with scales of one byte, and a matrix of 1 x 32 in each.
+struct ByteMode {
+  const char* name;
+  int bits;
+  int group;
+  uint8_t one;  // the scale 1
+  uint8_t nan;
+};
+constexpr ByteMode kByteModes[] = {
+    {"mxfp4", 4, 32, 127, 255}, {"mxfp8", 8, 32, 127, 255}, {"nvfp4", 4, 16, 0x38, 0xFF}};
+
+class ByteScales : public QuantizationTest, public testing::WithParamInterface<ByteMode> {
+ protected:
+  ByteScales() {
+    const ByteMode& mode = GetParam();
+    config_["quantization"] = {{"mode", mode.name}};
+    const auto groups = static_cast<int64_t>(32 / mode.group);
+    std::string codes;  // bytes that count up, low codes first
+    for (int i = 0; i < 4 * mode.bits; ++i) {
+      codes += static_cast<char>(mode.bits == 8 ? i : (2 * i & 15) | ((2 * i + 1) & 15) << 4);
+    }
+    tensors_ = {{kWeight, "U32", {1, mode.bits}, codes},
+                {kScales,
+                 "U8",
+                 {1, groups},
+                 std::string(static_cast<size_t>(groups), static_cast<char>(mode.one))}};
+  }
+  std::vector<float> row() {
+    const auto checkpoint = open();
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+    if (!checkpoint.ok()) return std::vector<float>(32);
+    const auto matrix = (*checkpoint)->matrix(kModule);
+    EXPECT_TRUE(matrix.ok() && matrix->type.shape == (std::vector<int64_t>{1, 32}));
+    std::vector<float> row(32);
+    if (matrix.ok()) ir::decode_row(*matrix, 0, row.data());
+    return row;
+  }
+};
+
+TEST_P(ByteScales, DecodeByTheTablesOfTheirMode) {
+  const std::vector<float> fp4 = {0, 0.5, 1, 1.5, 2, 3, 4, 6, 0, -0.5, -1, -1.5, -2, -3, -4, -6};
+  const std::vector<float> numbers = row();
+  for (size_t i = 0; i < 32; ++i) {
+    const float fp8 = i < 8
+                          ? std::ldexp(static_cast<float>(i), -9)
+                          : std::ldexp(static_cast<float>(8 + i % 8), static_cast<int>(i / 8) - 10);
+    EXPECT_EQ(numbers[i], GetParam().bits == 8 ? fp8 : fp4[i % 16]) << i;
+  }
+  tensor(kScales).bytes.back() = GetParam().group == 16 ? 0x40 : static_cast<char>(128);
+  EXPECT_EQ(row()[31], 2 * numbers[31]);
+}
+
+TEST_P(ByteScales, OneWidthAndOneGroupBelongToAMode) {
+  const ByteMode& mode = GetParam();
+  config_["quantization"]["bits"] = mode.bits;
+  config_["quantization"]["group_size"] = mode.group;
+  EXPECT_TRUE(open().ok());
+  config_["quantization"]["group_size"] = 64;
+  expect_error(open(), {"config.json: \"quantization.group_size\" is 64, supported are "});
+  config_["quantization"]["group_size"] = mode.group;
+  config_["quantization"]["bits"] = 6;
+  expect_error(open(), {"config.json: \"quantization.bits\" is 6, supported are "});
+}
+
+TEST_P(ByteScales, OverridesNameTheirMode) {
+  config_["quantization"] = block(8, 64);
+  config_["quantization"]["layers.0.mlp.up_proj"] = {{"mode", GetParam().name}};
+  EXPECT_EQ(row()[2], GetParam().bits == 8 ? std::ldexp(2.0F, -9) : 1);
+}
+
+TEST_P(ByteScales, ModeAndScalesMustAgree) {
+  config_["quantization"] = block(4, 32);
+  expect_error(open(), {"model.safetensors: tensor", kScales, "is U8, expected F16, BF16 or F32",
+                        "config.json says affine"});
+  config_["quantization"] = {{"mode", GetParam().name}};
+  tensor(kScales) = f32_tensor(kScales, {1, 32 / GetParam().group}, {1, 1});
+  tensor(kScales).bytes.resize(static_cast<size_t>(32 / GetParam().group * 4));
+  expect_error(open(), {"model.safetensors: tensor", kScales, "is F32, expected U8",
+                        std::string("the mode of this module is ") + GetParam().name});
+}
+
+TEST_P(ByteScales, ScalesThatAreNaNAreRefused) {
+  tensor(kScales).bytes.back() = static_cast<char>(GetParam().nan);
+  expect_error(open(), {"model.safetensors: tensor", kScales, "nan at row 0"});
+}
+
+TEST_P(ByteScales, BiasesBelongToAffine) {
+  add({f32_tensor(kBiases, {1, 1}, {0})});
+  expect_error(open(), {"model.safetensors: tensor", kBiases, "have no biases"});
+}
+
+INSTANTIATE_TEST_SUITE_P(Modes, ByteScales, testing::ValuesIn(kByteModes),
+                         [](const auto& mode) { return std::string(mode.param.name); });
+
+TEST_F(QuantizationTest, CodesOfEightBitFloatsThatAreNaNAreRefused) {
+  config_["quantization"] = {{"mode", "mxfp8"}};
+  for (const char nan : {'\x7f', '\xff'}) {
+    std::string codes(32, '\x7e');
+    codes[5] = nan;
+    tensors_ = {{kWeight, "U32", {1, 8}, codes}, {kScales, "U8", {1, 1}, "\x7f"}};
+    expect_error(open(), {"model.safetensors: tensor", kWeight, "the NaN of E4M3, at byte 5"});
+  }
+}
+
+TEST_F(QuantizationTest, Nvfp4MayHaveAScaleOfTheMatrix) {
+  config_["quantization"] = {{"mode", "nvfp4"}};
+  tensors_ = {{kWeight, "U32", {1, 2}, std::string(8, '\x22')},
+              {kScales, "U8", {1, 1}, "\x38"},
+              f32_tensor("model.layers.0.mlp.up_proj.global_scale", {1}, {448 * 6 * 0.25F})};
+  const auto checkpoint = open();
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  std::vector<float> row(16);
+  ir::decode_row(*(*checkpoint)->matrix(kModule), 0, row.data());
+  EXPECT_EQ(row[3], 0.25F);
+  tensors_.back() = f32_tensor(tensors_.back().name, {1}, {INFINITY});
+  expect_error(open(), {"model.safetensors: tensor", "global_scale\" is inf"});
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// GGUF models against logits computed by transformers: the reference interpreter on the imported
-// graph.
+// Models against logits computed by transformers: the reference interpreter on the imported graph.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -70,8 +70,23 @@ void expect_logits(const fs::path& file, const fs::path& folder) {
     }
     worst = std::max(worst, std::sqrt(difference / size));
   }
+  testing::Test::RecordProperty("error", fmt::format("{:.1e}", worst));
   EXPECT_LE(worst, *tolerance);
 }
+
+class FolderGoldens : public testing::TestWithParam<const char*> {};
+
+TEST_P(FolderGoldens, TheInterpreterMatches) {
+  const fs::path folder = golden_folder(GetParam());
+  if (!fs::exists(folder)) GTEST_SKIP() << folder << " is not there";
+  expect_logits(folder, folder);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, FolderGoldens,
+                         testing::Values("mlx_mxfp4", "mlx_mxfp8", "mlx_nvfp4", "mlx_mixed",
+                                         "bitnet_packed", "bitnet_online", "bitnet_falcon_llama",
+                                         "bitnet_falcon_mlx", "bitnet_1bitllm", "hf_bitnet_dense"),
+                         [](const auto& name) { return std::string(name.param); });
 
 class GgufGoldens : public testing::TestWithParam<const char*> {};
 

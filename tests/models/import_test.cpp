@@ -46,6 +46,19 @@ TEST(Import, LlamaHasNoHeadNorms) {
   EXPECT_EQ(count(model->module, ir::Op::rms_norm), 2 * 2 + 1);
 }
 
+TEST(Import, BitNetHasSubNormsAndSquaredRelu) {
+  json config = tiny();
+  config["model_type"] = "bitnet";
+  auto model = import_synthetic(config);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(count(model->module, ir::Op::rms_norm), 2 * 4 + 1);
+  EXPECT_EQ(count(model->module, ir::Op::relu2), 2);
+  config["hidden_act"] = "silu";
+  model = import_synthetic(config);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(count(model->module, ir::Op::silu), 2);
+}
+
 TEST(Import, BiasesFollowTheConfiguration) {
   json config = tiny();
   config["model_type"] = "llama";
@@ -79,12 +92,12 @@ TEST(Import, RefusalsNameTheFieldAndTheWayOut) {
     config[key] = value;
     return error_of(config);
   };
-  EXPECT_EQ(
-      with("model_type", "mamba"),
-      "config.json: \"model_type\" is \"mamba\", which is not supported; known: qwen3, llama");
+  EXPECT_EQ(with("model_type", "mamba"),
+            "config.json: \"model_type\" is \"mamba\", which is not supported; known: qwen3, "
+            "llama, bitnet");
   EXPECT_EQ(with("hidden_act", "swiglu7"),
             "config.json: \"hidden_act\" is \"swiglu7\", which is not supported; known: silu, "
-            "gelu_pytorch_tanh");
+            "gelu_pytorch_tanh, relu2");
   EXPECT_EQ(
       with("num_key_value_heads", 3),
       "config.json: \"num_attention_heads\" 4 is not a multiple of \"num_key_value_heads\" 3");

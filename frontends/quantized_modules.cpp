@@ -1,0 +1,165 @@
+#include "frontends/quantized_modules.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "frontends/bitnet.h"
+#include "frontends/error_text.h"
+#include "frontends/quantization.h"
+
+namespace sinter::frontends {
+namespace {
+
+struct Method {
+  std::string_view name;  // `quant_method` of config.json; MLX's own blocks have none
+  absl::Status (*read)(QuantizedModules& modules);
+};
+
+constexpr std::array<Method, 2> kMethods = {{
+    {"", read_mlx},
+    {"bitnet", read_bitnet},
+}};
+
+// Whether any element has all exponent bits set, which is how each of these types writes NaN and
+// infinity. Branch-free inside, because every scale of the checkpoint passes through.
+template <class Word>
+bool any_not_finite(const uint8_t* bytes, size_t count, Word mask) {
+  bool found = false;
+  for (size_t i = 0; i < count; ++i) {
+    Word word;
+    std::memcpy(&word, bytes + i * sizeof(Word), sizeof(Word));
+    found |= (word & mask) == mask;
+  }
+  return found;
+}
+
+bool any_not_finite(ir::DType dtype, const uint8_t* bytes, size_t count) {
+  switch (dtype) {
+    case ir::DType::f16:
+      return any_not_finite<uint16_t>(bytes, count, 0x7C00);
+    case ir::DType::bf16:
+      return any_not_finite<uint16_t>(bytes, count, 0x7F80);
+    case ir::DType::f32:
+      return any_not_finite<uint32_t>(bytes, count, 0x7F800000);
+    case ir::DType::e8m0:
+      return any_not_finite<uint8_t>(bytes, count, 0xFF);
+    case ir::DType::e4m3:
+      return any_not_finite<uint8_t>(bytes, count, 0x7F);
+    case ir::DType::i32:
+      break;
+  }
+  return false;
+}
+
+// The index of the first element that is not finite; nullopt when all are.
+std::optional<size_t> first_not_finite(ir::DType dtype, absl::Span<const uint8_t> bytes) {
+  const auto size = static_cast<size_t>(ir::byte_size(dtype));
+  const size_t count = bytes.size() / size;
+  if (!any_not_finite(dtype, bytes.data(), count)) return std::nullopt;
+  size_t first = 0;
+  while (!any_not_finite(dtype, bytes.data() + first * size, 1)) ++first;
+  return first;
+}
+
+}  // namespace
+
+std::string QuantizedModules::where() const { return fmt::format("{}: \"{}", file, block_name); }
+
+const StoredTensor* QuantizedModules::find(std::string_view name) const {
+  const auto found = tensors.find(name);
+  return found == tensors.end() ? nullptr : &found->second;
+}
+
+absl::StatusOr<const StoredTensor*> QuantizedModules::need(std::string_view name,
+                                                           std::string_view reason) const {
+  if (const StoredTensor* tensor = find(name); tensor != nullptr) return tensor;
+  const StoredTensor* other = find(reason);
+  return invalid("{}: tensor {} is missing, although {} is there",
+                 other == nullptr ? std::string(file) : other->file, in_quotes(name),
+                 in_quotes(reason));
+}
+
+void QuantizedModules::add(const std::string& module, ir::Matrix matrix,
+                           std::initializer_list<std::string_view> suffixes) {
+  checkpoint.matrices[module] = std::move(matrix);
+  for (const std::string_view suffix : suffixes) taken.insert(module + std::string(suffix));
+}
+
+absl::Status read_quantized_modules(QuantizedModules& modules) {
+  // 1bitLLM's configurations say it without a block.
+  if (const Json* bits = find_field(modules.config, "weight_bits");
+      modules.block.empty() && bits != nullptr && *bits == 1) {
+    return read_bitnet(modules);
+  }
+  const auto name = get_string_or(modules.block, "quant_method", modules.file, "");
+  if (!name.ok()) return name.status();
+  std::vector<std::string_view> known;
+  for (const Method& method : kMethods) {
+    if (method.name == *name) return method.read(modules);
+    if (!method.name.empty()) known.push_back(method.name);
+  }
+  return invalid(
+      "{}.quant_method\" is {}, which is not supported; supported are {} and MLX's "
+      "\"quantization\", which has none",
+      modules.where(), in_quotes(*name), fmt::join(known, ", "));
+}
+
+std::optional<std::string_view> module_of(std::string_view name, std::string_view suffix) {
+  if (name.size() <= suffix.size() || !name.ends_with(suffix)) return std::nullopt;
+  return name.substr(0, name.size() - suffix.size());
+}
+
+std::optional<ir::DType> float_type(std::string_view dtype) {
+  if (dtype == "F16") return ir::DType::f16;
+  if (dtype == "BF16") return ir::DType::bf16;
+  if (dtype == "F32") return ir::DType::f32;
+  return std::nullopt;
+}
+
+std::string stored_as(std::string_view name, const StoredTensor& tensor) {
+  return fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name), tensor.dtype,
+                     shape_text(tensor.shape));
+}
+
+absl::Status check_finite(std::string_view name, const StoredTensor& tensor, ir::DType dtype) {
+  const std::optional<size_t> first = first_not_finite(dtype, tensor.bytes);
+  if (!first) return absl::OkStatus();
+  const auto groups = static_cast<size_t>(tensor.shape.back());
+  return invalid(
+      "{}: tensor {} is {} at row {}, group {}; scales and biases must be finite numbers",
+      tensor.file, in_quotes(name),
+      ir::read_element(dtype, tensor.bytes.data(), static_cast<int64_t>(*first)), *first / groups,
+      *first % groups);
+}
+
+absl::Status check_e4m3_codes(std::string_view name, const StoredTensor& tensor) {
+  const std::optional<size_t> first = first_not_finite(ir::DType::e4m3, tensor.bytes);
+  if (!first) return absl::OkStatus();
+  return invalid(
+      "{}: tensor {} has the byte 0x{:02x}, the NaN of E4M3, at byte {}; the file is damaged",
+      tensor.file, in_quotes(name), tensor.bytes[*first], with_commas(*first));
+}
+
+absl::StatusOr<float> read_scale(std::string_view name, const StoredTensor& tensor) {
+  const std::optional<ir::DType> dtype = float_type(tensor.dtype);
+  if (!dtype || tensor.bytes.size() != static_cast<size_t>(ir::byte_size(*dtype)))
+    return invalid("{}, expected one number of F16, BF16 or F32", stored_as(name, tensor));
+  const float number = ir::read_element(*dtype, tensor.bytes.data(), 0);
+  if (std::isfinite(number) && number != 0) return number;
+  return invalid("{}: tensor {} is {}; a scale must be finite and not 0", tensor.file,
+                 in_quotes(name), number);
+}
+
+bool names_module(const Json& list, std::string_view module) {
+  return std::any_of(list.begin(), list.end(), [&](const Json& entry) {
+    if (!entry.is_string()) return false;
+    const auto& name = entry.get_ref<const std::string&>();
+    return !name.empty() && (module.starts_with(name) || module.ends_with(name));
+  });
+}
+
+}  // namespace sinter::frontends
