@@ -209,6 +209,7 @@ absl::Status add_dense(const std::string& name, const StoredTensor& tensor,
     return absl::OkStatus();
   }
   checkpoint.matrices[key] = std::move(matrix);
+  if (key == name) checkpoint.plain_tensors.insert(key);
   return absl::OkStatus();
 }
 
@@ -319,6 +320,12 @@ absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {
   }
   return absl::NotFoundError(fmt::format("{}: tensor {} is missing{}",
                                          one_line(path.string(), 1000), in_quotes(name), hint));
+}
+
+absl::StatusOr<ir::WeightType> Checkpoint::type(std::string_view name) const {
+  absl::StatusOr<ir::Matrix> stored = Checkpoint::matrix(name);
+  if (!stored.ok()) return stored.status();
+  return stored->type;
 }
 
 absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const {

@@ -35,6 +35,9 @@ class Checkpoint : public ir::MatrixSource {
   // dense or affine.
   std::map<std::string, ir::Matrix, std::less<>> matrices;
 
+  // Keys of `matrices` that are a tensor's full name.
+  std::set<std::string, std::less<>> plain_tensors;
+
   // Tensors that no model can use, under the name they would have in `matrices`; the value says
   // what is stored where
   // ("model.safetensors: tensor ... is I64 [4], ..."). They count for check_all_used.
@@ -43,6 +46,8 @@ class Checkpoint : public ir::MatrixSource {
   bool has(std::string_view name) const { return matrices.find(name) != matrices.end(); }
   // Error: names the tensor, the folder and near misses; or why the tensor is unsupported.
   absl::StatusOr<ir::Matrix> matrix(std::string_view name) const override;
+  // The type that matrix(name) will have. Nothing is computed for it.
+  virtual absl::StatusOr<ir::WeightType> type(std::string_view name) const;
   void release(std::string_view name) const override;
 
   // Error: names tensors of the checkpoint that are not in `used` (names as in `matrices`), and how

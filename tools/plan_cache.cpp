@@ -13,6 +13,7 @@
 #include "codegen/target.h"
 #include "frontends/mapped_file.h"
 #include "runtime/checksum.h"
+#include "tools/quantize_report.h"
 #include "tools/terminal.h"
 
 namespace sinter::tools {
@@ -48,13 +49,16 @@ void add_field(runtime::Checksum& checksum, std::string_view text) {
   checksum.update(text);
 }
 
-Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOptions& options) {
+Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOptions& options,
+                              const std::vector<std::string>& quantize) {
   Progress progress;
   runtime::Checksum checksum;
   add_field(checksum, input.name);
   add_field(checksum, fmt::format("{} {} {} {} {}", static_cast<int>(options.activations),
                                   options.max_context, options.chunk, SINTER_VERSION,
                                   codegen::clang_version()));
+  add_field(checksum, fmt::format("{}", quantize.size()));
+  for (const std::string& rule : quantize) add_field(checksum, rule);
   for (const codegen::Target& target : options.targets) add_field(checksum, target.name);
   std::vector<fs::path> files = files_of_model(input.checkpoint->path);
   // A compiler that was built anew makes new plans.
@@ -94,7 +98,12 @@ Result<runtime::Plan> compile_to(const ModelInput& input, codegen::CompileOption
     progress.update(what, fraction);
   };
   auto plan = codegen::compile_plan(input.model, input.checkpoint.get(), input.name, options, path);
+  progress.clear();
   if (!plan.ok()) return to_error(plan.status());
+  if (std::string report = quantization_report(input); !report.empty()) {
+    report.pop_back();  // the end of the last line, which `note` writes
+    note(report);
+  }
   return *std::move(plan);
 }
 
@@ -147,7 +156,7 @@ Result<OpenedPlan> compile_temporary(const ModelInput& input, codegen::CompileOp
 }
 
 Result<OpenedPlan> compile_for_device(const PlanRequest& request) {
-  auto input = open_model(request.model);
+  auto input = open_model(request.model, request.quantize);
   if (!input.ok()) return input.error();
   auto targets = targets_of(request);
   if (!targets.ok()) return targets.error();
@@ -163,7 +172,7 @@ Result<OpenedPlan> compile_for_device(const PlanRequest& request) {
                      folder.value_or("the folder of XDG_CACHE_HOME")));
     return compile_temporary(*input, std::move(options));
   }
-  const auto key = cache_key(*input, options);
+  const auto key = cache_key(*input, options, request.quantize);
   if (!key.ok()) return key.error();
   const std::string path = fmt::format("{}/{}.plan", *folder, *key);
   std::error_code error;
