@@ -48,7 +48,7 @@ absl::StatusOr<ir::Matrix> QuantizedCheckpoint::matrix(std::string_view name) co
   if (found == quantized_.end()) {
     if (progress)
       progress(static_cast<double>(parameters_done_) / static_cast<double>(parameters_));
-    absl::StatusOr<QuantizedMatrix> made = quantize_matrix(name, *source, to->second);
+    absl::StatusOr<QuantizedMatrix> made = quantize_matrix(name, *source, to->second, storage);
     if (!made.ok()) return made.status();
     Checkpoint::release(name);
     add_error(name, *made, errors_);

@@ -22,7 +22,7 @@ struct RunResult {
   absl::Status status;
 };
 
-constexpr int64_t kElementsPerRun = 1 << 16;
+constexpr int64_t kElementsPerRun = 1 << 19;
 
 using DoRows = std::function<void(int64_t first, int64_t end, RunResult& result)>;
 
@@ -53,6 +53,14 @@ RunResult over_rows(const ir::WeightType& type, const DoRows& do_rows) {
   return total;
 }
 
+void release_rows(const ir::Matrix& source, int64_t first, int64_t end, Files files) {
+  if (source.interleaved_head != 0 || first == end) return;  // rows lie elsewhere
+  const uint8_t* begin = ir::row_data(source, first);
+  const auto row_bytes = ir::row_data(source, 1) - ir::row_data(source, 0);
+  for (const auto& file : files)
+    file->release({begin, static_cast<size_t>((end - first) * row_bytes)});
+}
+
 absl::Status check_finite(std::string_view name, absl::Span<const float> values, int64_t row) {
   const int64_t bad = first_not_finite(values);
   if (bad < 0) return absl::OkStatus();
@@ -65,12 +73,13 @@ class RowQuantizer {
   RowQuantizer(const QuantizeTo& to, float ternary_scale, QuantizedMatrix& out)
       : to_(to), ternary_scale_(ternary_scale), out_(out) {}
 
-  bool row(int64_t row, absl::Span<const float> values) const {
+  // decoded[cols]: what the row decodes to.
+  bool row(int64_t row, absl::Span<const float> values, float* decoded) const {
     const ir::WeightFormat& format = to_.format;
     const auto cols = static_cast<int64_t>(values.size());
     const int64_t numbers = row * (cols / format.group) * ir::byte_size(format.scale_type);
     const PackedRow packed{out_.codes.data() + row * cols * format.bits / 8,
-                           out_.scales.data() + numbers, out_.biases.data() + numbers};
+                           out_.scales.data() + numbers, out_.biases.data() + numbers, decoded};
     if (to_.mode == QuantizeMode::ternary)
       return quantize_ternary(values, ternary_scale_, format.group, format.scale_type, packed);
     return quantize_affine(values, format.bits, format.group, format.scale_type, packed);
@@ -85,7 +94,7 @@ class RowQuantizer {
 }  // namespace
 
 absl::StatusOr<QuantizedMatrix> quantize_matrix(std::string_view name, const ir::Matrix& source,
-                                                const QuantizeTo& to) {
+                                                const QuantizeTo& to, Files files) {
   QuantizedMatrix out;
   out.type.shape = source.type.shape;
   out.type.format = to.format;
@@ -103,15 +112,18 @@ absl::StatusOr<QuantizedMatrix> quantize_matrix(std::string_view name, const ir:
           std::vector<float> values(static_cast<size_t>(cols));
           for (int64_t row = first; row < end; ++row) {
             ir::decode_row(source, row, values.data());
+            result.status = check_finite(name, values, row);
+            if (!result.status.ok()) return;
             for (const float w : values) result.magnitudes += std::fabs(static_cast<double>(w));
           }
+          release_rows(source, first, end, files);
         });
+    if (!sums.status.ok()) return sums.status;
     ternary_scale = std::max(static_cast<float>(sums.magnitudes / static_cast<double>(rows * cols)),
                              kLeastTernaryScale);
   }
 
   const RowQuantizer quantizer(to, ternary_scale, out);
-  const ir::Matrix quantized = out.view();
   RunResult sums = over_rows(source.type, [&](int64_t first, int64_t end, RunResult& result) {
     std::vector<float> values(static_cast<size_t>(cols));
     std::vector<float> decoded(static_cast<size_t>(cols));
@@ -119,12 +131,11 @@ absl::StatusOr<QuantizedMatrix> quantize_matrix(std::string_view name, const ir:
       ir::decode_row(source, row, values.data());
       result.status = check_finite(name, values, row);
       if (!result.status.ok()) return;
-      if (!quantizer.row(row, values)) {
+      if (!quantizer.row(row, values, decoded.data())) {
         result.status = invalid("tensor {}: row {} has numbers so large that their scale is no {}",
                                 in_quotes(name), row, ir::name(to.format.scale_type));
         return;
       }
-      ir::decode_row(quantized, row, decoded.data());
       for (size_t i = 0; i < values.size(); ++i) {
         const double w = values[i];
         const double error = w - static_cast<double>(decoded[i]);
@@ -132,6 +143,7 @@ absl::StatusOr<QuantizedMatrix> quantize_matrix(std::string_view name, const ir:
         result.squared_error += error * error;
       }
     }
+    release_rows(source, first, end, files);
   });
   if (!sums.status.ok()) return sums.status;
   out.squared_error = sums.squared_error;

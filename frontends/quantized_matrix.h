@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "frontends/mapped_file.h"
 #include "frontends/quantize_rules.h"
 #include "ir/matrix.h"
 
@@ -26,9 +29,11 @@ struct QuantizedMatrix {
   }
 };
 
-// Quantizes on a few threads, some rows at a time. `name` is for messages. Errors: NaN or infinity
-// among the numbers, a scale beyond the range of its type.
+// Quantizes on a few threads, some rows at a time. `name` is for messages; `files` own the source's
+// bytes, and get the memory of rows back that are done. Errors: NaN or infinity among the numbers,
+// a scale beyond the range of its type.
+using Files = absl::Span<const std::shared_ptr<const MappedFile>>;
 absl::StatusOr<QuantizedMatrix> quantize_matrix(std::string_view name, const ir::Matrix& source,
-                                                const QuantizeTo& to);
+                                                const QuantizeTo& to, Files files = {});
 
 }  // namespace sinter::frontends

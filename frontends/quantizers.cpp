@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 
+#include "ir/matrix.h"
 #include "runtime/half.h"
 
 namespace sinter::frontends {
@@ -19,6 +20,16 @@ constexpr int64_t kLargestGroup = 128;
 float round_small(float x) {
   constexpr float kNoFraction = 12582912.0F;
   return (x + kNoFraction) - kNoFraction;
+}
+
+// With the scale and bias of group `g` as they were written.
+void decode_group(absl::Span<const uint8_t> codes, ir::DType scale_type, const PackedRow& row,
+                  int64_t g) {
+  const float scale = ir::read_element(scale_type, row.scales, g);
+  const float bias = ir::read_element(scale_type, row.biases, g);
+  float* decoded = row.decoded + g * static_cast<int64_t>(codes.size());
+  for (size_t i = 0; i < codes.size(); ++i)
+    decoded[i] = scale * static_cast<float>(codes[i]) + bias;
 }
 
 struct AffineGroup {
@@ -100,6 +111,7 @@ bool quantize_affine(absl::Span<const float> values, int bits, int group, ir::DT
     pack_codes({codes.data(), w.size()}, bits, out.codes + g * group * bits / 8);
     in_range &= write_element(scale_type, scale, out.scales, g);
     in_range &= write_element(scale_type, bias, out.biases, g);
+    decode_group({codes.data(), w.size()}, scale_type, out, g);
   }
   return in_range;
 }
@@ -119,13 +131,15 @@ bool quantize_ternary(absl::Span<const float> values, float scale, int group, ir
     pack_codes({codes.data(), w.size()}, 2, out.codes + g * group / 4);
     in_range &= write_element(scale_type, scale, out.scales, g);
     in_range &= write_element(scale_type, -scale, out.biases, g);
+    decode_group({codes.data(), w.size()}, scale_type, out, g);
   }
   return in_range;
 }
 
-void quantize_mxfp4(absl::Span<const float> values, uint8_t* codes, uint8_t* scales) {
+void quantize_mxfp4(absl::Span<const float> values, PackedRow out) {
   constexpr int64_t kGroup = 32;
   constexpr float kGreatest = 6;
+  constexpr std::array<float, 8> kNumbers = {0, 0.5F, 1, 1.5F, 2, 3, 4, kGreatest};
   std::array<uint8_t, kGroup> group_codes;
   const auto groups = static_cast<int64_t>(values.size()) / kGroup;
   for (int64_t g = 0; g < groups; ++g) {
@@ -135,17 +149,19 @@ void quantize_mxfp4(absl::Span<const float> values, uint8_t* codes, uint8_t* sca
     // log2 of 0 is minus infinity: such a group has the least scale.
     const float exponent =
         std::clamp(std::round(std::log2(magnitude / kGreatest)), -127.0F, 127.0F);
-    scales[g] = static_cast<uint8_t>(exponent + 127);
+    out.scales[g] = static_cast<uint8_t>(exponent + 127);
     const float scale = std::ldexp(1.0F, static_cast<int>(exponent));
     for (size_t i = 0; i < w.size(); ++i) {
       const float x = std::fabs(w[i] / scale);
-      // The codes are 0, .5, 1, 1.5, 2, 3, 4, 6: one more for each middle that x is beyond.
+      // One more for each middle between two numbers that x is beyond.
       const int code = (x > 0.25F ? 1 : 0) + (x >= 0.75F ? 1 : 0) + (x > 1.25F ? 1 : 0) +
                        (x >= 1.75F ? 1 : 0) + (x > 2.5F ? 1 : 0) + (x >= 3.5F ? 1 : 0) +
                        (x > 5.0F ? 1 : 0);
+      out.decoded[static_cast<size_t>(g * kGroup) + i] =
+          std::copysign(kNumbers[static_cast<size_t>(code)] * scale, w[i]);
       group_codes[i] = static_cast<uint8_t>(code | (std::signbit(w[i]) ? 8 : 0));
     }
-    pack_codes(group_codes, 4, codes + g * kGroup / 2);
+    pack_codes(group_codes, 4, out.codes + g * kGroup / 2);
   }
 }
 

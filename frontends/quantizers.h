@@ -14,6 +14,7 @@ struct PackedRow {
   uint8_t* codes;   // [cols * bits / 8]
   uint8_t* scales;  // [cols / group] numbers
   uint8_t* biases;  // [cols / group] numbers; not touched by formats without biases
+  float* decoded;   // [cols]: what the bytes decode to
 };
 
 // A value as `dtype`, rounded to nearest even. False: it is beyond the range of the type (then what
@@ -46,6 +47,6 @@ inline constexpr float kLeastTernaryScale = 1e-5F;
 // FP4 (E2M1) codes and one E8M0 byte, 2^(byte - 127), per group of 32. The exponent is
 // round(log2(max|w| / 6)) as in MLX, where OCP's text has floor(log2(max|w|)) - 2: of a number
 // between two codes the even code is taken, and what is beyond 6 becomes 6. No biases.
-void quantize_mxfp4(absl::Span<const float> values, uint8_t* codes, uint8_t* scales);
+void quantize_mxfp4(absl::Span<const float> values, PackedRow out);
 
 }  // namespace sinter::frontends

@@ -206,11 +206,13 @@ Status write_packed(const ir::Matrix& matrix, SafetensorsWriter& writer) {
   return Done{};
 }
 
-Status write_module(const Module& module, SafetensorsWriter& writer, MlxFolderResult& result) {
+Status write_module(const Module& module, const Checkpoint& checkpoint, SafetensorsWriter& writer,
+                    MlxFolderResult& result) {
   const ir::Matrix& matrix = *module.matrix;
   if (!module.packed) return write_dense(matrix, writer);
   if (module.to != nullptr) {
-    const auto quantized = frontends::quantize_matrix(module.key, matrix, *module.to);
+    const auto quantized =
+        frontends::quantize_matrix(module.key, matrix, *module.to, checkpoint.storage);
     if (!quantized.ok()) return to_error(quantized.status());
     frontends::add_error(module.key, *quantized, result.errors);
     return write_packed(quantized->view(), writer);
@@ -239,7 +241,8 @@ Result<MlxFolderResult> write_mlx_folder(const MlxFolderRequest& request) {
   for (const Module& module : *modules) {
     if (request.progress)
       request.progress(static_cast<double>(done) / static_cast<double>(result.parameters));
-    if (Status status = write_module(module, writer, result); !status.ok()) return status.error();
+    if (Status status = write_module(module, checkpoint, writer, result); !status.ok())
+      return status.error();
     checkpoint.release(module.key);
     done += module.matrix->type.elements();
   }

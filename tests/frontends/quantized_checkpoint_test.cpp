@@ -1,0 +1,192 @@
+// Matrices of a checkpoint, quantized on demand, and the form in which MLX stores matrices.
+#include "frontends/quantized_checkpoint.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "frontends/mlx_form.h"
+#include "frontends/quantizers.h"
+#include "tests/frontends/test_files.h"
+
+namespace sinter::frontends {
+namespace {
+
+std::vector<float> normal_numbers(size_t count, unsigned seed) {
+  std::mt19937 random(seed);
+  std::normal_distribution<float> normal(0, 0.02F);
+  std::vector<float> values(count);
+  for (float& w : values) w = normal(random);
+  return values;
+}
+
+class OneMatrix {
+ public:
+  explicit OneMatrix(const std::vector<float>& values) {
+    folder_.write("config.json", "{}");
+    folder_.write("model.safetensors",
+                  safetensors_bytes({f32_tensor("m.up_proj.weight", {300, 256}, values),
+                                     f32_tensor("m.norm.weight", {4}, {1, 2, 3, 4})}));
+    auto opened = open_checkpoint(folder_.path());
+    EXPECT_TRUE(opened.ok()) << opened.status();
+    source_ = *std::move(opened);
+  }
+  QuantizedCheckpoint quantized(const std::string& text) const {
+    const auto rule = parse_quantize_rule(text);
+    auto choice = choose_quantization(*source_, {*rule});
+    EXPECT_TRUE(choice.ok()) << choice.status();
+    return {*source_, *std::move(choice)};
+  }
+  const Checkpoint& source() const { return *source_; }
+
+ private:
+  TempDir folder_;
+  std::unique_ptr<Checkpoint> source_;
+};
+
+TEST(QuantizedCheckpoint, GivesPackedMatricesAndTheirError) {
+  const std::vector<float> values = normal_numbers(300 * 256, 1);
+  const OneMatrix file(values);
+  const QuantizedCheckpoint checkpoint = file.quantized("affine:4:64");
+  const ir::WeightFormat format{ir::CodeMap::affine, 4, 64, 0, ir::DType::f32};
+  // The type is known before anything is computed.
+  ASSERT_TRUE(checkpoint.type("m.up_proj").ok());
+  EXPECT_EQ(checkpoint.type("m.up_proj")->format, format);
+  EXPECT_TRUE(checkpoint.errors().empty());
+
+  const auto matrix = checkpoint.matrix("m.up_proj");
+  ASSERT_TRUE(matrix.ok()) << matrix.status();
+  EXPECT_EQ(matrix->type.format, format);
+  EXPECT_TRUE(ir::is_complete(*matrix));
+  double error = 0, norm = 0;
+  std::vector<float> row(256);
+  for (int64_t r = 0; r < 300; ++r) {
+    ir::decode_row(*matrix, r, row.data());
+    for (size_t c = 0; c < 256; ++c) {
+      const double w = values[static_cast<size_t>(r) * 256 + c];
+      error += (w - row[c]) * (w - row[c]);
+      norm += w * w;
+    }
+  }
+  ASSERT_EQ(checkpoint.errors().size(), 1U);
+  const QuantizationError reported = checkpoint.errors()[0];
+  EXPECT_EQ(reported.layer, "up_proj");
+  EXPECT_EQ(reported.matrices, 1);
+  EXPECT_EQ(reported.parameters, 300 * 256);
+  EXPECT_NEAR(reported.relative(), std::sqrt(error / norm), 1e-9);
+  EXPECT_GT(reported.relative(), 0.05);
+  EXPECT_LT(reported.relative(), 0.15);
+
+  // Asked again, also after `release`, it is the same and was not quantized again.
+  checkpoint.release("m.up_proj");
+  EXPECT_EQ(checkpoint.matrix("m.up_proj")->codes.data(), matrix->codes.data());
+  EXPECT_EQ(checkpoint.errors()[0].matrices, 1);
+  EXPECT_EQ(checkpoint.matrix("m.norm")->type.format.map, ir::CodeMap::dense);
+}
+
+TEST(QuantizedCheckpoint, TernaryHasTheMeanOfAllMagnitudesAsScale) {
+  std::vector<float> values = normal_numbers(300 * 256, 2);
+  const OneMatrix file(values);
+  const QuantizedCheckpoint checkpoint = file.quantized("ternary");
+  double mean = 0;
+  for (const float w : values) mean += std::fabs(w);
+  mean /= static_cast<double>(values.size());
+  const auto matrix = checkpoint.matrix("m.up_proj");
+  ASSERT_TRUE(matrix.ok()) << matrix.status();
+  EXPECT_EQ(matrix->type.format.group, 128);
+  for (int64_t i = 0; i < 300 * 2; ++i) {
+    EXPECT_EQ(ir::read_element(ir::DType::f32, matrix->scales.data(), i), static_cast<float>(mean));
+    EXPECT_EQ(ir::read_element(ir::DType::f32, matrix->biases.data(), i),
+              -static_cast<float>(mean));
+  }
+  std::vector<uint8_t> codes(256);
+  for (int64_t r = 0; r < 300; ++r) {
+    ir::decode_codes(*matrix, r, codes.data());
+    for (size_t c = 0; c < 256; ++c) {
+      const double t = std::nearbyint(values[static_cast<size_t>(r) * 256 + c] / mean);
+      ASSERT_EQ(codes[c], std::clamp(t, -1.0, 1.0) + 1);
+    }
+  }
+}
+
+TEST(QuantizedCheckpoint, TernaryOfZerosHasTheLeastScale) {
+  const OneMatrix file(std::vector<float>(300 * 256, 0.0F));
+  const QuantizedCheckpoint checkpoint = file.quantized("ternary");
+  const auto matrix = checkpoint.matrix("m.up_proj");
+  ASSERT_TRUE(matrix.ok()) << matrix.status();
+  EXPECT_EQ(ir::read_element(ir::DType::f32, matrix->scales.data(), 0), 1e-5F);
+  EXPECT_EQ(checkpoint.errors()[0].relative(), 0);
+}
+
+TEST(QuantizedCheckpoint, RefusesNumbersThatAreNotFinite) {
+  for (const float bad :
+       {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
+    std::vector<float> values = normal_numbers(300 * 256, 3);
+    values[299 * 256 + 17] = bad;
+    const OneMatrix file(values);
+    for (const char* rule : {"affine:8:32", "ternary"}) {
+      const QuantizedCheckpoint checkpoint = file.quantized(rule);
+      expect_error(checkpoint.matrix("m.up_proj"), {"m.up_proj", "row 299, column 17", "finite"});
+      EXPECT_TRUE(checkpoint.errors().empty());
+    }
+  }
+}
+
+TEST(QuantizedCheckpoint, RefusesNumbersBeyondTheScale) {
+  std::vector<float> values(300 * 256, 3e38F);
+  values[5 * 256] = -3e38F;
+  const OneMatrix file(values);
+  expect_error(file.quantized("affine:2:32").matrix("m.up_proj"), {"m.up_proj", "row 5", "f32"});
+}
+
+// Blocks of 32 columns: a scale, then nibbles k and k + 16 in a byte.
+constexpr ir::BlockLayout kBlocks{
+    .cols = 32, .bytes = 18, .fields = {{{.offset = 2, .bits = 4, .lanes = 16}}}};
+
+TEST(MlxForm, HoldsWhatABlockFormatSays) {
+  constexpr int64_t kRows = 8, kCols = 64;
+  std::mt19937 random(4);
+  std::vector<uint8_t> blocks(kRows * 2 * 18);
+  for (uint8_t& byte : blocks) byte = static_cast<uint8_t>(random());
+  for (int64_t b = 0; b < kRows * 2; ++b)
+    write_element(ir::DType::f16, 0.01F * static_cast<float>(b + 1), blocks.data() + b * 18, 0);
+  ir::Matrix matrix;
+  matrix.type = {{kRows, kCols}, {ir::CodeMap::symmetric, 4, 32, 8, ir::DType::f16}};
+  matrix.codes = blocks;
+  matrix.blocks = &kBlocks;
+  matrix.interleaved_head = 4;
+  const auto packed = to_mlx_form("m", matrix);
+  ASSERT_TRUE(packed.ok()) << packed.status();
+  EXPECT_EQ(packed->type.format, (ir::WeightFormat{ir::CodeMap::affine, 4, 32, 0, ir::DType::f16}));
+  std::vector<float> expected(kCols), found(kCols);
+  for (int64_t row = 0; row < kRows; ++row) {
+    ir::decode_row(matrix, row, expected.data());
+    ir::decode_row(packed->view(), row, found.data());
+    for (size_t c = 0; c < kCols; ++c) ASSERT_FLOAT_EQ(found[c], expected[c]);
+  }
+}
+
+TEST(MlxForm, RefusesABiasThatIsNotExact) {
+  std::vector<uint8_t> blocks(18);
+  write_element(ir::DType::f16, 60000.0F, blocks.data(), 0);
+  ir::Matrix matrix;
+  matrix.type = {{1, 32}, {ir::CodeMap::symmetric, 4, 32, 8, ir::DType::f16}};
+  matrix.codes = blocks;
+  matrix.blocks = &kBlocks;
+  expect_error(to_mlx_form("m.q_proj", matrix), {"m.q_proj", "bias", "f16"});
+}
+
+TEST(MlxForm, LongGroupsBecomeSeveralAndShortOnesHaveNone) {
+  const ir::WeightFormat of_256{ir::CodeMap::ternary, 2, 256, 0, ir::DType::bf16};
+  EXPECT_EQ(mlx_format({{4, 512}, of_256})->group, 128);
+  const ir::WeightFormat of_16{ir::CodeMap::symmetric, 6, 16, 32, ir::DType::f16};
+  EXPECT_FALSE(mlx_format({{4, 512}, of_16}).has_value());
+  const ir::WeightFormat of_96{ir::CodeMap::affine, 4, 96, 0, ir::DType::f16};
+  EXPECT_EQ(mlx_format({{4, 192}, of_96})->group, 32);
+}
+
+}  // namespace
+}  // namespace sinter::frontends
