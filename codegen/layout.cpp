@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <thread>
 #include <utility>
@@ -14,6 +15,9 @@ namespace {
 // Columns of a block and of a segment of it in gpu16.
 constexpr int64_t kGpuBlock = 128;
 constexpr int64_t kGpuSegment = 32;
+// Columns and words of a row of codes in base 3.
+constexpr int64_t kTritUnit = 256;
+constexpr int64_t kTritWords = 13;
 
 int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -50,6 +54,7 @@ class Rows {
     return {&matrices_[i], row - starts_[i]};
   }
   const std::vector<ir::Matrix>& matrices() const { return matrices_; }
+  int64_t start(size_t matrix) const { return starts_[matrix]; }
 
  private:
   std::vector<ir::Matrix> matrices_;
@@ -61,36 +66,85 @@ bool has_field(int bits, int width) {
   return bits == 8 ? width == 8 : width < 8 && (bits & width) != 0;
 }
 
+// Columns whose codes cpu16 keeps together: the chunks of every field are whole.
+int64_t code_unit(const ir::WeightType& type) {
+  return type.format.base3 ? kTritUnit : std::max(dot_group(type), kGpuSegment);
+}
+
+// Codes in base 3: in a unit of 256 columns a row has 13 words, whose bytes k hold the codes of
+// columns 4 step + k of five steps, as the fraction 0.ttttt of 256 in base 3, rounded up. Half h of
+// the unit has words 6 h .. 6 h + 5; its last two steps are digits 2 h and 2 h + 1 of word 12.
+struct TritPlace {
+  int64_t word;
+  int digit;
+};
+TritPlace trit_place(int64_t step) {
+  const int64_t half = step / 32;
+  const int64_t in_half = step % 32;
+  if (in_half < 30) return {half * 6 + in_half / 5, static_cast<int>(in_half % 5)};
+  return {12, static_cast<int>(half * 2 + in_half - 30)};
+}
+
+// The words of one row's unit: words[word][k].
+void pack_trits(const uint8_t* codes, uint8_t (&words)[kTritWords][4]) {
+  for (int64_t k = 0; k < 4; ++k) {
+    std::array<std::array<int, 5>, kTritWords> digits{};
+    for (int64_t step = 0; step < kTritUnit / 4; ++step) {
+      const TritPlace place = trit_place(step);
+      digits[static_cast<size_t>(place.word)][static_cast<size_t>(place.digit)] =
+          codes[step * 4 + k];
+    }
+    for (size_t w = 0; w < digits.size(); ++w) {
+      int number = 0;
+      for (const int digit : digits[w]) number = number * 3 + digit;
+      words[w][k] = static_cast<uint8_t>((number * 256 + 242) / 243);
+    }
+  }
+}
+
 // One tile of codes; `codes` has 16 rows of `cols`.
-void pack_codes_cpu16(const ir::WeightFormat& format, int64_t cols, const uint8_t* codes,
-                      uint8_t* out) {
-  const int64_t group = format.group;
-  for (int64_t g = 0; g < cols / group; ++g) {
+void pack_codes_cpu16(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) {
+  const int64_t cols = type.cols();
+  const int64_t unit = code_unit(type);
+  const int bits = type.format.bits;
+  for (int64_t u = 0; u < cols / unit; ++u) {
     int low = 0;
     for (int width = 8; width > 0; width /= 2) {
-      if (!has_field(format.bits, width)) continue;
+      if (!has_field(bits, width)) continue;
       const int per_chunk = 8 / width;
       const auto mask = static_cast<uint8_t>((1U << width) - 1U);
-      for (int64_t step = 0; step < group / 4; ++step) {
+      for (int64_t step = 0; step < unit / 4; ++step) {
         uint8_t* chunk = out + step / per_chunk * 64;
         const int shift = static_cast<int>(step % per_chunk) * width;
         for (int64_t lane = 0; lane < kTileRows; ++lane)
           for (int64_t k = 0; k < 4; ++k) {
-            const uint8_t code = codes[lane * cols + g * group + step * 4 + k];
+            const uint8_t code = codes[lane * cols + u * unit + step * 4 + k];
             chunk[lane * 4 + k] =
                 static_cast<uint8_t>(chunk[lane * 4 + k] | (((code >> low) & mask) << shift));
           }
       }
-      out += group * 2 * width;
+      out += unit * 2 * width;
       low += width;
     }
   }
 }
 
+// Words of a unit one after another, each with the 16 rows: the same on CPUs and GPUs.
+void pack_codes_base3(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) {
+  for (int64_t unit = 0; unit < type.cols() / kTritUnit; ++unit)
+    for (int64_t row = 0; row < kTileRows; ++row) {
+      uint8_t words[kTritWords][4];
+      pack_trits(codes + row * type.cols() + unit * kTritUnit, words);
+      for (int64_t w = 0; w < kTritWords; ++w)
+        std::memcpy(out + ((unit * kTritWords + w) * kTileRows + row) * 4, words[w], 4);
+    }
+}
+
 // As above, for GPUs. Codes of 8 bits are stored less 128: their matrix units multiply signed
 // bytes.
-void pack_codes_gpu16(const ir::WeightFormat& format, int64_t cols, const uint8_t* codes,
-                      uint8_t* out) {
+void pack_codes_gpu16(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) {
+  const ir::WeightFormat& format = type.format;
+  const int64_t cols = type.cols();
   for (int64_t block = 0; block < cols; block += kGpuBlock) {
     const int64_t segments = std::min(kGpuBlock, cols - block) / kGpuSegment;
     const bool whole = segments * kGpuSegment == kGpuBlock;
@@ -116,14 +170,81 @@ void pack_codes_gpu16(const ir::WeightFormat& format, int64_t cols, const uint8_
   }
 }
 
-// Where group `g` of row `row` of a tile has its scale, in elements.
-int64_t scale_index(Layout order, const ir::WeightFormat& format, int64_t cols, int64_t row,
-                    int64_t g) {
-  if (order == Layout::cpu16) return g * kTileRows + row;
-  const int64_t per_block = kGpuBlock / format.group;
-  const int64_t block = g / per_block;
-  const int64_t here = std::min(per_block, cols / format.group - block * per_block);
-  return block * per_block * kTileRows + row * here + g % per_block;
+// Where number `index` of row `row` of a tile is among the tile's scales, in elements.
+int64_t scale_index(Layout order, const ir::WeightType& type, int64_t row, int64_t index) {
+  const int64_t scale_cols = type.format.scale_cols();
+  if (order == Layout::cpu16 || kGpuBlock % scale_cols != 0) return index * kTileRows + row;
+  const int64_t per_block = kGpuBlock / scale_cols;
+  const int64_t block = index / per_block;
+  const int64_t here = std::min(per_block, type.cols() / scale_cols - block * per_block);
+  return block * per_block * kTileRows + row * here + index % per_block;
+}
+
+// Integers of two levels in cpu16: for every block of columns the fields of the width, the widest
+// first; in a field of w bits a vector of 16 bytes has 8 / w groups, group i in bits
+// (i w) % 8 of the byte of its row.
+void pack_sub_cpu16(const ir::WeightFormat& format, int64_t groups, int64_t lane,
+                    const uint8_t* integers, uint8_t* out) {
+  const int64_t per_block = format.block / format.group;
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t i = g % per_block;
+    uint8_t* field = out + g / per_block * per_block * format.sub_bits * 2;
+    int low = 0;
+    for (int width = 8; width > 0; width /= 2) {
+      if (!has_field(format.sub_bits, width)) continue;
+      const unsigned value = (unsigned{integers[g]} >> low) & ((1U << width) - 1U);
+      uint8_t& byte = field[i * width / 8 * kTileRows + lane];
+      byte = static_cast<uint8_t>(byte | value << (i * width % 8));
+      field += per_block * width * 2;
+      low += width;
+    }
+  }
+}
+
+// Shifts: 4 bits to a row where that is enough, two rows to a byte.
+int64_t shift_bytes(const ir::WeightFormat& format) { return format.bits <= 4 ? 8 : kTileRows; }
+void pack_shifts(const ir::WeightFormat& format, int64_t groups, int64_t lane,
+                 const uint8_t* shifts, uint8_t* out) {
+  for (int64_t g = 0; g < groups; ++g) {
+    uint8_t* here = out + g * shift_bytes(format);
+    if (format.bits > 4) {
+      here[lane] = shifts[g];
+    } else {
+      here[lane / 2] = static_cast<uint8_t>(here[lane / 2] | shifts[g] << (lane % 2 * 4));
+    }
+  }
+}
+
+// A block of two levels in gpu16 is a record of every row: the integers of the scales, of the
+// biases, the scale and the bias of the block as one stream of bits, LSB first. Its words of four
+// bytes (the last may have two) are stored one after another, each with the 16 rows.
+int64_t record_bytes(const ir::WeightFormat& format) {
+  const int64_t numbers = format.has_biases() ? 2 : 1;
+  return numbers *
+         (format.block / format.group * format.sub_bits / 8 + ir::byte_size(format.scale_type));
+}
+
+void pack_record(const ir::WeightFormat& format, int64_t lane, const uint8_t* sub_scales,
+                 const uint8_t* sub_biases, const uint8_t* scale, const uint8_t* bias,
+                 uint8_t* out) {
+  std::array<uint8_t, 64> record{};
+  int64_t bit = 0;
+  const auto put = [&](unsigned value, int bits) {
+    for (int i = 0; i < bits; ++i, ++bit) {
+      uint8_t& byte = record[static_cast<size_t>(bit / 8)];
+      byte = static_cast<uint8_t>(byte | ((value >> i) & 1U) << (bit % 8));
+    }
+  };
+  const int64_t groups = format.block / format.group;
+  for (int64_t g = 0; g < groups; ++g) put(sub_scales[g], format.sub_bits);
+  for (int64_t g = 0; format.has_biases() && g < groups; ++g) put(sub_biases[g], format.sub_bits);
+  for (int i = 0; i < ir::byte_size(format.scale_type); ++i) put(scale[i], 8);
+  for (int i = 0; format.has_biases() && i < ir::byte_size(format.scale_type); ++i) put(bias[i], 8);
+  const int64_t bytes = record_bytes(format);
+  for (int64_t at = 0; at < bytes; at += 4) {
+    const int64_t size = std::min<int64_t>(4, bytes - at);
+    std::memcpy(out + at * kTileRows + lane * size, record.data() + at, static_cast<size_t>(size));
+  }
 }
 
 // The row that lane `lane` of tile `tile` holds, or -1 for padding.
@@ -185,36 +306,158 @@ absl::Status pack_vector(const ir::WeightType& type, const ir::WeightData& data,
 
 std::string_view name(Layout layout) { return layout == Layout::cpu16 ? "cpu16" : "gpu16"; }
 
-PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout order) {
+int64_t dot_group(const ir::WeightType& type) {
+  const int64_t whole = type.format.group > 0 ? type.format.group : type.cols();
+  for (const int64_t group : {128, 64, 32, 16})
+    if (whole % group == 0) return group;
+  return 0;
+}
+
+PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout order,
+                           int64_t sources) {
   PackedLayout layout;
   layout.order = order;
   layout.parts = parts;
   layout.part_rows = type.rows() / parts;
   layout.part_tiles = (layout.part_rows + kTileRows - 1) / kTileRows;
   const ir::WeightFormat& format = type.format;
+  const auto place = [&](Piece& piece, int64_t bytes) {
+    piece = {layout.bytes, bytes, 0};
+    layout.bytes += aligned(bytes);
+  };
   if (type.shape.size() == 1) {
-    layout.codes_bytes = type.cols() * 4;
-    layout.bytes = aligned(layout.codes_bytes) + 64;
+    place(layout.codes, type.cols() * 4);
+    layout.bytes += 64;
     return layout;
   }
+  const auto place_tiles = [&](Piece& piece, int64_t tile_bytes) {
+    place(piece, layout.tiles() * tile_bytes);
+    piece.tile_bytes = tile_bytes;
+  };
+  const int64_t element = ir::byte_size(format.scale_type);
   if (format.is_dense()) {
-    layout.codes_bytes =
-        layout.tiles() * kTileRows * stored_cols(type, order) * ir::byte_size(format.scale_type);
-    layout.bytes = aligned(layout.codes_bytes);
+    place_tiles(layout.codes, kTileRows * stored_cols(type, order) * element);
     return layout;
   }
-  layout.codes_bytes = layout.tiles() * kTileRows * type.cols() / 8 * format.bits;
-  layout.scales = aligned(layout.codes_bytes);
-  layout.scales_bytes =
-      layout.tiles() * kTileRows * (type.cols() / format.group) * ir::byte_size(format.scale_type);
-  layout.bytes = layout.scales + aligned(layout.scales_bytes);
-  if (format.map == ir::CodeMap::affine) {
-    layout.biases = layout.bytes;
-    layout.biases_bytes = layout.scales_bytes;
-    layout.bytes += aligned(layout.biases_bytes);
+  const int64_t cols = type.cols();
+  place_tiles(layout.codes, format.base3 ? cols / kTritUnit * kTritWords * 4 * kTileRows
+                                         : kTileRows * cols / 8 * format.bits);
+  if (order == Layout::gpu16 && format.block > 0) {
+    place_tiles(layout.scales, cols / format.block * record_bytes(format) * kTileRows);
+  } else if (format.group > 0) {
+    const int64_t numbers = cols / format.scale_cols() * element * kTileRows;
+    const int64_t integers = cols / format.group * format.sub_bits * kTileRows / 8;
+    place_tiles(layout.scales, numbers);
+    if (format.has_biases()) place_tiles(layout.biases, numbers);
+    if (format.block > 0) place_tiles(layout.sub_scales, integers);
+    if (format.block > 0 && format.has_biases()) place_tiles(layout.sub_biases, integers);
   }
+  if (format.map == ir::CodeMap::shifted)
+    place_tiles(layout.sub_biases, cols / format.group * shift_bytes(format));
+  if (format.tensor_scale) place(layout.factors, sources * 8);
   return layout;
 }
+
+namespace {
+
+// Packs the tiles of one weight, piece by piece.
+class TilePacker {
+ public:
+  TilePacker(const ir::WeightType& type, const PackedLayout& layout, const Rows& rows)
+      : type_(type), format_(type.format), layout_(layout), rows_(rows) {}
+
+  // A row of the tile as it is in the checkpoint: f(lane, matrix, row).
+  template <class F>
+  void each_row(int64_t tile, const F& f) const {
+    for (int64_t lane = 0; lane < kTileRows; ++lane) {
+      const int64_t row = row_of(layout_, tile, lane);
+      if (row < 0) continue;
+      const auto [matrix, r] = rows_.at(row);
+      f(lane, *matrix, r);
+    }
+  }
+
+  void elements(int64_t tile, uint8_t* out) const {
+    const int64_t element = ir::byte_size(format_.scale_type);
+    const int64_t unit = layout_.order == Layout::gpu16 ? 16 / element : 1;
+    each_row(tile, [&](int64_t lane, const ir::Matrix& matrix, int64_t r) {
+      const uint8_t* from = ir::row_data(matrix, r);
+      for (int64_t k = 0; k < type_.cols(); ++k)
+        std::memcpy(out + ((k / unit * kTileRows + lane) * unit + k % unit) * element,
+                    from + k * element, static_cast<size_t>(element));
+    });
+  }
+
+  void codes(int64_t tile, uint8_t* out) const {
+    const int64_t cols = type_.cols();
+    std::vector<uint8_t> codes(static_cast<size_t>(kTileRows * cols), 0);
+    each_row(tile, [&](int64_t lane, const ir::Matrix& matrix, int64_t r) {
+      ir::decode_codes(matrix, r, codes.data() + lane * cols);
+    });
+    if (format_.base3) {
+      pack_codes_base3(type_, codes.data(), out);
+    } else if (format_.map == ir::CodeMap::fp8) {
+      pack_fp8(codes.data(), out);
+    } else if (layout_.order == Layout::cpu16) {
+      pack_codes_cpu16(type_, codes.data(), out);
+    } else {
+      pack_codes_gpu16(type_, codes.data(), out);
+    }
+  }
+
+  void records(int64_t tile, uint8_t* out) const {
+    std::vector<uint8_t> sub_scales(groups());
+    std::vector<uint8_t> sub_biases(groups());
+    const int64_t per_block = format_.block / format_.group;
+    each_row(tile, [&](int64_t lane, const ir::Matrix& matrix, int64_t r) {
+      ir::decode_sub_scales(matrix, r, sub_scales.data());
+      if (format_.has_biases()) ir::decode_sub_biases(matrix, r, sub_biases.data());
+      for (int64_t b = 0; b < type_.cols() / format_.block; ++b)
+        pack_record(format_, lane, sub_scales.data() + b * per_block,
+                    sub_biases.data() + b * per_block, ir::scale_bytes(matrix, r, b),
+                    format_.has_biases() ? ir::bias_bytes(matrix, r, b) : nullptr,
+                    out + b * record_bytes(format_) * kTileRows);
+    });
+  }
+
+  void numbers(int64_t tile, bool biases, uint8_t* out) const {
+    const int64_t element = ir::byte_size(format_.scale_type);
+    const auto bytes_of = biases ? ir::bias_bytes : ir::scale_bytes;
+    each_row(tile, [&](int64_t lane, const ir::Matrix& matrix, int64_t r) {
+      for (int64_t i = 0; i < type_.cols() / format_.scale_cols(); ++i)
+        std::memcpy(out + scale_index(layout_.order, type_, lane, i) * element,
+                    bytes_of(matrix, r, i), static_cast<size_t>(element));
+    });
+  }
+
+  void integers(int64_t tile, bool biases, uint8_t* out) const {
+    std::vector<uint8_t> integers(groups());
+    const auto decode = biases ? ir::decode_sub_biases : ir::decode_sub_scales;
+    const auto pack = format_.map == ir::CodeMap::shifted ? pack_shifts : pack_sub_cpu16;
+    each_row(tile, [&](int64_t lane, const ir::Matrix& matrix, int64_t r) {
+      decode(matrix, r, integers.data());
+      pack(format_, static_cast<int64_t>(integers.size()), lane, integers.data(), out);
+    });
+  }
+
+ private:
+  size_t groups() const { return static_cast<size_t>(type_.cols() / format_.group); }
+
+  // Bytes of a row like dense elements.
+  void pack_fp8(const uint8_t* codes, uint8_t* out) const {
+    const int64_t unit = layout_.order == Layout::gpu16 ? 16 : 1;
+    for (int64_t lane = 0; lane < kTileRows; ++lane)
+      for (int64_t k = 0; k < type_.cols(); ++k)
+        out[(k / unit * kTileRows + lane) * unit + k % unit] = codes[lane * type_.cols() + k];
+  }
+
+  const ir::WeightType& type_;
+  const ir::WeightFormat& format_;
+  const PackedLayout& layout_;
+  const Rows& rows_;
+};
+
+}  // namespace
 
 absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data,
                          const PackedLayout& layout, const ir::MatrixSource& source,
@@ -222,65 +465,42 @@ absl::Status pack_weight(const ir::WeightType& type, const ir::WeightData& data,
   if (type.shape.size() == 1) return pack_vector(type, data, layout, source, write);
   auto rows = Rows::open(data, type, source);
   if (!rows.ok()) return rows.status();
-  const int64_t cols = type.cols();
-  const ir::WeightFormat& format = type.format;
-  const int64_t element = ir::byte_size(format.scale_type);
-
-  if (format.is_dense()) {
-    return write_tiles(
-        layout.tiles(), kTileRows * stored_cols(type, layout.order) * element, layout.bytes,
-        [&](int64_t tile, uint8_t* out) {
-          for (int64_t lane = 0; lane < kTileRows; ++lane) {
-            const int64_t row = row_of(layout, tile, lane);
-            if (row < 0) continue;
-            const auto [matrix, r] = rows->at(row);
-            const uint8_t* from = ir::row_data(*matrix, r);
-            const int64_t unit = layout.order == Layout::gpu16 ? 16 / element : 1;
-            for (int64_t k = 0; k < cols; ++k)
-              std::memcpy(out + ((k / unit * kTileRows + lane) * unit + k % unit) * element,
-                          from + k * element, static_cast<size_t>(element));
-          }
-        },
-        write);
-  }
-
-  const int64_t groups = cols / format.group;
-  absl::Status status = write_tiles(
-      layout.tiles(), kTileRows * cols / 8 * format.bits, layout.scales,
-      [&](int64_t tile, uint8_t* out) {
-        std::vector<uint8_t> codes(static_cast<size_t>(kTileRows * cols), 0);
-        for (int64_t lane = 0; lane < kTileRows; ++lane) {
-          const int64_t row = row_of(layout, tile, lane);
-          if (row < 0) continue;
-          const auto [matrix, r] = rows->at(row);
-          ir::decode_codes(*matrix, r, codes.data() + lane * cols);
-        }
-        const auto pack = layout.order == Layout::cpu16 ? pack_codes_cpu16 : pack_codes_gpu16;
-        pack(format, cols, codes.data(), out);
-      },
-      write);
-  using GroupBytes = const uint8_t* (*)(const ir::Matrix&, int64_t row, int64_t group);
-  const auto per_group = [&](GroupBytes bytes_of) {
-    return [&, bytes_of](int64_t tile, uint8_t* out) {
-      for (int64_t lane = 0; lane < kTileRows; ++lane) {
-        const int64_t row = row_of(layout, tile, lane);
-        if (row < 0) continue;
-        const auto [matrix, r] = rows->at(row);
-        for (int64_t g = 0; g < groups; ++g)
-          std::memcpy(out + scale_index(layout.order, format, cols, lane, g) * element,
-                      bytes_of(*matrix, r, g), static_cast<size_t>(element));
-      }
-    };
+  const TilePacker packer(type, layout, *rows);
+  struct Work {
+    const Piece& piece;
+    PackTile pack;
   };
-  const int64_t scale_tile = kTileRows * groups * element;
-  const int64_t scales_end = layout.biases > 0 ? layout.biases : layout.bytes;
-  if (status.ok())
-    status = write_tiles(layout.tiles(), scale_tile, scales_end - layout.scales,
-                         per_group(ir::scale_bytes), write);
-  if (status.ok() && layout.biases > 0)
-    status = write_tiles(layout.tiles(), scale_tile, layout.bytes - layout.biases,
-                         per_group(ir::bias_bytes), write);
-  return status;
+  const bool records = layout.order == Layout::gpu16 && type.format.block > 0;
+  const std::vector<Work> work = {
+      {layout.codes,
+       [&](int64_t tile, uint8_t* out) {
+         type.format.is_dense() ? packer.elements(tile, out) : packer.codes(tile, out);
+       }},
+      {layout.scales,
+       [&](int64_t tile, uint8_t* out) {
+         records ? packer.records(tile, out) : packer.numbers(tile, false, out);
+       }},
+      {layout.biases, [&](int64_t tile, uint8_t* out) { packer.numbers(tile, true, out); }},
+      {layout.sub_scales, [&](int64_t tile, uint8_t* out) { packer.integers(tile, false, out); }},
+      {layout.sub_biases, [&](int64_t tile, uint8_t* out) { packer.integers(tile, true, out); }},
+  };
+  int64_t written = 0;
+  for (const Work& w : work) {
+    if (w.piece.bytes == 0) continue;
+    if (auto status =
+            write_tiles(layout.tiles(), w.piece.tile_bytes, aligned(w.piece.bytes), w.pack, write);
+        !status.ok())
+      return status;
+    written = w.piece.at + aligned(w.piece.bytes);
+  }
+  std::vector<uint8_t> rest(static_cast<size_t>(layout.bytes - written), 0);
+  if (layout.factors.bytes > 0)
+    for (size_t i = 0; i < rows->matrices().size(); ++i) {
+      std::memcpy(rest.data() + i * 4, &rows->matrices()[i].tensor_scale, 4);
+      const auto start = static_cast<int32_t>(rows->start(i));
+      std::memcpy(rest.data() + (rows->matrices().size() + i) * 4, &start, 4);
+    }
+  return rest.empty() ? absl::OkStatus() : write(rest);
 }
 
 }  // namespace sinter::codegen

@@ -23,23 +23,40 @@ enum class Layout {
 std::string_view name(Layout layout);
 inline constexpr int64_t kTileRows = 16;
 
-// Where the pieces of a packed weight lie, in bytes from its start. Every piece starts at a
-// multiple of 64 and at least 64 readable bytes follow the last.
+// Columns whose products kernels sum as integers before they scale them: the largest of 128, 64, 32
+// and 16 that divides a group of the format, or the columns where there are no groups. 0 when none
+// does.
+int64_t dot_group(const ir::WeightType& type);
+
+// A run of bytes of a packed weight.
+struct Piece {
+  int64_t at = 0;  // from the weight's start; a multiple of 64
+  int64_t bytes = 0;
+  int64_t tile_bytes = 0;
+};
+
+// Where the pieces of a packed weight lie.
 struct PackedLayout {
   Layout order = Layout::cpu16;
   int64_t parts = 1;  // equal runs of rows, each starting a tile of its own
   int64_t part_rows = 0;
   int64_t part_tiles = 0;
-  int64_t codes = 0, codes_bytes = 0;  // for dense weights: the elements
-  int64_t scales = 0, scales_bytes = 0;
-  int64_t biases = 0, biases_bytes = 0;
+  Piece codes;       // for dense weights: the elements
+  Piece scales;      // gpu16 has all that belongs to a block of two levels in here
+  Piece biases;      // affine
+  Piece sub_scales;  // of two levels
+  Piece sub_biases;  // of two levels, affine; or shifts
+  Piece factors;     // with a scale of the tensor: a float32 of every source, then, as int32, the
+                     // rows at which they begin
   int64_t bytes = 0;
 
   int64_t tiles() const { return parts * part_tiles; }
 };
 
-// A vector (1-D) is stored as float32; matrices keep their format.
-PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout order);
+// A vector (1-D) is stored as float32; matrices keep their format. `sources`: matrices that make
+// the weight.
+PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout order,
+                           int64_t sources = 1);
 
 // Writes the weight in order of address to `write`, a few tiles at a time, so that it never lies in
 // memory whole.

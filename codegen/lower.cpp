@@ -37,6 +37,10 @@ std::string_view c_type(ir::DType dtype) {
       return "bf16";
     case ir::DType::i32:
       return "i32";
+    case ir::DType::e8m0:
+      return "e8m0";
+    case ir::DType::e4m3:
+      return "e4m3";
   }
   return "void";
 }
@@ -100,8 +104,8 @@ class Lowerer {
     return {Buffer::Kind::temporary, id, 0};
   }
 
-  static constexpr int64_t kGpuBlock = 128;    // columns
-  static constexpr int64_t kReduceBytes = 64;  // a number per wave
+  static constexpr int64_t kGpuBlock = 128;     // columns
+  static constexpr int64_t kReduceBytes = 128;  // three numbers per wave
 
   LoweredPhase& finish(const Node& node, std::string_view suffix, const Emitter& emitter,
                        std::string what, std::string summary) {
@@ -126,8 +130,9 @@ class Lowerer {
 
   // Chooses the layout of a weight; all its readers must agree on the parts.
   absl::StatusOr<PackedLayout> layout(ValueId weight, int64_t parts) {
-    const PackedLayout wanted =
-        packed_layout(module_.weight(weight), parts, on_gpu() ? Layout::gpu16 : Layout::cpu16);
+    const auto sources = static_cast<int64_t>(module_.weights.at(weight).sources.size());
+    const PackedLayout wanted = packed_layout(module_.weight(weight), parts,
+                                              on_gpu() ? Layout::gpu16 : Layout::cpu16, sources);
     const auto [at, inserted] = out_.layouts.emplace(weight, wanted);
     if (!inserted && at->second.parts != parts)
       return absl::InternalError(fmt::format("\"{}\" is read in {} and in {} parts",
@@ -135,35 +140,111 @@ class Lowerer {
     return at->second;
   }
 
-  // Declares `Weights` and the variable `w`.
+  // Declares `Weights` and the variable `w`: the structs are in codegen/device/*/weights.h.
   absl::Status declare_weights(Emitter& e, ValueId weight, int64_t parts) {
     const ir::WeightType& type = module_.weight(weight);
     const ir::WeightFormat& f = type.format;
     auto chosen = layout(weight, parts);
     if (!chosen.ok()) return chosen.status();
     const std::string_view scalar = c_type(f.scale_type);
-    const auto piece = [&](int64_t offset, std::string_view element) {
-      return e.pointer({Buffer::Kind::weight, weight, offset}, fmt::format("const {}", element));
+    const auto at = [&](const Piece& piece, std::string_view element) {
+      return e.pointer({Buffer::Kind::weight, weight, piece.at}, fmt::format("const {}", element));
     };
-    switch (f.map) {
-      case ir::CodeMap::dense:
-        e.line("using Weights = DenseWeights<{}, {}>;", type.cols(), scalar);
-        e.line("const Weights w{{{}}};", piece(0, scalar));
-        break;
-      case ir::CodeMap::affine:
-        e.line("using Weights = AffineWeights<{}, {}, {}, {}>;", type.cols(), f.bits, f.group,
-               scalar);
-        e.line("const Weights w{{{}, {}, {}}};", piece(0, "u8"), piece(chosen->scales, scalar),
-               piece(chosen->biases, scalar));
-        break;
-      case ir::CodeMap::symmetric:
-      case ir::CodeMap::ternary:
-        e.line("using Weights = SymmetricWeights<{}, {}, {}, {}, {}>;", type.cols(), f.bits,
-               f.group, scalar, static_cast<int>(2 * f.zero_point()));
-        e.line("const Weights w{{{}, {}}};", piece(0, "u8"), piece(chosen->scales, scalar));
-        break;
+    if (f.is_dense()) {
+      e.line("using Weights = DenseWeights<{}, {}>;", type.cols(), scalar);
+      e.line("const Weights w{{{}}};", at(chosen->codes, scalar));
+      return absl::OkStatus();
     }
+    const int64_t group = dot_group(type);
+    if (group == 0 || (on_gpu() && type.cols() % 32 != 0))
+      return absl::UnimplementedError(
+          fmt::format("weight \"{}\" is {}: no kernel has groups of columns that are not a "
+                      "multiple of {}",
+                      module_.value(weight).name, ir::to_string(type), group == 0 ? 16 : 32));
+
+    // Scales, and what is added or taken off beside them.
+    std::string scales = "NoScales";
+    std::string scale_values = "{}";
+    std::string offsets = "NoOffsets";
+    std::string offset_values = "{}";
+    if (f.block > 0) {
+      scales = fmt::format("BlockScales<{}, {}, {}, {}>", f.block, scalar, f.sub_bits, f.sub_zero);
+      offsets = f.has_biases() ? scales : offsets;
+      if (on_gpu()) {
+        // Both are in one record.
+        scales = fmt::format("BlockScales<{}, {}, {}, {}, {}, {}>", f.group, f.block, scalar,
+                             f.sub_bits, f.sub_zero, f.has_biases());
+        offsets = "NoOffsets";
+        scale_values = fmt::format("{{{}}}", at(chosen->scales, "u8"));
+      } else {
+        scale_values =
+            fmt::format("{{{}, {}}}", at(chosen->scales, scalar), at(chosen->sub_scales, "u8"));
+        if (f.has_biases())
+          offset_values =
+              fmt::format("{{{}, {}}}", at(chosen->biases, scalar), at(chosen->sub_biases, "u8"));
+      }
+    } else if (f.group > 0) {
+      scales = fmt::format("GroupScales<{}, {}>", f.group, scalar);
+      scale_values = fmt::format("{{{}}}", at(chosen->scales, scalar));
+      if (f.has_biases()) {
+        offsets = scales;
+        offset_values = fmt::format("{{{}}}", at(chosen->biases, scalar));
+      }
+    }
+    if (f.map == ir::CodeMap::shifted) {
+      offsets = fmt::format("GroupShifts<{}, {}>", f.group, f.bits);
+      offset_values = fmt::format("{{{}}}", at(chosen->sub_biases, "u8"));
+    }
+    std::string factor = "NoFactor";
+    std::string factor_values = "{}";
+    if (f.tensor_scale) {
+      factor = fmt::format("TensorFactors<{}>", module_.weights.at(weight).sources.size());
+      factor_values = fmt::format("{{{}}}", at(chosen->factors, "float"));
+    }
+    if (f.map == ir::CodeMap::fp8) {
+      e.line("using Weights = Fp8Weights<{}, {}, {}, {}>;", type.cols(), group, scales, factor);
+      e.line("const Weights w{{{}, {}, {}}};", at(chosen->codes, "e4m3"), scale_values,
+             factor_values);
+      return absl::OkStatus();
+    }
+    const std::string codes = f.base3 ? "TritCodes" : fmt::format("BitCodes<{}>", f.bits);
+    e.line("using Weights = CodedWeights<{}, {}, {}, {}, {}, {}, {}>;", type.cols(), group, codes,
+           levels_of(f), scales, offsets, factor);
+    e.line("const Weights w{{{}, {}, {}, {}}};", at(chosen->codes, "u8"), scale_values,
+           offset_values, factor_values);
     return absl::OkStatus();
+  }
+
+  // What codes stand for.
+  static std::string levels_of(const ir::WeightFormat& f) {
+    switch (f.map) {
+      case ir::CodeMap::affine:
+        return fmt::format("Affine<{}>", f.bits);
+      case ir::CodeMap::shifted:
+        return fmt::format("Shifted<{}>", f.bits);
+      case ir::CodeMap::fp4:
+        return "Fp4";
+      case ir::CodeMap::iq4:
+        return "Iq4";
+      case ir::CodeMap::sign:
+        return "Sign";
+      default:
+        return fmt::format("Linear<{}, {}>", f.bits, static_cast<int>(2 * f.zero_point()));
+    }
+  }
+
+  // The form in which rows are multiplied with weights of a type; activations.h.
+  std::string rows_type(const ir::WeightType& type) const {
+    if (multiplies_floats(type.format)) return fmt::format("FloatRows<{}>", type.cols());
+    const int64_t group = type.format.group > 0 ? dot_group(type) : 0;
+    return fmt::format("QuantizedRows<{}, {}, {}>", type.cols(), group, planes());
+  }
+  static bool multiplies_floats(const ir::WeightFormat& format) {
+    return format.is_dense() || format.map == ir::CodeMap::fp8;
+  }
+  // Groups of columns with a scale of the activations.
+  static int64_t row_groups(const ir::WeightType& type) {
+    return type.format.group > 0 ? type.cols() / dot_group(type) : 1;
   }
 
   absl::Status embed(const Node& node) {
@@ -249,10 +330,8 @@ class Lowerer {
     const std::string rows = row_count(result);
     const std::string dims = fmt::format("{} x {}", type.rows(), type.cols());
 
-    const std::string rows_type =
-        type.format.is_dense()
-            ? fmt::format("FloatRows<{}>", type.cols())
-            : fmt::format("QuantizedRows<{}, {}, {}>", type.cols(), type.format.group, planes());
+    const std::string rows_form = rows_type(type);
+    const bool floats = multiplies_floats(type.format);
     const int64_t row_bytes = prepared_row_bytes(type);
 
     Emitter e;
@@ -271,19 +350,19 @@ class Lowerer {
       if (auto status = declare_prologue(p, node, input, source, plain); !status.ok())
         return status;
       Buffer prepared = buffer(source);
-      if (!plain || !type.format.is_dense()) {
+      if (!plain || !floats) {
         prepared = temporary({row_bytes, 64});
-        p.line("write_rows<{}>(launch, {}, {}, x);", rows_type,
+        p.line("write_rows<{}>(launch, {}, {}, x);", rows_form,
                p.pointer(prepared, "unsigned char"), rows);
         finish(node, ".input", p,
-               plain                    ? "quantize"
-               : type.format.is_dense() ? "rms_norm"
-                                        : "rms_norm, quantize",
+               plain    ? "quantize"
+               : floats ? "rms_norm"
+                        : "rms_norm, quantize",
                fmt::format("rows of {}", type.cols()))
             .tokens_per_block = 1;
         lowered_.phases.back().shared_bytes = kReduceBytes;
       }
-      e.line("const auto x = {}::at({}, {});", rows_type, e.pointer(prepared, "unsigned char"),
+      e.line("const auto x = {}::at({}, {});", rows_form, e.pointer(prepared, "unsigned char"),
              rows);
     }
 
@@ -309,16 +388,18 @@ class Lowerer {
     const GpuShape shape = gpu_shape(type, out_width, row_bytes);
     if (decode()) {
       if (on_gpu())
-        e.line("static_assert(one_row_shared_bytes<{}> <= {});", rows_type, shape.shared_bytes);
-      e.line("matmul_one_row<{}, {}, {}>(launch, w, x, epilogue);", rows_type, parts, out_width);
+        e.line("static_assert(one_row_shared_bytes<{}> <= {});", rows_form, shape.shared_bytes);
+      e.line("matmul_one_row<{}, {}, {}>(launch, w, x, epilogue);", rows_form, parts, out_width);
     } else {
       if (on_gpu())
-        e.line("static_assert(tile_shared_bytes<{}> <= {});", rows_type, shape.shared_bytes);
+        e.line("static_assert(tile_shared_bytes<{}> <= {});", rows_form, shape.shared_bytes);
       e.line("multiply<{}, {}>(launch, w, x, epilogue);", parts, out_width);
     }
-    if (type.format.is_dense() && decode() == true)
-      remarks_.push_back({"lower", false, module_.value(weight).name,
-                          "dense weights: multiplied in float32, whatever the activation mode"});
+    if (floats && decode())
+      remarks_.push_back(
+          {"lower", false, module_.value(weight).name,
+           fmt::format("{} weights: multiplied in float32, whatever the activation mode",
+                       type.format.is_dense() ? "dense" : "fp8")});
     LoweredPhase& phase =
         finish(node, "", e, ops_of(node), fmt::format("{} {}", dims, ir::to_string(type.format)));
     phase.weight_bytes = type.packed_bytes();
@@ -333,10 +414,10 @@ class Lowerer {
 
   // A row of the input as the kernels for `type` multiply it (codegen/device/*/activations.h).
   int64_t prepared_row_bytes(const ir::WeightType& type) const {
-    if (type.format.is_dense()) return type.cols() * 4;
+    if (multiplies_floats(type.format)) return type.cols() * 4;
     const int64_t cols =
         on_gpu() ? (type.cols() + kGpuBlock - 1) / kGpuBlock * kGpuBlock : type.cols();
-    return cols * planes() + type.cols() / type.format.group * 8;
+    return cols * planes() + row_groups(type) * 8;
   }
 
   // How a product is spread over a GPU (codegen/device/gpu/matvec.h and matmul.h).
@@ -354,9 +435,10 @@ class Lowerer {
       return {tiles, 0, row_bytes + padding + 2304};
     }
     constexpr int64_t kTokens = 64;
-    const int64_t shared = type.format.is_dense()
+    const int64_t block_groups = type.format.group > 0 ? kGpuBlock / dot_group(type) : 1;
+    const int64_t shared = multiplies_floats(type.format)
                                ? kTokens * 36 * 4
-                               : 2 * kTokens * (160 * planes() + kGpuBlock / type.format.group * 8);
+                               : 2 * kTokens * (160 * planes() + block_groups * 8);
     return {(tiles + 7) / 8, kTokens, shared};
   }
 

@@ -27,27 +27,44 @@ std::vector<Fill> synthetic_fills(const std::string& name, const ir::WeightType&
   };
   if (type.shape.size() == 1) {
     const bool norm = name.find("norm") != std::string::npos;
-    return {uniform(0, layout.codes_bytes, "f32", norm ? 0.9 : -0.1, norm ? 1.1 : 0.1)};
+    return {uniform(0, layout.codes.bytes, "f32", norm ? 0.9 : -0.1, norm ? 1.1 : 0.1)};
   }
   // Outputs of a row of `cols` independent products have about the size of the inputs.
   const double deviation = 1.0 / std::sqrt(static_cast<double>(type.cols()));
   if (format.is_dense()) {
     const double top = deviation * std::sqrt(3.0);
-    return {uniform(0, layout.codes_bytes, dtype, -top, top)};
+    return {uniform(0, layout.codes.bytes, dtype, -top, top)};
   }
+  // The spread of what codes stand for, all being as likely.
   const bool ternary = format.map == ir::CodeMap::ternary;
-  const double levels = ternary ? 3 : std::exp2(format.bits);
-  const double code_deviation = std::sqrt((levels * levels - 1) / 12);
-  const double scale = deviation / code_deviation;
-  std::vector<Fill> fills = {
-      fill(ternary ? Fill::Kind::ternary : Fill::Kind::bits, 0, layout.codes_bytes),
-      uniform(layout.scales, layout.scales_bytes, dtype, 0.8 * scale, 1.2 * scale)};
-  if (format.map == ir::CodeMap::affine) {
-    Fill biases = fill(Fill::Kind::paired, layout.biases, layout.biases_bytes);
+  double sum = 0;
+  double squares = 0;
+  const int codes = ternary ? 3 : 1 << format.bits;
+  for (int code = 0; code < codes; ++code) {
+    const double level = format.map == ir::CodeMap::fp4    ? 0.5 * ir::kFp4Doubled[code & 15]
+                         : format.map == ir::CodeMap::iq4  ? ir::kIq4Levels[code & 15]
+                         : format.map == ir::CodeMap::sign ? 2 * code - 1
+                                                           : code;
+    sum += level;
+    squares += level * level;
+  }
+  const double mean = sum / codes;
+  const double scale = deviation / std::sqrt(squares / codes - mean * mean);
+  std::vector<Fill> fills = {fill(ternary && !format.base3 ? Fill::Kind::ternary : Fill::Kind::bits,
+                                  0, layout.codes.bytes)};
+  if (layout.scales.bytes > 0)
+    fills.push_back(
+        uniform(layout.scales.at, layout.scales.bytes, dtype, 0.8 * scale, 1.2 * scale));
+  if (layout.biases.bytes > 0) {
+    Fill biases = fill(Fill::Kind::paired, layout.biases.at, layout.biases.bytes);
     biases.dtype = dtype;
-    biases.factor = (levels - 1) / 2;
+    biases.factor = mean;
     fills.push_back(biases);
   }
+  // The rows at which matrices begin stay zero: all rows take the last factor.
+  if (layout.factors.bytes > 0)
+    fills.push_back(
+        uniform(layout.factors.at, layout.factors.bytes / 2, "f32", scale, 1.001 * scale));
   return fills;
 }
 

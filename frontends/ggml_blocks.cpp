@@ -5,6 +5,8 @@
 #include <vector>
 
 namespace sinter::frontends {
+using ir::CodeMap;
+
 namespace {
 
 float half(const uint8_t* bytes) { return ir::read_element(ir::DType::f16, bytes, 0); }
@@ -206,18 +208,24 @@ int trit(uint8_t byte, int n) {
 }
 
 // {qs[48], qh[4], d}: 32 bytes of five trits, 16 bytes of five, 4 bytes of four; first the first
-// trit of all bytes of a run.
-void decode_tq1_0(const uint8_t* block, float* out) {
-  const float d = half(block + 52);
+// trit of all bytes of a run. The codes, 0..2.
+template <class Number>
+void decode_trits(const uint8_t* block, Number* out) {
   struct Run {
     int bytes;
     int trits;
   };
   for (const Run run : {Run{32, 5}, Run{16, 5}, Run{4, 4}}) {
     for (int n = 0; n < run.trits; ++n)
-      for (int m = 0; m < run.bytes; ++m) *out++ = d * static_cast<float>(trit(block[m], n) - 1);
+      for (int m = 0; m < run.bytes; ++m) *out++ = static_cast<Number>(trit(block[m], n));
     block += run.bytes;
   }
+}
+
+void decode_tq1_0(const uint8_t* block, float* out) {
+  decode_trits(block, out);
+  const float d = half(block + 52);
+  for (int e = 0; e < 256; ++e) out[e] = d * (out[e] - 1);
 }
 
 // {qs[64], d}
@@ -271,10 +279,56 @@ GgmlType unreadable(uint32_t id, std::string_view name, int block_elements, int 
 }
 
 // w = scale * (code - zero)
-GgmlType symmetric(GgmlType type, int bits, double zero, ir::BlockLayout blocks, int group = 0) {
+GgmlType symmetric(GgmlType type, int bits, double zero, ir::BlockLayout blocks) {
   type.has_format = true;
-  type.format = {ir::CodeMap::symmetric, bits, group == 0 ? type.block_elements : group, zero,
-                 ir::DType::f16};
+  type.format = {.map = CodeMap::symmetric,
+                 .bits = bits,
+                 .group = type.block_elements,
+                 .zero = zero,
+                 .scale_type = ir::DType::f16};
+  type.blocks = blocks;
+  return type;
+}
+
+// --- the integers of sixteen or eight groups in 256 columns
+
+void q2_k_scales(const uint8_t* block, uint8_t* out) {
+  for (int g = 0; g < 16; ++g) out[g] = block[g] & 15;
+}
+void q2_k_minima(const uint8_t* block, uint8_t* out) {
+  for (int g = 0; g < 16; ++g) out[g] = block[g] >> 4;
+}
+void q3_k_scales(const uint8_t* block, uint8_t* out) {
+  const uint8_t* s = block + 96;
+  for (int g = 0; g < 16; ++g)
+    out[g] = static_cast<uint8_t>((s[g % 8] >> (g / 8 * 4) & 15) | (s[8 + g % 4] >> (g / 4 * 2) & 3)
+                                                                       << 4);
+}
+// Of Q4_K and Q5_K: twelve bytes behind d and dmin.
+void k_scales(const uint8_t* block, uint8_t* out) {
+  for (int g = 0; g < 8; ++g) out[g] = static_cast<uint8_t>(scale_and_min(block + 4, g).scale);
+}
+void k_minima(const uint8_t* block, uint8_t* out) {
+  for (int g = 0; g < 8; ++g) out[g] = static_cast<uint8_t>(scale_and_min(block + 4, g).min);
+}
+// Signed bytes, as bytes less 128.
+void q6_k_scales(const uint8_t* block, uint8_t* out) {
+  for (int g = 0; g < 16; ++g) out[g] = block[192 + g] ^ 0x80;
+}
+void iq4_xs_scales(const uint8_t* block, uint8_t* out) {
+  const int high = block[2] | block[3] << 8;
+  for (int g = 0; g < 8; ++g)
+    out[g] =
+        static_cast<uint8_t>((block[4 + g / 2] >> (g % 2 * 4) & 15) | (high >> (2 * g) & 3) << 4);
+}
+void tq1_0_codes(const uint8_t* block, uint8_t* out) { decode_trits(block, out); }
+
+// A format without biases, all numbers that a block stores once being for the whole block.
+GgmlType coded(GgmlType type, ir::WeightFormat format, ir::BlockLayout blocks) {
+  type.has_format = true;
+  type.format = format;
+  blocks.cols = type.block_elements;
+  blocks.bytes = type.block_bytes;
   type.blocks = blocks;
   return type;
 }
@@ -282,7 +336,10 @@ GgmlType symmetric(GgmlType type, int bits, double zero, ir::BlockLayout blocks,
 // w = scale * code + bias
 GgmlType affine(GgmlType type, int bits, ir::BlockLayout blocks) {
   type.has_format = true;
-  type.format = {ir::CodeMap::affine, bits, type.block_elements, 0, ir::DType::f16};
+  type.format = {.map = CodeMap::affine,
+                 .bits = bits,
+                 .group = type.block_elements,
+                 .scale_type = ir::DType::f16};
   type.blocks = blocks;
   return type;
 }
@@ -304,22 +361,93 @@ std::vector<GgmlType> make_types() {
              {.cols = 32, .bytes = 24, .fields = {{{8, 4, 16}, {4, 1, 1}}}, .scale = 0, .bias = 2}),
       symmetric({8, "Q8_0", 32, 34, decode_q8_0, finite_halves<0>}, 8, 128,
                 {.cols = 32, .bytes = 34, .fields = {{{2, 8, 1}}}, .flip = 0x80}),
-      // Groups of 256 columns share a scale; read as two groups of 128, which kernels have.
       symmetric({35, "TQ2_0", 256, 66, decode_tq2_0, finite_halves<64>}, 2, 1,
-                {.cols = 256, .bytes = 66, .fields = {{{0, 2, 32}}}, .scale = 64}, 128),
+                {.cols = 256, .bytes = 66, .fields = {{{0, 2, 32}}}, .scale = 64}),
       symmetric({42, "Q2_0", 64, 18, decode_q2_0, finite_halves<0>}, 2, 1,
                 {.cols = 64, .bytes = 18, .fields = {{{2, 2, 1}}}}),
 
-      {10, "Q2_K", 256, 84, decode_q2_k, finite_halves<80, 82>},
-      {11, "Q3_K", 256, 110, decode_q3_k, finite_halves<108>},
-      {12, "Q4_K", 256, 144, decode_q4_k, finite_halves<0, 2>},
-      {13, "Q5_K", 256, 176, decode_q5_k, finite_halves<0, 2>},
-      {14, "Q6_K", 256, 210, decode_q6_k, finite_halves<208>},
-      {20, "IQ4_NL", 32, 18, decode_iq4_nl, finite_halves<0>},
-      {23, "IQ4_XS", 256, 136, decode_iq4_xs, finite_halves<0>},
-      {34, "TQ1_0", 256, 54, decode_tq1_0, finite_halves<52>},
-      {39, "MXFP4", 32, 17, decode_mxfp4, finite_e8m0},
-      {41, "Q1_0", 128, 18, decode_q1_0, finite_halves<0>},
+      coded({41, "Q1_0", 128, 18, decode_q1_0, finite_halves<0>},
+            {.map = CodeMap::sign, .bits = 1, .group = 128, .scale_type = ir::DType::f16},
+            {.fields = {{{2, 1, 1}}}}),
+      coded({10, "Q2_K", 256, 84, decode_q2_k, finite_halves<80, 82>},
+            {.map = CodeMap::affine,
+             .bits = 2,
+             .group = 16,
+             .scale_type = ir::DType::f16,
+             .block = 256,
+             .sub_bits = 4},
+            {.fields = {{{16, 2, 32}}},
+             .scale = 80,
+             .bias = 82,
+             .sub_scales = q2_k_scales,
+             .sub_biases = q2_k_minima}),
+      // The third bit says that nothing is taken off.
+      coded({11, "Q3_K", 256, 110, decode_q3_k, finite_halves<108>},
+            {.map = CodeMap::symmetric,
+             .bits = 3,
+             .group = 16,
+             .zero = 4,
+             .scale_type = ir::DType::f16,
+             .block = 256,
+             .sub_bits = 6,
+             .sub_zero = 32},
+            {.fields = {{{32, 2, 32}, {0, 1, 32}}}, .scale = 108, .sub_scales = q3_k_scales}),
+      coded({12, "Q4_K", 256, 144, decode_q4_k, finite_halves<0, 2>},
+            {.map = CodeMap::affine,
+             .bits = 4,
+             .group = 32,
+             .scale_type = ir::DType::f16,
+             .block = 256,
+             .sub_bits = 6},
+            {.fields = {{{16, 4, 32}}},
+             .scale = 0,
+             .bias = 2,
+             .sub_scales = k_scales,
+             .sub_biases = k_minima}),
+      coded({13, "Q5_K", 256, 176, decode_q5_k, finite_halves<0, 2>},
+            {.map = CodeMap::affine,
+             .bits = 5,
+             .group = 32,
+             .scale_type = ir::DType::f16,
+             .block = 256,
+             .sub_bits = 6},
+            {.fields = {{{48, 4, 32}, {16, 1, 32}}},
+             .scale = 0,
+             .bias = 2,
+             .sub_scales = k_scales,
+             .sub_biases = k_minima}),
+      coded({14, "Q6_K", 256, 210, decode_q6_k, finite_halves<208>},
+            {.map = CodeMap::symmetric,
+             .bits = 6,
+             .group = 16,
+             .zero = 32,
+             .scale_type = ir::DType::f16,
+             .block = 256,
+             .sub_bits = 8,
+             .sub_zero = 128},
+            {.fields = {{{0, 4, 64}, {128, 2, 32}}}, .scale = 208, .sub_scales = q6_k_scales}),
+      coded({20, "IQ4_NL", 32, 18, decode_iq4_nl, finite_halves<0>},
+            {.map = CodeMap::iq4, .bits = 4, .group = 32, .scale_type = ir::DType::f16},
+            {.fields = {{{2, 4, 16}}}}),
+      coded({23, "IQ4_XS", 256, 136, decode_iq4_xs, finite_halves<0>},
+            {.map = CodeMap::iq4,
+             .bits = 4,
+             .group = 32,
+             .scale_type = ir::DType::f16,
+             .block = 256,
+             .sub_bits = 6,
+             .sub_zero = 32},
+            {.fields = {{{8, 4, 16}}}, .sub_scales = iq4_xs_scales}),
+      coded({34, "TQ1_0", 256, 54, decode_tq1_0, finite_halves<52>},
+            {.map = CodeMap::ternary,
+             .bits = 2,
+             .group = 256,
+             .scale_type = ir::DType::f16,
+             .base3 = true},
+            {.scale = 52, .codes = tq1_0_codes}),
+      coded({39, "MXFP4", 32, 17, decode_mxfp4, finite_e8m0},
+            {.map = CodeMap::fp4, .bits = 4, .group = 32, .scale_type = ir::DType::e8m0},
+            {.fields = {{{1, 4, 16}}}}),
 
       unreadable(9, "Q8_1", 32, 36),
       unreadable(15, "Q8_K", 256, 292),

@@ -22,6 +22,19 @@ float float_from_half(uint16_t half) {
   return std::bit_cast<float>(sign | biased << 23 | fraction << 13);
 }
 
+// OCP Microscaling's E8M0; 255 stands for NaN.
+float float_from_e8m0(uint8_t byte) { return byte == 255 ? NAN : std::ldexp(1.0F, byte - 127); }
+
+// E4M3 without infinities: 1 sign bit, 4 exponent bits (bias 7), 3 fraction bits; all ones is NaN.
+float float_from_e4m3(uint8_t byte) {
+  const float sign = (byte & 0x80) != 0 ? -1.0F : 1.0F;
+  const int exponent = (byte >> 3) & 15;
+  const int fraction = byte & 7;
+  if ((byte & 127) == 127) return NAN;
+  if (exponent == 0) return sign * std::ldexp(static_cast<float>(fraction), -9);
+  return sign * std::ldexp(static_cast<float>(8 + fraction), exponent - 10);
+}
+
 template <class T>
 T load(const uint8_t* bytes, int64_t index) {
   T value;
@@ -45,19 +58,19 @@ int64_t bytes_per_row(const Matrix& matrix) {
   return (cols * format.bits + 7) / 8;
 }
 
-const uint8_t* group_number(const Matrix& matrix, int64_t row, int64_t group,
-                            absl::Span<const uint8_t> planar, int64_t offset_in_block) {
+const uint8_t* scale_or_bias(const Matrix& matrix, int64_t row, int64_t index,
+                             absl::Span<const uint8_t> planar, int64_t offset_in_block) {
   const WeightFormat& format = matrix.type.format;
   if (matrix.blocks != nullptr) {
-    const int64_t block = group * format.group / matrix.blocks->cols;
+    const int64_t block = index * format.scale_cols() / matrix.blocks->cols;
     return row_data(matrix, row) + block * matrix.blocks->bytes + offset_in_block;
   }
-  const int64_t groups_per_row = matrix.type.cols() / format.group;
-  const int64_t index = stored_row(matrix, row) * groups_per_row + group;
-  return planar.data() + index * byte_size(format.scale_type);
+  const int64_t per_row = matrix.type.cols() / format.scale_cols();
+  return planar.data() + (stored_row(matrix, row) * per_row + index) * byte_size(format.scale_type);
 }
 
 void decode_block(const BlockLayout& layout, const uint8_t* block, uint8_t* out) {
+  if (layout.codes != nullptr) return layout.codes(block, out);
   for (int64_t k = 0; k < layout.cols; ++k) {
     unsigned code = 0;
     int low = 0;
@@ -85,6 +98,10 @@ float read_element(DType dtype, const uint8_t* bytes, int64_t index) {
       return std::bit_cast<float>(static_cast<uint32_t>(load<uint16_t>(bytes, index)) << 16);
     case DType::i32:
       return static_cast<float>(load<int32_t>(bytes, index));
+    case DType::e8m0:
+      return float_from_e8m0(bytes[index]);
+    case DType::e4m3:
+      return float_from_e4m3(bytes[index]);
   }
   return NAN;  // no such dtype
 }
@@ -93,14 +110,39 @@ const uint8_t* row_data(const Matrix& matrix, int64_t row) {
   return matrix.codes.data() + stored_row(matrix, row) * bytes_per_row(matrix);
 }
 
-const uint8_t* scale_bytes(const Matrix& matrix, int64_t row, int64_t group) {
-  return group_number(matrix, row, group, matrix.scales,
-                      matrix.blocks == nullptr ? 0 : matrix.blocks->scale);
+const uint8_t* scale_bytes(const Matrix& matrix, int64_t row, int64_t index) {
+  if (matrix.order != nullptr && matrix.order->scale != nullptr)
+    return matrix.order->scale(matrix, row, index);
+  return scale_or_bias(matrix, row, index, matrix.scales,
+                       matrix.blocks == nullptr ? 0 : matrix.blocks->scale);
 }
 
-const uint8_t* bias_bytes(const Matrix& matrix, int64_t row, int64_t group) {
-  return group_number(matrix, row, group, matrix.biases,
-                      matrix.blocks == nullptr ? 0 : matrix.blocks->bias);
+const uint8_t* bias_bytes(const Matrix& matrix, int64_t row, int64_t index) {
+  return scale_or_bias(matrix, row, index, matrix.biases,
+                       matrix.blocks == nullptr ? 0 : matrix.blocks->bias);
+}
+
+void decode_sub_scales(const Matrix& matrix, int64_t row, uint8_t* out) {
+  if (matrix.blocks == nullptr) return;  // no planar form has them
+  const BlockLayout& blocks = *matrix.blocks;
+  const int64_t groups = blocks.cols / matrix.type.format.group;
+  for (int64_t b = 0; b < matrix.type.cols() / blocks.cols; ++b)
+    blocks.sub_scales(row_data(matrix, row) + b * blocks.bytes, out + b * groups);
+}
+
+void decode_sub_biases(const Matrix& matrix, int64_t row, uint8_t* out) {
+  const int64_t row_groups = matrix.type.cols() / matrix.type.format.group;
+  if (matrix.order != nullptr && matrix.order->shifts != nullptr) {
+    matrix.order->shifts(matrix, row, out);
+  } else if (matrix.blocks != nullptr) {
+    const BlockLayout& blocks = *matrix.blocks;
+    const int64_t groups = blocks.cols / matrix.type.format.group;
+    for (int64_t b = 0; b < matrix.type.cols() / blocks.cols; ++b)
+      blocks.sub_biases(row_data(matrix, row) + b * blocks.bytes, out + b * groups);
+  } else {
+    std::memcpy(out, matrix.biases.data() + stored_row(matrix, row) * row_groups,
+                static_cast<size_t>(row_groups));
+  }
 }
 
 bool is_complete(const Matrix& matrix) {
@@ -109,21 +151,32 @@ bool is_complete(const Matrix& matrix) {
   const int64_t head = matrix.interleaved_head;
   const int64_t permuted = type.shape.size() == 1 ? type.cols() : type.rows();
   if (head < 0 || head % 2 != 0 || (head > 0 && permuted % head != 0)) return false;
-  if (matrix.blocks != nullptr &&
-      (format.is_dense() || type.shape.size() != 2 || type.cols() % matrix.blocks->cols != 0 ||
-       matrix.blocks->cols % format.group != 0)) {
+  if (matrix.order != nullptr) return true;
+  if (const BlockLayout* blocks = matrix.blocks; blocks != nullptr) {
+    const int64_t scale_cols = format.scale_cols();
+    if (format.is_dense() || type.shape.size() < 2 || type.cols() % blocks->cols != 0 ||
+        scale_cols == 0 || blocks->cols % format.group != 0 || blocks->cols % scale_cols != 0 ||
+        (format.block > 0 && blocks->sub_scales == nullptr)) {
+      return false;
+    }
+  } else if (format.block > 0 || format.base3) {
     return false;
   }
   if (static_cast<int64_t>(matrix.codes.size()) < type.rows() * bytes_per_row(matrix)) return false;
-  if (format.is_dense() || matrix.blocks != nullptr) return true;
-  const int64_t scales = type.rows() * (type.cols() / format.group) * byte_size(format.scale_type);
+  if (format.is_dense() || matrix.blocks != nullptr || format.group == 0) return true;
+  const int64_t groups = type.rows() * (type.cols() / format.group);
+  const int64_t scales = groups * byte_size(format.scale_type);
+  const auto biases = static_cast<int64_t>(matrix.biases.size());
   return static_cast<int64_t>(matrix.scales.size()) >= scales &&
-         (format.map != CodeMap::affine || static_cast<int64_t>(matrix.biases.size()) >= scales);
+         (!format.has_biases() || biases >= scales) &&
+         (format.map != CodeMap::shifted || biases >= groups);
 }
 
 void decode_codes(const Matrix& matrix, int64_t row, uint8_t* out) {
   const int bits = matrix.type.format.bits;
   const int64_t cols = matrix.type.cols();
+  if (matrix.order != nullptr && matrix.order->codes != nullptr)
+    return matrix.order->codes(matrix, row, out);
   const uint8_t* stream = row_data(matrix, row);
   if (matrix.blocks != nullptr) {
     const BlockLayout& blocks = *matrix.blocks;
@@ -154,15 +207,59 @@ void decode_row(const Matrix& matrix, int64_t row, float* out) {
   }
   std::vector<uint8_t> codes(static_cast<size_t>(cols));
   decode_codes(matrix, row, codes.data());
+  const int64_t group = format.group > 0 ? format.group : cols;
+  std::vector<float> scales(static_cast<size_t>(cols / group));
+  std::vector<float> offsets(scales.size());
+  decode_scales(matrix, row, scales.data(), offsets.data());
   for (int64_t c = 0; c < cols; ++c) {
-    const int64_t group = c / format.group;
-    const float scale = read_element(format.scale_type, scale_bytes(matrix, row, group), 0);
-    const auto code = static_cast<float>(codes[static_cast<size_t>(c)]);
-    if (format.map == CodeMap::affine) {
-      out[c] = scale * code + read_element(format.scale_type, bias_bytes(matrix, row, group), 0);
-    } else {
-      out[c] = scale * (code - static_cast<float>(format.zero_point()));
+    const auto g = static_cast<size_t>(c / group);
+    out[c] = matrix.tensor_scale *
+             (scales[g] * level_of(format, codes[static_cast<size_t>(c)]) + offsets[g]);
+  }
+}
+
+float level_of(const WeightFormat& format, uint8_t code) {
+  switch (format.map) {
+    case CodeMap::affine:
+    case CodeMap::shifted:
+      return code;
+    case CodeMap::fp4:
+      return 0.5F * static_cast<float>(kFp4Doubled[code & 15]);
+    case CodeMap::iq4:
+      return kIq4Levels[code & 15];
+    case CodeMap::fp8:
+      return float_from_e4m3(code);
+    case CodeMap::sign:
+      return code == 0 ? -1.0F : 1.0F;
+    default:
+      return static_cast<float>(code) - static_cast<float>(format.zero_point());
+  }
+}
+
+void decode_scales(const Matrix& matrix, int64_t row, float* scales, float* offsets) {
+  const WeightFormat& format = matrix.type.format;
+  const int64_t groups = format.group > 0 ? matrix.type.cols() / format.group : 1;
+  const bool shifted = format.map == CodeMap::shifted;
+  std::vector<uint8_t> sub_scales(static_cast<size_t>(groups));
+  std::vector<uint8_t> sub_biases(static_cast<size_t>(groups));
+  if (format.block > 0) decode_sub_scales(matrix, row, sub_scales.data());
+  if (shifted || (format.block > 0 && format.has_biases()))
+    decode_sub_biases(matrix, row, sub_biases.data());
+  for (int64_t g = 0; g < groups; ++g) {
+    const auto at = static_cast<size_t>(g);
+    scales[g] = 1;
+    offsets[g] = 0;
+    if (format.group > 0) {
+      const int64_t index = g * format.group / format.scale_cols();
+      scales[g] = read_element(format.scale_type, scale_bytes(matrix, row, index), 0);
+      if (format.has_biases())
+        offsets[g] = read_element(format.scale_type, bias_bytes(matrix, row, index), 0);
     }
+    if (format.block > 0) {
+      scales[g] *= static_cast<float>(sub_scales[at] - format.sub_zero);
+      offsets[g] *= -static_cast<float>(sub_biases[at]);
+    }
+    if (shifted) offsets[g] = -scales[g] * static_cast<float>(sub_biases[at]);
   }
 }
 

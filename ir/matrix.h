@@ -12,6 +12,8 @@
 
 namespace sinter::ir {
 
+struct Matrix;
+
 // Some bits of the codes of a block. Codes lie beside one another in `lanes` bytes, first the
 // lowest bits of all of them: code k is in byte k % lanes, k / lanes fields above bit 0; when the
 // bytes are full the next `lanes` bytes follow. One lane is a plain LSB-first stream.
@@ -21,40 +23,61 @@ struct CodeField {
   int64_t lanes = 1;
 };
 
-// Rows that are stored as blocks of codes and scales together, one after another. All groups of a
-// block share its scale (and bias), so type.format.group divides `cols`.
+// Rows that are stored as blocks of codes and scales together, one after another. All that the
+// block stores once (a scale of scale_type, a bias) is for scale_cols() columns, which divide
+// `cols` or are equal to it.
 struct BlockLayout {
   int64_t cols = 0;
   int64_t bytes = 0;
-  std::array<CodeField, 2> fields;  // low bits of a code first; the second may have no bits
+  std::array<CodeField, 2> fields = {};  // low bits of a code first; the second may have no bits
   int64_t scale = 0;                // offset in the block
   int64_t bias = 0;                 // offset in the block; affine only
   uint8_t flip = 0;                 // code = stored bits ^ flip: 0x80 for signed bytes
+  // Codes that no fields describe: out[cols].
+  void (*codes)(const uint8_t* block, uint8_t* out) = nullptr;
+  // The integers of two levels: out[cols / group].
+  void (*sub_scales)(const uint8_t* block, uint8_t* out) = nullptr;
+  void (*sub_biases)(const uint8_t* block, uint8_t* out) = nullptr;
+};
+
+// Where a checkpoint orders a matrix in a way of its own. The reader that makes the matrix has
+// checked that all bytes are there. Functions that are null: as without an order.
+struct MatrixOrder {
+  // out[cols]: the codes of a row.
+  void (*codes)(const Matrix& matrix, int64_t row, uint8_t* out) = nullptr;
+  // Where the scale of a group is.
+  const uint8_t* (*scale)(const Matrix& matrix, int64_t row, int64_t group) = nullptr;
+  // out[cols / group]: shifts of a row.
+  void (*shifts)(const Matrix& matrix, int64_t row, uint8_t* out) = nullptr;
 };
 
 // Borrowed bytes (usually a memory-mapped file). Without `blocks`, codes form one little-endian,
 // LSB-first bit stream per row, rows starting at whole bytes; scales and biases are
-// [rows, cols/group] of type.format.scale_type. With `blocks`, `codes` holds the blocks, scales and
-// biases are empty. Dense: `codes` holds the elements, scales and biases are empty. 1-D weights
-// have rows() == 1.
+// [rows, cols/group] of type.format.scale_type; shifts, a byte each, are in `biases`. With
+// `blocks`, `codes` holds the blocks, scales and biases are empty. Dense: `codes` holds the
+// elements, scales and biases are empty. 1-D weights have rows() == 1; experts' rows follow one
+// another.
 struct Matrix {
   WeightType type;  // what is stored, before anything is proven about it
   absl::Span<const uint8_t> codes;
   absl::Span<const uint8_t> scales;
   absl::Span<const uint8_t> biases;
   const BlockLayout* blocks = nullptr;  // a static table's
+  const MatrixOrder* order = nullptr;   // likewise
   // When not 0: rows (elements of a vector) come in heads of so many, and a head's two halves are
   // stored interleaved, as RoPE on adjacent pairs wants them. Row numbers are always those of
   // RoPE on halves.
   int64_t interleaved_head = 0;
+  float tensor_scale = 1;  // where the format has one
 };
 
 float read_element(DType dtype, const uint8_t* bytes, int64_t index);
 
-// Where a row's elements, codes or blocks begin; where the scale and the bias of a group are.
+// Where a row's elements, codes or blocks begin; where the scale and the bias are that stand at
+// `index` in the row, counted in scale_cols().
 const uint8_t* row_data(const Matrix& matrix, int64_t row);
-const uint8_t* scale_bytes(const Matrix& matrix, int64_t row, int64_t group);
-const uint8_t* bias_bytes(const Matrix& matrix, int64_t row, int64_t group);
+const uint8_t* scale_bytes(const Matrix& matrix, int64_t row, int64_t index);
+const uint8_t* bias_bytes(const Matrix& matrix, int64_t row, int64_t index);
 
 // Whether the bytes hold what the type says, so that decoding stays inside them.
 bool is_complete(const Matrix& matrix);
@@ -63,6 +86,14 @@ bool is_complete(const Matrix& matrix);
 void decode_row(const Matrix& matrix, int64_t row, float* out);
 // out[cols]: the codes of a row (not for dense).
 void decode_codes(const Matrix& matrix, int64_t row, uint8_t* out);
+// out[cols / group]: the integers of a row's groups, as stored: of scales, and of biases or shifts.
+void decode_sub_scales(const Matrix& matrix, int64_t row, uint8_t* out);
+void decode_sub_biases(const Matrix& matrix, int64_t row, uint8_t* out);
+// scales[groups], offsets[groups] of a row, one of each where only the tensor has a scale: offsets
+// are the biases, what shifts make of them, and else 0. The tensor's scale is not in them.
+void decode_scales(const Matrix& matrix, int64_t row, float* scales, float* offsets);
+// What a code stands for before it is scaled.
+float level_of(const WeightFormat& format, uint8_t code);
 
 // Gives a module's numbers by name; implemented by checkpoints and by tests.
 class MatrixSource {

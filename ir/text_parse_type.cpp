@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <array>
 #include <charconv>
 #include <cmath>
 
@@ -21,7 +22,7 @@ std::optional<Number> parse_whole(std::string_view text) {
 }
 
 std::optional<DType> parse_dtype(std::string_view text) {
-  for (DType dtype : {DType::f32, DType::f16, DType::bf16, DType::i32}) {
+  for (DType dtype : {DType::f32, DType::f16, DType::bf16, DType::i32, DType::e8m0, DType::e4m3}) {
     if (text == name(dtype)) return dtype;
   }
   return std::nullopt;
@@ -51,60 +52,105 @@ std::optional<std::vector<Dim>> parse_extents(std::string_view& text) {
   return shape;
 }
 
-// A word that starts with `letter` and goes on with a number, e.g. "g128".
-std::optional<Token> take_field(Cursor& cursor, char letter, std::string_view what) {
-  if (!cursor.is(TokenKind::word) || cursor.token().text.front() != letter) {
+// A word that starts with `prefix` and goes on with a digit, e.g. "g128".
+bool is_field(const Cursor& cursor, std::string_view prefix) {
+  if (!cursor.is(TokenKind::word)) return false;
+  const std::string_view text = cursor.token().text;
+  return text.size() > prefix.size() && text.starts_with(prefix) && is_digit(text[prefix.size()]);
+}
+
+std::optional<Token> take_field(Cursor& cursor, std::string_view prefix, std::string_view what) {
+  if (!is_field(cursor, prefix)) {
     cursor.fail_expected(what);
     return std::nullopt;
   }
   return cursor.take(TokenKind::word, what);
 }
 
-std::optional<int> parse_count(Cursor& cursor, char letter, std::string_view what) {
-  const auto field = take_field(cursor, letter, what);
-  if (!field) return std::nullopt;
-  const auto value = parse_whole<int>(std::string_view(field->text).substr(1));
+// False when the cursor failed.
+bool parse_count(Cursor& cursor, std::string_view prefix, std::string_view what, int& count) {
+  const auto field = take_field(cursor, prefix, what);
+  if (!field) return false;
+  const auto value = parse_whole<int>(std::string_view(field->text).substr(prefix.size()));
   if (!value) {
-    cursor.fail(field->offset, fmt::format("found {}, expected {}", describe(*field), what));
+    return cursor.fail(field->offset, fmt::format("found {}, expected {}", describe(*field), what));
   }
-  return value;
+  count = *value;
+  return true;
+}
+
+struct MapName {
+  const char* name;
+  CodeMap map;
+  int bits;  // 0: said by the text
+};
+constexpr std::array<MapName, 8> kMaps = {{{"affine", CodeMap::affine, 0},
+                                           {"symmetric", CodeMap::symmetric, 0},
+                                           {"ternary", CodeMap::ternary, 0},
+                                           {"shifted", CodeMap::shifted, 0},
+                                           {"fp4", CodeMap::fp4, 4},
+                                           {"iq4", CodeMap::iq4, 4},
+                                           {"fp8", CodeMap::fp8, 8},
+                                           {"sign", CodeMap::sign, 1}}};
+
+bool parse_zero(Cursor& cursor, double& zero) {
+  const auto field = take_field(cursor, "z", "a zero point, e.g. z7.5");
+  if (!field) return false;
+  const auto value = parse_double(std::string_view(field->text).substr(1));
+  if (!value) {
+    return cursor.fail(field->offset,
+                       fmt::format("found {}, expected a zero point, e.g. z7.5", describe(*field)));
+  }
+  zero = *value;
+  return true;
+}
+
+bool parse_scale_type(Cursor& cursor, std::string_view what, DType& type) {
+  if (!cursor.is(TokenKind::word) || !parse_dtype(cursor.token().text)) {
+    return cursor.fail_expected(what);
+  }
+  type = *parse_dtype(cursor.token().text);
+  return cursor.advance();
+}
+
+// "g32", or "g32 s6 o32 in256".
+bool parse_groups(Cursor& cursor, WeightFormat& format) {
+  if (!parse_count(cursor, "g", "a group size, e.g. g128", format.group)) return false;
+  if (!is_field(cursor, "s")) return true;
+  if (!parse_count(cursor, "s", "bits of a group's scale, e.g. s6", format.sub_bits)) return false;
+  if (is_field(cursor, "o") &&
+      !parse_count(cursor, "o", "what is taken off a group's scale, e.g. o32", format.sub_zero)) {
+    return false;
+  }
+  return parse_count(cursor, "in", "columns of a block, e.g. in256", format.block);
 }
 
 std::optional<WeightFormat> parse_format(Cursor& cursor) {
   WeightFormat format;
-  if (cursor.accept(TokenKind::word, "affine")) {
-    format.map = CodeMap::affine;
-  } else if (cursor.accept(TokenKind::word, "symmetric")) {
-    format.map = CodeMap::symmetric;
-  } else if (cursor.accept(TokenKind::word, "ternary")) {
-    format.map = CodeMap::ternary;
+  for (const MapName& known : kMaps) {
+    if (!cursor.accept(TokenKind::word, known.name)) continue;
+    format.map = known.map;
+    format.bits = known.bits;
+    break;
   }
-  if (!format.is_dense()) {
-    const auto bits = parse_count(cursor, 'b', "bits per code, e.g. b4");
-    if (!bits) return std::nullopt;
-    format.bits = *bits;
-    if (format.map == CodeMap::symmetric) {
-      const auto field = take_field(cursor, 'z', "a zero point, e.g. z7.5");
-      if (!field) return std::nullopt;
-      const auto zero = parse_double(std::string_view(field->text).substr(1));
-      if (!zero) {
-        cursor.fail(field->offset,
-                    fmt::format("found {}, expected a zero point, e.g. z7.5", describe(*field)));
-        return std::nullopt;
-      }
-      format.zero = *zero;
-    }
-    const auto group = parse_count(cursor, 'g', "a group size, e.g. g128");
-    if (!group) return std::nullopt;
-    format.group = *group;
+  if (format.is_dense()) {
+    constexpr std::string_view kWhat =
+        "affine, symmetric, ternary, shifted, fp4, iq4, fp8, sign or an element type";
+    if (!parse_scale_type(cursor, kWhat, format.scale_type)) return std::nullopt;
+    return format;
   }
-  if (!cursor.is(TokenKind::word) || !parse_dtype(cursor.token().text)) {
-    cursor.fail_expected(format.is_dense() ? "affine, symmetric, ternary or an element type"
-                                           : "the type of the scales");
+  if (format.map == CodeMap::ternary && cursor.accept(TokenKind::word, "base3")) {
+    format.base3 = true;
+    format.bits = 2;
+  } else if (format.bits == 0 && !parse_count(cursor, "b", "bits per code, e.g. b4", format.bits)) {
     return std::nullopt;
   }
-  format.scale_type = *parse_dtype(cursor.token().text);
-  if (!cursor.advance()) return std::nullopt;
+  if (format.map == CodeMap::symmetric && !parse_zero(cursor, format.zero)) return std::nullopt;
+  format.tensor_scale = cursor.accept(TokenKind::word, "tensor");
+  if (format.tensor_scale) return format;
+  if (!parse_groups(cursor, format)) return std::nullopt;
+  if (!parse_scale_type(cursor, "the type of the scales", format.scale_type)) return std::nullopt;
+  format.tensor_scale = cursor.accept(TokenKind::word, "tensor");
   return format;
 }
 

@@ -2,12 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+
 namespace sinter::ir {
 
 namespace {
-
-// Scales, or scales and biases, that one group of columns stores.
-int64_t numbers_per_group(CodeMap map) { return map == CodeMap::affine ? 2 : 1; }
 
 const char* name(CodeMap map) {
   switch (map) {
@@ -19,6 +18,16 @@ const char* name(CodeMap map) {
       return "symmetric";
     case CodeMap::ternary:
       return "ternary";
+    case CodeMap::shifted:
+      return "shifted";
+    case CodeMap::fp4:
+      return "fp4";
+    case CodeMap::iq4:
+      return "iq4";
+    case CodeMap::fp8:
+      return "fp8";
+    case CodeMap::sign:
+      return "sign";
   }
   return "?";
 }
@@ -33,6 +42,9 @@ int byte_size(DType dtype) {
     case DType::f16:
     case DType::bf16:
       return 2;
+    case DType::e8m0:
+    case DType::e4m3:
+      return 1;
   }
   return 0;
 }
@@ -47,24 +59,38 @@ const char* name(DType dtype) {
       return "bf16";
     case DType::i32:
       return "i32";
+    case DType::e8m0:
+      return "e8m0";
+    case DType::e4m3:
+      return "e4m3";
   }
   return "?";
 }
 
+// 256 codes in base 3 are 52 bytes: 48 of five codes and 4 of four.
+double WeightFormat::bits_per_code() const { return base3 ? 52.0 * 8 / 256 : bits; }
+
 double WeightFormat::bits_per_weight() const {
   const double number_bits = 8.0 * byte_size(scale_type);
   if (is_dense()) return number_bits;
-  if (group <= 0) return bits;
-  return bits + static_cast<double>(numbers_per_group(map)) * number_bits / group;
+  double all = bits_per_code();
+  const double numbers = has_biases() ? 2 : 1;
+  if (scale_cols() > 0) all += numbers * number_bits / scale_cols();
+  if (block > 0) all += numbers * sub_bits / group;
+  if (map == CodeMap::shifted) all += static_cast<double>(bits) / group;
+  return all;
+}
+
+int64_t WeightType::rows() const {
+  int64_t rows = 1;
+  for (size_t i = 0; i + 1 < shape.size(); ++i) rows *= shape[i];
+  return rows;
 }
 
 int64_t WeightType::packed_bytes() const {
   if (format.is_dense()) return elements() * byte_size(format.scale_type);
-  const int64_t code_bytes = (cols() * format.bits + 7) / 8;
-  const int64_t groups = format.group > 0 ? cols() / format.group : 0;
-  const int64_t scale_bytes =
-      groups * numbers_per_group(format.map) * static_cast<int64_t>(byte_size(format.scale_type));
-  return rows() * (code_bytes + scale_bytes);
+  const double row_bits = format.bits_per_weight() * static_cast<double>(cols());
+  return rows() * static_cast<int64_t>(std::ceil(row_bits / 8));
 }
 
 std::string to_string(const TensorType& type) {
@@ -82,9 +108,24 @@ std::string to_string(const TensorType& type) {
 
 std::string to_string(const WeightFormat& format) {
   if (format.is_dense()) return name(format.scale_type);
-  std::string text = fmt::format("{} b{}", name(format.map), format.bits);
+  std::string text = name(format.map);
+  // The others have one width.
+  if (format.base3) {
+    text += " base3";
+  } else if (format.map < CodeMap::fp4) {
+    text += fmt::format(" b{}", format.bits);
+  }
   if (format.map == CodeMap::symmetric) text += fmt::format(" z{}", format.zero);
-  return text + fmt::format(" g{} {}", format.group, name(format.scale_type));
+  if (format.group > 0) {
+    text += fmt::format(" g{}", format.group);
+    if (format.block > 0) {
+      text += fmt::format(" s{}", format.sub_bits);
+      if (format.sub_zero > 0) text += fmt::format(" o{}", format.sub_zero);
+      text += fmt::format(" in{}", format.block);
+    }
+    text += fmt::format(" {}", name(format.scale_type));
+  }
+  return format.tensor_scale ? text + " tensor" : text;
 }
 
 std::string to_string(const WeightType& type) {

@@ -1,6 +1,7 @@
 // Types of the tensor IR: element types, shapes with symbols, and weight descriptors.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <variant>
@@ -8,7 +9,9 @@
 
 namespace sinter::ir {
 
-enum class DType { f32, f16, bf16, i32 };
+// e8m0 and e4m3 are single bytes (OCP Microscaling): 2^(byte - 127), and a float of 4 exponent and
+// 3 fraction bits. Only weights have them: as scales, e4m3 also as codes.
+enum class DType { f32, f16, bf16, i32, e8m0, e4m3 };
 
 int byte_size(DType dtype);
 const char* name(DType dtype);  // "f32", ...
@@ -38,36 +41,62 @@ struct TensorType {
   bool operator==(const TensorType&) const = default;
 };
 
-// How codes become numbers. One descriptor covers every low-bit format; a kernel is generated from
-// it.
+// How codes become numbers; `scale`, `bias` and `shift` are of the code's group.
 enum class CodeMap {
   dense,      // elements of type `scale_type`, no codes
-  affine,     // w = scale * code + bias, scale and bias per group
+  affine,     // w = scale * code + bias
   symmetric,  // w = scale * (code - zero), `zero` one constant for the whole matrix
   ternary,    // w = scale * (code - 1), codes 0..2
+  shifted,    // w = scale * (code - shift), the shift an integer as wide as a code
+  fp4,        // w = scale * E2M1(code)
+  iq4,        // w = scale * kIq4Levels[code]
+  fp8,        // w = scale * E4M3(code)
+  sign,       // w = scale * (2 code - 1), one bit
 };
 
+// One descriptor covers every low-bit format; a kernel is generated from it. Everything that is
+// stored per group or block lies along the columns.
 struct WeightFormat {
   CodeMap map = CodeMap::dense;
-  int bits = 0;                   // bits per code, 1..8; 0 for dense
-  int group = 0;                  // columns that share a scale; 0 for dense
-  double zero = 0;                // symmetric only; a multiple of 1/2
+  int bits = 0;     // per code, 1..8; 0 for dense
+  int group = 0;    // columns that share a scale; 0 for dense, and where only the tensor has one
+  double zero = 0;  // symmetric only; a multiple of 1/2
   DType scale_type = DType::f32;  // of scales and biases; of the elements when dense
+  // Two levels of scales (block > 0): the scale of a group is an integer of sub_bits, less
+  // sub_zero, times the scale of its block of so many columns. For affine the bias of a group is
+  // an integer of sub_bits times minus the bias of the block.
+  int block = 0;
+  int sub_bits = 0;
+  int sub_zero = 0;
+  bool tensor_scale = false;  // every number is also multiplied by one float32 of the matrix
+  bool base3 = false;         // ternary only: codes are stored five to a byte
 
   bool is_dense() const { return map == CodeMap::dense; }
+  bool has_biases() const { return map == CodeMap::affine; }
   // The constant zero point for formats that store no biases (symmetric: zero; ternary: 1).
   double zero_point() const { return map == CodeMap::ternary ? 1.0 : zero; }
-  // Stored bits per weight, scales and biases included.
+  // Columns that share a number of scale_type; 0 when there are none.
+  int scale_cols() const { return block > 0 ? block : group; }
+  // Stored bits of codes alone, and with all that is stored per group and block.
+  double bits_per_code() const;
   double bits_per_weight() const;
   bool operator==(const WeightFormat&) const = default;
 };
 
-// `weight<out x in, affine b1 g128 f16>`; vectors are `weight<256, f16>`.
+// E2M1 doubled, which makes all of them integers, and the levels of GGUF's IQ4 types.
+inline constexpr std::array<int8_t, 16> kFp4Doubled = {0, 1,  2,  3,  4,  6,  8,  12,
+                                                       0, -1, -2, -3, -4, -6, -8, -12};
+inline constexpr std::array<int8_t, 16> kIq4Levels = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                                      1,    13,   25,  38,  53,  69,  89,  113};
+
+// `weight<out x in, affine b1 g128 f16>`; vectors are `weight<256, f16>`; stacked experts are
+// `weight<E x out x in, ...>`.
 struct WeightType {
-  std::vector<int64_t> shape;  // [out, in] or [n]; groups run along the last extent
+  std::vector<int64_t> shape;  // [experts, out, in], [out, in] or [n]; groups run along the last
   WeightFormat format;
 
-  int64_t rows() const { return shape.size() == 2 ? shape[0] : 1; }
+  // Of all experts, one after another; 1 for vectors.
+  int64_t rows() const;
   int64_t cols() const { return shape.empty() ? 0 : shape.back(); }
   int64_t elements() const { return rows() * cols(); }
   // Bytes that the packed form needs: codes, scales and biases, without padding.

@@ -283,6 +283,9 @@ class Verifier {
 
 absl::Status verify_type(const TensorType& type) {
   if (type.shape.empty()) return error(fmt::format("{}: there are no extents", to_string(type)));
+  if (byte_size(type.dtype) == 1) {
+    return error(fmt::format("{}: only weights are stored in single bytes", to_string(type)));
+  }
   int64_t elements = 1;
   for (const Dim& dim : type.shape) {
     if (dim.is_symbol()) {
@@ -295,25 +298,14 @@ absl::Status verify_type(const TensorType& type) {
   return absl::OkStatus();
 }
 
-absl::Status verify_type(const WeightType& type) {
-  const std::string text = to_string(type);
-  if (type.shape.size() != 1 && type.shape.size() != 2) {
-    return error(fmt::format("{}: a weight has one or two extents", text));
-  }
-  int64_t elements = 1;
-  for (int64_t extent : type.shape) {
-    if (absl::Status s = count_elements(extent, text, elements); !s.ok()) return s;
-  }
+namespace {
+
+// The widths and zero point of codes.
+absl::Status verify_codes(const WeightType& type, const std::string& text) {
   const WeightFormat& format = type.format;
-  if (format.scale_type == DType::i32) {
-    return error(fmt::format("{}: elements and scales are f32, f16 or bf16", text));
-  }
-  if (format.map != CodeMap::symmetric && format.zero != 0) {
-    return error(fmt::format("{}: only symmetric weights have a zero point", text));
-  }
-  if (format.is_dense()) {
-    if (format.bits == 0 && format.group == 0) return absl::OkStatus();
-    return error(fmt::format("{}: dense weights have no bits and no group", text));
+  if (format.map >= CodeMap::fp4) {
+    const int width = format.map == CodeMap::sign ? 1 : format.map == CodeMap::fp8 ? 8 : 4;
+    if (format.bits != width) return error(fmt::format("{}: its codes have {} bits", text, width));
   }
   if (format.bits < 1 || format.bits > 8) {
     return error(fmt::format("{}: {} bits per code; 1 to 8 can be", text, format.bits));
@@ -321,9 +313,9 @@ absl::Status verify_type(const WeightType& type) {
   if (format.map == CodeMap::ternary && format.bits < 2) {
     return error(fmt::format("{}: ternary codes need 2 bits or more", text));
   }
-  if (format.group < 1 || type.cols() % format.group != 0) {
-    return error(
-        fmt::format("{}: groups of {} do not divide {} columns", text, format.group, type.cols()));
+  if (format.base3 &&
+      (format.map != CodeMap::ternary || format.bits != 2 || type.cols() % 256 != 0)) {
+    return error(fmt::format("{}: codes in base 3 are ternary, in multiples of 256 columns", text));
   }
   if (format.map == CodeMap::symmetric) {
     const double twice = 2 * format.zero;
@@ -333,6 +325,66 @@ absl::Status verify_type(const WeightType& type) {
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status verify_scales(const WeightType& type, const std::string& text) {
+  const WeightFormat& format = type.format;
+  if (format.group == 0 && format.tensor_scale && format.block == 0) {
+    if (!format.has_biases() && format.map != CodeMap::shifted) return absl::OkStatus();
+    return error(fmt::format("{}: biases and shifts are of groups", text));
+  }
+  if (format.group < 1 || type.cols() % format.group != 0) {
+    return error(
+        fmt::format("{}: groups of {} do not divide {} columns", text, format.group, type.cols()));
+  }
+  if (format.has_biases() && byte_size(format.scale_type) == 1) {
+    return error(fmt::format("{}: biases are f32, f16 or bf16", text));
+  }
+  if (format.block == 0) {
+    if (format.sub_bits == 0 && format.sub_zero == 0) return absl::OkStatus();
+    return error(fmt::format("{}: scales of two levels need a block", text));
+  }
+  if (format.block < 1 || format.block % format.group != 0 || type.cols() % format.block != 0) {
+    return error(
+        fmt::format("{}: blocks of {} do not hold whole groups or do not divide {} columns", text,
+                    format.block, type.cols()));
+  }
+  if (format.sub_bits < 1 || format.sub_bits > 8 || format.sub_zero < 0 || format.sub_zero > 255) {
+    return error(fmt::format("{}: a group's scale has 1 to 8 bits", text));
+  }
+  if (format.map == CodeMap::shifted || (format.has_biases() && format.sub_zero != 0)) {
+    return error(fmt::format("{}: no format of two levels has this map", text));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status verify_type(const WeightType& type) {
+  const std::string text = to_string(type);
+  if (type.shape.empty() || type.shape.size() > 3) {
+    return error(fmt::format("{}: a weight has one to three extents", text));
+  }
+  int64_t elements = 1;
+  for (int64_t extent : type.shape) {
+    if (absl::Status s = count_elements(extent, text, elements); !s.ok()) return s;
+  }
+  const WeightFormat& format = type.format;
+  const bool one_byte = format.scale_type == DType::e8m0 || format.scale_type == DType::e4m3;
+  if (format.scale_type == DType::i32 || (format.is_dense() && one_byte)) {
+    return error(fmt::format("{}: elements are f32, f16 or bf16", text));
+  }
+  if (format.map != CodeMap::symmetric && format.zero != 0) {
+    return error(fmt::format("{}: only symmetric weights have a zero point", text));
+  }
+  if (format.is_dense()) {
+    WeightFormat plain;
+    plain.scale_type = format.scale_type;
+    if (format == plain) return absl::OkStatus();
+    return error(fmt::format("{}: dense weights have no bits and no group", text));
+  }
+  if (absl::Status s = verify_codes(type, text); !s.ok()) return s;
+  return verify_scales(type, text);
 }
 
 absl::Status verify_attributes(const Node& node) {

@@ -45,17 +45,27 @@ const Judge::Table& Judge::table(ValueId weight) {
     return t;
   }
   std::vector<uint8_t> codes(static_cast<size_t>(t.cols));
+  std::vector<float> scales(static_cast<size_t>(t.cols));
+  std::vector<float> offsets(static_cast<size_t>(t.cols));
   for (const std::string& source : model_.module.weights.at(weight).sources) {
     const auto matrix = model_.weights->matrix(source);
     EXPECT_TRUE(matrix.ok()) << matrix.status();
     const ir::WeightFormat& format = matrix->type.format;
+    const int64_t group = format.group > 0 ? format.group : t.cols;
+    // Kernels may take what codes stand for as unsigned numbers and a zero point.
+    const double zero = format.map == ir::CodeMap::fp4    ? 6
+                        : format.map == ir::CodeMap::iq4  ? 127
+                        : format.map == ir::CodeMap::sign ? 1
+                                                          : format.zero_point();
     for (int64_t r = 0; r < matrix->type.rows(); ++r) {
       ir::decode_codes(*matrix, r, codes.data());
+      ir::decode_scales(*matrix, r, scales.data(), offsets.data());
       for (int64_t c = 0; c < t.cols; ++c) {
-        const int64_t group = (r * t.cols + c) / format.group;
-        const double scale = ir::read_element(format.scale_type, matrix->scales.data(), group);
-        const double bias = ir::read_element(format.scale_type, matrix->biases.data(), group);
-        t.magnitude.push_back(std::abs(scale) * codes[static_cast<size_t>(c)] + std::abs(bias));
+        const double level = ir::level_of(format, codes[static_cast<size_t>(c)]);
+        const auto g = static_cast<size_t>(c / group);
+        t.magnitude.push_back(
+            std::abs(matrix->tensor_scale) *
+            (std::abs(double{scales[g]}) * (std::abs(level) + 2 * zero) + std::abs(offsets[g])));
       }
     }
   }
@@ -68,13 +78,15 @@ std::vector<double> Judge::matmul_bound(const ir::Node& node, const StepValues& 
   const Table& t = table(node.operands[1]);
   const ir::WeightFormat& format = model_.module.weight(node.operands[1]).format;
   const auto known = errors.find(node.operands[0]);
-  const int64_t group = format.is_dense() ? t.cols : format.group;
+  const bool floats = format.is_dense() || format.map == ir::CodeMap::fp8;
+  const int64_t group =
+      floats || format.group == 0 ? t.cols : dot_group(model_.module.weight(node.operands[1]));
   const int64_t groups = t.cols / group;
   // Largest integer of a quantized activation; see QuantizedRows.
   const double top = kernels_.activations == Activations::a8 ? 127 : 127 * 256;
   // Roundings of a sum: one a column for dense weights. Integer dot products are exact; a group
   // adds one, and its scaling a few.
-  const auto terms = static_cast<double>(format.is_dense() ? t.cols + 4 : groups + 8);
+  const auto terms = static_cast<double>(floats ? t.cols + 8 : groups + 10);
 
   std::vector<double> out;
   for (int64_t row = 0; row < x.shape[0]; ++row) {
@@ -86,9 +98,10 @@ std::vector<double> Judge::matmul_bound(const ir::Node& node, const StepValues& 
       size[i] = std::abs(double{x.data[static_cast<size_t>(row * t.cols + c)]});
       if (known != errors.end()) error[i] = known->second[static_cast<size_t>(row * t.cols + c)];
     }
-    if (!format.is_dense())
+    if (!floats)
       for (int64_t g = 0; g < groups; ++g) {
-        double largest = 0;
+        // Where all columns share a scale it does not fall below that of 1e-5.
+        double largest = format.group == 0 ? 1e-5 : 0;
         for (int64_t c = g * group; c < (g + 1) * group; ++c)
           largest = std::max(largest, size[static_cast<size_t>(c)] + error[static_cast<size_t>(c)]);
         std::fill_n(step.begin() + g * group, group, largest / top);

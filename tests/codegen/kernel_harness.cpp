@@ -14,6 +14,7 @@
 
 #include "codegen/object_cache.h"
 #include "codegen/source.h"
+#include "frontends/ggml_blocks.h"
 #include "passes/pipeline.h"
 #include "runtime/half.h"
 #include "runtime/host_device.h"
@@ -41,6 +42,9 @@ void append(ir::DType dtype, float value, std::vector<uint8_t>& bytes) {
       return put(runtime::bf16_from_f32(value));
     case ir::DType::i32:
       return put(static_cast<int32_t>(value));
+    case ir::DType::e8m0:
+    case ir::DType::e4m3:
+      ADD_FAILURE() << "bytes are made as bytes";
   }
 }
 
@@ -63,6 +67,29 @@ float random_bias(Random& random, ir::DType dtype) {
   std::vector<uint8_t> bytes;
   append(dtype, bias, bytes);
   return ir::read_element(dtype, bytes.data(), 0);
+}
+
+// GGUF's type of a format that only blocks have: two levels, codes in base 3.
+const frontends::GgmlType* block_type(const ir::WeightFormat& format) {
+  if (format.block == 0 && !format.base3) return nullptr;
+  for (const frontends::GgmlType& type : frontends::ggml_types())
+    if (type.has_format && type.format == format) return &type;
+  ADD_FAILURE() << "no type of GGUF is " << ir::to_string(format);
+  return nullptr;
+}
+
+// Random bytes, with numbers of the block as large as those of a model.
+void append_block(const frontends::GgmlType& type, Random& random, std::vector<uint8_t>& bytes) {
+  std::vector<uint8_t> block(static_cast<size_t>(type.block_bytes));
+  for (uint8_t& byte : block) byte = static_cast<uint8_t>(random.bits());
+  const auto put = [&](int64_t at) {
+    const float number = random_scale(random) / static_cast<float>(1 << type.format.sub_bits);
+    const uint16_t half = runtime::f16_from_f32(number);
+    std::memcpy(block.data() + at, &half, 2);
+  };
+  put(type.blocks.scale);
+  if (type.format.has_biases()) put(type.blocks.bias);
+  bytes.insert(bytes.end(), block.begin(), block.end());
 }
 
 }  // namespace
@@ -89,26 +116,45 @@ void RandomWeights::add_dense(const std::string& name, std::vector<int64_t> shap
 void RandomWeights::add_coded(const std::string& name, int64_t rows, int64_t cols,
                               const ir::WeightFormat& format, Random& random) {
   Entry& entry = entries_[name];
-  entry.type = {{rows, cols}, affine(format.bits, format.group, format.scale_type)};
+  if (const frontends::GgmlType* blocks = block_type(format); blocks != nullptr) {
+    entry.type = {{rows, cols}, format};
+    entry.blocks = &blocks->blocks;
+    for (int64_t b = 0; b < rows * (cols / blocks->block_elements); ++b)
+      append_block(*blocks, random, entry.codes);
+    return;
+  }
+  entry.type = {{rows, cols}, stored_format(format)};
   const int64_t codes = format.map == ir::CodeMap::ternary ? 3 : int64_t{1} << format.bits;
   const int64_t row_bytes = (cols * format.bits + 7) / 8;
   entry.codes.resize(static_cast<size_t>(rows * row_bytes));
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t c = 0; c < cols; ++c) {
-      const auto code = static_cast<unsigned>(random.below(codes));
+      auto code = static_cast<unsigned>(random.below(codes));
+      // NaN
+      if (format.map == ir::CodeMap::fp8 && (code & 127U) == 127) code ^= 1U;
       for (int b = 0; b < format.bits; ++b) {
         const int64_t at = c * format.bits + b;
         uint8_t& byte = entry.codes[static_cast<size_t>(r * row_bytes + at / 8)];
         byte = static_cast<uint8_t>(byte | (((code >> b) & 1U) << (at % 8)));
       }
     }
-  for (int64_t g = 0; g < rows * (cols / format.group); ++g) {
+  if (format.tensor_scale) entry.tensor_scale = random.uniform(0.05F, 0.2F);
+  for (int64_t g = 0; format.group > 0 && g < rows * (cols / format.group); ++g) {
     const float scale = random_scale(random);
-    const float bias = format.map == ir::CodeMap::affine
-                           ? random_bias(random, format.scale_type)
-                           : static_cast<float>(-format.zero_point() * scale);
-    append(format.scale_type, scale, entry.scales);
-    append(format.scale_type, bias, entry.biases);
+    if (ir::byte_size(format.scale_type) == 1) {
+      // Exponents below and about 1; E4M3 from its subnormals on.
+      entry.scales.push_back(static_cast<uint8_t>(
+          format.scale_type == ir::DType::e8m0 ? 118 + random.below(10) : random.below(72)));
+    } else {
+      append(format.scale_type, scale, entry.scales);
+    }
+    if (format.map == ir::CodeMap::affine) {
+      append(format.scale_type, random_bias(random, format.scale_type), entry.biases);
+    } else if (format.map == ir::CodeMap::shifted) {
+      entry.biases.push_back(static_cast<uint8_t>(random.below(codes)));
+    } else if (entry.type.format.has_biases()) {
+      append(format.scale_type, static_cast<float>(-format.zero_point() * scale), entry.biases);
+    }
   }
 }
 
@@ -117,20 +163,69 @@ absl::StatusOr<ir::Matrix> RandomWeights::matrix(std::string_view name) const {
   if (found == entries_.end())
     return absl::NotFoundError(fmt::format("there is no matrix \"{}\"", name));
   const Entry& entry = found->second;
-  return ir::Matrix{entry.type, entry.codes, entry.scales, entry.biases};
+  ir::Matrix matrix{entry.type, entry.codes, entry.scales, entry.biases};
+  matrix.blocks = entry.blocks;
+  matrix.tensor_scale = entry.tensor_scale;
+  return matrix;
+}
+
+ir::WeightFormat stored_format(const ir::WeightFormat& format) {
+  const bool proven = format.map == ir::CodeMap::symmetric || format.map == ir::CodeMap::ternary;
+  if (!proven || format.group == 0 || block_type(format) != nullptr) return format;
+  return affine(format.bits, format.group, format.scale_type);
 }
 
 ir::WeightFormat dense(ir::DType dtype) {
   return {.map = ir::CodeMap::dense, .bits = 0, .group = 0, .zero = 0, .scale_type = dtype};
 }
 ir::WeightFormat affine(int bits, int group, ir::DType scale_type) {
-  return {ir::CodeMap::affine, bits, group, 0, scale_type};
+  return {.map = ir::CodeMap::affine, .bits = bits, .group = group, .scale_type = scale_type};
 }
 ir::WeightFormat symmetric(int bits, double zero, int group, ir::DType scale_type) {
-  return {ir::CodeMap::symmetric, bits, group, zero, scale_type};
+  return {.map = ir::CodeMap::symmetric,
+          .bits = bits,
+          .group = group,
+          .zero = zero,
+          .scale_type = scale_type};
 }
 ir::WeightFormat ternary(int group, ir::DType scale_type) {
-  return {ir::CodeMap::ternary, 2, group, 0, scale_type};
+  return {.map = ir::CodeMap::ternary, .bits = 2, .group = group, .scale_type = scale_type};
+}
+
+ir::WeightFormat ternary_tensor() {
+  return {.map = ir::CodeMap::ternary, .bits = 2, .tensor_scale = true};
+}
+
+std::vector<ir::WeightFormat> further_formats() {
+  const auto coded = [](ir::CodeMap map, int bits, int group, ir::DType scale) {
+    return ir::WeightFormat{.map = map, .bits = bits, .group = group, .scale_type = scale};
+  };
+  std::vector<ir::WeightFormat> formats = {
+      coded(ir::CodeMap::fp4, 4, 16, ir::DType::e4m3),
+      coded(ir::CodeMap::fp8, 8, 32, ir::DType::e8m0),
+      coded(ir::CodeMap::iq4, 4, 64, ir::DType::f32),
+      coded(ir::CodeMap::shifted, 4, 128, ir::DType::f16),
+      coded(ir::CodeMap::shifted, 8, 32, ir::DType::bf16),
+      coded(ir::CodeMap::shifted, 3, 32, ir::DType::f16),
+      // Groups as long as a row, or nearly.
+      coded(ir::CodeMap::sign, 1, 320, ir::DType::f16),
+      coded(ir::CodeMap::iq4, 4, 1024, ir::DType::bf16),
+      ternary_tensor(),
+  };
+  formats.push_back(formats[0]);
+  formats.back().tensor_scale = true;
+  for (const frontends::GgmlType& type : frontends::ggml_types()) {
+    const ir::WeightFormat& f = type.format;
+    const bool plain = f.map == ir::CodeMap::affine || f.map == ir::CodeMap::symmetric;
+    if (type.has_format && !f.is_dense() && !(plain && f.block == 0 && f.group <= 128))
+      formats.push_back(f);
+  }
+  return formats;
+}
+
+int64_t least_cols(const ir::WeightFormat& format) {
+  if (format.base3) return 256;
+  return std::max<int64_t>(format.group > 0 ? format.scale_cols() : 32, 32);
 }
 
 ModelBuilder::ModelBuilder(std::string name)
@@ -169,7 +264,7 @@ ir::ValueId ModelBuilder::matrix(const std::string& label, int64_t rows, int64_t
   }
   weights_->add_coded(name, rows, cols, format, random_);
   coded_.push_back(format);
-  const ir::WeightFormat stored = affine(format.bits, format.group, format.scale_type);
+  const ir::WeightFormat stored = stored_format(format);
   const ir::ValueId weight = builder_.weight(name, {{rows, cols}, stored}, {{name}, {}});
   return add(label, ir::Op::dequantize, {weight});
 }

@@ -50,6 +50,8 @@ class RandomWeights : public ir::MatrixSource {
   struct Entry {
     ir::WeightType type;
     std::vector<uint8_t> codes, scales, biases;
+    const ir::BlockLayout* blocks = nullptr;
+    float tensor_scale = 1;
   };
   std::map<std::string, Entry, std::less<>> entries_;
 };
@@ -98,10 +100,19 @@ class ModelBuilder {
   ir::ValueId tokens_ = -1;
 };
 
+// The format in which a checkpoint stores a matrix that passes prove to be of `format`.
+ir::WeightFormat stored_format(const ir::WeightFormat& format);
+
 ir::WeightFormat dense(ir::DType dtype);
 ir::WeightFormat affine(int bits, int group, ir::DType scale_type);
 ir::WeightFormat symmetric(int bits, double zero, int group, ir::DType scale_type);
 ir::WeightFormat ternary(int group, ir::DType scale_type);
+ir::WeightFormat ternary_tensor();
+// Two levels of scales, tables of levels, codes in base 3, shifts, scales of a byte, long groups,
+// scales of the tensor: what the formats above are not.
+std::vector<ir::WeightFormat> further_formats();
+// The fewest columns that a matrix of the format can have.
+int64_t least_cols(const ir::WeightFormat& format);
 
 // What kernels are compiled for and where they run: a CPU of the target table, or a GPU that the
 // CPU plays.

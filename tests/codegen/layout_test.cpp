@@ -80,10 +80,10 @@ void expect_coded_weight_packs(int64_t rows, int64_t cols, const ir::WeightForma
   const ir::WeightType type{{rows, cols}, format};
   const PackedLayout layout = packed_layout(type, parts, Layout::cpu16);
   const std::vector<uint8_t> packed = pack(type, data, layout, weights);
-  for (const int64_t piece : {layout.codes, layout.scales, layout.biases, layout.bytes})
+  for (const int64_t piece : {layout.codes.at, layout.scales.at, layout.biases.at, layout.bytes})
     EXPECT_EQ(piece % 64, 0);
-  EXPECT_GE(layout.scales, layout.codes + layout.codes_bytes);
-  EXPECT_EQ(layout.biases > 0, format.map == ir::CodeMap::affine);
+  EXPECT_GE(layout.scales.at, layout.codes.at + layout.codes.bytes);
+  EXPECT_EQ(layout.biases.bytes > 0, format.map == ir::CodeMap::affine);
 
   const int64_t groups = cols / format.group;
   std::vector<uint8_t> codes(static_cast<size_t>(cols));
@@ -99,10 +99,10 @@ void expect_coded_weight_packs(int64_t rows, int64_t cols, const ir::WeightForma
       const DType number = format.scale_type;
       for (int64_t g = 0; g < groups; ++g) {
         const int64_t at = (place.tile * groups + g) * 16 + place.lane;
-        wrong += ir::read_element(number, packed.data() + layout.scales, at) !=
+        wrong += ir::read_element(number, packed.data() + layout.scales.at, at) !=
                  ir::read_element(number, matrix->scales.data(), r * groups + g);
-        if (layout.biases > 0)
-          wrong += ir::read_element(number, packed.data() + layout.biases, at) !=
+        if (layout.biases.bytes > 0)
+          wrong += ir::read_element(number, packed.data() + layout.biases.at, at) !=
                    ir::read_element(number, matrix->biases.data(), r * groups + g);
       }
     }
@@ -116,9 +116,9 @@ void expect_coded_weight_packs(int64_t rows, int64_t cols, const ir::WeightForma
       if (tile % layout.part_tiles * 16 + lane < part_rows) continue;
       for (int64_t g = 0; g < groups; ++g) {
         const int64_t at = (tile * groups + g) * 16 + lane;
-        EXPECT_EQ(ir::read_element(format.scale_type, packed.data() + layout.scales, at), 0);
-        if (layout.biases > 0) {
-          EXPECT_EQ(ir::read_element(format.scale_type, packed.data() + layout.biases, at), 0);
+        EXPECT_EQ(ir::read_element(format.scale_type, packed.data() + layout.scales.at, at), 0);
+        if (layout.biases.bytes > 0) {
+          EXPECT_EQ(ir::read_element(format.scale_type, packed.data() + layout.biases.at, at), 0);
         }
       }
     }
@@ -167,7 +167,8 @@ TEST(Layout, BlocksPackLikeSeparateCodesAndScales) {
   std::vector<uint8_t> bytes(static_cast<size_t>(rows * groups * blocks.bytes));
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * i * 31 + i / 7);
   ir::Matrix blocked;
-  blocked.type = {{rows, cols}, {ir::CodeMap::affine, 5, 32, 0, DType::f16}};
+  blocked.type = {{rows, cols},
+                  {.map = ir::CodeMap::affine, .bits = 5, .group = 32, .scale_type = DType::f16}};
   blocked.codes = bytes;
   blocked.blocks = &blocks;
   blocked.interleaved_head = 8;
@@ -190,7 +191,11 @@ TEST(Layout, BlocksPackLikeSeparateCodesAndScales) {
       biases.insert(biases.end(), block + 2, block + 4);
     }
   }
-  const ir::Matrix planar{blocked.type, codes, scales, biases};
+  ir::Matrix planar;
+  planar.type = blocked.type;
+  planar.codes = codes;
+  planar.scales = scales;
+  planar.biases = biases;
   for (const Layout order : {Layout::cpu16, Layout::gpu16}) {
     const PackedLayout layout = packed_layout(blocked.type, 1, order);
     EXPECT_EQ(pack(blocked.type, {{"w"}, {}}, layout, OneMatrix(blocked)),

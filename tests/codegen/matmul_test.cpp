@@ -71,6 +71,43 @@ TEST_P(Matmul, SymmetricAndTernaryWeights) {
   expect_models_match(models, GetParam(), Spread::one_gpu);
 }
 
+TEST_P(Matmul, WeightsOfOtherFormats) {
+  std::vector<TestModel> models;
+  size_t i = 0;
+  for (const ir::WeightFormat& format : further_formats()) {
+    models.push_back(product(fmt::format("other_{}", i), cycle(kRows, i + 1),
+                             least_cols(format) * cycle(kGroups, i), format));
+    ++i;
+  }
+  EXPECT_GE(i, 18U);
+  expect_models_match(models, GetParam(), Spread::one_gpu);
+}
+
+// One scale for the whole matrix, activations with one for the row.
+TEST_P(Matmul, WeightsWithAScaleOfTheTensor) {
+  std::vector<TestModel> models;
+  models.push_back(product("tensor_96", 33, 96, ternary_tensor()));
+  models.push_back(product("tensor_352", 16, 352, ternary_tensor()));
+  models.push_back(product("tensor_640", 7, 640, ternary_tensor()));
+  models.push_back(product("tensor_2304", 17, 2304, ternary_tensor()));
+  // Several matrices become one weight and keep their scales.
+  ModelBuilder b("tensor_fused");
+  const auto x =
+      b.add("norm", Op::rms_norm, {b.rows("x", 160), b.vector("norm_w", 160)}, {{"eps", 1e-5}});
+  const auto q = b.add("q", Op::matmul, {x, b.matrix("q_w", 21, 160, ternary_tensor())});
+  const auto k = b.add("k", Op::matmul, {x, b.matrix("k_w", 7, 160, ternary_tensor())});
+  const auto v = b.add("v", Op::matmul, {x, b.matrix("v_w", 7, 160, ternary_tensor())});
+  const auto part = b.add("part", Op::slice, {q}, {{"begin", int64_t{14}}, {"end", int64_t{21}}});
+  models.push_back(b.finish(b.add("all", Op::add, {b.add("kv", Op::mul, {k, v}), part})));
+  // Two parts that meet in an epilogue, each with tiles of its own.
+  ModelBuilder g("tensor_gated");
+  const auto y = g.rows("x", 128);
+  const auto gate = g.add("gate", Op::matmul, {y, g.matrix("g_w", 37, 128, ternary_tensor())});
+  const auto up = g.add("up", Op::matmul, {y, g.matrix("u_w", 37, 128, ternary_tensor())});
+  models.push_back(g.finish(g.add("act", Op::mul, {g.add("relu2", Op::relu2, {gate}), up})));
+  expect_models_match(models, GetParam());
+}
+
 TEST_P(Matmul, DenseWeights) {
   std::vector<TestModel> models;
   size_t i = 0;

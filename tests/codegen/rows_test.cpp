@@ -37,11 +37,12 @@ TEST_P(Embed, EveryFormat) {
   for (const int bits : {1, 2, 3, 4, 5, 6, 8})
     formats.push_back(
         affine(bits, bits % 2 == 0 ? 32 : 64, bits % 3 == 0 ? DType::bf16 : DType::f16));
+  for (const ir::WeightFormat& format : further_formats()) formats.push_back(format);
   std::vector<TestModel> models;
   for (size_t i = 0; i < formats.size(); ++i) {
     ModelBuilder b(fmt::format("embed_{}", i));
     // kVocabulary is no multiple of 16: tokens reach into the last, partly filled tile.
-    const int64_t width = formats[i].is_dense() ? 37 : 3 * formats[i].group;
+    const int64_t width = formats[i].is_dense() ? 37 : 3 * least_cols(formats[i]);
     const auto table = b.matrix("table", kVocabulary, width, formats[i]);
     models.push_back(b.finish(b.add("x", Op::embed, {b.tokens(), table})));
   }

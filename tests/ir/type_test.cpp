@@ -14,9 +14,16 @@ TEST(Type, PrintsShapesWithSymbols) {
 
 TEST(Type, PrintsEveryWeightFormat) {
   EXPECT_EQ(to_string(WeightType{{256}, {.scale_type = DType::f16}}), "weight<256, f16>");
-  EXPECT_EQ(to_string(WeightType{{4, 8}, {CodeMap::affine, 4, 8, 0, DType::bf16}}),
-            "weight<4x8, affine b4 g8 bf16>");
-  EXPECT_EQ(to_string(WeightType{{4, 8}, {CodeMap::symmetric, 1, 8, 0.5, DType::f16}}),
+  EXPECT_EQ(
+      to_string(WeightType{
+          {4, 8}, {.map = CodeMap::affine, .bits = 4, .group = 8, .scale_type = DType::bf16}}),
+      "weight<4x8, affine b4 g8 bf16>");
+  EXPECT_EQ(to_string(WeightType{{4, 8},
+                                 {.map = CodeMap::symmetric,
+                                  .bits = 1,
+                                  .group = 8,
+                                  .zero = 0.5,
+                                  .scale_type = DType::f16}}),
             "weight<4x8, symmetric b1 z0.5 g8 f16>");
   EXPECT_EQ(to_string(WeightType{{4, 8}, {CodeMap::ternary, 2, 8, 0, DType::f32}}),
             "weight<4x8, ternary b2 g8 f32>");
@@ -47,7 +54,7 @@ TEST(Type, RefusesTypesThatMakeNoSense) {
   EXPECT_FALSE(verify_type(WeightType{{4, 8}, {CodeMap::symmetric, 4, 8, 0.25, DType::f32}}).ok());
   EXPECT_FALSE(verify_type(WeightType{{4, 8}, {CodeMap::symmetric, 4, 8, -1, DType::f32}}).ok());
   EXPECT_FALSE(verify_type(WeightType{{4, 8}, {CodeMap::ternary, 1, 8, 0, DType::f32}}).ok());
-  EXPECT_FALSE(verify_type(WeightType{{2, 4, 8}, {}}).ok());
+  EXPECT_FALSE(verify_type(WeightType{{2, 2, 4, 8}, {}}).ok());
   EXPECT_FALSE(verify_type(WeightType{{}, {}}).ok());
   EXPECT_FALSE(verify_type(WeightType{{0, 8}, {}}).ok());
   EXPECT_FALSE(verify_type(WeightType{{int64_t{1} << 40, int64_t{1} << 40}, {}}).ok());

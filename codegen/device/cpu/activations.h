@@ -75,10 +75,14 @@ struct FloatRows {
 // Rows as integers with one float32 scale per group of columns: x ~ scale * q. One plane: q in
 // -127..127. Two planes: q = 256 high + low in -32512..32512, as exact as a 16-bit float; each
 // plane is dotted on its own. `sums` has the sum of q over each group: zero points and biases
-// multiply it, the same for all rows of the weights.
+// multiply it, the same for all rows of the weights. Group 0: one scale for the row, as BitNet's
+// models are trained with.
 template <int Cols, int Group, int Planes>
 struct QuantizedRows {
-  static constexpr int groups = Cols / Group;
+  static constexpr int group = Group == 0 ? Cols : Group;
+  static constexpr int groups = Cols / group;
+  // Of a row of its own the scale never falls below that of 1e-5.
+  static constexpr float least = Group == 0 ? 1e-5F : 1e-30F;
   i8* planes;     // [Planes][rows][Cols]
   float* scales;  // [rows][groups]
   float* sums;    // [rows][groups]
@@ -99,20 +103,31 @@ struct QuantizedRows {
     constexpr float top = Planes == 1 ? 127.0F : 127.0F * 256.0F;
     const float state = p.begin(r);
     for (int g = 0; g < groups; ++g) {
-      f32x16 x[Group / lanes];
+      const int from = g * group;
+      // What is small enough stays in registers.
+      constexpr bool keep = group <= 128;
+      f32x16 kept[keep ? group / lanes : 1];
       f32x16 largest = splat(0.0F);
-      for (int i = 0; i < Group / lanes; ++i) {
-        x[i] = p.at(r, state, index{g} * Group + i * lanes);
-        largest = __builtin_elementwise_max(largest, __builtin_elementwise_abs(x[i]));
+      for (int i = 0; i < group / lanes; ++i) {
+        const f32x16 x = p.at(r, state, index{from} + i * lanes);
+        if constexpr (keep) kept[i] = x;
+        largest = __builtin_elementwise_max(largest, __builtin_elementwise_abs(x));
       }
-      const float amax = reduce_max(largest);
-      const float inverse = amax > 1e-30F ? top / amax : 0.0F;
+      float amax = reduce_max(largest);
+      if constexpr (Group == 0) amax = amax > least ? amax : least;
+      const float inverse = amax >= least ? top / amax : 0.0F;
       i32x16 sum = i32x16(0);
-      for (int i = 0; i < Group / lanes; ++i) {
+      for (int i = 0; i < group / lanes; ++i) {
+        const index k = index{from} + i * lanes;
+        f32x16 x;
+        if constexpr (keep) {
+          x = kept[i];
+        } else {
+          x = p.at(r, state, k);
+        }
         const i32x16 q =
-            __builtin_convertvector(__builtin_elementwise_roundeven(x[i] * inverse), i32x16);
+            __builtin_convertvector(__builtin_elementwise_roundeven(x * inverse), i32x16);
         sum += q;
-        const index k = index{g} * Group + i * lanes;
         const i8x16 low = __builtin_convertvector(q, i8x16);  // the low byte, as a signed number
         if constexpr (Planes == 1) {
           store_unaligned(planes + r * Cols + k, low);
@@ -123,7 +138,7 @@ struct QuantizedRows {
         }
       }
       scales[r * groups + g] = amax / top;
-      sums[r * groups + g] = reduce_add(__builtin_convertvector(sum, f32x16));
+      sums[r * groups + g] = static_cast<float>(reduce_add(sum));
     }
   }
 };

@@ -1,4 +1,4 @@
-// The integer dot product: 16 rows, four columns at a time.
+// The integer dot product, 16 rows and four columns at a time, and tables of bytes.
 #pragma once
 
 #include "cpu/vector.h"
@@ -12,6 +12,49 @@ constexpr int max_columns = 8;
 #else
 constexpr int max_columns = 4;
 #endif
+
+// table[byte] for the 64 bytes, each below 16.
+SINTER_INLINE u32x16 lookup(const u8 (&table)[16], u32x16 bytes) {
+  const u8x16 row = load_unaligned<u8x16>(table);
+#if defined(__AVX512BW__)
+  using i8x64 = char __attribute__((vector_size(64)));
+  using u32x4 = u32 __attribute__((ext_vector_type(4)));
+  const auto four = __builtin_bit_cast(u32x4, row);
+  const u32x16 all =
+      __builtin_shufflevector(four, four, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3, 0, 1, 2, 3);
+  return __builtin_bit_cast(u32x16, __builtin_ia32_pshufb512(__builtin_bit_cast(i8x64, all),
+                                                             __builtin_bit_cast(i8x64, bytes)));
+#elif defined(__AVX2__)
+  using i8x32 = char __attribute__((vector_size(32)));
+  using u32x4 = u32 __attribute__((ext_vector_type(4)));
+  using u32x8 = u32 __attribute__((ext_vector_type(8)));
+  const auto four = __builtin_bit_cast(u32x4, row);
+  const u32x8 all = __builtin_shufflevector(four, four, 0, 1, 2, 3, 0, 1, 2, 3);
+  const auto half = [&](u32x8 eight) {
+    return __builtin_bit_cast(u32x8, __builtin_ia32_pshufb256(__builtin_bit_cast(i8x32, all),
+                                                              __builtin_bit_cast(i8x32, eight)));
+  };
+  u32x16 out;
+  out.lo = half(bytes.lo);
+  out.hi = half(bytes.hi);
+  return out;
+#elif defined(__aarch64__)
+  using u32x4 = u32 __attribute__((ext_vector_type(4)));
+  const auto quarter = [&](u32x4 four) {
+    u32x4 out;
+    __asm__("tbl %0.16b, {%1.16b}, %2.16b" : "=w"(out) : "w"(row), "w"(four));
+    return out;
+  };
+  u32x16 out;
+  out.lo.lo = quarter(bytes.lo.lo);
+  out.lo.hi = quarter(bytes.lo.hi);
+  out.hi.lo = quarter(bytes.hi.lo);
+  out.hi.hi = quarter(bytes.hi.hi);
+  return out;
+#else
+#error "this CPU family has no byte table here: add one to codegen/device/cpu/dot.h"
+#endif
+}
 
 // sums[row] += sum over k < 4 of codes[row][k] * activations[k]. Codes are unsigned bytes, four to
 // a lane (k in the low byte first), below 2^Bits; `activations` holds four signed bytes.

@@ -16,12 +16,21 @@ using f16 = _Float16;
 struct bf16 {
   u16 bits;
 };
+// OCP Microscaling's E8M0 and E4M3; never NaN here.
+struct e8m0 {
+  u8 bits;
+};
+struct e4m3 {
+  u8 bits;
+};
 
 using f32x16 = float __attribute__((ext_vector_type(16)));
 using i32x16 = i32 __attribute__((ext_vector_type(16)));
 using u32x16 = u32 __attribute__((ext_vector_type(16)));
 using u16x16 = u16 __attribute__((ext_vector_type(16)));
 using i8x16 = i8 __attribute__((ext_vector_type(16)));
+using u8x16 = u8 __attribute__((ext_vector_type(16)));
+using u8x8 = u8 __attribute__((ext_vector_type(8)));
 using f16x16 = f16 __attribute__((ext_vector_type(16)));
 
 constexpr int lanes = 16;
@@ -47,6 +56,26 @@ SINTER_INLINE f32x16 load(const bf16* p) {
   const u32x16 wide = __builtin_convertvector(load_unaligned<u16x16>(p), u32x16) << 16;
   return __builtin_bit_cast(f32x16, wide);
 }
+SINTER_INLINE u32x16 widen(u8x16 v) { return __builtin_convertvector(v, u32x16); }
+// 2^(bits - 127); the smallest is a subnormal.
+SINTER_INLINE f32x16 load(const e8m0* p) {
+  const u32x16 bits = widen(load_unaligned<u8x16>(p)) << 23U;
+  return __builtin_bit_cast(f32x16, bits == 0U ? u32x16(0x00400000U) : bits);
+}
+// The fields of a float16 whose exponent is biased by 8 more.
+SINTER_INLINE f32x16 load(const e4m3* p) {
+  const u16x16 byte = __builtin_convertvector(load_unaligned<u8x16>(p), u16x16);
+  const u16x16 bits = (byte & static_cast<u16>(0x80)) << static_cast<u16>(8) |
+                      (byte & static_cast<u16>(0x7f)) << static_cast<u16>(7);
+  return __builtin_convertvector(__builtin_bit_cast(f16x16, bits), f32x16) * 256.0F;
+}
+SINTER_INLINE float load_scalar(const e8m0* p) {
+  return __builtin_bit_cast(float, p->bits == 0 ? 0x00400000U : u32{p->bits} << 23);
+}
+SINTER_INLINE float load_scalar(const e4m3* p) {
+  const auto bits = static_cast<u16>((p->bits & 0x80) << 8 | (p->bits & 0x7f) << 7);
+  return static_cast<float>(__builtin_bit_cast(f16, bits)) * 256.0F;
+}
 SINTER_INLINE float load_scalar(const float* p) { return *p; }
 SINTER_INLINE float load_scalar(const f16* p) { return static_cast<float>(*p); }
 SINTER_INLINE float load_scalar(const bf16* p) {
@@ -71,6 +100,11 @@ SINTER_INLINE float reduce_add(f32x16 v) {
   const f32x8 a = v.lo + v.hi;
   const f32x4 b = a.lo + a.hi;
   return (b[0] + b[2]) + (b[1] + b[3]);
+}
+SINTER_INLINE i32 reduce_add(i32x16 v) {
+  i32 sum = 0;
+  for (int i = 0; i < lanes; ++i) sum += v[i];
+  return sum;
 }
 SINTER_INLINE float reduce_max(f32x16 v) {
   using f32x8 = float __attribute__((ext_vector_type(8)));

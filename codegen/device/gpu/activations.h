@@ -100,22 +100,46 @@ struct GroupScale {
   float bias;
 };
 
+// The largest over the block; every thread gets it. `scratch`: as of sum_block.
+SINTER_INLINE float max_block(float value, float* scratch) {
+  value = max_lanes<wave_size>(value);
+  if (lane() == 0) scratch[wave()] = value;
+  barrier();
+  float most = 0;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < waves; ++i) most = larger(most, scratch[i]);
+  return most;
+}
+
 // Quantizes this thread's columns and hands them to put(plane, column, 8 codes) and
 // put_scale(group, scale). One plane: q in -127..127. Two planes: q = 256 high + low in
 // -32512..32512, as exact as a 16-bit float; each plane is multiplied on its own. Columns up to a
-// whole block are zero.
+// whole block are zero. Group 0: one scale for the row, as BitNet's models are trained with, not
+// below that of 1e-5. `scratch`: three floats per wave that nobody else uses until after the next
+// barrier.
 template <int Cols, int Group, int Planes, class Put, class PutScale>
-SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], const Put& put,
+SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], float* scratch, const Put& put,
                             const PutScale& put_scale) {
   constexpr float top = Planes == 1 ? 127.0F : 127.0F * 256.0F;
   constexpr int padded = (Cols + block_cols - 1) / block_cols * block_cols;
+  float row_most = 0;
+  int row_sum = 0;
+  if constexpr (Group == 0) {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds<Cols>; ++i)
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held; ++j) row_most = larger(row_most, __builtin_fabsf(row[i].v[j]));
+    row_most = larger(max_block(row_most, scratch + waves), 1e-5F);
+  }
 #pragma clang loop unroll(full)
   for (int i = 0; i < rounds<Cols>; ++i) {
     const int k = (i * threads + thread()) * held;
-    float most = 0;
+    float most = row_most;
+    if constexpr (Group > 0) {
 #pragma clang loop unroll(full)
-    for (int j = 0; j < held; ++j) most = larger(most, __builtin_fabsf(row[i].v[j]));
-    most = max_lanes<Group / held>(most);
+      for (int j = 0; j < held; ++j) most = larger(most, __builtin_fabsf(row[i].v[j]));
+      most = max_lanes<Group / held>(most);
+    }
     const float inverse = most > 1e-30F ? top / most : 0.0F;
     u32x2 high;
     u32x2 low;
@@ -134,7 +158,7 @@ SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], const Put& put,
       high[half] = h;
       low[half] = l;
     }
-    sum = sum_lanes<Group / held>(sum);
+    row_sum += sum;
     if (k < padded) {
       if constexpr (Planes == 1) {
         put(0, k, low);
@@ -143,10 +167,19 @@ SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], const Put& put,
         put(1, k, low);
       }
     }
-    if (k < Cols && thread() % (Group / held) == 0) {
-      const float scale = most * (1.0F / top);
-      put_scale(k / Group, GroupScale{scale, scale * static_cast<float>(sum)});
+    if constexpr (Group > 0) {
+      sum = sum_lanes<Group / held>(sum);
+      if (k < Cols && thread() % (Group / held) == 0) {
+        const float scale = most * (1.0F / top);
+        put_scale(k / Group, GroupScale{scale, scale * static_cast<float>(sum)});
+      }
     }
+  }
+  if constexpr (Group == 0) {
+    // Sums of a wave are exact integers in float32 only below 2^24; the total is rounded anyway.
+    const float sum = sum_block(static_cast<float>(row_sum), scratch + 2 * waves);
+    const float scale = row_most * (1.0F / top);
+    if (thread() == 0) put_scale(0, GroupScale{scale, scale * sum});
   }
 }
 
@@ -154,7 +187,10 @@ SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], const Put& put,
 // blocks.
 template <int Cols, int Group, int Planes>
 struct QuantizedRows {
-  static constexpr int cols = Cols, group = Group, planes = Planes, groups = Cols / Group;
+  static constexpr int cols = Cols, group = Group, planes = Planes;
+  static constexpr int groups = Group == 0 ? 1 : Cols / Group;
+  // Scales that a block of columns has of its own.
+  static constexpr int block_groups = Group == 0 ? 0 : block_cols / Group;
   static constexpr int blocks = (Cols + block_cols - 1) / block_cols;
   static constexpr int row_codes = blocks * block_cols;
   i8* codes;           // [Planes][rows][row_codes]
@@ -171,7 +207,7 @@ struct QuantizedRows {
     Held row[rounds<Cols>];
     p.prepare(r, row, scratch);
     quantize<Cols, Group, Planes>(
-        row,
+        row, scratch,
         [&](int plane, int k, u32x2 eight) {
           *reinterpret_cast<u32x2*>(codes + (plane * rows + r) * row_codes + k) = eight;
         },
@@ -183,10 +219,12 @@ struct QuantizedRows {
 // different blocks use different banks.
 template <int Cols, int Group, int Planes>
 struct SharedRow {
+  static constexpr int planes = Planes;
   static constexpr int blocks = (Cols + block_cols - 1) / block_cols;
   static constexpr int stride = block_cols + 16;
   static constexpr int code_bytes = Planes * blocks * stride;
-  static constexpr int bytes = code_bytes + Cols / Group * static_cast<int>(sizeof(GroupScale));
+  static constexpr int groups = Group == 0 ? 1 : Cols / Group;
+  static constexpr int bytes = code_bytes + groups * static_cast<int>(sizeof(GroupScale));
   u8* base;
 
   __device__ __attribute__((always_inline)) u32x4 codes(int plane, int block, int k) const {
@@ -200,7 +238,7 @@ struct SharedRow {
     Held row[rounds<Cols>];
     p.prepare(0, row, scratch);
     quantize<Cols, Group, Planes>(
-        row,
+        row, scratch,
         [&](int plane, int k, u32x2 eight) {
           *reinterpret_cast<u32x2*>(base + (plane * blocks + k / block_cols) * stride +
                                     k % block_cols) = eight;

@@ -5,61 +5,87 @@
 
 namespace sinter {
 
-// A block to a token; only the token's row is decoded, four columns to a thread.
+// The four codes of a row from column k of a block on; `field` is where the block's codes begin.
 template <class W>
-SINTER_INLINE float decode_scale(const W& w, index at, float code) {
-  const float scale = load(w.scales + at);
-  code += W::code_offset;
-  if constexpr (W::has_bias) {
-    return fma(scale, code, load(w.biases + at));
-  } else {
-    return scale * (code - W::zero);
+SINTER_INLINE u32 four_codes(const u8* field, int block, int row, int k) {
+  const int segment = k / segment_cols;
+  const int step = k % segment_cols / 4;
+  const bool whole = W::is_whole(block);
+  u32 codes = 0;
+  int low = 0;
+#pragma clang loop unroll(full)
+  for (int width = 8; width > 0; width /= 2) {
+    if (!has_field(W::bits, width)) continue;
+    const int word = segment * width + step * width / 8;
+    const u32 bits = *reinterpret_cast<const u32*>(
+        field +
+        (whole ? (word / 4 * tile_rows + row) * 16 + word % 4 * 4 : (word * tile_rows + row) * 4));
+    codes |= ((bits >> (step * width % 8)) & (0x01010101U * ((1U << width) - 1U))) << low;
+    field += tile_rows * 4 * width * W::segments(block);
+    low += width;
+  }
+  return codes;
+}
+
+// The same of codes in base 3.
+SINTER_INLINE u32 four_trits(const u8* words, int block, int row, int k) {
+  const int step = k / 4;
+  const int word = step < 30 ? block % 2 * 6 + step / 5 : 12;
+  const int digit = step < 30 ? step % 5 : block % 2 * 2 + step - 30;
+  u32 power = 1;
+  for (int i = 0; i < digit; ++i) power *= 3;
+  return TritCodes::digit(*reinterpret_cast<const u32*>(words + (word * tile_rows + row) * 4),
+                          power);
+}
+
+// A block to a token; only the token's row is decoded, four columns to a thread.
+template <int Cols, int Group, class Codes, class Levels, class Scales, class Offsets, class Factor>
+SINTER_INLINE void decode_row(
+    const CodedWeights<Cols, Group, Codes, Levels, Scales, Offsets, Factor>& w, index row,
+    float* out) {
+  using W = CodedWeights<Cols, Group, Codes, Levels, Scales, Offsets, Factor>;
+  const index tile = row / tile_rows;
+  const int in_tile = static_cast<int>(row % tile_rows);
+  const float all = w.factor.of_row(row);
+  for (int k = thread() * 4; k < Cols; k += threads * 4) {
+    const int block = k / block_cols;
+    const int in_block = k % block_cols;
+    u32 codes = 0;
+    if constexpr (__is_same(Codes, TritCodes)) {
+      codes = four_trits(
+          w.codes + tile * W::tile_bytes + index{block / 2} * TritCodes::words * tile_rows * 4,
+          block, in_tile, in_block);
+    } else {
+      codes = four_codes<W>(w.codes + tile * W::tile_bytes + index{block} * W::block_bytes, block,
+                            in_tile, in_block);
+    }
+    const u32 levels = Levels::levels(codes);
+    float scale = 1;
+    float offset = 0;
+    w.one_scale(tile, block, in_tile, in_block / Group, scale, offset);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < 4; ++i) {
+      const float level = static_cast<float>(static_cast<i8>(levels >> (8 * i))) + W::code_offset;
+      if constexpr (W::has_offsets) {
+        out[k + i] = all * fma(scale, level, offset);
+      } else {
+        out[k + i] = all * (scale * (level - Levels::zero));
+      }
+    }
   }
 }
 
+// Dense and E4M3 weights.
 template <class W>
 SINTER_INLINE void decode_row(const W& w, index row, float* out) {
   const index tile = row / tile_rows;
   const int in_tile = static_cast<int>(row % tile_rows);
-  for (int k = thread() * 4; k < W::cols; k += threads * 4) {
-    const int block = k / block_cols;
-    const int segment = k % block_cols / segment_cols;
-    const int step = k % segment_cols / 4;
-    const bool whole = W::is_whole(block);
-    const u8* field = w.codes + tile * W::tile_bytes + index{block} * W::block_bytes;
-    u32 codes = 0;
-    int low = 0;
-#pragma clang loop unroll(full)
-    for (int width = 8; width > 0; width /= 2) {
-      if (!has_field(W::bits, width)) continue;
-      const int word = segment * width + step * width / 8;
-      const u32 bits = *reinterpret_cast<const u32*>(
-          field + (whole ? (word / 4 * tile_rows + in_tile) * 16 + word % 4 * 4
-                         : (word * tile_rows + in_tile) * 4));
-      codes |= ((bits >> (step * width % 8)) & (0x01010101U * ((1U << width) - 1U))) << low;
-      field += tile_rows * 4 * width * W::segments(block);
-      low += width;
-    }
-    const int groups_here = W::segments(block) * segment_cols / W::group;
-    const index at = W::scale_at(tile, block) + in_tile * groups_here + k % block_cols / W::group;
-#pragma clang loop unroll(full)
-    for (int i = 0; i < 4; ++i) {
-      const u32 byte = (codes >> (8 * i)) & 255U;
-      const float code =
-          W::bits == 8 ? static_cast<float>(static_cast<i8>(byte)) : static_cast<float>(byte);
-      out[k + i] = decode_scale(w, at, code);
-    }
-  }
-}
-
-template <int Cols, class Element>
-SINTER_INLINE void decode_row(const DenseWeights<Cols, Element>& w, index row, float* out) {
-  using W = DenseWeights<Cols, Element>;
-  for (int k = thread(); k < Cols; k += threads)
-    out[k] = load(w.values +
-                  ((row / tile_rows * W::chunks + k / W::chunk) * tile_rows + row % tile_rows) *
-                      W::chunk +
-                  k % W::chunk);
+  const float all = w.factor.of_row(row);
+  for (int k = thread(); k < W::cols; k += threads)
+    out[k] = all *
+             (w.scale(tile, in_tile, k / W::chunk) *
+              load(w.values + ((tile * W::chunks + k / W::chunk) * tile_rows + in_tile) * W::chunk +
+                   k % W::chunk));
 }
 
 // out [tokens, cols]

@@ -18,7 +18,7 @@ constexpr int tokens_of_tile(int planes, int parts) {
 // Tokens of one block of columns in shared memory.
 template <class X, int Tokens>
 struct TokenTile {
-  static constexpr int block_groups = block_cols / X::group;
+  static constexpr int block_groups = X::block_groups;
   // Eight lanes' 8-byte reads at this distance use different banks.
   static constexpr int stride = block_cols + 32;
   static constexpr int code_bytes = X::planes * Tokens * stride;
@@ -49,10 +49,10 @@ struct TokenTile {
 template <class X, int Tokens>
 struct TokenLoad {
   static constexpr int loads = X::planes * Tokens * block_cols / 16 / threads;
-  static constexpr int scales =
-      (Tokens * TokenTile<X, Tokens>::block_groups + threads - 1) / threads;
+  static constexpr int block_groups = X::block_groups;
+  static constexpr int scales = (Tokens * block_groups + threads - 1) / threads;
   u32x4 codes[loads];
-  GroupScale scale[scales];
+  GroupScale scale[scales > 0 ? scales : 1];
 
   // Beyond the last token the last is taken again; its results are not stored.
   __device__ __attribute__((always_inline)) void read(const X& x, index first, int block) {
@@ -67,12 +67,10 @@ struct TokenLoad {
 #pragma clang loop unroll(full)
     for (int i = 0; i < scales; ++i) {
       const int at = i * threads + thread();
-      const int g =
-          block * TokenTile<X, Tokens>::block_groups + at % TokenTile<X, Tokens>::block_groups;
-      const index token = clamp(first + at / TokenTile<X, Tokens>::block_groups, x.rows);
-      scale[i] = g < X::groups && at < Tokens * TokenTile<X, Tokens>::block_groups
-                     ? x.scales[token * X::groups + g]
-                     : GroupScale{0, 0};
+      const int g = block * block_groups + at % block_groups;
+      const index token = clamp(first + at / block_groups, x.rows);
+      scale[i] = g < X::groups && at < Tokens * block_groups ? x.scales[token * X::groups + g]
+                                                             : GroupScale{0, 0};
     }
   }
   // Biases of groups times `factor`, which is the same for all rows of the weights.
@@ -87,7 +85,7 @@ struct TokenLoad {
 #pragma clang loop unroll(full)
     for (int i = 0; i < scales; ++i) {
       const int at = i * threads + thread();
-      if (at < Tokens * TokenTile<X, Tokens>::block_groups)
+      if (at < Tokens * block_groups)
         reinterpret_cast<GroupScale*>(to.base + TokenTile<X, Tokens>::code_bytes)[at] =
             GroupScale{scale[i].scale, scale[i].bias * factor};
     }
@@ -96,7 +94,7 @@ struct TokenLoad {
 };
 
 // This lane's words of the left side for one block. Pieces share words of narrow fields.
-template <class W>
+template <class W, class Codes = typename W::codes_type>
 struct LeftCodes {
   static constexpr int count(int width) {
     return width == 8   ? 2 * Matrix::pieces
@@ -174,11 +172,57 @@ struct LeftCodes {
             low += width;
             before += count(width);
           }
-          left.words[r][i][half] = codes;
+          left.words[r][i][half] = W::levels_type::levels(codes);
         }
     return left;
   }
 };
+
+// A lane's columns are known at run time alone, and with them words and digits.
+template <class W>
+struct LeftCodes<W, TritCodes> {
+  const u8* words;  // of the 256 columns
+  int half;
+
+  __device__ __attribute__((always_inline)) void read(const W& w, index tile, int block) {
+    words = w.codes + tile * W::tile_bytes + index{block / 2} * TritCodes::words * tile_rows * 4;
+    half = block % 2;
+  }
+  __device__ __attribute__((always_inline)) Matrix::Left segment(int s) const {
+    Matrix::Left left;
+#pragma clang loop unroll(full)
+    for (int r = 0; r < Matrix::rows; ++r)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < Matrix::pieces; ++i)
+#pragma clang loop unroll(full)
+        for (int h = 0; h < 2; ++h) {
+          const int step = s * 8 + Matrix::piece(i) * 2 + h;
+          const int word = step < 30 ? half * 6 + step / 5 : 12;
+          const int digit = step < 30 ? step % 5 : half * 2 + step - 30;
+          const u32 power = digit == 0   ? TritCodes::power(0)
+                            : digit == 1 ? TritCodes::power(1)
+                            : digit == 2 ? TritCodes::power(2)
+                            : digit == 3 ? TritCodes::power(3)
+                                         : TritCodes::power(4);
+          const u32 bytes =
+              *reinterpret_cast<const u32*>(words + (word * tile_rows + Matrix::row(r)) * 4);
+          left.words[r][i][h] = TritCodes::digit(bytes, power);
+        }
+    return left;
+  }
+};
+
+// The columns of one half of a segment; zeros in the other.
+SINTER_INLINE Matrix::Left half_of(Matrix::Left left, int half) {
+#pragma clang loop unroll(full)
+  for (int r = 0; r < Matrix::rows; ++r)
+#pragma clang loop unroll(full)
+    for (int i = 0; i < Matrix::pieces; ++i)
+#pragma clang loop unroll(full)
+      for (int h = 0; h < 2; ++h)
+        left.words[r][i][h] = Matrix::piece(i) / 2 == half ? left.words[r][i][h] : 0U;
+  return left;
+}
 
 template <class X>
 constexpr int tile_shared_bytes = 0;
@@ -196,10 +240,10 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
   constexpr int tokens = tokens_of_tile(Planes, Parts);
   constexpr int columns = tokens / 16;  // of matrix tiles
   using Tile = TokenTile<X, tokens>;
-  constexpr int group_segments = Group / segment_cols;
+  // A group of 16 columns is half of a segment.
+  constexpr int group_segments = W::group < segment_cols ? 1 : W::group / segment_cols;
   const index token_units = (x.rows + tokens - 1) / tokens;
-  float factor = 1.0F;
-  if constexpr (!W::has_bias) factor = W::code_offset - W::zero;
+  const float factor = W::has_offsets ? 1.0F : W::sum_factor();
 
   // Blocks that follow one another share weights.
   for (index unit = launch->worker; unit < row_units * token_units; unit += launch->workers) {
@@ -226,22 +270,19 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
         if (more) left[part].read(w, part * tiles + tile, block + 1);
 #pragma clang loop unroll(full)
         for (int g = 0; g < W::block_groups; ++g) {
-          if (g * group_segments >= W::segments(block)) continue;
+          const int segment = g * W::group / segment_cols;
+          if (segment >= W::segments(block)) continue;
           Matrix::Left a[group_segments];
 #pragma clang loop unroll(full)
-          for (int i = 0; i < group_segments; ++i) a[i] = here.segment(g * group_segments + i);
+          for (int i = 0; i < group_segments; ++i) a[i] = here.segment(segment + i);
+          if constexpr (W::group < segment_cols) a[0] = half_of(a[0], g % 2);
           // The group's scales of this lane's rows.
-          const index at = W::scale_at(part * tiles + tile, block);
-          const int groups_here =
-              W::is_whole(block) ? W::block_groups : W::last_segments * segment_cols / Group;
           float scale[Matrix::sums];
-          float bias[Matrix::sums];
+          float offset[Matrix::sums];
 #pragma clang loop unroll(full)
           for (int e = 0; e < Matrix::sums; ++e) {
-            const index row_at = at + Matrix::sum_row(e) * groups_here + g;
-            scale[e] = load(w.scales + row_at);
-            if constexpr (W::has_bias)
-              bias[e] = fma(W::code_offset, scale[e], load(w.biases + row_at));
+            w.one_scale(part * tiles + tile, block, Matrix::sum_row(e), g, scale[e], offset[e]);
+            if constexpr (W::has_offsets) offset[e] = fma(W::code_offset, scale[e], offset[e]);
           }
 #pragma clang loop unroll(full)
           for (int c = 0; c < columns; ++c) {
@@ -254,17 +295,21 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
             for (int p = 0; p < Planes; ++p)
 #pragma clang loop unroll(full)
               for (int i = 0; i < group_segments; ++i)
-                Matrix::multiply(sums[p], a[i], staged.right(p, c * 16, g * group_segments + i));
+                Matrix::multiply(sums[p], a[i], staged.right(p, c * 16, segment + i));
 #pragma clang loop unroll(full)
             for (int e = 0; e < Matrix::sums; ++e) {
-              const GroupScale token = staged.scale(c * 16 + Matrix::sum_token(e), g);
               float total = Matrix::number(sums[0][e]);
               if constexpr (Planes == 2) total = fma(total, 256.0F, Matrix::number(sums[1][e]));
               float& to = y[part][c][e];
-              if constexpr (W::has_bias) {
-                to = fma(total * token.scale, scale[e], fma(bias[e], token.bias, to));
+              if constexpr (!W::has_scales) {
+                to += total;
               } else {
-                to = fma(fma(total, token.scale, token.bias), scale[e], to);
+                const GroupScale token = staged.scale(c * 16 + Matrix::sum_token(e), g);
+                if constexpr (W::has_offsets) {
+                  to = fma(total * token.scale, scale[e], fma(offset[e], token.bias, to));
+                } else {
+                  to = fma(fma(total, token.scale, token.bias), scale[e], to);
+                }
               }
             }
             settle(y[part][c]);
@@ -282,6 +327,15 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
           const index row = first + c * 16 + Matrix::sum_token(e);
           const index col = tile * tile_rows + Matrix::sum_row(e);
           if (row >= x.rows || col >= Rows) continue;
+#pragma clang loop unroll(full)
+          for (int part = 0; part < Parts; ++part) {
+            float& of = y[part][c][e];
+            if constexpr (!W::has_scales) {
+              const GroupScale token = x.scales[row];
+              of = fma(of, token.scale, factor * token.bias) * W::scale_factor();
+            }
+            of *= w.factor.of_row(part * index{Rows} + col);
+          }
           if constexpr (Parts == 1) epilogue(row, col, Rows - col, y[0][c][e]);
           if constexpr (Parts == 2) epilogue(row, col, Rows - col, y[0][c][e], y[1][c][e]);
         }
@@ -327,13 +381,10 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Co
         for (int i = 0; i < loads; ++i) {
           const int chunk = k0 / W::chunk + i;
           if (chunk >= W::chunks) break;
-          struct alignas(16) Chunk {
-            typename W::element values[W::chunk];
-          };
           const auto bits = load_stream<u32x4>(
               w.values +
               (((part * tiles + tile) * W::chunks + chunk) * tile_rows + row) * W::chunk);
-          const Chunk values = __builtin_bit_cast(Chunk, bits);
+          const Chunk<W> values(bits, w.scale(part * tiles + tile, row, chunk));
 #pragma clang loop unroll(full)
           for (int j = 0; j < W::chunk; j += 4)
 #pragma clang loop unroll(full)
@@ -341,8 +392,7 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Co
               const auto a = *reinterpret_cast<const f32x4*>(shared + (mine + t) * dense_stride +
                                                              i * W::chunk + j);
 #pragma clang loop unroll(full)
-              for (int k = 0; k < 4; ++k)
-                y[part][t] = fma(widen(values.values[j + k]), a[k], y[part][t]);
+              for (int k = 0; k < 4; ++k) y[part][t] = fma(values.values[j + k], a[k], y[part][t]);
             }
         }
     }
@@ -352,6 +402,9 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Co
       for (int t = 0; t < lane_tokens; ++t) {
         const index token = first + mine + t;
         if (token >= x.rows) continue;
+#pragma clang loop unroll(full)
+        for (int part = 0; part < Parts; ++part)
+          y[part][t] *= w.factor.of_row(part * index{Rows} + col);
         if constexpr (Parts == 1) epilogue(token, col, Rows - col, y[0][t]);
         if constexpr (Parts == 2) epilogue(token, col, Rows - col, y[0][t], y[1][t]);
       }

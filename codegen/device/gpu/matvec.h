@@ -15,42 +15,45 @@ constexpr int share_tile(index tiles, int steps) {
   return sharing;
 }
 
-// Block `block` of row `row` of a tile times x.
-template <class W, int Planes>
+// Block `block` of row `row` of a tile times x. Where only the tensor has a scale: integers, which
+// finish() scales.
+template <class W, class X>
 SINTER_INLINE float multiply_block(const W& w, const RowCodes<W>& codes, index tile, int block,
-                                   int row, const SharedRow<W::cols, W::group, Planes>& x) {
-  constexpr int group_segments = W::group / segment_cols;
-  RowScales<W> scales;
-  scales.read(w.scales, tile, block, row);
-  RowScales<W> biases;
-  if constexpr (W::has_bias) biases.read(w.biases, tile, block, row);
+                                   int row, const X& x) {
+  constexpr int group_steps = W::group / 4;
+  float scale[W::block_groups];
+  float offset[W::block_groups];
+  w.read_scales(tile, block, row, scale, offset);
   float y = 0;
 #pragma clang loop unroll(full)
   for (int g = 0; g < W::block_groups; ++g) {
-    int sums[Planes] = {};
+    int sums[X::planes] = {};
 #pragma clang loop unroll(full)
-    for (int s = g * group_segments; s < (g + 1) * group_segments; ++s)
+    for (int first = g * group_steps; first < (g + 1) * group_steps; first += 4) {
+      u32x4 a[X::planes];
 #pragma clang loop unroll(full)
-      for (int step = 0; step < 8; step += 4) {
-        u32x4 a[Planes];
+      for (int p = 0; p < X::planes; ++p) a[p] = x.codes(p, block, first * 4);
 #pragma clang loop unroll(full)
-        for (int p = 0; p < Planes; ++p) a[p] = x.codes(p, block, s * segment_cols + step * 4);
+      for (int i = 0; i < 4; ++i) {
+        const u32 four = W::levels_type::levels(codes.four((first + i) / 8, (first + i) % 8));
 #pragma clang loop unroll(full)
-        for (int i = 0; i < 4; ++i) {
-          const u32 four = codes.four(s, step + i);
-#pragma clang loop unroll(full)
-          for (int p = 0; p < Planes; ++p) sums[p] = dot4(four, a[p][i], sums[p]);
-        }
+        for (int p = 0; p < X::planes; ++p) sums[p] = dot4(four, a[p][i], sums[p]);
       }
-    if (g * group_segments >= W::segments(block)) continue;
+    }
+    if (g * W::group >= W::segments(block) * segment_cols) continue;
     int total = sums[0];
-    if constexpr (Planes == 2) total = total * 256 + sums[1];
+    if constexpr (X::planes == 2) total = total * 256 + sums[1];
+    if constexpr (!W::has_scales) {
+      y += static_cast<float>(total);
+      continue;
+    }
     const GroupScale a = x.scale(block * W::block_groups + g);
-    const float dot = fma(static_cast<float>(total), a.scale, W::code_offset * a.bias);
-    if constexpr (W::has_bias) {
-      y = fma(dot, scales.values[g], fma(biases.values[g], a.bias, y));
+    if constexpr (W::has_offsets) {
+      const float dot = fma(static_cast<float>(total), a.scale, W::code_offset * a.bias);
+      y = fma(dot, scale[g], fma(offset[g], a.bias, y));
     } else {
-      y = fma(fma(-W::zero, a.bias, dot), scales.values[g], y);
+      const float dot = static_cast<float>(total) * a.scale;
+      y = fma(W::sum_factor() == 0.0F ? dot : fma(W::sum_factor(), a.bias, dot), scale[g], y);
     }
   }
   return y;
@@ -79,18 +82,27 @@ struct OneRow<QuantizedRows<Cols, Group, Planes>> {
     __device__ __attribute__((always_inline)) float multiply(const W& w, index tile, int step,
                                                              const Row& x) const {
       const int block = step * together + lane() / tile_rows;
-      return block < Row::blocks
-                 ? multiply_block<W, Planes>(w, codes, tile, block, lane() % tile_rows, x)
-                 : 0.0F;
+      return block < Row::blocks ? multiply_block(w, codes, tile, block, lane() % tile_rows, x)
+                                 : 0.0F;
     }
-    static constexpr int registers = block_segments * W::bits;
+    static constexpr int registers = RowCodes<W>::registers;
   };
+  template <class W>
+  static __device__ __attribute__((always_inline)) float finish(const W& w, index row, float y,
+                                                                const Row& x) {
+    if constexpr (!W::has_scales) {
+      const GroupScale a = x.scale(0);
+      y = fma(y, a.scale, W::sum_factor() * a.bias) * W::scale_factor();
+    }
+    return y * w.factor.of_row(row);
+  }
 };
 
 // Dense weights: chunks of 16 bytes of a row.
 template <int Cols>
 struct SharedFloats {
-  static constexpr int bytes = (Cols + held - 1) / held * held * 4;
+  // Room for whole chunks of every element type; weights are zero beyond the columns.
+  static constexpr int bytes = (Cols + 15) / 16 * 16 * 4;
   u8* base;
   template <class Prologue>
   __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch) const {
@@ -112,19 +124,20 @@ template <int Cols>
 struct OneRow<FloatRows<Cols>> {
   using Row = SharedFloats<Cols>;
   static constexpr int together = wave_size / tile_rows;
-  // Of 8 elements, whatever their size.
-  static constexpr int units = (Cols + 7) / 8;
+  // Of 16 elements, whatever their size.
+  static constexpr int unit = 16;
+  static constexpr int units = (Cols + unit - 1) / unit;
   static constexpr int steps = (units + together - 1) / together;
 
   template <class W>
   struct Piece {
-    static constexpr int loads = 8 / W::chunk;
+    static constexpr int loads = unit / W::chunk;
     u32x4 bits[loads];
     __device__ __attribute__((always_inline)) void read(const W& w, index tile, int step) {
-      const int unit = step * together + lane() / tile_rows;
+      const int at = step * together + lane() / tile_rows;
 #pragma clang loop unroll(full)
       for (int i = 0; i < loads; ++i) {
-        const int chunk = unit * loads + i;
+        const int chunk = at * loads + i;
         bits[i] = chunk < W::chunks
                       ? load_stream<u32x4>(w.values + ((tile * W::chunks + chunk) * tile_rows +
                                                        lane() % tile_rows) *
@@ -132,29 +145,32 @@ struct OneRow<FloatRows<Cols>> {
                       : u32x4{0, 0, 0, 0};
       }
     }
-    __device__ __attribute__((always_inline)) float multiply(const W&, index, int step,
+    __device__ __attribute__((always_inline)) float multiply(const W& w, index tile, int step,
                                                              const Row& x) const {
-      const int unit = step * together + lane() / tile_rows;
-      if (unit >= units) return 0.0F;
+      const int at = step * together + lane() / tile_rows;
+      if (at >= units) return 0.0F;
       float y = 0;
 #pragma clang loop unroll(full)
       for (int i = 0; i < loads; ++i) {
-        struct alignas(16) Chunk {
-          typename W::element values[W::chunk];
-        };
-        const Chunk chunk = __builtin_bit_cast(Chunk, bits[i]);
+        if (at * loads + i >= W::chunks) continue;
+        const Chunk<W> chunk(bits[i], w.scale(tile, lane() % tile_rows, at * loads + i));
 #pragma clang loop unroll(full)
         for (int j = 0; j < W::chunk; j += 4) {
           const auto a =
-              *reinterpret_cast<const f32x4*>(x.base + (unit * 8 + i * W::chunk + j) * 4);
+              *reinterpret_cast<const f32x4*>(x.base + (at * unit + i * W::chunk + j) * 4);
 #pragma clang loop unroll(full)
-          for (int k = 0; k < 4; ++k) y = fma(widen(chunk.values[j + k]), a[k], y);
+          for (int k = 0; k < 4; ++k) y = fma(chunk.values[j + k], a[k], y);
         }
       }
       return y;
     }
     static constexpr int registers = 4 * loads;
   };
+  template <class W>
+  static __device__ __attribute__((always_inline)) float finish(const W& w, index row, float y,
+                                                                const Row&) {
+    return y * w.factor.of_row(row);
+  }
 };
 
 template <class X>
@@ -245,6 +261,9 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
     }
     const index col = tile * tile_rows + lane();
     if (part_of_tile == 0 && lane() < tile_rows && col < Rows) {
+#pragma clang loop unroll(full)
+      for (int part = 0; part < Parts; ++part)
+        y[part] = Form::finish(w, part * index{Rows} + col, y[part], x);
       if constexpr (Parts == 1) epilogue(0, col, Rows - col, y[0]);
       if constexpr (Parts == 2) epilogue(0, col, Rows - col, y[0], y[1]);
     }

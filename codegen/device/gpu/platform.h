@@ -41,6 +41,13 @@ using f16 = _Float16;
 struct bf16 {
   u16 bits;
 };
+// OCP Microscaling's E8M0 and E4M3; never NaN here.
+struct e8m0 {
+  u8 bits;
+};
+struct e4m3 {
+  u8 bits;
+};
 using u32x2 = u32 __attribute__((ext_vector_type(2)));
 using u32x4 = u32 __attribute__((ext_vector_type(4)));
 using i32x4 = i32 __attribute__((ext_vector_type(4)));
@@ -182,6 +189,35 @@ SINTER_INLINE T load_stream(const void* p) {
 
 #endif
 
+// Bytes number codes[k] < 16 of the table t0 t1 t2 t3, for the four bytes of `codes`.
+SINTER_INLINE u32 lookup(u32 t0, u32 t1, u32 t2, u32 t3, u32 codes) {
+#if defined(__NVPTX__)
+  // The selectors of a permutation are nibbles.
+  const u32 pairs = codes | codes >> 4;
+  const u32 nibbles = __nvvm_prmt(pairs, 0, 0x4420);
+  const u32 select = nibbles & 0x7777U;
+  const u32 low = __nvvm_prmt(t0, t1, select);
+  const u32 high = __nvvm_prmt(t2, t3, select);
+  const u32 upper = __nvvm_prmt(0x0000ff00U, 0, nibbles >> 3 & 0x1111U);
+  return (low & ~upper) | (high & upper);
+#elif defined(__AMDGCN__)
+  const u32 select = codes & 0x07070707U;
+  const u32 low = __builtin_amdgcn_perm(t1, t0, select);
+  const u32 high = __builtin_amdgcn_perm(t3, t2, select);
+  // Selectors 12 and 13 give 0x00 and 0xff.
+  const u32 upper = __builtin_amdgcn_perm(0, 0, 0x0c0c0c0cU | (codes >> 3 & 0x01010101U));
+  return (low & ~upper) | (high & upper);
+#else
+  const u32 table[4] = {t0, t1, t2, t3};
+  u32 out = 0;
+  for (int i = 0; i < 32; i += 8) {
+    const u32 code = codes >> i & 15U;
+    out |= (table[code / 4] >> (code % 4 * 8) & 255U) << i;
+  }
+  return out;
+#endif
+}
+
 // The values are computed here and loads stay on their side, where the compiler would otherwise
 // gather more of them than there are registers.
 template <class T, int Count>
@@ -251,6 +287,17 @@ SINTER_INLINE float widen(f16 x) { return static_cast<float>(x); }
 SINTER_INLINE float widen(bf16 x) {
   return __builtin_bit_cast(float, static_cast<u32>(x.bits) << 16);
 }
+// 2^(bits - 127); the smallest is a subnormal.
+SINTER_INLINE float widen(e8m0 x) {
+  return __builtin_bit_cast(float, x.bits == 0 ? 0x00400000U : static_cast<u32>(x.bits) << 23);
+}
+// The fields of a float16 whose exponent is biased by 8 more.
+SINTER_INLINE float widen(e4m3 x) {
+  const auto bits = static_cast<u16>((x.bits & 0x80) << 8 | (x.bits & 0x7f) << 7);
+  return static_cast<float>(__builtin_bit_cast(f16, bits)) * 256.0F;
+}
+SINTER_INLINE float load(const e8m0* p) { return widen(*p); }
+SINTER_INLINE float load(const e4m3* p) { return widen(*p); }
 SINTER_INLINE void store(float* p, float value, index) { *p = value; }
 SINTER_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
