@@ -41,12 +41,24 @@ bool matches(const QuantizeRule& rule, const std::string& name) {
   return ::fnmatch(rule.pattern.c_str(), name.c_str(), 0) == 0;
 }
 
+// What scales are rounded to: the type of the numbers, or the type that scales had before.
+ir::DType scale_type_of(const ir::WeightFormat& source) {
+  const bool is_float = source.scale_type == ir::DType::f16 ||
+                        source.scale_type == ir::DType::bf16 || source.scale_type == ir::DType::f32;
+  return is_float && (source.is_dense() || source.group > 0) ? source.scale_type : ir::DType::bf16;
+}
+
 // The format that the rule gives a matrix of so many columns; nullopt: no group divides them.
 std::optional<QuantizeTo> format_for(const QuantizeRule& rule, const ir::WeightType& type) {
   QuantizeTo to;
   to.mode = rule.mode;
   to.format.map = ir::CodeMap::affine;
-  to.format.scale_type = type.format.scale_type;
+  to.format.scale_type = scale_type_of(type.format);
+  if (rule.mode == QuantizeMode::mxfp4) {
+    if (type.cols() % 32 != 0) return std::nullopt;
+    to.format = {.map = ir::CodeMap::fp4, .bits = 4, .group = 32, .scale_type = ir::DType::e8m0};
+    return to;
+  }
   if (rule.mode == QuantizeMode::affine) {
     to.format.bits = rule.bits;
     to.format.group = rule.group;
@@ -80,7 +92,7 @@ absl::Status no_match(const QuantizeRule& rule, const std::vector<std::string_vi
 }  // namespace
 
 const char* const kQuantizeFormats =
-    "affine:BITS:GROUP (BITS 1, 2, 3, 4, 5, 6 or 8; GROUP 32, 64 or 128), ternary, keep";
+    "affine:BITS:GROUP (BITS 1, 2, 3, 4, 5, 6 or 8; GROUP 32, 64 or 128), ternary, mxfp4, keep";
 
 std::string_view layer_class(std::string_view module) {
   return module.substr(module.rfind('.') + 1);
@@ -106,8 +118,8 @@ absl::StatusOr<QuantizeRule> parse_quantize_rule(std::string_view text) {
       rule.group = *group;
       return rule;
     }
-  } else if (format == "ternary") {
-    rule.mode = QuantizeMode::ternary;
+  } else if (format == "ternary" || format == "mxfp4") {
+    rule.mode = format == "ternary" ? QuantizeMode::ternary : QuantizeMode::mxfp4;
     return rule;
   } else if (format == "keep" && !rule.pattern.empty()) {
     return rule;
@@ -133,7 +145,7 @@ absl::StatusOr<QuantizeChoice> choose_quantization(const Checkpoint& checkpoint,
   std::map<std::string, size_t> kept;  // by what is said of them
   size_t already = 0;
   for (const auto& [name, matrix] : checkpoint.matrices) {
-    if (matrix.type.shape.size() != 2) continue;
+    if (matrix.type.shape.size() < 2) continue;
     names.push_back(name);
     const QuantizeRule* decides = nullptr;
     for (const QuantizeRule& rule : rules) {
@@ -157,7 +169,7 @@ absl::StatusOr<QuantizeChoice> choose_quantization(const Checkpoint& checkpoint,
           "{} {} stays {}: {} columns are no multiple of {}", layer_class(name),
           shape_text(matrix.type.shape), ir::to_string(matrix.type.format), matrix.type.cols(),
           decides->mode == QuantizeMode::affine ? fmt::format("the group of {}", decides->group)
-                                                : std::string("32, the least group"))];
+                                                : std::string("32"))];
     }
   }
   for (const QuantizeRule& rule : rules)

@@ -17,6 +17,7 @@ enum class QuantizeMode {
   keep,     // as stored
   affine,   // MLX's affine, `bits` and `group`
   ternary,  // BitNet's rule, one scale for a matrix, written as 2-bit affine
+  mxfp4,    // FP4 codes and E8M0 scales per 32 columns
 };
 
 struct QuantizeRule {
@@ -29,8 +30,8 @@ struct QuantizeRule {
   int group = 0;  // affine
 };
 
-// "[PATTERN=]FORMAT"; FORMAT is affine:BITS:GROUP, affine:BITS (GROUP 64), affine (4 bits), ternary
-// or keep.
+// "[PATTERN=]FORMAT"; FORMAT is affine:BITS:GROUP, affine:BITS (GROUP 64), affine (4 bits),
+// ternary, mxfp4 or keep.
 absl::StatusOr<QuantizeRule> parse_quantize_rule(std::string_view text);
 
 // One line for help texts.

@@ -54,7 +54,8 @@ RunResult over_rows(const ir::WeightType& type, const DoRows& do_rows) {
 }
 
 void release_rows(const ir::Matrix& source, int64_t first, int64_t end, Files files) {
-  if (source.interleaved_head != 0 || first == end) return;  // rows lie elsewhere
+  // Else rows lie elsewhere.
+  if (source.interleaved_head != 0 || source.order != nullptr || first == end) return;
   const uint8_t* begin = ir::row_data(source, first);
   const auto row_bytes = ir::row_data(source, 1) - ir::row_data(source, 0);
   for (const auto& file : files)
@@ -79,7 +80,12 @@ class RowQuantizer {
     const auto cols = static_cast<int64_t>(values.size());
     const int64_t numbers = row * (cols / format.group) * ir::byte_size(format.scale_type);
     const PackedRow packed{out_.codes.data() + row * cols * format.bits / 8,
-                           out_.scales.data() + numbers, out_.biases.data() + numbers, decoded};
+                           out_.scales.data() + numbers,
+                           format.has_biases() ? out_.biases.data() + numbers : nullptr, decoded};
+    if (to_.mode == QuantizeMode::mxfp4) {
+      quantize_mxfp4(values, packed);
+      return true;
+    }
     if (to_.mode == QuantizeMode::ternary)
       return quantize_ternary(values, ternary_scale_, format.group, format.scale_type, packed);
     return quantize_affine(values, format.bits, format.group, format.scale_type, packed);
@@ -103,7 +109,7 @@ absl::StatusOr<QuantizedMatrix> quantize_matrix(std::string_view name, const ir:
   const int64_t numbers = rows * (cols / to.format.group) * ir::byte_size(to.format.scale_type);
   out.codes.resize(static_cast<size_t>(rows * cols * to.format.bits / 8));
   out.scales.resize(static_cast<size_t>(numbers));
-  out.biases.resize(static_cast<size_t>(numbers));
+  if (to.format.has_biases()) out.biases.resize(static_cast<size_t>(numbers));
 
   float ternary_scale = 0;
   if (to.mode == QuantizeMode::ternary) {

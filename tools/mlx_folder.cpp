@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "frontends/mlx_form.h"
@@ -64,7 +65,7 @@ Result<std::vector<Module>> modules_of(const MlxFolderRequest& request) {
       module.to = &to->second;
       module.packed = to->second.format;
     } else if (!matrix.type.format.is_dense()) {
-      module.packed = frontends::mlx_format(matrix.type);
+      module.packed = frontends::mlx_format(matrix);
       if (!module.packed)
         return Error{
             fmt::format("{}: \"{}\" is {}, which MLX's format cannot hold; quantize it again, with "
@@ -104,16 +105,31 @@ std::vector<TensorInfo> tensors_of(const Checkpoint& checkpoint,
     groups.back() = type.cols() / module.packed->group;
     tensors.push_back({module.key + ".weight", "U32", words,
                        static_cast<uint64_t>(type.rows() * words.back() * 4)});
-    for (const char* part : {".scales", ".biases"})
+    for (const char* part : {".scales", ".biases"}) {
+      if (part == std::string_view(".biases") && !module.packed->has_biases()) continue;
       tensors.push_back({module.key + part, frontends::safetensors_dtype(module.packed->scale_type),
                          groups,
                          static_cast<uint64_t>(type.rows() * groups.back() *
                                                ir::byte_size(module.packed->scale_type))});
+    }
   }
   return tensors;
 }
 
-using BitsAndGroup = std::pair<int, int>;
+// What MLX calls a format: mode, bits, group_size.
+using Parameters = std::tuple<std::string_view, int, int>;
+
+Parameters parameters_of(const ir::WeightFormat& format) {
+  return {frontends::mlx_mode(format), format.bits, format.group};
+}
+
+nlohmann::json fields_of(const Parameters& parameters) {
+  const auto& [mode, bits, group_size] = parameters;
+  nlohmann::json fields = {{"bits", bits}, {"group_size", group_size}};
+  // Readers that are older than the other modes know no such field.
+  if (mode != "affine") fields["mode"] = mode;
+  return fields;
+}
 
 nlohmann::json config_of(const Checkpoint& checkpoint, const std::vector<Module>& modules) {
   nlohmann::json config = checkpoint.config;
@@ -122,20 +138,17 @@ nlohmann::json config_of(const Checkpoint& checkpoint, const std::vector<Module>
     if (config.contains("text_config") && config["text_config"].is_object())
       config["text_config"].erase(key);
   }
-  std::map<BitsAndGroup, size_t> uses;
+  std::map<Parameters, size_t> uses;
   for (const Module& module : modules)
-    if (module.packed) ++uses[{module.packed->bits, module.packed->group}];
+    if (module.packed) ++uses[parameters_of(*module.packed)];
   if (uses.empty()) return config;
   const auto most = std::max_element(
       uses.begin(), uses.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
-  const auto fields = [](const BitsAndGroup& parameters) {
-    return nlohmann::json{{"bits", parameters.first}, {"group_size", parameters.second}};
-  };
-  nlohmann::json quantization = fields(most->first);
+  nlohmann::json quantization = fields_of(most->first);
   for (const Module& module : modules) {
     if (!module.packed) continue;
-    const BitsAndGroup parameters{module.packed->bits, module.packed->group};
-    if (parameters != most->first) quantization[module.key] = fields(parameters);
+    const Parameters parameters = parameters_of(*module.packed);
+    if (parameters != most->first) quantization[module.key] = fields_of(parameters);
   }
   config["quantization"] = quantization;
   config["quantization_config"] = quantization;  // where transformers looks
@@ -178,23 +191,18 @@ Status write_text_files(const Checkpoint& checkpoint, const OutputFolder& folder
 // Rows in order, whatever their order in the file.
 Status write_dense(const ir::Matrix& matrix, SafetensorsWriter& writer) {
   const ir::WeightType& type = matrix.type;
-  const int64_t element = ir::byte_size(type.format.scale_type);
-  if (matrix.interleaved_head == 0)
+  const ir::DType dtype = type.format.scale_type;
+  const int64_t element = ir::byte_size(dtype);
+  if (matrix.interleaved_head == 0 && matrix.order == nullptr)
     return writer.append(
         std::span(matrix.codes.data(), static_cast<size_t>(type.elements() * element)));
-  if (type.shape.size() == 1) {
-    std::vector<float> values(static_cast<size_t>(type.cols()));
-    ir::decode_row(matrix, 0, values.data());
-    std::vector<uint8_t> bytes(values.size() * static_cast<size_t>(element));
-    for (size_t i = 0; i < values.size(); ++i)
-      frontends::write_element(type.format.scale_type, values[i], bytes.data(),
-                               static_cast<int64_t>(i));
-    return writer.append(bytes);
-  }
+  std::vector<float> values(static_cast<size_t>(type.cols()));
+  std::vector<uint8_t> bytes(values.size() * static_cast<size_t>(element));
   for (int64_t row = 0; row < type.rows(); ++row) {
-    const Status status = writer.append(
-        std::span(ir::row_data(matrix, row), static_cast<size_t>(type.cols() * element)));
-    if (!status.ok()) return status;
+    ir::decode_row(matrix, row, values.data());
+    for (size_t i = 0; i < values.size(); ++i)
+      frontends::write_element(dtype, values[i], bytes.data(), static_cast<int64_t>(i));
+    if (Status status = writer.append(bytes); !status.ok()) return status;
   }
   return Done{};
 }
@@ -218,7 +226,7 @@ Status write_module(const Module& module, const Checkpoint& checkpoint, Safetens
     return write_packed(quantized->view(), writer);
   }
   const bool as_stored = matrix.type.format == *module.packed && matrix.blocks == nullptr &&
-                         matrix.interleaved_head == 0;
+                         matrix.order == nullptr && matrix.interleaved_head == 0;
   if (as_stored) return write_packed(matrix, writer);
   const auto packed = frontends::to_mlx_form(module.key, matrix);
   if (!packed.ok()) return to_error(packed.status());

@@ -33,7 +33,8 @@ void add_quantize_option(CLI::App& app, std::vector<std::string>& rules) {
          "--quantize", rules,
          "For a model: quantize its dense matrices on the way. affine:BITS:GROUP is MLX's rounding "
          "(BITS 1, 2, 3, 4, 5, 6 or 8, GROUP 32, 64 or 128; affine alone is affine:4:64); ternary "
-         "is BitNet's. PATTERN=FORMAT is for the modules whose names match, with * and ?, also "
+         "is BitNet's, mxfp4 is FP4 with a scale of one byte per 32. PATTERN=FORMAT is for the "
+         "modules whose names match, with * and ?, also "
          "those that are quantized already, and goes before a FORMAT without pattern; of several, "
          "the last counts; PATTERN=keep leaves them. May be given more than once")
       ->allow_extra_args(false)

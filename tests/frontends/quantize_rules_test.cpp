@@ -62,7 +62,7 @@ TEST(QuantizeRule, RefusesWhatIsNone) {
   for (const char* text :
        {"", "affine:7:64", "affine:0:64", "affine:9", "affine:4:96", "affine:4:", "affine::64",
         "affine:4:64:1", "affine:4x:64", "affine:-4:64", "affine:99999999999:64", "Affine:4:64",
-        "ternary:64", "keep", "q4_0", "lm_head="})
+        "ternary:64", "mxfp4:32", "keep", "q4_0", "lm_head="})
     expect_error(parse_quantize_rule(text), {"--quantize", text, "formats are affine:BITS:GROUP"});
   expect_error(parse_quantize_rule("=affine:4:64"), {"no pattern"});
 }

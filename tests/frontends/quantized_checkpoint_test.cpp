@@ -142,6 +142,23 @@ TEST(QuantizedCheckpoint, RefusesNumbersBeyondTheScale) {
   expect_error(file.quantized("affine:2:32").matrix("m.up_proj"), {"m.up_proj", "row 5", "f32"});
 }
 
+TEST(QuantizedCheckpoint, Mxfp4HasOneByteOfScalePerGroup) {
+  const OneMatrix file(normal_numbers(300 * 256, 6));
+  const QuantizedCheckpoint checkpoint = file.quantized("mxfp4");
+  const auto matrix = checkpoint.matrix("m.up_proj");
+  ASSERT_TRUE(matrix.ok()) << matrix.status();
+  EXPECT_EQ(ir::to_string(matrix->type.format), "fp4 g32 e8m0");
+  EXPECT_EQ(matrix->scales.size(), 300U * 8U);
+  EXPECT_TRUE(matrix->biases.empty());
+  EXPECT_TRUE(ir::is_complete(*matrix));
+  EXPECT_GT(checkpoint.errors()[0].relative(), 0.05);
+  EXPECT_LT(checkpoint.errors()[0].relative(), 0.2);
+  const auto again = to_mlx_form("m.up_proj", *matrix);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(absl::MakeConstSpan(again->codes), matrix->codes);
+  EXPECT_EQ(absl::MakeConstSpan(again->scales), matrix->scales);
+}
+
 // Blocks of 32 columns: a scale, then nibbles k and k + 16 in a byte.
 constexpr ir::BlockLayout kBlocks{
     .cols = 32, .bytes = 18, .fields = {{{.offset = 2, .bits = 4, .lanes = 16}}}};
@@ -169,6 +186,34 @@ TEST(MlxForm, HoldsWhatABlockFormatSays) {
   }
 }
 
+// Every map that is scale times code plus something, with one scale for the matrix.
+TEST(MlxForm, OneScaleOfTheMatrixAndBitsAsSigns) {
+  std::vector<uint8_t> codes(2 * 64 / 4, 0x24);  // 0, 1, 2, 0, ...
+  ir::Matrix matrix;
+  matrix.type = {{2, 64}, {.map = ir::CodeMap::ternary, .bits = 2, .tensor_scale = true}};
+  matrix.codes = codes;
+  matrix.tensor_scale = 0.3F;
+  const auto ternary = to_mlx_form("m", matrix);
+  ASSERT_TRUE(ternary.ok()) << ternary.status();
+  std::vector<float> expected(64), found(64);
+  ir::decode_row(matrix, 1, expected.data());
+  ir::decode_row(ternary->view(), 1, found.data());
+  EXPECT_EQ(found, expected);
+
+  std::vector<uint8_t> scales(8);
+  for (int64_t i = 0; i < 4; ++i)
+    write_element(ir::DType::f16, 0.01F * static_cast<float>(i + 1), scales.data(), i);
+  matrix = {};
+  matrix.type = {{2, 64}, {ir::CodeMap::sign, 1, 32, 0, ir::DType::f16}};
+  matrix.codes = codes;
+  matrix.scales = scales;
+  const auto sign = to_mlx_form("m", matrix);
+  ASSERT_TRUE(sign.ok()) << sign.status();
+  ir::decode_row(matrix, 1, expected.data());
+  ir::decode_row(sign->view(), 1, found.data());
+  EXPECT_EQ(found, expected);
+}
+
 TEST(MlxForm, RefusesABiasThatIsNotExact) {
   std::vector<uint8_t> blocks(18);
   write_element(ir::DType::f16, 60000.0F, blocks.data(), 0);
@@ -180,12 +225,32 @@ TEST(MlxForm, RefusesABiasThatIsNotExact) {
 }
 
 TEST(MlxForm, LongGroupsBecomeSeveralAndShortOnesHaveNone) {
-  const ir::WeightFormat of_256{ir::CodeMap::ternary, 2, 256, 0, ir::DType::bf16};
-  EXPECT_EQ(mlx_format({{4, 512}, of_256})->group, 128);
-  const ir::WeightFormat of_16{ir::CodeMap::symmetric, 6, 16, 32, ir::DType::f16};
-  EXPECT_FALSE(mlx_format({{4, 512}, of_16}).has_value());
-  const ir::WeightFormat of_96{ir::CodeMap::affine, 4, 96, 0, ir::DType::f16};
-  EXPECT_EQ(mlx_format({{4, 192}, of_96})->group, 32);
+  const auto form = [](int64_t cols, const ir::WeightFormat& format, float tensor_scale = 1) {
+    ir::Matrix matrix;
+    matrix.type = {{4, cols}, format};
+    matrix.tensor_scale = tensor_scale;
+    return mlx_format(matrix);
+  };
+  EXPECT_EQ(form(512, {ir::CodeMap::ternary, 2, 256, 0, ir::DType::bf16})->group, 128);
+  EXPECT_FALSE(form(512, {ir::CodeMap::symmetric, 6, 16, 32, ir::DType::f16}).has_value());
+  EXPECT_EQ(form(192, {ir::CodeMap::affine, 4, 96, 0, ir::DType::f16})->group, 32);
+  // One scale for the whole matrix; as 16 bits when that is exact.
+  const ir::WeightFormat whole{.map = ir::CodeMap::ternary, .bits = 2, .tensor_scale = true};
+  EXPECT_EQ(form(192, whole, 0.75F)->scale_type, ir::DType::bf16);
+  EXPECT_EQ(form(192, whole, 0.3F)->scale_type, ir::DType::f32);
+  EXPECT_EQ(form(192, whole, 0.3F)->group, 64);
+  // Two levels of scales, a table of levels.
+  EXPECT_FALSE(form(512, {.map = ir::CodeMap::affine,
+                          .bits = 4,
+                          .group = 32,
+                          .scale_type = ir::DType::f16,
+                          .block = 256,
+                          .sub_bits = 6})
+                   .has_value());
+  EXPECT_FALSE(form(512, {ir::CodeMap::iq4, 4, 32, 0, ir::DType::f16}).has_value());
+  EXPECT_EQ(mlx_mode(*form(64, {ir::CodeMap::fp4, 4, 32, 0, ir::DType::e8m0})), "mxfp4");
+  EXPECT_EQ(mlx_mode(*form(64, {ir::CodeMap::fp4, 4, 16, 0, ir::DType::e4m3})), "nvfp4");
+  EXPECT_EQ(mlx_mode(*form(64, {ir::CodeMap::fp8, 8, 32, 0, ir::DType::e8m0})), "mxfp8");
 }
 
 }  // namespace
