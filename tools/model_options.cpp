@@ -31,12 +31,15 @@ void add_model_argument(CLI::App& app, const Program& program, ModelOptions& opt
 void add_quantize_option(CLI::App& app, std::vector<std::string>& rules) {
   app.add_option(
          "--quantize", rules,
-         "For a model: quantize its dense matrices on the way. affine:BITS:GROUP is MLX's rounding "
-         "(BITS 1, 2, 3, 4, 5, 6 or 8, GROUP 32, 64 or 128; affine alone is affine:4:64); ternary "
-         "is BitNet's, mxfp4 is FP4 with a scale of one byte per 32. PATTERN=FORMAT is for the "
-         "modules whose names match, with * and ?, also "
-         "those that are quantized already, and goes before a FORMAT without pattern; of several, "
-         "the last counts; PATTERN=keep leaves them. May be given more than once")
+         "Make a model's dense matrices low-bit on the way; may be given more than once. FORMAT is "
+         "affine:BITS:GROUP (MLX's rounding; BITS 1, 2, 3, 4, 5, 6 or 8, GROUP 32, 64 or 128), "
+         "ternary (BitNet's rule: -s, 0 or s, where s is the mean magnitude of the whole matrix) "
+         "or "
+         "mxfp4 (4-bit floats, a power of two per 32 columns). Alone it is for every dense matrix "
+         "whose columns are a multiple of the group. PATTERN=FORMAT, such as "
+         "'*.down_proj=affine:8:64', is for the modules whose names match (* and ? as in a shell), "
+         "also those that are quantized already; of several that match, the last counts. "
+         "PATTERN=keep leaves them as they are")
       ->allow_extra_args(false)
       ->type_name("[PATTERN=]FORMAT");
 }

@@ -30,14 +30,16 @@ std::optional<std::string> absolute_variable(const char* name) {
   return value;
 }
 
-// Every file that a plan's contents can depend on.
-std::vector<fs::path> files_of_model(const fs::path& folder) {
+// Every file beside the weights that a plan's contents can depend on; none for a model that is one
+// file.
+std::vector<fs::path> text_files_of_model(const fs::path& folder) {
   std::vector<fs::path> files;
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     const fs::path& path = entry.path();
     const std::string extension = path.extension().string();
-    if (extension == ".json" || extension == ".safetensors" || extension == ".jinja")
+    if (extension == ".json" || extension == ".jinja" || extension == ".model" ||
+        extension == ".txt")
       files.push_back(path);
   }
   std::sort(files.begin(), files.end());
@@ -60,7 +62,17 @@ Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOpt
   add_field(checksum, fmt::format("{}", quantize.size()));
   for (const std::string& rule : quantize) add_field(checksum, rule);
   for (const codegen::Target& target : options.targets) add_field(checksum, target.name);
-  std::vector<fs::path> files = files_of_model(input.checkpoint->path);
+  for (const auto& file : input.checkpoint->storage) {
+    constexpr size_t kPiece = size_t{64} << 20;
+    add_field(checksum, fmt::format("{}", file->size()));
+    for (size_t at = 0; at < file->size(); at += kPiece) {
+      throw_if_interrupted();
+      progress.update("looking for the compiled plan", -1);
+      checksum.update(file->text().substr(at, kPiece));
+      file->release(file->bytes().subspan(at, kPiece));
+    }
+  }
+  std::vector<fs::path> files = text_files_of_model(input.checkpoint->path);
   // A compiler that was built anew makes new plans.
   files.emplace_back("/proc/self/exe");
   for (const fs::path& path : files) {
