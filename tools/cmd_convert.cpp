@@ -48,7 +48,9 @@ Result<int> convert(const ConvertCommand& command) {
   progress.clear();
   if (!result.ok()) return result.error();
 
-  write_output(quantization_report(result->errors, choice->notes));
+  std::vector<std::string> notes = choice->notes;
+  notes.insert(notes.end(), result->notes.begin(), result->notes.end());
+  write_output(quantization_report(result->errors, notes));
   note(fmt::format(
       "wrote {}: {} in {} file{}, {:.3f} bits per weight, in {:.1f} s; {} of memory at "
       "the peak",

@@ -10,6 +10,7 @@
 #include <tuple>
 #include <utility>
 
+#include "frontends/json_file.h"
 #include "frontends/mlx_form.h"
 #include "frontends/quantizers.h"
 #include "tools/files.h"
@@ -258,6 +259,10 @@ Result<MlxFolderResult> write_mlx_folder(const MlxFolderRequest& request) {
   result.weight_files = writer.files();
   result.weight_bytes = writer.total_bytes();
 
+  const auto* scaling = frontends::find_field(checkpoint.config, "rope_scaling");
+  if (scaling != nullptr && scaling->is_object() && scaling->contains("frequency_factors"))
+    result.notes.emplace_back(
+        "config.json has \"rope_scaling.frequency_factors\", which sinter reads and others do not");
   if (Status status = write_text_files(checkpoint, *folder); !status.ok()) return status.error();
   // The last file: a folder without it is no model.
   if (Status status = folder->write("config.json", text_of(config_of(checkpoint, *modules)));

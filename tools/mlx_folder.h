@@ -24,6 +24,7 @@ struct MlxFolderRequest {
 
 struct MlxFolderResult {
   std::vector<frontends::QuantizationError> errors;
+  std::vector<std::string> notes;  // what other readers of the folder will not understand
   size_t weight_files = 0;
   uint64_t weight_bytes = 0;
   int64_t parameters = 0;
