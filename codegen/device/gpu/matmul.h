@@ -242,6 +242,7 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
   using Tile = TokenTile<X, tokens>;
   // A group of 16 columns is half of a segment.
   constexpr int group_segments = W::group < segment_cols ? 1 : W::group / segment_cols;
+  constexpr int segment_groups = W::group < segment_cols ? segment_cols / W::group : 1;
   const index token_units = (x.rows + tokens - 1) / tokens;
   const float factor = W::has_offsets ? 1.0F : W::sum_factor();
 
@@ -269,50 +270,57 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
         const LeftCodes<W> here = left[part];
         if (more) left[part].read(w, part * tiles + tile, block + 1);
 #pragma clang loop unroll(full)
-        for (int g = 0; g < W::block_groups; ++g) {
-          const int segment = g * W::group / segment_cols;
+        for (int segment = 0; segment < block_segments; segment += group_segments) {
           if (segment >= W::segments(block)) continue;
-          Matrix::Left a[group_segments];
+          Matrix::Left left_of_group[group_segments];
 #pragma clang loop unroll(full)
-          for (int i = 0; i < group_segments; ++i) a[i] = here.segment(segment + i);
-          if constexpr (W::group < segment_cols) a[0] = half_of(a[0], g % 2);
-          // The group's scales of this lane's rows.
-          float scale[Matrix::sums];
-          float offset[Matrix::sums];
+          for (int i = 0; i < group_segments; ++i) left_of_group[i] = here.segment(segment + i);
+          // Rolled: halves of a segment one after the other keep to few registers.
+#pragma clang loop unroll(disable)
+          for (int half = 0; half < segment_groups; ++half) {
+            const int g = segment * segment_cols / W::group + half;
+            Matrix::Left a[group_segments];
 #pragma clang loop unroll(full)
-          for (int e = 0; e < Matrix::sums; ++e) {
-            w.one_scale(part * tiles + tile, block, Matrix::sum_row(e), g, scale[e], offset[e]);
-            if constexpr (W::has_offsets) offset[e] = fma(W::code_offset, scale[e], offset[e]);
-          }
-#pragma clang loop unroll(full)
-          for (int c = 0; c < columns; ++c) {
-            int sums[Planes][Matrix::sums];
-#pragma clang loop unroll(full)
-            for (int p = 0; p < Planes; ++p)
-#pragma clang loop unroll(full)
-              for (int e = 0; e < Matrix::sums; ++e) sums[p][e] = Matrix::start;
-#pragma clang loop unroll(full)
-            for (int p = 0; p < Planes; ++p)
-#pragma clang loop unroll(full)
-              for (int i = 0; i < group_segments; ++i)
-                Matrix::multiply(sums[p], a[i], staged.right(p, c * 16, segment + i));
+            for (int i = 0; i < group_segments; ++i)
+              a[i] = segment_groups > 1 ? half_of(left_of_group[i], half) : left_of_group[i];
+            // The group's scales of this lane's rows.
+            float scale[Matrix::sums];
+            float offset[Matrix::sums];
 #pragma clang loop unroll(full)
             for (int e = 0; e < Matrix::sums; ++e) {
-              float total = Matrix::number(sums[0][e]);
-              if constexpr (Planes == 2) total = fma(total, 256.0F, Matrix::number(sums[1][e]));
-              float& to = y[part][c][e];
-              if constexpr (!W::has_scales) {
-                to += total;
-              } else {
-                const GroupScale token = staged.scale(c * 16 + Matrix::sum_token(e), g);
-                if constexpr (W::has_offsets) {
-                  to = fma(total * token.scale, scale[e], fma(offset[e], token.bias, to));
+              w.one_scale(part * tiles + tile, block, Matrix::sum_row(e), g, scale[e], offset[e]);
+              if constexpr (W::has_offsets) offset[e] = fma(W::code_offset, scale[e], offset[e]);
+            }
+#pragma clang loop unroll(full)
+            for (int c = 0; c < columns; ++c) {
+              int sums[Planes][Matrix::sums];
+#pragma clang loop unroll(full)
+              for (int p = 0; p < Planes; ++p)
+#pragma clang loop unroll(full)
+                for (int e = 0; e < Matrix::sums; ++e) sums[p][e] = Matrix::start;
+#pragma clang loop unroll(full)
+              for (int p = 0; p < Planes; ++p)
+#pragma clang loop unroll(full)
+                for (int i = 0; i < group_segments; ++i)
+                  Matrix::multiply(sums[p], a[i], staged.right(p, c * 16, segment + i));
+#pragma clang loop unroll(full)
+              for (int e = 0; e < Matrix::sums; ++e) {
+                float total = Matrix::number(sums[0][e]);
+                if constexpr (Planes == 2) total = fma(total, 256.0F, Matrix::number(sums[1][e]));
+                float& to = y[part][c][e];
+                if constexpr (!W::has_scales) {
+                  to += total;
                 } else {
-                  to = fma(fma(total, token.scale, token.bias), scale[e], to);
+                  const GroupScale token = staged.scale(c * 16 + Matrix::sum_token(e), g);
+                  if constexpr (W::has_offsets) {
+                    to = fma(total * token.scale, scale[e], fma(offset[e], token.bias, to));
+                  } else {
+                    to = fma(fma(total, token.scale, token.bias), scale[e], to);
+                  }
                 }
               }
+              settle(y[part][c]);
             }
-            settle(y[part][c]);
           }
         }
       }
