@@ -27,6 +27,7 @@ struct ConvertCommand {
 
 Result<int> convert(const ConvertCommand& command) {
   const auto start = std::chrono::steady_clock::now();
+  if (command.max_file_bytes == 0) return runtime::Error{"--max-file-size is 0; give at least 1"};
   const auto rules = parse_quantize_rules(command.quantize);
   if (!rules.ok()) return rules.error();
   const auto input = open_model(command.model);

@@ -37,10 +37,11 @@ Error OutputFolder::fail(int error) const {
 }
 
 Result<OutputFolder> OutputFolder::create(const std::string& path) {
+  if (path.empty()) return Error{"\"\" names no folder to write"};
   OutputFolder folder;
   std::error_code error;
   // A link is followed and "x/." is "x", so that the name to rename to is the folder's own.
-  const fs::path whole = fs::weakly_canonical(path.empty() ? "." : path, error);
+  const fs::path whole = fs::weakly_canonical(path, error);
   folder.path_ = path;
   if (error) return folder.fail(error.value());
   std::string name = whole.string();

@@ -137,6 +137,8 @@ TEST(Convert, RefusesAFolderThatIsNotEmpty) {
   expect_refusal(convert(dense_model(), out / "notes.txt"), {"notes.txt", "not a folder"});
   expect_refusal(convert(dense_model(), dense_model()), {"hf_qwen3", "not empty"});
   expect_refusal(convert(dense_model(), "/nowhere/out"), {"/nowhere/out", "No such file"});
+  expect_refusal(convert(dense_model(), ""), {"names no folder"});
+  expect_refusal(convert(dense_model(), fresh("x"), "--max-file-size 0"), {"--max-file-size"});
   expect_no_temporary_files();
 }
 
