@@ -56,10 +56,10 @@ Error OutputFile::fail(int error) const {
   return Error{fmt::format("{}: cannot be written: {}", shown_, std::strerror(error))};
 }
 
-Result<OutputFile> OutputFile::create(const std::string& path, std::string shown) {
+Result<OutputFile> OutputFile::create(const std::string& path, const std::string& shown) {
   OutputFile file;
   file.path_ = path;
-  file.shown_ = shown.empty() ? path : std::move(shown);
+  file.shown_ = shown.empty() ? path : shown;
   struct stat info{};
   if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
     return Error{fmt::format("{}: exists and is not a regular file; name another", path)};

@@ -24,7 +24,7 @@ std::string folder_of(const std::string& path);
 class OutputFile {
  public:
   // `shown` is the path in messages, when it is another.
-  static runtime::Result<OutputFile> create(const std::string& path, std::string shown = {});
+  static runtime::Result<OutputFile> create(const std::string& path, const std::string& shown = {});
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&&) = delete;
   ~OutputFile();  // removes the temporary file unless `finish` succeeded
