@@ -10,8 +10,12 @@
 #include <vector>
 
 #include "codegen/lower.h"
+#include "ir/type.h"
 
 namespace sinter::codegen {
+
+// The C++ name of an element type in codegen/device.
+std::string_view c_type(ir::DType dtype);
 
 class Emitter {
  public:

@@ -40,7 +40,10 @@ absl::StatusOr<std::string> ElementwiseCode::evaluate(ir::ValueId value, int64_t
       const std::string name = fmt::format("in{}", pointers_.size());
       const Buffer buffer =
           module_.is_weight(value) ? Buffer{Buffer::Kind::weight, value, 0} : buffer_(value);
-      setup_.line("const float* {} = {};", name, setup_.pointer(buffer, "const float"));
+      const std::string type = fmt::format(
+          "const {}", c_type(module_.is_weight(value) ? module_.weight(value).format.scale_type
+                                                      : ir::DType::f32));
+      setup_.line("{}* {} = {};", type, name, setup_.pointer(buffer, type));
       found = pointers_.emplace(value, name).first;
     }
     const std::string column = offset == 0 ? "col" : fmt::format("col + {}", offset);

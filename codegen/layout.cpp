@@ -8,6 +8,8 @@
 #include <thread>
 #include <utility>
 
+#include "runtime/half.h"
+
 namespace sinter::codegen {
 
 namespace {
@@ -298,7 +300,23 @@ absl::Status pack_vector(const ir::WeightType& type, const ir::WeightData& data,
     }
   }
   std::vector<uint8_t> bytes(static_cast<size_t>(layout.bytes), 0);
-  std::memcpy(bytes.data(), values.data(), values.size() * sizeof(float));
+  const auto put = [&](auto number) {
+    std::vector<decltype(number(0.0F))> out;
+    out.reserve(values.size());
+    for (const float value : values) out.push_back(number(value));
+    std::memcpy(bytes.data(), out.data(), out.size() * sizeof(out[0]));
+  };
+  // The numbers came from this type, so nothing is rounded.
+  switch (type.format.scale_type) {
+    case ir::DType::f16:
+      put(runtime::f16_from_f32);
+      break;
+    case ir::DType::bf16:
+      put(runtime::bf16_from_f32);
+      break;
+    default:
+      put([](float value) { return value; });
+  }
   return write(bytes);
 }
 
@@ -326,7 +344,7 @@ PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout ord
     layout.bytes += aligned(bytes);
   };
   if (type.shape.size() == 1) {
-    place(layout.codes, type.cols() * 4);
+    place(layout.codes, type.cols() * ir::byte_size(format.scale_type));
     layout.bytes += 64;
     return layout;
   }

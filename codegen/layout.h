@@ -53,7 +53,7 @@ struct PackedLayout {
   int64_t tiles() const { return parts * part_tiles; }
 };
 
-// A vector (1-D) is stored as float32; matrices keep their format. `sources`: matrices that make
+// Vectors and matrices keep their format. `sources`: matrices that make
 // the weight.
 PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout order,
                            int64_t sources = 1);

@@ -27,24 +27,6 @@ std::string float_literal(double value) {
   return text + "F";
 }
 
-std::string_view c_type(ir::DType dtype) {
-  switch (dtype) {
-    case ir::DType::f32:
-      return "float";
-    case ir::DType::f16:
-      return "f16";
-    case ir::DType::bf16:
-      return "bf16";
-    case ir::DType::i32:
-      return "i32";
-    case ir::DType::e8m0:
-      return "e8m0";
-    case ir::DType::e4m3:
-      return "e4m3";
-  }
-  return "void";
-}
-
 // Lowers one schedule. Every region kind is one member function.
 class Lowerer {
  public:
@@ -278,17 +260,25 @@ class Lowerer {
     return absl::OkStatus();
   }
 
+  // A vector among the weights, in its own element type.
+  std::string vector_pointer(Emitter& e, ValueId weight) const {
+    return e.pointer({Buffer::Kind::weight, weight, 0},
+                     fmt::format("const {}", c_type(module_.weight(weight).format.scale_type)));
+  }
+
   // `const auto x = prologue;` for the chain last_rows, rms_norm that ends in `input`.
   absl::Status declare_prologue(Emitter& e, const Node& node, ValueId input, ValueId& source,
                                 bool& plain) {
     std::string norm_weight;
+    std::string_view norm_type;
     double eps = 0;
     plain = true;
     source = input;
     if (const Node* norm = ir::find_definition(node.body, source);
         norm != nullptr && norm->op == Op::rms_norm) {
       if (auto chosen = layout(norm->operands[1], 1); !chosen.ok()) return chosen.status();
-      norm_weight = e.pointer({Buffer::Kind::weight, norm->operands[1], 0}, "const float");
+      norm_weight = vector_pointer(e, norm->operands[1]);
+      norm_type = c_type(module_.weight(norm->operands[1]).format.scale_type);
       eps = norm->number("eps", 0);
       source = norm->operands[0];
       plain = false;
@@ -307,8 +297,8 @@ class Lowerer {
     if (norm_weight.empty()) {
       e.line("const PlainRows<{}> x{{{}, {}}};", width(input), rows, first);
     } else {
-      e.line("const RmsNormRows<{}> x{{{}, {}, {}, {}}};", width(input), rows, norm_weight,
-             float_literal(eps), first);
+      e.line("const RmsNormRows<{}, {}> x{{{}, {}, {}, {}}};", width(input), norm_type, rows,
+             norm_weight, float_literal(eps), first);
     }
     return absl::OkStatus();
   }
@@ -487,17 +477,18 @@ class Lowerer {
     const bool interleaved =
         head.rope != nullptr && head.rope->text("style", "half") == "interleaved";
     std::string norm = "nullptr";
+    std::string_view norm_type = "void";
     double eps = 0;
     if (head.norm != nullptr) {
       if (auto chosen = layout(head.norm->operands[1], 1); !chosen.ok()) return chosen.status();
-      norm = e.pointer({Buffer::Kind::weight, head.norm->operands[1], 0}, "const float");
+      norm = vector_pointer(e, head.norm->operands[1]);
+      norm_type = c_type(module_.weight(head.norm->operands[1]).format.scale_type);
       eps = head.norm->number("eps", 0);
     }
     const std::string table =
         head.rope == nullptr ? "nullptr" : e.pointer(buffer(head.rope->operands[1]), "const float");
-    return fmt::format("HeadTransform<{}, {}, {}, {}>{{{}, {}, {}}}", head_dim,
-                       head.norm != nullptr, rope_dims, interleaved, norm, float_literal(eps),
-                       table);
+    return fmt::format("HeadTransform<{}, {}, {}, {}>{{{}, {}, {}}}", head_dim, norm_type,
+                       rope_dims, interleaved, norm, float_literal(eps), table);
   }
 
   absl::Status attention(const Node& node) {

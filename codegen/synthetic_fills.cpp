@@ -27,7 +27,7 @@ std::vector<Fill> synthetic_fills(const std::string& name, const ir::WeightType&
   };
   if (type.shape.size() == 1) {
     const bool norm = name.find("norm") != std::string::npos;
-    return {uniform(0, layout.codes.bytes, "f32", norm ? 0.9 : -0.1, norm ? 1.1 : 0.1)};
+    return {uniform(0, layout.codes.bytes, dtype, norm ? 0.9 : -0.1, norm ? 1.1 : 0.1)};
   }
   // Outputs of a row of `cols` independent products have about the size of the inputs.
   const double deviation = 1.0 / std::sqrt(static_cast<double>(type.cols()));

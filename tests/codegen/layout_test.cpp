@@ -229,18 +229,21 @@ TEST(Layout, DenseElementsReadBack) {
     }
 }
 
-TEST(Layout, VectorsBecomeFloat32) {
+TEST(Layout, VectorsKeepTheirType) {
   RandomWeights weights;
   weights.add_dense("a", {3}, DType::f16, {1.5F, -2.0F, 0.25F});
   weights.add_dense("b", {2}, DType::f16, {8.0F, -0.5F});
-  const auto expect = [&](const ir::WeightData& data, const std::vector<float>& want) {
-    const ir::WeightType type{{static_cast<int64_t>(want.size())}, dense(DType::f16)};
+  weights.add_dense("c", {2}, DType::bf16, {3.0F, -0.125F});
+  const auto expect = [&](const ir::WeightData& data, DType dtype, const std::vector<float>& want) {
+    const ir::WeightType type{{static_cast<int64_t>(want.size())}, dense(dtype)};
     const auto packed = pack(type, data, packed_layout(type, 1, Layout::cpu16), weights);
-    ASSERT_GE(packed.size(), want.size() * 4 + 64);
-    EXPECT_EQ(std::memcmp(packed.data(), want.data(), want.size() * 4), 0);
+    ASSERT_GE(static_cast<int64_t>(packed.size()), type.packed_bytes() + 64);
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_EQ(ir::read_element(dtype, packed.data(), static_cast<int64_t>(i)), want[i]);
   };
-  expect({{"a", "b"}, {}}, {1.5F, -2.0F, 0.25F, 8.0F, -0.5F});
-  expect({{}, {0.1F, 0.2F}}, {0.1F, 0.2F});
+  expect({{"a", "b"}, {}}, DType::f16, {1.5F, -2.0F, 0.25F, 8.0F, -0.5F});
+  expect({{"c"}, {}}, DType::bf16, {3.0F, -0.125F});
+  expect({{}, {0.1F, 0.2F}}, DType::f32, {0.1F, 0.2F});
 }
 
 TEST(Layout, SourcesThatAreMissingOrTooShortAreErrors) {

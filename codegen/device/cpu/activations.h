@@ -22,10 +22,10 @@ struct PlainRows {
 };
 
 // x * rsqrt(mean(x^2) + eps) * weight
-template <int Cols>
+template <int Cols, class Weight>
 struct RmsNormRows {
-  const float* x;       // [rows, Cols]
-  const float* weight;  // [Cols]
+  const float* x;        // [rows, Cols]
+  const Weight* weight;  // [Cols]
   float eps;
   index first;
 
@@ -48,7 +48,7 @@ struct RmsNormRows {
     return load(x + (first + r) * Cols + k) * factor * load(weight + k);
   }
   inline float scalar(index r, float factor, index k) const {
-    return x[(first + r) * Cols + k] * factor * weight[k];
+    return x[(first + r) * Cols + k] * factor * load_scalar(weight + k);
   }
 };
 

@@ -19,16 +19,17 @@ struct HeadRows {
 };
 
 // What happens to a head of q or k before attention. RopeDims = 0: no rotation.
-template <int HeadDim, bool Norm, int RopeDims, bool Interleaved>
+// Norm: the element type of its weight; void: none.
+template <int HeadDim, class Norm, int RopeDims, bool Interleaved>
 struct HeadTransform {
-  const float* norm;  // [HeadDim], when Norm
+  const Norm* norm;  // [HeadDim]
   float eps;
   const float* table;  // [tokens, RopeDims]: cos | sin
 
   inline __attribute__((always_inline)) void apply(const float* in, index t, float scale,
                                                    float* out) const {
     float factor = scale;
-    if constexpr (Norm) {
+    if constexpr (!__is_void(Norm)) {
       float squares = 0;
       for (int i = 0; i < HeadDim; ++i) squares += in[i] * in[i];
       factor = scale / __builtin_sqrtf(squares / HeadDim + eps);
@@ -36,7 +37,7 @@ struct HeadTransform {
     float x[HeadDim];
     for (int i = 0; i < HeadDim; ++i) {
       x[i] = in[i] * factor;
-      if constexpr (Norm) x[i] *= norm[i];
+      if constexpr (!__is_void(Norm)) x[i] *= load_scalar(norm + i);
     }
     constexpr int half = RopeDims / 2;
     const float* cosine = RopeDims > 0 ? table + t * RopeDims : nullptr;

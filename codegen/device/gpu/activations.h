@@ -16,20 +16,19 @@ struct Held {
   float v[held];
 };
 // Columns k.. of a row; zeros beyond `Cols`.
-template <int Cols>
-SINTER_INLINE Held hold(const float* row, int k) {
+template <int Cols, class T>
+SINTER_INLINE Held hold(const T* row, int k) {
+  struct alignas(16) Eight {
+    T values[held];
+  };
   Held x;
   if (k + held <= Cols) {
-    const f32x4 a = *reinterpret_cast<const f32x4*>(row + k);
-    const f32x4 b = *reinterpret_cast<const f32x4*>(row + k + 4);
+    const Eight eight = *reinterpret_cast<const Eight*>(row + k);
 #pragma clang loop unroll(full)
-    for (int i = 0; i < 4; ++i) {
-      x.v[i] = a[i];
-      x.v[4 + i] = b[i];
-    }
+    for (int i = 0; i < held; ++i) x.v[i] = widen(eight.values[i]);
   } else {
 #pragma clang loop unroll(full)
-    for (int i = 0; i < held; ++i) x.v[i] = k + i < Cols ? row[k + i] : 0.0F;
+    for (int i = 0; i < held; ++i) x.v[i] = k + i < Cols ? widen(row[k + i]) : 0.0F;
   }
   return x;
 }
@@ -64,10 +63,10 @@ struct PlainRows {
 };
 
 // x * rsqrt(mean(x^2) + eps) * weight
-template <int Cols>
+template <int Cols, class Weight>
 struct RmsNormRows {
-  const float* x;       // [rows, Cols]
-  const float* weight;  // [Cols]
+  const float* x;        // [rows, Cols]
+  const Weight* weight;  // [Cols]
   float eps;
   index first;
 

@@ -16,22 +16,23 @@ struct HeadRows {
 
 // What happens to a head of q or k before attention, in shared memory. RopeDims = 0: no rotation.
 // A wave works on a head: first normalize, then, after a barrier, rotate.
-template <int HeadDim, bool Norm, int RopeDims, bool Interleaved>
+// Norm: the element type of its weight; void: none.
+template <int HeadDim, class Norm, int RopeDims, bool Interleaved>
 struct HeadTransform {
-  const float* norm;  // [HeadDim], when Norm
+  const Norm* norm;  // [HeadDim]
   float eps;
   const float* table;  // [tokens, RopeDims]: cos | sin
 
   __device__ void normalize(const float* in, float scale, float* out) const {
     float factor = scale;
-    if constexpr (Norm) {
+    if constexpr (!__is_void(Norm)) {
       float squares = 0;
       for (int i = lane(); i < HeadDim; i += wave_size) squares += in[i] * in[i];
       factor = scale * reciprocal_root(sum_lanes<wave_size>(squares) / HeadDim + eps);
     }
     for (int i = lane(); i < HeadDim; i += wave_size) {
       float x = in[i] * factor;
-      if constexpr (Norm) x *= norm[i];
+      if constexpr (!__is_void(Norm)) x *= load(norm + i);
       out[i] = x;
     }
   }

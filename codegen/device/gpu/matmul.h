@@ -11,8 +11,8 @@ namespace sinter {
 
 constexpr int tile_tokens = 64;
 // Fewer where sums would take more registers than a lane has.
-constexpr int tokens_of_tile(int planes, int parts) {
-  return planes * parts < 4 ? tile_tokens : tile_tokens / 2;
+constexpr int tokens_of_tile(int planes, int parts, bool table) {
+  return planes * parts < 4 && !table ? tile_tokens : tile_tokens / 2;
 }
 
 // Tokens of one block of columns in shared memory.
@@ -237,7 +237,7 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
   using X = QuantizedRows<Cols, Group, Planes>;
   constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
   constexpr index row_units = (tiles + waves - 1) / waves;
-  constexpr int tokens = tokens_of_tile(Planes, Parts);
+  constexpr int tokens = tokens_of_tile(Planes, Parts, W::levels_type::is_table);
   constexpr int columns = tokens / 16;  // of matrix tiles
   using Tile = TokenTile<X, tokens>;
   // A group of 16 columns is half of a segment.

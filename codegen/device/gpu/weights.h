@@ -66,6 +66,7 @@ struct TritCodes {
 
 template <int Bits>
 struct PlainLevels {
+  static constexpr bool is_table = false;
   // What was taken off the stored codes.
   static constexpr float code_offset = Bits == 8 ? 128.0F : 0.0F;
   static __device__ __attribute__((always_inline)) u32 levels(u32 codes) { return codes; }
@@ -84,6 +85,7 @@ template <int Bits>
 struct Shifted : PlainLevels<Bits> {};
 // E2M1, twice its value.
 struct Fp4 {
+  static constexpr bool is_table = true;
   static constexpr float code_offset = 0, zero = 0, factor = 0.5F;
   static __device__ __attribute__((always_inline)) u32 levels(u32 codes) {
     return lookup(0x03020100U, 0x0c080604U, 0xfdfeff00U, 0xf4f8fafcU, codes);
@@ -91,6 +93,7 @@ struct Fp4 {
 };
 // The levels of GGUF's IQ4 types.
 struct Iq4 {
+  static constexpr bool is_table = true;
   static constexpr float code_offset = 0, zero = 0, factor = 1;
   static __device__ __attribute__((always_inline)) u32 levels(u32 codes) {
     return lookup(0xbfad9881U, 0xf6eaddcfU, 0x26190d01U, 0x71594535U, codes);
