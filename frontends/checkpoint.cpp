@@ -195,6 +195,7 @@ absl::Status add_dense(const std::string& name, const StoredTensor& tensor,
     return absl::OkStatus();
   }
   checkpoint.matrices[key] = std::move(matrix);
+  if (key == name) checkpoint.plain_tensors.insert(key);
   return absl::OkStatus();
 }
 
@@ -251,6 +252,12 @@ void Checkpoint::drop_padding(std::string_view name, int64_t rows) {
   if (padding == padding_rows.end() || found == matrices.end()) return;
   int64_t& stored = found->second.type.shape.front();
   if (rows < stored && stored - rows <= padding->second) stored = rows;
+}
+
+absl::StatusOr<ir::WeightType> Checkpoint::type(std::string_view name) const {
+  absl::StatusOr<ir::Matrix> stored = Checkpoint::matrix(name);
+  if (!stored.ok()) return stored.status();
+  return stored->type;
 }
 
 absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const {

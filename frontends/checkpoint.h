@@ -37,6 +37,9 @@ class Checkpoint : public ir::MatrixSource {
   // stored does not say, the configuration of the model does.
   std::map<std::string, int64_t, std::less<>> padding_rows;
 
+  // Keys of `matrices` that are a tensor's full name.
+  std::set<std::string, std::less<>> plain_tensors;
+
   // Tensors that no model can use, under the name they would have in `matrices`; the value says
   // what is stored where
   // ("model.safetensors: tensor ... is I64 [4], ..."). They count for check_all_used.
@@ -45,6 +48,8 @@ class Checkpoint : public ir::MatrixSource {
   bool has(std::string_view name) const { return matrices.find(name) != matrices.end(); }
   // Error: names the tensor, the folder and near misses; or why the tensor is unsupported.
   absl::StatusOr<ir::Matrix> matrix(std::string_view name) const override;
+  // The type that matrix(name) will have. Nothing is computed for it.
+  virtual absl::StatusOr<ir::WeightType> type(std::string_view name) const;
   void release(std::string_view name) const override;
   // Takes padding off a module that has so many rows.
   void drop_padding(std::string_view name, int64_t rows);

@@ -11,14 +11,15 @@ namespace {
 // IEEE 754 binary16: 1 sign bit, 5 exponent bits (bias 15), 10 fraction bits. Every value is exact
 // in float.
 float float_from_half(uint16_t half) {
-  const float sign = (half & 0x8000) != 0 ? -1.0F : 1.0F;
-  const int exponent = (half >> 10) & 31;
-  const int fraction = half & 1023;
-  if (exponent == 31) {
-    return fraction == 0 ? sign * INFINITY : std::copysign(NAN, sign);
+  const uint32_t sign = (half & 0x8000U) << 16;
+  const uint32_t exponent = (half >> 10) & 31U;
+  const uint32_t fraction = half & 1023U;
+  if (exponent == 0) {
+    const float magnitude = static_cast<float>(fraction) * 0x1p-24F;
+    return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(magnitude));
   }
-  if (exponent == 0) return sign * std::ldexp(static_cast<float>(fraction), -24);
-  return sign * std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
+  const uint32_t biased = exponent == 31 ? 255 : exponent + 127 - 15;
+  return std::bit_cast<float>(sign | biased << 23 | fraction << 13);
 }
 
 // OCP Microscaling's E8M0; 255 stands for NaN.

@@ -30,15 +30,15 @@ class CheckpointCatalog : public WeightCatalog {
   absl::StatusOr<ir::WeightType> type(std::string_view name,
                                       const std::vector<int64_t>& shape) const override {
     checkpoint_.drop_padding(name, shape.front());
-    auto matrix = checkpoint_.matrix(name);
-    if (!matrix.ok()) return matrix.status();
-    if (matrix->type.shape != shape)
+    auto type = checkpoint_.type(name);
+    if (!type.ok()) return type.status();
+    if (type->shape != shape)
       return absl::InvalidArgumentError(
           fmt::format("{}: tensor \"{}\" is [{}], but {} asks for [{}]; the two do not "
                       "belong together",
-                      checkpoint_.path.string(), name, fmt::join(matrix->type.shape, ", "),
+                      checkpoint_.path.string(), name, fmt::join(type->shape, ", "),
                       checkpoint_.config_file, fmt::join(shape, ", ")));
-    return matrix->type;
+    return type;
   }
 
  private:

@@ -7,6 +7,8 @@
 #include "runtime/session.h"
 #include "tools/command.h"
 #include "tools/model_input.h"
+#include "tools/model_options.h"
+#include "tools/quantize_report.h"
 #include "tools/report.h"
 #include "tools/terminal.h"
 
@@ -22,6 +24,7 @@ struct CompileCommand {
   std::string out;
   std::string targets = "host";
   std::string activations = "a8";
+  std::vector<std::string> quantize;
   int64_t max_context = 0;
   int64_t chunk = 0;
   uint64_t seed = 1;
@@ -31,13 +34,17 @@ struct CompileCommand {
 Result<int> compile(const Program& program, const CompileCommand& command) {
   if (command.model.empty() == command.synthetic.empty())
     return Error{"give a MODEL folder or --synthetic CONFIG.json, one of them"};
+  if (!command.quantize.empty() && !command.synthetic.empty())
+    return Error{
+        "--quantize is for a MODEL; the \"quantization\" of a synthetic model's "
+        "config.json says how its weights are stored"};
   if (command.seed_given && command.synthetic.empty())
     return Error{"--seed makes synthetic weights; it needs --synthetic"};
   const auto start = std::chrono::steady_clock::now();
   const auto targets = codegen::parse_targets(command.targets);
   if (!targets.ok()) return to_error(targets.status());
-  const auto input =
-      command.synthetic.empty() ? open_model(command.model) : open_synthetic(command.synthetic);
+  const auto input = command.synthetic.empty() ? open_model(command.model, command.quantize)
+                                               : open_synthetic(command.synthetic);
   if (!input.ok()) return input.error();
 
   Progress progress;
@@ -56,6 +63,8 @@ Result<int> compile(const Program& program, const CompileCommand& command) {
   progress.clear();
   if (!plan.ok()) return to_error(plan.status());
 
+  if (const std::string report = quantization_report(*input); !report.empty())
+    write_output(report + "\n");
   write_output(summary(*plan, program.target_rates));
   note(fmt::format("wrote {} in {:.1f} s; {} of memory at the peak", command.out,
                    std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(),
@@ -89,6 +98,7 @@ void add_compile(CommandLine& line) {
                  "a8: int8 per group, fast; a16: 16 bits, the accuracy reference")
       ->check(CLI::IsMember({"a8", "a16"}))
       ->capture_default_str();
+  add_quantize_option(app, command->quantize);
   app.add_option("--max-context", command->max_context,
                  "Positions that a session can hold at most; by default what the model says, up to "
                  "32768")

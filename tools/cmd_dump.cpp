@@ -12,6 +12,7 @@
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/model_input.h"
+#include "tools/model_options.h"
 #include "tools/plan_cache.h"
 #include "tools/reference.h"
 #include "tools/schedule.h"
@@ -30,6 +31,7 @@ struct DumpOptions {
   std::string format = "text";
   std::string target;
   std::string activations;
+  std::vector<std::string> quantize;
   bool check = false;
 };
 
@@ -201,8 +203,8 @@ Result<Dump> dump_plan(const DumpOptions& options) {
 }
 
 Result<Dump> dump_model(const DumpOptions& options) {
-  auto input =
-      options.synthetic.empty() ? open_model(options.path) : open_synthetic(options.synthetic);
+  auto input = options.synthetic.empty() ? open_model(options.path, options.quantize)
+                                         : open_synthetic(options.synthetic);
   if (!input.ok()) return input.error();
   if (options.stage == "import") return dump_graph(options, input->model.module);
   if (passes::find_pass(options.stage) != nullptr) {
@@ -247,6 +249,9 @@ Result<int> dump(const Program& program, const DumpOptions& options) {
   }
   if (kind == InputKind::plan && !options.activations.empty())
     return Error{fmt::format("{}: --activations is for models; a plan has its own", options.path)};
+  if ((kind == InputKind::plan || !options.synthetic.empty()) && !options.quantize.empty())
+    return Error{fmt::format("{}: --quantize is for model folders",
+                             options.path.empty() ? options.synthetic : options.path)};
   const auto result = kind == InputKind::plan ? dump_plan(options) : dump_model(options);
   if (!result.ok()) return result.error();
   write_output(result->text);
@@ -285,6 +290,7 @@ void add_dump(CommandLine& line) {
                  "this CPU");
   app.add_option("--activations", options->activations, "For a model: a8 (the default) or a16")
       ->check(CLI::IsMember({"a8", "a16"}));
+  add_quantize_option(app, options->quantize);
   app.add_flag("--check", options->check,
                "Read back what was printed and verify it; exit code 1 when something is wrong");
 }

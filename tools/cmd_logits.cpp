@@ -39,6 +39,7 @@ Result<int> reference(const Program& program, const LogitsOptions& options,
         "the model folder",
         options.model.path)};
   auto logits = program.reference_logits({.model = options.model.path,
+                                          .quantize = options.model.quantize,
                                           .tokens = ids,
                                           .tokens_name = options.ids,
                                           .token_by_token = options.mode == "decode",

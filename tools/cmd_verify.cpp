@@ -185,6 +185,7 @@ Result<int> verify(const Program& program, VerifyOptions options) {
     progress.update("interpreting", -1);
     ReferenceRequest request;
     request.model = options.model.path;
+    request.quantize = options.model.quantize;
     request.tokens = tokens;
     auto reference = program.reference_logits(request);
     progress.clear();

@@ -60,6 +60,7 @@ void add_doctor(CommandLine& line);
 
 // Commands that need the compiler.
 void add_compile(CommandLine& line);
+void add_convert(CommandLine& line);
 void add_dump(CommandLine& line);
 void add_opt(CommandLine& line);
 void add_targets(CommandLine& line);

@@ -53,12 +53,13 @@ std::string folder_of(const std::string& path) {
 }
 
 Error OutputFile::fail(int error) const {
-  return Error{fmt::format("{}: cannot be written: {}", path_, std::strerror(error))};
+  return Error{fmt::format("{}: cannot be written: {}", shown_, std::strerror(error))};
 }
 
-Result<OutputFile> OutputFile::create(const std::string& path) {
+Result<OutputFile> OutputFile::create(const std::string& path, const std::string& shown) {
   OutputFile file;
   file.path_ = path;
+  file.shown_ = shown.empty() ? path : shown;
   struct stat info{};
   if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
     return Error{fmt::format("{}: exists and is not a regular file; name another", path)};
@@ -75,6 +76,7 @@ Result<OutputFile> OutputFile::create(const std::string& path) {
 
 OutputFile::OutputFile(OutputFile&& other) noexcept
     : path_(std::move(other.path_)),
+      shown_(std::move(other.shown_)),
       temporary_(std::exchange(other.temporary_, {})),
       fd_(std::exchange(other.fd_, -1)) {}
 

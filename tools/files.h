@@ -23,7 +23,8 @@ std::string folder_of(const std::string& path);
 // whole new one.
 class OutputFile {
  public:
-  static runtime::Result<OutputFile> create(const std::string& path);
+  // `shown` is the path in messages, when it is another.
+  static runtime::Result<OutputFile> create(const std::string& path, const std::string& shown = {});
   OutputFile(OutputFile&& other) noexcept;
   OutputFile& operator=(OutputFile&&) = delete;
   ~OutputFile();  // removes the temporary file unless `finish` succeeded
@@ -37,6 +38,7 @@ class OutputFile {
   runtime::Error fail(int error) const;
 
   std::string path_;
+  std::string shown_;
   std::string temporary_;  // empty once it was renamed
   int fd_ = -1;
 };

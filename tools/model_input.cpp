@@ -8,6 +8,7 @@
 #include "codegen/target.h"
 #include "frontends/json_file.h"
 #include "runtime/host_device.h"
+#include "tools/terminal.h"
 
 namespace sinter::tools {
 
@@ -25,13 +26,44 @@ std::string name_of_folder(const fs::path& folder) {
   return name.empty() ? "model" : name;
 }
 
+// The checkpoint, quantized as the rules say when its matrices are asked for.
+runtime::Status quantize(const std::vector<frontends::QuantizeRule>& rules, ModelInput& input) {
+  auto choice = frontends::choose_quantization(*input.checkpoint, rules);
+  if (!choice.ok()) return to_error(choice.status());
+  auto quantized =
+      std::make_unique<frontends::QuantizedCheckpoint>(*input.checkpoint, *std::move(choice));
+  quantized->progress = [progress = std::make_shared<Progress>()](double fraction) {
+    throw_if_interrupted();
+    progress->update("quantizing", fraction);
+  };
+  input.quantized = quantized.get();
+  input.checkpoint = std::move(quantized);
+  return runtime::Done{};
+}
+
 }  // namespace
 
-Result<ModelInput> open_model(const std::string& path) {
+Result<std::vector<frontends::QuantizeRule>> parse_quantize_rules(
+    const std::vector<std::string>& texts) {
+  std::vector<frontends::QuantizeRule> rules;
+  for (const std::string& text : texts) {
+    auto rule = frontends::parse_quantize_rule(text);
+    if (!rule.ok()) return to_error(rule.status());
+    rules.push_back(*std::move(rule));
+  }
+  return rules;
+}
+
+Result<ModelInput> open_model(const std::string& path,
+                              const std::vector<std::string>& quantize_texts) {
+  const auto rules = parse_quantize_rules(quantize_texts);
+  if (!rules.ok()) return rules.error();
   ModelInput input;
   auto checkpoint = frontends::open_checkpoint(path);
   if (!checkpoint.ok()) return to_error(checkpoint.status());
   input.checkpoint = *std::move(checkpoint);
+  if (!rules->empty())
+    if (auto status = quantize(*rules, input); !status.ok()) return status.error();
   auto model = models::import_checkpoint(*input.checkpoint);
   if (!model.ok()) return to_error(model.status());
   input.model = *std::move(model);

@@ -4,10 +4,12 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "codegen/plan_builder.h"
 #include "frontends/checkpoint.h"
+#include "frontends/quantized_checkpoint.h"
 #include "models/registry.h"
 #include "runtime/result.h"
 
@@ -17,9 +19,16 @@ struct ModelInput {
   std::string name;
   std::unique_ptr<frontends::Checkpoint> checkpoint;  // null for a synthetic model
   models::ImportedModel model;
+  // `checkpoint` when it is quantized on the way; else null.
+  const frontends::QuantizedCheckpoint* quantized = nullptr;
 };
 
-runtime::Result<ModelInput> open_model(const std::string& path);
+// `quantize`: rules as --quantize takes them.
+runtime::Result<ModelInput> open_model(const std::string& path,
+                                       const std::vector<std::string>& quantize = {});
+// The rules alone. Error: one is none.
+runtime::Result<std::vector<frontends::QuantizeRule>> parse_quantize_rules(
+    const std::vector<std::string>& texts);
 runtime::Result<ModelInput> open_synthetic(const std::string& config_path);
 
 inline runtime::Error to_error(const absl::Status& status) {

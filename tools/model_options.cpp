@@ -22,9 +22,26 @@ void add_model_argument(CLI::App& app, const Program& program, ModelOptions& opt
                    "How activations are kept between kernels: a8 (int8 per group, fast; the "
                    "default for a model) or a16 (16 bits, the accuracy reference)")
         ->check(CLI::IsMember({"a8", "a16"}));
+    add_quantize_option(app, options.quantize);
   } else {
     app.add_option("PLAN", options.path, "A plan that `sinter compile` wrote")->required();
   }
+}
+
+void add_quantize_option(CLI::App& app, std::vector<std::string>& rules) {
+  app.add_option(
+         "--quantize", rules,
+         "Make a model's dense matrices low-bit on the way; may be given more than once. FORMAT is "
+         "affine:BITS:GROUP (MLX's rounding; BITS 1, 2, 3, 4, 5, 6 or 8, GROUP 32, 64 or 128), "
+         "ternary (BitNet's rule: -s, 0 or s, where s is the mean magnitude of the whole matrix) "
+         "or "
+         "mxfp4 (4-bit floats, a power of two per 32 columns). Alone it is for every dense matrix "
+         "whose columns are a multiple of the group. PATTERN=FORMAT, such as "
+         "'*.down_proj=affine:8:64', is for the modules whose names match (* and ? as in a shell), "
+         "also those that are quantized already; of several that match, the last counts. "
+         "PATTERN=keep leaves them as they are")
+      ->allow_extra_args(false)
+      ->type_name("[PATTERN=]FORMAT");
 }
 
 void add_execution_options(CLI::App& app, ModelOptions& options, bool has_reference) {
@@ -90,9 +107,13 @@ Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options
     return program.compile_model({.model = options.path,
                                   .targets = *target,
                                   .activations = options.activations,
+                                  .quantize = options.quantize,
                                   .max_context = options.max_context,
                                   .cached = options.cached});
   }
+  if (!options.quantize.empty())
+    return Error{fmt::format(
+        "{}: --quantize is for models; the weights of a plan are packed already", options.path)};
   auto file = runtime::PlanFile::open(options.path, false);
   if (!file.ok()) return file.error();
   const std::string& compiled_with = (*file)->plan().activations;

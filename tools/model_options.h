@@ -16,7 +16,8 @@ namespace sinter::tools {
 
 struct ModelOptions {
   std::string path;
-  std::string activations;  // empty: the plan's, or a8 for a model
+  std::string activations;            // empty: the plan's, or a8 for a model
+  std::vector<std::string> quantize;  // rules; for a model only
   std::string device = "host";
   std::string executor;  // empty: what suits the device
   int threads = 0;
@@ -26,6 +27,8 @@ struct ModelOptions {
 };
 
 void add_model_argument(CLI::App& app, const Program& program, ModelOptions& options);
+// --quantize, which add_model_argument has, for commands with a MODEL argument of their own.
+void add_quantize_option(CLI::App& app, std::vector<std::string>& rules);
 // --threads and --device.
 void add_execution_options(CLI::App& app, ModelOptions& options, bool has_reference = false);
 // --executor, where it makes a difference to what is shown.

@@ -13,6 +13,7 @@
 #include "codegen/target.h"
 #include "frontends/mapped_file.h"
 #include "runtime/checksum.h"
+#include "tools/quantize_report.h"
 #include "tools/terminal.h"
 
 namespace sinter::tools {
@@ -29,14 +30,16 @@ std::optional<std::string> absolute_variable(const char* name) {
   return value;
 }
 
-// Every file that a plan's contents can depend on.
-std::vector<fs::path> files_of_model(const fs::path& folder) {
+// Every file beside the weights that a plan's contents can depend on; none for a model that is one
+// file.
+std::vector<fs::path> text_files_of_model(const fs::path& folder) {
   std::vector<fs::path> files;
   std::error_code error;
   for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
     const fs::path& path = entry.path();
     const std::string extension = path.extension().string();
-    if (extension == ".json" || extension == ".safetensors" || extension == ".jinja")
+    if (extension == ".json" || extension == ".jinja" || extension == ".model" ||
+        extension == ".txt")
       files.push_back(path);
   }
   std::sort(files.begin(), files.end());
@@ -48,15 +51,28 @@ void add_field(runtime::Checksum& checksum, std::string_view text) {
   checksum.update(text);
 }
 
-Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOptions& options) {
+Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOptions& options,
+                              const std::vector<std::string>& quantize) {
   Progress progress;
   runtime::Checksum checksum;
   add_field(checksum, input.name);
   add_field(checksum, fmt::format("{} {} {} {} {}", static_cast<int>(options.activations),
                                   options.max_context, options.chunk, SINTER_VERSION,
                                   codegen::clang_version()));
+  add_field(checksum, fmt::format("{}", quantize.size()));
+  for (const std::string& rule : quantize) add_field(checksum, rule);
   for (const codegen::Target& target : options.targets) add_field(checksum, target.name);
-  std::vector<fs::path> files = files_of_model(input.checkpoint->path);
+  for (const auto& file : input.checkpoint->storage) {
+    constexpr size_t kPiece = size_t{64} << 20;
+    add_field(checksum, fmt::format("{}", file->size()));
+    for (size_t at = 0; at < file->size(); at += kPiece) {
+      throw_if_interrupted();
+      progress.update("looking for the compiled plan", -1);
+      checksum.update(file->text().substr(at, kPiece));
+      file->release(file->bytes().subspan(at, kPiece));
+    }
+  }
+  std::vector<fs::path> files = text_files_of_model(input.checkpoint->path);
   // A compiler that was built anew makes new plans.
   files.emplace_back("/proc/self/exe");
   for (const fs::path& path : files) {
@@ -94,7 +110,12 @@ Result<runtime::Plan> compile_to(const ModelInput& input, codegen::CompileOption
     progress.update(what, fraction);
   };
   auto plan = codegen::compile_plan(input.model, input.checkpoint.get(), input.name, options, path);
+  progress.clear();
   if (!plan.ok()) return to_error(plan.status());
+  if (std::string report = quantization_report(input); !report.empty()) {
+    report.pop_back();  // the end of the last line, which `note` writes
+    note(report);
+  }
   return *std::move(plan);
 }
 
@@ -147,7 +168,7 @@ Result<OpenedPlan> compile_temporary(const ModelInput& input, codegen::CompileOp
 }
 
 Result<OpenedPlan> compile_for_device(const PlanRequest& request) {
-  auto input = open_model(request.model);
+  auto input = open_model(request.model, request.quantize);
   if (!input.ok()) return input.error();
   auto targets = targets_of(request);
   if (!targets.ok()) return targets.error();
@@ -163,7 +184,7 @@ Result<OpenedPlan> compile_for_device(const PlanRequest& request) {
                      folder.value_or("the folder of XDG_CACHE_HOME")));
     return compile_temporary(*input, std::move(options));
   }
-  const auto key = cache_key(*input, options);
+  const auto key = cache_key(*input, options, request.quantize);
   if (!key.ok()) return key.error();
   const std::string path = fmt::format("{}/{}.plan", *folder, *key);
   std::error_code error;

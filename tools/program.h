@@ -25,12 +25,14 @@ struct PlanRequest {
   std::string model;             // folder, or a .safetensors file in it
   std::string targets = {};      // names separated by commas; empty: the best for this CPU
   std::string activations = {};  // "a8" or "a16"
-  int64_t max_context = 0;       // 0: what the model says
-  bool cached = false;           // look into the cache of plans, and leave the plan there
+  std::vector<std::string> quantize = {};  // rules as --quantize takes them
+  int64_t max_context = 0;                 // 0: what the model says
+  bool cached = false;                     // look into the cache of plans, and leave the plan there
 };
 
 struct ReferenceRequest {
   std::string model;
+  std::vector<std::string> quantize = {};
   std::vector<int32_t> tokens;
   std::string tokens_name;      // for messages
   bool token_by_token = false;  // steps of one token instead of one step of all

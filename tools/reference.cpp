@@ -31,7 +31,7 @@ Result<ir::Module> module_after_pass(const ModelInput& input, std::string_view p
 }
 
 Result<Logits> reference_logits(const ReferenceRequest& request) {
-  auto input = open_model(request.model);
+  auto input = open_model(request.model, request.quantize);
   if (!input.ok()) return input.error();
   Logits logits;
   logits.vocab_size = input->model.vocab_size;

@@ -12,6 +12,7 @@ int main(int argc, char** argv) {
   CommandLine line(program,
                    "Compiles low-bit language models ahead of time into plans, and runs them.");
   add_compile(line);
+  add_convert(line);
   add_run(line);
   add_inspect(line);
   add_dump(line);

@@ -87,8 +87,8 @@ TEST(SinterRun, NeedsTheCAndCxxRuntimeAlone) {
 
 TEST(Help, IsThereForEveryCommand) {
   for (const char* command :
-       {"compile", "run", "inspect", "dump", "explain", "opt", "logits", "eval", "bench", "profile",
-        "verify", "tokenize", "targets", "doctor", "capture"}) {
+       {"compile", "convert", "run", "inspect", "dump", "explain", "opt", "logits", "eval", "bench",
+        "profile", "verify", "tokenize", "targets", "doctor", "capture"}) {
     const Outcome outcome = sinter(std::string(command) + " --help");
     EXPECT_EQ(outcome.code, 0);
     EXPECT_EQ(outcome.err, "");
