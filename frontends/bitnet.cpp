@@ -114,8 +114,7 @@ absl::Status read_packed(const std::string& module, const Options& options,
   matrix.order = &kPlaneOrder;
   matrix.tensor_scale = multiplier;
   modules.checkpoint.padding_rows[module] = kPlanes - 1;
-  modules.add(module, matrix, {".weight", ".weight_scale"});
-  return absl::OkStatus();
+  return modules.add(module, std::move(matrix), {".weight", ".weight_scale"});
 }
 
 // The linear layers of attention and MLP; embeddings, norms and the head stay dense.
@@ -137,8 +136,7 @@ absl::Status read_master(const std::string& module, const StoredTensor& weight,
                    std::string(matrix.status().message()));
   }
   modules.checkpoint.buffers.push_back(std::move(codes));
-  modules.add(module, *std::move(matrix), {".weight"});
-  return absl::OkStatus();
+  return modules.add(module, *std::move(matrix), {".weight"});
 }
 
 }  // namespace

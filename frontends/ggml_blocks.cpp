@@ -198,6 +198,33 @@ void decode_mxfp4(const uint8_t* block, float* out) {
   }
 }
 
+// {u8 d[4], qs[32]}: per 16 elements a scale in E4M3 without a sign, of which 0x7F is 0, and E2M1
+// codes, j and j + 8 in one byte.
+void decode_nvfp4(const uint8_t* block, float* out) {
+  for (int s = 0; s < 4; ++s) {
+    const uint8_t d = block[s];
+    const float scale = d == 0x7F ? 0 : ir::read_element(ir::DType::e4m3, &d, 0);
+    for (int j = 0; j < 8; ++j) {
+      const uint8_t byte = block[4 + s * 8 + j];
+      float* numbers = out + s * 16 + j;
+      numbers[0] = scale * 0.5F * static_cast<float>(ir::kFp4Doubled[byte & 15]);
+      numbers[8] = scale * 0.5F * static_cast<float>(ir::kFp4Doubled[byte >> 4]);
+    }
+  }
+}
+
+bool unsigned_e4m3(const uint8_t* block) {
+  return ((block[0] | block[1] | block[2] | block[3]) & 0x80) == 0;
+}
+
+const uint8_t* nvfp4_scale(const ir::Matrix& matrix, int64_t row, int64_t group) {
+  static constexpr uint8_t kZero = 0;
+  const uint8_t* block = ir::row_data(matrix, row) + group / 4 * matrix.blocks->bytes;
+  return block[group % 4] == 0x7F ? &kZero : block + group % 4;
+}
+
+constexpr ir::MatrixOrder kNvfp4Order = {.scale = nvfp4_scale};
+
 // --- one, two and ternary bits
 
 // Digit n, most significant first, of a byte that holds a base-3 fraction: byte / 256 = 0.ttttt
@@ -324,8 +351,10 @@ void iq4_xs_scales(const uint8_t* block, uint8_t* out) {
 void tq1_0_codes(const uint8_t* block, uint8_t* out) { decode_trits(block, out); }
 
 // A format without biases, all numbers that a block stores once being for the whole block.
-GgmlType coded(GgmlType type, ir::WeightFormat format, ir::BlockLayout blocks) {
+GgmlType coded(GgmlType type, ir::WeightFormat format, ir::BlockLayout blocks,
+               const ir::MatrixOrder* order = nullptr) {
   type.has_format = true;
+  type.order = order;
   type.format = format;
   blocks.cols = type.block_elements;
   blocks.bytes = type.block_bytes;
@@ -448,6 +477,9 @@ std::vector<GgmlType> make_types() {
       coded({39, "MXFP4", 32, 17, decode_mxfp4, finite_e8m0},
             {.map = CodeMap::fp4, .bits = 4, .group = 32, .scale_type = ir::DType::e8m0},
             {.fields = {{{1, 4, 16}}}}),
+      coded({40, "NVFP4", 64, 36, decode_nvfp4, unsigned_e4m3},
+            {.map = CodeMap::fp4, .bits = 4, .group = 16, .scale_type = ir::DType::e4m3},
+            {.fields = {{{4, 4, 8}}}}, &kNvfp4Order),
 
       unreadable(9, "Q8_1", 32, 36),
       unreadable(15, "Q8_K", 256, 292),
@@ -463,7 +495,6 @@ std::vector<GgmlType> make_types() {
       unreadable(27, "I64", 1, 8),
       unreadable(28, "F64", 1, 8),
       unreadable(29, "IQ1_M", 256, 56),
-      unreadable(40, "NVFP4", 64, 36),
       unreadable(36, "I2_S", 128, 32,
                  "the id stands for several layouts (I2_S of x86 and of ARM builds, the removed "
                  "IQ4_NL_4_4), which the file does not tell apart"),

@@ -26,7 +26,8 @@ struct GgmlType {
   // with `blocks` null for plain floats.
   bool has_format = false;
   ir::WeightFormat format = {};
-  ir::BlockLayout blocks = {};  // of packed formats
+  ir::BlockLayout blocks = {};             // of packed formats
+  const ir::MatrixOrder* order = nullptr;  // where `blocks` has no words for something
 
   // Why a type of this id is refused although the id is known: it stands for several layouts, or no
   // file should hold it.

@@ -19,11 +19,14 @@ struct GgufArchitecture {
   std::string_view model_type;  // of config.json
   // The converter reordered the rows of q and k for RoPE on adjacent pairs.
   bool interleaved_heads;
+  std::string_view hidden_act = "silu";  // no key says it
 };
 
-constexpr std::array<GgufArchitecture, 2> kArchitectures = {{
+constexpr std::array<GgufArchitecture, 3> kArchitectures = {{
     {"llama", "llama", true},
     {"qwen3", "qwen3", false},
+    // 1bitLLM's models. Microsoft's are "bitnet-b1.58", whose files hold I2_S, which is refused.
+    {"bitnet", "bitnet", false},
 }};
 
 struct TensorName {
@@ -38,7 +41,7 @@ constexpr std::array<TensorName, 3> kModelTensors = {{
 }};
 
 // "blk.N." and "model.layers.N." before them.
-constexpr std::array<TensorName, 11> kLayerTensors = {{
+constexpr std::array<TensorName, 13> kLayerTensors = {{
     {"attn_norm", "input_layernorm"},
     {"attn_q", "self_attn.q_proj"},
     {"attn_k", "self_attn.k_proj"},
@@ -46,10 +49,12 @@ constexpr std::array<TensorName, 11> kLayerTensors = {{
     {"attn_output", "self_attn.o_proj"},
     {"attn_q_norm", "self_attn.q_norm"},
     {"attn_k_norm", "self_attn.k_norm"},
+    {"attn_sub_norm", "self_attn.attn_sub_norm"},
     {"ffn_norm", "post_attention_layernorm"},
     {"ffn_gate", "mlp.gate_proj"},
     {"ffn_up", "mlp.up_proj"},
     {"ffn_down", "mlp.down_proj"},
+    {"ffn_sub_norm", "mlp.ffn_sub_norm"},
 }};
 
 // Sizes of models; products of two fit in 63 bits.
@@ -221,7 +226,7 @@ absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, Keys&
 
 absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& architecture) {
   Keys keys(gguf, architecture.name);
-  Json config = {{"model_type", architecture.model_type}};
+  Json config = {{"model_type", architecture.model_type}, {"hidden_act", architecture.hidden_act}};
   struct Field {
     const char* key;
     const char* field;
@@ -335,9 +340,9 @@ absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64
     return absl::OkStatus();
   }
   const bool packed = !type.format.is_dense();
-  if (tensor.shape.size() > 2 || (packed && tensor.shape.size() != 2)) {
-    checkpoint.unsupported[key] = fmt::format("{}; supported are {}", what,
-                                              packed ? "two dimensions" : "one or two dimensions");
+  if (tensor.shape.size() > 3 || (packed && tensor.shape.size() < 2)) {
+    checkpoint.unsupported[key] =
+        fmt::format("{}; supported are {} to three dimensions", what, packed ? "two" : "one");
     return absl::OkStatus();
   }
   if (type.scales_are_finite != nullptr) {
@@ -352,7 +357,10 @@ absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64
   matrix.type.shape = tensor.shape;
   matrix.type.format = type.format;
   matrix.codes = tensor.bytes;
-  if (packed) matrix.blocks = &type.blocks;
+  if (packed) {
+    matrix.blocks = &type.blocks;
+    matrix.order = type.order;
+  }
   const bool rotated = key.find(".self_attn.q_proj") != std::string::npos ||
                        key.find(".self_attn.k_proj") != std::string::npos;
   if (architecture.interleaved_heads && rotated) {

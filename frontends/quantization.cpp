@@ -249,8 +249,7 @@ absl::Status add_matrix(const std::string& module, const MlxParameters& paramete
     matrix.tensor_scale = *number / kNvfp4Largest;
     modules.taken.insert(global_name);
   }
-  modules.add(module, std::move(matrix), {".weight", ".scales", ".biases"});
-  return absl::OkStatus();
+  return modules.add(module, std::move(matrix), {".weight", ".scales", ".biases"});
 }
 
 }  // namespace

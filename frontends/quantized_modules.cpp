@@ -7,8 +7,11 @@
 #include <utility>
 #include <vector>
 
+#include "frontends/awq_gptq.h"
 #include "frontends/bitnet.h"
+#include "frontends/compressed_tensors.h"
 #include "frontends/error_text.h"
+#include "frontends/mxfp4_experts.h"
 #include "frontends/quantization.h"
 
 namespace sinter::frontends {
@@ -19,9 +22,13 @@ struct Method {
   absl::Status (*read)(QuantizedModules& modules);
 };
 
-constexpr std::array<Method, 2> kMethods = {{
+constexpr std::array<Method, 6> kMethods = {{
     {"", read_mlx},
+    {"awq", read_awq},
     {"bitnet", read_bitnet},
+    {"compressed-tensors", read_compressed_tensors},
+    {"gptq", read_gptq},
+    {"mxfp4", read_mxfp4_experts},
 }};
 
 // Whether any element has all exponent bits set, which is how each of these types writes NaN and
@@ -83,10 +90,14 @@ absl::StatusOr<const StoredTensor*> QuantizedModules::need(std::string_view name
                  in_quotes(reason));
 }
 
-void QuantizedModules::add(const std::string& module, ir::Matrix matrix,
-                           std::initializer_list<std::string_view> suffixes) {
-  checkpoint.matrices[module] = std::move(matrix);
+absl::Status QuantizedModules::add(const std::string& module, ir::Matrix matrix,
+                                   std::initializer_list<std::string_view> suffixes) {
+  if (!checkpoint.matrices.emplace(module, std::move(matrix)).second) {
+    return invalid("{}: two sets of tensors make the module {}",
+                   one_line(checkpoint.path.string(), 1000), in_quotes(module));
+  }
   for (const std::string_view suffix : suffixes) taken.insert(module + std::string(suffix));
+  return absl::OkStatus();
 }
 
 absl::Status read_quantized_modules(QuantizedModules& modules) {

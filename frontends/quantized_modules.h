@@ -33,9 +33,10 @@ struct QuantizedModules {
   const StoredTensor* find(std::string_view name) const;
   // Error: the tensor is missing although `reason`, a tensor of the same module, is there.
   absl::StatusOr<const StoredTensor*> need(std::string_view name, std::string_view reason) const;
-  // Files the matrix and takes the tensors named module + suffix.
-  void add(const std::string& module, ir::Matrix matrix,
-           std::initializer_list<std::string_view> suffixes);
+  // Files the matrix and takes the tensors named module + suffix. Error: the module is there
+  // already.
+  absl::Status add(const std::string& module, ir::Matrix matrix,
+                   std::initializer_list<std::string_view> suffixes);
 };
 
 // Reads what the quantization block of config.json describes. Error: names a method or format that

@@ -151,7 +151,7 @@ bool is_complete(const Matrix& matrix) {
   const int64_t head = matrix.interleaved_head;
   const int64_t permuted = type.shape.size() == 1 ? type.cols() : type.rows();
   if (head < 0 || head % 2 != 0 || (head > 0 && permuted % head != 0)) return false;
-  if (matrix.order != nullptr) return true;
+  if (matrix.order != nullptr && matrix.blocks == nullptr) return true;
   if (const BlockLayout* blocks = matrix.blocks; blocks != nullptr) {
     const int64_t scale_cols = format.scale_cols();
     if (format.is_dense() || type.shape.size() < 2 || type.cols() % blocks->cols != 0 ||

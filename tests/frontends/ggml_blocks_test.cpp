@@ -210,6 +210,18 @@ TEST(GgmlBlocks, Mxfp4SplitsHalvesUnderAnExponent) {
   EXPECT_EQ(x[16], std::ldexp(1.0F, -128));
 }
 
+TEST(GgmlBlocks, Nvfp4HasAScalePerSixteen) {
+  // The second of four runs: codes j and j + 8 share a byte.
+  const auto block =
+      block_of("NVFP4", {{0, 0x38}, {1, 0x40}, {2, 0x7F}, {4 + 8 + 3, 0xF2}, {4 + 16, 0x77}});
+  const auto x = decode("NVFP4", block);
+  EXPECT_EQ(x[16 + 3], 2 * 1);
+  EXPECT_EQ(x[16 + 11], 2 * -6);
+  EXPECT_EQ(x[32], 0);  // 0x7F is no NaN here
+  EXPECT_TRUE(type_named("NVFP4").scales_are_finite(block.data()));
+  EXPECT_FALSE(type_named("NVFP4").scales_are_finite(block_of("NVFP4", {{3, 0x80}}).data()));
+}
+
 TEST(GgmlBlocks, ScalesThatAreNotFiniteAreSeen) {
   struct Case {
     std::string_view name;
@@ -263,6 +275,7 @@ TEST(GgmlBlocks, MatricesHaveTheNumbersOfTheBlocks) {
     matrix.type = {{kRows, cols}, type.format};
     matrix.codes = bytes;
     matrix.blocks = &type.blocks;
+    matrix.order = type.order;
     ASSERT_TRUE(ir::is_complete(matrix)) << type.name;
     // A head of four rows whose halves are interleaved: rows 0, 1, 2, 3 are stored as 0, 2, 1, 3.
     ir::Matrix interleaved = matrix;

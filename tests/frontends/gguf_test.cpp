@@ -254,13 +254,39 @@ class GgufCheckpointTest : public GgufTest {
 TEST_F(GgufCheckpointTest, MetadataBecomesAConfiguration) {
   const auto checkpoint = open_model(tiny_llama());
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-  EXPECT_EQ((*checkpoint)->config, Json::parse(R"({"model_type": "llama", "num_hidden_layers": 1,
+  EXPECT_EQ((*checkpoint)->config,
+            Json::parse(R"({"model_type": "llama", "hidden_act": "silu", "num_hidden_layers": 1,
       "max_position_embeddings": 64, "hidden_size": 32, "intermediate_size": 32,
       "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 0.5, "head_dim": 8,
       "vocab_size": 5, "tie_word_embeddings": true, "attention_bias": true, "mlp_bias": false})"));
   EXPECT_EQ((*checkpoint)->generation_config,
             Json::parse(R"({"eos_token_id": [3, 4], "bos_token_id": 1})"));
   EXPECT_EQ((*checkpoint)->chat_template, "T");
+}
+
+TEST_F(GgufCheckpointTest, BitNetHasSubNorms) {
+  GgufFile file = tiny_llama();
+  for (GgufKey& key : file.keys) {
+    if (key.name.starts_with("llama.")) key.name.replace(0, 5, "bitnet");
+  }
+  file.keys[0] = key_text("general.architecture", "bitnet");
+  file.tensors.push_back(f32_entry("blk.0.attn_sub_norm.weight", {32}, std::vector<float>(32)));
+  file.tensors.push_back(f32_entry("blk.0.ffn_sub_norm.weight", {32}, std::vector<float>(32)));
+  const auto checkpoint = open_model(file);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_EQ((*checkpoint)->config["hidden_act"], "silu");
+  EXPECT_TRUE((*checkpoint)->has("model.layers.0.self_attn.attn_sub_norm"));
+  EXPECT_TRUE((*checkpoint)->has("model.layers.0.mlp.ffn_sub_norm"));
+  EXPECT_EQ((*checkpoint)->matrix("model.layers.0.self_attn.q_proj")->interleaved_head, 0);
+}
+
+TEST_F(GgufCheckpointTest, ExpertsAreStackedMatrices) {
+  GgufFile file = tiny_llama();
+  file.tensors.push_back({"blk.0.ffn_up_exps.weight", {32, 2, 3}, 2, std::string(108, '\0')});
+  const auto checkpoint = open_model(file);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_EQ((*checkpoint)->matrix("blk.0.ffn_up_exps.weight")->type.shape,
+            (std::vector<int64_t>{3, 2, 32}));
 }
 
 TEST_F(GgufCheckpointTest, RowsOfQueriesHaveTheOrderOfRopeOnHalves) {
@@ -327,7 +353,7 @@ TEST_F(GgufCheckpointTest, RopeScalingIsRead) {
 
 TEST_F(GgufCheckpointTest, WhatIsNotUnderstoodIsRefused) {
   expect_error(open_with(key_text("general.architecture", "mamba")),
-               {"\"general.architecture\" is \"mamba\"", "known: llama, qwen3"});
+               {"\"general.architecture\" is \"mamba\"", "known: llama, qwen3, bitnet"});
   expect_error(open_with(key_text("general.type", "adapter")), {"\"general.type\" is \"adapter\""});
   expect_error(open_with(key_u32("prism.hadamard.size", 1024)), {"\"prism.hadamard.size\""});
   expect_error(open_with(key_f32("llama.logit_scale", 2)), {"\"llama.logit_scale\" is 2"});

@@ -86,8 +86,24 @@ INSTANTIATE_TEST_SUITE_P(All, SharedGoldens,
                                          "mlx_b1_sym_tied", "mlx_b1_sym_untied", "mlx_b2_g64",
                                          "mlx_b2_ternary", "mlx_b3_g32", "mlx_b3_g64", "mlx_b4_g32",
                                          "mlx_b4_g64", "mlx_b5_g64", "mlx_b6_g64", "mlx_b8_g64",
-                                         "mlx_llama_b4"),
+                                         "mlx_llama_b4", "mlx_mixed", "bitnet_packed", "hf_gpt_oss",
+                                         "mlx_gpt_oss_mxfp4", "mlx_qwen3_moe_b3", "mlx_glm4_b4"),
                          [](const auto& name) { return std::string(name.param); });
+
+// Hugging Face and MLX name and shape the experts of gpt-oss alike once they are read.
+TEST(Goldens, ExpertsOfGptOssAreTheSameModulesInBothEcosystems) {
+  if (!fs::exists(all_goldens())) GTEST_SKIP() << all_goldens() << " is not there";
+  const auto hf = open_checkpoint(all_goldens() / "hf_gpt_oss");
+  const auto mlx = open_checkpoint(all_goldens() / "mlx_gpt_oss_mxfp4");
+  ASSERT_TRUE(hf.ok()) << hf.status();
+  ASSERT_TRUE(mlx.ok()) << mlx.status();
+  ASSERT_EQ((*hf)->matrices.size(), (*mlx)->matrices.size());
+  for (const auto& [name, matrix] : (*hf)->matrices) {
+    const auto other = (*mlx)->matrix(name);
+    ASSERT_TRUE(other.ok()) << other.status();
+    EXPECT_EQ(matrix.type, other->type) << name;
+  }
+}
 
 }  // namespace
 }  // namespace sinter::frontends

@@ -148,7 +148,7 @@ TEST_F(QuantizationTest, RefusesUnknownMethods) {
   config_["quantization_config"] = {{"quant_method", "hqq"}, {"bits", 4}, {"group_size", 64}};
   expect_error(open(),
                {"config.json: \"quantization_config.quant_method\" is \"hqq\", which is not "
-                "supported; supported are bitnet",
+                "supported; supported are awq, bitnet, compressed-tensors, gptq, mxfp4 and",
                 "MLX"});
   config_.erase("quantization_config");
   config_["text_config"]["quantization_config"] = {{"quant_method", "eetq"}};

@@ -32,25 +32,32 @@ inline void write_bytes(const std::filesystem::path& path, const std::string& by
   std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
 }
 
-// A temporary copy of a folder's files; removed when the object goes.
-class FolderCopy {
+// Removed when the object goes.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "sinter-fuzz-XXXXXX").string();
+    if (mkdtemp(name.data()) != nullptr) path = name;
+  }
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  ~TemporaryFolder() {
+    std::error_code ignored;
+    if (!path.empty()) std::filesystem::remove_all(path, ignored);
+  }
+  std::filesystem::path path;  // empty when there is no room for temporary files
+};
+
+// A temporary copy of a folder's files.
+class FolderCopy : public TemporaryFolder {
  public:
   explicit FolderCopy(const std::filesystem::path& seed) {
-    std::string name = (std::filesystem::temp_directory_path() / "sinter-fuzz-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) return;
-    path = name;
+    if (path.empty()) return;
     for (const auto& entry : std::filesystem::directory_iterator(seed)) {
       if (!entry.is_regular_file()) continue;
       write_bytes(path / entry.path().filename(), read_bytes(entry.path()));
     }
   }
-  FolderCopy(const FolderCopy&) = delete;
-  FolderCopy& operator=(const FolderCopy&) = delete;
-  ~FolderCopy() {
-    std::error_code ignored;
-    if (!path.empty()) std::filesystem::remove_all(path, ignored);
-  }
-  std::filesystem::path path;  // empty when there is no room for temporary files
 };
 
 struct FuzzCounts {

@@ -88,6 +88,45 @@ INSTANTIATE_TEST_SUITE_P(All, FolderGoldens,
                                          "bitnet_falcon_mlx", "bitnet_1bitllm", "hf_bitnet_dense"),
                          [](const auto& name) { return std::string(name.param); });
 
+// Rows of packed codes that only fill the last bytes: the configuration says how many there are.
+TEST(BitnetImport, ShapesOfTheConfigurationDropPadding) {
+  const nlohmann::json config = {
+      {"model_type", "llama"},    {"vocab_size", 4},
+      {"hidden_size", 8},         {"intermediate_size", 6},
+      {"num_hidden_layers", 1},   {"num_attention_heads", 2},
+      {"num_key_value_heads", 1}, {"quantization_config", {{"quant_method", "bitnet"}}}};
+  std::vector<frontends::TestTensor> tensors = {
+      frontends::f32_tensor("model.embed_tokens.weight", {4, 8}, std::vector<float>(32, 1)),
+      frontends::f32_tensor("model.norm.weight", {8}, std::vector<float>(8, 1))};
+  const std::string layer = "model.layers.0.";
+  for (const char* norm : {"input_layernorm.weight", "post_attention_layernorm.weight"})
+    tensors.push_back(frontends::f32_tensor(layer + norm, {8}, std::vector<float>(8, 1)));
+  const auto add = [&](const std::string& name, int64_t byte_rows, int64_t in) {
+    const std::string bytes(static_cast<size_t>(byte_rows * in), '\x55');  // codes of 0
+    tensors.push_back({layer + name + ".weight", "U8", {byte_rows, in}, bytes});
+    tensors.push_back(frontends::f32_tensor(layer + name + ".weight_scale", {1}, {2}));
+  };
+  add("self_attn.q_proj", 2, 8);
+  add("self_attn.k_proj", 1, 8);
+  add("self_attn.v_proj", 1, 8);
+  add("self_attn.o_proj", 2, 8);
+  add("mlp.gate_proj", 2, 8);  // 6 of 8 rows
+  add("mlp.up_proj", 2, 8);
+  add("mlp.down_proj", 2, 6);
+  const frontends::TempDir folder;
+  folder.write("config.json", config.dump());
+  folder.write("model.safetensors", frontends::safetensors_bytes(tensors));
+  const auto checkpoint = frontends::open_checkpoint(folder.path());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const auto model = import_checkpoint(**checkpoint);
+  ASSERT_TRUE(model.ok()) << model.status();
+  ir::InterpreterState state;
+  const auto logits = ir::interpret(model->module, **checkpoint, {{1}, 1}, state);
+  ASSERT_TRUE(logits.ok()) << logits.status();
+  EXPECT_EQ(logits->data.size(), 4U);
+  EXPECT_EQ((*checkpoint)->matrix("model.layers.0.mlp.up_proj")->type.rows(), 6);
+}
+
 class GgufGoldens : public testing::TestWithParam<const char*> {};
 
 TEST_P(GgufGoldens, TheInterpreterMatches) {
