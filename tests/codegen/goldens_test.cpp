@@ -197,8 +197,10 @@ INSTANTIATE_TEST_SUITE_P(
                       "gguf_qwen3_q4_1", "gguf_qwen3_q5_1", "gguf_llama_f16", "gguf_qwen3_bf16",
                       "gguf_qwen3_q2_0", "gguf_qwen3_tq2_0", "gguf_llama_rope_freqs",
                       "gguf_llama_mixed", "gguf_llama_mxfp4", "gguf_llama_q1_0", "gguf_llama_q3_k",
-                      "gguf_llama_q5_k", "gguf_llama_tq1_0", "gguf_qwen3_iq4_nl",
-                      "gguf_qwen3_q2_k"));
+                      "gguf_llama_q5_k", "gguf_llama_tq1_0", "gguf_qwen3_iq4_nl", "gguf_qwen3_q2_k",
+                      "mlx_mixed", "mlx_mxfp4", "mlx_mxfp8", "mlx_nvfp4", "bitnet_packed",
+                      "bitnet_online", "bitnet_falcon_llama", "bitnet_falcon_mlx",
+                      "bitnet_1bitllm"));
 
 }  // namespace
 }  // namespace sinter
