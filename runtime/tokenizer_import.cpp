@@ -155,7 +155,7 @@ template <class Find>
 Result<std::optional<int32_t>> named_id(const Side& side, const char* name, Find find) {
   const auto content = side.named(name);
   if (!content) return std::optional<int32_t>();
-  if (const auto id = side.added_id(*content)) return std::optional(*id);
+  if (const auto id = side.added_id(*content)) return id;
   if (const std::optional<int32_t> id = find(*content)) return id;
   return Error{fmt::format("tokenizer_config.json: {} is '{}', which is no token", name, *content)};
 }
