@@ -1,7 +1,7 @@
 // SentencePiece models (tokenizer.model): BPE and unigram, with the library's results.
 //
-// The library itself is not linked: Debian has it as a shared object only, and it does not check
-// the tables in a model file. Format: sentencepiece_model.proto of google/sentencepiece.
+// The library itself is not linked: see docs/dependencies.md. Format: sentencepiece_model.proto of
+// google/sentencepiece.
 #pragma once
 
 #include <cstdint>
