@@ -14,6 +14,7 @@
 #include "frontends/quantized_modules.h"
 #include "frontends/safetensors.h"
 #include "frontends/torch_file.h"
+#include "runtime/tokenizer_import.h"
 
 namespace sinter::frontends {
 namespace {
@@ -154,8 +155,7 @@ absl::Status read_text_files(Checkpoint& checkpoint) {
     std::string* to;
   };
   bool has_jinja = false;
-  for (const Text& text : {Text{"tokenizer.json", &checkpoint.tokenizer_json},
-                           Text{"tokenizer_config.json", &checkpoint.tokenizer_config_json},
+  for (const Text& text : {Text{"tokenizer_config.json", &checkpoint.tokenizer_config_json},
                            Text{"chat_template.jinja", &checkpoint.chat_template}}) {
     absl::StatusOr<std::optional<std::string>> bytes = read_optional(folder / text.name);
     if (!bytes.ok()) return bytes.status();
@@ -169,6 +169,12 @@ absl::Status read_text_files(Checkpoint& checkpoint) {
     if (!chat_template.ok()) return chat_template.status();
     checkpoint.chat_template = *std::move(chat_template);
   }
+  auto tokenizer = runtime::read_tokenizer(folder.string());
+  if (!tokenizer.ok())
+    return invalid("{}: {}", one_line(folder.string(), 1000), tokenizer.error().message);
+  checkpoint.tokenizer_json = std::move(tokenizer->tokenizer_json);
+  for (const std::string& note : tokenizer->notes)
+    checkpoint.notes.push_back(fmt::format("{}: {}", one_line(folder.string(), 1000), note));
   return absl::OkStatus();
 }
 
@@ -275,6 +281,8 @@ absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const
                  one_line(path.string(), 1000), count, count == 1 ? "tensor is" : "tensors are",
                  shown, count > kShown ? ", ..." : "", config_file);
 }
+
+absl::StatusOr<fs::path> find_gguf(const fs::path& path) { return gguf_file(path); }
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path) {
   absl::StatusOr<fs::path> gguf = gguf_file(path);

@@ -24,11 +24,14 @@ class Checkpoint : public ir::MatrixSource {
   nlohmann::json config;                    // config.json, or what says the same in a GGUF file
   std::string config_file = "config.json";  // where `config` is from, for messages
   nlohmann::json generation_config;         // generation_config.json; null when there is none
-  std::string tokenizer_json;               // bytes of tokenizer.json; empty when there is none
+  // The tokenizer, whatever its files, as runtime/tokenizer_import.h makes it; empty when there is
+  // none.
+  std::string tokenizer_json;
   std::string tokenizer_config_json;  // bytes of tokenizer_config.json; empty when there is none
   // chat_template.jinja, else the (default) template of tokenizer_config.json; empty when there is
   // none.
   std::string chat_template;
+  std::vector<std::string> notes;  // what the user should know: files that could not be used
 
   // Modules by name without the ".weight" suffix: "model.layers.0.self_attn.q_proj", "model.norm",
   // and plain tensors by full name ("model.layers.0.self_attn.q_proj.bias"). Formats are as stored.
@@ -66,8 +69,11 @@ class Checkpoint : public ir::MatrixSource {
 // Opens a model folder, or the folder of a .safetensors or .bin file that belongs to it:
 // config.json, model.safetensors or model.safetensors.index.json with its shards, else
 // pytorch_model.bin or pytorch_model.bin.index.json with its shards, and, when present,
-// generation_config.json, tokenizer.json, tokenizer_config.json, chat_template.jinja. Or a .gguf
-// file, or the folder of one when no safetensors are there.
+// generation_config.json, a tokenizer, tokenizer_config.json, chat_template.jinja. Or a .gguf file,
+// or the folder of one when no safetensors are there.
 absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const std::filesystem::path& path);
+
+// The .gguf file that open_checkpoint would read; empty when it would read something else.
+absl::StatusOr<std::filesystem::path> find_gguf(const std::filesystem::path& path);
 
 }  // namespace sinter::frontends

@@ -9,6 +9,7 @@
 
 #include "frontends/error_text.h"
 #include "frontends/gguf.h"
+#include "frontends/gguf_tokenizer.h"
 #include "frontends/json_file.h"
 
 namespace sinter::frontends {
@@ -426,6 +427,10 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
   auto chat_template = get_string_or(gguf->metadata, "tokenizer.chat_template", gguf->file, "");
   if (!chat_template.ok()) return chat_template.status();
   checkpoint->chat_template = *std::move(chat_template);
+  auto tokenizer = gguf_tokenizer(*gguf);
+  if (!tokenizer.ok()) return tokenizer.status();
+  checkpoint->tokenizer_json = std::move(tokenizer->tokenizer_json);
+  checkpoint->tokenizer_config_json = std::move(tokenizer->tokenizer_config_json);
 
   checkpoint->storage = std::move(gguf->files);
   const auto head_dim = checkpoint->config["head_dim"].get<int64_t>();

@@ -61,8 +61,8 @@ Result<Tokenizer> Tokenizer::from_json(std::string_view tokenizer_json,
   return Tokenizer(std::move(*model));
 }
 
-Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text,
-                                               bool add_special_tokens) const {
+Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_special_tokens,
+                                               bool control_pieces) const {
   if (text.size() > kMaxTextBytes) {
     return Error{fmt::format("the text has {} bytes, at most {} can be encoded at once; split it",
                              text.size(), kMaxTextBytes)};
@@ -71,9 +71,20 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text,
   std::vector<int32_t> ids;
   WordEncoder words(model_->bpe, &ids);
   if (add_special_tokens) ids = model_->template_prefix;
-  for (const Segment& raw : model_->raw_matcher.split(clean)) {
+  std::vector<Segment> segments;
+  for (const Segment& part : control_pieces ? model_->control_matcher.split(clean)
+                                            : std::vector<Segment>{{nullptr, clean}}) {
+    if (part.token != nullptr) {
+      segments.push_back(part);
+      continue;
+    }
+    for (const Segment& raw : model_->raw_matcher.split(part.text)) segments.push_back(raw);
+  }
+  bool at_start = true;
+  for (const Segment& raw : segments) {
     if (raw.token != nullptr) {
       ids.push_back(raw.token->id);
+      at_start = false;
       continue;
     }
     auto normalized = tokenizer::normalize(model_->normalizer, std::string(raw.text));
@@ -81,6 +92,12 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text,
     for (const Segment& segment : model_->normalized_matcher.split(*normalized)) {
       if (segment.token != nullptr) {
         ids.push_back(segment.token->id);
+        at_start = false;
+        continue;
+      }
+      if (model_->sentencepiece) {
+        model_->sentencepiece->encode(segment.text, model_->legacy || at_start, &ids);
+        at_start = false;
         continue;
       }
       auto pieces = tokenizer::pre_tokenize(model_->pre_tokenizer, std::string(segment.text));
@@ -105,7 +122,9 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_to
 std::optional<int32_t> Tokenizer::find(std::string_view token) const {
   const auto added = model_->added_ids.find(token);
   if (added != model_->added_ids.end()) return added->second;
-  return model_->bpe.find(token);
+  const auto found = model_->vocabulary().find(token);
+  if (found == model_->vocabulary().end()) return std::nullopt;
+  return found->second;
 }
 
 std::optional<std::string_view> Tokenizer::id_to_token(int32_t id) const {
@@ -158,12 +177,25 @@ std::string StreamingDecoder::push(int32_t id) {
         return {};
       }
       return strip_start(take_pending() + entry->text);
+    case Decoder::Kind::kPieces: {
+      if (entry->byte >= 0) {
+        pending_.push_back(static_cast<char>(entry->byte));
+        return take_bytes(/*all=*/false);
+      }
+      std::string text = take_bytes(/*all=*/true);
+      if (!text.empty()) first_ = false;
+      const bool strip = first_ && entry->space_prefix;
+      text += strip ? entry->text.substr(1) : entry->text;
+      if (!text.empty() || (strip && !model_->decoder.strip_all_spaces)) first_ = false;
+      return text;
+    }
   }
   return {};
 }
 
 std::string StreamingDecoder::flush() {
-  std::string text = take_pending();
+  std::string text =
+      model_->decoder.kind == Decoder::Kind::kPieces ? take_bytes(/*all=*/true) : take_pending();
   if (model_->decoder.kind == Decoder::Kind::kText) text = strip_start(std::move(text));
   first_ = true;
   strip_left_ = model_->decoder.strip_count;
@@ -179,6 +211,23 @@ std::string StreamingDecoder::take_pending() {
     text = tokenizer::replace_invalid_utf8(pending_);
   }
   pending_.clear();
+  return text;
+}
+
+// The characters of the pending bytes; a byte that is of none becomes U+FFFD. Unless `all`, those
+// that may be the start of a character stay.
+std::string StreamingDecoder::take_bytes(bool all) {
+  std::string_view rest = pending_;
+  std::string text;
+  while (!rest.empty()) {
+    const Utf8Unit unit = tokenizer::next_utf8(rest);
+    if (unit.kind == Utf8Unit::Kind::kIncomplete && !all) break;
+    const bool valid = unit.kind == Utf8Unit::Kind::kValid;
+    text += valid ? rest.substr(0, unit.length) : tokenizer::kReplacementCharacter;
+    rest.remove_prefix(valid ? unit.length : 1);
+  }
+  pending_ = std::string(rest);
+  if (!text.empty()) first_ = false;
   return text;
 }
 

@@ -1,4 +1,5 @@
-// Text to token ids and back, from a Hugging Face tokenizer.json (model type BPE).
+// Text to token ids and back, from a Hugging Face tokenizer.json (model type BPE). Other kinds of
+// files are brought into that form first: see runtime/tokenizer_import.h.
 #pragma once
 
 #include <cstdint>
@@ -28,9 +29,12 @@ class Tokenizer {
                                      std::string_view tokenizer_config_json = {});
 
   // Invalid UTF-8 in `text` is read as U+FFFD. `add_special_tokens` applies the post-processor's
-  // template (BOS and the like); tokens written out in the text are recognised either way. Fails
-  // only if a split pattern exceeds its match limit or the text outgrows memory bounds.
-  Result<std::vector<int32_t>> encode(std::string_view text, bool add_special_tokens) const;
+  // template (BOS and the like); tokens written out in the text are recognised either way, control
+  // pieces of a SentencePiece model only with `control_pieces`: a chat template writes them, a text
+  // does not mean them. Fails only if a split pattern exceeds its match limit or the text outgrows
+  // memory bounds.
+  Result<std::vector<int32_t>> encode(std::string_view text, bool add_special_tokens,
+                                      bool control_pieces = false) const;
 
   // Always valid UTF-8: bytes that are not become U+FFFD, one for each maximal invalid part. Ids
   // without a token contribute nothing.
@@ -67,11 +71,12 @@ class StreamingDecoder {
  private:
   std::string take_pending();
   std::string strip_start(std::string text);
+  std::string take_bytes(bool all);
 
   std::shared_ptr<const tokenizer::Model> model_;
   bool skip_special_tokens_;
   std::string pending_;
-  bool first_ = true;
+  bool first_ = true;  // kSpaced, kPieces: nothing came before
   int64_t strip_left_ = 0;
 };
 

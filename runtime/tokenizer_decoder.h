@@ -15,9 +15,13 @@ struct Decoder {
     kSpaced,     // no decoder: tokens with a space between them
     kByteLevel,  // tokens are bytes in the byte-level alphabet
     kText,       // tokens are text, some of them single bytes
+    kPieces,     // a SentencePiece model's tokens: text or single bytes, one space in front
   };
   Kind kind = Kind::kSpaced;
   bool byte_fallback = false;  // kText: "<0xHH>" is a byte
+
+  // kPieces: not just the dummy prefix, all spaces at the start go.
+  bool strip_all_spaces = false;
 
   // kText: at the start of the whole text, up to strip_count times strip_content goes.
   std::string strip_content;

@@ -7,7 +7,9 @@
 #include <iterator>
 #include <limits>
 
+#include "runtime/base64.h"
 #include "runtime/tokenizer_model.h"
+#include "runtime/tokenizer_utf8.h"
 
 namespace sinter::runtime::tokenizer {
 namespace {
@@ -31,9 +33,10 @@ AddedToken read_added_token(const JsonField& field) {
 
 void add_token(const JsonField& field, AddedToken token, Model* model) {
   if (field.failed()) return;
-  if (const auto id = model->bpe.find(token.content); id && *id != token.id) {
+  const auto known = model->vocabulary().find(token.content);
+  if (known != model->vocabulary().end() && known->second != token.id) {
     return field.fail(fmt::format("gives token '{}' the id {}, but model.vocab gives it {}",
-                                  token.content, token.id, *id));
+                                  token.content, token.id, known->second));
   }
   if (!model->added_ids.emplace(token.content, token.id).second) {
     return field.fail(fmt::format("lists token '{}' a second time", token.content));
@@ -73,9 +76,67 @@ void read_added_tokens(const JsonField& list, const JsonField& config_map, Model
   }
 }
 
+// A model of type SentencePiece: `proto` has the bytes of a tokenizer.model.
+void read_sentencepiece(const JsonField& field, Model* model) {
+  const JsonField proto = field.member("proto");
+  const auto bytes = from_base64(proto.string());
+  if (field.failed()) return;
+  if (!bytes) return proto.fail("is not base64");
+  auto parsed = SentencePieceModel::parse(*bytes);
+  if (!parsed.ok()) return proto.fail(fmt::format("cannot be used: {}", parsed.error().message));
+  auto sentencepiece = SentencePiece::create(*std::move(parsed));
+  if (!sentencepiece.ok())
+    return proto.fail(fmt::format("cannot be used: {}", sentencepiece.error().message));
+  model->sentencepiece = std::move(*sentencepiece);
+  model->legacy = field.member("legacy").boolean(true);
+  model->decoder.kind = Decoder::Kind::kPieces;
+  model->decoder.strip_all_spaces = model->sentencepiece->model().remove_extra_whitespaces;
+  const auto& pieces = model->sentencepiece->model().pieces;
+  for (size_t id = 0; id < pieces.size(); ++id) {
+    if (pieces[id].type != SentencePieceModel::PieceType::kControl) continue;
+    model->control.push_back(
+        {.content = pieces[id].text, .id = static_cast<int32_t>(id), .special = true});
+  }
+  for (const AddedToken& token : model->control) model->control_matcher.add(token.content, &token);
+}
+
+// What the piece with this id decodes to. Added tokens keep their text.
+void read_piece(const SentencePiece& sentencepiece, ptrdiff_t id, IdEntry* entry) {
+  using PieceType = SentencePieceModel::PieceType;
+  const SentencePieceModel& model = sentencepiece.model();
+  entry->text = entry->token;
+  const bool is_piece = id < static_cast<ptrdiff_t>(model.pieces.size());
+  const auto type = is_piece ? model.pieces[static_cast<size_t>(id)].type : PieceType::kNormal;
+  if (!is_piece || entry->added) return;
+  entry->special = type == PieceType::kControl || type == PieceType::kUnknown;
+  switch (type) {
+    case PieceType::kControl:
+      entry->text.clear();
+      return;
+    case PieceType::kUnknown:
+      entry->text = model.unknown_surface;
+      return;
+    case PieceType::kByte:
+      entry->byte = static_cast<int16_t>(fallback_byte(entry->token));
+      return;
+    default:
+      break;
+  }
+  std::string text;
+  std::string_view rest = entry->token;
+  entry->space_prefix =
+      rest.starts_with(kSpaceSymbol) && (model.add_dummy_prefix || model.remove_extra_whitespaces);
+  while (!rest.empty()) {
+    const bool space = rest.starts_with(kSpaceSymbol);
+    text.push_back(space ? ' ' : rest.front());
+    rest.remove_prefix(space ? kSpaceSymbol.size() : 1);
+  }
+  entry->text = replace_invalid_utf8(text);
+}
+
 // The ids of all tokens, and what each decodes to. Requires that model->added no longer changes.
 void build_ids(const JsonField& root, Model* model) {
-  const Vocabulary& vocabulary = model->bpe.vocabulary();
+  const Vocabulary& vocabulary = model->vocabulary();
   int64_t highest = -1;
   for (const auto& [token, id] : vocabulary) highest = std::max<int64_t>(highest, id);
   for (const AddedToken& token : model->added) highest = std::max<int64_t>(highest, token.id);
@@ -97,10 +158,15 @@ void build_ids(const JsonField& root, Model* model) {
           .fail(fmt::format("gives token '{}' the id {}, which '{}' has", token.content, token.id,
                             entry.token));
     }
-    entry = {.used = true, .special = token.special, .token = token.content, .text = {}};
+    entry = {
+        .used = true, .special = token.special, .added = true, .token = token.content, .text = {}};
   }
   for (IdEntry& entry : model->ids) {
     if (!entry.used) continue;
+    if (model->sentencepiece) {
+      read_piece(*model->sentencepiece, &entry - model->ids.data(), &entry);
+      continue;
+    }
     auto text = token_text(model->decoder, entry.token);
     if (!text.ok()) return root.member("decoder").fail(text.error().message);
     entry.text = std::move(*text);
@@ -208,7 +274,13 @@ Result<std::shared_ptr<const Model>> load(std::string_view tokenizer_json,
   model->normalizer = read_normalizer(root.member("normalizer"));
   model->pre_tokenizer = read_pre_tokenizer(root.member("pre_tokenizer"));
   model->decoder = read_decoder(root.member("decoder"));
-  if (!root.failed()) model->bpe = Bpe::read(root.member("model"), std::move(*document));
+  const JsonField kind = root.member("model").member("type");
+  if (root.failed()) return Error{error};
+  if (kind.is_string() && kind.string() == "SentencePiece") {
+    read_sentencepiece(root.member("model"), model.get());
+  } else {
+    model->bpe = Bpe::read(root.member("model"), std::move(*document));
+  }
   if (!root.failed()) {
     read_added_tokens(root.member("added_tokens"), config_root.member("added_tokens_decoder"),
                       model.get());

@@ -64,7 +64,7 @@ Result<std::vector<int32_t>> prompt_tokens(const RunOptions& options, const Plan
                                            const runtime::Tokenizer& tokenizer,
                                            const std::string& prompt) {
   // A chat template writes the special tokens itself.
-  auto ids = tokenizer.encode(prompt, !options.chat);
+  auto ids = tokenizer.encode(prompt, !options.chat, options.chat);
   if (!ids.ok()) return ids.error();
   if (ids->empty() && plan.bos_id >= 0) ids->push_back(plan.bos_id);
   if (ids->empty())

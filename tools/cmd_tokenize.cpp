@@ -6,6 +6,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "runtime/tokenizer_import.h"
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/model_options.h"
@@ -26,7 +27,7 @@ struct TokenizeOptions {
 };
 
 // Only the tokenizer of a model folder is looked at: weights need not be there.
-Result<runtime::Tokenizer> open_tokenizer(const std::string& path) {
+Result<runtime::Tokenizer> open_tokenizer(const Program& program, const std::string& path) {
   const auto kind = kind_of_input(path);
   if (!kind.ok()) return kind.error();
   if (*kind == InputKind::plan) {
@@ -35,11 +36,18 @@ Result<runtime::Tokenizer> open_tokenizer(const std::string& path) {
     return tokenizer_of(**file);
   }
   const std::string folder = folder_of(path);
-  const auto tokenizer = read_file(folder + "/tokenizer.json");
-  if (!tokenizer.ok()) return tokenizer.error();
-  const auto config = read_if_there(folder + "/tokenizer_config.json");
-  if (!config.ok()) return config.error();
-  auto result = runtime::Tokenizer::from_json(*tokenizer, config->value_or(""));
+  Result<runtime::TokenizerFiles> files =
+      path.ends_with(".gguf") ? runtime::TokenizerFiles() : runtime::read_tokenizer(folder);
+  if (files.ok() && files->tokenizer_json.empty() && program.gguf_tokenizer)
+    files = program.gguf_tokenizer(path);
+  if (!files.ok()) return Error{fmt::format("{}: {}", folder, files.error().message)};
+  for (const std::string& note : files->notes) std::cerr << folder << ": " << note << "\n";
+  if (files->tokenizer_json.empty())
+    return Error{fmt::format(
+        "{}: no tokenizer is there: neither tokenizer.json, tokenizer.model, vocab.json with "
+        "merges.txt nor a .gguf file that has one",
+        folder)};
+  auto result = runtime::Tokenizer::from_json(files->tokenizer_json, files->tokenizer_config_json);
   if (!result.ok()) return Error{fmt::format("{}: {}", folder, result.error().message)};
   return result;
 }
@@ -77,12 +85,12 @@ Result<std::string> convert(const runtime::Tokenizer& tokenizer, const TokenizeO
   return Json(*ids).dump();
 }
 
-Result<int> tokenize(const TokenizeOptions& options) {
+Result<int> tokenize(const Program& program, const TokenizeOptions& options) {
   if (options.skip_special && !options.decode)
     return Error{"--skip-special leaves special tokens out of decoded text; it needs --decode"};
   if (options.skip_special && options.special)
     return Error{"--special keeps special tokens and --skip-special drops them; give one of them"};
-  const auto tokenizer = open_tokenizer(options.path);
+  const auto tokenizer = open_tokenizer(program, options.path);
   if (!tokenizer.ok()) return tokenizer.error();
   std::string text;
   for (size_t line = 1; std::getline(std::cin, text); ++line) {
@@ -107,10 +115,10 @@ void add_tokenize(CommandLine& line) {
       "tokenize",
       "Turn text into token ids, or ids into text. Reads a JSON value per line on stdin (a string; "
       "with --decode an array of ids) and writes one per line on stdout. Of a model folder only "
-      "tokenizer.json and tokenizer_config.json are read.",
+      "the tokenizer's files are read.",
       "echo '\"To be, or not to be\"' | " + program.name + " tokenize model.plan",
-      [options] { return tokenize(*options); });
-  app.add_option("MODEL|PLAN", options->path, "A plan, or a folder with tokenizer.json")
+      [&program, options] { return tokenize(program, *options); });
+  app.add_option("MODEL|PLAN", options->path, "A plan, a folder with a tokenizer, or a .gguf file")
       ->required();
   app.add_flag("--decode", options->decode, "From ids to text");
   app.add_flag("--special", options->special,

@@ -9,6 +9,7 @@
 #include "codegen/clang_compile.h"
 #include "codegen/kernel_resources.h"
 #include "codegen/plan_builder.h"
+#include "frontends/gguf_tokenizer.h"
 #include "tools/model_input.h"
 #include "tools/plan_cache.h"
 #include "tools/reference.h"
@@ -74,6 +75,12 @@ Result<std::string> count_instructions(const runtime::PlanFile& file) {
   return text;
 }
 
+Result<runtime::TokenizerFiles> gguf_tokenizer(const std::string& path) {
+  auto files = frontends::open_gguf_tokenizer(path);
+  if (!files.ok()) return to_error(files.status());
+  return *std::move(files);
+}
+
 DoctorLine try_the_compiler(const codegen::Target& target) {
   const auto start = std::chrono::steady_clock::now();
   const std::string name =
@@ -113,6 +120,7 @@ void add_compiler(Program& program) {
   program.compile_model = compile_for_device;
   program.reference_logits = reference_logits;
   program.explain_model = explain_model;
+  program.gguf_tokenizer = gguf_tokenizer;
   program.target_rates = target_rates;
   program.count_instructions = count_instructions;
   program.examine_compiler = examine_compiler;

@@ -131,7 +131,7 @@ Result<InputKind> kind_of_input(const std::string& path) {
   if (got == static_cast<ssize_t>(start.size()) &&
       std::string_view(start.data(), start.size()) == runtime::plan_magic)
     return InputKind::plan;
-  if (path.ends_with(".safetensors")) return InputKind::model;
+  if (path.ends_with(".safetensors") || path.ends_with(".gguf")) return InputKind::model;
   return Error{fmt::format(
       "{}: is neither a plan (it does not begin with \"{}\") nor a model folder; compile a model "
       "to make a plan",

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iostream>
 
 #include "codegen/target.h"
 #include "frontends/json_file.h"
@@ -62,6 +63,7 @@ Result<ModelInput> open_model(const std::string& path,
   auto checkpoint = frontends::open_checkpoint(path);
   if (!checkpoint.ok()) return to_error(checkpoint.status());
   input.checkpoint = *std::move(checkpoint);
+  for (const std::string& note : input.checkpoint->notes) std::cerr << note << "\n";
   if (!rules->empty())
     if (auto status = quantize(*rules, input); !status.ok()) return status.error();
   auto model = models::import_checkpoint(*input.checkpoint);

@@ -13,6 +13,7 @@
 
 #include "runtime/plan_file.h"
 #include "runtime/result.h"
+#include "runtime/tokenizer_import.h"
 
 namespace sinter::tools {
 
@@ -64,6 +65,8 @@ struct Program {
   std::function<runtime::Result<Logits>(const ReferenceRequest&)> reference_logits;
   std::function<runtime::Result<std::vector<runtime::PlanRemark>>(const PlanRequest&)>
       explain_model;
+  // The tokenizer of a .gguf file, or of the folder of one.
+  std::function<runtime::Result<runtime::TokenizerFiles>(const std::string& path)> gguf_tokenizer;
   TargetRates target_rates;
   // A table of the instructions that kernels spend on a byte of weights.
   std::function<runtime::Result<std::string>(const runtime::PlanFile&)> count_instructions;

@@ -155,11 +155,12 @@ TEST_F(CheckpointTest, ReadsTheTextFilesThatAreThere) {
   EXPECT_TRUE(without->generation_config.is_null());
   EXPECT_EQ(without->tokenizer_json, "");
   dir_.write("generation_config.json", R"({"eos_token_id": [1, 2]})");
-  dir_.write("tokenizer.json", "{\"version\": 1}");
+  const std::string tokenizer = R"({"model": {"vocab": {"a": 0}, "merges": []}})";
+  dir_.write("tokenizer.json", tokenizer);
   dir_.write("tokenizer_config.json", R"({"chat_template": "from config"})");
   auto checkpoint = open_good();
   EXPECT_EQ(checkpoint->generation_config["eos_token_id"][1], 2);
-  EXPECT_EQ(checkpoint->tokenizer_json, "{\"version\": 1}");
+  EXPECT_EQ(checkpoint->tokenizer_json, tokenizer);
   EXPECT_EQ(checkpoint->chat_template, "from config");
   dir_.write("chat_template.jinja", "from jinja\n");
   EXPECT_EQ(open_good()->chat_template, "from jinja\n");

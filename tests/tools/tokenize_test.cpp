@@ -35,7 +35,8 @@ TEST_P(TokenizeGolden, DecodesWithoutSpecialTokens) {
   expect("--decode --skip-special", "ids", "decoded_skip_special");
 }
 INSTANTIATE_TEST_SUITE_P(All, TokenizeGolden,
-                         testing::Values("tok_qwen", "tok_llama3", "tok_gpt2"));
+                         testing::Values("tok_qwen", "tok_llama3", "tok_gpt2", "tok_vocab_merges",
+                                         "gguf_tokenizer"));
 
 TEST(Tokenize, WorksOnPlans) {
   const std::string input = "\"ROMEO:\\n\"\n";

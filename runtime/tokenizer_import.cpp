@@ -1,0 +1,362 @@
+#include "runtime/tokenizer_import.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <set>
+#include <system_error>
+#include <tuple>
+
+#include "runtime/base64.h"
+#include "runtime/tokenizer.h"
+#include "runtime/tokenizer_json.h"
+#include "runtime/tokenizer_sentencepiece.h"
+#include "runtime/tokenizer_utf8.h"
+
+namespace sinter::runtime {
+namespace tokenizer {
+namespace {
+
+constexpr std::array kNamedTokens = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                     "pad_token", "cls_token", "mask_token"};
+
+// A post-processor that puts tokens around a text; null for none.
+Json around_json(const Around& around) {
+  if (!around.bos && !around.eos) return nullptr;
+  Json single = Json::array(), tokens = Json::object();
+  const auto add = [&](const char* name, const std::optional<int32_t>& id) {
+    if (!id) return;
+    single.push_back({{"SpecialToken", {{"id", name}, {"type_id", 0}}}});
+    tokens[name] = {{"id", name}, {"ids", {*id}}};
+  };
+  add("bos", around.bos);
+  single.push_back({{"Sequence", {{"id", "A"}, {"type_id", 0}}}});
+  add("eos", around.eos);
+  return {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", tokens}};
+}
+
+Json added_token(const std::string& content, int64_t id, bool special) {
+  return {{"id", id}, {"content", content}, {"special", special}, {"normalized", false}};
+}
+
+std::string one_line_json(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+// The side files, parsed and checked.
+class Side {
+ public:
+  static Result<Side> read(const SideFiles& files) {
+    Side side;
+    for (const auto& [text, name, to] :
+         {std::tuple(&files.config, "tokenizer_config.json", &side.config_),
+          std::tuple(&files.added, "added_tokens.json", &side.added_),
+          std::tuple(&files.special_map, "special_tokens_map.json", &side.special_map_)}) {
+      *to = Json::object();
+      if (text->empty()) continue;
+      auto parsed = parse_json(*text, name, /*has_model=*/false);
+      if (!parsed.ok()) return parsed.error();
+      if (!parsed->root.is_object()) return Error{fmt::format("{}: is not a JSON object", name)};
+      *to = std::move(parsed->root);
+    }
+    for (const auto& [content, id] : side.added_.items()) {
+      if (id.is_number_unsigned() && id.get<uint64_t>() < (uint64_t{1} << 31) - 1) continue;
+      return Error{fmt::format("added_tokens.json: gives token '{}' the id {}, expected an integer",
+                               content, one_line_json(id))};
+    }
+    return side;
+  }
+
+  // The text of `name`, e.g. "bos_token"; nothing if no file has it.
+  std::optional<std::string> named(const char* name) const {
+    for (const Json* file : {&config_, &special_map_}) {
+      const auto found = file->find(name);
+      if (found == file->end()) continue;
+      if (auto content = content_of(*found)) return content;
+    }
+    return std::nullopt;
+  }
+  std::set<std::string> special_tokens() const {
+    std::set<std::string> tokens;
+    for (const char* name : kNamedTokens)
+      if (const auto token = named(name)) tokens.insert(*token);
+    for (const Json* file : {&config_, &special_map_}) {
+      const auto more = file->find("additional_special_tokens");
+      if (more == file->end() || !more->is_array()) continue;
+      for (const Json& token : *more)
+        if (const auto content = content_of(token)) tokens.insert(*content);
+    }
+    return tokens;
+  }
+  // Tokens of added_tokens.json that tokenizer_config.json does not describe: the loader reads
+  // those itself.
+  Json added_tokens() const {
+    std::set<std::string> described;
+    if (const auto decoder = config_.find("added_tokens_decoder");
+        decoder != config_.end() && decoder->is_object()) {
+      for (const auto& [id, token] : decoder->items())
+        if (const auto content = content_of(token)) described.insert(*content);
+    }
+    const std::set<std::string> special = special_tokens();
+    Json tokens = Json::array();
+    for (const auto& [content, id] : added_.items()) {
+      if (!described.contains(content))
+        tokens.push_back(added_token(content, id.get<int64_t>(), special.contains(content)));
+    }
+    return tokens;
+  }
+  // The id of an added token, of either file.
+  std::optional<int32_t> added_id(const std::string& content) const {
+    if (const auto found = added_.find(content); found != added_.end())
+      return found->get<int32_t>();
+    const auto decoder = config_.find("added_tokens_decoder");
+    if (decoder == config_.end() || !decoder->is_object()) return std::nullopt;
+    for (const auto& [id, token] : decoder->items()) {
+      if (content_of(token) != content) continue;
+      int32_t value = -1;
+      const auto parsed = std::from_chars(id.data(), id.data() + id.size(), value);
+      if (parsed.ec == std::errc() && value >= 0) return value;
+    }
+    return std::nullopt;
+  }
+  bool flag(const char* name, bool otherwise) const {
+    const auto found = config_.find(name);
+    return found != config_.end() && found->is_boolean() ? found->get<bool>() : otherwise;
+  }
+  std::string tokenizer_class() const {
+    const auto found = config_.find("tokenizer_class");
+    std::string name =
+        found != config_.end() && found->is_string() ? found->get<std::string>() : "";
+    if (name.ends_with("Fast")) name.erase(name.size() - 4);
+    return name;
+  }
+
+ private:
+  static std::optional<std::string> content_of(const Json& token) {
+    if (token.is_string()) return token.get<std::string>();
+    if (!token.is_object()) return std::nullopt;
+    const auto content = token.find("content");
+    if (content == token.end() || !content->is_string()) return std::nullopt;
+    return content->get<std::string>();
+  }
+
+  Json config_, added_, special_map_;
+};
+
+// The id of the token that `name` names, looked up by `find` after the added ones.
+template <class Find>
+Result<std::optional<int32_t>> named_id(const Side& side, const char* name, Find find) {
+  const auto content = side.named(name);
+  if (!content) return std::optional<int32_t>();
+  if (const auto id = side.added_id(*content)) return id;
+  if (const std::optional<int32_t> id = find(*content)) return id;
+  return Error{fmt::format("tokenizer_config.json: {} is '{}', which is no token", name, *content)};
+}
+
+}  // namespace
+
+std::string byte_level_json(const ByteLevelBpe& parts, const Around& around) {
+  Json steps = Json::array();
+  if (parts.add_prefix_space) {
+    // Before the split, as the ByteLevel step alone would do it.
+    steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", true}, {"use_regex", true}});
+  } else {
+    for (const std::string& pattern : parts.split.patterns)
+      steps.push_back({{"type", "Split"},
+                       {"pattern", {{"Regex", pattern}}},
+                       {"behavior", "Isolated"},
+                       {"invert", false}});
+    steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}});
+  }
+  Json json = {{"version", "1.0"},
+               {"added_tokens", parts.added_tokens},
+               {"normalizer", parts.split.nfc ? Json{{"type", "NFC"}} : Json()},
+               {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}},
+               {"post_processor", around_json(around)},
+               {"decoder", {{"type", "ByteLevel"}}},
+               {"model",
+                {{"type", "BPE"},
+                 {"ignore_merges", parts.split.ignore_merges},
+                 {"vocab", parts.vocab},
+                 {"merges", parts.merges}}}};
+  return one_line_json(json);
+}
+
+std::string sentencepiece_json(std::string_view model, const Json& added_tokens, bool legacy,
+                               const Around& around) {
+  return one_line_json(
+      {{"version", "1.0"},
+       {"added_tokens", added_tokens},
+       {"post_processor", around_json(around)},
+       {"model", {{"type", "SentencePiece"}, {"legacy", legacy}, {"proto", to_base64(model)}}}});
+}
+
+Result<std::string> import_sentencepiece(std::string_view bytes, const SideFiles& files) {
+  const auto side = Side::read(files);
+  if (!side.ok()) return side.error();
+  const auto model = SentencePieceModel::parse(bytes);
+  if (!model.ok()) return Error{fmt::format("tokenizer.model: {}", model.error().message)};
+  std::map<std::string_view, int32_t> ids;
+  for (size_t i = 0; i < model->pieces.size(); ++i)
+    ids.emplace(model->pieces[i].text, static_cast<int32_t>(i));
+  const auto find = [&](const std::string& piece) -> std::optional<int32_t> {
+    const auto found = ids.find(piece);
+    if (found == ids.end()) return std::nullopt;
+    return found->second;
+  };
+  const auto is_piece = [&](int32_t id) {
+    return id >= 0 && static_cast<size_t>(id) < model->pieces.size();
+  };
+  // A decoder's text begins with the model's BOS; T5's, of an encoder, ends in EOS.
+  const std::string name = side->tokenizer_class();
+  Around around;
+  if (side->flag("add_bos_token", name != "T5Tokenizer" && is_piece(model->bos_id))) {
+    auto id = named_id(*side, "bos_token", find);
+    if (!id.ok()) return id.error();
+    around.bos = *id;
+    if (!around.bos && is_piece(model->bos_id)) around.bos = model->bos_id;
+  }
+  if (side->flag("add_eos_token", name == "T5Tokenizer")) {
+    auto id = named_id(*side, "eos_token", find);
+    if (!id.ok()) return id.error();
+    around.eos = *id;
+    if (!around.eos && is_piece(model->eos_id)) around.eos = model->eos_id;
+  }
+  return sentencepiece_json(bytes, side->added_tokens(), side->flag("legacy", true), around);
+}
+
+Result<std::string> import_vocab_merges(std::string_view vocab, std::string_view merges,
+                                        const SideFiles& files) {
+  const auto side = Side::read(files);
+  if (!side.ok()) return side.error();
+  const std::string name = side->tokenizer_class();
+  ByteLevelBpe parts;
+  if (name.empty() || name == "GPT2Tokenizer") {
+    parts.split = *find_split_patterns("gpt-2");
+  } else if (name == "Qwen2Tokenizer") {
+    parts.split = *find_split_patterns("qwen2");
+    parts.split.nfc = true;
+  } else {
+    return Error{fmt::format(
+        "tokenizer_config.json: tokenizer_class is '{}', for which the split pattern of "
+        "vocab.json and merges.txt is not known; known: GPT2Tokenizer, Qwen2Tokenizer",
+        name)};
+  }
+  auto parsed = parse_json(vocab, "vocab.json", /*has_model=*/false);
+  if (!parsed.ok()) return parsed.error();
+  if (!parsed->root.is_object()) return Error{"vocab.json: is not a JSON object"};
+  parts.vocab = std::move(parsed->root);
+  parts.merges = Json::array();
+  const std::string text = replace_invalid_utf8(merges);
+  for (std::string_view rest = text; !rest.empty();) {
+    const size_t end = std::min(rest.find('\n'), rest.size());
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    if (!line.empty() && !line.starts_with("#version")) parts.merges.push_back(line);
+  }
+  parts.add_prefix_space = name != "Qwen2Tokenizer" && side->flag("add_prefix_space", false);
+
+  const auto find = [&](const std::string& token) -> std::optional<int32_t> {
+    const auto found = parts.vocab.find(token);
+    if (found == parts.vocab.end() || !found->is_number_unsigned() ||
+        found->get<uint64_t>() >= (uint64_t{1} << 31) - 1)
+      return std::nullopt;
+    return found->get<int32_t>();
+  };
+  parts.added_tokens = side->added_tokens();
+  // Special tokens may stand in vocab.json alone, as GPT-2's own does.
+  std::set<std::string> special = side->special_tokens();
+  special.insert("<|endoftext|>");
+  for (const std::string& token : special) {
+    if (token.empty() || side->added_id(token)) continue;
+    if (const auto id = find(token)) parts.added_tokens.push_back(added_token(token, *id, true));
+  }
+  Around around;
+  for (const auto& [flag, token, id] : {std::tuple("add_bos_token", "bos_token", &around.bos),
+                                        std::tuple("add_eos_token", "eos_token", &around.eos)}) {
+    if (!side->flag(flag, false)) continue;
+    auto found = named_id(*side, token, find);
+    if (!found.ok()) return found.error();
+    *id = *found;
+  }
+  return byte_level_json(parts, around);
+}
+
+}  // namespace tokenizer
+
+namespace {
+
+// A file's bytes; nullopt when it is not there.
+Result<std::optional<std::string>> read_if_there(const std::string& folder, const char* name) {
+  errno = 0;
+  std::ifstream in(folder + "/" + name, std::ios::binary);
+  if (!in) {
+    if (errno == ENOENT || errno == ENOTDIR) return std::optional<std::string>();
+    return Error{fmt::format("{}: cannot be read: {}", name, std::strerror(errno))};
+  }
+  std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  if (in.bad()) return Error{fmt::format("{}: cannot be read", name)};
+  return std::optional(std::move(text));
+}
+
+}  // namespace
+
+Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
+  TokenizerFiles files;
+  tokenizer::SideFiles side;
+  for (const auto& [name, to] : {std::pair("tokenizer_config.json", &side.config),
+                                 std::pair("added_tokens.json", &side.added),
+                                 std::pair("special_tokens_map.json", &side.special_map)}) {
+    auto text = read_if_there(folder, name);
+    if (!text.ok()) return text.error();
+    if (*text) *to = **std::move(text);
+  }
+  files.tokenizer_config_json = side.config;
+
+  std::vector<std::string> failures;
+  // True if `json` loads and was taken.
+  const auto take = [&](const char* name, Result<std::string> json) {
+    std::string why;
+    if (!json.ok()) {
+      why = json.error().message;
+    } else if (auto loaded = Tokenizer::from_json(*json, side.config); !loaded.ok()) {
+      why = loaded.error().message;
+    } else {
+      files.tokenizer_json = *std::move(json);
+      for (const std::string& failure : failures)
+        files.notes.push_back(fmt::format("{}; using {} instead", failure, name));
+      return true;
+    }
+    failures.push_back(fmt::format("{} cannot be used ({})", name, why));
+    return false;
+  };
+
+  auto json = read_if_there(folder, "tokenizer.json");
+  if (!json.ok()) return json.error();
+  if (*json && take("tokenizer.json", **json)) return files;
+  auto model = read_if_there(folder, "tokenizer.model");
+  if (!model.ok()) return model.error();
+  if (*model && take("tokenizer.model", tokenizer::import_sentencepiece(**model, side)))
+    return files;
+  auto vocab = read_if_there(folder, "vocab.json");
+  if (!vocab.ok()) return vocab.error();
+  auto merges = read_if_there(folder, "merges.txt");
+  if (!merges.ok()) return merges.error();
+  if (*vocab && *merges &&
+      take("vocab.json", tokenizer::import_vocab_merges(**vocab, **merges, side)))
+    return files;
+  if (failures.empty()) return files;
+  std::string message = "no tokenizer can be used: ";
+  for (size_t i = 0; i < failures.size(); ++i) message += (i == 0 ? "" : "; ") + failures[i];
+  return Error{message};
+}
+
+}  // namespace sinter::runtime

@@ -1,0 +1,60 @@
+// Brings every kind of tokenizer into the form that plans carry: the text of a tokenizer.json.
+//
+//   tokenizer.json          as it is
+//   tokenizer.model         model type "SentencePiece", the file in base64
+//   vocab.json, merges.txt  model type "BPE", with the split pattern of the tokenizer's class
+//
+// In that order: the first that is there and loads is taken.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/result.h"
+#include "runtime/tokenizer_patterns.h"
+
+namespace sinter::runtime {
+
+struct TokenizerFiles {
+  std::string tokenizer_json;         // empty: the folder has no tokenizer
+  std::string tokenizer_config_json;  // bytes of tokenizer_config.json; may be empty
+  std::vector<std::string> notes;     // what was there but could not be used, and why
+};
+
+// The tokenizer of a model folder. Error: some are there, but none of them loads.
+Result<TokenizerFiles> read_tokenizer(const std::string& folder);
+
+namespace tokenizer {
+
+// What stands beside the main file: contents, each of which may be empty.
+struct SideFiles {
+  std::string config;       // tokenizer_config.json
+  std::string added;        // added_tokens.json: contents to ids
+  std::string special_map;  // special_tokens_map.json: which tokens are special
+};
+
+Result<std::string> import_sentencepiece(std::string_view model, const SideFiles& side);
+Result<std::string> import_vocab_merges(std::string_view vocab, std::string_view merges,
+                                        const SideFiles& side);
+
+// Tokenizer.json texts from parts.
+struct ByteLevelBpe {
+  nlohmann::json vocab;         // token to id
+  nlohmann::json merges;        // "left right", or [left, right]
+  nlohmann::json added_tokens;  // as in tokenizer.json
+  SplitPatterns split;
+  bool add_prefix_space = false;
+};
+struct Around {
+  std::optional<int32_t> bos, eos;  // ids that --special puts around a text
+};
+std::string byte_level_json(const ByteLevelBpe& parts, const Around& around);
+std::string sentencepiece_json(std::string_view model, const nlohmann::json& added_tokens,
+                               bool legacy, const Around& around);
+
+}  // namespace tokenizer
+}  // namespace sinter::runtime
