@@ -15,7 +15,8 @@ for activations in a8 a16; do
   "$sinter" compile models/tiny-bonsai-1bit --target "host,$target" --activations $activations \
     -o "$out/tiny-$activations.plan" >/dev/null
 done
-for case in tests/goldens/*/golden.safetensors; do
+# Another folder of cases may be named, e.g. the full set that those of the repository are from.
+for case in "${SINTER_GOLDENS:-tests/goldens}"/*/golden.safetensors; do
   folder=$(dirname "$case")
   name=$(basename "$folder")
   # Cases whose format is not supported yet say so and are left out.
