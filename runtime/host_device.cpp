@@ -3,6 +3,7 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 #include <sched.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@
 #include <optional>
 #include <string_view>
 #include <thread>
+#include <utility>
 
 namespace sinter::runtime {
 namespace {
@@ -127,6 +129,15 @@ HostCpu parse_cpuinfo(std::string_view text) {
   return cpu;
 }
 
+std::vector<std::string> hwcap_features(uint64_t bits) {
+  static constexpr std::pair<int, const char*> kNames[] = {
+      {1, "asimd"}, {9, "fphp"}, {10, "asimdhp"}, {20, "asimddp"}};
+  std::vector<std::string> features;
+  for (const auto& [bit, name] : kNames)
+    if ((bits >> bit & 1) != 0) features.emplace_back(name);
+  return features;
+}
+
 int parse_cpu_max(std::string_view text, int unlimited) {
   const std::string_view line = take(text, '\n');
   int64_t quota = 0, period = 0;
@@ -143,6 +154,10 @@ int parse_cpu_max(std::string_view text, int unlimited) {
 
 HostCpu detect_host_cpu() {
   HostCpu cpu = parse_cpuinfo(read_text("/proc/cpuinfo").value_or(""));
+#if defined(__aarch64__)
+  // Under an emulator /proc/cpuinfo is the machine's, AT_HWCAP the emulated CPU's.
+  cpu.features = hwcap_features(::getauxval(AT_HWCAP));
+#endif
   cpu.threads = cgroup_threads(affinity_threads());
   return cpu;
 }

@@ -26,6 +26,8 @@ struct HostCpu {
 HostCpu detect_host_cpu();
 // Its parts. The text of /proc/cpuinfo to family, model name and features; `threads` is left at 1.
 HostCpu parse_cpuinfo(std::string_view text);
+// The names of AArch64's features that targets ask for, of AT_HWCAP's bits.
+std::vector<std::string> hwcap_features(uint64_t bits);
 // A control group's cpu.max, "<quota> <period>" in microseconds, to threads, rounded up;
 // `unlimited` for "max" and for what cannot be read.
 int parse_cpu_max(std::string_view text, int unlimited);

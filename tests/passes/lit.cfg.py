@@ -1,6 +1,6 @@
 # The text tests: IR text in, passes, IR text out, judged by FileCheck. CTest runs them as `text_tests`; by hand:
 #
-#   lit -sv --param sinter=build/tools/sinter --param filecheck=.../FileCheck tests/passes tests/ir/text
+#   lit -sv --param sinter=build/bin/sinter --param filecheck=.../FileCheck tests/passes tests/ir/text
 import os
 import sys
 

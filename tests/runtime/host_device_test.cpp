@@ -24,6 +24,12 @@ TEST(HostCpu, ReadsFeaturesOfBothFamilies) {
   EXPECT_TRUE(parse_cpuinfo("flags").features.empty());
 }
 
+TEST(HostCpu, NamesTheBitsOfAArch64) {
+  EXPECT_EQ(hwcap_features(0), std::vector<std::string>());
+  EXPECT_EQ(hwcap_features(1U << 1 | 1U << 20 | 1U << 31),
+            (std::vector<std::string>{"asimd", "asimddp"}));
+}
+
 TEST(HostCpu, ControlGroupLimitsRoundUp) {
   EXPECT_EQ(parse_cpu_max("max 100000\n", 8), 8);
   EXPECT_EQ(parse_cpu_max("200000 100000\n", 8), 2);
