@@ -11,6 +11,7 @@
 
 #include "codegen/emitter.h"
 #include "codegen/epilogue.h"
+#include "codegen/probe.h"
 #include "ir/ops.h"
 
 namespace sinter::codegen {
@@ -38,7 +39,9 @@ class Lowerer {
         mode_(mode),
         out_(out),
         remarks_(remarks),
-        lowered_(mode == Mode::decode ? out.decode : out.prefill) {}
+        lowered_(mode == Mode::decode    ? out.decode
+                 : mode == Mode::prefill ? out.prefill
+                                         : out.probe) {}
 
   absl::Status run() {
     for (const Node& node : module_.nodes) {
@@ -69,8 +72,23 @@ class Lowerer {
     return absl::OkStatus();
   }
 
+  absl::Status probes(ValueId input) {
+    std::map<std::string, ValueId> smallest;  // by format
+    for (const auto& [id, layout] : out_.layouts) {
+      const ir::WeightType& type = module_.weight(id);
+      if (type.shape.size() < 2) continue;
+      ValueId& known = smallest.emplace(ir::to_string(type.format), id).first->second;
+      if (type.elements() < module_.weight(known).elements()) known = id;
+    }
+    out_.probe_results = temporary({});
+    for (const auto& [format, weight] : smallest)
+      if (auto status = probe(weight, input); !status.ok()) return status;
+    return absl::OkStatus();
+  }
+
  private:
-  bool decode() const { return mode_ == Mode::decode; }
+  // Whether steps have one row.
+  bool decode() const { return mode_ != Mode::prefill; }
   bool on_gpu() const { return device_ == Device::gpu; }
   int planes() const { return activations_ == Activations::a8 ? 1 : 2; }
   int64_t width(ValueId id) const { return module_.tensor(id).shape.back().value; }
@@ -406,6 +424,48 @@ class Lowerer {
     return absl::OkStatus();
   }
 
+  // The rows are those of the first part, which begins the weight.
+  absl::Status probe(ValueId weight, ValueId input) {
+    const ir::WeightType& type = module_.weight(weight);
+    const PackedLayout& packed = out_.layouts.at(weight);
+    const int64_t rows = std::min(packed.part_rows, kProbeRows);
+    int64_t& result_bytes = lowered_.temporaries.at(out_.probe_results.value).fixed_bytes;
+    const LoweredProbe probe{weight, result_bytes / 4, rows};
+    result_bytes += rows * 4;
+    const std::string rows_form = rows_type(type);
+    const int64_t row_bytes = prepared_row_bytes(type);
+    Emitter e;
+    if (auto status = declare_weights(e, weight, packed.parts); !status.ok()) return status;
+    if (auto chosen = layout(input, 1); !chosen.ok()) return chosen.status();
+    e.line("const PlainRows<{}> x{{{}, 0}};", type.cols(),
+           e.pointer({Buffer::Kind::weight, input, 0}, "const float"));
+    e.line("float* out = {} + {};", e.pointer(out_.probe_results, "float"), probe.first);
+    e.line(
+        "const auto epilogue = [=](index, index col, index n, Lanes y0) "
+        "__attribute__((always_inline)) {{ store(out + col, y0, n); }};");
+    const GpuShape shape = gpu_shape(type, rows, row_bytes);
+    if (on_gpu())
+      e.line("static_assert(one_row_shared_bytes<{}> <= {});", rows_form, shape.shared_bytes);
+    e.line("matmul_one_row<{}, 1, {}>(launch, w, x, epilogue);", rows_form, rows);
+    LoweredPhase phase;
+    phase.name = "probe." + module_.value(weight).name;
+    phase.what = "matmul";
+    phase.summary = fmt::format("{} x {} {}", rows, type.cols(), ir::to_string(type.format));
+    phase.body = e.text();
+    phase.arguments = e.arguments();
+    phase.weight_bytes = type.packed_bytes() / type.rows() * rows;
+    phase.macs = static_cast<double>(rows * type.cols());
+    if (on_gpu()) {
+      phase.blocks = shape.blocks;
+      phase.shared_bytes = shape.shared_bytes;
+    } else {
+      out_.scratch_bytes = std::max(out_.scratch_bytes, row_bytes);
+    }
+    lowered_.phases.push_back(std::move(phase));
+    out_.probes.push_back(probe);
+    return absl::OkStatus();
+  }
+
   // A row of the input as the kernels for `type` multiply it (codegen/device/*/activations.h).
   int64_t prepared_row_bytes(const ir::WeightType& type) const {
     if (multiplies_floats(type.format)) return type.cols() * 4;
@@ -736,6 +796,12 @@ absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activati
       !status.ok())
     return status;
   return out;
+}
+
+absl::Status lower_probes(const ir::Module& module, Device device, Activations activations,
+                          ValueId input, Lowering& lowering) {
+  std::vector<passes::Remark> none;
+  return Lowerer(module, device, activations, Mode::probe, lowering, none).probes(input);
 }
 
 }  // namespace sinter::codegen

@@ -23,6 +23,7 @@ enum class Activations {
 enum class Mode {
   decode,   // one token
   prefill,  // any number of tokens up to the chunk
+  probe,    // a row of constants, before the first token
 };
 
 // A buffer that a phase is given the address of.
@@ -68,9 +69,20 @@ struct LoweredMode {
   std::map<int64_t, Room> temporaries;
 };
 
+// What a phase of the probe schedule computes: the first `rows` rows of a weight times a vector,
+// from element `first` of the schedule's results.
+struct LoweredProbe {
+  ir::ValueId weight = -1;
+  int64_t first = 0;
+  int64_t rows = 0;
+};
+
 struct Lowering {
   LoweredMode decode;
   LoweredMode prefill;
+  LoweredMode probe;
+  std::vector<LoweredProbe> probes;  // one of each of its phases
+  Buffer probe_results;              // float32
   std::map<int64_t, Room> pinned;
   std::map<ir::ValueId, PackedLayout> layouts;  // of every weight that a phase reads
   int64_t scratch_bytes = 0;                    // per worker of the host
@@ -81,5 +93,11 @@ int64_t state_bytes_per_position(const ir::Module& module, ir::ValueId state);
 
 absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
                                std::vector<passes::Remark>& remarks);
+
+// Adds the probe schedule: for every format of the matrices that the other schedules read, a phase
+// that multiplies the first rows of the smallest with `input`, a vector of constants, as a decode
+// step would.
+absl::Status lower_probes(const ir::Module& module, Device device, Activations activations,
+                          ir::ValueId input, Lowering& lowering);
 
 }  // namespace sinter::codegen

@@ -9,6 +9,7 @@
 #include "codegen/clang_compile.h"
 #include "codegen/kernel_resources.h"
 #include "codegen/object_cache.h"
+#include "codegen/probe.h"
 #include "codegen/synthetic_fills.h"
 #include "frontends/json_file.h"
 #include "ir/text.h"
@@ -69,11 +70,27 @@ class PlanAssembler {
     plan.decode = phases(d_.lowering.decode, d_.source.decode, d_.decode_memory);
     plan.prefill = phases(d_.lowering.prefill, d_.source.prefill, d_.prefill_memory);
     plan.kernels = d_.source.kernels;
-    plan.arena_bytes =
-        static_cast<uint64_t>(std::max(d_.decode_memory.bytes, d_.prefill_memory.bytes));
+    plan.probe = phases(d_.lowering.probe, d_.source.probe, d_.probe_memory);
+    plan.arena_bytes = static_cast<uint64_t>(
+        std::max({d_.decode_memory.bytes, d_.prefill_memory.bytes, d_.probe_memory.bytes}));
     if (d_.device == Device::host)
       plan.scratch_bytes = static_cast<uint64_t>((d_.lowering.scratch_bytes + 127) / 64 * 64);
     return plan;
+  }
+
+  absl::StatusOr<std::vector<runtime::Probe>> probes(const ir::MatrixSource& source) const {
+    std::vector<runtime::Probe> all;
+    for (const LoweredProbe& probe : d_.lowering.probes) {
+      const auto result = probe_result(c_.module, probe.weight, probe.rows, c_.probe_input, source);
+      if (!result.ok()) return result.status();
+      if (!*result) continue;
+      const uint64_t results = argument(d_.lowering.probe_results, d_.probe_memory).offset;
+      all.push_back({ir::to_string(c_.module.weight(probe.weight).format),
+                     c_.module.value(probe.weight).name,
+                     results + static_cast<uint64_t>(probe.first + (*result)->row) * sizeof(float),
+                     (*result)->value, (*result)->tolerance});
+    }
+    return all;
   }
 
   // What makes the weights of a synthetic plan.
@@ -204,6 +221,7 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
   auto module = passes::run_pipeline(model.module, context);
   if (!module.ok()) return module.status();
   c.module = *std::move(module);
+  if (source != nullptr) c.probe_input = add_probe_input(c.module);
   std::vector<passes::Remark> again;  // every device says the same
   for (const Device device : {Device::host, Device::gpu}) {
     const auto wanted = [&](const Target& target) { return target.device() == device; };
@@ -217,10 +235,16 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
         lower(c.module, device, options.activations, c.devices.empty() ? context.remarks : again);
     if (!lowering.ok()) return lowering.status();
     d.lowering = *std::move(lowering);
+    if (c.probe_input >= 0)
+      if (auto status =
+              lower_probes(c.module, device, options.activations, c.probe_input, d.lowering);
+          !status.ok())
+        return status;
     d.source = assemble_source(d.lowering, device, c.module.name);
     d.decode_memory = plan_memory(c.module, d.lowering, d.lowering.decode, {1, 1});
     d.prefill_memory =
         plan_memory(c.module, d.lowering, d.lowering.prefill, {d.chunk, d.logits_rows});
+    d.probe_memory = plan_memory(c.module, d.lowering, d.lowering.probe, {1, 1});
     c.devices.push_back(std::move(d));
   }
   c.remarks = std::move(context.remarks);
@@ -229,7 +253,9 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
 
 std::string DeviceCompilation::memory_text() const {
   return "decode: " + print_memory(decode_memory, lowering.decode) +
-         "\nprefill: " + print_memory(prefill_memory, lowering.prefill);
+         "\nprefill: " + print_memory(prefill_memory, lowering.prefill) +
+         (lowering.probe.phases.empty() ? ""
+                                        : "\nprobe: " + print_memory(probe_memory, lowering.probe));
 }
 
 absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
@@ -263,7 +289,13 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
   for (const DeviceCompilation& device : c.devices) {
     PlanAssembler assembler(c, device, options);
     plan.device_plans.push_back(assembler.assemble());
-    if (checkpoint == nullptr) plan.device_plans.back().fills = assembler.fills();
+    if (checkpoint == nullptr) {
+      plan.device_plans.back().fills = assembler.fills();
+      continue;
+    }
+    auto probes = assembler.probes(*checkpoint);
+    if (!probes.ok()) return probes.status();
+    plan.device_plans.back().probes = *std::move(probes);
   }
 
   const std::string ptxas = find_ptxas();

@@ -35,6 +35,7 @@ struct DeviceCompilation {
   KernelSource source;
   MemoryPlan decode_memory;
   MemoryPlan prefill_memory;
+  MemoryPlan probe_memory;
   int64_t chunk = 0;
   int64_t logits_rows = 0;
 
@@ -43,7 +44,8 @@ struct DeviceCompilation {
 
 // Everything about a compilation except machine code and weights; what `dump` shows.
 struct Compilation {
-  ir::Module module;  // after all passes
+  ir::Module module;             // after all passes
+  ir::ValueId probe_input = -1;  // what probes multiply; -1: a synthetic model has no probes
   std::vector<passes::Remark> remarks;
   std::vector<DeviceCompilation> devices;  // the kinds that the targets name, hosts first
   int64_t max_context = 0;

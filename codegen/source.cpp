@@ -54,6 +54,7 @@ KernelSource assemble_source(const Lowering& lowering, Device device, std::strin
   add(lowering.decode, "", out.decode);
   const size_t decode_kernels = out.kernels.size();
   add(lowering.prefill, "_rows", out.prefill);
+  add(lowering.probe, "", out.probe);
   if (device == Device::gpu) {
     phases += "\nSINTER_DECODE {\n  switch (kernel) {\n";
     for (size_t i = 0; i < decode_kernels; ++i)

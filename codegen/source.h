@@ -16,6 +16,7 @@ struct KernelSource {
   std::vector<runtime::Kernel> kernels;
   std::vector<uint32_t> decode;  // kernel of each phase
   std::vector<uint32_t> prefill;
+  std::vector<uint32_t> probe;
 };
 
 KernelSource assemble_source(const Lowering& lowering, Device device, std::string_view model);

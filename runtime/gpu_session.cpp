@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "runtime/gpu_model.h"
+#include "runtime/probe.h"
 
 namespace sinter::runtime {
 namespace {
@@ -67,12 +68,14 @@ class GpuSession : public DeviceSession {
   Status upload(std::span<const int32_t> tokens, const StepParams& step);
   Status upload(const SampleParams& sampling);
   Status launch(const GpuPhase& phase, unsigned blocks);
-  Status launch_decode();
+  Status launch_all(const std::vector<GpuPhase>& phases);
+  Status launch_decode() { return launch_all(decode_); }
   Status launch_prefill(size_t tokens);
   Status launch_sampler();
   Status issue();
   Status measure_decode();
-  Result<std::vector<float>> probe(bool replay);
+  Status probe();
+  Result<std::vector<float>> first_logits(bool replay);
   Status check_graph();
   SampleParams sampling_params(const SamplingOptions& options, uint64_t draw) const;
   Status start_drawing(const Sequence& sequence, const SamplingOptions& options);
@@ -125,8 +128,10 @@ Status GpuSession::allocate() {
       pinned_alignment + static_cast<uint64_t>(plan.chunk) * sizeof(int32_t), pinned_alignment);
   ring_offset_ = sampling_offset_ + round_up(sizeof(SampleParams), pinned_alignment);
   logits_offset_ = ring_offset_ + round_up(ring_size * sizeof(int32_t), pinned_alignment);
-  auto pinned = device_.allocate_pinned(
-      logits_offset_ + static_cast<uint64_t>(plan.logits_rows) * row_bytes(), "a session");
+  // Where logits are copied to, and before there are any, what probes computed.
+  const uint64_t copied_bytes = std::max(static_cast<uint64_t>(plan.logits_rows) * row_bytes(),
+                                         plan.probes.size() * sizeof(float));
+  auto pinned = device_.allocate_pinned(logits_offset_ + copied_bytes, "a session");
   if (!pinned.ok()) return pinned.error();
   pinned_ = std::move(*pinned);
   auto stream = device_.create_stream();
@@ -160,6 +165,7 @@ Status GpuSession::prepare() {
   sampler_blocks_ = std::min<unsigned>(*blocks, gpu_sample_blocks);
   if (Status s = zero(layout_.bytes); !s.ok()) return s;
   if (Status s = upload(sampling_params({.greedy = true}, 0)); !s.ok()) return s;
+  if (Status s = probe(); !s.ok()) return s;
   if (executor_ != Executor::graph) return Done{};
   auto graph = device_.capture(stream_.get(), [this] {
     Status launched = launch_decode();
@@ -231,8 +237,9 @@ Status GpuSession::launch(const GpuPhase& phase, unsigned blocks) {
                         phase.arguments, "phase ", phase.phase->name);
 }
 
-Status GpuSession::launch_decode() {
-  for (const GpuPhase& phase : decode_) {
+// Of one token.
+Status GpuSession::launch_all(const std::vector<GpuPhase>& phases) {
+  for (const GpuPhase& phase : phases) {
     if (Status s = launch(phase, std::min(phase.resident, working_blocks(*phase.phase, 1)));
         !s.ok())
       return s;
@@ -360,8 +367,31 @@ Status GpuSession::clear() {
   return zero(layout_.state_bytes);
 }
 
+// Runs the probe schedule and compares what it computed.
+Status GpuSession::probe() {
+  const DevicePlan& plan = model_.device_plan();
+  if (plan.probes.empty()) return Done{};
+  const auto phases = resolve(plan.probe);
+  if (!phases.ok()) return phases.error();
+  const int32_t token = 0;
+  if (Status s = upload({&token, 1}, probe_step(capacity_)); !s.ok()) return s;
+  Status launched = launch_all(*phases);
+  auto* const computed = reinterpret_cast<float*>(pinned(logits_offset_));
+  int code = hip_success;
+  for (size_t i = 0; i < plan.probes.size() && launched.ok() && code == hip_success; ++i)
+    code = driver_.hipMemcpyDtoHAsync(computed + i, at(layout_.arena + plan.probes[i].offset),
+                                      sizeof(float), stream_.get());
+  // Also after an error: what was launched before it uses the pinned memory.
+  const int waited = driver_.hipStreamSynchronize(stream_.get());
+  if (!launched.ok()) return launched;
+  if (code != hip_success || waited != hip_success)
+    return device_.error(code != hip_success ? code : waited, "probing the kernels");
+  return check_probes(plan.probes, {computed, plan.probes.size()}, model_.info().id,
+                      model_.code().target);
+}
+
 // The logits of one step on a session that is as at the start, and is so afterwards.
-Result<std::vector<float>> GpuSession::probe(bool replay) {
+Result<std::vector<float>> GpuSession::first_logits(bool replay) {
   const int32_t token = 0;
   if (Status s = upload(
           {&token, 1},
@@ -378,9 +408,9 @@ Result<std::vector<float>> GpuSession::probe(bool replay) {
 }
 
 Status GpuSession::check_graph() {
-  const auto launched = probe(false);
+  const auto launched = first_logits(false);
   if (!launched.ok()) return launched.error();
-  const auto replayed = probe(true);
+  const auto replayed = first_logits(true);
   if (!replayed.ok()) return replayed.error();
   copied_ = 0;
   for (size_t i = 0; i < launched->size(); ++i) {

@@ -14,6 +14,7 @@
 #include "runtime/device.h"
 #include "runtime/host_device.h"
 #include "runtime/host_memory.h"
+#include "runtime/probe.h"
 #include "runtime/synthetic.h"
 
 namespace sinter::runtime {
@@ -131,6 +132,7 @@ class HostSession : public DeviceSession {
   void* address(const Argument& argument) const;
   void run_worker(int worker);
   void run_phase(const ResolvedPhase& phase, int worker);
+  Status probe();
 
   HostModel& model_;
   Executor executor_;
@@ -159,7 +161,7 @@ Status HostSession::prepare() {
   prefill_ = resolve(model_.device_plan().prefill);
   times_.resize(decode_.size());
   worker_function_ = [this](int worker) { run_worker(worker); };
-  return Done{};
+  return probe();
 }
 
 Status HostSession::allocate() {
@@ -244,6 +246,18 @@ void HostSession::run_phase(const ResolvedPhase& phase, int worker) {
                       .worker = worker,
                       .workers = model_.pool().workers()};
   phase.function(&launch);
+}
+
+Status HostSession::probe() {
+  const DevicePlan& plan = model_.device_plan();
+  const std::lock_guard<std::mutex> lock(model_.step_mutex());
+  params_ = probe_step(capacity_);
+  for (const ResolvedPhase& phase : resolve(plan.probe))
+    model_.pool().run([&](int worker) { run_phase(phase, worker); });
+  std::vector<float> computed;
+  for (const Probe& probe : plan.probes)
+    std::memcpy(&computed.emplace_back(), arena_.data() + probe.offset, sizeof(float));
+  return check_probes(plan.probes, computed, model_.info().id, model_.code().target);
 }
 
 // The whole schedule, as one worker of the persistent executor sees it.

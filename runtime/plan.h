@@ -21,7 +21,7 @@
 namespace sinter::runtime {
 
 inline constexpr uint32_t plan_major = 2;
-inline constexpr uint32_t plan_minor = 0;
+inline constexpr uint32_t plan_minor = 1;  // 1: probes
 
 // A run of bytes in the file.
 struct Section {
@@ -132,6 +132,17 @@ struct PlanRemark {
   int64_t launches_saved = 0;
 };
 
+// A dot product that the kernels must compute as the compiler did: of a row of one weight with a
+// vector of constants. There is one for every format of weights, so that a wrong decode is found
+// before the first token.
+struct Probe {
+  std::string format;   // "affine b4 g64 f16"
+  std::string weight;   // name of the weight
+  uint64_t offset = 0;  // in the arena: where the probe schedule leaves the float32
+  double expected = 0;
+  double tolerance = 0;  // what rounding may change
+};
+
 // What one kind of device runs: its schedules and where everything lies. Code objects of the same
 // kind share it.
 struct DevicePlan {
@@ -141,6 +152,8 @@ struct DevicePlan {
   std::vector<Kernel> kernels;
   std::vector<Phase> decode;   // one token
   std::vector<Phase> prefill;  // up to `chunk` tokens
+  std::vector<Phase> probe;    // one row of constants; what it computes is in `probes`
+  std::vector<Probe> probes;   // none in synthetic plans and in plans before version 2.1
   std::vector<PlanWeight> weights;
   std::vector<PlanState> states;
   std::vector<Fill> fills;    // of a synthetic plan; the weights section is then absent

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string_view>
+#include <utility>
 
 #include "runtime/kernel_abi.h"
 #include "runtime/synthetic.h"
@@ -115,7 +116,6 @@ uint64_t region_bytes(const Plan& whole, const DevicePlan& plan, const Argument&
 
 Status check_phases(const Plan& whole, const DevicePlan& plan, const std::vector<Phase>& phases,
                     std::string_view field) {
-  if (phases.empty()) return Error{fmt::format("{} has no phases", field)};
   for (size_t i = 0; i < phases.size(); ++i) {
     const Phase& phase = phases[i];
     if (phase.kernel >= plan.kernels.size()) {
@@ -138,6 +138,23 @@ Status check_phases(const Plan& whole, const DevicePlan& plan, const std::vector
         return Error{fmt::format("{}[{}].arguments[{}]: offset {} is outside the region's {} bytes",
                                  field, i, a, argument.offset, bytes)};
       }
+    }
+  }
+  return Done{};
+}
+
+Status check_probes(const DevicePlan& plan) {
+  if (!plan.probes.empty() && plan.probe.empty()) return Error{"probes: no phase computes them"};
+  for (size_t i = 0; i < plan.probes.size(); ++i) {
+    const Probe& probe = plan.probes[i];
+    if (probe.offset % sizeof(float) != 0 ||
+        !inside(probe.offset, sizeof(float), plan.arena_bytes)) {
+      return Error{fmt::format("probes[{}].offset {} is no place for a float in the arena of {}", i,
+                               probe.offset, plan.arena_bytes)};
+    }
+    if (!std::isfinite(probe.expected) || !std::isfinite(probe.tolerance) || probe.tolerance < 0) {
+      return Error{fmt::format("probes[{}]: {} within {} can be no result", i, probe.expected,
+                               probe.tolerance)};
     }
   }
   return Done{};
@@ -181,10 +198,14 @@ Status check_device_plan(const Plan& whole, const DevicePlan& plan) {
   if (Status status = check_device_sizes(whole, plan); !status.ok()) return status;
   if (Status status = check_weights(plan); !status.ok()) return status;
   if (Status status = check_fills(plan); !status.ok()) return status;
-  if (Status status = check_phases(whole, plan, plan.decode, "decode"); !status.ok()) {
-    return status;
+  if (plan.decode.empty()) return Error{"decode has no phases"};
+  if (plan.prefill.empty()) return Error{"prefill has no phases"};
+  for (const auto& [field, phases] :
+       {std::pair("decode", &plan.decode), std::pair("prefill", &plan.prefill),
+        std::pair("probe", &plan.probe)}) {
+    if (Status status = check_phases(whole, plan, *phases, field); !status.ok()) return status;
   }
-  return check_phases(whole, plan, plan.prefill, "prefill");
+  return check_probes(plan);
 }
 
 }  // namespace

@@ -75,6 +75,14 @@ Json to_json(const Phase& phase) {
           {"shared_bytes", phase.shared_bytes}};
 }
 
+Json to_json(const Probe& probe) {
+  return {{"format", probe.format},
+          {"weight", probe.weight},
+          {"offset", probe.offset},
+          {"expected", probe.expected},
+          {"tolerance", probe.tolerance}};
+}
+
 Json to_json(const Kernel& kernel) {
   return {{"symbol", kernel.symbol}, {"summary", kernel.summary}};
 }
@@ -108,6 +116,8 @@ Json to_json(const DevicePlan& plan) {
           {"states", to_json(plan.states)},
           {"decode", to_json(plan.decode)},
           {"prefill", to_json(plan.prefill)},
+          {"probe", to_json(plan.probe)},
+          {"probes", to_json(plan.probes)},
           {"weights", to_json(plan.weights)},
           {"fills", to_json(plan.fills)},
           {"weights_section", to_json(plan.weights_section)},
@@ -191,6 +201,11 @@ class Fields {
     for (size_t i = 0; i < out.size() && !failure_.seen; ++i) {
       each((*value)[i], fmt::format("{}[{}]", name(key), i), failure_, out[i]);
     }
+  }
+  // Of a later minor version than the first: plans before it lack the field, and the list is empty.
+  template <class T, class Each>
+  void added_list(const char* key, std::vector<T>& out, Each each) {
+    if (json_.is_object() && json_.contains(key)) list(key, out, each);
   }
   template <class T, class Each>
   void object(const char* key, T& out, Each each) {
@@ -318,6 +333,15 @@ void read_phase(const Parsed& json, const std::string& where, Failure& failure, 
   fields.read("shared_bytes", out.shared_bytes);
 }
 
+void read_probe(const Parsed& json, const std::string& where, Failure& failure, Probe& out) {
+  Fields fields(json, where, failure);
+  fields.read("format", out.format);
+  fields.read("weight", out.weight);
+  fields.read("offset", out.offset);
+  fields.read("expected", out.expected);
+  fields.read("tolerance", out.tolerance);
+}
+
 void read_kernel(const Parsed& json, const std::string& where, Failure& failure, Kernel& out) {
   Fields fields(json, where, failure);
   fields.read("symbol", out.symbol);
@@ -358,6 +382,8 @@ void read_device_plan(const Parsed& json, const std::string& where, Failure& fai
   fields.list("states", out.states, read_state);
   fields.list("decode", out.decode, read_phase);
   fields.list("prefill", out.prefill, read_phase);
+  fields.added_list("probe", out.probe, read_phase);
+  fields.added_list("probes", out.probes, read_probe);
   fields.list("weights", out.weights, read_weight);
   fields.list("fills", out.fills, read_fill);
   fields.object("weights_section", out.weights_section, read_section);

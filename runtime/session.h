@@ -86,8 +86,8 @@ class Model {
 class Session {
  public:
   // context: positions the session can hold; 0 takes the plan's maximum. Errors: more than the
-  // plan's maximum, out of memory, an executor that the device does not have, a graph that does not
-  // compute what its phases do.
+  // plan's maximum, out of memory, an executor that the device does not have, kernels that do not
+  // compute the plan's probes, a graph that does not compute what its phases do.
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<Model> model, int64_t context,
                                                  Executor executor = Executor::automatic);
   ~Session();
