@@ -56,7 +56,8 @@ class PlanAssembler {
       weight_offsets_[id] = at;
       plan.weights.push_back({c_.module.value(id).name, ir::to_string(c_.module.value(id).type),
                               std::string(name(layout.order)), static_cast<uint64_t>(at),
-                              static_cast<uint64_t>(layout.bytes)});
+                              static_cast<uint64_t>(layout.bytes),
+                              c_.module.weight(id).format.bits_per_weight()});
       at += layout.bytes;
     }
     plan.weight_bytes = static_cast<uint64_t>(at + 64);  // kernels read whole vectors

@@ -21,7 +21,7 @@
 namespace sinter::runtime {
 
 inline constexpr uint32_t plan_major = 2;
-inline constexpr uint32_t plan_minor = 1;  // 1: probes
+inline constexpr uint32_t plan_minor = 1;  // 1: probes, bits of weights
 
 // A run of bytes in the file.
 struct Section {
@@ -54,6 +54,7 @@ struct PlanWeight {
   std::string layout;   // e.g. "cpu16"
   uint64_t offset = 0;  // within the weights section, a multiple of 64
   uint64_t bytes = 0;   // with padding
+  double bits = 0;      // per number, without padding; 0 in plans before version 2.1
 };
 
 // KV cache and the like. A session with room for C positions (a multiple of 16) allocates

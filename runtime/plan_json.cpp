@@ -42,11 +42,8 @@ Json to_json(const Fill& fill) {
 }
 
 Json to_json(const PlanWeight& weight) {
-  return {{"name", weight.name},
-          {"type", weight.type},
-          {"layout", weight.layout},
-          {"offset", weight.offset},
-          {"bytes", weight.bytes}};
+  return {{"name", weight.name},     {"type", weight.type},   {"layout", weight.layout},
+          {"offset", weight.offset}, {"bytes", weight.bytes}, {"bits", weight.bits}};
 }
 
 Json to_json(const PlanState& state) {
@@ -202,7 +199,11 @@ class Fields {
       each((*value)[i], fmt::format("{}[{}]", name(key), i), failure_, out[i]);
     }
   }
-  // Of a later minor version than the first: plans before it lack the field, and the list is empty.
+  // Of a later minor version than the first: plans before it lack the field, and the number is 0.
+  void added(const char* key, double& out) {
+    if (json_.is_object() && json_.contains(key)) read(key, out);
+  }
+  // The same, and the list is empty.
   template <class T, class Each>
   void added_list(const char* key, std::vector<T>& out, Each each) {
     if (json_.is_object() && json_.contains(key)) list(key, out, each);
@@ -296,6 +297,7 @@ void read_weight(const Parsed& json, const std::string& where, Failure& failure,
   fields.read("layout", out.layout);
   fields.read("offset", out.offset);
   fields.read("bytes", out.bytes);
+  fields.added("bits", out.bits);
 }
 
 void read_state(const Parsed& json, const std::string& where, Failure& failure, PlanState& out) {

@@ -76,16 +76,19 @@ std::string weights_by_format(const DevicePlan& plan) {
   struct Class {
     size_t count = 0;
     uint64_t bytes = 0;
+    double bits = 0;
   };
   std::map<std::string, Class> classes;
   for (const runtime::PlanWeight& weight : plan.weights) {
     Class& c = classes[format_of(weight.type)];
     ++c.count;
     c.bytes += weight.bytes;
+    c.bits = weight.bits;
   }
   std::string text = "weights as stored\n";
   for (const auto& [format, c] : classes)
-    text += fmt::format("  {:<36} {:>6} {:>12}\n", printable(format), c.count, size_text(c.bytes));
+    text += fmt::format("  {:<36} {:>6} {:>12}  {:.3f} bits per weight\n", printable(format),
+                        c.count, size_text(c.bytes), c.bits);
   return text;
 }
 
