@@ -719,7 +719,7 @@ class Lowerer {
            e.pointer(buffer(op.results[0]), "float"));
     LoweredPhase& phase = finish(node, "", e, ops_of(node), ir::to_string(type));
     phase.weight_bytes = type.packed_bytes() / type.shape[0] * chosen;
-    phase.macs = static_cast<double>(type.elements() / type.shape[0] * chosen);
+    phase.macs = static_cast<double>(type.shape[1] * type.shape[2] * chosen);
     const int64_t tiles = (type.shape[1] + kTileRows - 1) / kTileRows;
     phase.blocks = (tiles * chosen + 7) / 8;
     phase.tokens_per_block = 1;

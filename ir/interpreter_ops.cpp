@@ -126,6 +126,7 @@ absl::StatusOr<Array> gather_matmul(const Array& x, const Array& experts, const 
                                     int64_t out) {
   const int64_t pairs = experts.shape[0] * experts.shape[1];
   const int64_t cols = weight.cols();
+  const int64_t count = weight.rows() / out;
   // Rows of x: one for a token, or one for each of its experts.
   const int64_t shared = x.shape.size() == 2 ? experts.shape[1] : 1;
   Array result = zeros({experts.shape[0], experts.shape[1], out});
@@ -134,9 +135,9 @@ absl::StatusOr<Array> gather_matmul(const Array& x, const Array& experts, const 
   const std::vector<double> input(x.data.begin(), x.data.end());
   for (int64_t p = 0; p < pairs; ++p) {
     const float expert = experts.data[static_cast<size_t>(p)];
-    if (!(expert >= 0 && expert < static_cast<float>(weight.rows() / out))) {
-      return absl::InvalidArgumentError(fmt::format("[gather_matmul] expert {} is not among the {}",
-                                                    expert, weight.rows() / out));
+    if (!(expert >= 0 && expert < static_cast<float>(count))) {
+      return absl::InvalidArgumentError(
+          fmt::format("[gather_matmul] expert {} is not among the {}", expert, count));
     }
     for (int64_t r = 0; r < out; ++r) {
       weight.row(static_cast<int64_t>(expert) * out + r, decoded.data());
