@@ -1,6 +1,7 @@
 // dump: a model or a plan at any stage of its compilation.
 #include <fmt/format.h>
 
+#include <initializer_list>
 #include <memory>
 
 #include "codegen/clang_compile.h"
@@ -119,18 +120,23 @@ Result<Dump> dump_source(const DumpOptions& options, const std::string& source) 
               }};
 }
 
+// The names of the phases of every schedule that is there.
 template <class Phase>
-std::vector<std::string> names_of(const std::vector<Phase>& phases) {
-  std::vector<std::string> names;
-  for (const Phase& phase : phases) names.push_back(phase.name);
+std::vector<std::vector<std::string>> names_of(
+    std::initializer_list<const std::vector<Phase>*> schedules) {
+  std::vector<std::vector<std::string>> names;
+  for (const std::vector<Phase>* phases : schedules) {
+    if (phases->empty()) continue;
+    names.emplace_back();
+    for (const Phase& phase : *phases) names.back().push_back(phase.name);
+  }
   return names;
 }
 
 Result<Dump> dump_memory(const DumpOptions& options, const std::string& text,
-                         const std::vector<std::string>& decode,
-                         const std::vector<std::string>& prefill) {
+                         const std::vector<std::vector<std::string>>& schedules) {
   if (options.format != "text") return no_such_format(options, "text");
-  return Dump{text, [=] { return check_memory_text(text, decode, prefill); }};
+  return Dump{text, [=] { return check_memory_text(text, schedules); }};
 }
 
 Result<Dump> dump_kernels(const DumpOptions& options, const std::vector<KernelUse>& kernels) {
@@ -140,7 +146,7 @@ Result<Dump> dump_kernels(const DumpOptions& options, const std::vector<KernelUs
   if (options.format == "json") return Dump{text, [text] { return check_json(text); }};
   return Dump{text, [kernels] {
                 for (const KernelUse& kernel : kernels)
-                  if (kernel.decode + kernel.prefill == 0)
+                  if (kernel.decode + kernel.prefill + kernel.probe == 0)
                     return fmt::format("kernel {} is never called", kernel.symbol);
                 return std::string();
               }};
@@ -184,12 +190,12 @@ Result<Dump> dump_plan(const DumpOptions& options) {
   if (options.stage == "hip" || options.stage == "asm")
     return dump_source(options, section(plan.source));
   if (options.stage == "memory")
-    return dump_memory(options, section(plan.memory), names_of(plan.decode),
-                       names_of(plan.prefill));
+    return dump_memory(options, section(plan.memory),
+                       names_of({&plan.decode, &plan.prefill, &plan.probe}));
   if (options.stage == "schedule") return dump_schedule(options, plan);
   if (options.stage == "kernels")
-    return dump_kernels(
-        options, kernel_uses(plan.kernels, kernels_of(plan.decode), kernels_of(plan.prefill)));
+    return dump_kernels(options, kernel_uses(plan.kernels, kernels_of(plan.decode),
+                                             kernels_of(plan.prefill), kernels_of(plan.probe)));
   if (options.stage == "final") {
     const auto module = ir::parse(section((*file)->plan().graph), options.path);
     if (!module.ok()) return to_error(module.status());
@@ -227,11 +233,12 @@ Result<Dump> dump_model(const DumpOptions& options) {
   if (options.stage == "final") return dump_graph(options, compiled->module);
   const codegen::DeviceCompilation& device = compiled->devices.front();
   if (options.stage == "kernels")
-    return dump_kernels(
-        options, kernel_uses(device.source.kernels, device.source.decode, device.source.prefill));
+    return dump_kernels(options, kernel_uses(device.source.kernels, device.source.decode,
+                                             device.source.prefill, device.source.probe));
   if (options.stage == "memory")
-    return dump_memory(options, device.memory_text(), names_of(device.lowering.decode.phases),
-                       names_of(device.lowering.prefill.phases));
+    return dump_memory(options, device.memory_text(),
+                       names_of({&device.lowering.decode.phases, &device.lowering.prefill.phases,
+                                 &device.lowering.probe.phases}));
   return dump_source(options, device.source.text);
 }
 

@@ -154,6 +154,14 @@ Result<int> verify(const Program& program, VerifyOptions options) {
   const auto tokens = random_tokens(count, plan.vocab_size, 7);
   const auto cols = static_cast<size_t>(plan.vocab_size);
 
+  if (const size_t probes = (*model)->device_plan().probes.size(); probes > 0) {
+    const auto probed = Session::create(*model, count, Executor::eager);
+    if (!probed.ok()) return probed.error();
+    report.line(true, fmt::format("probes: {} of {} dot products, one for every format of weights, "
+                                  "as the compiler computed them",
+                                  probes, probes));
+  }
+
   Progress progress;
   progress.update("running", -1);
   const bool on_host = (*model)->device().id == "host";
@@ -208,7 +216,8 @@ void add_verify(CommandLine& line) {
   const Program& program = line.program();
   CLI::App& app = line.add(
       "verify",
-      std::string("Check a plan on this machine: all checksums, the eager executor against the "
+      std::string("Check a plan on this machine: all checksums, the dot products that the compiler "
+                  "stored, the eager executor against the "
                   "persistent one or the graph bit for bit, generation against tokens drawn step "
                   "by step, decode against prefill") +
           (program.reference_logits ? ", and a model folder also against the float32 reference "

@@ -151,7 +151,7 @@ namespace {
 // Kernels of a code object; shared memory counts what the launch asks for.
 std::string resources_text(const DevicePlan& device, const runtime::CodeObject& code) {
   std::vector<uint32_t> shared(device.kernels.size(), 0);
-  for (const auto* phases : {&device.decode, &device.prefill})
+  for (const auto* phases : {&device.decode, &device.prefill, &device.probe})
     for (const runtime::Phase& phase : *phases)
       shared[phase.kernel] = std::max(shared[phase.kernel], phase.shared_bytes);
   std::string text = fmt::format("\n{:<40} {:>6} {:>6} {:>8} {:>8} {:>10}\n", "on " + code.target,
@@ -202,6 +202,9 @@ std::string device_summary(const Plan& plan, size_t index, const std::optional<R
                              device.decode.size(), layer_text,
                              device.decode.empty() ? 0 : device.decode.size() - 1,
                              device.prefill.size(), device.chunk));
+  if (!device.probes.empty())
+    line("probes", fmt::format("{}, each a dot product that is checked before the first token",
+                               device.probes.size()));
   const runtime::CodeObject* target = plan.predicted_for(index);
   text += prediction(device, target == nullptr ? "" : target->target, rates);
   for (const runtime::CodeObject& code : plan.code)

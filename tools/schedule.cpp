@@ -127,19 +127,22 @@ std::string check_buffers(const std::vector<Buffer>& buffers, uint64_t arena,
 
 std::vector<KernelUse> kernel_uses(const std::vector<runtime::Kernel>& kernels,
                                    const std::vector<uint32_t>& decode,
-                                   const std::vector<uint32_t>& prefill) {
+                                   const std::vector<uint32_t>& prefill,
+                                   const std::vector<uint32_t>& probe) {
   std::vector<KernelUse> uses;
   for (const runtime::Kernel& kernel : kernels) uses.push_back({kernel.symbol, kernel.summary});
   for (const uint32_t kernel : decode) ++uses[kernel].decode;
   for (const uint32_t kernel : prefill) ++uses[kernel].prefill;
+  for (const uint32_t kernel : probe) ++uses[kernel].probe;
   return uses;
 }
 
 std::string kernels_text(const std::vector<KernelUse>& kernels) {
-  std::string text = fmt::format("{:<40} {:>7} {:>8}  {}\n", "kernel", "decode", "prefill", "what");
+  std::string text =
+      fmt::format("{:<40} {:>7} {:>8} {:>6}  {}\n", "kernel", "decode", "prefill", "probe", "what");
   for (const KernelUse& kernel : kernels)
-    text += fmt::format("{:<40} {:>7} {:>8}  {}\n", printable(kernel.symbol), kernel.decode,
-                        kernel.prefill, printable(kernel.summary));
+    text += fmt::format("{:<40} {:>7} {:>8} {:>6}  {}\n", printable(kernel.symbol), kernel.decode,
+                        kernel.prefill, kernel.probe, printable(kernel.summary));
   return text;
 }
 
@@ -149,22 +152,26 @@ Json kernels_json(const std::vector<KernelUse>& kernels) {
     list.push_back({{"symbol", kernel.symbol},
                     {"summary", kernel.summary},
                     {"decode_phases", kernel.decode},
-                    {"prefill_phases", kernel.prefill}});
+                    {"prefill_phases", kernel.prefill},
+                    {"probe_phases", kernel.probe}});
   return list;
 }
 
 std::string schedule_text(const DevicePlan& plan) {
-  return mode_text(plan, "decode", plan.decode) + "\n" + mode_text(plan, "prefill", plan.prefill);
+  return mode_text(plan, "decode", plan.decode) + "\n" + mode_text(plan, "prefill", plan.prefill) +
+         (plan.probe.empty() ? "" : "\n" + mode_text(plan, "probe", plan.probe));
 }
 
 Json schedule_json(const DevicePlan& plan) {
-  return {{"decode", mode_json(plan, plan.decode)}, {"prefill", mode_json(plan, plan.prefill)}};
+  return {{"decode", mode_json(plan, plan.decode)},
+          {"prefill", mode_json(plan, plan.prefill)},
+          {"probe", mode_json(plan, plan.probe)}};
 }
 
 std::string check_schedule_text(const std::string& text, const DevicePlan& plan) {
   std::vector<const Phase*> expected;
-  for (const Phase& phase : plan.decode) expected.push_back(&phase);
-  for (const Phase& phase : plan.prefill) expected.push_back(&phase);
+  for (const auto* phases : {&plan.decode, &plan.prefill, &plan.probe})
+    for (const Phase& phase : *phases) expected.push_back(&phase);
   std::istringstream in(text);
   std::string line;
   size_t found = 0;
@@ -183,12 +190,12 @@ std::string check_schedule_text(const std::string& text, const DevicePlan& plan)
              : fmt::format("{} of {} phases are listed", found, expected.size());
 }
 
-std::string check_memory_text(const std::string& text, const std::vector<std::string>& decode,
-                              const std::vector<std::string>& prefill) {
+std::string check_memory_text(const std::string& text,
+                              const std::vector<std::vector<std::string>>& schedules) {
   constexpr std::string_view kArena = "arena of ";
   std::istringstream in(text);
   std::string line;
-  for (const auto* phases : {&decode, &prefill}) {
+  for (const std::vector<std::string>& phases : schedules) {
     while (std::getline(in, line) && line.find(kArena) == std::string::npos) continue;
     if (!in) return "a table is missing";
     std::istringstream numbers(line.substr(line.find(kArena) + kArena.size()));
@@ -202,7 +209,7 @@ std::string check_memory_text(const std::string& text, const std::vector<std::st
       if (Buffer buffer; parse_buffer(line, buffer)) buffers.push_back(std::move(buffer));
     if (buffers.size() != announced)
       return fmt::format("{} of {} buffers are listed", buffers.size(), announced);
-    if (std::string wrong = check_buffers(buffers, arena, *phases); !wrong.empty()) return wrong;
+    if (std::string wrong = check_buffers(buffers, arena, phases); !wrong.empty()) return wrong;
   }
   return "";
 }

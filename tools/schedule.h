@@ -15,25 +15,27 @@ struct KernelUse {
   std::string summary;
   size_t decode = 0;
   size_t prefill = 0;
+  size_t probe = 0;
 };
 
-// `decode` and `prefill`: the kernel of each phase, indices into `kernels`.
+// `decode`, `prefill` and `probe`: the kernel of each phase, indices into `kernels`.
 std::vector<KernelUse> kernel_uses(const std::vector<runtime::Kernel>& kernels,
                                    const std::vector<uint32_t>& decode,
-                                   const std::vector<uint32_t>& prefill);
+                                   const std::vector<uint32_t>& prefill,
+                                   const std::vector<uint32_t>& probe);
 std::string kernels_text(const std::vector<KernelUse>& kernels);
 nlohmann::ordered_json kernels_json(const std::vector<KernelUse>& kernels);
 
-// Both schedules: phases in order with kernel, arguments, bytes, multiply-adds, predicted time.
+// All schedules: phases in order with kernel, arguments, bytes, multiply-adds, predicted time.
 std::string schedule_text(const runtime::DevicePlan& plan);
 nlohmann::ordered_json schedule_json(const runtime::DevicePlan& plan);
 
 // Checks of printed forms; empty when they hold, else what is wrong.
 // The text lists every phase once and in order, and every kernel is one that the plan has.
 std::string check_schedule_text(const std::string& text, const runtime::DevicePlan& plan);
-// The memory tables, of decode and then of prefill, with the phases of each: every buffer lies
+// The memory tables of schedules in order, with the names of the phases of each: every buffer lies
 // inside the arena, and no two that live at the same time overlap.
-std::string check_memory_text(const std::string& text, const std::vector<std::string>& decode,
-                              const std::vector<std::string>& prefill);
+std::string check_memory_text(const std::string& text,
+                              const std::vector<std::vector<std::string>>& schedules);
 
 }  // namespace sinter::tools

@@ -45,6 +45,8 @@ std::string seed_plan(const std::string& path) {
                     3},
                    {"q", "what", 1, {{Region::weights, 128, 0}, {Region::logits, 4, 0}}, 1, 2, 3}};
   device.prefill = device.decode;
+  device.probe = {{"r", "what", 0, {{Region::weights, 128, 0}, {Region::arena, 64, 0}}, 1, 2, 3}};
+  device.probes = {{"format", "w", 64, 1.5, 1e-3}};
   device.weights = {{"w", "weight", "plain", 64, 128}};
   device.states = {{"k", 64, 0}, {"s", 0, 64}};
   device.weight_bytes = 256;

@@ -163,6 +163,39 @@ TEST_F(GpuSessionTest, PhasesAreLaunchedInOrderWithTheirBlocks) {
   }
 }
 
+TEST_F(GpuSessionTest, ProbesAreLaunchedBeforeAnythingElse) {
+  ASSERT_EQ(toy::write_gpu_plan(path,
+                                [](Plan& plan) {
+                                  toy::with_probes(plan);
+                                  plan.device_plans[0].probe[0].blocks = 1000;
+                                  plan.device_plans[0].probe[0].shared_bytes = 512;
+                                }),
+            "");
+  const auto model = load();
+  for (const Executor executor : {Executor::eager, Executor::graph}) {
+    gpu.launches.clear();
+    const auto session = make(model, 0, executor);
+    ASSERT_FALSE(gpu.launches.empty());
+    EXPECT_EQ(gpu.launches[0].kernel, "toy_probe");
+    EXPECT_EQ(gpu.launches[0].blocks, 8u);  // as many as are resident
+    EXPECT_EQ(gpu.launches[0].shared_bytes, 512u);
+    EXPECT_EQ(gpu.launches[0].tokens, 1);
+    ASSERT_TRUE(session->prefill(first(5)).ok());
+    EXPECT_EQ(logits(*session), expected(first(5)));
+  }
+}
+
+TEST_F(GpuSessionTest, AKernelThatComputesAWrongProbeIsRefused) {
+  ASSERT_EQ(toy::write_gpu_plan(path, toy::with_probes), "");
+  toy::add_kernels(gpu, {.probe_error = 1});
+  EXPECT_EQ(message(Session::create(load(), 0)),
+            "hip:0: the code for gfx1100 does not decode weights of the format \"other bytes\" as "
+            "the compiler did: a row of w times the probe is 15521 instead of 15520 (within 0.5); "
+            "compile the plan again, and report it if that does not help");
+  toy::add_kernels(gpu, {.probe_error = std::numeric_limits<float>::quiet_NaN()});
+  EXPECT_NE(message(Session::create(load(), 0)).find("is nan instead of 15520"), std::string::npos);
+}
+
 TEST_F(GpuSessionTest, AReplayedStepDoesNothingButReplay) {
   const auto session = make(load(), 0, Executor::graph);
   EXPECT_EQ(std::count(gpu.log.begin(), gpu.log.end(), "hipGraphInstantiate"), 1);
@@ -479,7 +512,13 @@ TEST_F(GpuSessionTest, StreamingReadIsBytesByTime) {
 
 // Every call of the driver fails once, at each place where it is made.
 TEST_F(GpuSessionTest, WhateverFailsGivesOneClearLineAndIsGivenBack) {
-  run_ahead();
+  ASSERT_EQ(toy::write_gpu_plan(path,
+                                [](Plan& plan) {
+                                  toy::without_fixed_state(plan);
+                                  toy::with_probes(plan);
+                                }),
+            "");
+  toy::add_kernels(gpu, {.counts_up = false});
   const auto scenario = [&]() -> Status {
     auto model = Model::load(*PlanFile::open(path, false), options());
     if (!model.ok()) return model.error();

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <random>
 
@@ -91,6 +92,55 @@ TEST_F(PlanFileTest, EveryFieldSurvivesWritingAndReading) {
   const auto again = plan_from_json(plan_to_json(plan, 2));
   ASSERT_TRUE(again.ok());
   EXPECT_EQ(plan_to_json(*again, -1), plan_to_json(plan, -1));
+}
+
+TEST_F(PlanFileTest, ProbesSurviveWritingAndReading) {
+  Plan plan = toy::description();
+  toy::with_probes(plan);
+  const auto again = plan_from_json(plan_to_json(plan, -1));
+  ASSERT_TRUE(again.ok());
+  const DevicePlan& device = again->device_plans[0];
+  EXPECT_EQ(device.probe.size(), 1u);
+  ASSERT_EQ(device.probes.size(), 2u);
+  EXPECT_EQ(device.probes[1].format, "other bytes");
+  EXPECT_EQ(device.probes[1].weight, "w");
+  EXPECT_EQ(device.probes[1].offset, 12u);
+  EXPECT_EQ(device.probes[1].expected, plan.device_plans[0].probes[1].expected);
+  EXPECT_EQ(device.probes[1].tolerance, 0.5);
+}
+
+// Plans of version 2.0.
+TEST_F(PlanFileTest, PlansWithoutProbesAreRead) {
+  EXPECT_EQ(error_of(with_header("\"probe\":[],\"probes\":[],", "")), "");
+}
+
+TEST_F(PlanFileTest, ProbesOutsideOrUncomputedAreRefused) {
+  Plan plan = toy::description();
+  toy::with_probes(plan);
+  plan.code = {{"toy", "host-x86-64", {}, 0, {4096, 1, 0}, {}}};
+  const auto error_with = [&](const std::function<void(DevicePlan&)>& edit) {
+    Plan changed = plan;
+    changed.device_plans[0].fills = {{Fill::Kind::bits, "", 0, 64, 0, 0, 0}};
+    edit(changed.device_plans[0]);
+    const Status status = check_contents(changed);
+    return status.ok() ? std::string() : status.error().message;
+  };
+  EXPECT_EQ(error_with([](DevicePlan&) {}), "");
+  EXPECT_NE(error_with([](DevicePlan& d) { d.probe.clear(); }).find("no phase computes them"),
+            std::string::npos);
+  EXPECT_NE(error_with([](DevicePlan& d) { d.probe[0].kernel = 4; }).find("probe[0].kernel 4"),
+            std::string::npos);
+  for (const uint64_t offset : {uint64_t{2}, uint64_t{80}, UINT64_MAX - 3})
+    EXPECT_NE(
+        error_with([&](DevicePlan& d) { d.probes[1].offset = offset; }).find("probes[1].offset"),
+        std::string::npos);
+  EXPECT_NE(
+      error_with([](DevicePlan& d) { d.probes[0].expected = HUGE_VAL; }).find("can be no result"),
+      std::string::npos);
+  for (const double tolerance : {-1.0, HUGE_VAL, std::nan("")})
+    EXPECT_NE(
+        error_with([&](DevicePlan& d) { d.probes[0].tolerance = tolerance; }).find("probes[0]:"),
+        std::string::npos);
 }
 
 TEST_F(PlanFileTest, FillsSurviveWritingAndReading) {

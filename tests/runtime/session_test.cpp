@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <numeric>
 #include <stdexcept>
 
+#include "runtime/probe.h"
 #include "runtime/synthetic.h"
 #include "tests/runtime/toy_plan.h"
 
@@ -290,6 +292,42 @@ TEST_F(SessionTest, SyntheticWeightsAreMadeAtLoad) {
   const auto session = make(load());
   ASSERT_TRUE(session->prefill(std::span(tokens).first(30)).ok());
   EXPECT_EQ(logits(*session), expected(30));
+}
+
+TEST_F(SessionTest, ProbesAreComputedBeforeTheFirstToken) {
+  ASSERT_EQ(toy::write_plan(path, toy::with_probes), "");
+  for (const int threads : {1, 3}) {
+    const auto model = load(threads);
+    for (const Executor executor : {Executor::eager, Executor::persistent}) {
+      const auto session = make(model, 0, executor);
+      ASSERT_TRUE(session->prefill(std::span(tokens).first(5)).ok());
+      EXPECT_EQ(logits(*session), expected(5));
+    }
+  }
+}
+
+TEST_F(SessionTest, AWrongProbeIsRefusedWithItsFormat) {
+  ASSERT_EQ(toy::write_plan(path, toy::with_probes), "");
+  std::string bytes = toy::read_file(path);
+  bytes[(*PlanFile::open(path, false))->plan().device_plans[0].weights_section.offset + 17] ^= 1;
+  toy::write_file(path, bytes);
+  const auto model = Model::load(*PlanFile::open(path, false),
+                                 {.threads = 2, .verify_weights = false, .progress = {}});
+  ASSERT_TRUE(model.ok());
+  const auto refused = Session::create(*model, 0);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().message,
+            "host: the code for toy does not decode weights of the format \"other bytes\" as the "
+            "compiler did: a row of w times the probe is 15522 instead of 15520 (within 0.5); "
+            "compile the plan again, and report it if that does not help");
+}
+
+TEST_F(SessionTest, AProbeThatIsNoNumberIsRefused) {
+  const Probe probe{"f", "w", 0, 1, 1e9};
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_NE(
+      message(check_probes({&probe, 1}, {&nan, 1}, "host", "toy")).find("is nan instead of 1"),
+      std::string::npos);
 }
 
 TEST_F(SessionTest, DamagedWeightsAreFoundAtLoadWithProgress) {

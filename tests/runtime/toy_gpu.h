@@ -20,6 +20,7 @@ struct GpuKernels {
   bool counts_up = true;
   int nan_from_position = 1 << 30;  // steps from here on give a logit that is NaN
   bool wrong_when_replayed = false;
+  float probe_error = 0;  // of the second probe
 
   void remember(const GpuArguments& a) const {
     const auto* tokens = static_cast<const int32_t*>(a.args[0]);
@@ -36,6 +37,14 @@ struct GpuKernels {
       sums[t] = 0;
       for (int s = 0; s <= a.step->position + t; ++s)
         sums[t] += (history[s] + 1) * weights[s % weight_count];
+    }
+  }
+  void probe(const GpuArguments& a) const {
+    const auto* weights = static_cast<const uint8_t*>(a.args[0]);
+    auto* out = static_cast<float*>(a.args[1]);
+    for (int r = 0; r < 2; ++r) {
+      out[r] = r == 1 ? probe_error : 0;
+      for (int k = 0; k < 16; ++k) out[r] += static_cast<float>((k + 1) * weights[16 * r + k]);
     }
   }
   void logits(const GpuArguments& a, bool replayed) const {
@@ -115,6 +124,7 @@ struct GpuKernels {
 inline void add_kernels(GpuDouble& gpu, const GpuKernels& kernels) {
   gpu.kernels["toy_remember"] = [kernels](const GpuArguments& a) { kernels.remember(a); };
   gpu.kernels["toy_sum"] = GpuKernels::sum;
+  gpu.kernels["toy_probe"] = [kernels](const GpuArguments& a) { kernels.probe(a); };
   gpu.kernels["toy_logits"] = [kernels, &gpu](const GpuArguments& a) {
     kernels.logits(a, gpu.launches.back().replayed);
   };

@@ -50,6 +50,16 @@ void toy_sum(const struct Launch* l) {
   }
 }
 
+// (weights, out): out[r] = sum over k < 16 of (k + 1) * weights[16 r + k], for two rows.
+void toy_probe(const struct Launch* l) {
+  const unsigned char* weights = l->args[0];
+  float* out = l->args[1];
+  for (int r = l->worker; r < 2; r += l->workers) {
+    out[r] = 0;
+    for (int k = 0; k < 16; ++k) out[r] += (float)((k + 1) * weights[16 * r + k]);
+  }
+}
+
 // (sums, counter state, logits): logits[r][v] = (31 * sums[row r of the last] + 7 * v + counter) % 1009.
 void toy_logits(const struct Launch* l) {
   const int* sums = l->args[0];
@@ -174,6 +184,26 @@ inline std::vector<uint8_t> weights() {
   std::vector<uint8_t> bytes(weight_count);
   for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<uint8_t>(i * 37 + 11);
   return bytes;
+}
+
+// Adds the probe schedule: two rows of the weights times 1, 2, .. 16.
+inline void with_probes(Plan& plan) {
+  using Region = Argument::Region;
+  DevicePlan& device = plan.device_plans[0];
+  device.probe = {{"probe.w",
+                   "matmul",
+                   static_cast<uint32_t>(device.kernels.size()),
+                   {argument(Region::weights), argument(Region::arena, 8)},
+                   32,
+                   32,
+                   1}};
+  device.kernels.push_back({"toy_probe", "multiplies"});
+  const std::vector<uint8_t> bytes = weights();
+  for (size_t row = 0; row < 2; ++row) {
+    double expected = 0;
+    for (size_t k = 0; k < 16; ++k) expected += static_cast<double>((k + 1) * bytes[16 * row + k]);
+    device.probes.push_back({row == 0 ? "bytes" : "other bytes", "w", 8 + 4 * row, expected, 0.5});
+  }
 }
 
 // Writes the plan to `path`; gives the error's text, empty on success. `edit` may change it before
