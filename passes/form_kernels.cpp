@@ -19,7 +19,8 @@ absl::StatusOr<ir::Module> form_kernels(ir::Module module, PassContext& context)
     std::string kind;
     if (node.op == Op::gather_matmul) {
       kind = "experts";
-    } else if (node.op == Op::embed || node.op == Op::top_k || node.op == Op::rope_table || node.op == Op::matmul) {
+    } else if (node.op == Op::embed || node.op == Op::top_k || node.op == Op::rope_table ||
+               node.op == Op::matmul) {
       kind = ir::info(node.op).name;
     } else if (ir::info(node.op).elementwise || node.op == Op::rms_norm || node.op == Op::slice ||
                node.op == Op::last_rows) {
