@@ -190,10 +190,10 @@ TEST_F(GpuSessionTest, AKernelThatComputesAWrongProbeIsRefused) {
   toy::add_kernels(gpu, {.probe_error = 1});
   EXPECT_EQ(message(Session::create(load(), 0)),
             "hip:0: the code for gfx1100 does not decode weights of the format \"other bytes\" as "
-            "the compiler did: a row of w times the probe is 15521 instead of 15520 (within 0.5); "
+            "the compiler did: a row of w times the probe is 16873 instead of 16872 (within 0.5); "
             "compile the plan again, and report it if that does not help");
   toy::add_kernels(gpu, {.probe_error = std::numeric_limits<float>::quiet_NaN()});
-  EXPECT_NE(message(Session::create(load(), 0)).find("is nan instead of 15520"), std::string::npos);
+  EXPECT_NE(message(Session::create(load(), 0)).find("is nan instead of 16872"), std::string::npos);
 }
 
 TEST_F(GpuSessionTest, AReplayedStepDoesNothingButReplay) {

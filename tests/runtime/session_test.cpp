@@ -318,7 +318,7 @@ TEST_F(SessionTest, AWrongProbeIsRefusedWithItsFormat) {
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().message,
             "host: the code for toy does not decode weights of the format \"other bytes\" as the "
-            "compiler did: a row of w times the probe is 15522 instead of 15520 (within 0.5); "
+            "compiler did: a row of w times the probe is 16874 instead of 16872 (within 0.5); "
             "compile the plan again, and report it if that does not help");
 }
 
