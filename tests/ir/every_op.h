@@ -42,10 +42,10 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %19 = mul %17, %18 : tensor<Tx8xf32>
     %20 = add %19, @norm : tensor<Tx8xf32>
     %21 = last_rows %20 : tensor<Lx8xf32>
-    %23 = top_k %14 {k = 3} : tensor<Tx3xi32>
-    %24 = gather_matmul %14, %23, @experts : tensor<Tx3x5xf32>
-    %22 = matmul %21, @"an odd name" : tensor<Lx16xf32>
-    return %22
+    %22 = top_k %14 {k = 3} : tensor<Tx3xi32>
+    %23 = gather_matmul %14, %22, @experts : tensor<Tx3x5xf32>
+    %24 = matmul %21, @"an odd name" : tensor<Lx16xf32>
+    return %24
   }
 }
 )";

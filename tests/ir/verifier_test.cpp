@@ -77,7 +77,7 @@ TEST(Verifier, RechecksTypesByTheShapeRule) {
 
 TEST(Verifier, LetsOnlyRowReadersTakeDequantizedWeights) {
   EXPECT_EQ(error_after([](Module& m) { m.nodes[2].body[0].operands[0] = m.nodes[0].results[0]; }),
-            "[silu] operand 0, value 4, is a dequantized weight; only matmul and embed take one "
+            "[silu] operand 0, value 4, is a dequantized weight; only products and embed take one "
             "(in place)");
   EXPECT_EQ(error_after([](Module& m) { m.nodes[1].operands[1] = m.params[0]; }),
             "[matmul] operand 1, %x, must be a weight or a dequantized weight");
@@ -99,8 +99,8 @@ TEST(Verifier, ChecksBodies) {
   EXPECT_EQ(error_after([](Module& m) { m.nodes[2].operands = m.params; }),
             "[fused] it has operands; what its body reads are its inputs (in place)");
   EXPECT_EQ(error_after([](Module& m) { m.nodes[2].attributes["kind"] = std::string("soup"); }),
-            "[fused] kind \"soup\" is unknown; embed, rope_table, matmul, attention and rows are "
-            "(in place)");
+            "[fused] kind \"soup\" is unknown; known: embed, rope_table, matmul, attention, rows, "
+            "top_k, experts (in place)");
 }
 
 TEST(Verifier, KeepsLocalValuesInTheirBody) {
