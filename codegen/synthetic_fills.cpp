@@ -35,6 +35,12 @@ std::vector<Fill> synthetic_fills(const std::string& name, const ir::WeightType&
     const double top = deviation * std::sqrt(3.0);
     return {uniform(0, layout.codes.bytes, dtype, -top, top)};
   }
+  if (format.map == ir::CodeMap::fp8) {
+    // Not all bytes are numbers, so codes are drawn as numbers; 2 / sqrt(3) is their deviation.
+    const double scale = deviation * std::sqrt(3.0) / 2;
+    return {uniform(0, layout.codes.bytes, "e4m3", -2, 2),
+            uniform(layout.scales.at, layout.scales.bytes, dtype, 0.8 * scale, 1.2 * scale)};
+  }
   // The spread of what codes stand for, all being as likely.
   const bool ternary = format.map == ir::CodeMap::ternary;
   double sum = 0;

@@ -106,33 +106,6 @@ absl::StatusOr<TensorFiles> open_weights(const fs::path& folder, const fs::path&
                   one_line(folder.string(), 1000)));
 }
 
-// A file's bytes; nullopt when it is absent.
-absl::StatusOr<std::optional<std::string>> read_optional(const fs::path& path) {
-  absl::StatusOr<MappedFile> file = MappedFile::open(path);
-  if (absl::IsNotFound(file.status())) return std::optional<std::string>();
-  if (!file.ok()) return file.status();
-  return std::optional<std::string>(file->text());
-}
-
-// The template in tokenizer_config.json: a string, or a list of {"name", "template"} of which
-// "default" is taken.
-absl::StatusOr<std::string> template_of_tokenizer_config(const std::string& text) {
-  constexpr std::string_view kFile = "tokenizer_config.json";
-  absl::StatusOr<Json> config = parse_json(text, kFile);
-  if (!config.ok()) return config.status();
-  if (!config->is_object()) {
-    return invalid("{}: holds {}, expected a JSON object", kFile, describe(*config));
-  }
-  const Json* chat_template = find_field(*config, "chat_template");
-  if (chat_template == nullptr) return std::string();
-  if (!chat_template->is_array()) return get_string(*config, "chat_template", kFile);
-  for (const Json& entry : *chat_template) {
-    const Json* name = find_field(entry, "name");
-    if (name != nullptr && *name == "default") return get_string(entry, "template", kFile);
-  }
-  return std::string();
-}
-
 absl::Status read_text_files(Checkpoint& checkpoint) {
   const fs::path& folder = checkpoint.path;
   absl::StatusOr<Json> config = read_json_object(folder / kConfigFile);
@@ -150,25 +123,10 @@ absl::Status read_text_files(Checkpoint& checkpoint) {
     return generation_config.status();
   }
 
-  struct Text {
-    const char* name;
-    std::string* to;
-  };
-  bool has_jinja = false;
-  for (const Text& text : {Text{"tokenizer_config.json", &checkpoint.tokenizer_config_json},
-                           Text{"chat_template.jinja", &checkpoint.chat_template}}) {
-    absl::StatusOr<std::optional<std::string>> bytes = read_optional(folder / text.name);
-    if (!bytes.ok()) return bytes.status();
-    if (!bytes->has_value()) continue;
-    *text.to = **std::move(bytes);
-    has_jinja |= text.to == &checkpoint.chat_template;
-  }
-  if (!has_jinja && !checkpoint.tokenizer_config_json.empty()) {
-    absl::StatusOr<std::string> chat_template =
-        template_of_tokenizer_config(checkpoint.tokenizer_config_json);
-    if (!chat_template.ok()) return chat_template.status();
-    checkpoint.chat_template = *std::move(chat_template);
-  }
+  auto chat = runtime::read_chat_template(folder.string());
+  if (!chat.ok()) return absl::InvalidArgumentError(chat.error().message);
+  checkpoint.tokenizer_config_json = std::move(chat->tokenizer_config_json);
+  checkpoint.chat_template = std::move(chat->chat_template);
   auto tokenizer = runtime::read_tokenizer(folder.string());
   if (!tokenizer.ok())
     return invalid("{}: {}", one_line(folder.string(), 1000), tokenizer.error().message);

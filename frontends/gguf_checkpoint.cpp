@@ -424,13 +424,11 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
       read_generation_config(*gguf, checkpoint->config["vocab_size"].get<int64_t>());
   if (!generation_config.ok()) return generation_config.status();
   checkpoint->generation_config = *std::move(generation_config);
-  auto chat_template = get_string_or(gguf->metadata, "tokenizer.chat_template", gguf->file, "");
-  if (!chat_template.ok()) return chat_template.status();
-  checkpoint->chat_template = *std::move(chat_template);
   auto tokenizer = gguf_tokenizer(*gguf);
   if (!tokenizer.ok()) return tokenizer.status();
   checkpoint->tokenizer_json = std::move(tokenizer->tokenizer_json);
   checkpoint->tokenizer_config_json = std::move(tokenizer->tokenizer_config_json);
+  checkpoint->chat_template = std::move(tokenizer->chat_template);
 
   checkpoint->storage = std::move(gguf->files);
   const auto head_dim = checkpoint->config["head_dim"].get<int64_t>();

@@ -194,6 +194,9 @@ absl::StatusOr<std::string> sentencepiece(const Gguf& gguf, const std::vector<To
 
 absl::StatusOr<runtime::TokenizerFiles> gguf_tokenizer(const Gguf& gguf) {
   runtime::TokenizerFiles files;
+  auto chat_template = get_string_or(gguf.metadata, "tokenizer.chat_template", gguf.file, "");
+  if (!chat_template.ok()) return chat_template.status();
+  files.chat_template = *std::move(chat_template);
   constexpr const char* kModel = "tokenizer.ggml.model";
   if (find_field(gguf.metadata, kModel) == nullptr) return files;
   const auto kind = get_string(gguf.metadata, kModel, gguf.file);

@@ -1,4 +1,4 @@
-// float32 to and from 16-bit floats, rounding to nearest even. Integer arithmetic only: every
+// float32 to and from shorter floats, rounding to nearest even. Integer arithmetic only: every
 // machine gives the same bits.
 #pragma once
 
@@ -49,6 +49,33 @@ inline uint16_t bf16_from_f32(float value) {
 
 inline float f32_from_bf16(uint16_t value) {
   return std::bit_cast<float>(static_cast<uint32_t>(value) << 16);
+}
+
+// OCP Microscaling's e4m3, without infinities: the largest is 448, to which larger ones saturate.
+inline uint8_t e4m3_from_f32(float value) {
+  const uint32_t bits = std::bit_cast<uint32_t>(value);
+  const uint32_t sign = (bits >> 24) & 0x80;
+  const uint32_t magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return static_cast<uint8_t>(sign | 0x7f);   // NaN
+  if (magnitude >= 0x43e00000) return static_cast<uint8_t>(sign | 0x7e);  // 448 and more
+  if (magnitude >= 0x3c800000) {                                          // 2^-6: normal in both
+    const uint32_t rounded = magnitude + 0x7ffff + ((magnitude >> 20) & 1);
+    return static_cast<uint8_t>(sign | ((rounded >> 20) - (120 << 3)));
+  }
+  // Subnormal: a multiple of 2^-9.
+  const uint32_t shift = 141 - (magnitude >> 23);
+  if (shift > 24) return static_cast<uint8_t>(sign);
+  const uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000;
+  const uint32_t rest = mantissa & ((1u << shift) - 1);
+  const uint32_t half = 1u << (shift - 1);
+  uint32_t quotient = mantissa >> shift;
+  if (rest > half || (rest == half && (quotient & 1) != 0)) ++quotient;
+  return static_cast<uint8_t>(sign | quotient);
+}
+
+// OCP Microscaling's e8m0: the power of two (byte - 127) nearest to a positive `value`.
+inline uint8_t e8m0_from_f32(float value) {
+  return static_cast<uint8_t>((std::bit_cast<uint32_t>(value) + 0x400000) >> 23);
 }
 
 }  // namespace sinter::runtime

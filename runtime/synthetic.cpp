@@ -43,10 +43,18 @@ uint64_t ternary_word(uint64_t key, uint64_t word) {
   return result;
 }
 
-enum class Float { f16, bf16, f32 };
+enum class Float { f32, f16, bf16, e8m0, e4m3 };
 
 Float float_kind(std::string_view dtype) {
-  return dtype == "f16" ? Float::f16 : dtype == "bf16" ? Float::bf16 : Float::f32;
+  return dtype == "f16"    ? Float::f16
+         : dtype == "bf16" ? Float::bf16
+         : dtype == "e8m0" ? Float::e8m0
+         : dtype == "e4m3" ? Float::e4m3
+                           : Float::f32;
+}
+
+constexpr uint64_t bytes_of(Float kind) {
+  return kind == Float::f32 ? 4 : kind == Float::f16 || kind == Float::bf16 ? 2 : 1;
 }
 
 uint32_t encode(Float kind, float value) {
@@ -55,25 +63,27 @@ uint32_t encode(Float kind, float value) {
       return f16_from_f32(value);
     case Float::bf16:
       return bf16_from_f32(value);
+    case Float::e8m0:
+      return e8m0_from_f32(value);
+    case Float::e4m3:
+      return e4m3_from_f32(value);
     case Float::f32:
       break;
   }
   return std::bit_cast<uint32_t>(value);
 }
 
+// Of scales that biases are paired with.
 float decode(Float kind, uint32_t bits) {
-  switch (kind) {
-    case Float::f16:
-      return f32_from_f16(static_cast<uint16_t>(bits));
-    case Float::bf16:
-      return f32_from_bf16(static_cast<uint16_t>(bits));
-    case Float::f32:
-      break;
-  }
-  return std::bit_cast<float>(bits);
+  return kind == Float::f16    ? f32_from_f16(static_cast<uint16_t>(bits))
+         : kind == Float::bf16 ? f32_from_bf16(static_cast<uint16_t>(bits))
+                               : std::bit_cast<float>(bits);
 }
 
-// Number `element` of a uniform fill, encoded.
+// Numbers that one hash serves.
+constexpr uint64_t draws_of(Float kind) { return kind == Float::f32 ? 2 : 4; }
+
+// Number `element` of a uniform fill, encoded; `hash` is that of word element / draws_of(kind).
 uint32_t uniform_element(const Fill& fill, Float kind, uint64_t hash, uint64_t element) {
   const double fraction =
       kind == Float::f32
@@ -83,23 +93,24 @@ uint32_t uniform_element(const Fill& fill, Float kind, uint64_t hash, uint64_t e
 }
 
 uint64_t uniform_word(const Fill& fill, Float kind, uint64_t key, uint64_t word) {
-  const uint64_t hash = word_hash(key, word);
-  const uint64_t count = kind == Float::f32 ? 2 : 4;
+  const uint64_t count = 8 / bytes_of(kind);
+  uint64_t hash = 0;
   uint64_t result = 0;
   for (uint64_t i = 0; i < count; ++i) {
-    result |= static_cast<uint64_t>(uniform_element(fill, kind, hash, i)) << (64 / count * i);
+    const uint64_t element = word * count + i;
+    if (i % draws_of(kind) == 0) hash = word_hash(key, element / draws_of(kind));
+    result |= static_cast<uint64_t>(uniform_element(fill, kind, hash, element)) << (64 / count * i);
   }
   return result;
 }
 
 uint64_t paired_word(const Fill& fill, Float kind, const Fill& scales, Float scale_kind,
                      uint64_t scale_key, uint64_t word) {
-  const uint64_t count = kind == Float::f32 ? 2 : 4;
-  const uint64_t scale_count = scale_kind == Float::f32 ? 2 : 4;
+  const uint64_t count = 8 / bytes_of(kind);
   uint64_t result = 0;
   for (uint64_t i = 0; i < count; ++i) {
     const uint64_t element = word * count + i;
-    const uint64_t hash = word_hash(scale_key, element / scale_count);
+    const uint64_t hash = word_hash(scale_key, element / draws_of(scale_kind));
     const float scale = decode(scale_kind, uniform_element(scales, scale_kind, hash, element));
     const uint32_t bits =
         encode(kind, static_cast<float>(-fill.factor * static_cast<double>(scale)));
@@ -125,8 +136,8 @@ void store_words(const Fill& fill, uint64_t first, uint64_t last, uint8_t* out, 
 }  // namespace
 
 uint64_t fill_element_bytes(std::string_view dtype) {
-  if (dtype == "f16" || dtype == "bf16") return 2;
-  return dtype == "f32" ? 4 : 0;
+  const Float kind = float_kind(dtype);
+  return kind == Float::f32 && dtype != "f32" ? 0 : bytes_of(kind);
 }
 
 void fill_piece(std::span<const Fill> fills, size_t index, uint64_t seed, uint64_t first,

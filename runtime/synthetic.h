@@ -11,7 +11,8 @@
 
 namespace sinter::runtime {
 
-// Bytes of one number of a fill's dtype ("f16", "bf16", "f32"); 0 for anything else.
+// Bytes of one number of a fill's dtype ("f16", "bf16", "f32", "e8m0", "e4m3"); 0 for anything
+// else.
 uint64_t fill_element_bytes(std::string_view dtype);
 
 inline uint64_t fill_words(const Fill& fill) {
@@ -22,7 +23,7 @@ inline uint64_t fill_words(const Fill& fill) {
 // last word may be partial.
 //   bits     the hash itself
 //   ternary  each byte is one of the 81 that hold four 2-bit codes in 0..2
-//   uniform  numbers in [low, high) on a grid of 2^16 steps (f16, bf16) or 2^24 steps (f32), then
+//   uniform  numbers in [low, high) on a grid of 2^24 steps (f32) or 2^16 steps (others), then
 //            rounded to the dtype
 //   paired   -factor times the number that fills[index - 1] (uniform, as many numbers) has at the
 //            same place, rounded to the dtype

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <unordered_map>
+#include <utility>
 
 #include "runtime/tokenizer_model.h"
 #include "runtime/tokenizer_utf8.h"
@@ -100,7 +101,9 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
         at_start = false;
         continue;
       }
-      auto pieces = tokenizer::pre_tokenize(model_->pre_tokenizer, std::string(segment.text));
+      auto pieces =
+          tokenizer::pre_tokenize(model_->pre_tokenizer, std::string(segment.text), at_start);
+      at_start = false;
       if (!pieces.ok()) return pieces.error();
       for (std::string& piece : *pieces) words.encode(std::move(piece));
     }
@@ -173,8 +176,14 @@ std::string StreamingDecoder::push(int32_t id) {
     }
     case Decoder::Kind::kText:
       if (entry->byte >= 0) {
+        first_ = false;
         pending_.push_back(static_cast<char>(entry->byte));
         return {};
+      }
+      if (std::exchange(first_, false) && model_->decoder.drop_first_spaces && !entry->added) {
+        std::string text = entry->text;
+        std::erase(text, ' ');
+        return text;
       }
       return strip_start(take_pending() + entry->text);
     case Decoder::Kind::kPieces: {

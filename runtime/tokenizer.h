@@ -76,7 +76,7 @@ class StreamingDecoder {
   std::shared_ptr<const tokenizer::Model> model_;
   bool skip_special_tokens_;
   std::string pending_;
-  bool first_ = true;  // kSpaced, kPieces: nothing came before
+  bool first_ = true;  // nothing came before
   int64_t strip_left_ = 0;
 };
 

@@ -5,7 +5,6 @@
 #include <charconv>
 
 #include "runtime/tokenizer_stages.h"
-#include "runtime/tokenizer_utf8.h"
 
 namespace sinter::runtime::tokenizer {
 namespace {
@@ -51,23 +50,28 @@ struct Reader {
       step.pattern = {*pattern};
       step.content = field.member("content").string();
       add_token_step(field, std::move(step));
+    } else if (type == "Metaspace") {
+      // Spaces of its own text are not told from those that it makes: tokens hold none.
+      auto pattern = Pattern::literal(field.member("replacement").character());
+      if (field.failed() || !pattern.ok()) return;
+      Decoder::TokenStep step{.pattern = {*pattern}, .content = " "};
+      const JsonField scheme = field.member("prepend_scheme");
+      decoder.drop_first_spaces = scheme.is_null() ? field.member("add_prefix_space").boolean(true)
+                                                   : scheme.string() != "never";
+      add_token_step(field, std::move(step));
     } else if (type == "Strip") {
       read_strip(field);
     } else {
       field.fail(
           fmt::format("has type '{}', which is not supported (supported: ByteLevel, Replace, "
-                      "ByteFallback, Fuse, Strip, Sequence)",
+                      "ByteFallback, Fuse, Metaspace, Strip, Sequence)",
                       type));
     }
   }
 
   void read_strip(const JsonField& field) {
     Decoder::TokenStep step;
-    step.content = field.member("content").string();
-    if (!field.failed() &&
-        (step.content.empty() || next_utf8(step.content).length != step.content.size())) {
-      return field.member("content").fail("is not one character");
-    }
+    step.content = field.member("content").character();
     step.strip_start = field.member("start").integer(0, kMaxStrip);
     step.strip_stop = field.member("stop").integer(0, kMaxStrip);
     if (!fused) return add_token_step(field, std::move(step));

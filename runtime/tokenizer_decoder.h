@@ -20,6 +20,9 @@ struct Decoder {
   Kind kind = Kind::kSpaced;
   bool byte_fallback = false;  // kText: "<0xHH>" is a byte
 
+  // kText: the first token loses its spaces (Metaspace).
+  bool drop_first_spaces = false;
+
   // kPieces: not just the dummy prefix, all spaces at the start go.
   bool strip_all_spaces = false;
 

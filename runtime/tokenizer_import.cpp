@@ -359,4 +359,34 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
   return Error{message};
 }
 
+Result<TokenizerFiles> read_chat_template(const std::string& folder) {
+  constexpr const char* kConfig = "tokenizer_config.json";
+  TokenizerFiles files;
+  auto config = read_if_there(folder, kConfig);
+  if (!config.ok()) return config.error();
+  files.tokenizer_config_json = std::move(*config).value_or("");
+  auto source = read_if_there(folder, "chat_template.jinja");
+  if (!source.ok()) return source.error();
+  if (*source) {
+    files.chat_template = **std::move(source);
+    return files;
+  }
+  if (files.tokenizer_config_json.empty()) return files;
+  const auto parsed =
+      tokenizer::parse_json(files.tokenizer_config_json, kConfig, /*has_model=*/false);
+  if (!parsed.ok()) return parsed.error();
+  std::string error;
+  const tokenizer::JsonField root(&parsed->root, fmt::format("{}:", kConfig), &error);
+  const tokenizer::JsonField found = root.member("chat_template");
+  if (found.is_string()) {
+    files.chat_template = found.string();
+  } else if (!found.is_null()) {
+    for (const tokenizer::JsonField& entry : found.items())
+      if (entry.member("name").string() == "default")
+        files.chat_template = entry.member("template").string();
+  }
+  if (!error.empty()) return Error{error};
+  return files;
+}
+
 }  // namespace sinter::runtime

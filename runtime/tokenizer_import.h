@@ -22,11 +22,18 @@ namespace sinter::runtime {
 struct TokenizerFiles {
   std::string tokenizer_json;         // empty: the folder has no tokenizer
   std::string tokenizer_config_json;  // bytes of tokenizer_config.json; may be empty
+  std::string chat_template;          // empty: there is none
   std::vector<std::string> notes;     // what was there but could not be used, and why
 };
 
-// The tokenizer of a model folder. Error: some are there, but none of them loads.
+// The tokenizer of a model folder, without chat_template. Error: some are there, but none of them
+// loads.
 Result<TokenizerFiles> read_tokenizer(const std::string& folder);
+
+// tokenizer_config_json and chat_template of a model folder: chat_template.jinja or else what
+// tokenizer_config.json has, a string or a list of {"name", "template"} of which "default" is
+// taken.
+Result<TokenizerFiles> read_chat_template(const std::string& folder);
 
 namespace tokenizer {
 

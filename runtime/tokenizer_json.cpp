@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "runtime/tokenizer_utf8.h"
+
 namespace sinter::runtime::tokenizer {
 
 void JsonField::fail(std::string_view what) const {
@@ -49,6 +51,13 @@ std::string JsonField::string() const {
   if (is_string()) return value_->get_ref<const std::string&>();
   fail(fmt::format("is {}, expected a string", value_ ? value_->type_name() : "missing"));
   return {};
+}
+
+std::string JsonField::character() const {
+  std::string text = string();
+  if (!failed() && (text.empty() || next_utf8(text).length != text.size()))
+    fail("is not one character");
+  return text;
 }
 
 bool JsonField::boolean(bool if_null) const {

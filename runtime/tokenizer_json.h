@@ -51,6 +51,7 @@ class JsonField {
   const Json* object() const;                    // nullptr and an error if it is not an object
   const Json* array() const;                     // likewise
   std::string string() const;
+  std::string character() const;  // a string of exactly one
   bool boolean(bool if_null) const;
   // An integer in [low, high].
   int64_t integer(int64_t low, int64_t high) const;

@@ -50,6 +50,28 @@ void set_pattern(const JsonField& field, std::string_view regex, PreTokenizerSte
   }
 }
 
+void read_metaspace(const JsonField& field, PreTokenizerStep* step) {
+  using Prepend = PreTokenizerStep::Prepend;
+  step->replacement = field.member("replacement").character();
+  const JsonField scheme = field.member("prepend_scheme");
+  if (scheme.is_null()) {  // older files have a flag
+    step->prepend =
+        field.member("add_prefix_space").boolean(true) ? Prepend::kAlways : Prepend::kNever;
+  } else if (const std::string name = scheme.string(); name == "always") {
+    step->prepend = Prepend::kAlways;
+  } else if (name == "first") {
+    step->prepend = Prepend::kFirst;
+  } else if (name == "never") {
+    step->prepend = Prepend::kNever;
+  } else {
+    return scheme.fail(fmt::format("is '{}', expected always, first or never", name));
+  }
+  auto pattern = Pattern::literal(step->replacement);
+  if (!field.member("split").boolean(true) || field.failed() || !pattern.ok()) return;
+  step->pattern = {*pattern};
+  step->behavior = Behavior::kMergedWithNext;
+}
+
 void read_steps(const JsonField& field, int depth, std::vector<PreTokenizerStep>* steps) {
   if (field.is_null() || field.failed()) return;
   const std::string type = field.member("type").string();
@@ -79,13 +101,26 @@ void read_steps(const JsonField& field, int depth, std::vector<PreTokenizerStep>
     step.kind = Kind::kByteLevel;
     step.add_prefix_space = field.member("add_prefix_space").boolean(true);
     if (field.member("use_regex").boolean(true)) set_pattern(field, kGpt2Split, &step);
+  } else if (type == "Metaspace") {
+    step.kind = Kind::kMetaspace;
+    read_metaspace(field, &step);
   } else {
     return field.fail(
         fmt::format("has type '{}', which is not supported (supported: Split, "
-                    "ByteLevel, Digits, Sequence)",
+                    "ByteLevel, Digits, Metaspace, Sequence)",
                     type));
   }
   steps->push_back(std::move(step));
+}
+
+// `word` with its spaces replaced and, where the step wants it, one put before it.
+std::string replace_spaces(const PreTokenizerStep& step, std::string_view word, bool is_first) {
+  using Prepend = PreTokenizerStep::Prepend;
+  std::string out;
+  for (const char c : word) c == ' ' ? out += step.replacement : out += c;
+  const bool prepend =
+      step.prepend == Prepend::kAlways || (step.prepend == Prepend::kFirst && is_first);
+  return prepend && !out.starts_with(step.replacement) ? step.replacement + out : out;
 }
 
 // Appends the pieces of `text` that the split leaves, as [begin, end) pairs.
@@ -162,7 +197,7 @@ std::vector<PreTokenizerStep> read_pre_tokenizer(const JsonField& field) {
 }
 
 Result<std::vector<std::string>> pre_tokenize(const std::vector<PreTokenizerStep>& steps,
-                                              std::string text) {
+                                              std::string text, bool at_start) {
   std::vector<std::string> words;
   if (!text.empty()) words.push_back(std::move(text));
   for (const PreTokenizerStep& step : steps) {
@@ -170,6 +205,9 @@ Result<std::vector<std::string>> pre_tokenize(const std::vector<PreTokenizerStep
     next.reserve(words.size());
     for (std::string& word : words) {
       if (step.add_prefix_space && word.front() != ' ') word.insert(word.begin(), ' ');
+      if (step.kind == Kind::kMetaspace) {
+        word = replace_spaces(step, word, /*is_first=*/at_start && &word == words.data());
+      }
       const auto add = [&](std::string_view piece) {
         if (piece.empty()) return;
         if (step.kind == Kind::kByteLevel) {

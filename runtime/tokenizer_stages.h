@@ -26,21 +26,25 @@ std::vector<NormalizerStep> read_normalizer(const JsonField& field);
 Result<std::string> normalize(const std::vector<NormalizerStep>& steps, std::string text);
 
 struct PreTokenizerStep {
-  enum class Kind { kSplit, kByteLevel, kDigits };
+  enum class Kind { kSplit, kByteLevel, kDigits, kMetaspace };
   enum class Behavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
   Kind kind;
   std::vector<Pattern> pattern = {};  // the split, if there is one (ByteLevel may have none)
   Behavior behavior = Behavior::kIsolated;
   bool invert = false;
   bool add_prefix_space = false;  // kByteLevel
+  // kMetaspace: what stands for a space, and before which words it is put.
+  enum class Prepend { kNever, kFirst, kAlways };
+  std::string replacement = {};
+  Prepend prepend = Prepend::kNever;
 };
 
 std::vector<PreTokenizerStep> read_pre_tokenizer(const JsonField& field);
 
 // The words of `text` (valid UTF-8), none of them empty. A ByteLevel step leaves them in the
-// byte-level alphabet.
+// byte-level alphabet. `at_start`: nothing comes before `text`.
 Result<std::vector<std::string>> pre_tokenize(const std::vector<PreTokenizerStep>& steps,
-                                              std::string text);
+                                              std::string text, bool at_start);
 
 // GPT-2's byte-level alphabet: every byte is a printable character, of one or two UTF-8 bytes.
 std::string to_byte_level(std::string_view bytes);

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "runtime/tokenizer_import.h"
 #include "tools/files.h"
+#include "tools/model_options.h"
 
 namespace sinter::tools {
 
@@ -16,26 +18,12 @@ Result<ChatFormat> parse(const std::string& name, std::string_view source, std::
   if (source.empty())
     return Error{
         fmt::format("{}: has no chat template: the model comes without a "
-                    "chat_template.jinja, and its tokenizer_config.json names none",
+                    "chat_template.jinja, and neither its tokenizer_config.json nor its .gguf file "
+                    "has one",
                     name)};
   auto prompt = runtime::ChatTemplate::parse(source);
   if (!prompt.ok()) return Error{fmt::format("{}: {}", name, prompt.error().message)};
   return ChatFormat{*std::move(prompt), std::move(config)};
-}
-
-// The template in tokenizer_config.json: a string, or a list of {"name", "template"} of which
-// "default" is taken.
-std::string template_of_config(const std::string& text) {
-  const Json config = Json::parse(text, nullptr, false);
-  if (!config.is_object() || !config.contains("chat_template")) return "";
-  const Json& found = config["chat_template"];
-  if (found.is_string()) return found.get<std::string>();
-  if (!found.is_array()) return "";
-  for (const Json& entry : found)
-    if (entry.is_object() && entry.value("name", Json()) == "default" &&
-        entry.value("template", Json()).is_string())
-      return entry["template"].get<std::string>();
-  return "";
 }
 
 }  // namespace
@@ -52,7 +40,7 @@ Result<ChatFormat> chat_format_of(const runtime::PlanFile& file) {
                std::string(file.text(plan.tokenizer_config)));
 }
 
-Result<ChatFormat> open_chat_format(const std::string& path) {
+Result<ChatFormat> open_chat_format(const Program& program, const std::string& path) {
   const auto kind = kind_of_input(path);
   if (!kind.ok()) return kind.error();
   if (*kind == InputKind::plan) {
@@ -60,13 +48,9 @@ Result<ChatFormat> open_chat_format(const std::string& path) {
     if (!file.ok()) return file.error();
     return chat_format_of(**file);
   }
-  const std::string folder = folder_of(path);
-  const auto config = read_if_there(folder + "/tokenizer_config.json");
-  if (!config.ok()) return config.error();
-  const auto source = read_if_there(folder + "/chat_template.jinja");
-  if (!source.ok()) return source.error();
-  return parse(folder, *source ? **source : template_of_config(config->value_or("")),
-               config->value_or(""));
+  auto files = read_model_text(program, path, runtime::read_chat_template);
+  if (!files.ok()) return files.error();
+  return parse(folder_of(path), files->chat_template, std::move(files->tokenizer_config_json));
 }
 
 }  // namespace sinter::tools

@@ -8,6 +8,7 @@
 #include "runtime/chat_template.h"
 #include "runtime/plan_file.h"
 #include "runtime/result.h"
+#include "tools/program.h"
 
 namespace sinter::tools {
 
@@ -23,7 +24,7 @@ struct ChatFormat {
 // Error: the plan has no chat template.
 runtime::Result<ChatFormat> chat_format_of(const runtime::PlanFile& file);
 
-// Of a plan, or of a model folder, whose weights need not be there.
-runtime::Result<ChatFormat> open_chat_format(const std::string& path);
+// Of a plan, of a model folder, whose weights need not be there, or of a .gguf file.
+runtime::Result<ChatFormat> open_chat_format(const Program& program, const std::string& path);
 
 }  // namespace sinter::tools

@@ -33,8 +33,8 @@ Result<std::tm> parse_time(const std::string& text) {
   return time;
 }
 
-Result<int> render(const ChatTemplateOptions& options) {
-  const auto chat = open_chat_format(options.path);
+Result<int> render(const Program& program, const ChatTemplateOptions& options) {
+  const auto chat = open_chat_format(program, options.path);
   if (!chat.ok()) return chat.error();
   const auto input = read_file("-");
   if (!input.ok()) return input.error();
@@ -70,8 +70,9 @@ void add_chat_template(CommandLine& line) {
       "Of a model folder only chat_template.jinja and tokenizer_config.json are read.",
       "echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | " + program.name +
           " chat-template model.plan",
-      [options] { return render(*options); });
-  app.add_option("MODEL|PLAN", options->path, "A plan, or a folder with a chat template")
+      [&program, options] { return render(program, *options); });
+  app.add_option("MODEL|PLAN", options->path,
+                 "A plan, a folder with a chat template, or a .gguf file")
       ->required();
   app.add_option("--now", options->now,
                  "The time that templates are told when they ask, such as 2026-03-14T15:09:26; by "

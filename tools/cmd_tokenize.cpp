@@ -36,11 +36,8 @@ Result<runtime::Tokenizer> open_tokenizer(const Program& program, const std::str
     return tokenizer_of(**file);
   }
   const std::string folder = folder_of(path);
-  Result<runtime::TokenizerFiles> files =
-      path.ends_with(".gguf") ? runtime::TokenizerFiles() : runtime::read_tokenizer(folder);
-  if (files.ok() && files->tokenizer_json.empty() && program.gguf_tokenizer)
-    files = program.gguf_tokenizer(path);
-  if (!files.ok()) return Error{fmt::format("{}: {}", folder, files.error().message)};
+  const auto files = read_model_text(program, path, runtime::read_tokenizer);
+  if (!files.ok()) return files.error();
   for (const std::string& note : files->notes) std::cerr << folder << ": " << note << "\n";
   if (files->tokenizer_json.empty())
     return Error{fmt::format(

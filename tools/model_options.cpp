@@ -157,12 +157,26 @@ uint64_t memory_in_use(const runtime::Model& model, const runtime::Session& sess
   return model.device_plan().weight_bytes + session.device_bytes();
 }
 
+Result<runtime::TokenizerFiles> read_model_text(
+    const Program& program, const std::string& path,
+    const std::function<Result<runtime::TokenizerFiles>(const std::string& folder)>& read) {
+  const std::string folder = folder_of(path);
+  const bool is_gguf = path.ends_with(".gguf");
+  if (is_gguf && !program.gguf_tokenizer)
+    return Error{
+        fmt::format("{}: {} reads no .gguf files; use sinter, or give a plan", path, program.name)};
+  auto files = is_gguf ? runtime::TokenizerFiles() : read(folder);
+  if (!files.ok()) return Error{fmt::format("{}: {}", folder, files.error().message)};
+  if (!files->tokenizer_json.empty() || !files->chat_template.empty() || !program.gguf_tokenizer)
+    return files;
+  return program.gguf_tokenizer(path);
+}
+
 Result<runtime::Tokenizer> tokenizer_of(const runtime::PlanFile& file) {
   const runtime::Plan& plan = file.plan();
   if (plan.tokenizer.bytes == 0)
     return Error{fmt::format(
-        "{}: has no tokenizer: the model was compiled without a tokenizer.json; `logits` takes "
-        "token ids",
+        "{}: has no tokenizer: the model was compiled without one; `logits` takes token ids",
         plan.model)};
   return runtime::Tokenizer::from_json(file.text(plan.tokenizer), file.text(plan.tokenizer_config));
 }

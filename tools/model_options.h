@@ -3,6 +3,7 @@
 
 #include <CLI/App.hpp>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -54,6 +55,12 @@ std::string device_text(const runtime::DeviceInfo& device);
 std::string workers_text(const runtime::Model& model);
 // What is taken of the GPU's memory, or the most that this process had of the host's.
 uint64_t memory_in_use(const runtime::Model& model, const runtime::Session& session);
+
+// Of a MODEL what `read` finds in its folder (runtime::read_tokenizer or read_chat_template) or
+// else in its .gguf file; weights need not be there. Errors name the path.
+runtime::Result<runtime::TokenizerFiles> read_model_text(
+    const Program& program, const std::string& path,
+    const std::function<runtime::Result<runtime::TokenizerFiles>(const std::string& folder)>& read);
 
 // Error: the plan has no tokenizer.
 runtime::Result<runtime::Tokenizer> tokenizer_of(const runtime::PlanFile& file);

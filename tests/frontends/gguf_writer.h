@@ -21,6 +21,7 @@ inline std::string gguf_string(std::string_view text) {
 
 // Value type ids.
 inline constexpr uint32_t kGgufUint32 = 4;
+inline constexpr uint32_t kGgufInt32 = 5;
 inline constexpr uint32_t kGgufFloat32 = 6;
 inline constexpr uint32_t kGgufBool = 7;
 inline constexpr uint32_t kGgufString = 8;
@@ -39,6 +40,19 @@ inline GgufKey key_f32(std::string name, float value) {
 }
 inline GgufKey key_text(std::string name, std::string_view value) {
   return {std::move(name), kGgufString, gguf_string(value)};
+}
+inline GgufKey key_bool(std::string name, bool value) {
+  return {std::move(name), kGgufBool, le(uint8_t{value})};
+}
+inline GgufKey key_texts(std::string name, const std::vector<std::string>& values) {
+  std::string bytes = le(kGgufString) + le(uint64_t{values.size()});
+  for (const std::string& value : values) bytes += gguf_string(value);
+  return {std::move(name), kGgufArray, std::move(bytes)};
+}
+// `type`: the value type that T is.
+template <class T>
+GgufKey key_numbers(std::string name, uint32_t type, const std::vector<T>& values) {
+  return {std::move(name), kGgufArray, le(type) + le(uint64_t{values.size()}) + bytes_of(values)};
 }
 
 struct GgufEntry {

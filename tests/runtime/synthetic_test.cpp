@@ -29,6 +29,15 @@ float element(const std::vector<uint8_t>& bytes, const Fill& fill, uint64_t inde
   std::memcpy(&bits, bytes.data() + fill.offset + index * size, size);
   if (fill.dtype == "f16") return f32_from_f16(static_cast<uint16_t>(bits));
   if (fill.dtype == "bf16") return f32_from_bf16(static_cast<uint16_t>(bits));
+  if (fill.dtype == "e8m0") return std::ldexp(1.0F, static_cast<int>(bits) - 127);
+  if (fill.dtype == "e4m3") {
+    const int exponent = bits >> 3 & 15;
+    const int fraction = bits & 7;
+    const float magnitude = exponent == 0
+                                ? std::ldexp(static_cast<float>(fraction), -9)
+                                : std::ldexp(static_cast<float>(8 + fraction), exponent - 10);
+    return bits >> 7 != 0 ? -magnitude : magnitude;
+  }
   return std::bit_cast<float>(bits);
 }
 
@@ -96,6 +105,22 @@ TEST(Synthetic, TernaryFieldsAreUniformInZeroToTwo) {
     for (const uint8_t byte : bytes) ++counts[byte >> (2 * field) & 3];
     EXPECT_EQ(counts[3], 0);
     for (int code = 0; code < 3; ++code) EXPECT_NEAR(counts[code], (1 << 18) / 3, 1500);
+  }
+}
+
+TEST(Synthetic, NumbersOfOneByteAreTheNearestOnes) {
+  for (const char* dtype : {"e8m0", "e4m3"}) {
+    // A grid fine enough to meet every number between the two ends.
+    const Fill fill{Fill::Kind::uniform, dtype, 0, 1 << 16, 0.001, 8, 0};
+    const Fill exact{Fill::Kind::uniform, "f16", 0, 1 << 17, 0.001, 8, 0};
+    const std::vector<uint8_t> bytes = fill_all({fill}, fill.bytes, 9);
+    const std::vector<uint8_t> wide = fill_all({exact}, exact.bytes, 9);
+    for (uint64_t i = 0; i < fill.bytes; ++i) {
+      const float want = element(wide, exact, i), got = element(bytes, fill, i);
+      // Half a step: of three bits of fraction, or of a power of two; f16 has a part of its own.
+      const float step = dtype == std::string("e8m0") ? got : std::max(got / 8, 0x1p-9F);
+      ASSERT_LE(std::abs(want - got), 0.5001F * step + want / 2000) << dtype << " " << want;
+    }
   }
 }
 

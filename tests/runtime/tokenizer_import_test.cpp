@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "runtime/base64.h"
 #include "runtime/tokenizer.h"
 #include "runtime/tokenizer_sentencepiece.h"
 
@@ -163,6 +164,27 @@ TEST(ReadTokenizer, TakesTheNextOneWithANoteWhenOneFails) {
   ASSERT_FALSE(none.ok());
   EXPECT_CONTAINS(none.error().message, "no tokenizer can be used: tokenizer.json cannot");
   EXPECT_CONTAINS(none.error().message, "; tokenizer.model cannot be used (");
+}
+
+TEST(Base64, EncodesAsTheStandardSays) {
+  // RFC 4648, section 10.
+  const std::vector<std::pair<std::string, std::string>> vectors = {{"", ""},
+                                                                    {"f", "Zg=="},
+                                                                    {"fo", "Zm8="},
+                                                                    {"foo", "Zm9v"},
+                                                                    {"foob", "Zm9vYg=="},
+                                                                    {"fooba", "Zm9vYmE="},
+                                                                    {"foobar", "Zm9vYmFy"},
+                                                                    {"\xFF\xFE\xFB", "//77"}};
+  for (const auto& [bytes, text] : vectors) {
+    EXPECT_EQ(to_base64(bytes), text);
+    EXPECT_EQ(from_base64(text), bytes);
+  }
+}
+
+TEST(Base64, RefusesWhatIsNone) {
+  for (const char* text : {"Z", "Zg", "Zg=", "Zg==Zg==", "Z===", "====", "Zm9*", "Zm9v\n"})
+    EXPECT_EQ(from_base64(text), std::nullopt) << text;
 }
 
 TEST(VocabMerges, AClassWhoseSplitIsNotKnownIsRefused) {

@@ -7,6 +7,7 @@
 #include <random>
 #include <sstream>
 #include <string>
+#include <tuple>
 #include <vector>
 
 namespace sinter::runtime {
@@ -379,6 +380,34 @@ TEST(PreTokenizer, ByteLevelPutsASpaceBeforeEachTextThatHasNone) {
   same("a<|endoftext|>b", " a<|endoftext|> b");
 }
 
+TEST(PreTokenizer, MetaspaceSplitsBeforeSpacesAndPutsOneInFront) {
+  const auto split = [](const Json& options, const std::string& text) {
+    Json json = {{"type", "Metaspace"}, {"replacement", "_"}};
+    json.update(options);
+    return words(json, text, {"_ab", "_cd", "ab", "_ab_cd", "ab_cd", "_", "__cd"});
+  };
+  const Json always = {{"prepend_scheme", "always"}}, never = {{"prepend_scheme", "never"}};
+  EXPECT_EQ(split(always, "ab cd"), (Words{"_ab", "_cd"}));
+  EXPECT_EQ(split(always, " ab  cd"), (Words{"_ab", "_", "_cd"}));
+  EXPECT_EQ(split(never, "ab cd"), (Words{"ab", "_cd"}));
+  EXPECT_EQ(split(Json::object(), "ab"), (Words{"_ab"}));
+  EXPECT_EQ(split({{"add_prefix_space", false}}, "ab"), (Words{"ab"}));
+  EXPECT_EQ(split({{"prepend_scheme", "always"}, {"split", false}}, "ab cd"), (Words{"_ab_cd"}));
+  EXPECT_EQ(split({{"prepend_scheme", "never"}, {"split", false}}, "ab cd"), (Words{"ab_cd"}));
+  EXPECT_EQ(split(always, ""), Words{});
+
+  // "first" means the text's first word, and no word after an added token.
+  Json json = letter_tokenizer();
+  json["added_tokens"] = {{{"id", 500}, {"content", "<|x|>"}, {"special", true}}};
+  json["pre_tokenizer"] = {
+      {"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "first"}};
+  const Tokenizer first = must_load(json.dump());
+  EXPECT_EQ(*first.encode("a<|x|>b", false), (Ids{'_', 'a', 500, 'b'}));
+  EXPECT_EQ(*first.encode("<|x|>b c", false), (Ids{500, 'b', '_', 'c'}));
+  json["pre_tokenizer"]["prepend_scheme"] = "always";
+  EXPECT_EQ(*must_load(json.dump()).encode("a<|x|>b", false), (Ids{'_', 'a', 500, '_', 'b'}));
+}
+
 TEST(PreTokenizer, SequenceAppliesStepsToTheWordsOfTheStepBefore) {
   const Json split = {{"type", "Split"},
                       {"pattern", {{"Regex", "\\s+"}}},
@@ -578,6 +607,22 @@ TEST(Decoder, TextDecodersJoinBytesAndStripTheStart) {
   }
 }
 
+TEST(Decoder, MetaspaceDropsTheSpacesOfTheFirstToken) {
+  Json json = letter_tokenizer();
+  json["model"]["vocab"] = {{"_a", 0}, {"_", 1}, {"b", 2}};
+  json["decoder"] = {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "always"}};
+  const Tokenizer dropping = must_load(json.dump());
+  json["decoder"]["prepend_scheme"] = "never";
+  const Tokenizer keeping = must_load(json.dump());
+  const std::vector<std::tuple<Ids, std::string, std::string>> cases = {
+      {{0, 0}, "a a", " a a"}, {{1, 0}, " a", "  a"}, {{2, 0, 2}, "b ab", "b ab"}};
+  for (const auto& [ids, dropped, kept] : cases) {
+    EXPECT_EQ(dropping.decode(ids, false), dropped);
+    EXPECT_EQ(stream(dropping, ids, false), dropped);
+    EXPECT_EQ(keeping.decode(ids, false), kept);
+  }
+}
+
 TEST(Decoder, NoDecoderPutsSpacesBetweenTokens) {
   const Tokenizer tokenizer = must_load(letter_tokenizer().dump());
   EXPECT_EQ(tokenizer.decode(Ids{'a', 'b'}, false), "a b");
@@ -681,8 +726,16 @@ TEST(HostileFile, WrongTypesAreErrorsThatNameTheField) {
   EXPECT_CONTAINS(with("/normalizer/type", "Precompiled"),
                   "normalizer has type 'Precompiled', which is not supported");
   EXPECT_CONTAINS(with("/normalizer", "NFC"), "normalizer is string, expected an object");
-  EXPECT_CONTAINS(with("/pre_tokenizer/pretokenizers/0/type", "Metaspace"),
-                  "pre_tokenizer.pretokenizers[0] has type 'Metaspace', which is not supported");
+  EXPECT_CONTAINS(with("/pre_tokenizer/pretokenizers/0/type", "Punctuation"),
+                  "pre_tokenizer.pretokenizers[0] has type 'Punctuation', which is not supported");
+  EXPECT_CONTAINS(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "__"}}),
+                  "pre_tokenizer.replacement is not one character");
+  EXPECT_CONTAINS(
+      with("/pre_tokenizer",
+           {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "sometimes"}}),
+      "pre_tokenizer.prepend_scheme is 'sometimes', expected always, first or never");
+  EXPECT_CONTAINS(with("/decoder", {{"type", "Metaspace"}, {"replacement", ""}}),
+                  "decoder.replacement is not one character");
   EXPECT_CONTAINS(with("/pre_tokenizer/pretokenizers/0/pattern", Json::object()),
                   "pretokenizers[0].pattern has neither a Regex nor a String");
   EXPECT_CONTAINS(with("/pre_tokenizer/pretokenizers/0/behavior", "Odd"), "behavior is 'Odd'");

@@ -41,6 +41,14 @@ TEST(ChatTemplateCommand, NamesWhatIsWrong) {
   expect_error(sinter(fmt::format("chat-template '{}'", bare), "{}"), "no chat template");
 }
 
+TEST(ChatTemplate, OfAGgufFileIsInItsMetadata) {
+  const std::string file = (fs::path(SINTER_GOLDENS) / "gguf_tokenizer" / "model.gguf").string();
+  const Outcome missing = sinter(fmt::format("chat-template '{}'", file), "{\"messages\": []}");
+  expect_refusal(missing, {"model.gguf", "no chat template"});
+  expect_refusal(sinter_run(fmt::format("chat-template '{}'", file), "{}"),
+                 {"sinter-run reads no .gguf files"});
+}
+
 TEST(RunChat, AnswersAMessageInTheFormOfTheTemplate) {
   const fs::path folder = fs::temp_directory_path() / fmt::format("sinter-chat-{}", ::getpid());
   fs::copy(tiny_model(), folder);
