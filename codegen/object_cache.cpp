@@ -27,8 +27,8 @@ uint64_t hash(std::string_view text) {
   return checksum.value();
 }
 
-// Two hashes of differently arranged text: 128 bits against accidents.
-std::string key_of(std::string_view source, const Target& target) {
+// Two hashes of differently arranged text: 128 bits against accidents. `kind`: what is made of it.
+std::string key_of(std::string_view kind, std::string_view source, const Target& target) {
   std::string all = compile_fingerprint(target);
   for (const DeviceSource& device : device_sources()) {
     all += device.name;
@@ -36,7 +36,7 @@ std::string key_of(std::string_view source, const Target& target) {
   }
   all += source;
   const uint64_t first = hash(all);
-  return fmt::format("{}-{:016x}{:016x}", target.name, first,
+  return fmt::format("{}-{}{:016x}{:016x}", target.name, kind, first,
                      hash(fmt::format("{} {}", first, all)));
 }
 
@@ -67,19 +67,38 @@ void write_object(const fs::path& path, const std::vector<uint8_t>& object) {
   fs::remove(temporary, ignored);
 }
 
+// What `make` makes, or made another time.
+template <class Make>
+absl::StatusOr<std::vector<uint8_t>> remembered(std::string_view kind, std::string_view source,
+                                                const Target& target, const Make& make) {
+  const char* folder = std::getenv("SINTER_OBJECT_CACHE");
+  if (folder == nullptr || *folder == '\0') return make();
+  const fs::path path = fs::path(folder) / key_of(kind, source, target);
+  if (auto object = read_object(path); !object.empty()) return object;
+  absl::StatusOr<std::vector<uint8_t>> made = make();
+  if (made.ok()) write_object(path, *made);
+  return made;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<uint8_t>> compile_shared(std::string_view source, const Target& target) {
-  const char* folder = std::getenv("SINTER_OBJECT_CACHE");
-  const bool cached = folder != nullptr && *folder != '\0';
-  const fs::path path = cached ? fs::path(folder) / key_of(source, target) : fs::path();
-  if (cached)
-    if (auto object = read_object(path); !object.empty()) return object;
-  const auto object = compile_to_object(source, target);
-  if (!object.ok()) return object.status();
-  auto shared = link_shared(*object, target);
-  if (shared.ok() && cached) write_object(path, *shared);
-  return shared;
+  return remembered("", source, target, [&]() -> absl::StatusOr<std::vector<uint8_t>> {
+    const auto object = compile_to_object(source, target);
+    if (!object.ok()) return object.status();
+    return link_shared(*object, target);
+  });
+}
+
+absl::StatusOr<std::string> compile_assembly(std::string_view source, const Target& target) {
+  const auto bytes =
+      remembered("asm-", source, target, [&]() -> absl::StatusOr<std::vector<uint8_t>> {
+        const auto text = compile_to_assembly(source, target);
+        if (!text.ok()) return text.status();
+        return std::vector<uint8_t>(text->begin(), text->end());
+      });
+  if (!bytes.ok()) return bytes.status();
+  return std::string(bytes->begin(), bytes->end());
 }
 
 }  // namespace sinter::codegen

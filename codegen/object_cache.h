@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -15,5 +16,8 @@ namespace sinter::codegen {
 // on (source, kernel library, flags, compiler), and damaged or foreign files in it are compiled
 // anew. A cache that cannot be written is no error.
 absl::StatusOr<std::vector<uint8_t>> compile_shared(std::string_view source, const Target& target);
+
+// Its assembly, remembered in the same way.
+absl::StatusOr<std::string> compile_assembly(std::string_view source, const Target& target);
 
 }  // namespace sinter::codegen

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "codegen/clang_compile.h"
+#include "codegen/object_cache.h"
 #include "ir/dot.h"
 #include "ir/json.h"
 #include "ir/text.h"
@@ -104,7 +105,7 @@ Result<Dump> dump_source(const DumpOptions& options, const std::string& source) 
                   const auto object = codegen::compile_to_object(source, target);
                   return object.ok() ? std::string() : std::string(object.status().message());
                 }};
-  const auto assembly = codegen::compile_to_assembly(source, *target);
+  const auto assembly = codegen::compile_assembly(source, *target);
   if (!assembly.ok()) return to_error(assembly.status());
   return Dump{*assembly, [assembly = *assembly, source] {
                 // Every phase of the source must be a label of the assembly.

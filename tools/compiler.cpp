@@ -7,6 +7,7 @@
 #include <set>
 
 #include "codegen/clang_compile.h"
+#include "codegen/object_cache.h"
 #include "codegen/kernel_resources.h"
 #include "codegen/plan_builder.h"
 #include "frontends/gguf_tokenizer.h"
@@ -52,7 +53,7 @@ Result<std::string> count_instructions(const runtime::PlanFile& file) {
       if (code.device_plan != i || assemblies.contains(code.target)) continue;
       const auto targets = codegen::parse_targets(code.target);
       if (!targets.ok()) return to_error(targets.status());
-      auto assembly = codegen::compile_to_assembly(file.text(device.source), targets->front());
+      auto assembly = codegen::compile_assembly(file.text(device.source), targets->front());
       if (!assembly.ok()) return to_error(assembly.status());
       columns.push_back(code.target);
       assemblies[code.target] = *std::move(assembly);

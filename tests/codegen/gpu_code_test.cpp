@@ -102,7 +102,7 @@ TEST(GpuCode, UsesDotsAndMatrixUnits) {
        {std::tuple{"gfx1100", "v_dot4_i32_iu8", "v_wmma_i32_16x16x16_iu8"},
         std::tuple{"gfx942", "v_dot4", "v_mfma_i32_16x16x32_i8"},
         std::tuple{"gfx1030", "v_dot4", "v_dot4"}, std::tuple{"sm_80", "dp4a", "mma.sync"}}) {
-    const auto assembly = compile_to_assembly(model.gpu.source.text, target(name));
+    const auto assembly = compile_assembly(model.gpu.source.text, target(name));
     ASSERT_TRUE(assembly.ok()) << assembly.status();
     EXPECT_NE(assembly->find(dot), std::string::npos) << name;
     EXPECT_NE(assembly->find(matrix), std::string::npos) << name;

@@ -14,6 +14,27 @@ namespace {
 constexpr size_t kStackBytes = size_t{256} << 10;
 constexpr uint8_t kPoison = 0xff;
 
+// Stacks whose hot ends lie in different lines of the first-level cache: at the same place in their
+// pages all of them would meet in one set of it, and switching threads would take twice the time.
+class StaggeredStack {
+ public:
+  explicit StaggeredStack(int number) : shift_(static_cast<size_t>(number) % 64 * 64) {}
+  boost::context::stack_context allocate() { return shifted(pages_.allocate(), shift_); }
+  void deallocate(boost::context::stack_context& stack) {
+    auto whole = shifted(stack, 0 - shift_);
+    pages_.deallocate(whole);
+  }
+
+ private:
+  static boost::context::stack_context shifted(boost::context::stack_context stack, size_t by) {
+    stack.sp = static_cast<char*>(stack.sp) - by;
+    stack.size -= by;
+    return stack;
+  }
+  boost::context::protected_fixedsize_stack pages_{kStackBytes};
+  size_t shift_;
+};
+
 // Where a thread stopped.
 enum class Stop { done, barrier, shuffle };
 
@@ -33,9 +54,9 @@ std::string_view text(Stop stop) {
 
 // Fibers live longer than blocks: each runs one kernel after another.
 struct SimtMachine::Block {
+  static constexpr int kScheduler = gpu_block_threads;  // the number of what runs the waves
+
   struct Thread {
-    boost::context::fiber fiber;      // while the scheduler runs
-    boost::context::fiber scheduler;  // while the thread runs
     Stop stop = Stop::done;
     uint32_t value = 0;  // brought to a shuffle, then got from it
     int from = 0;
@@ -44,50 +65,52 @@ struct SimtMachine::Block {
   explicit Block(int lanes) : wave(lanes) {
     machine.barrier = [] { running->pause(Stop::barrier); };
     machine.shuffle = [](unsigned value, int lane) {
-      Thread& mine = running->thread(running->machine.thread);
+      Thread& mine = running->thread(running->current);
       mine.value = value;
       mine.from = lane;
       running->pause(Stop::shuffle);
       return mine.value;
     };
-    for (Thread& thread : threads)
-      thread.fiber = boost::context::fiber(std::allocator_arg,
-                                           boost::context::protected_fixedsize_stack(kStackBytes),
-                                           [this, &thread](boost::context::fiber&& scheduler) {
-                                             thread.scheduler = std::move(scheduler);
-                                             while (!ending) {
-                                               kernel.function(arguments);
-                                               pause(Stop::done, thread);
-                                             }
-                                             return std::move(thread.scheduler);
-                                           });
+    for (int i = 0; i < gpu_block_threads; ++i)
+      fiber(i) = boost::context::fiber(std::allocator_arg, StaggeredStack(i),
+                                       [this](boost::context::fiber&& from) {
+                                         fiber(previous) = std::move(from);
+                                         while (!ending) {
+                                           kernel.function(arguments);
+                                           pause(Stop::done);
+                                         }
+                                         return std::move(fiber(kScheduler));
+                                       });
   }
   Block(const Block&) = delete;
   Block& operator=(const Block&) = delete;
   ~Block() {
     ending = true;
-    for (Thread& thread : threads) thread.fiber = std::move(thread.fiber).resume();
+    previous = kScheduler;
+    for (int i = 0; i < gpu_block_threads; ++i) fiber(i) = std::move(fiber(i)).resume();
   }
 
+  boost::context::fiber& fiber(int number) { return fibers[static_cast<size_t>(number)]; }
   Thread& thread(int number) { return threads[static_cast<size_t>(number)]; }
   const Thread& thread(int number) const { return threads[static_cast<size_t>(number)]; }
 
-  static void pause(Stop stop, Thread& thread) {
-    thread.stop = stop;
-    thread.scheduler = std::move(thread.scheduler).resume();
+  // Returns when another thread, or the scheduler, switches back.
+  void switch_to(int number) {
+    previous = current;
+    current = machine.thread = number;
+    boost::context::fiber from = std::move(fiber(number)).resume();
+    fiber(previous) = std::move(from);
   }
-  void pause(Stop stop) { pause(stop, thread(machine.thread)); }
-
-  void resume(int number) {
-    machine.thread = number;
-    Thread& next = thread(number);
-    next.fiber = std::move(next.fiber).resume();
+  // A lane hands over to the next one of its wave, the last to the scheduler.
+  void pause(Stop stop) {
+    thread(current).stop = stop;
+    switch_to((current + 1) % wave == 0 ? kScheduler : current + 1);
   }
 
   // Runs the lanes of a wave until all of them wait at a barrier or have finished.
   absl::Status run_wave(int first) {
     while (true) {
-      for (int lane = 0; lane < wave; ++lane) resume(first + lane);
+      switch_to(first);
       if (auto status = expect_together(first, wave); !status.ok()) return status;
       if (thread(first).stop != Stop::shuffle) return absl::OkStatus();
       std::array<uint32_t, gpu_block_threads> brought{};
@@ -133,6 +156,9 @@ struct SimtMachine::Block {
   GpuArguments arguments = {};
   bool ending = false;
   std::array<Thread, gpu_block_threads> threads;
+  std::array<boost::context::fiber, gpu_block_threads + 1> fibers;  // of those that do not run
+  int current = kScheduler;
+  int previous = kScheduler;  // who ran before
 };
 
 thread_local SimtMachine::Block* SimtMachine::Block::running = nullptr;

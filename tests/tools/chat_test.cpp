@@ -42,11 +42,16 @@ TEST(ChatTemplateCommand, NamesWhatIsWrong) {
 }
 
 TEST(ChatTemplate, OfAGgufFileIsInItsMetadata) {
-  const std::string file = (fs::path(SINTER_GOLDENS) / "gguf_tokenizer" / "model.gguf").string();
-  const Outcome missing = sinter(fmt::format("chat-template '{}'", file), "{\"messages\": []}");
-  expect_refusal(missing, {"model.gguf", "no chat template"});
-  expect_refusal(sinter_run(fmt::format("chat-template '{}'", file), "{}"),
+  const fs::path goldens = SINTER_GOLDENS;
+  const std::string file = (goldens / "gguf_tokenizer" / "model.gguf").string();
+  const std::string messages = R"({"messages": [{"role": "user", "content": "Hi"}]})";
+  const Outcome outcome = sinter(fmt::format("chat-template '{}'", file), messages);
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_NE(outcome.out.find("<|im_start|>user\nHi<|im_end|>\n"), std::string::npos) << outcome.out;
+  expect_refusal(sinter_run(fmt::format("chat-template '{}'", file), messages),
                  {"sinter-run reads no .gguf files"});
+  const std::string bare = (goldens / "gguf_llama_q4_0").string();
+  expect_refusal(sinter(fmt::format("chat-template '{}'", bare), messages), {"no chat template"});
 }
 
 TEST(RunChat, AnswersAMessageInTheFormOfTheTemplate) {
