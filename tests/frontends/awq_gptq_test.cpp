@@ -4,12 +4,11 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <array>
 #include <cmath>
 #include <string>
 #include <vector>
 
-#include "tests/frontends/model_folder.h"
+#include "tests/frontends/packed_modules.h"
 
 namespace sinter::frontends {
 namespace {
@@ -17,90 +16,6 @@ namespace {
 constexpr const char* kModule = "model.layers.0.mlp.up_proj";
 
 std::string part(const char* suffix) { return std::string(kModule) + suffix; }
-
-// Random codes, zeros and scales of a module, and the numbers that they stand for.
-struct Quantized {
-  int64_t rows;
-  int64_t cols;
-  int64_t group;
-  int bits;
-  std::vector<uint32_t> codes = {};  // [rows, cols]
-  std::vector<uint32_t> zeros = {};  // [groups, rows]
-  std::vector<float> scales = {};    // [groups, rows]
-  std::vector<float> numbers = {};   // [rows, cols]
-
-  int64_t groups() const { return cols / group; }
-  Quantized& fill(uint32_t min_zero, uint32_t max_zero) {
-    uint32_t state = 17;
-    const uint32_t largest = (1U << bits) - 1U;
-    codes.resize(static_cast<size_t>(rows * cols));
-    zeros.resize(static_cast<size_t>(groups() * rows));
-    scales.resize(zeros.size());
-    numbers.resize(codes.size());
-    for (uint32_t& code : codes) code = next_number(state) & largest;
-    for (uint32_t& zero : zeros) zero = min_zero + next_number(state) % (max_zero - min_zero + 1);
-    for (float& scale : scales) scale = static_cast<float>(next_number(state) % 64) / 32 - 1;
-    for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t c = 0; c < cols; ++c) {
-        const auto at = static_cast<size_t>(c / group * rows + r);
-        const auto i = static_cast<size_t>(r * cols + c);
-        numbers[i] = scales[at] * (static_cast<float>(codes[i]) - static_cast<float>(zeros[at]));
-      }
-    }
-    return *this;
-  }
-};
-
-// AutoAWQ's packing of rows of numbers along their second dimension.
-std::string awq_words(const std::vector<uint32_t>& numbers) {
-  constexpr std::array<int64_t, 8> kOrder = {0, 2, 4, 6, 1, 3, 5, 7};
-  std::vector<uint32_t> words(numbers.size() / 8);
-  for (size_t w = 0; w < words.size(); ++w) {
-    const auto first = static_cast<int64_t>(w) * 8;
-    for (size_t i = 0; i < 8; ++i)
-      words[w] |= numbers[static_cast<size_t>(first + kOrder[i])] << (4 * i);
-  }
-  return bytes_of(words);
-}
-
-std::vector<TestTensor> awq_tensors(const Quantized& q) {
-  std::vector<uint32_t> transposed;
-  for (int64_t c = 0; c < q.cols; ++c)
-    for (int64_t r = 0; r < q.rows; ++r)
-      transposed.push_back(q.codes[static_cast<size_t>(r * q.cols + c)]);
-  return {{part(".qweight"), "I32", {q.cols, q.rows / 8}, awq_words(transposed)},
-          {part(".qzeros"), "I32", {q.groups(), q.rows / 8}, awq_words(q.zeros)},
-          f32_tensor(part(".scales"), {q.groups(), q.rows}, q.scales)};
-}
-
-// An LSB-first stream of `count` numbers from `at(i)` in words that are `stride` apart.
-template <class At>
-void write_stream(std::vector<uint32_t>& words, int64_t first, int64_t stride, int64_t count,
-                  int bits, const At& at) {
-  for (int64_t bit = 0; bit < count * bits; ++bit) {
-    const uint32_t set = at(bit / bits) >> (bit % bits) & 1U;
-    words[static_cast<size_t>(first + bit / 32 * stride)] |= set << (bit % 32);
-  }
-}
-
-// `less` is what the checkpoint format takes off zeros.
-std::vector<TestTensor> gptq_tensors(const Quantized& q, uint32_t less) {
-  std::vector<uint32_t> weight(static_cast<size_t>(q.cols * q.bits / 32 * q.rows));
-  for (int64_t r = 0; r < q.rows; ++r)
-    write_stream(weight, r, q.rows, q.cols, q.bits,
-                 [&](int64_t c) { return q.codes[static_cast<size_t>(r * q.cols + c)]; });
-  const int64_t zero_words = q.rows * q.bits / 32;
-  std::vector<uint32_t> zeros(static_cast<size_t>(q.groups() * zero_words));
-  std::vector<int32_t> index;
-  for (int64_t g = 0; g < q.groups(); ++g)
-    write_stream(zeros, g * zero_words, 1, q.rows, q.bits,
-                 [&](int64_t r) { return q.zeros[static_cast<size_t>(g * q.rows + r)] - less; });
-  for (int64_t c = 0; c < q.cols; ++c) index.push_back(static_cast<int32_t>(c / q.group));
-  return {{part(".qweight"), "I32", {q.cols * q.bits / 32, q.rows}, bytes_of(weight)},
-          {part(".qzeros"), "I32", {q.groups(), zero_words}, bytes_of(zeros)},
-          f32_tensor(part(".scales"), {q.groups(), q.rows}, q.scales),
-          {part(".g_idx"), "I32", {q.cols}, bytes_of(index)}};
-}
 
 Json block(const char* method, int bits, int64_t group) {
   return {{"quant_method", method}, {"bits", bits}, {"group_size", group}};
@@ -110,7 +25,7 @@ class AwqTest : public testing::Test {
  protected:
   AwqTest() {
     folder_.config["quantization_config"] = block("awq", 4, 32);
-    folder_.tensors = awq_tensors(quantized_.fill(0, 15));
+    folder_.tensors = awq_tensors(quantized_.fill(0, 15), kModule);
     folder_.tensors.push_back(f32_tensor("lm_head.weight", {1, 2}, {1, 2}));
   }
   Quantized quantized_{16, 96, 32, 4};
@@ -137,7 +52,7 @@ TEST_F(AwqTest, AWordHoldsRowsInItsOwnOrder) {
 }
 
 TEST_F(AwqTest, ZerosThatAreOneNumberMakeItSymmetric) {
-  folder_.tensors = awq_tensors(quantized_.fill(8, 8));
+  folder_.tensors = awq_tensors(quantized_.fill(8, 8), kModule);
   EXPECT_EQ(format_of(folder_, kModule), "symmetric b4 z8 g32 f32");
   EXPECT_EQ(numbers_of(folder_, kModule), quantized_.numbers);
   folder_.remove(part(".qzeros"));
@@ -182,7 +97,7 @@ class GptqTest : public testing::TestWithParam<int> {
  protected:
   GptqTest() {
     folder_.config["quantization_config"] = block("gptq", GetParam(), 32);
-    folder_.tensors = gptq_tensors(quantized_.fill(1, (1U << GetParam()) - 1U), 1);
+    folder_.tensors = gptq_tensors(quantized_.fill(1, (1U << GetParam()) - 1U), 1, kModule);
   }
   Quantized quantized_{32, 96, 32, GetParam()};
   ModelFolder folder_;
@@ -197,14 +112,14 @@ TEST_P(GptqTest, ZerosAreStoredLessOne) {
 }
 
 TEST_P(GptqTest, ZerosOfVersionTwoAreStoredAsTheyAre) {
-  folder_.tensors = gptq_tensors(quantized_.fill(0, (1U << GetParam()) - 1U), 0);
+  folder_.tensors = gptq_tensors(quantized_.fill(0, (1U << GetParam()) - 1U), 0, kModule);
   block_["checkpoint_format"] = "gptq_v2";
   EXPECT_EQ(numbers_of(folder_, kModule), quantized_.numbers);
 }
 
 TEST_P(GptqTest, ZerosThatAreOneNumberMakeItSymmetric) {
   const uint32_t middle = 1U << (GetParam() - 1);
-  folder_.tensors = gptq_tensors(quantized_.fill(middle, middle), 1);
+  folder_.tensors = gptq_tensors(quantized_.fill(middle, middle), 1, kModule);
   EXPECT_EQ(format_of(folder_, kModule),
             fmt::format("symmetric b{} z{} g32 f32", GetParam(), middle));
   EXPECT_EQ(numbers_of(folder_, kModule), quantized_.numbers);
@@ -223,7 +138,7 @@ class Gptq4Test : public testing::Test {
  protected:
   Gptq4Test() {
     folder_.config["quantization_config"] = block("gptq", 4, 32);
-    folder_.tensors = gptq_tensors(quantized_.fill(1, 15), 1);
+    folder_.tensors = gptq_tensors(quantized_.fill(1, 15), 1, kModule);
   }
   Quantized quantized_{8, 64, 32, 4};
   ModelFolder folder_;
