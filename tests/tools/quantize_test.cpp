@@ -74,6 +74,19 @@ TEST(Convert, WritesWhatCompilingTheSourceGives) {
   EXPECT_TRUE(read(direct) == read(again)) << "the plans differ";
 }
 
+TEST(Convert, EveryFormatLoadsAgainToTheSameBytes) {
+  for (const std::string rules :
+       {"--quantize mxfp4 --quantize '*.down_proj=affine:1:32'", "--quantize ternary"}) {
+    const fs::path out = fresh("converted") / "hf_qwen3";
+    fs::create_directories(out.parent_path());
+    ASSERT_EQ(convert(dense_model(), out, rules).code, 0) << rules;
+    const fs::path direct = work_folder() / "direct.plan", again = work_folder() / "again.plan";
+    ASSERT_EQ(compile(dense_model(), direct, rules).code, 0) << rules;
+    ASSERT_EQ(compile(out, again).code, 0) << rules;
+    EXPECT_TRUE(read(direct) == read(again)) << "the plans differ: " << rules;
+  }
+}
+
 TEST(Convert, KeepsQuantizedMatricesToTheByte) {
   const fs::path once = fresh("once"), twice = fresh("twice");
   ASSERT_EQ(convert(dense_model(), once, kRules).code, 0);
