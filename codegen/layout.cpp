@@ -218,8 +218,9 @@ void pack_shifts(const ir::WeightFormat& format, int64_t groups, int64_t lane,
 }
 
 // A block of two levels in gpu16 is a record of every row: the integers of the scales, of the
-// biases, the scale and the bias of the block as one stream of bits, LSB first. Its words of four
-// bytes (the last may have two) are stored one after another, each with the 16 rows.
+// biases, the scale and minus the bias of the block as one stream of bits, LSB first: kernels add
+// what formats take off. Its words of four bytes (the last may have two) are stored one after
+// another, each with the 16 rows.
 int64_t record_bytes(const ir::WeightFormat& format) {
   const int64_t numbers = format.has_biases() ? 2 : 1;
   return numbers *
@@ -241,7 +242,9 @@ void pack_record(const ir::WeightFormat& format, int64_t lane, const uint8_t* su
   for (int64_t g = 0; g < groups; ++g) put(sub_scales[g], format.sub_bits);
   for (int64_t g = 0; format.has_biases() && g < groups; ++g) put(sub_biases[g], format.sub_bits);
   for (int i = 0; i < ir::byte_size(format.scale_type); ++i) put(scale[i], 8);
-  for (int i = 0; format.has_biases() && i < ir::byte_size(format.scale_type); ++i) put(bias[i], 8);
+  const int64_t number_bytes = ir::byte_size(format.scale_type);
+  for (int64_t i = 0; format.has_biases() && i < number_bytes; ++i)
+    put(bias[i] ^ (i == number_bytes - 1 ? 0x80U : 0U), 8);
   const int64_t bytes = record_bytes(format);
   for (int64_t at = 0; at < bytes; at += 4) {
     const int64_t size = std::min<int64_t>(4, bytes - at);

@@ -10,9 +10,14 @@
 namespace sinter {
 
 constexpr int tile_tokens = 64;
-// Fewer where sums would take more registers than a lane has.
-constexpr int tokens_of_tile(int planes, int parts, bool table) {
-  return planes * parts < 4 && !table ? tile_tokens : tile_tokens / 2;
+// Fewer where sums would take more registers than a lane has, or in waves of 64, whose lanes have
+// four rows and with them four records of scales, more than half of them: two waves then share a
+// SIMD.
+template <class W>
+constexpr int tokens_of_tile(int planes, int parts) {
+  const bool records = has_levels_of_scales<typename W::scales_type> && wave_size == 64;
+  return planes * parts < (records ? 2 : 4) && !W::levels_type::is_table ? tile_tokens
+                                                                         : tile_tokens / 2;
 }
 
 // Tokens of one block of columns in shared memory.
@@ -237,7 +242,7 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
   using X = QuantizedRows<Cols, Group, Planes>;
   constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
   constexpr index row_units = (tiles + waves - 1) / waves;
-  constexpr int tokens = tokens_of_tile(Planes, Parts, W::levels_type::is_table);
+  constexpr int tokens = tokens_of_tile<W>(Planes, Parts);
   constexpr int columns = tokens / 16;  // of matrix tiles
   using Tile = TokenTile<X, tokens>;
   // A group of 16 columns is half of a segment.

@@ -291,10 +291,10 @@ SINTER_INLINE float widen(bf16 x) {
 SINTER_INLINE float widen(e8m0 x) {
   return __builtin_bit_cast(float, x.bits == 0 ? 0x00400000U : static_cast<u32>(x.bits) << 23);
 }
-// The fields of a float16 whose exponent is biased by 8 more.
+// The fields of a float32 whose exponent is biased by 120 more.
 SINTER_INLINE float widen(e4m3 x) {
-  const auto bits = static_cast<u16>((x.bits & 0x80) << 8 | (x.bits & 0x7f) << 7);
-  return static_cast<float>(__builtin_bit_cast(f16, bits)) * 256.0F;
+  const u32 bits = (x.bits & 0x80U) << 24 | (x.bits & 0x7fU) << 20;
+  return __builtin_bit_cast(float, bits) * 0x1p120F;
 }
 SINTER_INLINE float load(const e8m0* p) { return widen(*p); }
 SINTER_INLINE float load(const e4m3* p) { return widen(*p); }

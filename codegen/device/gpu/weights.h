@@ -186,8 +186,8 @@ struct GroupScales {
 };
 
 // Two levels: an integer of Bits bits of every group, less Zero, times the number of the block of
-// `Own` columns; with Minima also offsets, minus the product of another integer and number. All of
-// a row's block is one record of bits: integers of scales, of minima, scale, minimum; its words lie
+// `Own` columns; with Minima also offsets, the product of another integer and number. All of a
+// row's block is one record of bits: integers of scales, of minima, both numbers; its words lie
 // [tile][block][word][16 rows][4 bytes], the last of two bytes where it has no more.
 template <int Group_, int Own, class T, int Bits, int Zero, bool Minima>
 struct BlockScales {
@@ -227,7 +227,7 @@ struct BlockScales {
     scale = half(numbers_at) * static_cast<float>(static_cast<int>(integer(i * Bits)) - Zero);
     offset = 0;
     if constexpr (Minima)
-      offset = -half(numbers_at + 2) * static_cast<float>(integer((groups + i) * Bits));
+      offset = half(numbers_at + 2) * static_cast<float>(integer((groups + i) * Bits));
   }
   template <int Cols, int Group, int Count>
   __device__ __attribute__((always_inline)) void read(index tile, int block, int row,
@@ -259,7 +259,7 @@ struct BlockScales {
     for (int g = 0; g < Count; ++g) {
       scale[g] = block_scale * static_cast<float>(chosen(g) - Zero);
       if constexpr (Minima)
-        offset[g] = -half(numbers_at + 2) * static_cast<float>(chosen(groups + g));
+        offset[g] = half(numbers_at + 2) * static_cast<float>(chosen(groups + g));
     }
   }
 };
@@ -330,6 +330,7 @@ struct CodedWeights {
   static constexpr float code_offset = Levels::code_offset;
   using codes_type = Codes;
   using levels_type = Levels;
+  using scales_type = Scales;
 
   const u8* codes;
   Scales scales;
