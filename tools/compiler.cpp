@@ -7,8 +7,8 @@
 #include <set>
 
 #include "codegen/clang_compile.h"
-#include "codegen/object_cache.h"
 #include "codegen/kernel_resources.h"
+#include "codegen/object_cache.h"
 #include "codegen/plan_builder.h"
 #include "frontends/gguf_tokenizer.h"
 #include "tools/model_input.h"
