@@ -241,8 +241,8 @@ void pack_record(const ir::WeightFormat& format, int64_t lane, const uint8_t* su
   const int64_t groups = format.block / format.group;
   for (int64_t g = 0; g < groups; ++g) put(sub_scales[g], format.sub_bits);
   for (int64_t g = 0; format.has_biases() && g < groups; ++g) put(sub_biases[g], format.sub_bits);
-  for (int i = 0; i < ir::byte_size(format.scale_type); ++i) put(scale[i], 8);
   const int64_t number_bytes = ir::byte_size(format.scale_type);
+  for (int64_t i = 0; i < number_bytes; ++i) put(scale[i], 8);
   for (int64_t i = 0; format.has_biases() && i < number_bytes; ++i)
     put(bias[i] ^ (i == number_bytes - 1 ? 0x80U : 0U), 8);
   const int64_t bytes = record_bytes(format);

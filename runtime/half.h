@@ -7,6 +7,20 @@
 
 namespace sinter::runtime {
 
+// The exponent and fraction of the nearest float of `fraction_bits` bits of fraction and `bias`,
+// for a finite magnitude (a float32 without its sign) below what overflows.
+inline uint32_t rounded_fields(uint32_t magnitude, uint32_t fraction_bits, uint32_t bias) {
+  const uint32_t least_normal = 128 - bias;  // its exponent field in float32
+  uint32_t shift = 23 - fraction_bits;
+  uint32_t value = magnitude - ((least_normal - 1) << 23);
+  if (magnitude >> 23 < least_normal) {  // subnormal: a multiple of the least one
+    shift += least_normal - (magnitude >> 23);
+    if (shift > 24) return 0;
+    value = (magnitude & 0x7fffff) | 0x800000;
+  }
+  return (value + (1u << (shift - 1)) - 1 + ((value >> shift) & 1)) >> shift;
+}
+
 inline uint16_t f16_from_f32(float value) {
   const uint32_t bits = std::bit_cast<uint32_t>(value);
   const uint32_t sign = (bits >> 16) & 0x8000;
@@ -14,19 +28,7 @@ inline uint16_t f16_from_f32(float value) {
   if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);  // NaN
   if (magnitude >= 0x477ff000)
     return static_cast<uint16_t>(sign | 0x7c00);  // 65520 and more round to infinity
-  if (magnitude >= 0x38800000) {                  // 2^-14: normal in both formats
-    const uint32_t rounded = magnitude + 0xfff + ((magnitude >> 13) & 1);
-    return static_cast<uint16_t>(sign | ((rounded >> 13) - (112 << 10)));
-  }
-  // Subnormal: a multiple of 2^-24.
-  const uint32_t shift = 126 - (magnitude >> 23);
-  if (shift > 24) return static_cast<uint16_t>(sign);
-  const uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000;
-  const uint32_t rest = mantissa & ((1u << shift) - 1);
-  const uint32_t half = 1u << (shift - 1);
-  uint32_t quotient = mantissa >> shift;
-  if (rest > half || (rest == half && (quotient & 1) != 0)) ++quotient;
-  return static_cast<uint16_t>(sign | quotient);
+  return static_cast<uint16_t>(sign | rounded_fields(magnitude, 10, 15));
 }
 
 inline float f32_from_f16(uint16_t half) {
@@ -58,19 +60,7 @@ inline uint8_t e4m3_from_f32(float value) {
   const uint32_t magnitude = bits & 0x7fffffff;
   if (magnitude > 0x7f800000) return static_cast<uint8_t>(sign | 0x7f);   // NaN
   if (magnitude >= 0x43e00000) return static_cast<uint8_t>(sign | 0x7e);  // 448 and more
-  if (magnitude >= 0x3c800000) {                                          // 2^-6: normal in both
-    const uint32_t rounded = magnitude + 0x7ffff + ((magnitude >> 20) & 1);
-    return static_cast<uint8_t>(sign | ((rounded >> 20) - (120 << 3)));
-  }
-  // Subnormal: a multiple of 2^-9.
-  const uint32_t shift = 141 - (magnitude >> 23);
-  if (shift > 24) return static_cast<uint8_t>(sign);
-  const uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000;
-  const uint32_t rest = mantissa & ((1u << shift) - 1);
-  const uint32_t half = 1u << (shift - 1);
-  uint32_t quotient = mantissa >> shift;
-  if (rest > half || (rest == half && (quotient & 1) != 0)) ++quotient;
-  return static_cast<uint8_t>(sign | quotient);
+  return static_cast<uint8_t>(sign | rounded_fields(magnitude, 3, 7));
 }
 
 // OCP Microscaling's e8m0: the power of two (byte - 127) nearest to a positive `value`.

@@ -35,12 +35,12 @@ struct Fill {
   enum class Kind {
     bits,     // uniform random bytes: any code is a valid code
     ternary,  // bytes whose 2-bit fields are uniform in 0..2
-    uniform,  // floats of `dtype` uniform in [low, high)
+    uniform,  // numbers of `dtype` uniform in [low, high)
     paired,   // the biases of the scales written by the fill before it: -factor * scale, element by
               // element
   };
   Kind kind = Kind::bits;
-  std::string dtype;    // "f16", "bf16", "f32" for uniform and paired
+  std::string dtype;    // "f32", "f16" or "bf16"; for uniform also "e8m0" or "e4m3"
   uint64_t offset = 0;  // within the weights section
   uint64_t bytes = 0;
   double low = 0, high = 0;

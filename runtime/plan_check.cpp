@@ -68,12 +68,16 @@ Status check_fills(const DevicePlan& plan) {
     }
     const bool numbers = fill.kind == Fill::Kind::uniform || fill.kind == Fill::Kind::paired;
     if (numbers && fill.bytes != 0 && fill_elements(fill) == 0) {
-      return fail(fmt::format("{} bytes are no whole number of dtype \"{}\" (f16, bf16 or f32)",
-                              fill.bytes, fill.dtype));
+      return fail(
+          fmt::format("{} bytes are no whole number of dtype \"{}\" (f32, f16, bf16, e8m0 or e4m3)",
+                      fill.bytes, fill.dtype));
     }
     if (fill.kind != Fill::Kind::paired) continue;
     if (i == 0 || plan.fills[i - 1].kind != Fill::Kind::uniform) {
       return fail("a paired fill must follow the uniform fill of its scales");
+    }
+    if (fill_element_bytes(fill.dtype) == 1 || fill_element_bytes(plan.fills[i - 1].dtype) == 1) {
+      return fail("a paired fill and its scales have f32, f16 or bf16");
     }
     if (fill_elements(plan.fills[i - 1]) != fill_elements(fill)) {
       return fail(fmt::format("{} numbers, but the scales before it are {}", fill_elements(fill),

@@ -55,9 +55,7 @@ struct Reader {
       auto pattern = Pattern::literal(field.member("replacement").character());
       if (field.failed() || !pattern.ok()) return;
       Decoder::TokenStep step{.pattern = {*pattern}, .content = " "};
-      const JsonField scheme = field.member("prepend_scheme");
-      decoder.drop_first_spaces = scheme.is_null() ? field.member("add_prefix_space").boolean(true)
-                                                   : scheme.string() != "never";
+      decoder.drop_first_spaces = read_prepend(field) != Prepend::kNever;
       add_token_step(field, std::move(step));
     } else if (type == "Strip") {
       read_strip(field);

@@ -1,6 +1,9 @@
 #include "runtime/tokenizer_json.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "runtime/tokenizer_utf8.h"
 
@@ -81,6 +84,14 @@ int64_t JsonField::integer(int64_t low, int64_t high) const {
     return low;
   }
   return value_->get<int64_t>();
+}
+
+size_t JsonField::one_of(std::initializer_list<std::string_view> names) const {
+  const std::string text = string();
+  const auto* const found = std::find(names.begin(), names.end(), text);
+  if (found != names.end()) return static_cast<size_t>(found - names.begin());
+  fail(fmt::format("is '{}', expected {}", text, fmt::join(names, ", ")));
+  return 0;
 }
 
 Result<Pattern> JsonField::pattern() const {

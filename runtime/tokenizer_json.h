@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -55,6 +56,8 @@ class JsonField {
   bool boolean(bool if_null) const;
   // An integer in [low, high].
   int64_t integer(int64_t low, int64_t high) const;
+  // The place of a string in `names`; 0 and an error if it is none of them.
+  size_t one_of(std::initializer_list<std::string_view> names) const;
   // {"Regex": "..."} or {"String": "..."}
   Result<Pattern> pattern() const;
 

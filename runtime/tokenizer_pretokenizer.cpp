@@ -24,20 +24,9 @@ void read_split(const JsonField& field, PreTokenizerStep* step) {
   if (!pattern.ok()) return;
   step->pattern = {*pattern};
   step->invert = field.member("invert").boolean(false);
-  const std::string behavior = field.member("behavior").string();
-  if (behavior == "Isolated") {
-    step->behavior = Behavior::kIsolated;
-  } else if (behavior == "Removed") {
-    step->behavior = Behavior::kRemoved;
-  } else if (behavior == "MergedWithPrevious") {
-    step->behavior = Behavior::kMergedWithPrevious;
-  } else if (behavior == "MergedWithNext") {
-    step->behavior = Behavior::kMergedWithNext;
-  } else if (behavior == "Contiguous") {
-    step->behavior = Behavior::kContiguous;
-  } else {
-    field.member("behavior").fail(fmt::format("is '{}', which is not supported", behavior));
-  }
+  step->behavior = static_cast<Behavior>(
+      field.member("behavior")
+          .one_of({"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"}));
 }
 
 // One of the patterns written in this file.
@@ -51,21 +40,8 @@ void set_pattern(const JsonField& field, std::string_view regex, PreTokenizerSte
 }
 
 void read_metaspace(const JsonField& field, PreTokenizerStep* step) {
-  using Prepend = PreTokenizerStep::Prepend;
   step->replacement = field.member("replacement").character();
-  const JsonField scheme = field.member("prepend_scheme");
-  if (scheme.is_null()) {  // older files have a flag
-    step->prepend =
-        field.member("add_prefix_space").boolean(true) ? Prepend::kAlways : Prepend::kNever;
-  } else if (const std::string name = scheme.string(); name == "always") {
-    step->prepend = Prepend::kAlways;
-  } else if (name == "first") {
-    step->prepend = Prepend::kFirst;
-  } else if (name == "never") {
-    step->prepend = Prepend::kNever;
-  } else {
-    return scheme.fail(fmt::format("is '{}', expected always, first or never", name));
-  }
+  step->prepend = read_prepend(field);
   auto pattern = Pattern::literal(step->replacement);
   if (!field.member("split").boolean(true) || field.failed() || !pattern.ok()) return;
   step->pattern = {*pattern};
@@ -115,7 +91,6 @@ void read_steps(const JsonField& field, int depth, std::vector<PreTokenizerStep>
 
 // `word` with its spaces replaced and, where the step wants it, one put before it.
 std::string replace_spaces(const PreTokenizerStep& step, std::string_view word, bool is_first) {
-  using Prepend = PreTokenizerStep::Prepend;
   std::string out;
   for (const char c : word) c == ' ' ? out += step.replacement : out += c;
   const bool prepend =
@@ -189,6 +164,13 @@ constexpr std::array<int16_t, 324> kCodePointToByte = [] {
 }();
 
 }  // namespace
+
+Prepend read_prepend(const JsonField& metaspace) {
+  const JsonField scheme = metaspace.member("prepend_scheme");
+  if (!scheme.is_null()) return static_cast<Prepend>(scheme.one_of({"always", "first", "never"}));
+  // Older files have a flag.
+  return metaspace.member("add_prefix_space").boolean(true) ? Prepend::kAlways : Prepend::kNever;
+}
 
 std::vector<PreTokenizerStep> read_pre_tokenizer(const JsonField& field) {
   std::vector<PreTokenizerStep> steps;

@@ -25,17 +25,20 @@ std::vector<NormalizerStep> read_normalizer(const JsonField& field);
 // Fails if the text grows out of proportion, as hostile replacement chains do.
 Result<std::string> normalize(const std::vector<NormalizerStep>& steps, std::string text);
 
+// Before which words Metaspace puts its sign for a space.
+enum class Prepend { kAlways, kFirst, kNever };
+Prepend read_prepend(const JsonField& metaspace);
+
 struct PreTokenizerStep {
   enum class Kind { kSplit, kByteLevel, kDigits, kMetaspace };
+  // In the order of their names in read_split.
   enum class Behavior { kIsolated, kRemoved, kMergedWithPrevious, kMergedWithNext, kContiguous };
   Kind kind;
   std::vector<Pattern> pattern = {};  // the split, if there is one (ByteLevel may have none)
   Behavior behavior = Behavior::kIsolated;
   bool invert = false;
   bool add_prefix_space = false;  // kByteLevel
-  // kMetaspace: what stands for a space, and before which words it is put.
-  enum class Prepend { kNever, kFirst, kAlways };
-  std::string replacement = {};
+  std::string replacement = {};   // kMetaspace: what stands for a space
   Prepend prepend = Prepend::kNever;
 };
 

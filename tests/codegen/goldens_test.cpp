@@ -3,7 +3,6 @@
 // token.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -11,13 +10,11 @@
 #include <filesystem>
 #include <fstream>
 
-#include "codegen/plan_builder.h"
 #include "frontends/safetensors.h"
 #include "ir/interpreter.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
-#include "runtime/host_device.h"
-#include "runtime/session.h"
+#include "tests/codegen/compiled_model.h"
 
 namespace sinter {
 namespace {
@@ -134,54 +131,26 @@ void run_plan(codegen::Activations activations) {
   const bool a8 = activations == codegen::Activations::a8;
   const auto& want = a8 && !golden.logits_a8.empty() ? golden.logits_a8 : golden.logits;
   const double slack = a8 && golden.logits_a8.empty() ? 2.5 : 1.0;
-  const auto cpu = runtime::detect_host_cpu();
-  std::vector<codegen::Target> targets;
-  for (const codegen::Target& target : codegen::targets())
-    if (target.family == cpu.family) targets.push_back(target);
-  std::rotate(targets.begin(), targets.begin() + (a8 ? 0 : 1) % static_cast<int>(targets.size()),
-              targets.end());
-  int ran = 0;
-  for (const codegen::Target& target : targets) {
-    if (ran > 0) break;
-    const std::string path = fmt::format("{}golden_{}_{}.plan", ::testing::TempDir(),
-                                         GoldenTest::GetParam(), ::getpid());
-    codegen::CompileOptions options;
-    options.targets = {target};
-    options.activations = activations;
-    const auto plan = codegen::compile_plan(golden.model, golden.checkpoint.get(),
-                                            GoldenTest::GetParam(), options, path);
-    ASSERT_TRUE(plan.ok()) << plan.status();
-    auto file = runtime::PlanFile::open(path, true);
-    ASSERT_TRUE(file.ok()) << file.error().message;
-    std::filesystem::remove(path);
-    auto model = runtime::Model::load(*file, {});
-    if (!model.ok()) continue;  // a target that this machine lacks
-    ++ran;
-    for (const auto executor : {runtime::Executor::persistent, runtime::Executor::eager}) {
-      const std::string how = fmt::format(
-          "{} {}", target.name, executor == runtime::Executor::eager ? "eager" : "persistent");
-      auto session = runtime::Session::create(*model, 0, executor);
-      ASSERT_TRUE(session.ok()) << session.error().message;
-      std::vector<float> logits;
-      const auto status =
-          (*session)->prefill(golden.ids, static_cast<int64_t>(golden.ids.size()),
-                              [&](std::span<const float> rows, int64_t) {
-                                logits.insert(logits.end(), rows.begin(), rows.end());
-                              });
-      ASSERT_TRUE(status.ok()) << status.error().message;
-      expect_close(golden, want, logits, slack * golden.tolerance, how + " prefill");
-      (*session)->reset();
-      logits.clear();
-      for (const int32_t id : golden.ids) {
-        const auto step = (*session)->decode(id);
-        ASSERT_TRUE(step.ok()) << step.error().message;
-        const auto row = (*session)->logits();
-        logits.insert(logits.end(), row.begin(), row.end());
-      }
-      expect_close(golden, want, logits, slack * golden.tolerance, how + " decode");
+  const auto [target, model] = compile_and_load(golden.model, golden.checkpoint.get(),
+                                                GoldenTest::GetParam(), activations, a8 ? 0 : 1);
+  ASSERT_NE(model, nullptr);
+  for (const auto executor : {runtime::Executor::persistent, runtime::Executor::eager}) {
+    const std::string how =
+        fmt::format("{} {}", target, executor == runtime::Executor::eager ? "eager" : "persistent");
+    auto session = runtime::Session::create(model, 0, executor);
+    ASSERT_TRUE(session.ok()) << session.error().message;
+    expect_close(golden, want, prefill_logits(**session, golden.ids), slack * golden.tolerance,
+                 how + " prefill");
+    (*session)->reset();
+    std::vector<float> logits;
+    for (const int32_t id : golden.ids) {
+      const auto step = (*session)->decode(id);
+      ASSERT_TRUE(step.ok()) << step.error().message;
+      const auto row = (*session)->logits();
+      logits.insert(logits.end(), row.begin(), row.end());
     }
+    expect_close(golden, want, logits, slack * golden.tolerance, how + " decode");
   }
-  EXPECT_GT(ran, 0) << "no target of this machine's family ran";
 }
 
 TEST_P(GoldenTest, CompiledPlanMatchesWith16BitActivations) { run_plan(codegen::Activations::a16); }

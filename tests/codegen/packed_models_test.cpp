@@ -1,18 +1,14 @@
 // Whole models in the packed forms of other tools, against the same numbers as dense weights.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <filesystem>
 #include <string>
 #include <vector>
 
-#include "codegen/plan_builder.h"
 #include "ir/interpreter.h"
 #include "models/registry.h"
-#include "runtime/host_device.h"
-#include "runtime/session.h"
+#include "tests/codegen/compiled_model.h"
 #include "tests/frontends/packed_modules.h"
 
 namespace sinter {
@@ -153,33 +149,12 @@ std::vector<float> reference(const Opened& opened, const std::vector<int32_t>& i
 
 std::vector<float> compiled(const Opened& opened, const std::vector<int32_t>& ids,
                             codegen::Activations activations) {
-  const auto cpu = runtime::detect_host_cpu();
-  std::vector<float> logits;
-  for (const codegen::Target& target : codegen::targets()) {
-    if (target.family != cpu.family) continue;
-    const std::string path = fmt::format("{}packed_{}.plan", testing::TempDir(), ::getpid());
-    codegen::CompileOptions options;
-    options.targets = {target};
-    options.activations = activations;
-    const auto plan =
-        codegen::compile_plan(opened.model, opened.checkpoint.get(), "packed", options, path);
-    EXPECT_TRUE(plan.ok()) << plan.status();
-    auto file = runtime::PlanFile::open(path, true);
-    EXPECT_TRUE(file.ok());
-    std::filesystem::remove(path);
-    auto model = runtime::Model::load(*file, {});
-    if (!model.ok()) continue;  // a target that this machine lacks
-    auto session = runtime::Session::create(*model, 0, runtime::Executor::persistent);
-    EXPECT_TRUE(session.ok()) << session.error().message;
-    const auto status = (*session)->prefill(ids, static_cast<int64_t>(ids.size()),
-                                            [&](std::span<const float> rows, int64_t) {
-                                              logits.insert(logits.end(), rows.begin(), rows.end());
-                                            });
-    EXPECT_TRUE(status.ok()) << status.error().message;
-    return logits;
-  }
-  ADD_FAILURE() << "no target of this machine's family ran";
-  return logits;
+  const auto [target, model] =
+      compile_and_load(opened.model, opened.checkpoint.get(), "packed", activations);
+  if (model == nullptr) return {};
+  auto session = runtime::Session::create(model, 0, runtime::Executor::persistent);
+  EXPECT_TRUE(session.ok()) << session.error().message;
+  return session.ok() ? prefill_logits(**session, ids) : std::vector<float>();
 }
 
 double relative_error(const std::vector<float>& got, const std::vector<float>& want) {

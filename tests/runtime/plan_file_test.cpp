@@ -349,6 +349,10 @@ TEST_F(PlanFileTest, FillsOutsideOrUnmatchedAreRefused) {
   EXPECT_NE(error_with({biases}).find("must follow"), std::string::npos);
   EXPECT_NE(error_with({scales, {Fill::Kind::paired, "f32", 64, 64, 0, 0, 1}}).find("16 numbers"),
             std::string::npos);
+  EXPECT_EQ(error_with({{Fill::Kind::uniform, "e8m0", 0, 63, 0.5, 1, 0}}), "");
+  EXPECT_NE(error_with({{Fill::Kind::uniform, "e8m0", 0, 32, 0.5, 1, 0}, biases})
+                .find("a paired fill and its scales have"),
+            std::string::npos);
   EXPECT_NE(error_with({scales, {Fill::Kind::bits, "", 32, 64, 0, 0, 1}}).find("overlap"),
             std::string::npos);
   EXPECT_NE(error_with({{Fill::Kind::uniform, "f64", 0, 64, 0, 1, 0}}).find("\"f64\""),

@@ -733,7 +733,10 @@ TEST(HostileFile, WrongTypesAreErrorsThatNameTheField) {
   EXPECT_CONTAINS(
       with("/pre_tokenizer",
            {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "sometimes"}}),
-      "pre_tokenizer.prepend_scheme is 'sometimes', expected always, first or never");
+      "pre_tokenizer.prepend_scheme is 'sometimes', expected always, first, never");
+  EXPECT_CONTAINS(
+      with("/decoder", {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "?"}}),
+      "decoder.prepend_scheme is '?', expected always, first, never");
   EXPECT_CONTAINS(with("/decoder", {{"type", "Metaspace"}, {"replacement", ""}}),
                   "decoder.replacement is not one character");
   EXPECT_CONTAINS(with("/pre_tokenizer/pretokenizers/0/pattern", Json::object()),

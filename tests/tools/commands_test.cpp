@@ -293,16 +293,24 @@ TEST(Explain, GivesReasonsForOneNode) {
 }
 
 TEST(Synthetic, PlanOfAConfigurationRunsWithoutWeights) {
-  const fs::path config = work_folder() / "synthetic.json";
-  fs::copy_file(tiny_model() / "config.json", config, fs::copy_options::overwrite_existing);
-  const fs::path plan = work_folder() / "synthetic.plan";
-  const Outcome compiled = sinter(
-      fmt::format("compile --synthetic '{}' -o '{}' --seed 5", config.string(), plan.string()));
-  ASSERT_EQ(compiled.code, 0) << compiled.err;
-  EXPECT_NE(compiled.out.find("made from a seed at load"), std::string::npos);
-  const Outcome verified = sinter_run(fmt::format("verify '{}'", plan.string()));
-  EXPECT_EQ(verified.code, 0) << verified.out << verified.err;
-  expect_refusal(sinter_run(fmt::format("run '{}' -p x", plan.string())), {"no tokenizer"});
+  const Json floats = Json::parse(R"({"mode": "mxfp8", "group_size": 32, "bits": 8,
+      "model.embed_tokens": {"mode": "nvfp4", "group_size": 16, "bits": 4},
+      "model.layers.0.mlp.down_proj": {"mode": "mxfp4", "group_size": 32, "bits": 4}})");
+  Json config = Json::parse(read(tiny_model() / "config.json"));
+  for (const Json& quantization : {config["quantization"], floats}) {
+    config["quantization"] = quantization;
+    config.erase("quantization_config");
+    const fs::path file = work_folder() / "synthetic.json";
+    write(file, config.dump());
+    const fs::path plan = work_folder() / "synthetic.plan";
+    const Outcome compiled = sinter(
+        fmt::format("compile --synthetic '{}' -o '{}' --seed 5", file.string(), plan.string()));
+    ASSERT_EQ(compiled.code, 0) << compiled.err;
+    EXPECT_NE(compiled.out.find("made from a seed at load"), std::string::npos);
+    const Outcome verified = sinter_run(fmt::format("verify '{}'", plan.string()));
+    EXPECT_EQ(verified.code, 0) << verified.out << verified.err;
+    expect_refusal(sinter_run(fmt::format("run '{}' -p x", plan.string())), {"no tokenizer"});
+  }
 }
 
 TEST(Doctor, LooksAtTheMachineAndAtAPlan) {

@@ -10,9 +10,11 @@
 namespace sinter {
 
 constexpr int tile_tokens = 64;
-// Fewer where sums would take more registers than a lane has, or in waves of 64, whose lanes have
-// four rows and with them four records of scales, more than half of them: two waves then share a
-// SIMD.
+// Fewer where sums would take more registers than a lane has, and with records of scales in waves
+// of 64: a lane has four rows there, and four records. 64 tokens then take 130 to 160 registers.
+// With 32 it is under 128 and half of the shared memory, which lets more waves share a SIMD; what
+// that is worth has not been measured, for want of a card. It also keeps 16-bit operands below
+// v128, where the emulator that replays captures can follow.
 template <class W>
 constexpr int tokens_of_tile(int planes, int parts) {
   const bool records = has_levels_of_scales<typename W::scales_type> && wave_size == 64;
