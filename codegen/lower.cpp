@@ -12,6 +12,7 @@
 #include "codegen/emitter.h"
 #include "codegen/epilogue.h"
 #include "codegen/probe.h"
+#include "codegen/weight_structs.h"
 #include "ir/ops.h"
 
 namespace sinter::codegen {
@@ -144,111 +145,16 @@ class Lowerer {
     return at->second;
   }
 
-  // Declares `Weights` and the variable `w`: the structs are in codegen/device/*/weights.h.
+  // Declares `Weights` and the variable `w`.
   absl::Status declare_weights(Emitter& e, ValueId weight, int64_t parts) {
-    const ir::WeightType& type = module_.weight(weight);
-    const ir::WeightFormat& f = type.format;
-    auto chosen = layout(weight, parts);
+    const auto chosen = layout(weight, parts);
     if (!chosen.ok()) return chosen.status();
-    const std::string_view scalar = c_type(f.scale_type);
-    const auto at = [&](const Piece& piece, std::string_view element) {
-      return e.pointer({Buffer::Kind::weight, weight, piece.at}, fmt::format("const {}", element));
-    };
-    if (f.is_dense()) {
-      e.line("using Weights = DenseWeights<{}, {}>;", type.cols(), scalar);
-      e.line("const Weights w{{{}}};", at(chosen->codes, scalar));
-      return absl::OkStatus();
-    }
-    const int64_t group = dot_group(type);
-    if (group == 0 || (on_gpu() && type.cols() % 32 != 0))
-      return absl::UnimplementedError(
-          fmt::format("weight \"{}\" is {}: no kernel has groups of columns that are not a "
-                      "multiple of {}",
-                      module_.value(weight).name, ir::to_string(type), group == 0 ? 16 : 32));
-
-    // Scales, and what is added or taken off beside them.
-    std::string scales = "NoScales";
-    std::string scale_values = "{}";
-    std::string offsets = "NoOffsets";
-    std::string offset_values = "{}";
-    if (f.block > 0) {
-      scales = fmt::format("BlockScales<{}, {}, {}, {}>", f.block, scalar, f.sub_bits, f.sub_zero);
-      offsets = f.has_biases() ? scales : offsets;
-      if (on_gpu()) {
-        // Both are in one record.
-        scales = fmt::format("BlockScales<{}, {}, {}, {}, {}, {}>", f.group, f.block, scalar,
-                             f.sub_bits, f.sub_zero, f.has_biases());
-        offsets = "NoOffsets";
-        scale_values = fmt::format("{{{}}}", at(chosen->scales, "u8"));
-      } else {
-        scale_values =
-            fmt::format("{{{}, {}}}", at(chosen->scales, scalar), at(chosen->sub_scales, "u8"));
-        if (f.has_biases())
-          offset_values =
-              fmt::format("{{{}, {}}}", at(chosen->biases, scalar), at(chosen->sub_biases, "u8"));
-      }
-    } else if (f.group > 0) {
-      scales = fmt::format("GroupScales<{}, {}>", f.group, scalar);
-      scale_values = fmt::format("{{{}}}", at(chosen->scales, scalar));
-      if (f.has_biases()) {
-        offsets = scales;
-        offset_values = fmt::format("{{{}}}", at(chosen->biases, scalar));
-      }
-    }
-    if (f.map == ir::CodeMap::shifted) {
-      offsets = fmt::format("GroupShifts<{}, {}>", f.group, f.bits);
-      offset_values = fmt::format("{{{}}}", at(chosen->sub_biases, "u8"));
-    }
-    std::string factor = "NoFactor";
-    std::string factor_values = "{}";
-    if (f.tensor_scale) {
-      factor = fmt::format("TensorFactors<{}>", module_.weights.at(weight).sources.size());
-      factor_values = fmt::format("{{{}}}", at(chosen->factors, "float"));
-    }
-    if (f.map == ir::CodeMap::fp8) {
-      e.line("using Weights = Fp8Weights<{}, {}, {}, {}>;", type.cols(), group, scales, factor);
-      e.line("const Weights w{{{}, {}, {}}};", at(chosen->codes, "e4m3"), scale_values,
-             factor_values);
-      return absl::OkStatus();
-    }
-    const std::string codes = f.base3 ? "TritCodes" : fmt::format("BitCodes<{}>", f.bits);
-    e.line("using Weights = CodedWeights<{}, {}, {}, {}, {}, {}, {}>;", type.cols(), group, codes,
-           levels_of(f), scales, offsets, factor);
-    e.line("const Weights w{{{}, {}, {}, {}}};", at(chosen->codes, "u8"), scale_values,
-           offset_values, factor_values);
-    return absl::OkStatus();
+    const auto sources = static_cast<int64_t>(module_.weights.at(weight).sources.size());
+    return codegen::declare_weights(
+        e, {weight, module_.value(weight).name, module_.weight(weight), *chosen, sources});
   }
-
-  // What codes stand for.
-  static std::string levels_of(const ir::WeightFormat& f) {
-    switch (f.map) {
-      case ir::CodeMap::affine:
-        return fmt::format("Affine<{}>", f.bits);
-      case ir::CodeMap::shifted:
-        return fmt::format("Shifted<{}>", f.bits);
-      case ir::CodeMap::fp4:
-        return "Fp4";
-      case ir::CodeMap::iq4:
-        return "Iq4";
-      case ir::CodeMap::sign:
-        return "Sign";
-      default:
-        return fmt::format("Linear<{}, {}>", f.bits, static_cast<int>(2 * f.zero_point()));
-    }
-  }
-
-  // The form in which rows are multiplied with weights of a type; activations.h.
   std::string rows_type(const ir::WeightType& type) const {
-    if (multiplies_floats(type.format)) return fmt::format("FloatRows<{}>", type.cols());
-    const int64_t group = type.format.group > 0 ? dot_group(type) : 0;
-    return fmt::format("QuantizedRows<{}, {}, {}>", type.cols(), group, planes());
-  }
-  static bool multiplies_floats(const ir::WeightFormat& format) {
-    return format.is_dense() || format.map == ir::CodeMap::fp8;
-  }
-  // Groups of columns with a scale of the activations.
-  static int64_t row_groups(const ir::WeightType& type) {
-    return type.format.group > 0 ? type.cols() / dot_group(type) : 1;
+    return codegen::rows_type(type, planes());
   }
 
   absl::Status embed(const Node& node) {
