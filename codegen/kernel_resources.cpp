@@ -13,6 +13,8 @@
 #include <map>
 #include <regex>
 
+#include "runtime/kernel_abi.h"
+
 namespace sinter::codegen {
 
 namespace {
@@ -140,9 +142,10 @@ std::string find_ptxas() {
   return "";
 }
 
-absl::StatusOr<Cubin> assemble_ptx(const std::string& ptxas, const std::vector<uint8_t>& ptx,
-                                   const Target& target,
-                                   const std::vector<runtime::Kernel>& kernels) {
+namespace {
+
+absl::StatusOr<Cubin> assemble(const std::string& ptxas, std::string_view ptx, const Target& target,
+                               const std::vector<runtime::Kernel>& kernels) {
   llvm::SmallString<128> in;
   llvm::SmallString<128> out;
   llvm::SmallString<128> log;
@@ -159,7 +162,7 @@ absl::StatusOr<Cubin> assemble_ptx(const std::string& ptxas, const std::vector<u
   {
     std::error_code error;
     llvm::raw_fd_ostream stream(in, error);
-    stream.write(reinterpret_cast<const char*>(ptx.data()), ptx.size());
+    stream.write(ptx.data(), ptx.size());
   }
   const std::string arch = fmt::format("-arch={}", target.name);
   const llvm::StringRef args[] = {ptxas, arch, "-v", "-o", out, in};
@@ -198,6 +201,45 @@ absl::StatusOr<Cubin> assemble_ptx(const std::string& ptxas, const std::vector<u
     resources.spills = before(" bytes spill stores") / 4;
   }
   return cubin;
+}
+
+constexpr uint32_t most_registers = 255;  // of a thread
+
+// Those that a thread may have when one block less runs on a multiprocessor than with `registers`
+// each. It has 65,536, which are given in eights.
+uint32_t registers_of_fewer_blocks(uint32_t registers) {
+  constexpr uint32_t all = 65536 / gpu_block_threads;
+  const uint32_t blocks = all / registers;
+  return blocks < 3 ? most_registers : all / (blocks - 1) / 8 * 8;
+}
+
+}  // namespace
+
+absl::StatusOr<Cubin> assemble_ptx(const std::string& ptxas, const std::vector<uint8_t>& ptx,
+                                   const Target& target,
+                                   const std::vector<runtime::Kernel>& kernels) {
+  // ptxas would rather spill a few registers than run one block less on a multiprocessor. A kernel
+  // that does is given as many as it wants instead.
+  std::vector<uint32_t> limits(kernels.size(), 0);
+  while (true) {
+    std::string text(ptx.begin(), ptx.end());
+    for (size_t i = 0; i < kernels.size(); ++i) {
+      if (limits[i] == 0) continue;
+      const size_t entry = text.find(fmt::format(".entry {}(", kernels[i].symbol));
+      const size_t at = entry == std::string::npos ? entry : text.find(".maxntid", entry);
+      if (at != std::string::npos) text.insert(at, fmt::format(".maxnreg {}\n", limits[i]));
+    }
+    absl::StatusOr<Cubin> cubin = assemble(ptxas, text, target, kernels);
+    if (!cubin.ok()) return cubin;
+    bool again = false;
+    for (size_t i = 0; i < kernels.size(); ++i) {
+      const runtime::KernelResources& used = cubin->resources[i];
+      if (used.spills == 0 || used.vgprs == 0 || limits[i] == most_registers) continue;
+      limits[i] = registers_of_fewer_blocks(std::max(used.vgprs, limits[i]));
+      again = true;
+    }
+    if (!again) return cubin;
+  }
 }
 
 double instructions_per_weight_byte(std::string_view assembly, std::string_view kernel) {

@@ -59,7 +59,7 @@ bool same_bits(const StepValues& a, const StepValues& b);
 // Which targets of a device a model is compiled for.
 enum class Spread {
   every_target,
-  one_gpu,  // of GPUs one only, for long lists: models that differ little follow one another
+  one_target,  // one only, for long lists: models that differ little follow one another
 };
 
 // Compiles models without attention for every target of the device that runs here and compares

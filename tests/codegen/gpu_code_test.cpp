@@ -48,43 +48,53 @@ Model lowered(const std::string& name, Activations activations) {
   return model;
 }
 
+// No kernel of the model `name` keeps anything in memory that it could keep in registers.
+void expect_in_registers(const std::string& name, Activations activations, const Target& gpu) {
+  SCOPED_TRACE(fmt::format("{} on {}", name, gpu.name));
+  const Model model = lowered(name, activations);
+  const auto object = compile_shared(model.gpu.source.text, gpu);
+  ASSERT_TRUE(object.ok()) << object.status();
+  std::vector<runtime::KernelResources> resources;
+  if (gpu.family == "nvptx") {
+    const std::string ptx(object->begin(), object->end());
+    for (const runtime::Kernel& kernel : model.gpu.source.kernels)
+      EXPECT_NE(ptx.find(fmt::format(".entry {}(", kernel.symbol)), std::string::npos)
+          << kernel.symbol;
+    const std::string ptxas = find_ptxas();
+    if (ptxas.empty()) return;
+    auto cubin = assemble_ptx(ptxas, *object, gpu, model.gpu.source.kernels);
+    ASSERT_TRUE(cubin.ok()) << cubin.status();
+    resources = cubin->resources;
+  } else {
+    auto read = kernel_resources(*object, model.gpu.source.kernels);
+    ASSERT_TRUE(read.ok()) << read.status();
+    resources = *read;
+  }
+  ASSERT_EQ(resources.size(), model.gpu.source.kernels.size());
+  for (size_t i = 0; i < resources.size(); ++i) {
+    const std::string& symbol = model.gpu.source.kernels[i].symbol;
+    EXPECT_GT(resources[i].vgprs, 0U) << symbol;
+    EXPECT_EQ(resources[i].scratch_bytes, 0U) << symbol;
+    EXPECT_EQ(resources[i].spills, 0U) << symbol;
+    EXPECT_GT(occupancy(gpu, resources[i].vgprs), 0) << symbol;
+  }
+}
+
 class EveryGpu : public testing::TestWithParam<std::string> {};
 
-// Biases, two parts and two planes take the most registers.
+// 16-bit activations are two planes of bytes, and affine weights have offsets: both take registers.
 TEST_P(EveryGpu, KernelsKeepInRegisters) {
-  for (const auto& [name, activations] : {std::pair{"mlx_b4_g64", Activations::a16}}) {
-    const Model model = lowered(name, activations);
-    const Target gpu = target(GetParam());
-    const auto object = compile_shared(model.gpu.source.text, gpu);
-    ASSERT_TRUE(object.ok()) << object.status();
-    std::vector<runtime::KernelResources> resources;
-    if (gpu.family == "nvptx") {
-      const std::string ptx(object->begin(), object->end());
-      for (const runtime::Kernel& kernel : model.gpu.source.kernels)
-        EXPECT_NE(ptx.find(fmt::format(".entry {}(", kernel.symbol)), std::string::npos)
-            << kernel.symbol;
-      for (const char* instruction :
-           {"mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32", "dp4a.s32.s32", "ld.global.nc"})
-        EXPECT_NE(ptx.find(instruction), std::string::npos) << instruction;
-      const std::string ptxas = find_ptxas();
-      if (ptxas.empty()) continue;
-      auto cubin = assemble_ptx(ptxas, *object, gpu, model.gpu.source.kernels);
-      ASSERT_TRUE(cubin.ok()) << cubin.status();
-      resources = cubin->resources;
-    } else {
-      auto read = kernel_resources(*object, model.gpu.source.kernels);
-      ASSERT_TRUE(read.ok()) << read.status();
-      resources = *read;
-    }
-    ASSERT_EQ(resources.size(), model.gpu.source.kernels.size());
-    for (size_t i = 0; i < resources.size(); ++i) {
-      const std::string& symbol = model.gpu.source.kernels[i].symbol;
-      EXPECT_GT(resources[i].vgprs, 0U) << symbol;
-      EXPECT_EQ(resources[i].scratch_bytes, 0U) << name << ", " << symbol;
-      EXPECT_EQ(resources[i].spills, 0U) << name << ", " << symbol;
-      EXPECT_GT(occupancy(gpu, resources[i].vgprs), 0) << symbol;
-    }
-  }
+  expect_in_registers("mlx_b4_g64", Activations::a16, target(GetParam()));
+}
+
+// Each where its weights take the most registers: fields of codes of several widths and dense
+// weights, floats of 8 bits, two levels of scales, whole bytes.
+TEST(GpuCode, KernelsOfEveryKindOfWeightsKeepInRegisters) {
+  for (const auto& [name, gpu] :
+       {std::pair{"mlx_mixed", "sm_90"}, std::pair{"mlx_mxfp8", "sm_90"},
+        std::pair{"mlx_mixed", "gfx1100"}, std::pair{"gguf_llama_mixed", "gfx942"}})
+    expect_in_registers(name, Activations::a16, target(gpu));
+  expect_in_registers("mlx_b8_g64", Activations::a8, target("gfx1030"));
 }
 
 std::vector<std::string> gpu_names() {
@@ -101,11 +111,15 @@ TEST(GpuCode, UsesDotsAndMatrixUnits) {
   for (const auto& [name, dot, matrix] :
        {std::tuple{"gfx1100", "v_dot4_i32_iu8", "v_wmma_i32_16x16x16_iu8"},
         std::tuple{"gfx942", "v_dot4", "v_mfma_i32_16x16x32_i8"},
-        std::tuple{"gfx1030", "v_dot4", "v_dot4"}, std::tuple{"sm_80", "dp4a", "mma.sync"}}) {
+        std::tuple{"gfx1030", "v_dot4", "v_dot4"},
+        std::tuple{"sm_80", "dp4a.s32.s32", "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32"}}) {
     const auto assembly = compile_assembly(model.gpu.source.text, target(name));
     ASSERT_TRUE(assembly.ok()) << assembly.status();
     EXPECT_NE(assembly->find(dot), std::string::npos) << name;
     EXPECT_NE(assembly->find(matrix), std::string::npos) << name;
+    if (std::string_view(name) == "sm_80")
+      for (const char* load : {"ld.global.nc", "cp.async"})
+        EXPECT_NE(assembly->find(load), std::string::npos) << load;
     // A loop over tiles that reads weights: some instructions for a byte, not hundreds.
     const double count = instructions_per_weight_byte(*assembly, "lm_head");
     EXPECT_GT(count, 1) << name;
@@ -115,9 +129,10 @@ TEST(GpuCode, UsesDotsAndMatrixUnits) {
 }
 
 TEST(GpuCode, TargetsOfOneKindShareAPlanAndItsWeights) {
-  const Model model = lowered("mlx_b1_sym_tied", Activations::a8);
+  const Model model = lowered("mlx_b4_g64", Activations::a16);
   CompileOptions options;
-  options.targets = *parse_targets("host,gfx1100,gfx942,sm_90");
+  options.targets = *parse_targets("x86-64-v3,x86-64-v4,gfx1100,gfx942,sm_90");
+  options.activations = Activations::a16;
   const std::string path =
       (fs::temp_directory_path() / fmt::format("sinter-gpu-code-{}.plan", ::getpid())).string();
   const auto plan = compile_plan(model.imported, model.checkpoint.get(), "shared", options, path);

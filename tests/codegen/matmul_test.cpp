@@ -46,7 +46,7 @@ TEST_P(Matmul, AffineWeightsOfEveryWidthAndGroupSize) {
                                affine(bits, group, cycle(kScaleTypes, i))));
       ++i;
     }
-  expect_models_match(models, GetParam(), Spread::one_gpu);
+  expect_models_match(models, GetParam(), Spread::one_target);
 }
 
 TEST_P(Matmul, SymmetricAndTernaryWeights) {
@@ -68,7 +68,7 @@ TEST_P(Matmul, SymmetricAndTernaryWeights) {
   add(symmetric(8, 128, 32, DType::bf16));
   add(ternary(64, DType::f16));
   add(ternary(128, DType::bf16));
-  expect_models_match(models, GetParam(), Spread::one_gpu);
+  expect_models_match(models, GetParam(), Spread::one_target);
 }
 
 TEST_P(Matmul, WeightsOfOtherFormats) {
@@ -80,7 +80,7 @@ TEST_P(Matmul, WeightsOfOtherFormats) {
     ++i;
   }
   EXPECT_GE(i, 18U);
-  expect_models_match(models, GetParam(), Spread::one_gpu);
+  expect_models_match(models, GetParam(), Spread::one_target);
 }
 
 // One scale for the whole matrix, activations with one for the row.
@@ -133,7 +133,7 @@ TEST_P(Matmul, StackedExperts) {
     models.push_back(b.finish(down));
     ++i;
   }
-  expect_models_match(models, GetParam(), Spread::one_gpu);
+  expect_models_match(models, GetParam(), Spread::one_target);
 }
 
 TEST_P(Matmul, DenseWeights) {
@@ -146,7 +146,7 @@ TEST_P(Matmul, DenseWeights) {
   }
   models.push_back(product("dense_f32", 33, 40, dense(DType::f32)));
   models.push_back(product("dense_bf16", 7, 31, dense(DType::bf16)));
-  expect_models_match(models, GetParam());
+  expect_models_match(models, GetParam(), Spread::one_target);
 }
 
 // So many rows that a GPU gives a tile to fewer waves, down to one, which then has several steps.
@@ -210,7 +210,7 @@ TEST_P(Matmul, Prologues) {
   const auto z =
       b.add("z", Op::matmul, {n, b.matrix("v", 17, 128, symmetric(2, 1.5, 32, DType::f16))});
   models.push_back(b.finish(b.add("sum", Op::add, {y, z})));
-  expect_models_match(models, GetParam());
+  expect_models_match(models, GetParam(), Spread::one_target);
 }
 
 // Bias, residual and activations, on rows narrower and wider than a vector.

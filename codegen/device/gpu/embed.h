@@ -12,18 +12,15 @@ SINTER_INLINE u32 four_codes(const u8* field, int block, int row, int k) {
   const int step = k % segment_cols / 4;
   const bool whole = W::is_whole(block);
   u32 codes = 0;
-  int low = 0;
-#pragma clang loop unroll(full)
-  for (int width = 8; width > 0; width /= 2) {
-    if (!has_field(W::bits, width)) continue;
+  each_field<W::bits>([&](auto part) __attribute__((always_inline)) {
+    constexpr int width = part.width;
+    const u8* const first = field + tile_rows * 4 * part.below * W::segments(block);
     const int word = segment * width + step * width / 8;
     const u32 bits = *reinterpret_cast<const u32*>(
-        field +
+        first +
         (whole ? (word / 4 * tile_rows + row) * 16 + word % 4 * 4 : (word * tile_rows + row) * 4));
-    codes |= ((bits >> (step * width % 8)) & (0x01010101U * ((1U << width) - 1U))) << low;
-    field += tile_rows * 4 * width * W::segments(block);
-    low += width;
-  }
+    codes |= ((bits >> (step * width % 8)) & (0x01010101U * ((1U << width) - 1U))) << part.below;
+  });
   return codes;
 }
 

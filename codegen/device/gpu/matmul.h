@@ -10,17 +10,6 @@
 namespace sinter {
 
 constexpr int tile_tokens = 64;
-// Fewer where sums would take more registers than a lane has, and with records of scales in waves
-// of 64: a lane has four rows there, and four records. 64 tokens then take 130 to 160 registers.
-// With 32 it is under 128 and half of the shared memory, which lets more waves share a SIMD; what
-// that is worth has not been measured, for want of a card. It also keeps 16-bit operands below
-// v128, where the emulator that replays captures can follow.
-template <class W>
-constexpr int tokens_of_tile(int planes, int parts) {
-  const bool records = has_levels_of_scales<typename W::scales_type> && wave_size == 64;
-  return planes * parts < (records ? 2 : 4) && !W::levels_type::is_table ? tile_tokens
-                                                                         : tile_tokens / 2;
-}
 
 // Tokens of one block of columns in shared memory.
 template <class X, int Tokens>
@@ -32,6 +21,10 @@ struct TokenTile {
   static constexpr int bytes = code_bytes + Tokens * block_groups * 8;
   u8* base;
 
+  // Where 16 columns go: number `at`, token by token.
+  __device__ __attribute__((always_inline)) u8* codes(int at) const {
+    return base + at / 8 * stride + at % 8 * 16;
+  }
   // This lane's part of 16 tokens from `first`, over segment s.
   __device__ __attribute__((always_inline)) Matrix::Right right(int plane, int first, int s) const {
     Matrix::Right right;
@@ -52,24 +45,35 @@ struct TokenTile {
   }
 };
 
-// What a thread carries from global to shared memory for one block of columns.
+// One thread's part of bringing a block of columns from global to shared memory, which takes two
+// steps with work in between: codes by copies that need no registers, where there are such.
 template <class X, int Tokens>
 struct TokenLoad {
+  using Tile = TokenTile<X, Tokens>;
   static constexpr int loads = X::planes * Tokens * block_cols / 16 / threads;
   static constexpr int block_groups = X::block_groups;
   static constexpr int scales = (Tokens * block_groups + threads - 1) / threads;
+#if !defined(SINTER_COPIES)
   u32x4 codes[loads];
+#endif
   GroupScale scale[scales > 0 ? scales : 1];
 
   // Beyond the last token the last is taken again; its results are not stored.
-  __device__ __attribute__((always_inline)) void read(const X& x, index first, int block) {
+  __device__ __attribute__((always_inline)) void start(const X& x, index first, int block,
+                                                       const Tile& to) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < loads; ++i) {
       const int at = i * threads + thread();
       const index token = clamp(first + at / 8 % Tokens, x.rows);
       const int plane = at / 8 / Tokens;
-      codes[i] = *reinterpret_cast<const u32x4*>(x.codes + (plane * x.rows + token) * X::row_codes +
-                                                 index{block} * block_cols + at % 8 * 16);
+      const u8* const from = reinterpret_cast<const u8*>(x.codes) +
+                             (plane * x.rows + token) * X::row_codes + index{block} * block_cols +
+                             at % 8 * 16;
+#if defined(SINTER_COPIES)
+      start_copy(to.codes(at), from);
+#else
+      codes[i] = *reinterpret_cast<const u32x4*>(from);
+#endif
     }
 #pragma clang loop unroll(full)
     for (int i = 0; i < scales; ++i) {
@@ -81,19 +85,19 @@ struct TokenLoad {
     }
   }
   // Biases of groups times `factor`, which is the same for all rows of the weights.
-  __device__ __attribute__((always_inline)) void write(const TokenTile<X, Tokens>& to,
-                                                       float factor) const {
+  __device__ __attribute__((always_inline)) void finish(const Tile& to, float factor) const {
+#if defined(SINTER_COPIES)
+    wait_copies();
+#else
 #pragma clang loop unroll(full)
-    for (int i = 0; i < loads; ++i) {
-      const int at = i * threads + thread();
-      *reinterpret_cast<u32x4*>(to.base + at / 8 * TokenTile<X, Tokens>::stride + at % 8 * 16) =
-          codes[i];
-    }
+    for (int i = 0; i < loads; ++i)
+      *reinterpret_cast<u32x4*>(to.codes(i * threads + thread())) = codes[i];
+#endif
 #pragma clang loop unroll(full)
     for (int i = 0; i < scales; ++i) {
       const int at = i * threads + thread();
       if (at < Tokens * block_groups)
-        reinterpret_cast<GroupScale*>(to.base + TokenTile<X, Tokens>::code_bytes)[at] =
+        reinterpret_cast<GroupScale*>(to.base + Tile::code_bytes)[at] =
             GroupScale{scale[i].scale, scale[i].bias * factor};
     }
   }
@@ -116,20 +120,21 @@ struct LeftCodes {
            : width == 2 && Matrix::pieces == 4 ? i / 2
                                                : i;
   }
-  static constexpr int count_all() {
+  // Of all fields with bits in `fields`.
+  static constexpr int count_all(int fields) {
     int all = 0;
-    for (int width = 8; width > 0; width /= 2) all += has_field(W::bits, width) ? count(width) : 0;
+    for (int width = 8; width > 0; width /= 2) all += has_field(fields, width) ? count(width) : 0;
     return all;
   }
-  u32 bits[block_segments][Matrix::rows][count_all()];
+  u32 bits[block_segments][Matrix::rows][count_all(W::bits)];
 
   __device__ __attribute__((always_inline)) void read(const W& w, index tile, int block) {
     const u8* from = w.codes + tile * W::tile_bytes + index{block} * W::block_bytes;
     const bool whole = W::is_whole(block);
-    int before = 0;
-#pragma clang loop unroll(full)
-    for (int width = 8; width > 0; width /= 2) {
-      if (!has_field(W::bits, width)) continue;
+    each_field<W::bits>([&](auto field) __attribute__((always_inline)) {
+      constexpr int width = field.width, before = count_all(field.below);
+      const u8* const first =
+          from + tile_rows * 4 * field.below * (whole ? block_segments : W::last_segments);
 #pragma clang loop unroll(full)
       for (int s = 0; s < block_segments; ++s)
 #pragma clang loop unroll(full)
@@ -144,15 +149,13 @@ struct LeftCodes {
               const int row = Matrix::row(r);
               u32& to = bits[s][r][before + slot(width, i, half)];
               if (whole) {
-                to = load_stream<u32>(from + (word / 4 * tile_rows + row) * 16 + word % 4 * 4);
+                to = load_stream<u32>(first + (word / 4 * tile_rows + row) * 16 + word % 4 * 4);
               } else {
-                to = s < W::last_segments ? load_stream<u32>(from + (word * tile_rows + row) * 4)
+                to = s < W::last_segments ? load_stream<u32>(first + (word * tile_rows + row) * 4)
                                           : 0U;
               }
             }
-      from += tile_rows * 4 * width * (whole ? block_segments : W::last_segments);
-      before += count(width);
-    }
+    });
   }
 
   __device__ __attribute__((always_inline)) Matrix::Left segment(int s) const {
@@ -164,21 +167,16 @@ struct LeftCodes {
 #pragma clang loop unroll(full)
         for (int half = 0; half < 2; ++half) {
           u32 codes = 0;
-          int low = 0;
-          int before = 0;
-#pragma clang loop unroll(full)
-          for (int width = 8; width > 0; width /= 2) {
-            if (!has_field(W::bits, width)) continue;
-            const u32 word = bits[s][r][before + slot(width, i, half)];
+          each_field<W::bits>([&](auto field) __attribute__((always_inline)) {
+            constexpr int width = field.width;
+            const u32 word = bits[s][r][count_all(field.below) + slot(width, i, half)];
             if (width == 8) {
               codes = word;
             } else {
               const int shift = (Matrix::piece(i) * 2 + half) * width % 8;
-              codes |= ((word >> shift) & (0x01010101U * ((1U << width) - 1U))) << low;
+              codes |= ((word >> shift) & (0x01010101U * ((1U << width) - 1U))) << field.below;
             }
-            low += width;
-            before += count(width);
-          }
+          });
           left.words[r][i][half] = W::levels_type::levels(codes);
         }
     return left;
@@ -231,6 +229,21 @@ SINTER_INLINE Matrix::Left half_of(Matrix::Left left, int half) {
   return left;
 }
 
+// Of tile_tokens, how many a block takes at a time: half, where both would need more registers than
+// a lane has: many sums, many words of codes beside the tokens' where there are no matrix units,
+// and records of scales in waves of 64: a lane has four rows there, and four records. 64 tokens
+// then take 130 to 160 registers. With 32 it is under 128 and half of the shared memory, which lets
+// more waves share a SIMD; what that is worth has not been measured, for want of a card. It also
+// keeps 16-bit operands below v128, where the emulator that replays captures can follow.
+template <class W>
+constexpr int tokens_of_tile(int planes, int parts) {
+  const bool records = has_levels_of_scales<typename W::scales_type> && wave_size == 64;
+  const int words = ((parts + 1) * sizeof(LeftCodes<W>) + sizeof(Matrix::Right)) / 4;
+  return planes * parts < (records ? 2 : 4) && words <= 128 && !W::levels_type::is_table
+             ? tile_tokens
+             : tile_tokens / 2;
+}
+
 template <class X>
 constexpr int tile_shared_bytes = 0;
 template <int Cols, int Group, int Planes>
@@ -262,15 +275,15 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
     float y[Parts][columns][Matrix::sums] = {};
     TokenLoad<X, tokens> load_next;
     LeftCodes<W> left[Parts];
-    load_next.read(x, first, 0);
+    load_next.start(x, first, 0, buffer(0));
 #pragma clang loop unroll(full)
     for (int part = 0; part < Parts; ++part) left[part].read(w, part * tiles + tile, 0);
-    load_next.write(buffer(0), factor);
+    load_next.finish(buffer(0), factor);
     barrier();
 #pragma clang loop unroll(disable)
     for (int block = 0; block < W::blocks; ++block) {
       const bool more = block + 1 < W::blocks;
-      if (more) load_next.read(x, first, block + 1);
+      if (more) load_next.start(x, first, block + 1, buffer(block + 1));
       const Tile staged = buffer(block);
 #pragma clang loop unroll(full)
       for (int part = 0; part < Parts; ++part) {
@@ -331,7 +344,7 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
           }
         }
       }
-      if (more) load_next.write(buffer(block + 1), factor);
+      if (more) load_next.finish(buffer(block + 1), factor);
       barrier();
     }
     if (tile_or_more < tiles)
@@ -396,19 +409,22 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Co
         for (int i = 0; i < loads; ++i) {
           const int chunk = k0 / W::chunk + i;
           if (chunk >= W::chunks) break;
-          const auto bits = load_stream<u32x4>(
+          auto bits = load_stream<u32x4>(
               w.values +
               (((part * tiles + tile) * W::chunks + chunk) * tile_rows + row) * W::chunk);
-          const Chunk<W> values(bits, w.scale(part * tiles + tile, row, chunk));
-#pragma clang loop unroll(full)
-          for (int j = 0; j < W::chunk; j += 4)
+          const float scale = w.scale(part * tiles + tile, row, chunk);
+        // Rolled: four elements at a time keep to few registers.
+#pragma clang loop unroll(disable)
+          for (int j = 0; j < W::chunk; j += 4) {
+            const f32x4 four = take_four<W>(bits, scale);
 #pragma clang loop unroll(full)
             for (int t = 0; t < lane_tokens; ++t) {
               const auto a = *reinterpret_cast<const f32x4*>(shared + (mine + t) * dense_stride +
                                                              i * W::chunk + j);
 #pragma clang loop unroll(full)
-              for (int k = 0; k < 4; ++k) y[part][t] = fma(values.values[j + k], a[k], y[part][t]);
+              for (int k = 0; k < 4; ++k) y[part][t] = fma(four[k], a[k], y[part][t]);
             }
+          }
         }
     }
     const index col = tile * tile_rows + row;

@@ -155,13 +155,15 @@ struct OneRow<FloatRows<Cols>> {
 #pragma clang loop unroll(full)
       for (int i = 0; i < loads; ++i) {
         if (at * loads + i >= W::chunks) continue;
-        const Chunk<W> chunk(bits[i], w.scale(tile, lane() % tile_rows, at * loads + i));
+        u32x4 rest = bits[i];
+        const float scale = w.scale(tile, lane() % tile_rows, at * loads + i);
 #pragma clang loop unroll(full)
         for (int j = 0; j < W::chunk; j += 4) {
+          const f32x4 four = take_four<W>(rest, scale);
           const auto a =
               *reinterpret_cast<const f32x4*>(x.base + (at * unit + i * W::chunk + j) * 4);
 #pragma clang loop unroll(full)
-          for (int k = 0; k < 4; ++k) y = fma(chunk.values[j + k], a[k], y);
+          for (int k = 0; k < 4; ++k) y = fma(four[k], a[k], y);
         }
       }
       return y;

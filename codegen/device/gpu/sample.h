@@ -90,10 +90,10 @@ struct Candidates {
   float scale;
   u64* histogram;  // [256], shared
 
-  __device__ u64 measure(bool weighted, int i) const {
+  __device__ __attribute__((always_inline)) u64 measure(bool weighted, int i) const {
     return weighted ? sampling_weight(logits[i], highest, scale) : 1;
   }
-  __device__ u64 total(u64 least, u64* scratch) const {
+  __device__ __attribute__((always_inline)) u64 total(u64 least, u64* scratch) const {
     u64 sum = 0;
     for (int i = thread(); i < count; i += threads)
       if (order_key(logits[i], i) >= least) sum += measure(true, i);
@@ -102,7 +102,8 @@ struct Candidates {
   // The key of the first candidate, in order, at which the running sum of measures exceeds
   // `target`; `least` when none does. Weightless tokens count for nothing. Radix select, 8 bits a
   // pass.
-  __device__ u64 first_beyond(bool weighted, u64 least, u64 target) const {
+  __device__ __attribute__((always_inline)) u64 first_beyond(bool weighted, u64 least,
+                                                             u64 target) const {
     u64 prefix = 0;
     for (int shift = 56; shift >= 0; shift -= 8) {
       barrier();

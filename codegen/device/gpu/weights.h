@@ -26,6 +26,21 @@ constexpr int block_segments = block_cols / segment_cols;
 constexpr bool has_field(int bits, int width) {
   return bits == 8 ? width == 8 : width < 8 && (bits & width) != 0;
 }
+
+// A field of codes: its width, and the bits of the wider fields, which lie below it and before it.
+template <int Width, int Below>
+struct Field {
+  static constexpr int width = Width;
+  static constexpr int below = Below;
+};
+// body(Field) for every field of codes of Bits bits, the widest first.
+template <int Bits, class Body>
+SINTER_INLINE void each_field(const Body& body) {
+  if constexpr (has_field(Bits, 8)) body(Field<8, 0>{});
+  if constexpr (has_field(Bits, 4)) body(Field<4, (Bits & 8)>{});
+  if constexpr (has_field(Bits, 2)) body(Field<2, (Bits & 12)>{});
+  if constexpr (has_field(Bits, 1)) body(Field<1, (Bits & 14)>{});
+}
 constexpr int count_fields(int bits) {
   int count = 0;
   for (int width = 8; width > 0; width /= 2) count += has_field(bits, width) ? 1 : 0;
@@ -422,40 +437,36 @@ struct Fp8Weights {
   }
 };
 
-// 16 bytes of a row of dense or E4M3 weights as floats.
+// The first four elements of dense or E4M3 weights in `bits`, which then has the rest.
 template <class W>
-struct Chunk {
-  float values[W::chunk];
-  __device__ __attribute__((always_inline)) Chunk(u32x4 bits, float scale) {
-    struct alignas(16) Elements {
-      typename W::element values[W::chunk];
-    };
-    const Elements elements = __builtin_bit_cast(Elements, bits);
+SINTER_INLINE f32x4 take_four(u32x4& bits, float scale) {
+  using Element = typename W::element;
+  constexpr int words = sizeof(Element);
+  struct alignas(16) Elements {
+    Element values[W::chunk];
+  };
+  const Elements elements = __builtin_bit_cast(Elements, bits);
+  f32x4 four;
 #pragma clang loop unroll(full)
-    for (int i = 0; i < W::chunk; ++i) {
-      values[i] = widen(elements.values[i]);
-      if constexpr (sizeof(typename W::element) == 1) values[i] *= scale;
-    }
-  }
-};
+  for (int i = 0; i < 4; ++i) four[i] = widen(elements.values[i]);
+  if constexpr (sizeof(Element) == 1) four *= scale;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < 4; ++i) bits[i] = i + words < 4 ? bits[i + words] : 0U;
+  return four;
+}
 
 // Four codes of a segment, from its words of every field: columns 4 step .. 4 step + 3.
 // word(field's first word of this segment, how many) is called with constants.
 template <int Bits, class Word>
 SINTER_INLINE u32 unpack(int step, const Word& word) {
   u32 codes = 0;
-  int low = 0;
-  int before = 0;  // words of the fields before, in a segment
-#pragma clang loop unroll(full)
-  for (int width = 8; width > 0; width /= 2) {
-    if (!has_field(Bits, width)) continue;
-    const u32 bits = word(before + step * width / 8);
-    const int shift = step * width % 8 - low;
-    const u32 mask = 0x01010101U * (((1U << width) - 1U) << low);
+  each_field<Bits>([&](auto field) __attribute__((always_inline)) {
+    constexpr int width = field.width, below = field.below;
+    const u32 bits = word(below + step * width / 8);
+    const int shift = step * width % 8 - below;
+    const u32 mask = 0x01010101U * (((1U << width) - 1U) << below);
     codes |= (shift >= 0 ? bits >> shift : bits << -shift) & mask;
-    low += width;
-    before += width;
-  }
+  });
   return codes;
 }
 
@@ -470,36 +481,29 @@ struct RowCodes {
   // Segments that the block does not have are zero.
   __device__ __attribute__((always_inline)) void read(const W& w, index tile, int block, int row) {
     const u8* from = w.codes + tile * W::tile_bytes + index{block} * W::block_bytes;
-    int before = 0;
-    if (W::is_whole(block)) {
-#pragma clang loop unroll(full)
-      for (int width = 8; width > 0; width /= 2) {
-        if (!has_field(W::bits, width)) continue;
+    const bool whole = W::is_whole(block);
+    each_field<W::bits>([&](auto field) __attribute__((always_inline)) {
+      constexpr int width = field.width, below = field.below;
+      if (whole) {
 #pragma clang loop unroll(full)
         for (int c = 0; c < width; ++c) {
-          const auto v = load_stream<u32x4>(from + (c * tile_rows + row) * 16);
+          const auto v = load_stream<u32x4>(
+              from + (below * block_segments / 4 + c) * tile_rows * 16 + row * 16);
 #pragma clang loop unroll(full)
           for (int i = 0; i < 4; ++i) {
             const int at = c * 4 + i;  // among the field's words of this row
-            words[at / width * W::bits + before + at % width] = v[i];
+            words[at / width * W::bits + below + at % width] = v[i];
           }
         }
-        from += tile_rows * 16 * width;
-        before += width;
-      }
-    } else {
-#pragma clang loop unroll(full)
-      for (int width = 8; width > 0; width /= 2) {
-        if (!has_field(W::bits, width)) continue;
+      } else {
+        const u8* const first = from + below * W::last_segments * tile_rows * 4;
 #pragma clang loop unroll(full)
         for (int at = 0; at < block_segments * width; ++at)
-          words[at / width * W::bits + before + at % width] =
-              at < W::last_segments * width ? load_stream<u32>(from + (at * tile_rows + row) * 4)
+          words[at / width * W::bits + below + at % width] =
+              at < W::last_segments * width ? load_stream<u32>(first + (at * tile_rows + row) * 4)
                                             : 0U;
-        from += tile_rows * 4 * W::last_segments * width;
-        before += width;
       }
-    }
+    });
   }
   __device__ __attribute__((always_inline)) u32 four(int s, int step) const {
     return unpack<W::bits>(step, [&](int i) { return words[s * W::bits + i]; });
