@@ -555,6 +555,7 @@ class Lowerer {
              attention_rows_shared_bytes(head_dim));
     LoweredPhase& phase = finish(node, "", e, "attention", shape);
     phase.blocks = kv_heads;
+    phase.wide = on_gpu();
     phase.tokens_per_block = std::max<int64_t>(1, kAttentionRows / (heads / kv_heads));
     phase.shared_bytes = on_gpu() ? attention_rows_shared_bytes(head_dim) : 0;
     return absl::OkStatus();

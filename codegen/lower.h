@@ -55,7 +55,8 @@ struct LoweredPhase {
   int64_t blocks = 1;
   int64_t tokens_per_block = 0;
   int64_t shared_bytes = 0;
-  double macs = 0;  // multiply-adds per token
+  bool wide = false;  // registers before blocks: codegen/device/gpu/phase.h
+  double macs = 0;    // multiply-adds per token
 };
 
 // How much room a temporary or pinned buffer needs.

@@ -47,8 +47,8 @@ KernelSource assemble_source(const Lowering& lowering, Device device, std::strin
       std::string symbol = symbol_of(phase.name) + std::string(suffix);
       if (const int again = symbols[symbol]++; again > 0) symbol += fmt::format("_{}", again + 1);
       out.kernels.push_back({symbol, fmt::format("{}: {}", phase.what, phase.summary)});
-      phases += fmt::format("\n// {}: {}\nSINTER_PHASE({}) {{\n{}}}\n", phase.what, phase.summary,
-                            symbol, phase.body);
+      phases += fmt::format("\n// {}: {}\n{}({}) {{\n{}}}\n", phase.what, phase.summary,
+                            phase.wide ? "SINTER_WIDE_PHASE" : "SINTER_PHASE", symbol, phase.body);
     }
   };
   add(lowering.decode, "", out.decode);

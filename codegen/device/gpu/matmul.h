@@ -21,10 +21,6 @@ struct TokenTile {
   static constexpr int bytes = code_bytes + Tokens * block_groups * 8;
   u8* base;
 
-  // Where 16 columns go: number `at`, token by token.
-  __device__ __attribute__((always_inline)) u8* codes(int at) const {
-    return base + at / 8 * stride + at % 8 * 16;
-  }
   // This lane's part of 16 tokens from `first`, over segment s.
   __device__ __attribute__((always_inline)) Matrix::Right right(int plane, int first, int s) const {
     Matrix::Right right;
@@ -45,35 +41,24 @@ struct TokenTile {
   }
 };
 
-// One thread's part of bringing a block of columns from global to shared memory, which takes two
-// steps with work in between: codes by copies that need no registers, where there are such.
+// What a thread carries from global to shared memory for one block of columns.
 template <class X, int Tokens>
 struct TokenLoad {
-  using Tile = TokenTile<X, Tokens>;
   static constexpr int loads = X::planes * Tokens * block_cols / 16 / threads;
   static constexpr int block_groups = X::block_groups;
   static constexpr int scales = (Tokens * block_groups + threads - 1) / threads;
-#if !defined(SINTER_COPIES)
   u32x4 codes[loads];
-#endif
   GroupScale scale[scales > 0 ? scales : 1];
 
   // Beyond the last token the last is taken again; its results are not stored.
-  __device__ __attribute__((always_inline)) void start(const X& x, index first, int block,
-                                                       const Tile& to) {
+  __device__ __attribute__((always_inline)) void read(const X& x, index first, int block) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < loads; ++i) {
       const int at = i * threads + thread();
       const index token = clamp(first + at / 8 % Tokens, x.rows);
       const int plane = at / 8 / Tokens;
-      const u8* const from = reinterpret_cast<const u8*>(x.codes) +
-                             (plane * x.rows + token) * X::row_codes + index{block} * block_cols +
-                             at % 8 * 16;
-#if defined(SINTER_COPIES)
-      start_copy(to.codes(at), from);
-#else
-      codes[i] = *reinterpret_cast<const u32x4*>(from);
-#endif
+      codes[i] = *reinterpret_cast<const u32x4*>(x.codes + (plane * x.rows + token) * X::row_codes +
+                                                 index{block} * block_cols + at % 8 * 16);
     }
 #pragma clang loop unroll(full)
     for (int i = 0; i < scales; ++i) {
@@ -85,19 +70,19 @@ struct TokenLoad {
     }
   }
   // Biases of groups times `factor`, which is the same for all rows of the weights.
-  __device__ __attribute__((always_inline)) void finish(const Tile& to, float factor) const {
-#if defined(SINTER_COPIES)
-    wait_copies();
-#else
+  __device__ __attribute__((always_inline)) void write(const TokenTile<X, Tokens>& to,
+                                                       float factor) const {
 #pragma clang loop unroll(full)
-    for (int i = 0; i < loads; ++i)
-      *reinterpret_cast<u32x4*>(to.codes(i * threads + thread())) = codes[i];
-#endif
+    for (int i = 0; i < loads; ++i) {
+      const int at = i * threads + thread();
+      *reinterpret_cast<u32x4*>(to.base + at / 8 * TokenTile<X, Tokens>::stride + at % 8 * 16) =
+          codes[i];
+    }
 #pragma clang loop unroll(full)
     for (int i = 0; i < scales; ++i) {
       const int at = i * threads + thread();
       if (at < Tokens * block_groups)
-        reinterpret_cast<GroupScale*>(to.base + Tile::code_bytes)[at] =
+        reinterpret_cast<GroupScale*>(to.base + TokenTile<X, Tokens>::code_bytes)[at] =
             GroupScale{scale[i].scale, scale[i].bias * factor};
     }
   }
@@ -275,15 +260,15 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
     float y[Parts][columns][Matrix::sums] = {};
     TokenLoad<X, tokens> load_next;
     LeftCodes<W> left[Parts];
-    load_next.start(x, first, 0, buffer(0));
+    load_next.read(x, first, 0);
 #pragma clang loop unroll(full)
     for (int part = 0; part < Parts; ++part) left[part].read(w, part * tiles + tile, 0);
-    load_next.finish(buffer(0), factor);
+    load_next.write(buffer(0), factor);
     barrier();
 #pragma clang loop unroll(disable)
     for (int block = 0; block < W::blocks; ++block) {
       const bool more = block + 1 < W::blocks;
-      if (more) load_next.start(x, first, block + 1, buffer(block + 1));
+      if (more) load_next.read(x, first, block + 1);
       const Tile staged = buffer(block);
 #pragma clang loop unroll(full)
       for (int part = 0; part < Parts; ++part) {
@@ -344,7 +329,7 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
           }
         }
       }
-      if (more) load_next.finish(buffer(block + 1), factor);
+      if (more) load_next.write(buffer(block + 1), factor);
       barrier();
     }
     if (tile_or_more < tiles)

@@ -1,12 +1,14 @@
 // How a phase is declared: `SINTER_PHASE(name) { body }`. The body runs as one block's share, by
 // all of its threads, with `launch` in scope: as a kernel of its own, or called by one that runs
-// many.
+// many. SINTER_WIDE_PHASE: a kernel that is faster with all the registers that a thread may have
+// than with more blocks at a time.
 #pragma once
 
 #include "gpu/platform.h"
 
 #if defined(SINTER_SIMT)
 #define SINTER_KERNEL extern "C" __attribute__((visibility("default"))) void
+#define SINTER_WIDE_KERNEL SINTER_KERNEL
 #define SINTER_BIG_KERNEL SINTER_KERNEL
 #define SINTER_BLOCK_NUMBER sinter_simt_block
 extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
@@ -16,20 +18,26 @@ extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
 #if defined(__AMDGCN__)
 #define SINTER_OCCUPANCY(waves) \
   __attribute__((amdgpu_flat_work_group_size(256, 256), amdgpu_waves_per_eu(waves)))
+#define SINTER_WIDE_OCCUPANCY SINTER_OCCUPANCY(2)
 #else
 #define SINTER_OCCUPANCY(waves) __attribute__((launch_bounds(256)))
+#define SINTER_WIDE_OCCUPANCY __attribute__((launch_bounds(256, 1)))
 #endif
 #define SINTER_KERNEL \
   extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY(2) void
+#define SINTER_WIDE_KERNEL \
+  extern "C" __attribute__((visibility("default"))) __global__ SINTER_WIDE_OCCUPANCY void
 #define SINTER_BIG_KERNEL \
   extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY(1) void
 #define SINTER_BLOCK_NUMBER sinter::block_number()
 #endif
 
-#define SINTER_PHASE(name)                                                                    \
+#define SINTER_PHASE(name) SINTER_PHASE_AS(name, SINTER_KERNEL)
+#define SINTER_WIDE_PHASE(name) SINTER_PHASE_AS(name, SINTER_WIDE_KERNEL)
+#define SINTER_PHASE_AS(name, kernel)                                                         \
   static __device__ __attribute__((always_inline)) void name##_phase(                         \
       const sinter::Launch* launch);                                                          \
-  SINTER_KERNEL name(sinter::GpuArguments arguments) {                                        \
+  kernel name(sinter::GpuArguments arguments) {                                               \
     const sinter::Launch launch{arguments.args, arguments.step, nullptr, SINTER_BLOCK_NUMBER, \
                                 arguments.workers};                                           \
     name##_phase(&launch);                                                                    \

@@ -92,13 +92,6 @@ SINTER_INLINE int thread() { return __nvvm_read_ptx_sreg_tid_x(); }
 SINTER_INLINE int block_number() { return __nvvm_read_ptx_sreg_ctaid_x(); }
 SINTER_INLINE u8* shared_memory() { return sinter_shared; }
 SINTER_INLINE void barrier() { __syncthreads(); }
-#define SINTER_COPIES 1
-// 16 bytes from global to shared memory without a register on the way; there after wait_copies().
-SINTER_INLINE void start_copy(void* to, const void* from) {
-  __nvvm_cp_async_cg_shared_global_16((__attribute__((address_space(3))) void*)to,
-                                      (const __attribute__((address_space(1))) void*)from);
-}
-SINTER_INLINE void wait_copies() { __nvvm_cp_async_wait_all(); }
 SINTER_INLINE u32 shuffle(u32 value, int from) {
   return static_cast<u32>(__nvvm_shfl_sync_idx_i32(~0U, static_cast<int>(value), from, 31));
 }
