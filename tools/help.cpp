@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace sinter::tools {
 namespace {
 
@@ -49,7 +51,11 @@ std::string HelpFormatter::make_usage(const CLI::App* app, std::string name) con
 std::string HelpFormatter::make_subcommand(const CLI::App* sub) const {
   std::string summary = sub->get_description();
   summary = summary.substr(0, summary.find_first_of(".:"));
-  return fmt::format("  {:<12}{}\n", sub->get_name(), summary);
+  size_t longest = 0;
+  for (const CLI::App* other :
+       sub->get_parent()->get_subcommands([](const CLI::App*) { return true; }))
+    longest = std::max(longest, other->get_name().size());
+  return fmt::format("  {:<{}}  {}\n", sub->get_name(), longest, summary);
 }
 
 std::string HelpFormatter::make_option_opts(const CLI::Option* option) const {

@@ -88,7 +88,7 @@ TEST(SinterRun, NeedsTheCAndCxxRuntimeAlone) {
 TEST(Help, IsThereForEveryCommand) {
   for (const char* command :
        {"compile", "convert", "run", "inspect", "dump", "explain", "opt", "logits", "eval", "bench",
-        "profile", "verify", "tokenize", "targets", "doctor", "capture"}) {
+        "profile", "verify", "tokenize", "chat-template", "targets", "doctor", "capture"}) {
     const Outcome outcome = sinter(std::string(command) + " --help");
     EXPECT_EQ(outcome.code, 0);
     EXPECT_EQ(outcome.err, "");
