@@ -2,27 +2,11 @@
 // four of NEON.
 #pragma once
 
+#include "elements.h"
+
 #define SINTER_INLINE static inline __attribute__((always_inline))
 
 namespace sinter {
-
-using i8 = signed char;
-using u8 = unsigned char;
-using u16 = unsigned short;
-using i32 = int;
-using u32 = unsigned;
-using index = long;  // element counts and offsets
-using f16 = _Float16;
-struct bf16 {
-  u16 bits;
-};
-// OCP Microscaling's E8M0 and E4M3; never NaN here.
-struct e8m0 {
-  u8 bits;
-};
-struct e4m3 {
-  u8 bits;
-};
 
 using f32x16 = float __attribute__((ext_vector_type(16)));
 using i32x16 = i32 __attribute__((ext_vector_type(16)));

@@ -3,6 +3,7 @@
 // SINTER_WAVE is the number of lanes of a wave, 32 or 64.
 #pragma once
 
+#include "elements.h"
 #include "kernel_abi.h"
 
 #if defined(SINTER_SIMT)
@@ -30,24 +31,6 @@ extern "C" __attribute__((visibility("default"))) SinterSimt* sinter_simt = null
 
 namespace sinter {
 
-using i8 = signed char;
-using u8 = unsigned char;
-using u16 = unsigned short;
-using i32 = int;
-using u32 = unsigned;
-using u64 = unsigned long;
-using index = long;  // element counts and offsets
-using f16 = _Float16;
-struct bf16 {
-  u16 bits;
-};
-// OCP Microscaling's E8M0 and E4M3; never NaN here.
-struct e8m0 {
-  u8 bits;
-};
-struct e4m3 {
-  u8 bits;
-};
 using u32x2 = u32 __attribute__((ext_vector_type(2)));
 using u32x4 = u32 __attribute__((ext_vector_type(4)));
 using i32x4 = i32 __attribute__((ext_vector_type(4)));
