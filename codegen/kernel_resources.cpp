@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <map>
 #include <regex>
+#include <set>
 
 #include "runtime/kernel_abi.h"
 
@@ -244,36 +245,99 @@ absl::StatusOr<Cubin> assemble_ptx(const std::string& ptxas, const std::vector<u
   }
 }
 
-double instructions_per_weight_byte(std::string_view assembly, std::string_view kernel) {
-  const Lines lines = lines_of(assembly, kernel);
+namespace {
+
+// Lines without a branch among them but at the end, and the blocks that may follow.
+struct Block {
+  std::vector<std::string_view> lines;
+  std::vector<size_t> next;
+};
+
+std::vector<Block> blocks_of(const Lines& lines) {
+  std::vector<Block> blocks(1);
   std::map<std::string_view, size_t> labels;
-  for (size_t i = 0; i < lines.size(); ++i)
-    if (is_label(lines[i])) labels[lines[i].substr(0, lines[i].size() - 1)] = i;
-  double best = 0;
-  size_t shortest = lines.size() + 1;
-  int most_products = 1;
-  // A loop is what lies between a label and a branch back to it.
-  for (size_t i = 0; i < lines.size(); ++i) {
-    const size_t space = lines[i].find_last_of(" \t");
-    if (is_label(lines[i]) || space == std::string_view::npos) continue;
-    std::string_view target = lines[i].substr(space + 1);
+  for (const std::string_view line : lines) {
+    if (is_label(line)) {
+      if (!blocks.back().lines.empty()) blocks.emplace_back();
+      labels[line.substr(0, line.size() - 1)] = blocks.size() - 1;
+      continue;
+    }
+    blocks.back().lines.push_back(line);
+    if (line.find("branch") != std::string_view::npos || line.find("bra") == 0 ||
+        line.find(" bra") != std::string_view::npos || line.starts_with("s_endpgm") ||
+        line.starts_with("ret"))
+      blocks.emplace_back();
+  }
+  for (size_t b = 0; b < blocks.size(); ++b) {
+    const std::string_view last = blocks[b].lines.empty() ? "" : blocks[b].lines.back();
+    std::string_view target = last.substr(last.find_last_of(" \t") + 1);
     if (target.ends_with(';')) target.remove_suffix(1);
     const auto label = labels.find(target);
-    if (label == labels.end() || label->second > i) continue;
+    if (label != labels.end()) blocks[b].next.push_back(label->second);
+    const bool always = last.starts_with("s_branch") || last.starts_with("bra") ||
+                        last.starts_with("s_endpgm") || last.starts_with("ret");
+    if (!always && b + 1 < blocks.size()) blocks[b].next.push_back(b + 1);
+  }
+  return blocks;
+}
+
+// Every loop among `allowed` blocks: those that reach each other. Without the one by which they are
+// entered, what still does are the loops inside.
+void find_loops(const std::vector<Block>& blocks, const std::set<size_t>& allowed,
+                std::vector<std::set<size_t>>& loops) {
+  std::map<size_t, std::set<size_t>> reached;
+  for (const size_t from : allowed) {
+    std::vector<size_t> open = {from};
+    while (!open.empty()) {
+      const size_t block = open.back();
+      open.pop_back();
+      for (const size_t next : blocks[block].next)
+        if (allowed.contains(next) && reached[from].insert(next).second) open.push_back(next);
+    }
+  }
+  std::set<size_t> known;
+  for (const size_t from : allowed) {
+    if (!reached[from].contains(from) || known.contains(from)) continue;
+    std::set<size_t> loop;
+    for (const size_t block : reached[from])
+      if (reached[block].contains(from)) loop.insert(block);
+    known.insert(loop.begin(), loop.end());
+    loops.push_back(loop);
+    size_t entry = *loop.begin();
+    for (size_t block = 0; block < blocks.size(); ++block)
+      for (const size_t next : blocks[block].next)
+        if (!loop.contains(block) && loop.contains(next)) entry = next;
+    loop.erase(entry);
+    find_loops(blocks, loop, loops);
+  }
+}
+
+}  // namespace
+
+double instructions_per_weight_byte(std::string_view assembly, std::string_view kernel) {
+  const std::vector<Block> blocks = blocks_of(lines_of(assembly, kernel));
+  std::set<size_t> all;
+  for (size_t b = 0; b < blocks.size(); ++b) all.insert(b);
+  std::vector<std::set<size_t>> loops;
+  find_loops(blocks, all, loops);
+  double best = 0;
+  int fewest = 0;
+  int most_products = 0;
+  for (const std::set<size_t>& loop : loops) {
     int bytes = 0;
     int instructions = 0;
     int products = 0;
-    for (size_t k = label->second; k <= i; ++k) {
-      if (is_label(lines[k])) continue;
-      bytes += weight_bytes(lines[k]);
-      ++instructions;
-      for (const char* product : {"dot4", "dp4a", "fma"})
-        products += lines[k].find(product) != std::string_view::npos ? 1 : 0;
-    }
-    const size_t length = i - label->second;
-    if (bytes == 0 || products < most_products || (products == most_products && length >= shortest))
+    for (const size_t block : loop)
+      for (const std::string_view line : blocks[block].lines) {
+        bytes += weight_bytes(line);
+        ++instructions;
+        for (const char* product : {"dot4", "dp4a", "fma"})
+          products += line.find(product) != std::string_view::npos ? 1 : 0;
+      }
+    if (bytes == 0 || products == 0 || products < most_products ||
+        (products == most_products && instructions >= fewest))
       continue;
-    shortest = length;
+    fewest = instructions;
     most_products = products;
     best = static_cast<double>(instructions) / bytes;
   }

@@ -125,6 +125,19 @@ TEST(GpuCode, UsesDotsAndMatrixUnits) {
   }
 }
 
+// Compilers lay a block out behind the loop that it belongs to, and a loop is entered in its
+// middle.
+TEST(GpuCode, InstructionsOfALoopAreCountedWhereverTheyLie) {
+  const double count = instructions_per_weight_byte(
+      "\nk:\n\ts_branch .L1\n.L0:\n\tv_add_u32 v0, 1, v0\n\ts_cbranch_vccz .L9\n"
+      ".L1:\n\tv_dot4_i32_i8 v1, v2, v3, v1\n\tv_dot4_i32_i8 v1, v4, v5, v1\n"
+      "\ts_cbranch_vccz .L2\n.L3:\n\ts_branch .L0\n"
+      ".L2:\n\tglobal_load_dwordx4 v[2:5], v[6:7], off nt\n\ts_branch .L3\n"
+      ".L9:\n\tv_add_u32 v0, 1, v0\n\ts_endpgm\n",
+      "k");
+  EXPECT_EQ(count, 8.0 / 16);
+}
+
 TEST(GpuCode, TargetsOfOneKindShareAPlanAndItsWeights) {
   const Model model = lowered("mlx_b4_g64", Activations::a16);
   CompileOptions options;
