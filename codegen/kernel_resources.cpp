@@ -263,7 +263,8 @@ std::vector<Block> blocks_of(const Lines& lines) {
       continue;
     }
     blocks.back().lines.push_back(line);
-    if (line.find("branch") != std::string_view::npos || line.find("bra") == 0 ||
+    // s_branch and s_cbranch of AMD; bra of PTX, often behind a predicate.
+    if (line.starts_with("s_branch") || line.starts_with("s_cbranch") || line.starts_with("bra") ||
         line.find(" bra") != std::string_view::npos || line.starts_with("s_endpgm") ||
         line.starts_with("ret"))
       blocks.emplace_back();

@@ -13,7 +13,7 @@ key=$({
   grep -m 1 -E '^(flags|Features)' /proc/cpuinfo || true
   find "$inputs" -type f -print0 | sort -z | xargs -0 sha256sum
 } | sha256sum | cut -d' ' -f1)
-if [ -e "$stamps/$key" ] && [ -z "${SINTER_TEST_AGAIN:-}" ]; then
+if [ -f "$stamps/$key" ] && [ -z "${SINTER_TEST_AGAIN:-}" ]; then
   echo "passed before with the same program and inputs; SINTER_TEST_AGAIN=1 runs it again"
   exit 0
 fi

@@ -166,8 +166,8 @@ const auto kKinds = ::testing::Values(
     "gguf_llama_q3_k", "gguf_llama_q5_k", "gguf_llama_tq1_0", "gguf_qwen3_iq4_nl",
     "gguf_qwen3_q2_k", "mlx_mixed", "mlx_mxfp4", "mlx_mxfp8", "mlx_nvfp4", "bitnet_packed",
     "bitnet_falcon_llama");
-// Dense, or other models of a kind that is there already: what 8-bit activations change in their
-// kernels is the same.
+// Dense, whose kernels are the same in both modes, or further models of a kind that is there
+// already, in other groups or under other names: with 8-bit activations one of a kind is enough.
 const auto kFurther = ::testing::Values(
     "hf_qwen3_yarn", "hf_llama_bias", "hf_llama_rope3", "mlx_b1_sym_untied", "mlx_b3_g64",
     "mlx_b4_g32", "mlx_llama_b4", "gguf_llama_f16", "gguf_qwen3_bf16", "gguf_llama_rope_freqs",

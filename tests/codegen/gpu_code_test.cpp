@@ -117,6 +117,10 @@ TEST(GpuCode, UsesDotsAndMatrixUnits) {
     ASSERT_TRUE(assembly.ok()) << assembly.status();
     EXPECT_NE(assembly->find(dot), std::string::npos) << name;
     EXPECT_NE(assembly->find(matrix), std::string::npos) << name;
+    // Weights are read past the first-level cache.
+    if (target(name).family == "nvptx") {
+      EXPECT_NE(assembly->find("ld.global.nc.L1::no_allocate"), std::string::npos);
+    }
     // A loop over tiles that reads weights: some instructions for a byte, not hundreds.
     const double count = instructions_per_weight_byte(*assembly, "lm_head");
     EXPECT_GT(count, 1) << name;

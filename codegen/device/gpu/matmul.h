@@ -214,12 +214,12 @@ SINTER_INLINE Matrix::Left half_of(Matrix::Left left, int half) {
   return left;
 }
 
-// Of tile_tokens, how many a block takes at a time: half, where both would need more registers than
-// a lane has: many sums, many words of codes beside the tokens' where there are no matrix units,
-// and records of scales in waves of 64: a lane has four rows there, and four records. 64 tokens
-// then take 130 to 160 registers. With 32 it is under 128 and half of the shared memory, which lets
-// more waves share a SIMD; what that is worth has not been measured, for want of a card. It also
-// keeps 16-bit operands below v128, where the emulator that replays captures can follow.
+// How many tokens a block takes at a time: half of tile_tokens where all would need more registers
+// than a lane has. Those are many sums; many words of codes beside the tokens', where there are no
+// matrix units; and records of scales in waves of 64: a lane has four rows there, and four records.
+// 64 tokens then take 130 to 160 registers. With 32 it is under 128 and half of the shared memory,
+// which lets more waves share a SIMD; what that is worth has not been measured, for want of a card.
+// It also keeps 16-bit operands below v128, where the emulator that replays captures can follow.
 template <class W>
 constexpr int tokens_of_tile(int planes, int parts) {
   const bool records = has_levels_of_scales<typename W::scales_type> && wave_size == 64;
@@ -397,8 +397,8 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Co
           auto bits = load_stream<u32x4>(
               w.values +
               (((part * tiles + tile) * W::chunks + chunk) * tile_rows + row) * W::chunk);
+          // Four elements at a time, in a loop that stays one: few registers.
           const float scale = w.scale(part * tiles + tile, row, chunk);
-        // Rolled: four elements at a time keep to few registers.
 #pragma clang loop unroll(disable)
           for (int j = 0; j < W::chunk; j += 4) {
             const f32x4 four = take_four<W>(bits, scale);
