@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -26,10 +25,5 @@ std::string find_ptxas();
 absl::StatusOr<Cubin> assemble_ptx(const std::string& ptxas, const std::vector<uint8_t>& ptx,
                                    const Target& target,
                                    const std::vector<runtime::Kernel>& kernels);
-
-// Instructions of the loop in which a kernel multiplies weights (of those that read some, the one
-// with the most products, then the shortest), per byte of weights that a lane reads there; 0 when
-// the kernel has no such loop. `assembly`: of AMD code, or PTX.
-double instructions_per_weight_byte(std::string_view assembly, std::string_view kernel);
 
 }  // namespace sinter::codegen

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "codegen/clang_compile.h"
-#include "codegen/kernel_resources.h"
+#include "codegen/instruction_count.h"
 #include "codegen/object_cache.h"
 #include "codegen/plan_builder.h"
 #include "frontends/gguf_tokenizer.h"

@@ -10,6 +10,7 @@
 
 #include "codegen/clang_compile.h"
 #include "codegen/device_sources.h"
+#include "codegen/instruction_count.h"
 #include "codegen/kernel_resources.h"
 #include "codegen/object_cache.h"
 #include "codegen/plan_builder.h"
