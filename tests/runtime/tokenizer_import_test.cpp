@@ -1,31 +1,20 @@
 // Tokenizers that come in other files than tokenizer.json.
 #include "runtime/tokenizer_import.h"
 
-#include <gtest/gtest.h>
-
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 
 #include "runtime/base64.h"
 #include "runtime/tokenizer.h"
 #include "runtime/tokenizer_sentencepiece.h"
+#include "tests/runtime/tokenizer_test.h"
 
 namespace sinter::runtime {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
-using Ids = std::vector<int32_t>;
 using tokenizer::SentencePieceModel;
 using PieceType = SentencePieceModel::PieceType;
-
-std::string golden(const std::string& name, const std::string& file) {
-  std::ifstream in(std::string(SINTER_TEST_GOLDENS) + "/" + name + "/" + file, std::ios::binary);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
 
 class Folder {
  public:
@@ -65,9 +54,6 @@ std::string load_error(const std::string& model, const tokenizer::SideFiles& sid
   const auto loaded = load(model, side);
   return loaded.ok() ? "no error" : loaded.error().message;
 }
-
-#define EXPECT_CONTAINS(text, part) \
-  EXPECT_NE(std::string(text).find(part), std::string::npos) << (text)
 
 class ImportGolden : public testing::TestWithParam<const char*> {};
 

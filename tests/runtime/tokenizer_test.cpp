@@ -1,61 +1,12 @@
 #include "runtime/tokenizer.h"
 
-#include <gtest/gtest.h>
-
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <random>
-#include <sstream>
-#include <string>
 #include <tuple>
-#include <vector>
+
+#include "tests/runtime/tokenizer_test.h"
 
 namespace sinter::runtime {
 namespace {
-
-using Json = nlohmann::json;
-using Ids = std::vector<int32_t>;
-
-std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
-
-std::string golden(const std::string& name, const std::string& file) {
-  return read_file(std::string(SINTER_TEST_GOLDENS) + "/" + name + "/" + file);
-}
-
-Tokenizer must_load(const std::string& tokenizer_json, const std::string& config = {}) {
-  auto tokenizer = Tokenizer::from_json(tokenizer_json, config);
-  if (!tokenizer.ok()) {
-    ADD_FAILURE() << tokenizer.error().message;
-    std::abort();
-  }
-  return *tokenizer;
-}
-
-Tokenizer load_golden(const std::string& name) {
-  return must_load(golden(name, "tokenizer.json"), golden(name, "tokenizer_config.json"));
-}
-
-std::string load_error(const std::string& tokenizer_json, const std::string& config = {}) {
-  const auto tokenizer = Tokenizer::from_json(tokenizer_json, config);
-  return tokenizer.ok() ? "no error" : tokenizer.error().message;
-}
-
-std::string json_error(const Json& json) { return load_error(json.dump()); }
-
-#define EXPECT_CONTAINS(text, part) \
-  EXPECT_NE(std::string(text).find(part), std::string::npos) << (text)
-
-std::string stream(const Tokenizer& tokenizer, const Ids& ids, bool skip_special) {
-  StreamingDecoder decoder(tokenizer, skip_special);
-  std::string text;
-  for (const int32_t id : ids) text += decoder.push(id);
-  return text + decoder.flush();
-}
 
 // A byte-level tokenizer of single bytes and a few merges, with nothing around it.
 Json byte_tokenizer() {
@@ -65,15 +16,6 @@ Json byte_tokenizer() {
   json["pre_tokenizer"] = {
       {"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
   return json;
-}
-
-// Letters, digits and a few signs as tokens, no merges: ids are code points, so that what the
-// stages did to a text can be read off the words' characters.
-Json letter_tokenizer() {
-  Json vocab = Json::object();
-  for (char c = ' '; c <= '~'; ++c) vocab[std::string(1, c)] = static_cast<int>(c);
-  return {{"version", "1.0"},
-          {"model", {{"type", "BPE"}, {"vocab", vocab}, {"merges", Json::array()}}}};
 }
 
 // The words that a pre-tokenizer makes: with ignore_merges, a word of the vocabulary is one token.
@@ -502,13 +444,6 @@ TEST(Normalizer, ChainsThatBlowTextUpEndInAnError) {
   EXPECT_CONTAINS(normalized({{"type", "Sequence"}, {"normalizers", steps}}, "a"), "too large");
 }
 
-Json added(const std::string& content, int id, Json flags = Json::object()) {
-  Json token = {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
-                {"rstrip", false}, {"normalized", false}, {"special", false}};
-  token.update(flags);
-  return token;
-}
-
 TEST(AddedTokens, TheLeftmostAndThenTheLongestMatches) {
   Json json = letter_tokenizer();
   json["added_tokens"] = {added("<a>", 200), added("<a><b>", 201), added("b><c", 202)};
@@ -627,133 +562,6 @@ TEST(Decoder, NoDecoderPutsSpacesBetweenTokens) {
   const Tokenizer tokenizer = must_load(letter_tokenizer().dump());
   EXPECT_EQ(tokenizer.decode(Ids{'a', 'b'}, false), "a b");
   EXPECT_EQ(stream(tokenizer, Ids{'a', 'b'}, false), "a b");
-}
-
-TEST(HostileFile, BrokenJsonIsReportedWithItsPosition) {
-  EXPECT_EQ(load_error("{\"version\": }"),
-            "tokenizer.json: broken JSON at byte 13 of 13; download the file again");
-  EXPECT_CONTAINS(load_error(""), "broken JSON at byte");
-  EXPECT_CONTAINS(load_error("{\"a\": \"\xFF\"}"), "broken JSON at byte 8");
-  EXPECT_CONTAINS(load_error("[1e999]"), "tokenizer.json: a number before byte 6 is out of range");
-  const std::string text = golden("tok_qwen", "tokenizer.json");
-  EXPECT_CONTAINS(load_error(text.substr(0, text.size() / 2)), "broken JSON at byte");
-}
-
-TEST(HostileFile, DeepNestingIsAnErrorAndNotACrash) {
-  EXPECT_EQ(load_error(std::string(2000000, '[')),
-            "tokenizer.json: nests more than 64 levels deep");
-  EXPECT_EQ(load_error(letter_tokenizer().dump(), std::string(2000000, '[')),
-            "tokenizer_config.json: nests more than 64 levels deep");
-  Json nested = {{"type", "NFC"}};
-  for (int i = 0; i < 20; ++i) nested = {{"type", "Sequence"}, {"normalizers", {nested}}};
-  Json json = letter_tokenizer();
-  json["normalizer"] = nested;
-  EXPECT_CONTAINS(json_error(json), "nests Sequences too deeply");
-}
-
-TEST(HostileFile, BadIdsAreErrorsThatNameTheField) {
-  const Json good = letter_tokenizer();
-  const auto with_id = [&](const Json& id) {
-    Json json = good;
-    json["model"]["vocab"]["zz"] = id;
-    return json_error(json);
-  };
-  EXPECT_EQ(with_id('a'), "tokenizer.json: model.vocab gives id 97 to both 'a' and 'zz'");
-  EXPECT_CONTAINS(with_id(-1), "tokenizer.json: model.vocab gives token 'zz' the id -1");
-  EXPECT_CONTAINS(with_id(4294967296), "gives token 'zz' the id 4294967296");
-  EXPECT_CONTAINS(with_id(18446744073709551615u), "gives token 'zz' the id 18446744073709551615");
-  EXPECT_CONTAINS(with_id(1.5), "gives token 'zz' the id 1.5");
-  EXPECT_CONTAINS(with_id("1"), "gives token 'zz' the id string");
-  EXPECT_CONTAINS(with_id(2000000000), "tokenizer.json: model.vocab has 96 tokens but ids up to");
-  EXPECT_CONTAINS(with_id(Json::array()), "gives token 'zz' the id array");
-  EXPECT_EQ(load_error(R"({"model": {"vocab": {"a": 0, "b": 1, "a": 2}, "merges": []}})"),
-            "tokenizer.json: model.vocab lists token 'a' twice");
-  EXPECT_EQ(with_id(300), "no error");  // a few unused ids are usual
-
-  const auto with_added = [&](const Json& tokens) {
-    Json json = good;
-    json["added_tokens"] = tokens;
-    return json_error(json);
-  };
-  EXPECT_EQ(with_added(Json::array({added("<x>", 'a')})),
-            "tokenizer.json: added_tokens gives token '<x>' the id 97, which 'a' has");
-  EXPECT_CONTAINS(with_added(Json::array({added("a", 98)})),
-                  "added_tokens[0] gives token 'a' the id 98, but");
-  EXPECT_CONTAINS(with_added({added("<x>", 200), added("<y>", 200)}),
-                  "the id 200, which '<x>' has");
-  EXPECT_CONTAINS(with_added({added("<x>", 200), added("<x>", 201)}), "a second time");
-  EXPECT_CONTAINS(with_added(Json::array({added("<x>", -5)})),
-                  "added_tokens[0].id is -5, expected 0 to");
-  EXPECT_CONTAINS(with_added(Json::array({added("", 200)})), "added_tokens[0] has no content");
-  EXPECT_CONTAINS(with_added({{{"id", "7"}, {"content", "<x>"}}}), "added_tokens[0].id is string");
-}
-
-TEST(HostileFile, BadMergesAreErrorsThatNameTheField) {
-  const auto with_merge = [](const Json& merge) {
-    Json json = letter_tokenizer();
-    json["model"]["merges"] = Json::array({merge});
-    return json_error(json);
-  };
-  EXPECT_EQ(
-      with_merge("a b"),
-      "tokenizer.json: model.merges has 'a' + 'b' at 0, which needs token 'ab', but model.vocab "
-      "does not have it");
-  EXPECT_CONTAINS(with_merge("zz b"), "needs token 'zz'");
-  EXPECT_CONTAINS(with_merge("ab"), "model.merges[0] is 'ab'; expected ");
-  EXPECT_CONTAINS(with_merge("a b c"), "model.merges[0] is 'a b c'; expected ");
-  EXPECT_CONTAINS(with_merge(Json::array({"a"})), "model.merges[0] is an array of 1; expected ");
-  EXPECT_CONTAINS(with_merge(7), "model.merges[0] is number; expected ");
-}
-
-TEST(HostileFile, WrongTypesAreErrorsThatNameTheField) {
-  const auto with = [](const char* pointer, const Json& value) {
-    Json json = Json::parse(golden("tok_qwen", "tokenizer.json"));
-    json[Json::json_pointer(pointer)] = value;
-    return json_error(json);
-  };
-  EXPECT_CONTAINS(with("/version", "2.0"), "tokenizer.json: version is not 1.0");
-  EXPECT_CONTAINS(with("/model", 1), "tokenizer.json: model is number, expected an object");
-  EXPECT_CONTAINS(with("/model", nullptr), "tokenizer.json: model.vocab is missing");
-  EXPECT_CONTAINS(with("/model/vocab", Json::array()), "model.vocab is array, expected an object");
-  EXPECT_CONTAINS(with("/model/vocab", Json::object()), "model.vocab is empty");
-  EXPECT_CONTAINS(with("/model/merges", "x"), "model.merges is string, expected an array");
-  EXPECT_CONTAINS(with("/model/type", "Unigram"),
-                  "model.type is 'Unigram', which is not supported");
-  EXPECT_CONTAINS(with("/model/dropout", 0.1), "model.dropout is not supported");
-  EXPECT_CONTAINS(with("/model/unk_token", "?!?"), "model.unk_token '?!?' is not in model.vocab");
-  EXPECT_CONTAINS(with("/model/ignore_merges", "yes"), "model.ignore_merges is string");
-  EXPECT_CONTAINS(with("/model/end_of_word_suffix", "</w>"), "end_of_word_suffix is not supported");
-  EXPECT_CONTAINS(with("/normalizer/type", "Precompiled"),
-                  "normalizer has type 'Precompiled', which is not supported");
-  EXPECT_CONTAINS(with("/normalizer", "NFC"), "normalizer is string, expected an object");
-  EXPECT_CONTAINS(with("/pre_tokenizer/pretokenizers/0/type", "Punctuation"),
-                  "pre_tokenizer.pretokenizers[0] has type 'Punctuation', which is not supported");
-  EXPECT_CONTAINS(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "__"}}),
-                  "pre_tokenizer.replacement is not one character");
-  EXPECT_CONTAINS(
-      with("/pre_tokenizer",
-           {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "sometimes"}}),
-      "pre_tokenizer.prepend_scheme is 'sometimes', expected always, first, never");
-  EXPECT_CONTAINS(
-      with("/decoder", {{"type", "Metaspace"}, {"replacement", "_"}, {"prepend_scheme", "?"}}),
-      "decoder.prepend_scheme is '?', expected always, first, never");
-  EXPECT_CONTAINS(with("/decoder", {{"type", "Metaspace"}, {"replacement", ""}}),
-                  "decoder.replacement is not one character");
-  EXPECT_CONTAINS(with("/pre_tokenizer/pretokenizers/0/pattern", Json::object()),
-                  "pretokenizers[0].pattern has neither a Regex nor a String");
-  EXPECT_CONTAINS(with("/pre_tokenizer/pretokenizers/0/behavior", "Odd"), "behavior is 'Odd'");
-  EXPECT_CONTAINS(with("/post_processor/type", "BertProcessing"),
-                  "post_processor has type 'BertProcessing', which is not supported");
-  EXPECT_CONTAINS(with("/decoder/type", "WordPiece"),
-                  "decoder has type 'WordPiece', which is not supported");
-  EXPECT_CONTAINS(with("/added_tokens", 1), "added_tokens is number, expected an array");
-  EXPECT_CONTAINS(with("/added_tokens/0", 1), "added_tokens[0] is number, expected an object");
-}
-
-TEST(HostileFile, MessagesAreOneLine) {
-  Json json = letter_tokenizer();
-  json["model"]["type"] = "a\nb";
-  EXPECT_EQ(json_error(json).find('\n'), std::string::npos);
 }
 
 }  // namespace
