@@ -323,6 +323,7 @@ class Lowerer {
     phase.weight_bytes = type.packed_bytes();
     phase.macs = static_cast<double>(type.elements());
     if (on_gpu()) {
+      if (decode()) phase.kernel = LoweredPhase::Kernel::early;
       phase.blocks = shape.blocks;
       phase.tokens_per_block = shape.tokens_per_block;
       phase.shared_bytes = shape.shared_bytes;
@@ -362,6 +363,7 @@ class Lowerer {
     phase.weight_bytes = type.packed_bytes() / type.rows() * rows;
     phase.macs = static_cast<double>(rows * type.cols());
     if (on_gpu()) {
+      phase.kernel = LoweredPhase::Kernel::early;
       phase.blocks = shape.blocks;
       phase.shared_bytes = shape.shared_bytes;
     } else {
@@ -533,6 +535,7 @@ class Lowerer {
         e.line("static_assert(attention_shared_bytes<Cache> <= {});",
                attention_shared_bytes(heads / kv_heads, head_dim));
       LoweredPhase& phase = finish(node, "", e, ops_of(node), shape);
+      if (on_gpu()) phase.kernel = LoweredPhase::Kernel::early;
       phase.blocks = kv_heads * most_splits;
       phase.shared_bytes = on_gpu() ? attention_shared_bytes(heads / kv_heads, head_dim) : 0;
       return absl::OkStatus();
@@ -555,7 +558,7 @@ class Lowerer {
              attention_rows_shared_bytes(head_dim));
     LoweredPhase& phase = finish(node, "", e, "attention", shape);
     phase.blocks = kv_heads;
-    phase.wide = on_gpu();
+    if (on_gpu()) phase.kernel = LoweredPhase::Kernel::wide;
     phase.tokens_per_block = std::max<int64_t>(1, kAttentionRows / (heads / kv_heads));
     phase.shared_bytes = on_gpu() ? attention_rows_shared_bytes(head_dim) : 0;
     return absl::OkStatus();

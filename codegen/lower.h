@@ -55,8 +55,9 @@ struct LoweredPhase {
   int64_t blocks = 1;
   int64_t tokens_per_block = 0;
   int64_t shared_bytes = 0;
-  bool wide = false;  // registers before blocks: codegen/device/gpu/phase.h
-  double macs = 0;    // multiply-adds per token
+  // How a GPU's kernel is declared: codegen/device/gpu/phase.h.
+  enum class Kernel { plain, wide, early } kernel = Kernel::plain;
+  double macs = 0;  // multiply-adds per token
 };
 
 // How much room a temporary or pinned buffer needs.

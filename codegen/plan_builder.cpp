@@ -204,6 +204,12 @@ absl::Status write_weights(const ir::Module& module, const Lowering& lowering,
   return absl::OkStatus();
 }
 
+// Whether kernels wait for each other by themselves (codegen/device/gpu/phase.h).
+bool awaits_phases(const std::vector<uint8_t>& ptx) {
+  const std::string_view text(reinterpret_cast<const char*>(ptx.data()), ptx.size());
+  return text.find("griddepcontrol.wait") != std::string_view::npos;
+}
+
 }  // namespace
 
 absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
@@ -317,6 +323,7 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     code.features.assign(target.features.begin(), target.features.end());
     code.device_plan = device;
     code.section = *section;
+    code.early_launch = target.family == "nvptx" && awaits_phases(*object);
     if (target.family == "amdgpu") {
       auto resources = kernel_resources(*object, source.kernels);
       if (!resources.ok()) return resources.status();

@@ -30,6 +30,18 @@ std::string symbol_of(std::string_view phase) {
   return out;
 }
 
+std::string_view declaration(LoweredPhase::Kernel kernel) {
+  switch (kernel) {
+    case LoweredPhase::Kernel::plain:
+      return "SINTER_PHASE";
+    case LoweredPhase::Kernel::wide:
+      return "SINTER_WIDE_PHASE";
+    case LoweredPhase::Kernel::early:
+      return "SINTER_EARLY_PHASE";
+  }
+  return {};
+}
+
 }  // namespace
 
 KernelSource assemble_source(const Lowering& lowering, Device device, std::string_view model) {
@@ -48,7 +60,7 @@ KernelSource assemble_source(const Lowering& lowering, Device device, std::strin
       if (const int again = symbols[symbol]++; again > 0) symbol += fmt::format("_{}", again + 1);
       out.kernels.push_back({symbol, fmt::format("{}: {}", phase.what, phase.summary)});
       phases += fmt::format("\n// {}: {}\n{}({}) {{\n{}}}\n", phase.what, phase.summary,
-                            phase.wide ? "SINTER_WIDE_PHASE" : "SINTER_PHASE", symbol, phase.body);
+                            declaration(phase.kernel), symbol, phase.body);
     }
   };
   add(lowering.decode, "", out.decode);

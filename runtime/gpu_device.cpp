@@ -185,11 +185,15 @@ Result<GpuEvent> GpuDevice::create_event(bool timing) const {
 
 Status GpuDevice::launch(HipFunction function, unsigned blocks, unsigned shared_bytes,
                          HipStream stream, GpuArguments arguments, std::string_view kind,
-                         std::string_view name) const {
+                         std::string_view name, bool early) const {
   arguments.workers = static_cast<int>(blocks);
   void* parameters[] = {&arguments};
-  const int code = driver_->hipModuleLaunchKernel(function, blocks, 1, 1, gpu_block_threads, 1, 1,
-                                                  shared_bytes, stream, parameters, nullptr);
+  const int code =
+      early && driver_->launch_early
+          ? driver_->launch_early(function, blocks, gpu_block_threads, shared_bytes, stream,
+                                  parameters)
+          : driver_->hipModuleLaunchKernel(function, blocks, 1, 1, gpu_block_threads, 1, 1,
+                                           shared_bytes, stream, parameters, nullptr);
   if (code == hip_success) return Done{};
   return error(code, fmt::format("launching {}{}", kind, name));
 }

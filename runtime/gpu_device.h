@@ -85,9 +85,11 @@ class GpuDevice : public std::enable_shared_from_this<GpuDevice> {
   Result<GpuStream> create_stream() const;
   Result<GpuEvent> create_event(bool timing) const;
 
-  // `kind` and `name` are for the error: "phase " and "layers.0.gate_up".
+  // `kind` and `name` are for the error: "phase " and "layers.0.gate_up". `early`: the kernel waits
+  // by itself for those before it, and is launched while they run where the driver can do that.
   Status launch(HipFunction function, unsigned blocks, unsigned shared_bytes, HipStream stream,
-                GpuArguments arguments, std::string_view kind, std::string_view name) const;
+                GpuArguments arguments, std::string_view kind, std::string_view name,
+                bool early = false) const;
   // Lets launches of the kernel have up to so much dynamic shared memory.
   Status allow_shared(HipFunction function, uint32_t bytes, std::string_view name) const;
   // Blocks of gpu_block_threads that the device holds at one time. Error: it cannot hold one.

@@ -81,6 +81,11 @@ struct GpuDriver {
                     unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
                     HipStream, void** parameters, void** extra)>
       hipModuleLaunchKernel;
+  // The same for a kernel that waits by itself for those before it: it may start while they run.
+  // Empty where the driver cannot, or not within a graph.
+  std::function<int(HipFunction, unsigned blocks, unsigned block_threads, unsigned shared_bytes,
+                    HipStream, void** parameters)>
+      launch_early;
 
   std::function<int(HipStream* stream, unsigned flags)> hipStreamCreateWithFlags;
   std::function<int(HipStream stream)> hipStreamDestroy;

@@ -16,6 +16,21 @@ constexpr int attribute_shared_bytes_optin = 97;
 constexpr int function_max_dynamic_shared = 8;
 constexpr int jit_error_log = 5, jit_error_log_bytes = 6;
 
+// CUlaunchAttribute and CUlaunchConfig.
+struct LaunchAttribute {
+  int id;
+  int padding;
+  alignas(8) std::array<int, 16> value;
+};
+constexpr int launch_programmatic_serialization = 6;
+struct LaunchConfig {
+  unsigned grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes;
+  HipStream stream;
+  LaunchAttribute* attributes;
+  unsigned attribute_count;
+};
+constexpr int graphs_keep_programmatic_serialization = 12030;  // the driver's version
+
 using DevicePointer = unsigned long long;
 using Context = struct CudaContextObject*;
 
@@ -44,6 +59,9 @@ struct Cuda {
   int (*cuFuncSetAttribute)(HipFunction, int, int);
   int (*cuGraphInstantiateWithFlags)(HipGraphExec*, HipGraph, unsigned long long);
   int (*cuGetErrorString)(int, const char**);
+  // Not in every driver.
+  int (*cuDriverGetVersion)(int*) = nullptr;
+  int (*cuLaunchKernelEx)(const LaunchConfig*, HipFunction, void**, void**) = nullptr;
 
   struct Retained {
     int device;
@@ -60,6 +78,7 @@ struct Cuda {
   }
 
   void bind(DriverLibrary& library);
+  bool launches_early() const;
   int set_device(int ordinal);
   int properties(GpuProperties* properties, int ordinal) const;
   int load(HipModule* module, const void* image, std::string* log) const;
@@ -88,8 +107,18 @@ void Cuda::bind(DriverLibrary& library) {
   BIND(cuFuncSetAttribute);
   BIND(cuGraphInstantiateWithFlags);
   BIND(cuGetErrorString);
+  if (library.has("cuLaunchKernelEx") && library.has("cuDriverGetVersion")) {
+    BIND(cuDriverGetVersion);
+    BIND(cuLaunchKernelEx);
+  }
 #undef BIND
 #undef BIND_V2
+}
+
+bool Cuda::launches_early() const {
+  int version = 0;
+  return cuLaunchKernelEx != nullptr && cuDriverGetVersion(&version) == hip_success &&
+         version >= graphs_keep_programmatic_serialization;
 }
 
 // The primary context is retained once and released at the end.
@@ -166,6 +195,13 @@ void adapt(const std::shared_ptr<Cuda>& cuda, GpuDriver& d) {
   d.hipFuncSetMaxDynamicSharedMemory = [cuda](HipFunction function, int bytes) {
     return cuda->cuFuncSetAttribute(function, function_max_dynamic_shared, bytes);
   };
+  if (cuda->launches_early())
+    d.launch_early = [cuda](HipFunction function, unsigned blocks, unsigned block_threads,
+                            unsigned shared_bytes, HipStream stream, void** parameters) {
+      LaunchAttribute early{launch_programmatic_serialization, 0, {1}};
+      const LaunchConfig config{blocks, 1, 1, block_threads, 1, 1, shared_bytes, stream, &early, 1};
+      return cuda->cuLaunchKernelEx(&config, function, parameters, nullptr);
+    };
   d.hipGraphInstantiate = [cuda](HipGraphExec* executable, HipGraph graph, void**, char*, size_t) {
     return cuda->cuGraphInstantiateWithFlags(executable, graph, 0);
   };

@@ -67,8 +67,8 @@ class GpuSession : public DeviceSession {
   Status zero(uint64_t bytes);
   Status upload(std::span<const int32_t> tokens, const StepParams& step);
   Status upload(const SampleParams& sampling);
-  Status launch(const GpuPhase& phase, unsigned blocks);
-  Status launch_all(const std::vector<GpuPhase>& phases);
+  Status launch(const GpuPhase& phase, unsigned blocks, bool early = false);
+  Status launch_all(const std::vector<GpuPhase>& phases, bool early = false);
   Status launch_decode() { return launch_all(decode_); }
   Status launch_prefill(size_t tokens);
   Status launch_sampler();
@@ -168,7 +168,7 @@ Status GpuSession::prepare() {
   if (Status s = probe(); !s.ok()) return s;
   if (executor_ != Executor::graph) return Done{};
   auto graph = device_.capture(stream_.get(), [this] {
-    Status launched = launch_decode();
+    Status launched = launch_all(decode_, model_.code().early_launch);
     return launched.ok() ? launch_sampler() : launched;
   });
   if (!graph.ok()) return graph.error();
@@ -232,15 +232,15 @@ Status GpuSession::upload(const SampleParams& sampling) {
                        "telling the GPU how to sample");
 }
 
-Status GpuSession::launch(const GpuPhase& phase, unsigned blocks) {
+Status GpuSession::launch(const GpuPhase& phase, unsigned blocks, bool early) {
   return device_.launch(phase.function, blocks, phase.phase->shared_bytes, stream_.get(),
-                        phase.arguments, "phase ", phase.phase->name);
+                        phase.arguments, "phase ", phase.phase->name, early);
 }
 
 // Of one token.
-Status GpuSession::launch_all(const std::vector<GpuPhase>& phases) {
+Status GpuSession::launch_all(const std::vector<GpuPhase>& phases, bool early) {
   for (const GpuPhase& phase : phases) {
-    if (Status s = launch(phase, std::min(phase.resident, working_blocks(*phase.phase, 1)));
+    if (Status s = launch(phase, std::min(phase.resident, working_blocks(*phase.phase, 1)), early);
         !s.ok())
       return s;
   }

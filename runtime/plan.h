@@ -21,7 +21,7 @@
 namespace sinter::runtime {
 
 inline constexpr uint32_t plan_major = 2;
-inline constexpr uint32_t plan_minor = 1;  // 1: probes, bits of weights
+inline constexpr uint32_t plan_minor = 2;  // 1: probes, bits of weights; 2: early_launch
 
 // A run of bytes in the file.
 struct Section {
@@ -122,6 +122,9 @@ struct CodeObject {
   Section section;
   // Of each kernel, in order; empty where the compiler does not say (CPUs, PTX).
   std::vector<KernelResources> resources;
+  // Kernels wait by themselves for what the one before writes (griddepcontrol.wait), so that they
+  // may be launched before it has ended.
+  bool early_launch = false;
 };
 
 struct PlanRemark {

@@ -99,6 +99,7 @@ Json to_json(const CodeObject& code) {
           {"features", to_json(code.features)},
           {"device_plan", code.device_plan},
           {"section", to_json(code.section)},
+          {"early_launch", code.early_launch},
           {"resources", to_json(code.resources)}};
 }
 
@@ -199,8 +200,9 @@ class Fields {
       each((*value)[i], fmt::format("{}[{}]", name(key), i), failure_, out[i]);
     }
   }
-  // Of a later minor version than the first: plans before it lack the field, and the number is 0.
-  void added(const char* key, double& out) {
+  // Of a later minor version than the first: plans before it lack the field, which keeps its value.
+  template <class T>
+  void added(const char* key, T& out) {
     if (json_.is_object() && json_.contains(key)) read(key, out);
   }
   // The same, and the list is empty.
@@ -368,6 +370,7 @@ void read_code(const Parsed& json, const std::string& where, Failure& failure, C
   fields.list("features", out.features, Fields::string);
   fields.read("device_plan", out.device_plan);
   fields.object("section", out.section, read_section);
+  fields.added("early_launch", out.early_launch);
   fields.list("resources", out.resources, read_resources);
 }
 

@@ -98,6 +98,28 @@ TEST(GpuCode, KernelsOfEveryKindOfWeightsKeepInRegisters) {
   expect_in_registers("mlx_b8_g64", Activations::a8, target("gfx1030"));
 }
 
+// Every kernel waits for what the one before it writes, or none may be launched early.
+TEST(GpuCode, KernelsOfNewNvidiaGpusAwaitThePhaseBefore) {
+  const Model model = lowered("mlx_b1_sym_tied", Activations::a8);
+  const auto old = compile_assembly(model.gpu.source.text, target("sm_89"));
+  ASSERT_TRUE(old.ok()) << old.status();
+  EXPECT_EQ(old->find("griddepcontrol"), std::string::npos);
+  const auto assembly = compile_assembly(model.gpu.source.text, target("sm_90"));
+  ASSERT_TRUE(assembly.ok()) << assembly.status();
+  int kernels = 0;
+  for (size_t at = assembly->find(".entry "); at != std::string::npos; ++kernels) {
+    const size_t next = assembly->find(".entry ", at + 1);
+    const std::string kernel = assembly->substr(at, next - at);
+    const size_t wait = kernel.find("griddepcontrol.wait");
+    EXPECT_NE(wait, std::string::npos) << kernel.substr(0, 60);
+    EXPECT_LT(wait, kernel.find("griddepcontrol.launch_dependents")) << kernel.substr(0, 60);
+    // What it stores comes after.
+    EXPECT_GT(kernel.find("st.global"), wait) << kernel.substr(0, 60);
+    at = next;
+  }
+  EXPECT_GT(kernels, 10);
+}
+
 std::vector<std::string> gpu_names() {
   std::vector<std::string> names;
   for (const Target& t : targets())

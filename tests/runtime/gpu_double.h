@@ -61,6 +61,7 @@ class GpuDouble {
   size_t memory = 64 << 20;
   int multiprocessors = 4;
   int resident_blocks = 2;  // of a multiprocessor
+  bool launches_early = false;
   std::map<std::string, std::function<void(const GpuArguments&)>> kernels;
   // Code is text that begins with this.
   static constexpr std::string_view code = "code of the double";
@@ -281,6 +282,13 @@ inline void GpuDouble::bind_code(GpuDriver& d) {
     return call("hipModuleLaunchKernel",
                 [&] { return launch(function, x, threads, shared_bytes, stream, parameters); });
   };
+  if (launches_early)
+    d.launch_early = [this](HipFunction function, unsigned x, unsigned threads,
+                            unsigned shared_bytes, HipStream stream, void** parameters) {
+      if (!stream->capturing) abuse.emplace_back("an early launch outside of a graph");
+      return call("launch_early",
+                  [&] { return launch(function, x, threads, shared_bytes, stream, parameters); });
+    };
 }
 
 inline void GpuDouble::bind_streams(GpuDriver& d) {

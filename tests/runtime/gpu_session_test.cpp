@@ -212,6 +212,23 @@ TEST_F(GpuSessionTest, AReplayedStepDoesNothingButReplay) {
   EXPECT_TRUE(gpu.launches[0].replayed);
 }
 
+// The sampler waits for all of the step; what runs outside of the graph starts in order.
+TEST_F(GpuSessionTest, PhasesOfTheGraphAreLaunchedEarlyWhereCodeAndDriverCan) {
+  for (const bool code : {false, true}) {
+    for (const bool driver : {false, true}) {
+      ASSERT_EQ(toy::write_gpu_plan(path, [code](Plan& plan) { plan.code[0].early_launch = code; }),
+                "");
+      gpu.launches_early = driver;
+      gpu.log.clear();
+      const auto session = make(load(), 0, Executor::graph);
+      EXPECT_EQ(std::count(gpu.log.begin(), gpu.log.end(), "launch_early"), code && driver ? 3 : 0);
+      ASSERT_TRUE(session->prefill(first(3)).ok());
+      ASSERT_TRUE(session->decode(tokens[3]).ok());
+      EXPECT_EQ(logits(*session), expected(first(4)));
+    }
+  }
+}
+
 TEST_F(GpuSessionTest, AGraphThatComputesSomethingElseIsRefused) {
   toy::add_kernels(gpu, {.wrong_when_replayed = true});
   const auto model = load();

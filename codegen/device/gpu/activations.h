@@ -110,6 +110,10 @@ SINTER_INLINE float max_block(float value, float* scratch) {
   return most;
 }
 
+// The nearest integer to x, ties to even, in the low 22 bits, |x| < 2^21: where float32 has no
+// fraction, its bits count. A conversion takes a GPU several times as long.
+SINTER_INLINE u32 round_to_low_bits(float x) { return __builtin_bit_cast(u32, x + 0x1.8p23F); }
+
 // Quantizes this thread's columns and hands them to put(plane, column, 8 codes) and
 // put_scale(group, scale). One plane: q in -127..127. Two planes: q = 256 high + low in
 // -32512..32512, as exact as a 16-bit float; each plane is multiplied on its own. Columns up to a
@@ -145,17 +149,18 @@ SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], float* scratch, con
     int sum = 0;
 #pragma clang loop unroll(full)
     for (int half = 0; half < 2; ++half) {
-      u32 h = 0;
-      u32 l = 0;
+      u32 bits[4];
 #pragma clang loop unroll(full)
-      for (int j = 0; j < 4; ++j) {
-        const int q = static_cast<int>(__builtin_rintf(row[i].v[half * 4 + j] * inverse));
-        sum += q;
-        l |= (static_cast<u32>(q) & 255U) << (8 * j);
-        h |= (static_cast<u32>((q - static_cast<i8>(q)) >> 8) & 255U) << (8 * j);
+      for (int j = 0; j < 4; ++j) bits[j] = round_to_low_bits(row[i].v[half * 4 + j] * inverse);
+      low[half] = gather_bytes<0>(bits);
+      if constexpr (Planes == 2) {
+        // What the low byte, which is signed, leaves.
+#pragma clang loop unroll(full)
+        for (int j = 0; j < 4; ++j) bits[j] += 128;
+        high[half] = gather_bytes<1>(bits);
+        sum += 256 * dot4(high[half], 0x01010101U, 0);
       }
-      high[half] = h;
-      low[half] = l;
+      sum = dot4(low[half], 0x01010101U, sum);
     }
     row_sum += sum;
     if (k < padded) {
@@ -236,6 +241,7 @@ struct SharedRow {
   __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch) const {
     Held row[rounds<Cols>];
     p.prepare(0, row, scratch);
+    release_next_phase();  // its weights may come; what is left here is short
     quantize<Cols, Group, Planes>(
         row, scratch,
         [&](int plane, int k, u32x2 eight) {

@@ -14,39 +14,76 @@ struct HeadRows {
   index stride;
 };
 
-// What happens to a head of q or k before attention, in shared memory. RopeDims = 0: no rotation.
-// A wave works on a head: first normalize, then, after a barrier, rotate.
-// Norm: the element type of its weight; void: none.
+// What happens to a head of q or k before attention: norm, scale, rotation. RopeDims = 0: no
+// rotation. A wave works on a head: first it fetches everything, so that all loads are under way
+// together (what no phase just before has written may come earlier), then it applies. Norm: the
+// element type of its weight; void: none.
 template <int HeadDim, class Norm, int RopeDims, bool Interleaved>
 struct HeadTransform {
   const Norm* norm;  // [HeadDim]
   float eps;
   const float* table;  // [tokens, RopeDims]: cos | sin
 
-  __device__ void normalize(const float* in, float scale, float* out) const {
+  static constexpr int half = RopeDims / 2;
+  // Of a lane: features, and pairs that are rotated.
+  static constexpr int features = (HeadDim + wave_size - 1) / wave_size;
+  static constexpr int pairs = (half + wave_size - 1) / wave_size;
+  struct Head {
+    float x[features];
+    float weight[features];
+    float cosine[pairs + 1];  // one more: there may be none
+    float sine[pairs + 1];
+  };
+
+  __device__ __attribute__((always_inline)) void fetch_constants(index t, Head& head) const {
+#pragma clang loop unroll(full)
+    for (int j = 0; j < features; ++j) {
+      const int i = j * wave_size + lane();
+      if constexpr (!__is_void(Norm)) head.weight[j] = i < HeadDim ? load(norm + i) : 0.0F;
+    }
+#pragma clang loop unroll(full)
+    for (int j = 0; j < pairs; ++j) {
+      const int i = j * wave_size + lane();
+      if (i >= half) continue;
+      head.cosine[j] = table[t * RopeDims + i];
+      head.sine[j] = table[t * RopeDims + half + i];
+    }
+  }
+  __device__ __attribute__((always_inline)) void fetch(const float* in, Head& head) const {
+#pragma clang loop unroll(full)
+    for (int j = 0; j < features; ++j) {
+      const int i = j * wave_size + lane();
+      head.x[j] = i < HeadDim ? in[i] : 0.0F;
+    }
+  }
+  // `out` is in shared memory.
+  __device__ __attribute__((always_inline)) void apply(const Head& head, float scale,
+                                                       float* out) const {
     float factor = scale;
     if constexpr (!__is_void(Norm)) {
       float squares = 0;
-      for (int i = lane(); i < HeadDim; i += wave_size) squares += in[i] * in[i];
+#pragma clang loop unroll(full)
+      for (int j = 0; j < features; ++j) squares += head.x[j] * head.x[j];
       factor = scale * reciprocal_root(sum_lanes<wave_size>(squares) / HeadDim + eps);
     }
-    for (int i = lane(); i < HeadDim; i += wave_size) {
-      float x = in[i] * factor;
-      if constexpr (!__is_void(Norm)) x *= load(norm + i);
-      out[i] = x;
+#pragma clang loop unroll(full)
+    for (int j = 0; j < features; ++j) {
+      const int i = j * wave_size + lane();
+      float x = head.x[j] * factor;
+      if constexpr (!__is_void(Norm)) x *= head.weight[j];
+      if (i < HeadDim) out[i] = x;
     }
-  }
-  __device__ void rotate(index t, float* x) const {
-    constexpr int half = RopeDims / 2;
-    for (int i = lane(); i < half; i += wave_size) {
-      const int a = Interleaved ? 2 * i : i;
-      const int b = Interleaved ? 2 * i + 1 : i + half;
-      const float cosine = table[t * RopeDims + i];
-      const float sine = table[t * RopeDims + half + i];
-      const float xa = x[a];
-      const float xb = x[b];
-      x[a] = xa * cosine - xb * sine;
-      x[b] = xb * cosine + xa * sine;
+    if constexpr (pairs > 0) wave_barrier();
+#pragma clang loop unroll(full)
+    for (int j = 0; j < pairs; ++j) {
+      const int i = j * wave_size + lane();
+      if (i >= half) continue;
+      float* const a = out + (Interleaved ? 2 * i : i);
+      float* const b = out + (Interleaved ? 2 * i + 1 : i + half);
+      const float xa = *a;
+      const float xb = *b;
+      *a = xa * head.cosine[j] - xb * head.sine[j];
+      *b = xb * head.cosine[j] + xa * head.sine[j];
     }
   }
 };
@@ -163,18 +200,28 @@ struct CachedBatch {
       }
     }
   }
-  // The position `at` of the batch, if it is one, from float32, rounded as the cache rounds.
-  __device__ __attribute__((always_inline)) void put(index at, const float* key,
-                                                     const float* value) {
+  // The new position, number `at` from the first of the batch: to the cache and, if the batch is
+  // long enough, to it. The key is in shared memory; `value` has this thread's features.
+  __device__ __attribute__((always_inline)) void append(const C& c, index kv_head, index position,
+                                                        int at, const float* key,
+                                                        const float (&value)[8]) {
+    if (S::stream() != at % S::streams || !S::active()) return;
+    f16x8 k;
+    f16x8 v;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < 8; ++i) {
+      const int d = S::feature() + i;
+      k[i] = static_cast<f16>(d < C::head_dim ? key[d] : 0.0F);
+      v[i] = static_cast<f16>(d < C::head_dim ? value[i] : 0.0F);
+    }
+    *reinterpret_cast<f16x8*>(c.key(kv_head, position) + S::feature()) = k;
+    *reinterpret_cast<f16x8*>(c.value(kv_head, position) + S::feature()) = v;
 #pragma clang loop unroll(full)
     for (int b = 0; b < S::batch; ++b)
-      if (at == b * S::streams + S::stream() && S::active())
-#pragma clang loop unroll(full)
-        for (int i = 0; i < 8; ++i) {
-          const int d = S::feature() + i;
-          keys[b][i] = static_cast<f16>(d < C::head_dim ? key[d] : 0.0F);
-          values[b][i] = static_cast<f16>(d < C::head_dim ? value[d] : 0.0F);
-        }
+      if (at / S::streams == b) {
+        keys[b] = k;
+        values[b] = v;
+      }
   }
 };
 
@@ -255,19 +302,20 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin
     }
 }
 
-// Brings `count` partial softmaxes together at one feature: rows of top, total, out..., `stride`
-// apart.
-// A few rows at a time, so that their loads are under way together.
+// Brings `count` partial softmaxes together at `Width` features: rows of top, total, out...,
+// `stride` apart. The loads of `at_once` rows are under way together.
+template <int at_once, int Width>
 SINTER_INLINE void combine(const float* rows, int count, index stride, int feature, float& top,
-                           float& total, float& out) {
-  constexpr int at_once = 8;
+                           float& total, float (&out)[Width]) {
   top = masked;
   total = 0;
-  out = 0;
+#pragma clang loop unroll(full)
+  for (int j = 0; j < Width; ++j) out[j] = 0;
+#pragma clang loop unroll(disable)
   for (int first = 0; first < count; first += at_once) {
     float tops[at_once];
     float totals[at_once];
-    float outs[at_once];
+    float outs[at_once][Width];
     float most = top;
 #pragma clang loop unroll(full)
     for (int i = 0; i < at_once; ++i) {
@@ -275,18 +323,21 @@ SINTER_INLINE void combine(const float* rows, int count, index stride, int featu
       const float* row = rows + (there ? first + i : first) * stride;
       tops[i] = row[0];
       totals[i] = there ? row[1] : 0.0F;
-      outs[i] = there ? row[2 + feature] : 0.0F;
+#pragma clang loop unroll(full)
+      for (int j = 0; j < Width; ++j) outs[i][j] = there ? row[2 + feature + j] : 0.0F;
     }
 #pragma clang loop unroll(full)
     for (int i = 0; i < at_once; ++i) most = larger(most, tops[i]);
     const float keep = exp(top - most);
     total *= keep;
-    out *= keep;
+#pragma clang loop unroll(full)
+    for (int j = 0; j < Width; ++j) out[j] *= keep;
 #pragma clang loop unroll(full)
     for (int i = 0; i < at_once; ++i) {
       const float weight = exp(tops[i] - most);
       total += totals[i] * weight;
-      out += outs[i] * weight;
+#pragma clang loop unroll(full)
+      for (int j = 0; j < Width; ++j) out[j] += outs[i][j] * weight;
     }
     top = most;
   }
@@ -301,70 +352,94 @@ SINTER_INLINE void attend_heads(const C& c, index kv_head, const float* q, index
   for (int at = thread(); at < Heads * C::dim; at += threads) {
     float top = 0;
     float total = 0;
-    float out = 0;
-    combine(partials + at / C::dim * (C::dim + 2), waves, heads_at_once * (C::dim + 2), at % C::dim,
-            top, total, out);
-    finish(at / C::dim, at % C::dim, top, total, out);
+    float out[1];
+    combine<waves>(partials + at / C::dim * (C::dim + 2), waves, heads_at_once * (C::dim + 2),
+                   at % C::dim, top, total, out);
+    finish(at / C::dim, at % C::dim, top, total, out[0]);
   }
   barrier();
 }
 
 // One token: transforms, append and attention in one phase. A block has a split of the positions of
-// one KV head; the split that finishes last combines them.
+// one KV head; the split that finishes last combines them. What the phase waits for is mostly the
+// way to memory and back, so whatever can be under way together is.
 template <class C, class QTransform, class KTransform>
 SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, HeadRows k,
                                   HeadRows v, const QTransform& q_transform,
                                   const KTransform& k_transform, float scale,
                                   unsigned char* split_base, float* out) {
-  const index position = launch->step->position;
-  const index total = position + 1;
-  // Short contexts take few splits, long ones all that there are; never more than there are blocks.
-  index splits = (total + positions_per_split - 1) / positions_per_split;
-  if (splits > most_splits<C>) splits = most_splits<C>;
-  if (splits > launch->workers / C::kv_heads) splits = launch->workers / C::kv_heads;
-  if (splits < 1) splits = 1;
-  const index chunk = (total + splits - 1) / splits;
-  splits = (total + chunk - 1) / chunk;  // those that have positions
+  using S = Spread<C>;
   const SplitBuffers<C> buffers = SplitBuffers<C>::at(split_base);
   float* const queries = reinterpret_cast<float*>(shared_memory());
   float* const key = queries + C::group * C::dim;
   float* const partials = key + C::dim;
   int* const flag = reinterpret_cast<int*>(partials + waves * heads_at_once * (C::dim + 2));
 
-  for (index unit = launch->worker; unit < C::kv_heads * splits; unit += launch->workers) {
-    const index h = unit / splits;
-    const index split = unit % splits;
-    const index begin = split * chunk;
-    const index end = begin + chunk < total ? begin + chunk : total;
-    // What is cached does not depend on this step: it is on its way while queries are made. The new
-    // position comes after.
-    CachedBatch<C> batch;
-    batch.read(c, h, begin, end < position ? end : position);
-    // Waves take the query heads and, in the split that has it, the new key.
+  // The phase before writes q, k and v. The table, the position and what earlier steps cached are
+  // there. Waves take rows: the query heads, then the new key.
+  typename QTransform::Head query;
+  typename KTransform::Head new_key;
+  q_transform.fetch_constants(0, query);
+  if (wave() == C::group % waves) k_transform.fetch_constants(0, new_key);
+  // Short contexts take few splits, long ones all that there are; never more than there are blocks.
+  const int position = launch->step->position;
+  const int total = position + 1;
+  int splits = (total + positions_per_split - 1) / positions_per_split;
+  if (splits > most_splits<C>) splits = most_splits<C>;
+  if (splits > launch->workers / C::kv_heads) splits = launch->workers / C::kv_heads;
+  if (splits < 1) splits = 1;
+  const int chunk = (total + splits - 1) / splits;
+  splits = (total + chunk - 1) / chunk;  // those that have positions
+
+  const int units = C::kv_heads * splits;
+  const auto end_of = [&](int split) {
+    return (split + 1) * chunk < total ? (split + 1) * chunk : total;
+  };
+  CachedBatch<C> batch;
+  const auto read = [&](int unit) __attribute__((always_inline)) {
+    const int split = unit / C::kv_heads;
+    const int end = end_of(split);
+    batch.read(c, unit % C::kv_heads, split * chunk, end < position ? end : position);
+  };
+  if (launch->worker < units) read(launch->worker);
+  await_phases();
+
+  for (int unit = launch->worker; unit < units;) {
+    const int h = unit % C::kv_heads;
+    const int split = unit / C::kv_heads;
+    const int begin = split * chunk;
+    const int end = end_of(split);
+    const auto fetch = [&](int i) __attribute__((always_inline)) {
+      if (i < C::group) {
+        q_transform.fetch(q.base + (h * C::group + i) * C::head_dim, query);
+      } else if (i == C::group) {
+        k_transform.fetch(k.base + h * C::head_dim, new_key);
+      }
+    };
+    fetch(wave());
+    float value[8];
+#pragma clang loop unroll(full)
+    for (int i = 0; i < 8; ++i) {
+      const int d = S::feature() + i;
+      value[i] = d < C::head_dim ? v.base[h * C::head_dim + d] : 0.0F;
+    }
+
     const int rows = end == total ? C::group + 1 : C::group;
     for (int i = wave(); i < rows; i += waves) {
-      float* row = queries + i * C::dim;
+      float* const row = queries + i * C::dim;
+      if (i >= waves) fetch(i);
       if (i < C::group) {
-        q_transform.normalize(q.base + (h * C::group + i) * C::head_dim, scale, row);
+        q_transform.apply(query, scale, row);
       } else {
-        k_transform.normalize(k.base + h * C::head_dim, 1.0F, row);
+        k_transform.apply(new_key, 1.0F, row);
       }
       for (int d = C::head_dim + lane(); d < C::dim; d += wave_size) row[d] = 0;
     }
     barrier();
-    for (int i = wave(); i < rows; i += waves) {
-      if (i < C::group) {
-        q_transform.rotate(0, queries + i * C::dim);
-      } else {
-        k_transform.rotate(0, key);
-      }
-    }
-    barrier();
     if (end == total) {
-      const float* value = v.base + h * C::head_dim;
-      if (wave() == 0) c.append(h, position, key, value);
-      batch.put(position - begin, key, value);
-      barrier();  // the cache is read back where a split takes several rounds
+      batch.append(c, h, position, position - begin, key, value);
+      // The cache is read back where a split takes several rounds.
+      if (end - begin > S::positions) barrier();
     }
 
     const auto finish = [&](int first) {
@@ -398,21 +473,26 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
       if (thread() == 0) *flag = fetch_add(&buffers.arrived[h], 1);
       barrier();
       if (*flag == splits - 1) {
-        fence();
         if (thread() == 0) buffers.arrived[h] = 0;
-        for (int at = thread(); at < C::group * C::head_dim; at += threads) {
-          const index head = h * C::group + at / C::head_dim;
-          const int d = at % C::head_dim;
+        // Two features to a thread where one would take several rounds.
+        constexpr int width = C::group * C::dim > threads ? 2 : 1;
+        for (int at = thread() * width; at < C::group * C::dim; at += threads * width) {
+          const index head = h * C::group + at / C::dim;
+          const int feature = at % C::dim;
           float top = 0;
           float sum = 0;
-          float value = 0;
-          combine(buffers.partials + head * most_splits<C> * SplitBuffers<C>::row,
-                  static_cast<int>(splits), SplitBuffers<C>::row, d, top, sum, value);
-          out[head * C::head_dim + d] = value / sum;
+          float values[width];
+          combine<16>(buffers.partials + head * most_splits<C> * SplitBuffers<C>::row, splits,
+                      SplitBuffers<C>::row, feature, top, sum, values);
+#pragma clang loop unroll(full)
+          for (int i = 0; i < width; ++i)
+            if (feature + i < C::head_dim) out[head * C::head_dim + feature + i] = values[i] / sum;
         }
       }
     }
+    unit += launch->workers;
     barrier();
+    if (unit < units) read(unit);
   }
 }
 
@@ -430,15 +510,15 @@ SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q
     for (int first = 0; first < C::heads + C::kv_heads; first += waves) {
       const int h = first + wave();
       if (h < C::heads) {
-        q_transform.normalize(q.base + t * q.stride + h * C::head_dim, scale, row);
+        typename QTransform::Head head;
+        q_transform.fetch_constants(t, head);
+        q_transform.fetch(q.base + t * q.stride + h * C::head_dim, head);
+        q_transform.apply(head, scale, row);
       } else if (h < C::heads + C::kv_heads) {
-        k_transform.normalize(k.base + t * k.stride + (h - C::heads) * C::head_dim, 1.0F, row);
-      }
-      barrier();
-      if (h < C::heads) {
-        q_transform.rotate(t, row);
-      } else if (h < C::heads + C::kv_heads) {
-        k_transform.rotate(t, row);
+        typename KTransform::Head head;
+        k_transform.fetch_constants(t, head);
+        k_transform.fetch(k.base + t * k.stride + (h - C::heads) * C::head_dim, head);
+        k_transform.apply(head, 1.0F, row);
       }
       barrier();
       if (h < C::heads) {

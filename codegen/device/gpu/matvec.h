@@ -8,7 +8,7 @@
 namespace sinter {
 
 // Waves that share a tile: enough to fill a large GPU, no more than have columns.
-constexpr int wanted_waves = 4096;
+constexpr int wanted_waves = 8192;
 constexpr int share_tile(index tiles, int steps) {
   int sharing = 1;
   while (sharing < waves && sharing < steps && tiles * sharing * 2 <= wanted_waves) sharing *= 2;
@@ -18,12 +18,10 @@ constexpr int share_tile(index tiles, int steps) {
 // Block `block` of row `row` of a tile times x. Where only the tensor has a scale: integers, which
 // finish() scales.
 template <class W, class X>
-SINTER_INLINE float multiply_block(const W& w, const RowCodes<W>& codes, index tile, int block,
-                                   int row, const X& x) {
+SINTER_INLINE float multiply_block(const W& w, const RowCodes<W>& codes, int block,
+                                   const float (&scale)[W::block_groups],
+                                   const float (&offset)[W::block_groups], const X& x) {
   constexpr int group_steps = W::group / 4;
-  float scale[W::block_groups];
-  float offset[W::block_groups];
-  w.read_scales(tile, block, row, scale, offset);
   float y = 0;
 #pragma clang loop unroll(full)
   for (int g = 0; g < W::block_groups; ++g) {
@@ -74,17 +72,24 @@ struct OneRow<QuantizedRows<Cols, Group, Planes>> {
 
   template <class W>
   struct Piece {
+    // Scales come with the codes where they take few registers.
+    static constexpr bool with_scales = W::block_groups * (W::has_offsets ? 2 : 1) <= 4;
     RowCodes<W> codes;
+    float scale[W::block_groups];
+    float offset[W::block_groups];
     __device__ __attribute__((always_inline)) void read(const W& w, index tile, int step) {
       const int block = step * together + lane() / tile_rows;
-      if (block < Row::blocks) codes.read(w, tile, block, lane() % tile_rows);
+      if (block >= Row::blocks) return;
+      codes.read(w, tile, block, lane() % tile_rows);
+      if constexpr (with_scales) w.read_scales(tile, block, lane() % tile_rows, scale, offset);
     }
     template <class R>
     __device__ __attribute__((always_inline)) float multiply(const W& w, index tile, int step,
-                                                             const R& x) const {
+                                                             const R& x) {
       const int block = step * together + lane() / tile_rows;
-      return block < Row::blocks ? multiply_block(w, codes, tile, block, lane() % tile_rows, x)
-                                 : 0.0F;
+      if (block >= Row::blocks) return 0.0F;
+      if constexpr (!with_scales) w.read_scales(tile, block, lane() % tile_rows, scale, offset);
+      return multiply_block(w, codes, block, scale, offset, x);
     }
     static constexpr int registers = RowCodes<W>::registers;
   };
@@ -109,6 +114,7 @@ struct SharedFloats {
   __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch) const {
     Held row[rounds<Cols>];
     p.prepare(0, row, scratch);
+    release_next_phase();
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds<Cols>; ++i) {
       const int k = (i * threads + thread()) * held;
@@ -215,6 +221,7 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
   index tile = index{launch->worker} * at_once + slot;
 #pragma clang loop unroll(full)
   for (int i = 0; i < ahead; ++i) read(tile, i, pieces[i]);
+  await_previous_phase();
   x.write(prologue, scratch);
   barrier();
 

@@ -1,7 +1,12 @@
 // How a phase is declared: `SINTER_PHASE(name) { body }`. The body runs as one block's share, by
 // all of its threads, with `launch` in scope: as a kernel of its own, or called by one that runs
 // many. SINTER_WIDE_PHASE: a kernel that is faster with all the registers that a thread may have
-// than with more blocks at a time.
+// than with more blocks at a time. SINTER_EARLY_PHASE: the body itself awaits the phase before it,
+// once it has begun with what that one does not write.
+//
+// Where the runtime launches kernels early, one may start while the one before it runs, once all
+// blocks of that one have called release_next_phase(), which they do after await_previous_phase().
+// So at any time one phase runs, the next at most has begun, and all others have ended.
 #pragma once
 
 #include "gpu/platform.h"
@@ -32,14 +37,16 @@ extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
 #define SINTER_BLOCK_NUMBER sinter::block_number()
 #endif
 
-#define SINTER_PHASE(name) SINTER_PHASE_AS(name, SINTER_KERNEL)
-#define SINTER_WIDE_PHASE(name) SINTER_PHASE_AS(name, SINTER_WIDE_KERNEL)
-#define SINTER_PHASE_AS(name, kernel)                                                         \
+#define SINTER_PHASE(name) SINTER_PHASE_AS(name, SINTER_KERNEL, sinter::await_phases())
+#define SINTER_WIDE_PHASE(name) SINTER_PHASE_AS(name, SINTER_WIDE_KERNEL, sinter::await_phases())
+#define SINTER_EARLY_PHASE(name) SINTER_PHASE_AS(name, SINTER_KERNEL, static_cast<void>(0))
+#define SINTER_PHASE_AS(name, kernel, begin)                                                  \
   static __device__ __attribute__((always_inline)) void name##_phase(                         \
       const sinter::Launch* launch);                                                          \
   kernel name(sinter::GpuArguments arguments) {                                               \
     const sinter::Launch launch{arguments.args, arguments.step, nullptr, SINTER_BLOCK_NUMBER, \
                                 arguments.workers};                                           \
+    begin;                                                                                    \
     name##_phase(&launch);                                                                    \
   }                                                                                           \
   static __device__ __attribute__((always_inline)) void name##_phase(const sinter::Launch* launch)

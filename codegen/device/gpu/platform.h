@@ -49,6 +49,8 @@ SINTER_INLINE int thread() { return sinter_simt->thread; }
 SINTER_INLINE u8* shared_memory() { return sinter_simt->shared; }
 SINTER_INLINE void barrier() { sinter_simt->barrier(); }
 SINTER_INLINE u32 shuffle(u32 value, int from) { return sinter_simt->shuffle(value, from); }
+// The lanes of a wave see what the others wrote to shared memory.
+SINTER_INLINE void wave_barrier() { sinter_simt->shuffle(0, 0); }
 SINTER_INLINE int wave_uniform(int value) { return value; }
 SINTER_INLINE int fetch_add(int* p, int value) {
   return __atomic_fetch_add(p, value, __ATOMIC_ACQ_REL);
@@ -56,6 +58,8 @@ SINTER_INLINE int fetch_add(int* p, int value) {
 SINTER_INLINE void fence() {}
 SINTER_INLINE u64 fetch_add_wide(u64* p) { return __atomic_fetch_add(p, 1, __ATOMIC_ACQ_REL); }
 SINTER_INLINE u64 load_acquire(const u64* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
+SINTER_INLINE void release_next_phase() {}
+SINTER_INLINE void await_previous_phase() {}
 SINTER_INLINE float exp2(float x) { return __builtin_exp2f(x); }
 SINTER_INLINE float reciprocal(float x) { return 1.0F / x; }
 SINTER_INLINE float reciprocal_root(float x) { return 1.0F / __builtin_sqrtf(x); }
@@ -75,6 +79,7 @@ SINTER_INLINE int thread() { return __nvvm_read_ptx_sreg_tid_x(); }
 SINTER_INLINE int block_number() { return __nvvm_read_ptx_sreg_ctaid_x(); }
 SINTER_INLINE u8* shared_memory() { return sinter_shared; }
 SINTER_INLINE void barrier() { __syncthreads(); }
+SINTER_INLINE void wave_barrier() { __nvvm_bar_warp_sync(~0U); }
 SINTER_INLINE u32 shuffle(u32 value, int from) {
   return static_cast<u32>(__nvvm_shfl_sync_idx_i32(~0U, static_cast<int>(value), from, 31));
 }
@@ -90,6 +95,18 @@ SINTER_INLINE u64 load_acquire(const u64* p) {
 }
 // What this thread wrote becomes visible to the device before what it writes from here on.
 SINTER_INLINE void fence() { __nvvm_membar_gl(); }
+// Of kernels that are launched early (gpu/phase.h): what follows sees all that earlier kernels
+// wrote; and the next kernel may start.
+SINTER_INLINE void await_previous_phase() {
+#if __CUDA_ARCH__ >= 900
+  __asm__ volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+SINTER_INLINE void release_next_phase() {
+#if __CUDA_ARCH__ >= 900
+  __asm__ volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 SINTER_INLINE float exp2(float x) { return __nvvm_ex2_approx_ftz_f(x); }
 SINTER_INLINE float reciprocal(float x) { return __nvvm_rcp_approx_ftz_f(x); }
 SINTER_INLINE float reciprocal_root(float x) { return __nvvm_rsqrt_approx_ftz_f(x); }
@@ -135,6 +152,11 @@ SINTER_INLINE void barrier() {
   __builtin_amdgcn_s_barrier();
   __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
 }
+SINTER_INLINE void wave_barrier() {
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "wavefront");
+  __builtin_amdgcn_wave_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "wavefront");
+}
 SINTER_INLINE u32 shuffle(u32 value, int from) {
   return static_cast<u32>(__builtin_amdgcn_ds_bpermute(from << 2, static_cast<int>(value)));
 }
@@ -149,6 +171,8 @@ SINTER_INLINE u64 load_acquire(const u64* p) {
   return __hip_atomic_load(p, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT);
 }
 SINTER_INLINE void fence() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
+SINTER_INLINE void release_next_phase() {}
+SINTER_INLINE void await_previous_phase() {}
 SINTER_INLINE float exp2(float x) {
 #if __has_builtin(__builtin_amdgcn_exp2f)
   return __builtin_amdgcn_exp2f(x);
@@ -171,6 +195,31 @@ SINTER_INLINE T load_stream(const void* p) {
 }
 
 #endif
+
+SINTER_INLINE void await_phases() {
+  await_previous_phase();
+  release_next_phase();
+}
+
+// Byte number `Byte` of four words, as one word.
+template <int Byte>
+SINTER_INLINE u32 gather_bytes(const u32 (&words)[4]) {
+  static_assert(Byte == 0 || Byte == 1);
+#if defined(__NVPTX__)
+  constexpr u32 pair = Byte == 0 ? 0x0040U : 0x0051U;
+  return __nvvm_prmt(__nvvm_prmt(words[0], words[1], pair), __nvvm_prmt(words[2], words[3], pair),
+                     0x5410U);
+#elif defined(__AMDGCN__)
+  // Selectors of the second word are 0 to 3, of the first 4 to 7.
+  constexpr u32 pair = Byte == 0 ? 0x0c0c0400U : 0x0c0c0501U;
+  return __builtin_amdgcn_perm(__builtin_amdgcn_perm(words[3], words[2], pair),
+                               __builtin_amdgcn_perm(words[1], words[0], pair), 0x05040100U);
+#else
+  u32 out = 0;
+  for (int i = 0; i < 4; ++i) out |= (words[i] >> (8 * Byte) & 255U) << (8 * i);
+  return out;
+#endif
+}
 
 // Bytes number codes[k] < 16 of the table t0 t1 t2 t3, for the four bytes of `codes`.
 SINTER_INLINE u32 lookup(u32 t0, u32 t1, u32 t2, u32 t3, u32 codes) {
