@@ -194,6 +194,18 @@ TEST_F(PlanFileTest, BytesAfterTheHeaderAreRefused) {
   EXPECT_NE(error_of(bytes + "x").find("bytes after the header"), std::string::npos);
 }
 
+TEST_F(PlanFileTest, EarlyLaunchesAreThoseOfTheCodeAndNotOfOlderPlans) {
+  ASSERT_EQ(
+      toy::write_plan(path, [](Plan& plan) { plan.code[0].early_launch = true; }, fake_code), "");
+  bytes = toy::read_file(path);
+  EXPECT_TRUE((*PlanFile::open(path, true))->plan().code[0].early_launch);
+  EXPECT_NE(error_of(with_header("\"early_launch\":true", "\"early_launch\":1"))
+                .find("code[0].early_launch is not true or false"),
+            std::string::npos);
+  ASSERT_EQ(error_of(with_header("\"early_launch\":true,", "")), "");
+  EXPECT_FALSE((*PlanFile::open(path, true))->plan().code[0].early_launch);
+}
+
 TEST_F(PlanFileTest, OtherThingsThanPlansAreRefused) {
   EXPECT_NE(error_of("GGUF" + std::string(8192, 'x')).find("not a sinter plan"), std::string::npos);
   EXPECT_NE(error_of("").find("not a sinter plan"), std::string::npos);
