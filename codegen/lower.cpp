@@ -415,6 +415,13 @@ class Lowerer {
     return absl::OkStatus();
   }
 
+  // Whether the phase before `node` writes the value.
+  bool made_just_before(const Node& node, ValueId id) const {
+    if (&node == module_.nodes.data()) return false;
+    const auto& made = (&node - 1)->results;
+    return std::find(made.begin(), made.end(), id) != made.end();
+  }
+
   // q, k or v of an attention phase, followed back to where it comes from.
   struct HeadSource {
     ValueId base = -1;
@@ -535,7 +542,11 @@ class Lowerer {
         e.line("static_assert(attention_shared_bytes<Cache> <= {});",
                attention_shared_bytes(heads / kv_heads, head_dim));
       LoweredPhase& phase = finish(node, "", e, ops_of(node), shape);
-      if (on_gpu()) phase.kernel = LoweredPhase::Kernel::early;
+      // The kernel reads the table before it waits for the phase before, but for none earlier.
+      const bool table_is_new =
+          (q->rope != nullptr && made_just_before(node, q->rope->operands[1])) ||
+          (k->rope != nullptr && made_just_before(node, k->rope->operands[1]));
+      if (on_gpu() && !table_is_new) phase.kernel = LoweredPhase::Kernel::early;
       phase.blocks = kv_heads * most_splits;
       phase.shared_bytes = on_gpu() ? attention_shared_bytes(heads / kv_heads, head_dim) : 0;
       return absl::OkStatus();
