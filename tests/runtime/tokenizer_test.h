@@ -4,28 +4,20 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
 #include "runtime/tokenizer.h"
+#include "tests/runtime/toy_plan.h"
 
 namespace sinter::runtime {
 
 using Json = nlohmann::json;
 using Ids = std::vector<int32_t>;
 
-inline std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::ostringstream out;
-  out << in.rdbuf();
-  return out.str();
-}
-
 inline std::string golden(const std::string& name, const std::string& file) {
-  return read_file(std::string(SINTER_TEST_GOLDENS) + "/" + name + "/" + file);
+  return toy::read_file(std::string(SINTER_TEST_GOLDENS) + "/" + name + "/" + file);
 }
 
 inline Tokenizer must_load(const std::string& tokenizer_json, const std::string& config = {}) {

@@ -58,8 +58,6 @@ SINTER_INLINE int fetch_add(int* p, int value) {
 SINTER_INLINE void fence() {}
 SINTER_INLINE u64 fetch_add_wide(u64* p) { return __atomic_fetch_add(p, 1, __ATOMIC_ACQ_REL); }
 SINTER_INLINE u64 load_acquire(const u64* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
-SINTER_INLINE void release_next_phase() {}
-SINTER_INLINE void await_previous_phase() {}
 SINTER_INLINE float exp2(float x) { return __builtin_exp2f(x); }
 SINTER_INLINE float reciprocal(float x) { return 1.0F / x; }
 SINTER_INLINE float reciprocal_root(float x) { return 1.0F / __builtin_sqrtf(x); }
@@ -95,18 +93,6 @@ SINTER_INLINE u64 load_acquire(const u64* p) {
 }
 // What this thread wrote becomes visible to the device before what it writes from here on.
 SINTER_INLINE void fence() { __nvvm_membar_gl(); }
-// Of kernels that are launched early (gpu/phase.h): what follows sees all that earlier kernels
-// wrote; and the next kernel may start.
-SINTER_INLINE void await_previous_phase() {
-#if __CUDA_ARCH__ >= 900
-  __asm__ volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-SINTER_INLINE void release_next_phase() {
-#if __CUDA_ARCH__ >= 900
-  __asm__ volatile("griddepcontrol.launch_dependents;" ::: "memory");
-#endif
-}
 SINTER_INLINE float exp2(float x) { return __nvvm_ex2_approx_ftz_f(x); }
 SINTER_INLINE float reciprocal(float x) { return __nvvm_rcp_approx_ftz_f(x); }
 SINTER_INLINE float reciprocal_root(float x) { return __nvvm_rsqrt_approx_ftz_f(x); }
@@ -171,8 +157,6 @@ SINTER_INLINE u64 load_acquire(const u64* p) {
   return __hip_atomic_load(p, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT);
 }
 SINTER_INLINE void fence() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
-SINTER_INLINE void release_next_phase() {}
-SINTER_INLINE void await_previous_phase() {}
 SINTER_INLINE float exp2(float x) {
 #if __has_builtin(__builtin_amdgcn_exp2f)
   return __builtin_amdgcn_exp2f(x);
@@ -196,6 +180,18 @@ SINTER_INLINE T load_stream(const void* p) {
 
 #endif
 
+// Of kernels that are launched early (gpu/phase.h): what follows sees all that earlier kernels
+// wrote; and the next kernel may start.
+SINTER_INLINE void await_previous_phase() {
+#if __CUDA_ARCH__ >= 900
+  __asm__ volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+SINTER_INLINE void release_next_phase() {
+#if __CUDA_ARCH__ >= 900
+  __asm__ volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 SINTER_INLINE void await_phases() {
   await_previous_phase();
   release_next_phase();
