@@ -164,7 +164,7 @@ Result<runtime::TokenizerFiles> read_model_text(
   const bool in_gguf = is_gguf(path);
   if (in_gguf && !program.gguf_tokenizer)
     return Error{
-        fmt::format("{}: {} reads no GGUF files; use sinter, or give a plan", path, program.name)};
+        fmt::format("{}: {} reads no .gguf files; use sinter, or give a plan", path, program.name)};
   auto files = in_gguf ? runtime::TokenizerFiles() : read(folder);
   if (!files.ok()) return Error{fmt::format("{}: {}", folder, files.error().message)};
   if (!files->tokenizer_json.empty() || !files->chat_template.empty() || !program.gguf_tokenizer)

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "frontends/mlx_form.h"
 #include "tests/frontends/packed_modules.h"
 
 namespace sinter::frontends {
@@ -104,6 +105,23 @@ TEST_F(AwqTest, OtherVersionsAndWidthsAreRefused) {
   block_ = block("awq", 4, 48);
   expect_error(folder_.open(),
                {"model.safetensors: tensor", ".scales", "is F32 [3, 16], expected F32 [2, 16]"});
+}
+
+TEST_F(AwqTest, BiasesThatHaveNoExactFormSayWhatToQuantizeAgain) {
+  // 0.1 as F16; times 7 it needs more bits than there are.
+  std::vector<uint16_t> scales(static_cast<size_t>(quantized_.groups() * quantized_.rows), 0x2E66);
+  quantized_.fill(7, 8);
+  folder_.tensors = awq_tensors(quantized_, kModule);
+  folder_.tensor(part(".scales")) = {
+      part(".scales"), "F16", {quantized_.groups(), quantized_.rows}, bytes_of(scales)};
+  const auto checkpoint = folder_.open();
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const auto matrix = (*checkpoint)->matrix(kModule);
+  ASSERT_TRUE(matrix.ok()) << matrix.status();
+  expect_error(to_mlx_form(kModule, *matrix).status(),
+               {kModule,
+                "has no exact f16 form; quantize it again, with --quantize "
+                "'*up_proj=affine:8:32'"});
 }
 
 TEST_F(AwqTest, TensorsThatDoNotFitAreNamed) {
