@@ -178,16 +178,14 @@ absl::Status add_shifts(const std::string& name, const StoredTensor& zeros, ir::
 }
 
 // Zero points of symmetric weights, which some compressors write although they say nothing: the
-// middle of the codes, packed or as the number 0.
+// middle of the codes, or the number 0, or bytes that nobody set.
 absl::Status check_redundant_zeros(const std::string& name, const StoredTensor& zeros,
                                    ir::Matrix matrix, const QuantizedModules& modules) {
   const int64_t rows = matrix.type.rows();
   const int64_t groups = groups_of(matrix);
-  const std::vector<int64_t> plain = {rows, groups};
-  const bool is_number = zeros.dtype != "I32" || zeros.shape == plain;
   const bool no_bits_set =
       std::all_of(zeros.bytes.begin(), zeros.bytes.end(), [](uint8_t byte) { return byte == 0; });
-  if (is_number && no_bits_set) return absl::OkStatus();
+  if (no_bits_set) return absl::OkStatus();
   if (absl::Status status = add_shifts(name, zeros, matrix); !status.ok()) return status;
   const int middle = 1 << (matrix.type.format.bits - 1);
   std::vector<uint8_t> shifts(static_cast<size_t>(groups));

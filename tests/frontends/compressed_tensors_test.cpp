@@ -136,6 +136,7 @@ TEST_F(PackQuantized, ZeroPointsOfSymmetricWeightsMayBeThere) {
   for (const TestTensor& zeros :
        {TestTensor{part(".weight_zero_point"), "I8", {kRows, 2}, std::string(20, '\0')},
         TestTensor{part(".weight_zero_point"), "I64", {kRows, 2}, std::string(160, '\0')},
+        TestTensor{part(".weight_zero_point"), "I32", {2, 2}, std::string(16, '\0')},
         TestTensor{part(".weight_zero_point"),
                    "I32",
                    {2, 2},
