@@ -123,7 +123,7 @@ class PickleMachine {
 
   using Items = std::deque<PickleValue*>::const_iterator;
   // The caller has checked that the sum fits in 32 bits.
-  void append_items(PickleValue& value, Items first, Items last) {
+  void append_items(PickleValue& value, const Items& first, const Items& last) {
     const auto count = static_cast<uint32_t>(last - first);
     if (count == 0) return;
     if (value.size_ + count > value.capacity_) {

@@ -171,8 +171,8 @@ Listing list_folder(const fs::path& folder, const Family& family) {
     if (!fs::exists(folder / name, error)) continue;
     listing.index = name;
     auto map = read_index(folder / name, family.extension);
-    if (map.ok()) listing.listed = *std::move(map);
     listing.index_status = map.status();
+    if (map.ok()) listing.listed = *std::move(map);
     break;
   }
   return listing;
@@ -328,7 +328,10 @@ absl::StatusOr<WeightFiles> open_weight_files(const fs::path& folder, const fs::
 
 bool has_safetensors(const fs::path& folder) {
   const Listing listing = list_folder(folder, kFamilies[0]);
-  return !listing.groups.empty() || !listing.index.empty();
+  return !listing.index.empty() ||
+         std::any_of(listing.groups.begin(), listing.groups.end(), [](const Group& group) {
+           return std::find(kStems.begin(), kStems.end(), group.stem) != kStems.end();
+         });
 }
 
 }  // namespace sinter::frontends

@@ -30,7 +30,7 @@ struct WeightFiles {
 absl::StatusOr<WeightFiles> open_weight_files(const std::filesystem::path& folder,
                                               const std::filesystem::path& named);
 
-// Whether open_weight_files finds .safetensors files.
+// Whether .safetensors files are there whose names or index say that they are a model.
 bool has_safetensors(const std::filesystem::path& folder);
 
 }  // namespace sinter::frontends

@@ -52,11 +52,23 @@ TEST_F(WeightFilesTest, OneFileIsKnownByItsName) {
     write(name, "ab");
     EXPECT_EQ(found(), "ab") << name;
     EXPECT_EQ(found(name), "ab") << name;
-    EXPECT_TRUE(has_safetensors(dir_.path()));
     remove(name);
   }
-  EXPECT_FALSE(has_safetensors(dir_.path()));
   EXPECT_TRUE(absl::IsNotFound(open().status()));
+}
+
+TEST_F(WeightFilesTest, AModelIsNamedAsOneOrListed) {
+  EXPECT_FALSE(has_safetensors(dir_.path()));
+  write("expected-logits.safetensors", "a");
+  EXPECT_FALSE(has_safetensors(dir_.path()));
+  for (const char* name :
+       {"model.safetensors", "weights.00.safetensors", "model-00002-of-00003.safetensors"}) {
+    write(name, "a");
+    EXPECT_TRUE(has_safetensors(dir_.path())) << name;
+    remove(name);
+  }
+  write_index({{"a", "expected-logits.safetensors"}});
+  EXPECT_TRUE(has_safetensors(dir_.path()));
 }
 
 TEST_F(WeightFilesTest, PartsAreReadTogether) {
