@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <utility>
@@ -78,15 +79,16 @@ constexpr ir::MatrixOrder kGptqOrder = {
 constexpr ir::MatrixOrder kGptqLessOneOrder = {
     .codes = gptq_codes, .scale = transposed_scale, .shifts = gptq_shifts<1>};
 
+constexpr std::initializer_list<int> kGptqBits = {2, 3, 4, 8};
+
 // What the configuration says of all modules.
 struct Scheme {
   int bits = 4;
   int64_t group_size = 0;  // -1: one group per row
   bool may_lack_zeros = false;
   bool sorted_columns = false;  // unless g_idx says otherwise
+  bool by_shape = false;        // modules may have other bits and groups, which their shapes say
   const ir::MatrixOrder* order = nullptr;
-
-  int middle() const { return 1 << (bits - 1); }
 };
 
 // The first of the names under which tools write a field. Error: two of them that differ.
@@ -158,6 +160,7 @@ absl::Status check_groups_in_order(const std::string& name, const StoredTensor& 
 // The zeros of a module as they are stored.
 struct StoredZeros {
   std::string module;
+  int middle;  // of the codes
   int low = 255;
   int high = 0;
 
@@ -165,8 +168,10 @@ struct StoredZeros {
   std::string name() const { return module + ".qzeros"; }
 };
 
+int middle_of(const ir::Matrix& matrix) { return 1 << (matrix.type.format.bits - 1); }
+
 StoredZeros look_at_zeros(const std::string& module, const ir::Matrix& matrix) {
-  StoredZeros zeros{module};
+  StoredZeros zeros{module, middle_of(matrix)};
   std::vector<uint8_t> row_zeros(
       static_cast<size_t>(matrix.type.cols() / matrix.type.format.group));
   for (int64_t row = 0; row < matrix.type.rows(); ++row) {
@@ -197,10 +202,26 @@ void make_symmetric(int zero, ir::Matrix& matrix) {
   matrix.biases = {};
 }
 
+// GPTQ's bits and columns per group of a module, by the shapes of its tensors, where these decide
+// them; else as they were. Shapes that contradict each other are found later.
+Scheme scheme_of_shapes(Scheme scheme, const StoredTensor& weight, const StoredTensor& scales,
+                        const StoredTensor& zeros) {
+  if (weight.shape.size() != 2 || scales.shape.size() != 2 || zeros.shape.size() != 2)
+    return scheme;
+  const int64_t rows = weight.shape[1];
+  for (const int bits : kGptqBits) {
+    if (rows == 0 || zeros.shape[1] * 32 != rows * bits) continue;
+    scheme.bits = bits;
+    const int64_t cols = weight.shape[0] * 32 / bits;
+    if (scales.shape[0] > 0 && cols % scales.shape[0] == 0)
+      scheme.group_size = cols / scales.shape[0];
+  }
+  return scheme;
+}
+
 // Files the matrix with its zeros as they are stored, and yields what they are; nullopt when the
 // module has none.
-absl::StatusOr<std::optional<StoredZeros>> add_matrix(const std::string& module,
-                                                      const Scheme& scheme,
+absl::StatusOr<std::optional<StoredZeros>> add_matrix(const std::string& module, Scheme scheme,
                                                       QuantizedModules& modules) {
   const std::string weight_name = module + ".qweight";
   const std::string scales_name = module + ".scales";
@@ -213,6 +234,8 @@ absl::StatusOr<std::optional<StoredZeros>> add_matrix(const std::string& module,
   if (zeros == nullptr && !scheme.may_lack_zeros) {
     return modules.need(zeros_name, weight_name).status();
   }
+  if (scheme.by_shape && zeros != nullptr)
+    scheme = scheme_of_shapes(scheme, weight, **scales, *zeros);
   const bool awq = scheme.order == &kAwqOrder;
   if (weight.dtype != "I32" || weight.shape.size() != 2 || weight.bytes.empty() ||
       (!awq && weight.shape[0] * 32 % scheme.bits != 0)) {
@@ -251,7 +274,7 @@ absl::StatusOr<std::optional<StoredZeros>> add_matrix(const std::string& module,
   matrix.order = scheme.order;
   std::optional<StoredZeros> stored;
   if (zeros == nullptr) {
-    make_symmetric(scheme.middle(), matrix);
+    make_symmetric(middle_of(matrix), matrix);
   } else {
     absl::Status status = expect_tensor(zeros_name, *zeros, "I32",
                                         {cols / group, rows * scheme.bits / 32}, modules.file);
@@ -296,11 +319,11 @@ struct ZeroRules {
 // A symmetric quantizer has one zero, the middle of the codes, and either version of the format may
 // have stored it, whatever the configuration says: tools have written one under the name of the
 // other.
-absl::Status settle_symmetric(const Scheme& scheme, const ZeroRules& rules,
-                              const std::vector<StoredZeros>& all, QuantizedModules& modules) {
-  const int middle = scheme.middle();
+absl::Status settle_symmetric(const ZeroRules& rules, const std::vector<StoredZeros>& all,
+                              QuantizedModules& modules) {
   bool mislabelled = false;
   for (const StoredZeros& zeros : all) {
+    const int middle = zeros.middle;
     ir::Matrix& matrix = modules.checkpoint.matrices.at(zeros.module);
     if (!zeros.all_are(middle) && !zeros.all_are(middle - 1)) {
       const bool one = zeros.low == zeros.high;
@@ -318,35 +341,36 @@ absl::Status settle_symmetric(const Scheme& scheme, const ZeroRules& rules,
   if (mislabelled) {
     modules.checkpoint.notes.push_back(
         fmt::format("{}: zero points are stored as checkpoint format \"{}\" stores them, not "
-                    "\"{}\"; all of them are {}, the middle of the codes",
-                    modules.file, rules.less() == 1 ? "gptq_v2" : "gptq", rules.format, middle));
+                    "\"{}\"; all of them are the middle of the codes",
+                    modules.file, rules.less() == 1 ? "gptq_v2" : "gptq", rules.format));
   }
   return absl::OkStatus();
 }
 
-absl::Status settle_zeros(const Scheme& scheme, const ZeroRules& rules,
-                          const std::vector<StoredZeros>& all, QuantizedModules& modules) {
+absl::Status settle_zeros(const ZeroRules& rules, const std::vector<StoredZeros>& all,
+                          QuantizedModules& modules) {
   if (all.empty()) return absl::OkStatus();
-  if (rules.symmetric == true) return settle_symmetric(scheme, rules, all, modules);
+  if (rules.symmetric == true) return settle_symmetric(rules, all, modules);
   // No asymmetric quantizer finds the same zero in every group of every matrix.
-  const int other = scheme.middle() - (1 - rules.less());  // the middle in the other version
-  if (std::all_of(all.begin(), all.end(),
-                  [&](const auto& zeros) { return zeros.all_are(other); })) {
-    if (!rules.symmetric.has_value()) return settle_symmetric(scheme, rules, all, modules);
+  const auto is_other_middle = [&](const StoredZeros& zeros) {
+    return zeros.all_are(zeros.middle - (1 - rules.less()));
+  };
+  if (std::all_of(all.begin(), all.end(), is_other_middle)) {
+    if (!rules.symmetric.has_value()) return settle_symmetric(rules, all, modules);
     return invalid(
         "{} is false and {} is \"{}\", but all zero points are stored as {}, the middle of the "
         "codes in the other version; correct what is wrong",
-        modules.field("sym"), in_quotes("checkpoint_format"), rules.format, other);
+        modules.field("sym"), in_quotes("checkpoint_format"), rules.format, all[0].low);
   }
-  const int largest = 2 * scheme.middle() - 1;
   for (const StoredZeros& zeros : all) {
     ir::Matrix& matrix = modules.checkpoint.matrices.at(zeros.module);
+    const int largest = 2 * zeros.middle - 1;
     if (zeros.high + rules.less() > largest) {
       return invalid(
           "{}: tensor {} holds {}, to which checkpoint format \"gptq\" adds 1; the sum does not "
           "fit in {} bits, and tools disagree on what it means",
           modules.find(zeros.name())->file, in_quotes(zeros.name()),
-          describe_zero(matrix, [&](int z) { return z == largest; }), scheme.bits);
+          describe_zero(matrix, [&](int z) { return z == largest; }), matrix.type.format.bits);
     }
     if (zeros.low == zeros.high) {
       make_symmetric(zeros.low + rules.less(), matrix);
@@ -377,20 +401,39 @@ absl::StatusOr<ZeroRules> read_zero_rules(const QuantizedModules& modules) {
   return rules;
 }
 
-// Modules that "dynamic" takes out are stored dense, which their tensors say. It may also give some
-// a scheme of their own.
-absl::Status check_dynamic(const QuantizedModules& modules) {
+// Rules of `dynamic` that say how the quantizer found its codes.
+constexpr std::array<std::string_view, 7> kQuantizerFields = {
+    "act_group_aware", "damp_auto_increment", "damp_percent", "failsafe_with_rtn", "mse",
+    "static_groups",   "true_sequential"};
+
+// Modules that `dynamic` takes out ("-:PATTERN") are stored dense, which their tensors say. To
+// others it may give bits and groups of their own, which their shapes say. Error: anything else.
+absl::Status read_dynamic(const QuantizedModules& modules, Scheme& scheme) {
   const Json* dynamic = find_field(modules.block, "dynamic");
   if (dynamic == nullptr) return absl::OkStatus();
   if (!dynamic->is_object()) {
     return invalid("{} is {}, expected an object", modules.field("dynamic"), describe(*dynamic));
   }
   for (const auto& rule : dynamic->items()) {
-    if (rule.key().starts_with("-:")) continue;
-    return invalid(
-        "{} has a scheme of its own for {}, which is not supported; only rules that take modules "
-        "out (\"-:...\") are",
-        modules.field("dynamic"), in_quotes(rule.key()));
+    if (rule.key().starts_with("-:") || rule.value() == false) continue;
+    if (!rule.value().is_object()) {
+      return invalid("{} has {} for {}, expected an object", modules.field("dynamic"),
+                     describe(rule.value()), in_quotes(rule.key()));
+    }
+    for (const auto& field : rule.value().items()) {
+      const Json* common = find_field(modules.block, field.key());
+      const bool says_nothing = (common != nullptr && *common == field.value()) ||
+                                std::find(kQuantizerFields.begin(), kQuantizerFields.end(),
+                                          field.key()) != kQuantizerFields.end();
+      if (field.key() == "bits" || field.key() == "group_size") {
+        scheme.by_shape = true;
+      } else if (!says_nothing) {
+        return invalid(
+            "{} has {} {} for {}, which is not supported; bits and group_size of its own are",
+            modules.field("dynamic"), in_quotes(field.key()), describe(field.value()),
+            in_quotes(rule.key()));
+      }
+    }
   }
   return absl::OkStatus();
 }
@@ -420,7 +463,7 @@ absl::Status read_awq(QuantizedModules& modules) {
 }
 
 absl::Status read_gptq(QuantizedModules& modules) {
-  absl::StatusOr<Scheme> scheme = read_scheme(modules, {2, 3, 4, 8});
+  absl::StatusOr<Scheme> scheme = read_scheme(modules, kGptqBits);
   if (!scheme.ok()) return scheme.status();
   const auto rules = read_zero_rules(modules);
   if (!rules.ok()) return rules.status();
@@ -428,7 +471,7 @@ absl::Status read_gptq(QuantizedModules& modules) {
   if (!marlin.ok()) return marlin.status();
   if (*marlin)
     return invalid("{} is true, which is not supported", modules.field("is_marlin_format"));
-  if (absl::Status status = check_dynamic(modules); !status.ok()) return status;
+  if (absl::Status status = read_dynamic(modules, *scheme); !status.ok()) return status;
   const auto desc_act = get_bool_or(modules.block, "desc_act", modules.file, false);
   if (!desc_act.ok()) return desc_act.status();
   scheme->sorted_columns = *desc_act;
@@ -436,7 +479,7 @@ absl::Status read_gptq(QuantizedModules& modules) {
   scheme->order = &kGptqOrder;
   const auto all = add_matrices(*scheme, modules);
   if (!all.ok()) return all.status();
-  return settle_zeros(*scheme, *rules, *all, modules);
+  return settle_zeros(*rules, *all, modules);
 }
 
 }  // namespace sinter::frontends

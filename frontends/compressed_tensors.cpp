@@ -307,6 +307,7 @@ absl::Status add_nvfp4(const std::string& module, QuantizedModules& modules) {
 
 constexpr std::string_view kIntegers = "pack-quantized";
 constexpr std::string_view kFloats = "nvfp4-pack-quantized";
+constexpr std::string_view kDense = "dense";  // nothing is packed
 
 // The format of all modules: of the block, or of its groups where the block has none; where nobody
 // says it, what the dtype of the packed codes belongs to.
@@ -315,7 +316,7 @@ absl::StatusOr<std::string_view> read_format(const QuantizedModules& modules) {
   const auto take = [&](const Json& object, const std::string& name) -> absl::Status {
     const Json* value = find_field(object, "format");
     if (value == nullptr) return absl::OkStatus();
-    for (const std::string_view known : {kIntegers, kFloats}) {
+    for (const std::string_view known : {kIntegers, kFloats, kDense}) {
       if (*value != known) continue;
       if (!found.empty() && found != known) {
         return invalid("{} is {}, but another group's is {}; one format for all is supported", name,
@@ -360,6 +361,7 @@ absl::Status refuse_transforms(const QuantizedModules& modules) {
 absl::Status read_compressed_tensors(QuantizedModules& modules) {
   const auto format = read_format(modules);
   if (!format.ok()) return format.status();
+  if (*format == kDense) return absl::OkStatus();
   const bool integers = *format == kIntegers;
   if (absl::Status status = refuse_transforms(modules); !status.ok()) return status;
   Scheme scheme;

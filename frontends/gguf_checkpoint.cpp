@@ -85,7 +85,6 @@ const std::vector<NeutralKey>& neutral_keys() {
       {"attention.output_scale", {0, 1}},
       {"attention.temperature_length", {0}},
       {"attention.temperature_scale", {0}},
-      {"attention.sliding_window_pattern", {0, 1, false}},
       {"attn_logit_softcapping", {0}},
       {"final_logit_softcapping", {0}},
       {"router_logit_softcapping", {0}},
@@ -112,7 +111,6 @@ const std::vector<NeutralKey>& neutral_keys() {
       {"moe_every_n_layers", {0}},
       {"nextn_predict_layers", {0}},
       {"rope.scaling.yarn_attn_factor", {1}},
-      {"rope.scaling.yarn_ext_factor", {-1}},
       {"rope.scaling.yarn_log_multiplier", {0}},
       {"ssm.conv_kernel", {0}},
       {"ssm.inner_size", {0}},
@@ -270,6 +268,12 @@ absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, Keys&
   } else if (has_factor || has_old_factor) {
     type = "linear";
   }
+  // How much of YaRN there is; below 0 says nothing.
+  if (const Json* extent = keys.find("rope.scaling.yarn_ext_factor"); extent != nullptr) {
+    const int expected = type == "yarn" ? 1 : 0;
+    if (!extent->is_number() || (extent->get<double>() >= 0 && *extent != expected))
+      return keys.refuse("rope.scaling.yarn_ext_factor", std::to_string(expected));
+  }
   keys.find("rope.scaling.finetuned");  // says how the model was made
   if (type != "none") {
     scaling["rope_type"] = type;
@@ -373,6 +377,12 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
   }
   if (architecture.interleaved_heads && head_dim % 2 != 0)
     return invalid("{}: heads have {} dimensions, expected an even number", gguf.file, head_dim);
+  // Which layers have the window: nothing without one.
+  if (const Json* pattern = keys.find("attention.sliding_window_pattern"); pattern != nullptr) {
+    const NeutralKey all_layers{"attention.sliding_window_pattern", {true}};
+    if (config.contains("sliding_window") && !is_neutral(*pattern, all_layers))
+      return keys.refuse(all_layers.name, "true for every layer");
+  }
   if (const Json* scale = keys.find("attention.scale"); scale != nullptr) {
     const double usual = 1 / std::sqrt(static_cast<double>(head_dim));
     const bool is_usual = scale->is_number() &&

@@ -233,6 +233,22 @@ TEST_F(Gptq4Test, OtherToolsNameFieldsInTheirOwnWay) {
                                 "\"format\" is \"gptq_v2\""});
 }
 
+TEST_F(Gptq4Test, ModulesMayHaveBitsAndGroupsOfTheirOwn) {
+  Quantized eight{32, 64, 64, 8}, two{16, 64, 16, 2};
+  for (const auto& [q, name] :
+       {std::pair(&eight.fill(1, 255), "eight"), std::pair(&two.fill(1, 3), "two")})
+    for (TestTensor& tensor : gptq_tensors(*q, 1, name))
+      folder_.tensors.push_back(std::move(tensor));
+  expect_error(folder_.open(), {"model.safetensors: tensor", "eight", "expected"});
+  block_["dynamic"] = {{"+:eight", {{"bits", 8}, {"group_size", 64}, {"mse", 0.1}}},
+                       {"two", {{"bits", 2}, {"group_size", 16}, {"desc_act", false}}}};
+  block_["desc_act"] = false;
+  EXPECT_EQ(numbers_of(folder_, kModule), quantized_.numbers);
+  EXPECT_EQ(numbers_of(folder_, "eight"), eight.numbers);
+  EXPECT_EQ(numbers_of(folder_, "two"), two.numbers);
+  EXPECT_EQ(format_of(folder_, "eight"), "shifted b8 g64 f32");
+}
+
 TEST_F(Gptq4Test, TheBlockMayBeAFileOfItsOwn) {
   folder_.config.erase("quantization_config");
   folder_.dir.write("quantize_config.json", R"({"bits": 4, "group_size": 32, "desc_act": false})");
@@ -346,10 +362,10 @@ TEST_F(Gptq4Test, OtherFormatsAndWidthsAreRefused) {
                {"config.json: \"quantization_config.checkpoint_format\" is \"marlin\", "
                 "which is not supported"});
   block_ = block("gptq", 4, 32);
-  block_["dynamic"] = {{"+:.*up_proj", {{"bits", 8}}}, {"-:lm_head", Json::object()}};
-  expect_error(
-      folder_.open(),
-      {"config.json: \"quantization_config.dynamic\" has a scheme of its own", "\"+:.*up_proj\""});
+  block_["dynamic"] = {{"+:.*up_proj", {{"sym", false}}}, {"-:lm_head", Json::object()}};
+  expect_error(folder_.open(),
+               {"config.json: \"quantization_config.dynamic\" has \"sym\" false for "
+                "\"+:.*up_proj\", which is not supported"});
   block_ = block("gptq", 5, 32);
   expect_error(folder_.open(),
                {"config.json: \"quantization_config.bits\" is 5, supported are 2, 3, 4, 8"});

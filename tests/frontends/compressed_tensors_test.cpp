@@ -178,6 +178,12 @@ TEST_F(PackQuantized, AGroupMaySayTheFormat) {
                                 "\"float-quantized\", which is not supported"});
 }
 
+TEST_F(PackQuantized, NothingMayBePacked) {
+  block()["format"] = "dense";
+  folder_.tensors = {f32_tensor("lm_head.weight", {1, 2}, {1, 2})};
+  EXPECT_EQ(numbers_of(folder_, "lm_head"), (std::vector<float>{1, 2}));
+}
+
 TEST_F(PackQuantized, TheBlockHadAnotherName) {
   folder_.config["compression_config"] = block();
   folder_.config.erase("quantization_config");

@@ -415,6 +415,9 @@ TEST_F(GgufCheckpointTest, KeysThatChangeNothingAreAccepted) {
         key_f32("llama.attention.scale", 0.35355338F), key_f32("llama.attention.scale", 0),
         key_f32("llama.rope.scaling.yarn_log_multiplier", 0), key_u32("llama.vocab_size", 4),
         key_f32("llama.attention.layer_norm_epsilon", 1e-5F),
+        key_f32("llama.rope.scaling.yarn_ext_factor", -1),
+        key_f32("llama.rope.scaling.yarn_ext_factor", 0),
+        key_u32("llama.attention.sliding_window_pattern", 6),
         key_text("general.invented.key", "anything"), key_u32("general.file_type", 7)}) {
     const auto checkpoint = open_with(key);
     ASSERT_TRUE(checkpoint.ok()) << key.name << ": " << checkpoint.status();
@@ -424,6 +427,7 @@ TEST_F(GgufCheckpointTest, KeysThatChangeNothingAreAccepted) {
        {key_bool("llama.attention.causal", false), key_f32("llama.logit_scale", 0.5F),
         key_u32("llama.pooling_type", 1), key_bool("llama.use_parallel_residual", true),
         key_f32("llama.final_logit_softcapping", 30), key_f32("llama.attention.scale", 0.25F),
+        key_f32("llama.rope.scaling.yarn_ext_factor", 1),
         key_f32("llama.rope.scaling.yarn_log_multiplier", 0.1F), key_u32("llama.invented", 0)}) {
     expect_error(open_with(key), {"model.gguf: ", "\"" + key.name + "\" is "});
   }
