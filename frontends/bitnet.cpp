@@ -43,7 +43,7 @@ absl::StatusOr<Options> read_options(const QuantizedModules& modules) {
     return options;
   }
   const auto where = [&](std::string_view field) {
-    return fmt::format("{}.{}\" is {}", modules.where(), field,
+    return fmt::format("{} is {}", modules.field(field),
                        describe(*find_field(modules.block, field)));
   };
   if (const Json* value = find_field(modules.block, "quantization_mode"); value != nullptr) {
@@ -89,8 +89,8 @@ absl::Status read_packed(const std::string& module, const Options& options,
   const std::string scale_name = module + ".weight_scale";
   const StoredTensor& weight = *modules.find(weight_name);
   if (options.dense_modules != nullptr && names_module(*options.dense_modules, module)) {
-    return invalid("{}, which packs ternary codes, but {}.modules_to_not_convert\" names it",
-                   stored_as(weight_name, weight), modules.where());
+    return invalid("{}, which packs ternary codes, but {} names it", stored_as(weight_name, weight),
+                   modules.field("modules_to_not_convert"));
   }
   const auto scale = modules.need(scale_name, weight_name);
   if (!scale.ok()) return scale.status();
@@ -135,7 +135,7 @@ absl::Status read_master(const std::string& module, const StoredTensor& weight,
     return invalid("{}: tensor {} {}", weight.file, in_quotes(module + ".weight"),
                    std::string(matrix.status().message()));
   }
-  modules.checkpoint.buffers.push_back(std::move(codes));
+  matrix->codes = modules.checkpoint.keep(std::move(codes));
   return modules.add(module, *std::move(matrix), {".weight"});
 }
 

@@ -1,11 +1,15 @@
 #include "frontends/checkpoint.h"
 
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <optional>
 #include <system_error>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "frontends/error_text.h"
+#include "frontends/gguf.h"
 #include "frontends/gguf_checkpoint.h"
 #include "frontends/json_file.h"
 #include "frontends/mapped_file.h"
@@ -13,7 +17,7 @@
 #include "frontends/quantization.h"
 #include "frontends/quantized_modules.h"
 #include "frontends/safetensors.h"
-#include "frontends/torch_file.h"
+#include "frontends/weight_files.h"
 #include "runtime/tokenizer_import.h"
 
 namespace sinter::frontends {
@@ -22,11 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kConfigFile = "config.json";
-
-bool file_exists(const fs::path& path) {
-  std::error_code error;
-  return fs::exists(path, error);
-}
 
 // The folder to open. A path to a file stands for its folder.
 absl::StatusOr<fs::path> model_folder(const fs::path& path) {
@@ -38,72 +37,43 @@ absl::StatusOr<fs::path> model_folder(const fs::path& path) {
   }
   if (error) return invalid("{}: cannot be opened: {}", shown, error.message());
   if (status.type() == fs::file_type::directory) return path;
-  if (path.extension() == ".safetensors" || path.extension() == ".bin") {
+  const std::string extension = absl::AsciiStrToLower(path.extension().string());
+  if (extension == ".safetensors" || extension == ".bin") {
     return path.has_parent_path() ? path.parent_path() : fs::path(".");
   }
-  return invalid("{}: expected a model folder, a .safetensors or .bin file in one or a .gguf file",
+  if (auto file = MappedFile::open(path); !file.ok()) return file.status();
+  return invalid("{}: expected a model folder, a .safetensors or .bin file in one or a GGUF file",
                  shown);
+}
+
+bool has_gguf_name(const fs::path& path) {
+  return absl::AsciiStrToLower(path.extension().string()) == ".gguf";
 }
 
 // The GGUF file that `path` is or that its folder holds instead of safetensors; empty when there is
 // none.
 absl::StatusOr<fs::path> gguf_file(const fs::path& path) {
   std::error_code error;
-  if (path.extension() == ".gguf" && !fs::is_directory(path, error)) return path;
-  if (!fs::is_directory(path, error) || file_exists(path / "model.safetensors") ||
-      file_exists(path / "model.safetensors.index.json")) {
-    return fs::path();
+  if (!fs::is_directory(path, error)) {
+    return has_gguf_name(path) || begins_as_gguf(path) ? path : fs::path();
   }
+  if (has_safetensors(path)) return fs::path();
   std::vector<fs::path> found;
   for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
     const std::string name = it->path().filename().string();
-    // The first part of a split file stands for the others.
+    // The first part of a split file stands for the others; projectors of images and importance
+    // matrices are no models.
     const bool other_part =
         name.find("-of-") != std::string::npos && name.find("-00001-of-") == std::string::npos;
-    if (it->path().extension() == ".gguf" && !other_part) found.push_back(it->path());
+    const bool no_model =
+        name.find("mmproj") != std::string::npos || name.find("imatrix") != std::string::npos;
+    if (other_part || no_model) continue;
+    if (has_gguf_name(it->path()) || begins_as_gguf(it->path())) found.push_back(it->path());
   }
   if (found.size() < 2) return found.empty() ? fs::path() : found[0];
-  return invalid("{}: holds {} GGUF files; name one of them", one_line(path.string(), 1000),
-                 found.size());
-}
-
-// Weights as one file or as shards with an index.
-struct WeightFiles {
-  const char* single;
-  const char* index;
-  absl::StatusOr<TensorFiles> (*open)(const fs::path& file);
-  absl::StatusOr<TensorFiles> (*open_index)(const fs::path& index_file);
-};
-constexpr std::array<WeightFiles, 2> kWeightFiles = {{
-    {"model.safetensors", "model.safetensors.index.json", open_safetensors, open_safetensors_index},
-    {"pytorch_model.bin", "pytorch_model.bin.index.json", open_torch_file, open_torch_index},
-}};
-
-absl::StatusOr<TensorFiles> open_weights(const fs::path& folder, const WeightFiles& files) {
-  const fs::path single = folder / files.single;
-  const fs::path index = folder / files.index;
-  if (!file_exists(index)) return files.open(single);
-  absl::StatusOr<TensorFiles> set = files.open_index(index);
-  if (!set.ok() || !file_exists(single)) return set;
-  for (const auto& [name, tensor] : set->tensors) {
-    if (tensor.file == files.single) return set;
-  }
-  return invalid("{}: does not list {}, which is there too; remove the one that is out of date",
-                 file_name(index), files.single);
-}
-
-// The weights in a folder, or those that `path`, a file in it, is of.
-absl::StatusOr<TensorFiles> open_weights(const fs::path& folder, const fs::path& path) {
-  for (const WeightFiles& files : kWeightFiles) {
-    if (!file_exists(folder / files.single) && !file_exists(folder / files.index)) continue;
-    const fs::path extension = fs::path(files.single).extension();
-    if (path != folder && path.extension() != extension) continue;
-    return open_weights(folder, files);
-  }
-  return absl::NotFoundError(
-      fmt::format("{}: neither model.safetensors, model.safetensors.index.json, a .gguf file nor "
-                  "pytorch_model.bin is there",
-                  one_line(folder.string(), 1000)));
+  std::sort(found.begin(), found.end());
+  return invalid("{}: holds {} GGUF files; name one of them, such as {}",
+                 one_line(path.string(), 1000), found.size(), file_name(found[0]));
 }
 
 absl::Status read_text_files(Checkpoint& checkpoint) {
@@ -163,23 +133,100 @@ absl::Status add_dense(const std::string& name, const StoredTensor& tensor,
   return absl::OkStatus();
 }
 
-absl::Status add_matrices(const StoredTensors& tensors, Checkpoint& checkpoint) {
-  const absl::StatusOr<QuantizationBlock> block = find_quantization(checkpoint.config, kConfigFile);
+// Tensors that follow from config.json.
+constexpr std::array<std::string_view, 4> kBuffers = {
+    "rotary_emb.inv_freq", "rotary_emb.original_inv_freq", "rotary_emb.cos_cached",
+    "rotary_emb.sin_cached"};
+
+// Scales of a KV cache in 8 bits. This one is of 16-bit floats and needs none.
+constexpr std::array<std::string_view, 10> kCacheScales = {
+    ".self_attn.k_scale",      ".self_attn.v_scale",
+    ".self_attn.q_scale",      ".self_attn.kv_scale",
+    ".self_attn.prob_scale",   ".self_attn.k_zero_point",
+    ".self_attn.v_zero_point", ".self_attn.q_proj.output_scale",
+    ".k_proj.output_scale",    ".v_proj.output_scale"};
+
+template <size_t n>
+bool ends_with_any(std::string_view name, const std::array<std::string_view, n>& suffixes) {
+  return std::any_of(suffixes.begin(), suffixes.end(),
+                     [&](std::string_view suffix) { return name.ends_with(suffix); });
+}
+
+// A quantization block and the file that holds it.
+struct FoundBlock {
+  Json value = Json::object();
+  std::string name;  // of the field; empty: the whole file
+  std::string file{kConfigFile};
+};
+
+// Files of their own that GPTQ's and AWQ's tools wrote before config.json had a block.
+constexpr std::array<const char*, 2> kBlockFiles = {"quantize_config.json", "quant_config.json"};
+
+absl::StatusOr<FoundBlock> find_block(const StoredTensors& tensors, Checkpoint& checkpoint) {
+  FoundBlock found;
+  const absl::StatusOr<QuantizationBlock> block =
+      find_quantization(checkpoint.config, kConfigFile, &tensors, &checkpoint.notes);
   if (!block.ok()) return block.status();
-  const Json none = Json::object();
+  if (block->value != nullptr) {
+    found.value = *block->value;
+    found.name = block->name;
+    return found;
+  }
+  const auto words = std::find_if(tensors.begin(), tensors.end(), [](const auto& tensor) {
+    return tensor.first.ends_with(".qweight");
+  });
+  if (words == tensors.end()) return found;
+  for (const char* file : kBlockFiles) {
+    absl::StatusOr<Json> value = read_json_object(checkpoint.path / file);
+    if (absl::IsNotFound(value.status())) continue;
+    if (!value.ok()) return value.status();
+    auto method = method_of(*value, file);
+    if (!method.ok()) return method.status();
+    // GPTQ alone has an index of groups.
+    const std::string index = words->first.substr(0, words->first.size() - 7) + "g_idx";
+    if (method->empty()) *method = tensors.contains(index) ? "gptq" : "awq";
+    found = {*std::move(value), "", file};
+    found.value["quant_method"] = *method;
+    return found;
+  }
+  return invalid(
+      "{}, but {} has no \"quantization_config\", and neither {} is there; one of them must say "
+      "how "
+      "many bits and columns per group it has",
+      stored_as(words->first, words->second), kConfigFile, fmt::join(kBlockFiles, " nor "));
+}
+
+absl::Status add_matrices(const StoredTensors& tensors, Checkpoint& checkpoint) {
+  const absl::StatusOr<FoundBlock> block = find_block(tensors, checkpoint);
+  if (!block.ok()) return block.status();
   QuantizedModules modules{.config = checkpoint.config,
-                           .block = block->value == nullptr ? none : *block->value,
+                           .block = block->value,
                            .block_name = block->name,
-                           .file = kConfigFile,
+                           .file = block->file,
                            .tensors = tensors,
                            .checkpoint = checkpoint};
   if (absl::Status status = read_quantized_modules(modules); !status.ok()) return status;
+  bool has_cache_scales = false;
   for (const auto& [name, tensor] : tensors) {
-    if (modules.taken.contains(name)) continue;
-    if (name.ends_with("rotary_emb.inv_freq")) continue;  // a buffer that follows from config.json
+    if (modules.taken.contains(name) || ends_with_any(name, kBuffers)) continue;
+    if (ends_with_any(name, kCacheScales)) {
+      has_cache_scales = true;
+      continue;
+    }
     if (absl::Status status = add_dense(name, tensor, checkpoint); !status.ok()) return status;
   }
+  if (has_cache_scales) {
+    checkpoint.notes.push_back(
+        fmt::format("{}: scales of a KV cache in 8 bits are not used; the cache has 16-bit floats",
+                    one_line(checkpoint.path.string(), 1000)));
+  }
   return absl::OkStatus();
+}
+
+bool is_all_zero(const ir::Matrix& vector) {
+  std::vector<float> numbers(static_cast<size_t>(vector.type.cols()));
+  ir::decode_row(vector, 0, numbers.data());
+  return std::all_of(numbers.begin(), numbers.end(), [](float number) { return number == 0; });
 }
 
 }  // namespace
@@ -194,6 +241,11 @@ void Checkpoint::release(std::string_view name) const {
   }
 }
 
+absl::Span<const uint8_t> Checkpoint::keep(std::vector<uint8_t> bytes) {
+  buffers.push_back(std::make_shared<const std::vector<uint8_t>>(std::move(bytes)));
+  return *buffers.back();
+}
+
 absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {
   if (const auto found = matrices.find(name); found != matrices.end()) return found->second;
   if (const auto found = unsupported.find(name); found != unsupported.end()) {
@@ -202,6 +254,13 @@ absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {
   std::vector<std::string_view> names;
   for (const auto& [other, matrix] : matrices) names.push_back(other);
   for (const auto& [other, reason] : unsupported) names.push_back(other);
+  for (const std::string& full : {std::string(name), std::string(name) + ".weight"}) {
+    const auto found = absent.find(full);
+    if (found == absent.end()) continue;
+    return absl::NotFoundError(fmt::format("{}: tensor {} is missing; {}",
+                                           one_line(path.string(), 1000), in_quotes(full),
+                                           found->second));
+  }
   std::string hint;
   for (const std::string_view near : near_names(name, names)) {
     hint += (hint.empty() ? "; did you mean " : ", ") + in_quotes(near);
@@ -222,6 +281,18 @@ absl::StatusOr<ir::WeightType> Checkpoint::type(std::string_view name) const {
   absl::StatusOr<ir::Matrix> stored = Checkpoint::matrix(name);
   if (!stored.ok()) return stored.status();
   return stored->type;
+}
+
+void Checkpoint::drop_zero_biases(const std::set<std::string>& used) {
+  for (auto it = matrices.begin(); it != matrices.end();) {
+    const auto& [name, matrix] = *it;
+    const auto module = module_of(name, ".bias");
+    const bool redundant = module && !used.contains(name) && used.contains(std::string(*module)) &&
+                           matrix.type.format.is_dense() && matrix.type.shape.size() == 1 &&
+                           is_all_zero(matrix);
+    if (redundant) plain_tensors.erase(name);
+    it = redundant ? matrices.erase(it) : std::next(it);
+  }
 }
 
 absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const {
@@ -252,20 +323,13 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path
   checkpoint->path = *std::move(folder);
   if (absl::Status status = read_text_files(*checkpoint); !status.ok()) return status;
 
-  absl::StatusOr<TensorFiles> weights = open_weights(checkpoint->path, path);
+  absl::StatusOr<WeightFiles> weights = open_weight_files(checkpoint->path, path);
   if (!weights.ok()) return weights.status();
-  if (checkpoint->path != path) {
-    bool belongs = false;
-    for (const auto& [name, tensor] : weights->tensors) belongs |= tensor.file == file_name(path);
-    if (!belongs) {
-      return invalid("{}: is not part of the model in its folder; give the folder instead",
-                     one_line(path.string(), 1000));
-    }
-  }
-  if (absl::Status status = add_matrices(weights->tensors, *checkpoint); !status.ok()) {
-    return status;
-  }
-  for (auto& file : weights->files) {
+  checkpoint->absent = std::move(weights->absent);
+  for (std::string& note : weights->notes) checkpoint->notes.push_back(std::move(note));
+  absl::Status status = add_matrices(weights->files.tensors, *checkpoint);
+  if (!status.ok()) return status;
+  for (auto& file : weights->files.files) {
     // Codes and scales were looked at, which brought their pages in.
     file->release(file->bytes());
     checkpoint->storage.push_back(std::move(file));

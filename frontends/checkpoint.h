@@ -48,6 +48,10 @@ class Checkpoint : public ir::MatrixSource {
   // ("model.safetensors: tensor ... is I64 [4], ..."). They count for check_all_used.
   std::map<std::string, std::string, std::less<>> unsupported;
 
+  // Tensors that an index lists and no file holds, by full name; the value ends "tensor X is
+  // missing; ...".
+  std::map<std::string, std::string, std::less<>> absent;
+
   bool has(std::string_view name) const { return matrices.find(name) != matrices.end(); }
   // Error: names the tensor, the folder and near misses; or why the tensor is unsupported.
   absl::StatusOr<ir::Matrix> matrix(std::string_view name) const override;
@@ -57,23 +61,31 @@ class Checkpoint : public ir::MatrixSource {
   // Takes padding off a module that has so many rows.
   void drop_padding(std::string_view name, int64_t rows);
 
+  // Takes vectors "<module>.bias" away that hold zeros alone and are not in `used` although the
+  // module is: tools write them beside every module, and they add nothing.
+  void drop_zero_biases(const std::set<std::string>& used);
+
   // Error: names tensors of the checkpoint that are not in `used` (names as in `matrices`), and how
   // many they are.
   absl::Status check_all_used(const std::set<std::string>& used) const;
 
-  // Own the memory behind the matrices: maps, and what readers had to make.
+  // Keeps bytes that a reader had to make as long as this checkpoint and its copies live.
+  absl::Span<const uint8_t> keep(std::vector<uint8_t> bytes);
+
+  // Own the memory behind the matrices, together with their copies: maps, and what was kept.
   std::vector<std::shared_ptr<const MappedFile>> storage;
-  std::vector<std::vector<uint8_t>> buffers;
+  std::vector<std::shared_ptr<const std::vector<uint8_t>>> buffers;
 };
 
-// Opens a model folder, or the folder of a .safetensors or .bin file that belongs to it:
-// config.json, model.safetensors or model.safetensors.index.json with its shards, else
-// pytorch_model.bin or pytorch_model.bin.index.json with its shards, and, when present,
-// generation_config.json, a tokenizer, tokenizer_config.json, chat_template.jinja. Or a .gguf file,
-// or the folder of one when no safetensors are there.
+// Opens a model folder: config.json, the tensors that open_weight_files finds, and, when present,
+// generation_config.json, a tokenizer, tokenizer_config.json, chat_template.jinja. A .safetensors
+// or .bin file stands for its folder and says which tensors. Or a GGUF file, known by its first
+// bytes, or the folder of one without .safetensors files that are named as a model (or listed).
+// GPTQ's and AWQ's tools may have written the quantization into quantize_config.json or
+// quant_config.json.
 absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const std::filesystem::path& path);
 
-// The .gguf file that open_checkpoint would read; empty when it would read something else.
+// The GGUF file that open_checkpoint would read; empty when it would read something else.
 absl::StatusOr<std::filesystem::path> find_gguf(const std::filesystem::path& path);
 
 }  // namespace sinter::frontends

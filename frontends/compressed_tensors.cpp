@@ -55,19 +55,21 @@ absl::Status expect_tensor(const std::string& name, const StoredTensor& tensor,
                  stored_as(name, tensor), dtype, shape_text(shape));
 }
 
-absl::StatusOr<Scheme> read_weights(const Json& weights, const std::string& where,
-                                    const QuantizedModules& modules) {
+absl::StatusOr<Scheme> read_weights(const Json& weights, const QuantizedModules& modules) {
+  const auto field = [&](std::string_view name) {
+    return modules.field(fmt::format("config_groups.weights.{}", name));
+  };
   Scheme scheme;
   const auto type = get_string_or(weights, "type", modules.file, "int");
   if (!type.ok()) return type.status();
   if (*type != "int") {
-    return invalid("{}.type\" is {}, expected \"int\" for format pack-quantized", where,
+    return invalid("{} is {}, expected \"int\" for format pack-quantized", field("type"),
                    in_quotes(*type));
   }
   const auto bits = get_int(weights, "num_bits", modules.file);
   if (!bits.ok()) return bits.status();
   if (*bits != 2 && *bits != 4 && *bits != 8)
-    return invalid("{}.num_bits\" is {}, supported are 2, 4, 8", where, *bits);
+    return invalid("{} is {}, supported are 2, 4, 8", field("num_bits"), *bits);
   scheme.bits = static_cast<int>(*bits);
   const auto strategy = get_string_or(weights, "strategy", modules.file, "group");
   if (!strategy.ok()) return strategy.status();
@@ -76,7 +78,7 @@ absl::StatusOr<Scheme> read_weights(const Json& weights, const std::string& wher
     if (!group_size.ok()) return group_size.status();
     scheme.group_size = *group_size;
   } else if (*strategy != "channel") {
-    return invalid("{}.strategy\" is {}, supported are group, channel", where,
+    return invalid("{} is {}, supported are group, channel", field("strategy"),
                    in_quotes(*strategy));
   }
   const auto symmetric = get_bool_or(weights, "symmetric", modules.file, true);
@@ -94,20 +96,32 @@ absl::StatusOr<const Json*> common_weights(const QuantizedModules& modules) {
     const auto weights = get_object(group.value(), "weights", modules.file);
     if (!weights.ok()) return weights.status();
     if (common != nullptr && *common != **weights) {
-      return invalid("{}.config_groups\" quantizes weights in several ways, which is not supported",
-                     modules.where());
+      return invalid("{} quantizes weights in several ways, which is not supported",
+                     modules.field("config_groups"));
     }
     common = *weights;
   }
   if (common != nullptr) return common;
-  return invalid("{}.config_groups\" is empty", modules.where());
+  return invalid("{} is empty", modules.field("config_groups"));
 }
 
-// Groups of columns in the order of columns, or none.
-absl::Status refuse_sorted_columns(const std::string& module, const QuantizedModules& modules) {
+// Groups of columns in the order of columns: said so, or not at all.
+absl::Status refuse_sorted_columns(const std::string& module, int64_t cols, int64_t group,
+                                   const QuantizedModules& modules) {
   const std::string name = module + ".weight_g_idx";
   const StoredTensor* index = modules.find(name);
   if (index == nullptr) return absl::OkStatus();
+  if (index->dtype == "I32" && index->shape == std::vector<int64_t>{cols}) {
+    bool in_order = true;
+    bool unset = true;  // -1 everywhere, as the compressor begins
+    for (int64_t c = 0; c < cols; ++c) {
+      int32_t stored;
+      std::memcpy(&stored, index->bytes.data() + c * 4, sizeof(stored));
+      in_order &= stored == c / group;
+      unset &= stored == -1;
+    }
+    if (in_order || unset) return absl::OkStatus();
+  }
   return invalid(
       "{}: columns were sorted before they were grouped (actorder), which is not "
       "supported; quantize with actorder static or none",
@@ -163,6 +177,32 @@ absl::Status add_shifts(const std::string& name, const StoredTensor& zeros, ir::
   return absl::OkStatus();
 }
 
+// Zero points of symmetric weights, which some compressors write although they say nothing: the
+// middle of the codes, or the number 0, or bytes that nobody set.
+absl::Status check_redundant_zeros(const std::string& name, const StoredTensor& zeros,
+                                   ir::Matrix matrix, const QuantizedModules& modules) {
+  const int64_t rows = matrix.type.rows();
+  const int64_t groups = groups_of(matrix);
+  const bool no_bits_set =
+      std::all_of(zeros.bytes.begin(), zeros.bytes.end(), [](uint8_t byte) { return byte == 0; });
+  if (no_bits_set) return absl::OkStatus();
+  if (absl::Status status = add_shifts(name, zeros, matrix); !status.ok()) return status;
+  const int middle = 1 << (matrix.type.format.bits - 1);
+  std::vector<uint8_t> shifts(static_cast<size_t>(groups));
+  for (int64_t row = 0; row < rows; ++row) {
+    matrix.order->shifts(matrix, row, shifts.data());
+    for (size_t g = 0; g < shifts.size(); ++g) {
+      if (shifts[g] == middle) continue;
+      return invalid(
+          "{}: tensor {} has the zero point {} for row {}, group {}, but {} is true; if the "
+          "weights are asymmetric, say \"symmetric\": false",
+          zeros.file, in_quotes(name), shifts[g] - middle, row, g,
+          modules.field("config_groups.weights.symmetric"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 // `weights` are those of config_groups.
 absl::Status add_integers(const std::string& module, const Scheme& scheme,
                           QuantizedModules& modules) {
@@ -194,7 +234,7 @@ absl::Status add_integers(const std::string& module, const Scheme& scheme,
     status = check_shape(shape_name, *shape, rows, cols);
     if (!status.ok()) return status;
   }
-  status = refuse_sorted_columns(module, modules);
+  status = refuse_sorted_columns(module, cols, group, modules);
   if (!status.ok()) return status;
 
   ir::Matrix matrix;
@@ -212,11 +252,12 @@ absl::Status add_integers(const std::string& module, const Scheme& scheme,
     status = add_shifts(zeros_name, **zeros, matrix);
     if (!status.ok()) return status;
   } else if (const StoredTensor* zeros = modules.find(zeros_name); zeros != nullptr) {
-    return invalid("{}, but config.json says that weights are symmetric",
-                   stored_as(zeros_name, *zeros));
+    status = check_redundant_zeros(zeros_name, *zeros, matrix, modules);
+    if (!status.ok()) return status;
   }
-  return modules.add(module, std::move(matrix),
-                     {".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point"});
+  return modules.add(
+      module, std::move(matrix),
+      {".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point", ".weight_g_idx"});
 }
 
 constexpr int kNvfp4Group = 16;
@@ -264,6 +305,45 @@ absl::Status add_nvfp4(const std::string& module, QuantizedModules& modules) {
       {".weight_packed", ".weight_scale", ".weight_global_scale", ".input_global_scale"});
 }
 
+constexpr std::string_view kIntegers = "pack-quantized";
+constexpr std::string_view kFloats = "nvfp4-pack-quantized";
+constexpr std::string_view kDense = "dense";  // nothing is packed
+
+// The format of all modules: of the block, or of its groups where the block has none; where nobody
+// says it, what the dtype of the packed codes belongs to.
+absl::StatusOr<std::string_view> read_format(const QuantizedModules& modules) {
+  std::string_view found;
+  const auto take = [&](const Json& object, const std::string& name) -> absl::Status {
+    const Json* value = find_field(object, "format");
+    if (value == nullptr) return absl::OkStatus();
+    for (const std::string_view known : {kIntegers, kFloats, kDense}) {
+      if (*value != known) continue;
+      if (!found.empty() && found != known) {
+        return invalid("{} is {}, but another group's is {}; one format for all is supported", name,
+                       in_quotes(known), in_quotes(found));
+      }
+      found = known;
+      return absl::OkStatus();
+    }
+    return invalid("{} is {}, which is not supported; supported are {}, {}", name, describe(*value),
+                   kIntegers, kFloats);
+  };
+  if (absl::Status status = take(modules.block, modules.field("format")); !status.ok())
+    return status;
+  const Json* groups = find_field(modules.block, "config_groups");
+  if (found.empty() && groups != nullptr && groups->is_object()) {
+    for (const auto& group : groups->items()) {
+      absl::Status status =
+          take(group.value(), modules.field(fmt::format("config_groups.{}.format", group.key())));
+      if (!status.ok()) return status;
+    }
+  }
+  if (!found.empty()) return found;
+  for (const auto& [name, tensor] : modules.tensors)
+    if (module_of(name, ".weight_packed")) return tensor.dtype == "U8" ? kFloats : kIntegers;
+  return kIntegers;
+}
+
 // Parts of the configuration that change what the tensors mean.
 absl::Status refuse_transforms(const QuantizedModules& modules) {
   for (const char* field : {"transform_config", "sparsity_config"}) {
@@ -271,7 +351,7 @@ absl::Status refuse_transforms(const QuantizedModules& modules) {
     if (value == nullptr || value->empty()) continue;
     const Json* format = find_field(*value, "format");
     if (format != nullptr && *format == "dense") continue;
-    return invalid("{}.{}\" is not empty, which is not supported", modules.where(), field);
+    return invalid("{} is not empty, which is not supported", modules.field(field));
   }
   return absl::OkStatus();
 }
@@ -279,21 +359,16 @@ absl::Status refuse_transforms(const QuantizedModules& modules) {
 }  // namespace
 
 absl::Status read_compressed_tensors(QuantizedModules& modules) {
-  const auto format = get_string(modules.block, "format", modules.file);
+  const auto format = read_format(modules);
   if (!format.ok()) return format.status();
-  const bool integers = *format == "pack-quantized";
-  if (!integers && *format != "nvfp4-pack-quantized") {
-    return invalid(
-        "{}.format\" is {}, which is not supported; supported are pack-quantized, "
-        "nvfp4-pack-quantized",
-        modules.where(), in_quotes(*format));
-  }
+  if (*format == kDense) return absl::OkStatus();
+  const bool integers = *format == kIntegers;
   if (absl::Status status = refuse_transforms(modules); !status.ok()) return status;
   Scheme scheme;
   if (integers) {
     const auto weights = common_weights(modules);
     if (!weights.ok()) return weights.status();
-    const auto read = read_weights(**weights, modules.where() + ".config_groups.weights", modules);
+    const auto read = read_weights(**weights, modules);
     if (!read.ok()) return read.status();
     scheme = *read;
   }

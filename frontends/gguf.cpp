@@ -4,15 +4,19 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <fstream>
 #include <iterator>
 #include <optional>
+#include <set>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "frontends/error_text.h"
 
 namespace sinter::frontends {
 namespace {
 
+constexpr std::string_view kMagic = "GGUF";
 constexpr uint32_t kDefaultAlignment = 32;
 constexpr uint32_t kMaxAlignment = 1U << 20;
 constexpr uint32_t kMaxRank = 4;
@@ -165,9 +169,9 @@ struct Header {
 };
 
 absl::StatusOr<Header> read_header(Reader& reader) {
-  const auto magic = reader.read<std::array<char, 4>>("the header");
+  const auto magic = reader.read<std::array<char, kMagic.size()>>("the header");
   if (!magic.ok()) return magic.status();
-  if (std::string_view(magic->data(), 4) != "GGUF") {
+  if (std::string_view(magic->data(), magic->size()) != kMagic) {
     return invalid("does not begin with \"GGUF\"; it is no GGUF file");
   }
   const auto version = reader.read<uint32_t>("the header");
@@ -307,6 +311,7 @@ absl::Status check_coverage(std::vector<Entry>& entries, uint64_t data_size, uin
   });
   uint64_t covered = 0;
   const Entry* previous = nullptr;
+  std::set<const GgmlType*> sure;  // types of tensors that end where the next one begins
   for (const Entry& entry : entries) {
     const std::string what =
         fmt::format("tensor {} {} of type {}", in_quotes(entry.name),
@@ -334,10 +339,17 @@ absl::Status check_coverage(std::vector<Entry>& entries, uint64_t data_size, uin
           with_commas(previous->bytes), with_commas(entry.begin - previous->begin),
           in_quotes(entry.name));
     }
+    if (previous != nullptr) sure.insert(previous->tensor.type);
     covered = entry.begin + entry.bytes;
     previous = &entry;
   }
-  if (previous != nullptr && data_size >= aligned(covered, alignment) + alignment) {
+  // Anything may follow the last tensor, unless it could be the rest of larger blocks: forks have
+  // given later ids to blocks of their own.
+  constexpr uint32_t kFirstContestedId = 31;
+  const bool last_is_sure = previous != nullptr && (previous->tensor.type->id < kFirstContestedId ||
+                                                    sure.contains(previous->tensor.type));
+  if (previous != nullptr && !last_is_sure &&
+      data_size >= aligned(covered, alignment) + alignment) {
     return invalid(
         "{} bytes after the last tensor {} of type {} belong to no tensor; the type id "
         "stands for other blocks, or the file is damaged",
@@ -399,6 +411,7 @@ absl::StatusOr<Json> add_file(const std::filesystem::path& path, Gguf& set) {
 struct PartName {
   std::string stem;
   int64_t count = 0;
+  std::string extension;
 };
 std::optional<PartName> part_name(const std::string& name) {
   constexpr std::string_view kPattern = "-00000-of-00000.gguf";
@@ -406,15 +419,27 @@ std::optional<PartName> part_name(const std::string& name) {
   const std::string_view tail = std::string_view(name).substr(name.size() - kPattern.size());
   for (size_t i = 0; i < tail.size(); ++i) {
     const bool digit = tail[i] >= '0' && tail[i] <= '9';
-    if (kPattern[i] == '0' ? !digit : tail[i] != kPattern[i]) return std::nullopt;
+    if (kPattern[i] == '0' ? !digit : absl::ascii_tolower(tail[i]) != kPattern[i])
+      return std::nullopt;
   }
   PartName part;
   part.stem = name.substr(0, name.size() - kPattern.size());
+  part.extension = tail.substr(tail.size() - 5);
   for (const char digit : tail.substr(10, 5)) part.count = part.count * 10 + (digit - '0');
   return part;
 }
 
 }  // namespace
+
+bool begins_as_gguf(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;
+  std::array<char, kMagic.size()> start{};
+  std::ifstream file(path, std::ios::binary);
+  file.read(start.data(), start.size());
+  return file.gcount() == static_cast<std::streamsize>(start.size()) &&
+         std::string_view(start.data(), start.size()) == kMagic;
+}
 
 absl::StatusOr<Gguf> open_gguf(const std::filesystem::path& path) {
   constexpr IntRange kParts{0, kMaxParts};
@@ -426,7 +451,8 @@ absl::StatusOr<Gguf> open_gguf(const std::filesystem::path& path) {
   Gguf set;
   for (int64_t i = 0; i < count; ++i) {
     const std::filesystem::path here =
-        part ? path.parent_path() / fmt::format("{}-{:05}-of-{:05}.gguf", part->stem, i + 1, count)
+        part ? path.parent_path() /
+                   fmt::format("{}-{:05}-of-{:05}{}", part->stem, i + 1, count, part->extension)
              : path;
     const std::string name = file_name(here);
     auto metadata = add_file(here, set);

@@ -35,9 +35,13 @@ struct Gguf {
   std::vector<std::shared_ptr<const MappedFile>> files;
 };
 
+// Whether it is a regular file whose first bytes are those of GGUF, whatever its name.
+bool begins_as_gguf(const std::filesystem::path& path);
+
 // Any part of a split file stands for all of them, which lie in one folder. Tensors lie one after
 // another, padded to the alignment: a gap means that a type id was given to other blocks than those
-// of the table. Errors name the file and the tensor or key.
+// of the table. Bytes may follow the last tensor when its type is sure. Errors name the file and
+// the tensor or key.
 absl::StatusOr<Gguf> open_gguf(const std::filesystem::path& path);
 
 }  // namespace sinter::frontends

@@ -62,6 +62,74 @@ constexpr std::array<TensorName, 13> kLayerTensors = {{
 constexpr IntRange kSize{1, int64_t{1} << 30};
 
 constexpr std::string_view kRopeFactors = "rope_freqs.weight";
+constexpr std::string_view kScaleSuffix = ".scale";
+
+// Keys that change nothing when they have one of these values, for every architecture here. Others
+// are refused by name. Source: LLM_KV_NAMES and the defaults of llama_hparams in
+// ggml-org/llama.cpp.
+struct NeutralKey {
+  std::string_view name;
+  std::vector<Json> values;
+};
+const std::vector<NeutralKey>& neutral_keys() {
+  static const std::vector<NeutralKey> keys = {
+      {"attention.causal", {true}},
+      {"attention.clamp_kqv", {0}},
+      {"attention.max_alibi_bias", {0}},
+      {"attention.group_norm_groups", {0}},
+      {"attention.q_lora_rank", {0}},
+      {"attention.kv_lora_rank", {0}},
+      {"attention.key_length_mla", {0}},
+      {"attention.value_length_mla", {0}},
+      {"attention.shared_kv_layers", {0}},
+      {"attention.output_scale", {0, 1}},
+      {"attention.temperature_length", {0}},
+      {"attention.temperature_scale", {0}},
+      {"attn_logit_softcapping", {0}},
+      {"final_logit_softcapping", {0}},
+      {"router_logit_softcapping", {0}},
+      {"logit_scale", {0, 1}},
+      {"residual_scale", {0, 1}},
+      {"embedding_scale", {0, 1}},
+      {"use_parallel_residual", {false}},
+      {"swin_norm", {false}},
+      {"rescale_every_n_layers", {0}},
+      {"pooling_type", {0}},
+      {"embedding_length_per_layer_input", {0}},
+      {"expert_count", {0}},
+      {"expert_used_count", {0}},
+      {"expert_shared_count", {0}},
+      {"expert_group_count", {0}},
+      {"expert_group_used_count", {0}},
+      {"expert_feed_forward_length", {0}},
+      {"expert_shared_feed_forward_length", {0}},
+      {"expert_weights_scale", {0, 1}},
+      {"expert_weights_norm", {false}},
+      {"expert_gating_func", {0}},
+      {"leading_dense_block_count", {0}},
+      {"interleave_moe_layer_step", {0}},
+      {"moe_every_n_layers", {0}},
+      {"nextn_predict_layers", {0}},
+      {"rope.scaling.yarn_attn_factor", {1}},
+      {"rope.scaling.yarn_log_multiplier", {0}},
+      {"ssm.conv_kernel", {0}},
+      {"ssm.inner_size", {0}},
+      {"ssm.state_size", {0}},
+      {"ssm.time_step_rank", {0}},
+      {"ssm.group_count", {0}},
+      {"ssm.dt_b_c_rms", {false}},
+  };
+  return keys;
+}
+
+// A value, or all values of an array.
+bool is_neutral(const Json& value, const NeutralKey& key) {
+  if (value.is_array()) {
+    return std::all_of(value.begin(), value.end(),
+                       [&](const Json& item) { return is_neutral(item, key); });
+  }
+  return std::find(key.values.begin(), key.values.end(), value) != key.values.end();
+}
 
 // A module's name without ".weight", a bias's with ".bias"; names that are not known stay as they
 // are, and nobody will use them.
@@ -133,6 +201,18 @@ class Keys {
     return absl::OkStatus();
   }
 
+  // Keys whose value says that there is nothing to do. Error: another value.
+  absl::Status check_neutral() {
+    for (const NeutralKey& key : neutral_keys()) {
+      if (const Json* value = find(key.name); value != nullptr && !is_neutral(*value, key)) {
+        return refuse(key.name, fmt::format("{}; other values are not supported for this "
+                                            "architecture",
+                                            Json(key.values.front()).dump()));
+      }
+    }
+    return absl::OkStatus();
+  }
+
   // Other keys of the architecture would change what the model computes.
   absl::Status check_all_known() const {
     for (const auto& field : gguf_.metadata.items()) {
@@ -188,6 +268,12 @@ absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, Keys&
   } else if (has_factor || has_old_factor) {
     type = "linear";
   }
+  // How much of YaRN there is; below 0 says nothing.
+  if (const Json* extent = keys.find("rope.scaling.yarn_ext_factor"); extent != nullptr) {
+    const int expected = type == "yarn" ? 1 : 0;
+    if (!extent->is_number() || (extent->get<double>() >= 0 && *extent != expected))
+      return keys.refuse("rope.scaling.yarn_ext_factor", std::to_string(expected));
+  }
   keys.find("rope.scaling.finetuned");  // says how the model was made
   if (type != "none") {
     scaling["rope_type"] = type;
@@ -225,6 +311,21 @@ absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, Keys&
   return scaling.empty() ? Json() : scaling;
 }
 
+// Projections of a layer that may have biases.
+constexpr std::array<std::string_view, 4> kAttention = {"attn_q", "attn_k", "attn_v",
+                                                        "attn_output"};
+constexpr std::array<std::string_view, 3> kMlp = {"ffn_gate", "ffn_up", "ffn_down"};
+
+// Whether any of the projections has a bias in any layer.
+template <size_t n>
+bool has_bias(const Gguf& gguf, const std::array<std::string_view, n>& projections) {
+  return std::any_of(gguf.tensors.begin(), gguf.tensors.end(), [&](const auto& tensor) {
+    return std::any_of(projections.begin(), projections.end(), [&](std::string_view projection) {
+      return tensor.first.ends_with(fmt::format(".{}.bias", projection));
+    });
+  });
+}
+
 absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& architecture) {
   Keys keys(gguf, architecture.name);
   Json config = {{"model_type", architecture.model_type}, {"hidden_act", architecture.hidden_act}};
@@ -233,15 +334,14 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
     const char* field;
     bool required;
   };
-  for (const Field& f :
-       {Field{"block_count", "num_hidden_layers", true},
-        Field{"context_length", "max_position_embeddings", true},
-        Field{"embedding_length", "hidden_size", true},
-        Field{"feed_forward_length", "intermediate_size", true},
-        Field{"attention.head_count", "num_attention_heads", true},
-        Field{"attention.head_count_kv", "num_key_value_heads", false},
-        Field{"attention.key_length", "head_dim", false}, Field{"vocab_size", "vocab_size", false},
-        Field{"attention.sliding_window", "sliding_window", false}}) {
+  for (const Field& f : {Field{"block_count", "num_hidden_layers", true},
+                         Field{"context_length", "max_position_embeddings", true},
+                         Field{"embedding_length", "hidden_size", true},
+                         Field{"feed_forward_length", "intermediate_size", true},
+                         Field{"attention.head_count", "num_attention_heads", true},
+                         Field{"attention.head_count_kv", "num_key_value_heads", false},
+                         Field{"attention.key_length", "head_dim", false},
+                         Field{"attention.sliding_window", "sliding_window", false}}) {
     const Json* value = keys.find(f.key);
     // A window of 0 is none.
     if (value != nullptr && *value == 0 && std::string_view(f.field) == "sliding_window") continue;
@@ -253,11 +353,9 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
     absl::Status status = keys.copy_number(f.key, f.field, config, f.required);
     if (!status.ok()) return status;
   }
-  for (const char* key : {"expert_count", "expert_used_count"}) {
-    const Json* value = keys.find(key);
-    if (value != nullptr && *value != 0)
-      return keys.refuse(key, "0: experts are not supported for this architecture");
-  }
+  if (absl::Status status = keys.check_neutral(); !status.ok()) return status;
+  keys.find("attention.layer_norm_epsilon");  // of norms with a mean, which there are none of
+  keys.find("vocab_size");
   keys.find("tensor_data_layout");  // a name for the order of q's and k's rows
   // Absent: all of the hidden size, divided among the heads.
   if (!config.contains("head_dim")) {
@@ -279,15 +377,29 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
   }
   if (architecture.interleaved_heads && head_dim % 2 != 0)
     return invalid("{}: heads have {} dimensions, expected an even number", gguf.file, head_dim);
-  if (!config.contains("vocab_size")) {
-    const auto embedding = gguf.tensors.find("token_embd.weight");
-    if (embedding == gguf.tensors.end())
-      return invalid("{}: tensor \"token_embd.weight\" is missing", gguf.file);
-    config["vocab_size"] = embedding->second.shape.front();
+  // Which layers have the window: nothing without one.
+  if (const Json* pattern = keys.find("attention.sliding_window_pattern"); pattern != nullptr) {
+    const NeutralKey all_layers{"attention.sliding_window_pattern", {true}};
+    if (config.contains("sliding_window") && !is_neutral(*pattern, all_layers))
+      return keys.refuse(all_layers.name, "true for every layer");
   }
+  if (const Json* scale = keys.find("attention.scale"); scale != nullptr) {
+    const double usual = 1 / std::sqrt(static_cast<double>(head_dim));
+    const bool is_usual = scale->is_number() &&
+                          (*scale == 0 || std::abs(scale->get<double>() - usual) < 1e-6 * usual);
+    if (!is_usual) {
+      return keys.refuse("attention.scale",
+                         fmt::format("{}, one over the root of the length of a key", usual));
+    }
+  }
+  // The rows of the embedding count: converters have written other sizes.
+  const auto embedding = gguf.tensors.find("token_embd.weight");
+  if (embedding == gguf.tensors.end())
+    return invalid("{}: tensor \"token_embd.weight\" is missing", gguf.file);
+  config["vocab_size"] = embedding->second.shape.front();
   config["tie_word_embeddings"] = !gguf.tensors.contains("output.weight");
-  config["attention_bias"] = gguf.tensors.contains("blk.0.attn_q.bias");
-  config["mlp_bias"] = gguf.tensors.contains("blk.0.ffn_gate.bias");
+  config["attention_bias"] = has_bias(gguf, kAttention);
+  config["mlp_bias"] = has_bias(gguf, kMlp);
   auto scaling = read_rope_scaling(gguf, head_dim, keys);
   if (!scaling.ok()) return scaling.status();
   if (!scaling->is_null()) config["rope_scaling"] = *std::move(scaling);
@@ -375,6 +487,61 @@ absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64
   return absl::OkStatus();
 }
 
+// GGUF leaves biases out one by one, a configuration has them for all projections of a kind: those
+// that are not there are zeros.
+template <size_t n>
+void fill_biases(const std::array<std::string_view, n>& projections, Checkpoint& checkpoint) {
+  const auto layers = checkpoint.config["num_hidden_layers"].get<int64_t>();
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    for (const std::string_view projection : projections) {
+      const std::string module =
+          hugging_face_name(fmt::format("blk.{}.{}.weight", layer, projection));
+      const auto weight = checkpoint.matrices.find(module);
+      if (weight == checkpoint.matrices.end()) break;  // the importer will say so
+      const std::string bias = module + ".bias";
+      if (checkpoint.has(bias) || checkpoint.unsupported.contains(bias)) continue;
+      ir::Matrix zeros;
+      zeros.type.shape = {weight->second.type.rows()};
+      zeros.codes = checkpoint.keep(std::vector<uint8_t>(
+          static_cast<size_t>(zeros.type.cols() * ir::byte_size(zeros.type.format.scale_type))));
+      checkpoint.matrices[bias] = zeros;
+      checkpoint.plain_tensors.insert(bias);
+    }
+  }
+}
+
+// Tensors that models here compute without: activations are not in 4 bits, angles follow from the
+// configuration.
+bool is_unneeded(std::string_view name) {
+  return name.ends_with(".input_scale") || name.ends_with(".attn_rot_embd.weight");
+}
+
+// NVFP4 has one more scale for the whole matrix, "<module>.scale".
+absl::Status apply_scale(const std::string& name, const GgufTensor& tensor,
+                         Checkpoint& checkpoint) {
+  const std::string weight = name.substr(0, name.size() - kScaleSuffix.size()) + ".weight";
+  const auto matrix = checkpoint.matrices.find(hugging_face_name(weight));
+  const std::string what = fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name),
+                                       tensor.type->name, shape_text(tensor.shape));
+  if (matrix == checkpoint.matrices.end())
+    return invalid("{}, but {} is not there", what, in_quotes(weight));
+  if (tensor.type->name != "F32" || tensor.bytes.size() != sizeof(float))
+    return invalid("{}, expected F32 [1]", what);
+  const float scale = ir::read_element(ir::DType::f32, tensor.bytes.data(), 0);
+  if (!std::isfinite(scale) || scale == 0)
+    return invalid("{}: tensor {} is {}; a scale must be finite and not 0", tensor.file,
+                   in_quotes(name), scale);
+  if (scale == 1) return absl::OkStatus();
+  ir::WeightFormat& format = matrix->second.type.format;
+  if (format.is_dense()) {
+    return invalid("{}, but {} is {}; a scale of the whole matrix is supported for packed types",
+                   what, in_quotes(weight), ir::to_string(format));
+  }
+  format.tensor_scale = true;
+  matrix->second.tensor_scale = scale;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<const GgufArchitecture*> find_architecture(const Gguf& gguf) {
   const auto name = get_string(gguf.metadata, "general.architecture", gguf.file);
   if (!name.ok()) return name.status();
@@ -433,12 +600,20 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
   checkpoint->storage = std::move(gguf->files);
   const auto head_dim = checkpoint->config["head_dim"].get<int64_t>();
   for (const auto& [name, tensor] : gguf->tensors) {
-    if (name == kRopeFactors) continue;  // in the configuration
+    // Factors are in the configuration.
+    if (name == kRopeFactors || is_unneeded(name) || name.ends_with(kScaleSuffix)) continue;
     absl::Status status = add_tensor(name, tensor, head_dim, **architecture, *checkpoint);
     if (!status.ok()) return status;
     // The scales were looked at, which brought every page of the tensor in.
     for (const auto& file : checkpoint->storage) file->release(tensor.bytes);
   }
+  for (const auto& [name, tensor] : gguf->tensors) {
+    if (!name.ends_with(kScaleSuffix)) continue;
+    absl::Status status = apply_scale(name, tensor, *checkpoint);
+    if (!status.ok()) return status;
+  }
+  if (checkpoint->config["attention_bias"] == true) fill_biases(kAttention, *checkpoint);
+  if (checkpoint->config["mlp_bias"] == true) fill_biases(kMlp, *checkpoint);
   return checkpoint;
 }
 

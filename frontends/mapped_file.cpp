@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "frontends/error_text.h"
+#include "runtime/git_lfs.h"
 
 namespace sinter::frontends {
 namespace {
@@ -52,7 +53,11 @@ absl::StatusOr<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   const auto size = static_cast<size_t>(info.st_size);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
   if (data == MAP_FAILED) return system_error(path, errno);
-  return MappedFile(static_cast<const uint8_t*>(data), size);
+  MappedFile mapped(static_cast<const uint8_t*>(data), size);
+  if (runtime::is_git_lfs_pointer(mapped.text())) {
+    return invalid("{}: {}", name, runtime::git_lfs_advice);
+  }
+  return mapped;
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept

@@ -13,7 +13,8 @@ namespace sinter::frontends {
 // Owns the mapping; `bytes()` is valid as long as the object (or what it was moved into) lives.
 class MappedFile {
  public:
-  // Errors name the path: missing, a directory or another special file, no permission, empty.
+  // Errors name the path: missing, a directory or another special file, no permission, empty,
+  // a Git LFS pointer.
   static absl::StatusOr<MappedFile> open(const std::filesystem::path& path);
 
   MappedFile(MappedFile&& other) noexcept;

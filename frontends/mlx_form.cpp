@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "frontends/error_text.h"
+#include "frontends/quantize_rules.h"
 #include "frontends/quantizers.h"
 
 namespace sinter::frontends {
@@ -125,9 +126,9 @@ absl::StatusOr<QuantizedMatrix> to_mlx_form(std::string_view name, const ir::Mat
       const auto [scale, bias] = affine_numbers(matrix, scales[source], offsets[source]);
       for (const double value : {scale, bias})
         if (!is_exact(format->scale_type, value))
-          return invalid("tensor {}: the {} {} of row {}, group {} has no exact {} form",
+          return invalid("tensor {}: the {} {} of row {}, group {} has no exact {} form; {}",
                          in_quotes(name), value == scale ? "scale" : "bias", value, row, g,
-                         ir::name(format->scale_type));
+                         ir::name(format->scale_type), quantize_again(name));
       write_element(format->scale_type, static_cast<float>(scale), out.scales.data(), at);
       write_element(format->scale_type, static_cast<float>(bias), out.biases.data(), at);
     }

@@ -57,7 +57,7 @@ absl::Status add_bias(const std::string& stem, const std::string& experts, bool 
       std::memcpy(elements.data() + i * size,
                   bias->bytes.data() + (2 * i + static_cast<size_t>(half.first_row)) * size, size);
     }
-    matrix.codes = modules.checkpoint.buffers.emplace_back(std::move(elements));
+    matrix.codes = modules.checkpoint.keep(std::move(elements));
     absl::Status status = modules.add(fmt::format("{}{}.bias", experts, half.name), matrix, {});
     if (!status.ok()) return status;
   }

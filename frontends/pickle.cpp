@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <map>
+#include <initializer_list>
+#include <limits>
 #include <utility>
 
 #include "frontends/error_text.h"
@@ -15,12 +16,21 @@ using Kind = PickleValue::Kind;
 
 constexpr std::string_view kOrderedDict = "collections OrderedDict";
 
-class Machine {
- public:
-  Machine(absl::Span<const uint8_t> bytes, absl::Span<const std::string_view> allowed)
-      : bytes_(bytes), allowed_(allowed) {}
+// Memory that values may take: a tensor's entry in a state dict is some 170 bytes of pickle and
+// takes 650, and small files may be odd.
+uint64_t memory_budget(uint64_t pickle_bytes) { return 6 * pickle_bytes + (uint64_t{64} << 20); }
 
-  uint64_t position() const { return position_; }
+}  // namespace
+
+class PickleMachine {
+ public:
+  PickleMachine(absl::Span<const uint8_t> bytes, absl::Span<const std::string_view> allowed)
+      : bytes_(bytes), allowed_(allowed), budget_(memory_budget(bytes.size())) {
+    true_.kind_ = false_.kind_ = Kind::boolean;
+    true_.integer_ = 1;
+    no_items_.kind_ = Kind::tuple;
+    no_items_.items_ = nullptr;
+  }
 
   // Runs to STOP. Errors complete "FILE: ... at byte N: ".
   absl::StatusOr<Pickle> run() {
@@ -30,6 +40,12 @@ class Machine {
       const uint8_t opcode = bytes_[position_++];
       if (opcode == '.') break;
       if (absl::Status status = step(opcode); !status.ok()) return status;
+      if (memory() > budget_) {
+        return invalid(
+            "its values need more than {} bytes of memory, many times what a state dict of this "
+            "size needs; the file is damaged or no state dict",
+            with_commas(budget_));
+      }
     }
     if (stack_.size() != 1 || !marks_.empty()) {
       return invalid("STOP with {} values on the stack, expected one", stack_.size());
@@ -38,40 +54,89 @@ class Machine {
     return std::move(pickle_);
   }
 
+  uint64_t start() const { return start_; }
+
  private:
   // Little-endian.
   template <class T>
   absl::StatusOr<T> read() {
-    if (bytes_.size() - position_ < sizeof(T)) return invalid("the pickle is truncated");
+    if (bytes_.size() - position_ < sizeof(T)) return truncated();
     T value;
     std::memcpy(&value, bytes_.data() + position_, sizeof(T));
     position_ += sizeof(T);
     return value;
   }
 
-  absl::StatusOr<std::string> read_text(uint64_t length) {
-    if (length > bytes_.size() - position_) return invalid("the pickle is truncated");
-    const auto text = bytes_.subspan(position_, length);
+  static absl::Status truncated() { return invalid("the pickle is truncated"); }
+
+  absl::StatusOr<std::string_view> read_text(uint64_t length) {
+    if (length > bytes_.size() - position_) return truncated();
+    if (length > std::numeric_limits<uint32_t>::max()) return invalid("a text of 4 GB or more");
+    const std::string_view text(reinterpret_cast<const char*>(bytes_.data()) + position_, length);
     position_ += length;
-    return std::string(text.begin(), text.end());
+    return text;
   }
 
-  absl::StatusOr<std::string> read_line() {
+  absl::StatusOr<std::string_view> read_line() {
     const auto rest = bytes_.subspan(position_);
     const auto end = std::find(rest.begin(), rest.end(), '\n');
-    if (end == rest.end()) return invalid("the pickle is truncated");
-    position_ += static_cast<uint64_t>(end - rest.begin()) + 1;
-    return std::string(rest.begin(), end);
+    if (end == rest.end()) return truncated();
+    const auto length = static_cast<uint64_t>(end - rest.begin());
+    auto line = read_text(length);
+    ++position_;
+    return line;
   }
 
-  PickleValue* make(Kind kind) {
+  // What the values, the stack and the memo take. They are deques, which grow by blocks.
+  uint64_t memory() const {
+    return pickle_.values.size() * sizeof(PickleValue) + item_bytes_ +
+           (stack_.size() + marks_.size() + memo_.size()) * sizeof(void*);
+  }
+
+  // Room for `count` items, from chunks that many values share.
+  const PickleValue** allocate_items(size_t count) {
+    constexpr size_t kChunk = 1 << 13;
+    if (count > chunk_left_) {
+      const size_t size = std::max(count, kChunk);
+      pickle_.items.push_back(std::make_unique<const PickleValue*[]>(size));
+      item_bytes_ += size * sizeof(void*);
+      chunk_ = pickle_.items.back().get();
+      chunk_left_ = size;
+    }
+    const PickleValue** items = chunk_;
+    chunk_ += count;
+    chunk_left_ -= count;
+    return items;
+  }
+
+  PickleValue* push(Kind kind) {
     PickleValue& value = pickle_.values.emplace_back();
-    value.kind = kind;
+    value.kind_ = kind;
+    stack_.push_back(&value);
     return &value;
   }
-  PickleValue* push(Kind kind) {
-    stack_.push_back(make(kind));
-    return stack_.back();
+  void push_text_of(Kind kind, std::string_view text) {
+    PickleValue* value = push(kind);
+    value->text_ = text.data();
+    value->size_ = static_cast<uint32_t>(text.size());
+  }
+
+  using Items = std::deque<PickleValue*>::const_iterator;
+  // The caller has checked that the sum fits in 32 bits.
+  void append_items(PickleValue& value, const Items& first, const Items& last) {
+    const auto count = static_cast<uint32_t>(last - first);
+    if (count == 0) return;
+    if (value.size_ + count > value.capacity_) {
+      const bool grows = value.kind_ == Kind::list || value.kind_ == Kind::dict;
+      const uint32_t capacity =
+          std::max(value.size_ + count, grows ? value.size_ * 2 : value.size_);
+      const PickleValue** items = allocate_items(capacity);
+      std::copy_n(value.items_, value.size_, items);
+      value.items_ = items;
+      value.capacity_ = capacity;
+    }
+    std::copy(first, last, value.items_ + value.size_);
+    value.size_ += count;
   }
 
   // Values above the last MARK stay on the stack in place until they are taken.
@@ -86,18 +151,21 @@ class Machine {
     if (stack_.size() <= floor()) return invalid("the stack is empty");
     return stack_.back();
   }
-  absl::StatusOr<std::vector<const PickleValue*>> pop_mark() {
+  // How many values are above the last MARK, which goes.
+  absl::StatusOr<size_t> pop_mark() {
     if (marks_.empty()) return invalid("there is no MARK");
-    const std::vector<const PickleValue*> items(
-        stack_.begin() + static_cast<std::ptrdiff_t>(marks_.back()), stack_.end());
-    stack_.resize(marks_.back());
+    const size_t count = stack_.size() - marks_.back();
     marks_.pop_back();
-    return items;
+    return count;
+  }
+  Items from_top(size_t count) const { return stack_.end() - static_cast<std::ptrdiff_t>(count); }
+  void drop(size_t count) {
+    for (; count > 0; --count) stack_.pop_back();
   }
 
-  absl::Status push_text(absl::StatusOr<std::string> text) {
+  absl::Status push_text(const absl::StatusOr<std::string_view>& text) {
     if (!text.ok()) return text.status();
-    push(Kind::text)->text = *std::move(text);
+    push_text_of(Kind::text, *text);
     return absl::OkStatus();
   }
   template <class T>
@@ -110,7 +178,7 @@ class Machine {
   absl::Status push_integer() {
     const auto value = read<T>();
     if (!value.ok()) return value.status();
-    push(Kind::integer)->integer = static_cast<int64_t>(*value);
+    push(Kind::integer)->integer_ = static_cast<int64_t>(*value);
     return absl::OkStatus();
   }
   absl::Status push_long() {
@@ -122,36 +190,51 @@ class Machine {
     uint64_t value = !digits->empty() && (digits->back() & 0x80) != 0 ? ~uint64_t{0} : 0;
     for (size_t i = digits->size(); i-- > 0;)
       value = value << 8 | static_cast<uint8_t>((*digits)[i]);
-    push(Kind::integer)->integer = static_cast<int64_t>(value);
+    push(Kind::integer)->integer_ = static_cast<int64_t>(value);
     return absl::OkStatus();
   }
-  absl::Status push_boolean(bool value) {
-    push(Kind::boolean)->boolean = value;
+  // One value for all of them, because nothing changes it.
+  absl::Status push_constant(PickleValue& value) {
+    stack_.push_back(&value);
     return absl::OkStatus();
   }
   absl::Status push_empty(Kind kind) {
-    push(kind);
+    push(kind)->items_ = nullptr;
+    return absl::OkStatus();
+  }
+  absl::Status push_of(Kind kind, std::initializer_list<PickleValue*> items) {
+    PickleValue& value = *push(kind);
+    value.items_ = allocate_items(items.size());
+    value.size_ = value.capacity_ = static_cast<uint32_t>(items.size());
+    std::copy(items.begin(), items.end(), value.items_);
     return absl::OkStatus();
   }
 
   absl::Status push_tuple(size_t count) {
     if (stack_.size() < floor() + count) return invalid("the stack is empty");
-    std::vector<const PickleValue*> items(stack_.end() - static_cast<std::ptrdiff_t>(count),
-                                          stack_.end());
-    stack_.resize(stack_.size() - count);
-    push(Kind::tuple)->items = std::move(items);
+    if (count == 0) return push_constant(no_items_);
+    if (count > std::numeric_limits<uint32_t>::max()) return invalid("a tuple of {}", count);
+    PickleValue& value = pickle_.values.emplace_back();
+    value.kind_ = Kind::tuple;
+    value.items_ = nullptr;
+    append_items(value, from_top(count), stack_.end());
+    drop(count);
+    stack_.push_back(&value);
     return absl::OkStatus();
   }
 
-  absl::Status push_global(const std::string& module, const std::string& name) {
-    const std::string global = module + " " + name;
-    if (std::find(allowed_.begin(), allowed_.end(), global) == allowed_.end()) {
+  absl::Status push_global(std::string_view module, std::string_view name) {
+    const auto known = std::find_if(allowed_.begin(), allowed_.end(), [&](std::string_view global) {
+      return global.size() == module.size() + 1 + name.size() && global.starts_with(module) &&
+             global[module.size()] == ' ' && global.ends_with(name);
+    });
+    if (known == allowed_.end() || module.find(' ') != std::string_view::npos) {
       return invalid(
           "the global {} is not one that a state dict needs; nothing of it was run, but "
           "do not load this file elsewhere",
-          in_quotes(module + "." + name));
+          in_quotes(fmt::format("{}.{}", module, name)));
     }
-    push(Kind::global)->text = global;
+    push_text_of(Kind::global, *known);
     return absl::OkStatus();
   }
 
@@ -160,9 +243,9 @@ class Machine {
     if (!name.ok()) return name.status();
     const auto module = pop();
     if (!module.ok()) return module.status();
-    if ((*name)->kind != Kind::text || (*module)->kind != Kind::text)
+    if ((*name)->kind() != Kind::text || (*module)->kind() != Kind::text)
       return invalid("a global is named by {} and {}", describe(**module), describe(**name));
-    return push_global((*module)->text, (*name)->text);
+    return push_global((*module)->text(), (*name)->text());
   }
 
   absl::Status reduce() {
@@ -170,12 +253,11 @@ class Machine {
     if (!arguments.ok()) return arguments.status();
     const auto callee = pop();
     if (!callee.ok()) return callee.status();
-    if ((*callee)->kind != Kind::global || (*arguments)->kind != Kind::tuple)
+    if ((*callee)->kind() != Kind::global || (*arguments)->kind() != Kind::tuple)
       return invalid("a call of {} with {}", describe(**callee), describe(**arguments));
-    if ((*callee)->text == kOrderedDict && (*arguments)->items.empty())
+    if ((*callee)->text() == kOrderedDict && (*arguments)->items().empty())
       return push_empty(Kind::dict);
-    push(Kind::call)->items = {*callee, *arguments};
-    return absl::OkStatus();
+    return push_of(Kind::call, {*callee, *arguments});
   }
 
   // Attributes of an OrderedDict, such as PyTorch's "_metadata", say nothing about tensors.
@@ -184,33 +266,35 @@ class Machine {
     if (!state.ok()) return state.status();
     const auto target = top();
     if (!target.ok()) return target.status();
-    if ((*target)->kind == Kind::dict) return absl::OkStatus();
+    if ((*target)->kind() == Kind::dict) return absl::OkStatus();
     return invalid("attributes for {}", describe(**target));
   }
 
-  absl::Status add_items(Kind kind, const std::vector<const PickleValue*>& items) {
-    const auto target = top();
-    if (!target.ok()) return target.status();
-    if ((*target)->kind != kind) return invalid("items for {}", describe(**target));
-    if (kind == Kind::dict && items.size() % 2 != 0) return invalid("a key without a value");
-    (*target)->items.insert((*target)->items.end(), items.begin(), items.end());
+  // Moves the last `count` values of the stack into the container below them.
+  absl::Status add_items(Kind kind, size_t count) {
+    if (stack_.size() < floor() + count + 1) return invalid("the stack is empty");
+    PickleValue& target = *stack_[stack_.size() - count - 1];
+    if (target.kind() != kind) return invalid("items for {}", describe(target));
+    if (kind == Kind::dict && count % 2 != 0) return invalid("a key without a value");
+    if (count > std::numeric_limits<uint32_t>::max() / 2 - target.size_)
+      return invalid("a container of {} items", target.size_ + count);
+    append_items(target, from_top(count), stack_.end());
+    drop(count);
     return absl::OkStatus();
   }
   absl::Status add_marked_items(Kind kind) {
-    const auto items = pop_mark();
-    if (!items.ok()) return items.status();
-    return add_items(kind, *items);
-  }
-  absl::Status add_last_items(Kind kind, size_t count) {
-    if (absl::Status status = push_tuple(count); !status.ok()) return status;
-    const PickleValue* items = stack_.back();
-    stack_.pop_back();
-    return add_items(kind, items->items);
+    const auto count = pop_mark();
+    if (!count.ok()) return count.status();
+    return add_items(kind, *count);
   }
 
   absl::Status remember(uint64_t slot) {
     const auto value = top();
     if (!value.ok()) return value.status();
+    // Every slot takes an opcode to fill, and writers number them from 0.
+    if (slot >= bytes_.size()) return invalid("the memo has no room for the slot {}", slot);
+    if (slot >= memo_.size()) memo_.resize(slot + 1);
+    if (memo_[slot] == nullptr) ++remembered_;
     memo_[slot] = *value;
     return absl::OkStatus();
   }
@@ -223,9 +307,9 @@ class Machine {
   absl::Status get() {
     const auto slot = read<T>();
     if (!slot.ok()) return slot.status();
-    const auto found = memo_.find(*slot);
-    if (found == memo_.end()) return invalid("the memo has no value {}", *slot);
-    stack_.push_back(found->second);
+    if (*slot >= memo_.size() || memo_[*slot] == nullptr)
+      return invalid("the memo has no value {}", *slot);
+    stack_.push_back(memo_[*slot]);
     return absl::OkStatus();
   }
 
@@ -244,11 +328,11 @@ class Machine {
         marks_.push_back(stack_.size());
         return absl::OkStatus();
       case 'N':
-        return push_empty(Kind::none);
+        return push_constant(none_);
       case 0x88:  // NEWTRUE
-        return push_boolean(true);
+        return push_constant(true_);
       case 0x89:  // NEWFALSE
-        return push_boolean(false);
+        return push_constant(false_);
       case 'J':  // BININT
         return push_integer<int32_t>();
       case 'K':  // BININT1
@@ -260,7 +344,7 @@ class Machine {
       case 'G': {  // BINFLOAT: big-endian
         const auto bits = read<uint64_t>();
         if (!bits.ok()) return bits.status();
-        push(Kind::real)->real = std::bit_cast<double>(__builtin_bswap64(*bits));
+        push(Kind::real)->real_ = std::bit_cast<double>(__builtin_bswap64(*bits));
         return absl::OkStatus();
       }
       case 'X':  // BINUNICODE
@@ -272,7 +356,7 @@ class Machine {
       case '}':
         return push_empty(Kind::dict);
       case ')':
-        return push_empty(Kind::tuple);
+        return push_constant(no_items_);
       case 0x85:  // TUPLE1
         return push_tuple(1);
       case 0x86:  // TUPLE2
@@ -280,17 +364,16 @@ class Machine {
       case 0x87:  // TUPLE3
         return push_tuple(3);
       case 't': {  // TUPLE
-        auto items = pop_mark();
-        if (!items.ok()) return items.status();
-        push(Kind::tuple)->items = *std::move(items);
-        return absl::OkStatus();
+        const auto count = pop_mark();
+        if (!count.ok()) return count.status();
+        return push_tuple(*count);
       }
       case 'a':  // APPEND
-        return add_last_items(Kind::list, 1);
+        return add_items(Kind::list, 1);
       case 'e':  // APPENDS
         return add_marked_items(Kind::list);
       case 's':  // SETITEM
-        return add_last_items(Kind::dict, 2);
+        return add_items(Kind::dict, 2);
       case 'u':  // SETITEMS
         return add_marked_items(Kind::dict);
       case 'q':  // BINPUT
@@ -298,7 +381,7 @@ class Machine {
       case 'r':  // LONG_BINPUT
         return put<uint32_t>();
       case 0x94:  // MEMOIZE
-        return remember(memo_.size());
+        return remember(remembered_);
       case 'h':  // BINGET
         return get<uint8_t>();
       case 'j':  // LONG_BINGET
@@ -319,52 +402,54 @@ class Machine {
       case 'Q': {  // BINPERSID
         const auto id = pop();
         if (!id.ok()) return id.status();
-        push(Kind::persistent)->items = {*id};
-        return absl::OkStatus();
+        return push_of(Kind::persistent, {*id});
       }
       default:
         return invalid("the opcode 0x{:02x} is not one that a state dict needs", opcode);
     }
   }
 
- public:
-  uint64_t start() const { return start_; }
-
- private:
   absl::Span<const uint8_t> bytes_;
   absl::Span<const std::string_view> allowed_;
   uint64_t position_ = 0;
   uint64_t start_ = 0;  // of the current opcode
+  uint64_t budget_;     // bytes
+  uint64_t item_bytes_ = 0;
+  const PickleValue** chunk_ = nullptr;  // where the next items go
+  size_t chunk_left_ = 0;
   Pickle pickle_;
-  std::vector<PickleValue*> stack_;
-  std::vector<size_t> marks_;
-  std::map<uint64_t, PickleValue*> memo_;
+  PickleValue& none_ = pickle_.values.emplace_back();
+  PickleValue& true_ = pickle_.values.emplace_back();
+  PickleValue& false_ = pickle_.values.emplace_back();
+  PickleValue& no_items_ = pickle_.values.emplace_back();  // the empty tuple
+  std::deque<PickleValue*> stack_;
+  std::deque<size_t> marks_;
+  std::deque<PickleValue*> memo_;  // by slot; null: not filled
+  uint64_t remembered_ = 0;        // slots that are filled
 };
 
-}  // namespace
-
 std::string describe(const PickleValue& value) {
-  switch (value.kind) {
+  switch (value.kind()) {
     case Kind::none:
       return "None";
     case Kind::boolean:
-      return value.boolean ? "True" : "False";
+      return value.boolean() ? "True" : "False";
     case Kind::integer:
-      return fmt::format("{}", value.integer);
+      return fmt::format("{}", value.integer());
     case Kind::real:
-      return fmt::format("{}", value.real);
+      return fmt::format("{}", value.real());
     case Kind::text:
-      return in_quotes(value.text);
+      return in_quotes(value.text());
     case Kind::list:
-      return fmt::format("a list of {}", value.items.size());
+      return fmt::format("a list of {}", value.items().size());
     case Kind::tuple:
-      return fmt::format("a tuple of {}", value.items.size());
+      return fmt::format("a tuple of {}", value.items().size());
     case Kind::dict:
-      return fmt::format("a dict of {}", value.items.size() / 2);
+      return fmt::format("a dict of {}", value.items().size() / 2);
     case Kind::global:
-      return one_line(value.text);
+      return one_line(value.text());
     case Kind::call:
-      return "a call of " + one_line(value.items[0]->text);
+      return "a call of " + one_line(value.items()[0]->text());
     case Kind::persistent:
       return "a storage";
   }
@@ -373,7 +458,7 @@ std::string describe(const PickleValue& value) {
 
 absl::StatusOr<Pickle> read_pickle(absl::Span<const uint8_t> bytes, std::string_view file,
                                    absl::Span<const std::string_view> allowed) {
-  Machine machine(bytes, allowed);
+  PickleMachine machine(bytes, allowed);
   auto pickle = machine.run();
   if (!pickle.ok()) {
     return invalid("{}: byte {} of the pickle: {}", file, machine.start(),

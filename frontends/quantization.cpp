@@ -110,10 +110,12 @@ absl::StatusOr<Quantization> read_block(const Json& block, const std::string& wh
       quantization.overrides[module] = *parameters;
     } else if (value == false) {
       quantization.overrides[module] = std::nullopt;
-    } else {
+    } else if (value == true) {
+      quantization.overrides[module] = quantization.global;
+    } else if (!value.is_null()) {  // null says nothing: the module is as its tensors are
       return invalid(
-          "{}\" is {}, expected an object or false; a module without an entry has the global "
-          "format",
+          "{}\" is {}, expected an object, true, false or null; a module without an entry has the "
+          "global format",
           module_where, describe(value));
     }
   }
@@ -133,6 +135,12 @@ std::string_view canonical(std::string_view module) {
     }
     if (!stripped) return module;
   }
+}
+
+// The name without its last component.
+std::string_view part_of(std::string_view module) {
+  const size_t dot = module.rfind('.');
+  return dot == std::string_view::npos ? std::string_view() : module.substr(0, dot);
 }
 
 // Modules with an override that the tensors contradict.
@@ -254,10 +262,13 @@ absl::Status add_matrix(const std::string& module, const MlxParameters& paramete
 
 }  // namespace
 
-absl::StatusOr<QuantizationBlock> find_quantization(const Json& config, std::string_view file) {
+absl::StatusOr<QuantizationBlock> find_quantization(const Json& config, std::string_view file,
+                                                    const StoredTensors* tensors,
+                                                    std::vector<std::string>* notes) {
   std::vector<QuantizationBlock> blocks;
   const Json* text_config = find_field(config, "text_config");
-  for (const char* key : {"quantization", "quantization_config"}) {
+  // The last is what compressed-tensors wrote first.
+  for (const char* key : {"quantization", "quantization_config", "compression_config"}) {
     if (const Json* block = find_field(config, key)) blocks.push_back({key, block});
     if (text_config == nullptr) continue;
     if (const Json* block = find_field(*text_config, key)) {
@@ -266,14 +277,39 @@ absl::StatusOr<QuantizationBlock> find_quantization(const Json& config, std::str
   }
   if (blocks.empty()) return QuantizationBlock();
   for (const QuantizationBlock& block : blocks) {
+    if (block.value->is_object()) continue;
+    return invalid("{}: \"{}\" is {}, expected an object", file, block.name,
+                   describe(*block.value));
+  }
+  // A block of another method than the tensors are stored by was left over from the model that this
+  // one was made from.
+  if (tensors != nullptr && blocks.size() > 1) {
+    std::vector<QuantizationBlock> fitting;
+    std::string left_over;
+    for (const QuantizationBlock& block : blocks) {
+      const auto method = method_of(*block.value, file);
+      if (!method.ok()) return method.status();
+      if (has_tensors_of(*method, *tensors)) {
+        fitting.push_back(block);
+      } else {
+        left_over = block.name;
+      }
+    }
+    if (!fitting.empty() && fitting.size() < blocks.size()) {
+      if (notes != nullptr) {
+        notes->push_back(
+            fmt::format("{}: \"{}\" is not how the tensors are stored and was passed over; \"{}\" "
+                        "is",
+                        file, left_over, fitting[0].name));
+      }
+      blocks = std::move(fitting);
+    }
+  }
+  for (const QuantizationBlock& block : blocks) {
     if (*block.value != *blocks[0].value) {
       return invalid("{}: \"{}\" and \"{}\" differ; remove the wrong one", file, blocks[0].name,
                      block.name);
     }
-  }
-  if (!blocks[0].value->is_object()) {
-    return invalid("{}: \"{}\" is {}, expected an object", file, blocks[0].name,
-                   describe(*blocks[0].value));
   }
   return blocks[0];
 }
@@ -283,14 +319,18 @@ absl::StatusOr<std::optional<Quantization>> read_quantization(const Json& config
   const absl::StatusOr<QuantizationBlock> block = find_quantization(config, file);
   if (!block.ok()) return block.status();
   if (block->value == nullptr) return std::optional<Quantization>();
-  const std::string where = fmt::format("{}: \"{}", file, block->name);
-  if (const Json* method = find_field(*block->value, "quant_method"); method != nullptr) {
+  auto quantization = read_mlx_block(*block, file);
+  if (!quantization.ok()) return quantization.status();
+  return std::optional<Quantization>(*std::move(quantization));
+}
+
+absl::StatusOr<Quantization> read_mlx_block(const QuantizationBlock& block, std::string_view file) {
+  const std::string where = fmt::format("{}: \"{}", file, block.name);
+  if (const Json* method = find_field(*block.value, "quant_method"); method != nullptr) {
     return invalid("{}.quant_method\" is {}, expected MLX's block, which has none", where,
                    describe(*method));
   }
-  absl::StatusOr<Quantization> quantization = read_block(*block->value, where);
-  if (!quantization.ok()) return quantization.status();
-  return std::optional<Quantization>(*std::move(quantization));
+  return read_block(*block.value, where);
 }
 
 ir::WeightFormat weight_format(const MlxParameters& parameters, ir::DType affine_scales) {
@@ -304,7 +344,12 @@ ir::WeightFormat weight_format(const MlxParameters& parameters, ir::DType affine
 }
 
 absl::StatusOr<std::map<std::string, std::optional<MlxParameters>>> resolve_overrides(
-    const Quantization& quantization, const std::set<std::string>& modules, std::string_view file) {
+    const Quantization& quantization, const std::set<std::string>& modules, std::string_view file,
+    std::vector<std::string>* notes) {
+  std::set<std::string_view>
+      parts;  // what holds a module: "layers.0.mlp" of "layers.0.mlp.up_proj"
+  for (const std::string& module : modules) parts.insert(part_of(canonical(module)));
+  const std::string* not_there = nullptr;
   std::multimap<std::string_view, const std::string*> by_canonical_name;
   for (const std::string& module : modules) by_canonical_name.emplace(canonical(module), &module);
 
@@ -315,6 +360,13 @@ absl::StatusOr<std::map<std::string, std::optional<MlxParameters>>> resolve_over
     if (!modules.contains(name)) {
       const auto [first, last] = by_canonical_name.equal_range(canonical(name));
       if (first == last) {
+        // Of a part that this model does not have, such as the vision tower of the one that it was
+        // taken from, or a head that is tied; `false` describes nothing that could be misread.
+        const std::string_view part = part_of(canonical(name));
+        if (!parameters || part.empty() || !parts.contains(part)) {
+          if (parameters) not_there = &name;
+          continue;
+        }
         return invalid(
             "{}: the quantization override {} names no module of the checkpoint; remove it or "
             "correct its name",
@@ -334,20 +386,30 @@ absl::StatusOr<std::map<std::string, std::optional<MlxParameters>>> resolve_over
     }
     source.emplace(module, name);
   }
+  if (not_there != nullptr && notes != nullptr) {
+    notes->push_back(fmt::format(
+        "{}: quantization overrides of modules that the checkpoint does not have say nothing, such "
+        "as {}",
+        file, in_quotes(*not_there)));
+  }
   return resolved;
 }
 
 absl::Status read_mlx(QuantizedModules& modules) {
-  const absl::StatusOr<std::optional<Quantization>> quantization =
-      read_quantization(modules.config, modules.file);
-  if (!quantization.ok()) return quantization.status();
+  std::optional<Quantization> quantization;
+  if (!modules.block_name.empty()) {
+    auto block = read_mlx_block({modules.block_name, &modules.block}, modules.file);
+    if (!block.ok()) return block.status();
+    quantization = *std::move(block);
+  }
   std::map<std::string, std::optional<MlxParameters>> overrides;
-  if (quantization->has_value()) {
+  if (quantization.has_value()) {
     std::set<std::string> names;
     for (const auto& [name, tensor] : modules.tensors) {
       if (const auto module = module_of(name, ".weight")) names.emplace(*module);
     }
-    auto resolved = resolve_overrides(**quantization, names, modules.file);
+    auto resolved =
+        resolve_overrides(*quantization, names, modules.file, &modules.checkpoint.notes);
     if (!resolved.ok()) return resolved.status();
     overrides = *std::move(resolved);
     if (absl::Status status = check_overrides(overrides, modules); !status.ok()) return status;
@@ -355,13 +417,13 @@ absl::Status read_mlx(QuantizedModules& modules) {
   for (const auto& [name, tensor] : modules.tensors) {
     if (const auto module = module_of(name, ".scales")) {
       const std::string key(*module);
-      if (!quantization->has_value()) {
+      if (!quantization.has_value()) {
         return invalid("{}: tensor {} makes module {} quantized, but {} has no \"quantization\"",
                        tensor.file, in_quotes(name), in_quotes(key), modules.file);
       }
       const auto found = overrides.find(key);
       const MlxParameters parameters = found == overrides.end()
-                                           ? (*quantization)->global
+                                           ? quantization->global
                                            : *found->second;  // `false` was refused above
       absl::Status status = add_matrix(key, parameters, modules);
       if (!status.ok()) return status;
@@ -371,7 +433,7 @@ absl::Status read_mlx(QuantizedModules& modules) {
         return scales.status();
       }
     } else if (const auto with_weight = module_of(name, ".weight");
-               with_weight && quantization->has_value() && tensor.dtype == "U32" &&
+               with_weight && quantization.has_value() && tensor.dtype == "U32" &&
                modules.find(std::string(*with_weight) + ".scales") == nullptr) {
       return invalid("{}: tensor {} holds codes (U32), but {} is missing", tensor.file,
                      in_quotes(name), in_quotes(std::string(*with_weight) + ".scales"));

@@ -9,6 +9,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "frontends/json_file.h"
@@ -38,26 +39,33 @@ struct Quantization {
   std::map<std::string, std::optional<MlxParameters>> overrides;
 };
 
-// The block that says how modules are quantized: `quantization` or `quantization_config`, at the
-// top or under `text_config`. Those that are there must agree.
+// The block that says how modules are quantized: `quantization`, `quantization_config` or
+// `compression_config`, at the top or under `text_config`. Those that are there must agree, except
+// that one of another method than the tensors are stored by is passed over with a note.
 struct QuantizationBlock {
   std::string name;             // "text_config.quantization"; empty when there is none
   const Json* value = nullptr;  // into the configuration
 };
-absl::StatusOr<QuantizationBlock> find_quantization(const Json& config, std::string_view file);
+absl::StatusOr<QuantizationBlock> find_quantization(const Json& config, std::string_view file,
+                                                    const StoredTensors* tensors = nullptr,
+                                                    std::vector<std::string>* notes = nullptr);
 
 // Reads an MLX block, naming the module that it cannot read; nullopt when there is none.
 absl::StatusOr<std::optional<Quantization>> read_quantization(const Json& config,
                                                               std::string_view file);
 
+absl::StatusOr<Quantization> read_mlx_block(const QuantizationBlock& block, std::string_view file);
+
 // The format of a matrix; `affine_scales` is the type of scales and biases of mode affine.
 ir::WeightFormat weight_format(const MlxParameters& parameters, ir::DType affine_scales);
 
 // The parameters of every module whose override says something, under the checkpoint's own names:
-// spellings differ by leading "model." and "language_model." components. Error: an override that
-// names no module, or several, or two that contradict each other.
+// spellings differ by leading "model." and "language_model." components. Overrides of a part of
+// which there is no module at all say nothing, with a note. Error: an override that names no module
+// beside others that are there, or several, or two that contradict each other.
 absl::StatusOr<std::map<std::string, std::optional<MlxParameters>>> resolve_overrides(
-    const Quantization& quantization, const std::set<std::string>& modules, std::string_view file);
+    const Quantization& quantization, const std::set<std::string>& modules, std::string_view file,
+    std::vector<std::string>* notes = nullptr);
 
 // The reader of the method table. The modules are those that have `<module>.scales`.
 absl::Status read_mlx(QuantizedModules& modules);

@@ -94,6 +94,13 @@ absl::Status no_match(const QuantizeRule& rule, const std::vector<std::string_vi
 const char* const kQuantizeFormats =
     "affine:BITS:GROUP (BITS 1, 2, 3, 4, 5, 6 or 8; GROUP 32, 64 or 128), ternary, mxfp4, keep";
 
+std::string quantize_again(std::string_view module) {
+  return fmt::format(
+      "quantize it again, with --quantize '*{}=affine:8:32' for this kind of layer or '*=...' for "
+      "all",
+      layer_class(module));
+}
+
 std::string_view layer_class(std::string_view module) {
   return module.substr(module.rfind('.') + 1);
 }

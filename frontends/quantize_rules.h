@@ -56,6 +56,9 @@ struct QuantizeChoice {
 absl::StatusOr<QuantizeChoice> choose_quantization(const Checkpoint& checkpoint,
                                                    absl::Span<const QuantizeRule> rules);
 
+// What a user can do about a packed matrix that cannot stay as it is: ends a message.
+std::string quantize_again(std::string_view module);
+
 // The kind of a layer: "q_proj" of "model.layers.0.self_attn.q_proj".
 std::string_view layer_class(std::string_view module);
 

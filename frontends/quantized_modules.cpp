@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "frontends/awq_gptq.h"
 #include "frontends/bitnet.h"
 #include "frontends/compressed_tensors.h"
@@ -18,18 +19,27 @@ namespace sinter::frontends {
 namespace {
 
 struct Method {
-  std::string_view name;  // `quant_method` of config.json; MLX's own blocks have none
+  std::string_view name;    // `quant_method` of config.json; MLX's own blocks have none
+  std::string_view suffix;  // of a tensor that every module of the method has
   absl::Status (*read)(QuantizedModules& modules);
+  // Fields that tell a block without a name to be of this method.
+  std::array<std::string_view, 4> fields = {};
 };
 
 constexpr std::array<Method, 6> kMethods = {{
-    {"", read_mlx},
-    {"awq", read_awq},
-    {"bitnet", read_bitnet},
-    {"compressed-tensors", read_compressed_tensors},
-    {"gptq", read_gptq},
-    {"mxfp4", read_mxfp4_experts},
+    {"", ".scales", read_mlx},
+    {"awq", ".qweight", read_awq, {"w_bit", "q_group_size", "zero_point"}},
+    {"bitnet", ".weight_scale", read_bitnet},
+    {"compressed-tensors", ".weight_packed", read_compressed_tensors, {"config_groups"}},
+    {"gptq", ".qweight", read_gptq, {"desc_act", "damp_percent", "true_sequential", "wbits"}},
+    {"mxfp4", "_blocks", read_mxfp4_experts},
 }};
+
+const Method* find_method(std::string_view name) {
+  const auto* const found = std::find_if(kMethods.begin(), kMethods.end(),
+                                         [&](const Method& method) { return method.name == name; });
+  return found == kMethods.end() ? nullptr : found;
+}
 
 // Whether any element has all exponent bits set, which is how each of these types writes NaN and
 // infinity. Branch-free inside, because every scale of the checkpoint passes through.
@@ -74,7 +84,9 @@ std::optional<size_t> first_not_finite(ir::DType dtype, absl::Span<const uint8_t
 
 }  // namespace
 
-std::string QuantizedModules::where() const { return fmt::format("{}: \"{}", file, block_name); }
+std::string QuantizedModules::field(std::string_view key) const {
+  return fmt::format("{}: \"{}{}{}\"", file, block_name, block_name.empty() ? "" : ".", key);
+}
 
 const StoredTensor* QuantizedModules::find(std::string_view name) const {
   const auto found = tensors.find(name);
@@ -106,17 +118,37 @@ absl::Status read_quantized_modules(QuantizedModules& modules) {
       modules.block.empty() && bits != nullptr && *bits == 1) {
     return read_bitnet(modules);
   }
-  const auto name = get_string_or(modules.block, "quant_method", modules.file, "");
+  const auto name = method_of(modules.block, modules.file);
   if (!name.ok()) return name.status();
+  if (const Method* method = find_method(*name); method != nullptr) return method->read(modules);
   std::vector<std::string_view> known;
-  for (const Method& method : kMethods) {
-    if (method.name == *name) return method.read(modules);
+  for (const Method& method : kMethods)
     if (!method.name.empty()) known.push_back(method.name);
-  }
   return invalid(
-      "{}.quant_method\" is {}, which is not supported; supported are {} and MLX's "
-      "\"quantization\", which has none",
-      modules.where(), in_quotes(*name), fmt::join(known, ", "));
+      "{} is {}, which is not supported; supported are {} and MLX's \"quantization\", which has "
+      "none",
+      modules.field("quant_method"), in_quotes(*name), fmt::join(known, ", "));
+}
+
+absl::StatusOr<std::string> method_of(const Json& block, std::string_view file) {
+  auto name = get_string_or(block, "quant_method", file, "");
+  if (!name.ok()) return name.status();
+  if (!name->empty()) return absl::AsciiStrToLower(*name);
+  for (const Method& method : kMethods) {
+    for (const std::string_view field : method.fields)
+      if (!field.empty() && block.contains(field)) return std::string(method.name);
+  }
+  return std::string();
+}
+
+bool has_tensors_of(std::string_view method, const StoredTensors& tensors) {
+  const Method* known = find_method(method);
+  if (known == nullptr) return false;
+  // AWQ and GPTQ have scales under the same name as MLX.
+  const bool words_of_others = known->name.empty() && has_tensors_of("gptq", tensors);
+  return !words_of_others && std::any_of(tensors.begin(), tensors.end(), [&](const auto& tensor) {
+    return tensor.first.ends_with(known->suffix);
+  });
 }
 
 std::optional<std::string_view> module_of(std::string_view name, std::string_view suffix) {

@@ -20,15 +20,16 @@ namespace sinter::frontends {
 // the tensors that they are made of; all others are read as dense ones.
 struct QuantizedModules {
   const Json& config;
-  const Json& block;       // what says how; an empty object when config.json says nothing
-  std::string block_name;  // "quantization_config"
-  std::string_view file;   // config.json
+  const Json& block;       // what says how; an empty object when no file says anything
+  std::string block_name;  // "quantization_config"; empty when the block is a whole file
+  std::string_view file;   // that holds the block: config.json or a file of its own
   const StoredTensors& tensors;
   Checkpoint& checkpoint;
   std::set<std::string, std::less<>> taken = {};  // names of tensors
 
-  // `config.json: "quantization_config`, which messages go on with `.bits" is ...`.
-  std::string where() const;
+  // `config.json: "quantization_config.bits"`, the beginning of messages about a field of the
+  // block.
+  std::string field(std::string_view key) const;
   // Null when there is none.
   const StoredTensor* find(std::string_view name) const;
   // Error: the tensor is missing although `reason`, a tensor of the same module, is there.
@@ -39,9 +40,16 @@ struct QuantizedModules {
                    std::initializer_list<std::string_view> suffixes);
 };
 
-// Reads what the quantization block of config.json describes. Error: names a method or format that
-// is not known, or the tensor that does not fit it.
+// Reads what the quantization block describes. Error: names a method or format that is not known,
+// or the tensor that does not fit it.
 absl::Status read_quantized_modules(QuantizedModules& modules);
+
+// The method of a block: its `quant_method` in small letters, or what its fields are typical of;
+// empty for MLX's.
+absl::StatusOr<std::string> method_of(const Json& block, std::string_view file);
+
+// Whether there are tensors as the method stores them.
+bool has_tensors_of(std::string_view method, const StoredTensors& tensors);
 
 // The module of "module.weight", "module.scales", ...; nullopt when the name does not end so.
 std::optional<std::string_view> module_of(std::string_view name, std::string_view suffix);

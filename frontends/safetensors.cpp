@@ -4,7 +4,6 @@
 #include <array>
 #include <cstring>
 #include <limits>
-#include <set>
 #include <utility>
 
 #include "frontends/error_text.h"
@@ -165,7 +164,8 @@ absl::Status check_metadata(const Json& metadata, const std::string& file) {
   return absl::OkStatus();
 }
 
-// Adds one file's tensors to `set`, which may hold those of other shards.
+}  // namespace
+
 absl::Status add_safetensors(const std::filesystem::path& path, TensorFiles& set) {
   absl::StatusOr<MappedFile> mapped = MappedFile::open(path);
   if (!mapped.ok()) return mapped.status();
@@ -226,66 +226,10 @@ absl::Status add_safetensors(const std::filesystem::path& path, TensorFiles& set
   return absl::OkStatus();
 }
 
-}  // namespace
-
 absl::StatusOr<TensorFiles> open_safetensors(const std::filesystem::path& file) {
   TensorFiles set;
   if (absl::Status status = add_safetensors(file, set); !status.ok()) return status;
   if (set.tensors.empty()) return invalid("{}: holds no tensors", file_name(file));
-  return set;
-}
-
-absl::StatusOr<TensorFiles> open_safetensors_index(const std::filesystem::path& index_file) {
-  return open_index(index_file, ".safetensors", add_safetensors);
-}
-
-absl::StatusOr<TensorFiles> open_index(const std::filesystem::path& index_file,
-                                       std::string_view extension, AddTensorFile add_file) {
-  const std::string index_name = file_name(index_file);
-  absl::StatusOr<Json> index = read_json_object(index_file);
-  if (!index.ok()) return index.status();
-  absl::StatusOr<const Json*> weight_map = get_object(*index, "weight_map", index_name);
-  if (!weight_map.ok()) return weight_map.status();
-  if ((*weight_map)->empty()) return invalid("{}: \"weight_map\" names no tensors", index_name);
-
-  std::set<std::string> shards;
-  for (const auto& field : (*weight_map)->items()) {
-    absl::StatusOr<std::string> shard = get_string(**weight_map, field.key(), index_name);
-    if (!shard.ok()) return shard.status();
-    // A shard is a file beside the index: no folders, so that an index cannot reach out of its own.
-    if (shard->find_first_of(std::string_view("/\\\0", 3)) != std::string::npos ||
-        !shard->ends_with(extension)) {
-      return invalid("{}: tensor {} is said to be in {}, expected the name of a {} file",
-                     index_name, in_quotes(field.key()), in_quotes(*shard), extension);
-    }
-    shards.insert(*std::move(shard));
-  }
-
-  TensorFiles set;
-  for (const std::string& shard : shards) {
-    const std::filesystem::path path = index_file.parent_path() / shard;
-    absl::Status status = add_file(path, set);
-    if (absl::IsNotFound(status)) {
-      return absl::NotFoundError(
-          fmt::format("{}: the shard {} is missing; download it or repair the index", index_name,
-                      in_quotes(shard)));
-    }
-    if (!status.ok()) return status;
-  }
-  for (const auto& field : (*weight_map)->items()) {
-    const auto& shard = field.value().get_ref<const std::string&>();
-    const auto tensor = set.tensors.find(field.key());
-    if (tensor == set.tensors.end() || tensor->second.file != file_name(shard)) {
-      return invalid("{}: tensor {} is said to be in {}, which lacks it", index_name,
-                     in_quotes(field.key()), in_quotes(shard));
-    }
-  }
-  for (const auto& [name, tensor] : set.tensors) {
-    if (!(*weight_map)->contains(name)) {
-      return invalid("{}: tensor {} of {} is not listed in \"weight_map\"", index_name,
-                     in_quotes(name), tensor.file);
-    }
-  }
   return set;
 }
 

@@ -1,4 +1,4 @@
-// The safetensors container: one file, or shards listed by an index.
+// The safetensors container.
 // Format: 8 bytes little-endian header length, a JSON header {name: {dtype, shape, data_offsets}},
 // the tensors' bytes.
 #pragma once
@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "frontends/mapped_file.h"
@@ -38,14 +39,8 @@ inline constexpr size_t kMaxTensorRank = 8;
 // Every byte of the data must belong to exactly one tensor. Errors name the file and the tensor.
 absl::StatusOr<TensorFiles> open_safetensors(const std::filesystem::path& file);
 
-// `index_file` is a model.safetensors.index.json; its shards lie in the same folder. Index and
-// shards must agree on every tensor.
-absl::StatusOr<TensorFiles> open_safetensors_index(const std::filesystem::path& index_file);
-
-// Opens the shards that an index of Hugging Face lists, files named "...<extension>" beside it,
-// each with `add_file`, which adds a file's tensors to the set.
-using AddTensorFile = absl::Status (*)(const std::filesystem::path& file, TensorFiles& set);
-absl::StatusOr<TensorFiles> open_index(const std::filesystem::path& index_file,
-                                       std::string_view extension, AddTensorFile add_file);
+// Adds a file's tensors to `set`, which may hold those of other files. Error, too: a tensor that is
+// there already.
+absl::Status add_safetensors(const std::filesystem::path& file, TensorFiles& set);
 
 }  // namespace sinter::frontends

@@ -43,17 +43,17 @@ std::vector<std::string_view> allowed_globals() {
 
 // The arguments when `value` calls `global` with at least `count` of them.
 const PickleValue* arguments_of(const PickleValue& value, std::string_view global, size_t count) {
-  if (value.kind != Kind::call || value.items[0]->text != global ||
-      value.items[1]->items.size() < count) {
+  if (value.kind() != Kind::call || value.items()[0]->text() != global ||
+      value.items()[1]->items().size() < count) {
     return nullptr;
   }
-  return value.items[1];
+  return value.items()[1];
 }
 
 bool is_integers(const PickleValue& value) {
-  return value.kind == Kind::tuple &&
-         std::all_of(value.items.begin(), value.items.end(), [](const PickleValue* item) {
-           return item->kind == Kind::integer && item->integer >= 0;
+  return value.kind() == Kind::tuple &&
+         std::all_of(value.items().begin(), value.items().end(), [](const PickleValue* item) {
+           return item->kind() == Kind::integer && item->integer() >= 0;
          });
 }
 
@@ -70,30 +70,30 @@ struct Storage {
   absl::Span<const uint8_t> bytes;
 };
 absl::StatusOr<Storage> find_storage(const Archive& archive, const PickleValue& value) {
-  if (value.kind != Kind::persistent) return invalid("has {} for a storage", describe(value));
-  const PickleValue& id = *value.items[0];
-  if (id.kind != Kind::tuple || id.items.size() < 5 || id.items[0]->text != "storage" ||
-      id.items[1]->kind != Kind::global || id.items[2]->kind != Kind::text ||
-      id.items[4]->kind != Kind::integer) {
+  if (value.kind() != Kind::persistent) return invalid("has {} for a storage", describe(value));
+  const PickleValue& id = *value.items()[0];
+  if (id.kind() != Kind::tuple || id.items().size() < 5 || id.items()[0]->text() != "storage" ||
+      id.items()[1]->kind() != Kind::global || id.items()[2]->kind() != Kind::text ||
+      id.items()[4]->kind() != Kind::integer) {
     return invalid("has a storage with an id that is not understood, {}", describe(id));
   }
   Storage storage;
   for (const StorageType& type : kStorageTypes)
-    if (type.global == id.items[1]->text) storage.type = &type;
+    if (type.global == id.items()[1]->text()) storage.type = &type;
   if (storage.type == nullptr) {
-    return invalid("has the storage type {}, which is not supported", describe(*id.items[1]));
+    return invalid("has the storage type {}, which is not supported", describe(*id.items()[1]));
   }
-  const std::string name = archive.prefix + "data/" + id.items[2]->text;
+  const std::string name = fmt::format("{}data/{}", archive.prefix, id.items()[2]->text());
   const auto entry = archive.entries.find(name);
   if (entry == archive.entries.end()) {
     return invalid("is in the storage {}, which the archive lacks", in_quotes(name));
   }
   storage.bytes = entry->second;
   int64_t expected = 0;
-  if (__builtin_mul_overflow(id.items[4]->integer, storage.type->bytes, &expected) ||
+  if (__builtin_mul_overflow(id.items()[4]->integer(), storage.type->bytes, &expected) ||
       expected != static_cast<int64_t>(storage.bytes.size())) {
     return invalid("is in a storage of {} elements of {} bytes, but {} has {} bytes",
-                   id.items[4]->integer, storage.type->bytes, in_quotes(name),
+                   id.items()[4]->integer(), storage.type->bytes, in_quotes(name),
                    with_commas(storage.bytes.size()));
   }
   return storage;
@@ -103,54 +103,54 @@ absl::StatusOr<Storage> find_storage(const Archive& archive, const PickleValue& 
 absl::StatusOr<StoredTensor> read_tensor(const Archive& archive, const PickleValue& value) {
   // A parameter is (tensor, requires_grad, hooks).
   if (const auto* parameter = arguments_of(value, kRebuildParameter, 1);
-      parameter != nullptr && arguments_of(*parameter->items[0], kRebuildTensor, 1) != nullptr) {
-    return read_tensor(archive, *parameter->items[0]);
+      parameter != nullptr && arguments_of(*parameter->items()[0], kRebuildTensor, 1) != nullptr) {
+    return read_tensor(archive, *parameter->items()[0]);
   }
   // (storage, offset, size, stride, requires_grad, hooks)
   const PickleValue* arguments = arguments_of(value, kRebuildTensor, 4);
   if (arguments == nullptr) {
     return invalid("is {}, expected a tensor; the file is no plain state dict", describe(value));
   }
-  const auto storage = find_storage(archive, *arguments->items[0]);
+  const auto storage = find_storage(archive, *arguments->items()[0]);
   if (!storage.ok()) return storage.status();
-  const PickleValue& offset = *arguments->items[1];
-  const PickleValue& size = *arguments->items[2];
-  const PickleValue& stride = *arguments->items[3];
-  if (offset.kind != Kind::integer || offset.integer < 0 || !is_integers(size) ||
-      !is_integers(stride) || size.items.size() != stride.items.size()) {
+  const PickleValue& offset = *arguments->items()[1];
+  const PickleValue& size = *arguments->items()[2];
+  const PickleValue& stride = *arguments->items()[3];
+  if (offset.kind() != Kind::integer || offset.integer() < 0 || !is_integers(size) ||
+      !is_integers(stride) || size.items().size() != stride.items().size()) {
     return invalid(
         "has offset {}, size {} and stride {}, expected an integer and two tuples of as "
         "many integers",
         describe(offset), describe(size), describe(stride));
   }
-  if (size.items.size() > kMaxTensorRank) {
-    return invalid("has {} dimensions, at most {} are supported", size.items.size(),
+  if (size.items().size() > kMaxTensorRank) {
+    return invalid("has {} dimensions, at most {} are supported", size.items().size(),
                    kMaxTensorRank);
   }
   StoredTensor tensor;
   tensor.dtype = storage->type->dtype;
   tensor.file = archive.file;
-  for (const PickleValue* extent : size.items) tensor.shape.push_back(extent->integer);
+  for (const PickleValue* extent : size.items()) tensor.shape.push_back(extent->integer());
   int64_t elements = 1;
-  for (size_t i = size.items.size(); i-- > 0;) {
-    const int64_t extent = size.items[i]->integer;
+  for (size_t i = size.items().size(); i-- > 0;) {
+    const int64_t extent = size.items()[i]->integer();
     // The stride of an extent of 0 or 1 is never used.
-    if (extent > 1 && stride.items[i]->integer != elements) {
+    if (extent > 1 && stride.items()[i]->integer() != elements) {
       return invalid(
           "of shape {} has the stride {} in dimension {}, expected {}: only contiguous "
           "tensors are supported; save it again after .contiguous()",
-          shape_text(tensor.shape), stride.items[i]->integer, i, elements);
+          shape_text(tensor.shape), stride.items()[i]->integer(), i, elements);
     }
     if (__builtin_mul_overflow(elements, extent, &elements))
       return invalid("of shape {} has more elements than any file can hold",
                      shape_text(tensor.shape));
   }
   const auto available = static_cast<int64_t>(storage->bytes.size()) / storage->type->bytes;
-  if (offset.integer > available || elements > available - offset.integer) {
+  if (offset.integer() > available || elements > available - offset.integer()) {
     return invalid("of shape {} lies at element {} of a storage of {} elements, beyond its end",
-                   shape_text(tensor.shape), offset.integer, available);
+                   shape_text(tensor.shape), offset.integer(), available);
   }
-  tensor.bytes = storage->bytes.subspan(offset.integer * storage->type->bytes,
+  tensor.bytes = storage->bytes.subspan(offset.integer() * storage->type->bytes,
                                         elements * storage->type->bytes);
   return tensor;
 }
@@ -185,8 +185,9 @@ absl::StatusOr<Archive> open_archive(const MappedFile& file, const std::string& 
   return archive;
 }
 
-// Adds one file's tensors to `set`, which may hold those of other shards.
-absl::Status add_file(const std::filesystem::path& path, TensorFiles& set) {
+}  // namespace
+
+absl::Status add_torch_file(const std::filesystem::path& path, TensorFiles& set) {
   absl::StatusOr<MappedFile> mapped = MappedFile::open(path);
   if (!mapped.ok()) return mapped.status();
   const auto file = std::make_shared<const MappedFile>(*std::move(mapped));
@@ -198,16 +199,16 @@ absl::Status add_file(const std::filesystem::path& path, TensorFiles& set) {
       read_pickle(archive->entries.find(archive->prefix + "data.pkl")->second, name, globals);
   if (!pickle.ok()) return pickle.status();
   const PickleValue& root = *pickle->root;
-  if (root.kind != Kind::dict) {
+  if (root.kind() != Kind::dict) {
     return invalid("{}: holds {}, expected a state dict", name, describe(root));
   }
-  for (size_t i = 0; i < root.items.size(); i += 2) {
-    if (root.items[i]->kind != Kind::text) {
+  for (size_t i = 0; i < root.items().size(); i += 2) {
+    if (root.items()[i]->kind() != Kind::text) {
       return invalid("{}: the state dict has the key {}, expected a name", name,
-                     describe(*root.items[i]));
+                     describe(*root.items()[i]));
     }
-    const std::string& key = root.items[i]->text;
-    auto tensor = read_tensor(*archive, *root.items[i + 1]);
+    const std::string key(root.items()[i]->text());
+    auto tensor = read_tensor(*archive, *root.items()[i + 1]);
     if (!tensor.ok()) {
       return invalid("{}: tensor {} {}", name, in_quotes(key),
                      std::string(tensor.status().message()));
@@ -222,17 +223,11 @@ absl::Status add_file(const std::filesystem::path& path, TensorFiles& set) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
 absl::StatusOr<TensorFiles> open_torch_file(const std::filesystem::path& file) {
   TensorFiles set;
-  if (absl::Status status = add_file(file, set); !status.ok()) return status;
+  if (absl::Status status = add_torch_file(file, set); !status.ok()) return status;
   if (set.tensors.empty()) return invalid("{}: holds no tensors", file_name(file));
   return set;
-}
-
-absl::StatusOr<TensorFiles> open_torch_index(const std::filesystem::path& index_file) {
-  return open_index(index_file, ".bin", add_file);
 }
 
 }  // namespace sinter::frontends

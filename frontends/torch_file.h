@@ -1,5 +1,5 @@
-// PyTorch's files of a state dict: a zip archive with a pickle and one entry per storage, or shards
-// listed by an index. Source: torch/serialization.py, torch/_utils.py.
+// PyTorch's files of a state dict: a zip archive with a pickle and one entry per storage.
+// Source: torch/serialization.py, torch/_utils.py.
 #pragma once
 
 #include <filesystem>
@@ -13,7 +13,8 @@ namespace sinter::frontends {
 // the pickle is executed. Errors name the file and the tensor.
 absl::StatusOr<TensorFiles> open_torch_file(const std::filesystem::path& file);
 
-// `index_file` is a pytorch_model.bin.index.json.
-absl::StatusOr<TensorFiles> open_torch_index(const std::filesystem::path& index_file);
+// Adds a file's tensors to `set`, which may hold those of other files. Error, too: a tensor that is
+// there already.
+absl::Status add_torch_file(const std::filesystem::path& file, TensorFiles& set);
 
 }  // namespace sinter::frontends

@@ -154,6 +154,7 @@ absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoin
   std::set<std::string> used;
   auto model = import_config(checkpoint.config, checkpoint.generation_config, catalog, used);
   if (!model.ok()) return model.status();
+  checkpoint.drop_zero_biases(used);
   if (auto status = checkpoint.check_all_used(used); !status.ok()) return status;
   return model;
 }

@@ -15,6 +15,7 @@
 #include <tuple>
 
 #include "runtime/base64.h"
+#include "runtime/git_lfs.h"
 #include "runtime/tokenizer.h"
 #include "runtime/tokenizer_json.h"
 #include "runtime/tokenizer_sentencepiece.h"
@@ -304,6 +305,7 @@ Result<std::optional<std::string>> read_if_there(const std::string& folder, cons
   }
   std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
   if (in.bad()) return Error{fmt::format("{}: cannot be read", name)};
+  if (is_git_lfs_pointer(text)) return Error{fmt::format("{}: {}", name, git_lfs_advice)};
   return std::optional(std::move(text));
 }
 

@@ -13,6 +13,7 @@
 #include "runtime/synthetic.h"
 #include "tools/command.h"
 #include "tools/files.h"
+#include "tools/input_files.h"
 #include "tools/model_input.h"
 #include "tools/npy.h"
 #include "tools/plan_cache.h"
@@ -362,6 +363,8 @@ Result<int> capture(const CaptureOptions& options) {
   if (target->size() != 1 || target->front().family != "amdgpu")
     return Error{fmt::format("--target {}: captures are of one AMD target, such as gfx1100",
                              options.target)};
+  const auto written = InputFiles().add_model(options.path).check_output_folder(options.out);
+  if (!written.ok()) return written.error();
   const auto ids = read_token_ids(options.ids);
   if (!ids.ok()) return ids.error();
   const auto kind = kind_of_input(options.path);

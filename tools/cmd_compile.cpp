@@ -6,6 +6,7 @@
 
 #include "runtime/session.h"
 #include "tools/command.h"
+#include "tools/input_files.h"
 #include "tools/model_input.h"
 #include "tools/model_options.h"
 #include "tools/quantize_report.h"
@@ -40,6 +41,11 @@ Result<int> compile(const Program& program, const CompileCommand& command) {
         "config.json says how its weights are stored"};
   if (command.seed_given && command.synthetic.empty())
     return Error{"--seed makes synthetic weights; it needs --synthetic"};
+  const auto written = InputFiles()
+                           .add_model(command.model)
+                           .add_file(command.synthetic)
+                           .check_output_file(command.out);
+  if (!written.ok()) return written.error();
   const auto start = std::chrono::steady_clock::now();
   const auto targets = codegen::parse_targets(command.targets);
   if (!targets.ok()) return to_error(targets.status());

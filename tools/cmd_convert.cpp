@@ -6,6 +6,7 @@
 
 #include "runtime/session.h"
 #include "tools/command.h"
+#include "tools/input_files.h"
 #include "tools/mlx_folder.h"
 #include "tools/model_input.h"
 #include "tools/model_options.h"
@@ -28,6 +29,8 @@ struct ConvertCommand {
 Result<int> convert(const ConvertCommand& command) {
   const auto start = std::chrono::steady_clock::now();
   if (command.max_file_bytes == 0) return runtime::Error{"--max-file-size is 0; give at least 1"};
+  const auto written = InputFiles().add_model(command.model).check_output_folder(command.out);
+  if (!written.ok()) return written.error();
   const auto rules = parse_quantize_rules(command.quantize);
   if (!rules.ok()) return rules.error();
   const auto input = open_model(command.model);

@@ -5,6 +5,7 @@
 
 #include "tools/command.h"
 #include "tools/files.h"
+#include "tools/input_files.h"
 #include "tools/model_options.h"
 #include "tools/npy.h"
 #include "tools/terminal.h"
@@ -105,6 +106,11 @@ Result<int> on_device(const Program& program, const LogitsOptions& options,
 Result<int> logits(const Program& program, const LogitsOptions& options) {
   if (!options.after_pass.empty() && options.model.device != "reference")
     return Error{"--after-pass says which graph is interpreted; it needs --device reference"};
+  const auto written = InputFiles()
+                           .add_model(options.model.path)
+                           .add_file(options.ids)
+                           .check_output_file(options.out);
+  if (!written.ok()) return written.error();
   const auto ids = read_token_ids(options.ids);
   if (!ids.ok()) return ids.error();
   return options.model.device == "reference" ? reference(program, options, *ids)

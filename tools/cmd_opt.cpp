@@ -8,6 +8,7 @@
 #include "passes/pipeline.h"
 #include "tools/command.h"
 #include "tools/files.h"
+#include "tools/input_files.h"
 #include "tools/model_input.h"
 #include "tools/terminal.h"
 
@@ -40,6 +41,8 @@ Result<int> opt(const OptOptions& options) {
       return Error{
           fmt::format("--pass: \"{}\" is not a pass; the passes are {}", name, known_passes())};
   }
+  const auto written = InputFiles().add_model(options.checkpoint).check_output_file(options.out);
+  if (!written.ok()) return written.error();
   std::unique_ptr<frontends::Checkpoint> checkpoint;
   if (!options.checkpoint.empty()) {
     auto opened = frontends::open_checkpoint(options.checkpoint);

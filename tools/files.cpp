@@ -5,11 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
+#include "runtime/git_lfs.h"
 #include "runtime/plan_head.h"
 
 namespace sinter::tools {
@@ -46,8 +49,43 @@ Result<std::optional<std::string>> read_if_there(const std::string& path) {
   return std::optional<std::string>(*std::move(text));
 }
 
+namespace {
+
+bool has_extension(const std::string& path, std::string_view extension) {
+  return path.size() > extension.size() &&
+         std::equal(extension.begin(), extension.end(), path.end() - std::ssize(extension),
+                    [](char wanted, char c) {
+                      return wanted == (c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
+                    });
+}
+
+// The first bytes of a regular file; fewer than asked for when there are no more.
+Result<std::string> read_start(const std::string& path, size_t bytes) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return Error{fmt::format("{}: cannot be read: {}", path, std::strerror(errno))};
+  std::string start(bytes, '\0');
+  const ssize_t got = ::read(fd, start.data(), start.size());
+  ::close(fd);
+  start.resize(got > 0 ? static_cast<size_t>(got) : 0);
+  return start;
+}
+
+constexpr std::string_view kGgufMagic = "GGUF";
+
+}  // namespace
+
+bool is_gguf(const std::string& path) {
+  struct stat info{};
+  if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode)) return false;
+  if (has_extension(path, ".gguf")) return true;
+  const auto start = read_start(path, kGgufMagic.size());
+  return start.ok() && *start == kGgufMagic;
+}
+
 std::string folder_of(const std::string& path) {
-  if (!path.ends_with(".safetensors")) return path;
+  struct stat info{};
+  if (::stat(path.c_str(), &info) == 0 && S_ISDIR(info.st_mode)) return path;
+  if (!has_extension(path, ".safetensors") && !has_extension(path, ".bin")) return path;
   const size_t slash = path.rfind('/');
   return slash == std::string::npos ? "." : path.substr(0, slash);
 }
@@ -123,18 +161,17 @@ Result<InputKind> kind_of_input(const std::string& path) {
   if (S_ISDIR(info.st_mode)) return InputKind::model;
   if (!S_ISREG(info.st_mode))
     return Error{fmt::format("{}: is neither a plan nor a model folder", path)};
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return Error{fmt::format("{}: cannot be read: {}", path, std::strerror(errno))};
-  std::array<char, runtime::plan_magic.size()> start{};
-  const ssize_t got = ::read(fd, start.data(), start.size());
-  ::close(fd);
-  if (got == static_cast<ssize_t>(start.size()) &&
-      std::string_view(start.data(), start.size()) == runtime::plan_magic)
-    return InputKind::plan;
-  if (path.ends_with(".safetensors") || path.ends_with(".gguf")) return InputKind::model;
+  const auto start = read_start(path, 1024);
+  if (!start.ok()) return start.error();
+  if (start->starts_with(runtime::plan_magic)) return InputKind::plan;
+  if (runtime::is_git_lfs_pointer(*start))
+    return Error{fmt::format("{}: {}", path, runtime::git_lfs_advice)};
+  if (start->starts_with(kGgufMagic)) return InputKind::model;
+  for (const std::string_view extension : {".safetensors", ".bin", ".gguf"})
+    if (has_extension(path, extension)) return InputKind::model;
   return Error{fmt::format(
-      "{}: is neither a plan (it does not begin with \"{}\") nor a model folder; compile a model "
-      "to make a plan",
+      "{}: is neither a plan (it does not begin with \"{}\"), a GGUF file nor a model folder; "
+      "compile a model to make a plan",
       path, runtime::plan_magic)};
 }
 

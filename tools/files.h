@@ -16,7 +16,9 @@ runtime::Result<std::string> read_file(const std::string& path);
 
 // The same of a file that need not be there; nullopt when it is not.
 runtime::Result<std::optional<std::string>> read_if_there(const std::string& path);
-// The model folder that `path` names: itself, or the folder of a .safetensors file.
+// Whether it is a file that begins as GGUF does, or one that its name says to be of GGUF.
+bool is_gguf(const std::string& path);
+// The model folder that `path` names: itself, or the folder of a .safetensors or .bin file.
 std::string folder_of(const std::string& path);
 
 // Writes beside `path` under a temporary name and renames it: `path` is either the old file or the
@@ -46,8 +48,8 @@ class OutputFile {
 runtime::Status write_file(const std::string& path, std::string_view text);
 
 enum class InputKind { plan, model };
-// A regular file that begins with the plan's magic is a plan; a folder or a .safetensors file is a
-// model; anything else is an error.
+// A regular file that begins with the plan's magic is a plan; a folder, a .safetensors or .bin file
+// and a GGUF file of any name are models; anything else is an error.
 runtime::Result<InputKind> kind_of_input(const std::string& path);
 
 }  // namespace sinter::tools

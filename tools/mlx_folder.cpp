@@ -68,11 +68,9 @@ Result<std::vector<Module>> modules_of(const MlxFolderRequest& request) {
     } else if (!matrix.type.format.is_dense()) {
       module.packed = frontends::mlx_format(matrix);
       if (!module.packed)
-        return Error{
-            fmt::format("{}: \"{}\" is {}, which MLX's format cannot hold; quantize it again, with "
-                        "--quantize '{}=affine:8:32' for this kind of layer or '*=...' for all",
-                        request.checkpoint->path.string(), name, ir::to_string(matrix.type),
-                        std::string("*") + std::string(frontends::layer_class(name)))};
+        return Error{fmt::format("{}: \"{}\" is {}, which MLX's format cannot hold; {}",
+                                 request.checkpoint->path.string(), name,
+                                 ir::to_string(matrix.type), frontends::quantize_again(name))};
     }
     modules.push_back(std::move(module));
   }
@@ -134,7 +132,7 @@ nlohmann::json fields_of(const Parameters& parameters) {
 
 nlohmann::json config_of(const Checkpoint& checkpoint, const std::vector<Module>& modules) {
   nlohmann::json config = checkpoint.config;
-  for (const char* key : {"quantization", "quantization_config"}) {
+  for (const char* key : {"quantization", "quantization_config", "compression_config"}) {
     config.erase(key);
     if (config.contains("text_config") && config["text_config"].is_object())
       config["text_config"].erase(key);

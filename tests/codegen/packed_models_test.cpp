@@ -31,6 +31,9 @@ struct Packing {
   std::string name;
   Json block;  // quantization_config
   std::vector<TestTensor> (*tensors)(const Quantized& q, const std::string& module);
+  uint32_t min_zero = 1;
+  uint32_t max_zero = 15;
+  std::string format = "shifted b4 g32 f32";
 };
 
 const std::vector<Packing>& packings() {
@@ -43,6 +46,22 @@ const std::vector<Packing>& packings() {
        [](const Quantized& q, const std::string& module) {
          return frontends::gptq_tensors(q, 1, module);
        }},
+      // Zeros as version 2 stores them under the name of version 1, and biases of zeros.
+      {"gptq_symmetric",
+       {{"quant_method", "gptq"},
+        {"bits", 4},
+        {"group_size", kGroup},
+        {"sym", true},
+        {"checkpoint_format", "gptq"}},
+       [](const Quantized& q, const std::string& module) {
+         auto tensors = frontends::gptq_tensors(q, 0, module);
+         tensors.push_back(frontends::f32_tensor(module + ".bias", {q.rows},
+                                                 std::vector<float>(static_cast<size_t>(q.rows))));
+         return tensors;
+       },
+       8,
+       8,
+       "symmetric b4 z8 g32 f32"},
       {"compressed_tensors",
        {{"quant_method", "compressed-tensors"},
         {"format", "pack-quantized"},
@@ -115,7 +134,8 @@ struct Twins {
   void add_module(const Packing& packing, const std::string& name, int64_t rows, int64_t cols) {
     Quantized q{rows, cols, kGroup, 4};
     // Codes spread about 4.6 and scales about 0.58 of their size: rows of deviation 1 / sqrt(cols).
-    q.fill(1, 15, 0.3F / std::sqrt(static_cast<float>(cols)), frontends::next_number(state_));
+    q.fill(packing.min_zero, packing.max_zero, 0.3F / std::sqrt(static_cast<float>(cols)),
+           frontends::next_number(state_));
     for (TestTensor& tensor : packing.tensors(q, name)) packed.tensors.push_back(std::move(tensor));
     dense.tensors.push_back(frontends::f32_tensor(name + ".weight", {rows, cols}, q.numbers));
   }
@@ -174,7 +194,7 @@ TEST_P(PackedModel, ComputesWhatItsDenseTwinDoes) {
   const Opened packed = open(twins.packed), dense = open(twins.dense);
   ASSERT_FALSE(HasFailure());
   EXPECT_EQ(ir::to_string(packed.checkpoint->matrix("model.layers.1.mlp.down_proj")->type.format),
-            "shifted b4 g32 f32");
+            packings()[GetParam()].format);
   std::vector<int32_t> ids;
   for (int32_t i = 0; i < 21; ++i) ids.push_back(i * 7 % static_cast<int32_t>(kVocab));
   const std::vector<float> want = reference(dense, ids);

@@ -125,9 +125,13 @@ TEST_F(CheckpointTest, AFileStandsForItsFolder) {
   const auto checkpoint = open_checkpoint(dir_.path() / "model.safetensors");
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   EXPECT_EQ((*checkpoint)->path, dir_.path());
-  dir_.write("other.safetensors", "x");
-  expect_error(open_checkpoint(dir_.path() / "other.safetensors"),
-               {"other.safetensors: is not part of the model"});
+  dir_.write("other.safetensors", safetensors_bytes({f32_tensor("other.weight", {1}, {3})}));
+  const auto other = open_checkpoint(dir_.path() / "other.safetensors");
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_TRUE((*other)->has("other"));
+  EXPECT_FALSE((*other)->has("model.norm"));
+  expect_error(open_checkpoint(dir_.path() / "gone.safetensors"),
+               {"gone.safetensors: no such file"});
   expect_error(open_checkpoint(dir_.path() / "config.json"),
                {"config.json: expected a model folder"});
   expect_error(open_checkpoint(dir_.path() / "gone"), {"gone: no such file or folder"});
@@ -174,6 +178,53 @@ TEST_F(CheckpointTest, TakesTheDefaultOfSeveralChatTemplates) {
   dir_.write("tokenizer_config.json", R"({"chat_template": 3})");
   expect_error(open_checkpoint(dir_.path()),
                {"tokenizer_config.json: chat_template is number, expected an array"});
+}
+
+TEST_F(CheckpointTest, ATensorThatTheIndexListsIsMissingWithItsFile) {
+  write_weights({f32_tensor("a.weight", {1}, {1})});
+  dir_.write("model.safetensors.index.json",
+             R"({"weight_map": {"a.weight": "model.safetensors", "b.weight": "model.safetensors",
+                 "c": "gone.safetensors"}})");
+  const auto checkpoint = open_good();
+  EXPECT_TRUE(checkpoint->check_all_used({"a"}).ok());
+  expect_error(checkpoint->matrix("b"),
+               {"tensor \"b.weight\" is missing; model.safetensors.index.json says that it is in "
+                "\"model.safetensors\", which lacks it"});
+  expect_error(checkpoint->matrix("c"), {"\"gone.safetensors\", which is not there"});
+}
+
+TEST_F(CheckpointTest, GitLfsPointersAreNamed) {
+  const std::string pointer =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:00ff\nsize 1234567\n";
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json",
+                           "chat_template.jinja", "model.safetensors", "config.json"}) {
+    const TempDir folder;
+    folder.write("config.json", R"({"model_type": "qwen3"})");
+    folder.write("model.safetensors", read_bytes(dir_.path() / "model.safetensors"));
+    ASSERT_TRUE(open_checkpoint(folder.path()).ok());
+    folder.write(name, pointer);
+    expect_error(open_checkpoint(folder.path()), {name, "is a Git LFS pointer", "git lfs pull"});
+  }
+  for (const char* name : {"model.gguf", "pytorch_model.bin", "tokenizer.model", "sha256-00"}) {
+    const TempDir folder;
+    folder.write("config.json", R"({"model_type": "qwen3"})");
+    const auto path = folder.write(name, pointer);
+    if (std::string(name) == "tokenizer.model") {
+      folder.write("model.safetensors", read_bytes(dir_.path() / "model.safetensors"));
+      expect_error(open_checkpoint(folder.path()), {name, "is a Git LFS pointer"});
+    } else {
+      expect_error(open_checkpoint(path), {name, "is a Git LFS pointer"});
+    }
+  }
+}
+
+TEST_F(CheckpointTest, WhatWasMadeLivesAsLongAsItsCopies) {
+  auto checkpoint = std::make_unique<Checkpoint>();
+  const auto kept = checkpoint->keep({1, 2, 3});
+  const Checkpoint copy = *checkpoint;
+  checkpoint.reset();
+  EXPECT_EQ(copy.buffers.front()->data(), kept.data());
+  EXPECT_EQ(kept[2], 3);
 }
 
 TEST_F(CheckpointTest, AnIndexMayNameTheSingleFile) {

@@ -131,6 +131,76 @@ TEST_F(PackQuantized, ZeroPointsShift) {
   expect_error(folder_.open(), {"model.safetensors: tensor", "weight_zero_point", "is missing"});
 }
 
+TEST_F(PackQuantized, ZeroPointsOfSymmetricWeightsMayBeThere) {
+  const std::vector<TestTensor> good = folder_.tensors;
+  for (const TestTensor& zeros :
+       {TestTensor{part(".weight_zero_point"), "I8", {kRows, 2}, std::string(20, '\0')},
+        TestTensor{part(".weight_zero_point"), "I64", {kRows, 2}, std::string(160, '\0')},
+        TestTensor{part(".weight_zero_point"), "I32", {2, 2}, std::string(16, '\0')},
+        TestTensor{part(".weight_zero_point"),
+                   "I32",
+                   {2, 2},
+                   bytes_of<uint32_t>({0x88888888, 0x88888888, 0x88, 0x88})}}) {
+    folder_.tensors = good;
+    folder_.tensors.push_back(zeros);
+    EXPECT_EQ(format_of(folder_, kModule), "symmetric b4 z8 g32 f32");
+    EXPECT_EQ(numbers_of(folder_, kModule), numbers_);
+    EXPECT_FALSE((*folder_.open())->has(zeros.name));
+  }
+  folder_.tensors = good;
+  folder_.tensors.push_back(
+      {part(".weight_zero_point"), "I8", {kRows, 2}, std::string(19, '\0') + "\x01"});
+  expect_error(folder_.open(), {"model.safetensors: tensor", "weight_zero_point",
+                                "the zero point 1 for row 9, group 1",
+                                "config_groups.weights.symmetric\" is true"});
+}
+
+TEST_F(PackQuantized, ColumnsMayBeSaidToBeInOrder) {
+  std::vector<int32_t> in_order(kCols);
+  for (size_t c = 0; c < in_order.size(); ++c) in_order[c] = static_cast<int32_t>(c / 32);
+  folder_.tensors.push_back({part(".weight_g_idx"), "I32", {kCols}, bytes_of(in_order)});
+  EXPECT_EQ(numbers_of(folder_, kModule), numbers_);
+  folder_.tensor(part(".weight_g_idx")).bytes = bytes_of(std::vector<int32_t>(kCols, -1));
+  EXPECT_EQ(numbers_of(folder_, kModule), numbers_);
+  EXPECT_FALSE((*folder_.open())->has(part(".weight_g_idx")));
+}
+
+TEST_F(PackQuantized, AGroupMaySayTheFormat) {
+  for (const Json& format : {Json(nullptr), Json("pack-quantized")}) {
+    block()["format"] = nullptr;
+    block()["config_groups"]["group_0"]["format"] = format;
+    EXPECT_EQ(numbers_of(folder_, kModule), numbers_);
+    block().erase("format");
+    EXPECT_EQ(numbers_of(folder_, kModule), numbers_);
+  }
+  block()["config_groups"]["group_0"]["format"] = "float-quantized";
+  expect_error(folder_.open(), {"\"quantization_config.config_groups.group_0.format\" is "
+                                "\"float-quantized\", which is not supported"});
+}
+
+TEST_F(PackQuantized, NothingMayBePacked) {
+  block()["format"] = "dense";
+  folder_.tensors = {f32_tensor("lm_head.weight", {1, 2}, {1, 2})};
+  EXPECT_EQ(numbers_of(folder_, "lm_head"), (std::vector<float>{1, 2}));
+}
+
+TEST_F(PackQuantized, TheBlockHadAnotherName) {
+  folder_.config["compression_config"] = block();
+  folder_.config.erase("quantization_config");
+  EXPECT_EQ(numbers_of(folder_, kModule), numbers_);
+}
+
+TEST_F(PackQuantized, ScalesOfTheCacheAreNotUsed) {
+  for (const char* name : {"k_scale", "v_scale", "k_proj.output_scale"})
+    folder_.tensors.push_back(
+        f32_tensor(std::string("model.layers.0.self_attn.") + name, {1}, {0.5F}));
+  const auto checkpoint = folder_.open();
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_TRUE((*checkpoint)->check_all_used({kModule, "lm_head"}).ok());
+  ASSERT_EQ((*checkpoint)->notes.size(), 1U);
+  EXPECT_NE((*checkpoint)->notes[0].find("scales of a KV cache"), std::string::npos);
+}
+
 TEST_F(PackQuantized, WhatCannotBeReadIsNamed) {
   for (const char* format : {"int-quantized", "float-quantized", "marlin-24", "naive-quantized"}) {
     block()["format"] = format;
@@ -197,6 +267,11 @@ TEST_F(Nvfp4Packed, TheGlobalScaleDivides) {
   for (size_t i = 0; i < 16; ++i) expected.push_back(2 * expected[i]);
   for (float& number : expected) number /= 4;
   EXPECT_EQ(numbers_of(folder_, kModule), expected);
+}
+
+TEST_F(Nvfp4Packed, TheFormatMayBeSeenFromTheTensors) {
+  folder_.config["quantization_config"]["format"] = nullptr;
+  EXPECT_EQ(format_of(folder_, kModule), "fp4 g16 e4m3 tensor");
 }
 
 TEST_F(Nvfp4Packed, ScalesThatAreNoNumbersAreRefused) {

@@ -10,6 +10,7 @@
 
 #include "frontends/checkpoint.h"
 #include "tests/frontends/gguf_writer.h"
+#include "tests/frontends/model_folder.h"
 
 namespace sinter::frontends {
 namespace {
@@ -154,6 +155,20 @@ TEST_F(GgufTest, BlocksOfAnotherSizeUnderAKnownIdAreSeen) {
   expect_error(open(file), {"256 bytes after the last tensor \"t\""});
 }
 
+TEST_F(GgufTest, BytesMayFollowATensorOfASureType) {
+  GgufFile file;
+  file.tensors = {f32_entry("t", {2}, {1, 2})};
+  for (const std::string& rest : {std::string(4096, '\0'), std::string(100, 'x')}) {
+    const auto gguf = open_gguf(dir_.write("m.gguf", file.bytes() + rest));
+    ASSERT_TRUE(gguf.ok()) << gguf.status();
+    EXPECT_EQ(gguf->tensors.at("t").bytes.size(), 8U);
+  }
+  // The first tensor of the type ends where the second begins.
+  file.tensors = {{"a", {128, 64}, 42, std::string(36 * 64, '\0')},
+                  {"b", {128, 64}, 42, std::string(36 * 64, '\0')}};
+  EXPECT_TRUE(open_gguf(dir_.write("m.gguf", file.bytes() + std::string(4096, '\0'))).ok());
+}
+
 TEST_F(GgufTest, TheAlignmentIsAKey) {
   GgufFile file = two_tensors();
   file.alignment = 128;
@@ -194,6 +209,14 @@ TEST_F(SplitGgufTest, AnyPartStandsForAll) {
     EXPECT_EQ(gguf->metadata["general.architecture"], "llama");
     EXPECT_EQ(gguf->files.size(), 3);
   }
+}
+
+TEST_F(SplitGgufTest, TheExtensionMayBeInCapitals) {
+  write_part(0, 2, {f32_entry("a", {2}, {1, 2})}, "m-00001-of-00002.GGUF");
+  write_part(1, 2, {f32_entry("b", {2}, {3, 4})}, "m-00002-of-00002.GGUF");
+  const auto gguf = open_gguf(dir_.path() / "m-00001-of-00002.GGUF");
+  ASSERT_TRUE(gguf.ok()) << gguf.status();
+  EXPECT_EQ(gguf->tensors.size(), 2U);
 }
 
 TEST_F(SplitGgufTest, MissingAndMisnamedPartsAreNamed) {
@@ -379,6 +402,116 @@ TEST_F(GgufCheckpointTest, WhatIsNotUnderstoodIsRefused) {
   file = tiny_llama();
   file.tensors.push_back(f32_entry("model.embed_tokens", {2}, {1, 2}));
   expect_error(open_model(file), {"stand for the same module"});
+}
+
+TEST_F(GgufCheckpointTest, KeysThatChangeNothingAreAccepted) {
+  const auto plain = open_model(tiny_llama());
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  for (const GgufKey& key :
+       {key_bool("llama.attention.causal", true), key_f32("llama.logit_scale", 1),
+        key_f32("llama.logit_scale", 0), key_f32("llama.residual_scale", 1),
+        key_u32("llama.pooling_type", 0), key_bool("llama.use_parallel_residual", false),
+        key_u32("llama.expert_count", 0), key_f32("llama.final_logit_softcapping", 0),
+        key_f32("llama.attention.scale", 0.35355338F), key_f32("llama.attention.scale", 0),
+        key_f32("llama.rope.scaling.yarn_log_multiplier", 0), key_u32("llama.vocab_size", 4),
+        key_f32("llama.attention.layer_norm_epsilon", 1e-5F),
+        key_f32("llama.rope.scaling.yarn_ext_factor", -1),
+        key_f32("llama.rope.scaling.yarn_ext_factor", 0),
+        key_u32("llama.attention.sliding_window_pattern", 6),
+        key_text("general.invented.key", "anything"), key_u32("general.file_type", 7)}) {
+    const auto checkpoint = open_with(key);
+    ASSERT_TRUE(checkpoint.ok()) << key.name << ": " << checkpoint.status();
+    EXPECT_EQ((*checkpoint)->config, (*plain)->config) << key.name;
+  }
+  for (const GgufKey& key :
+       {key_bool("llama.attention.causal", false), key_f32("llama.logit_scale", 0.5F),
+        key_u32("llama.pooling_type", 1), key_bool("llama.use_parallel_residual", true),
+        key_f32("llama.final_logit_softcapping", 30), key_f32("llama.attention.scale", 0.25F),
+        key_f32("llama.rope.scaling.yarn_ext_factor", 1),
+        key_f32("llama.rope.scaling.yarn_log_multiplier", 0.1F), key_u32("llama.invented", 0)}) {
+    expect_error(open_with(key), {"model.gguf: ", "\"" + key.name + "\" is "});
+  }
+}
+
+TEST_F(GgufCheckpointTest, BiasesThatAreNotThereAreZeros) {
+  GgufFile file = tiny_llama();
+  std::vector<float> rows(1024);
+  for (const char* name : {"blk.0.attn_k.weight", "blk.0.attn_output.weight"})
+    file.tensors.push_back(f32_entry(name, {32, 32}, rows));
+  std::vector<float> values(32);
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  file.tensors.push_back(f32_entry("blk.0.attn_v.bias", {32}, values));
+  const auto checkpoint = open_model(file);
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_EQ((*checkpoint)->config["attention_bias"], true);
+  EXPECT_EQ((*checkpoint)->config["mlp_bias"], false);
+  EXPECT_EQ(numbers_of(**checkpoint, "model.layers.0.self_attn.v_proj.bias"), values);
+  for (const char* name : {"k_proj", "o_proj"})
+    EXPECT_EQ(numbers_of(**checkpoint, fmt::format("model.layers.0.self_attn.{}.bias", name)),
+              std::vector<float>(32));
+  EXPECT_FALSE((*checkpoint)->has("model.layers.0.mlp.up_proj.bias"));
+}
+
+// A block of NVFP4: four scales of 1 (E4M3 0x38) and codes that count up.
+std::string nvfp4_block() {
+  std::string block(4, '\x38');
+  for (int i = 0; i < 32; ++i) block += static_cast<char>(i * 7);
+  return block;
+}
+
+TEST_F(GgufCheckpointTest, NvFp4HasAScaleOfTheWholeMatrix) {
+  const auto with = [&](std::vector<GgufEntry> more) {
+    GgufFile file = tiny_llama();
+    file.tensors.push_back({"blk.0.ffn_gate.weight", {64, 2}, 40, nvfp4_block() + nvfp4_block()});
+    for (GgufEntry& entry : more) file.tensors.push_back(std::move(entry));
+    return open_model(file);
+  };
+  constexpr const char* kGate = "model.layers.0.mlp.gate_proj";
+  const auto plain = with({});
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  const std::vector<float> numbers = numbers_of(**plain, kGate);
+  const auto scaled = with({f32_entry("blk.0.ffn_gate.scale", {1}, {0.25F}),
+                            f32_entry("blk.0.ffn_gate.input_scale", {1}, {3})});
+  ASSERT_TRUE(scaled.ok()) << scaled.status();
+  std::vector<float> expected = numbers;
+  for (float& number : expected) number *= 0.25F;
+  EXPECT_EQ(numbers_of(**scaled, kGate), expected);
+  EXPECT_EQ(ir::to_string((*scaled)->matrix(kGate)->type.format), "fp4 g16 e4m3 tensor");
+  EXPECT_FALSE((*scaled)->has("blk.0.ffn_gate.scale"));
+  EXPECT_FALSE((*scaled)->has("blk.0.ffn_gate.input_scale"));
+  const auto one = with({f32_entry("blk.0.ffn_gate.scale", {1}, {1})});
+  ASSERT_TRUE(one.ok()) << one.status();
+  EXPECT_EQ(ir::to_string((*one)->matrix(kGate)->type.format), "fp4 g16 e4m3");
+  for (const float bad : {0.0F, NAN, INFINITY})
+    expect_error(with({f32_entry("blk.0.ffn_gate.scale", {1}, {bad})}),
+                 {"\"blk.0.ffn_gate.scale\" is", "finite and not 0"});
+  expect_error(with({f32_entry("blk.0.ffn_gate.scale", {2}, {1, 1})}), {"expected F32 [1]"});
+  expect_error(with({f32_entry("blk.0.attn_q.scale", {1}, {2})}),
+               {"\"blk.0.attn_q.scale\"", "\"blk.0.attn_q.weight\" is f32"});
+  expect_error(with({f32_entry("blk.0.none.scale", {1}, {2})}),
+               {"\"blk.0.none.scale\"", "\"blk.0.none.weight\" is not there"});
+}
+
+TEST_F(GgufCheckpointTest, AFileIsKnownByItsFirstBytes) {
+  for (const char* name : {"sha256-0123abcd", "model.GGUF", "model", "model.bin"}) {
+    const TempDir folder;
+    const auto path = folder.write(name, tiny_llama().bytes());
+    const auto checkpoint = open_checkpoint(path);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    EXPECT_EQ((*checkpoint)->path, path);
+    const auto by_folder = open_checkpoint(folder.path());
+    ASSERT_TRUE(by_folder.ok()) << by_folder.status();
+    EXPECT_EQ((*by_folder)->path, path);
+  }
+}
+
+TEST_F(GgufCheckpointTest, ProjectorsAndImportanceMatricesAreNoModels) {
+  ASSERT_TRUE(open_model(tiny_llama()).ok());
+  dir_.write("mmproj-model-f16.gguf", GgufFile().bytes());
+  dir_.write("model.imatrix.gguf", GgufFile().bytes());
+  const auto checkpoint = open_checkpoint(dir_.path());
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_EQ((*checkpoint)->path, dir_.path() / "model.gguf");
 }
 
 TEST_F(GgufCheckpointTest, AFolderMayHoldOneModel) {

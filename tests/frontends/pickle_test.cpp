@@ -30,37 +30,37 @@ TEST(Pickle, ReadsNumbersAndText) {
       "\x80\x02(K\xC8M\x01\x02J\xFE\xFF\xFF\xFF\x8A\x02\x00\xFF\x8A\x00G\x3F\xF8\0\0\0\0\0\0"
       "\x88\x89NX\x02\0\0\0hi\x8C\x01zt.");
   ASSERT_TRUE(pickle.ok()) << pickle.status();
-  const auto& items = pickle->root->items;
+  const auto items = pickle->root->items();
   ASSERT_EQ(items.size(), 11);
-  EXPECT_EQ(items[0]->integer, 200);
-  EXPECT_EQ(items[1]->integer, 513);
-  EXPECT_EQ(items[2]->integer, -2);
-  EXPECT_EQ(items[3]->integer, -256);
-  EXPECT_EQ(items[4]->integer, 0);
-  EXPECT_EQ(items[5]->real, 1.5);
-  EXPECT_TRUE(items[6]->boolean);
-  EXPECT_FALSE(items[7]->boolean);
-  EXPECT_EQ(items[8]->kind, Kind::none);
-  EXPECT_EQ(items[9]->text, "hi");
-  EXPECT_EQ(items[10]->text, "z");
+  EXPECT_EQ(items[0]->integer(), 200);
+  EXPECT_EQ(items[1]->integer(), 513);
+  EXPECT_EQ(items[2]->integer(), -2);
+  EXPECT_EQ(items[3]->integer(), -256);
+  EXPECT_EQ(items[4]->integer(), 0);
+  EXPECT_EQ(items[5]->real(), 1.5);
+  EXPECT_TRUE(items[6]->boolean());
+  EXPECT_FALSE(items[7]->boolean());
+  EXPECT_EQ(items[8]->kind(), Kind::none);
+  EXPECT_EQ(items[9]->text(), "hi");
+  EXPECT_EQ(items[10]->text(), "z");
 }
 
 TEST(Pickle, ReadsContainersAndTheMemo) {
   // {1: [2, 3], 4: the same list}
   const auto pickle = read_bytes_of("\x80\x04\x95\0\0\0\0\0\0\0\0}(K\1]\x94(K\2K\3eK\4h\0u.");
   ASSERT_TRUE(pickle.ok()) << pickle.status();
-  const auto& items = pickle->root->items;
-  EXPECT_EQ(pickle->root->kind, Kind::dict);
+  const auto items = pickle->root->items();
+  EXPECT_EQ(pickle->root->kind(), Kind::dict);
   ASSERT_EQ(items.size(), 4);
   EXPECT_EQ(items[1], items[3]);
-  ASSERT_EQ(items[1]->items.size(), 2);
-  EXPECT_EQ(items[1]->items[1]->integer, 3);
+  ASSERT_EQ(items[1]->items().size(), 2);
+  EXPECT_EQ(items[1]->items()[1]->integer(), 3);
 }
 
 TEST(Pickle, ACycleIsNoTrouble) {
   const auto pickle = read_bytes_of("\x80\x02]q\1h\1a.");
   ASSERT_TRUE(pickle.ok()) << pickle.status();
-  EXPECT_EQ(pickle->root->items[0], pickle->root);
+  EXPECT_EQ(pickle->root->items()[0], pickle->root);
 }
 
 TEST(Pickle, DeepNestingIsNoTrouble) {
@@ -69,14 +69,54 @@ TEST(Pickle, DeepNestingIsNoTrouble) {
   EXPECT_TRUE(read(text + ".").ok());
 }
 
+TEST(Pickle, ValuesThatTakeManyTimesTheirBytesEndInAnError) {
+  for (const char* opcodes : {"]", "(", "N", "K\1", "]\x94", "]\x85", "(]l"}) {
+    std::string text = "\x80\x04";
+    while (text.size() < 4'000'000) text += opcodes;
+    const auto pickle = read(text + ".");
+    ASSERT_FALSE(pickle.ok()) << opcodes;
+  }
+  std::string lists = "\x80\x04(";
+  while (lists.size() < 4'000'000) lists += ']';
+  expect_error(read(lists), {"x.bin: byte ", "need more than", "bytes of memory"});
+  expect_error(read("\x80\x02Nr\xFF\xFF\xFF\xFF."), {"no room for the slot 4294967295"});
+}
+
+TEST(Pickle, AStateDictOfManyTensorsFits) {
+  std::vector<TorchTensor> tensors;
+  for (int i = 0; i < 20000; ++i)
+    tensors.push_back(
+        {"model.layers.0.t" + std::to_string(i), "FloatStorage", "0", 4, 0, {2, 2}, {2, 1}});
+  static constexpr std::string_view kAllowed[] = {
+      "collections OrderedDict", "torch._utils _rebuild_tensor_v2", "torch FloatStorage"};
+  const std::string text = pickle_state_dict(tensors);
+  const auto pickle =
+      read_pickle({reinterpret_cast<const uint8_t*>(text.data()), text.size()}, "x.bin", kAllowed);
+  ASSERT_TRUE(pickle.ok()) << pickle.status();
+  EXPECT_EQ(pickle->root->items().size(), 40000U);
+  EXPECT_EQ(pickle->root->items()[39998]->text(), "model.layers.0.t19999");
+  EXPECT_LT(pickle->values.size() * sizeof(PickleValue), 4 * text.size());
+}
+
+TEST(Pickle, ValuesOfAnotherKindAreEmpty) {
+  const auto pickle = read_bytes_of("\x80\x02(K\1X\1\0\0\0at.");
+  ASSERT_TRUE(pickle.ok()) << pickle.status();
+  const PickleValue& number = *pickle->root->items()[0];
+  EXPECT_EQ(number.text(), "");
+  EXPECT_TRUE(number.items().empty());
+  const PickleValue& text = *pickle->root->items()[1];
+  EXPECT_EQ(text.integer(), 0);
+  EXPECT_TRUE(text.items().empty());
+}
+
 TEST(Pickle, CallsAreKeptAsData) {
   const auto pickle = read(
       "\x80\x02"
       "cm\nf\nK\1\x85R.");
   ASSERT_TRUE(pickle.ok()) << pickle.status();
-  EXPECT_EQ(pickle->root->kind, Kind::call);
+  EXPECT_EQ(pickle->root->kind(), Kind::call);
   EXPECT_EQ(describe(*pickle->root), "a call of m f");
-  EXPECT_EQ(pickle->root->items[1]->items[0]->integer, 1);
+  EXPECT_EQ(pickle->root->items()[1]->items()[0]->integer(), 1);
 }
 
 TEST(Pickle, OtherGlobalsAreRefusedByName) {

@@ -164,6 +164,21 @@ TEST_F(QuantizationTest, RefusesTwoBlocksThatDiffer) {
   EXPECT_TRUE(open().ok());
 }
 
+TEST_F(QuantizationTest, ABlockOfAnotherMethodWasLeftOver) {
+  for (const Json& other :
+       {Json{{"quant_method", "awq"}, {"bits", 4}, {"group_size", 128}},
+        Json{{"quant_method", "compressed-tensors"}, {"format", "pack-quantized"}},
+        Json{{"quant_method", "fp8"}}, Json{{"w_bit", 4}, {"q_group_size", 128}}}) {
+    config_["quantization_config"] = other;
+    const auto checkpoint = open();
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    EXPECT_EQ(ir::to_string((*checkpoint)->matrix(kModule)->type.format), "affine b4 g64 f32");
+    ASSERT_EQ((*checkpoint)->notes.size(), 1U);
+    EXPECT_NE((*checkpoint)->notes[0].find("\"quantization_config\" is not how"),
+              std::string::npos);
+  }
+}
+
 TEST_F(QuantizationTest, OverridesReplaceTheGlobalFormat) {
   add(Packed{8, 32, 128}.tensors("lm_head"));
   config_["quantization"]["lm_head"] = block(8, 32);
@@ -227,20 +242,45 @@ TEST_F(QuantizationTest, OverridesThatContradictEachOtherAreRefused) {
 }
 
 TEST_F(QuantizationTest, OverridesThatNameNoModuleAreRefused) {
-  config_["quantization"]["model.layers.9.mlp.up_proj"] = block(4, 64);
+  config_["quantization"]["model.layers.0.mlp.upproj"] = block(4, 64);
   expect_error(
       open(),
-      {"config.json: the quantization override \"model.layers.9.mlp.up_proj\" names no module"});
-  config_["quantization"].erase("model.layers.9.mlp.up_proj");
-  config_["quantization"]["lm_head"] = false;
-  expect_error(open(), {"config.json: the quantization override \"lm_head\" names no module"});
+      {"config.json: the quantization override \"model.layers.0.mlp.upproj\" names no module"});
+  config_["quantization"]["model.layers.0.mlp.upproj"] = true;
+  expect_error(open(), {"\"model.layers.0.mlp.upproj\" names no module"});
+}
+
+TEST_F(QuantizationTest, OverridesOfPartsThatAreNotThereSayNothing) {
+  config_["quantization"]["lm_head"] = false;  // tied
+  config_["quantization"]["vision_tower.blocks.0.attn.qkv"] = false;
+  auto checkpoint = open();
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_TRUE((*checkpoint)->notes.empty());
+  config_["quantization"]["vision_tower.blocks.1.attn.qkv"] = block(8, 32);
+  config_["quantization"]["vision_tower.blocks.2.attn.qkv"] = true;
+  checkpoint = open();
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  ASSERT_EQ((*checkpoint)->notes.size(), 1U);
+  EXPECT_NE((*checkpoint)->notes[0].find("\"vision_tower.blocks.2.attn.qkv\""), std::string::npos);
+  EXPECT_EQ((*checkpoint)->matrix(kModule)->type.format.bits, 4);
+}
+
+TEST_F(QuantizationTest, OverrideOfTrueOrNullIsTheGlobalFormat) {
+  for (const Json& value : {Json(true), Json(nullptr)}) {
+    config_["quantization"][kModule] = value;
+    const auto checkpoint = open();
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    EXPECT_EQ(ir::to_string((*checkpoint)->matrix(kModule)->type.format), "affine b4 g64 f32");
+  }
+  config_["quantization"]["model.norm"] = nullptr;
+  EXPECT_TRUE(open().ok());
+  config_["quantization"]["model.norm"] = true;
+  expect_error(open(), {"\"model.norm\"", "tensor \"model.norm.scales\" is missing"});
 }
 
 TEST_F(QuantizationTest, OverridesOfAnotherTypeAreRefused) {
-  config_["quantization"][kModule] = true;
-  expect_error(open(), {"config.json: ", kModule, "is true, expected an object or false"});
   config_["quantization"][kModule] = 8;
-  expect_error(open(), {kModule, "is 8"});
+  expect_error(open(), {"config.json: ", kModule, "is 8, expected an object, true, false or null"});
   config_["quantization"][kModule] = {{"bits", 4}, {"zeros", true}};
   expect_error(open(), {"config.json: ", kModule, "zeros\" is an unknown field"});
   config_["quantization"][kModule] = {{"bits", 7}};

@@ -98,9 +98,9 @@ TEST(BadModel, OverrideThatMatchesNothing) {
   const fs::path model = copy_of_model("model");
   edit_config(model, [](Json& config) {
     for (const char* key : {"quantization", "quantization_config"})
-      config[key]["model.layers.9.mlp.up_proj"] = {{"bits", 4}, {"group_size", 64}};
+      config[key]["model.layers.0.mlp.upproj"] = {{"bits", 4}, {"group_size", 64}};
   });
-  expect_compile_refused(model, {"config.json", "model.layers.9.mlp.up_proj"});
+  expect_compile_refused(model, {"config.json", "model.layers.0.mlp.upproj"});
 }
 
 TEST(BadModel, UnknownModelType) {
@@ -137,6 +137,82 @@ TEST(BadModel, NoSuchFolder) { expect_compile_refused("/nowhere/model", {"/nowhe
 TEST(BadOutput, FolderThatIsNotThere) {
   expect_refusal(sinter(fmt::format("compile '{}' -o /nowhere/x.plan", tiny_model().string())),
                  {"/nowhere/x.plan", "No such file"});
+}
+
+// Nothing that a command reads is written over, whatever the path to it.
+TEST(BadOutput, FileOfTheModelItself) {
+  const fs::path model = copy_of_model("model"), links = work_folder() / "links";
+  fs::remove_all(links);
+  fs::create_directories(links);
+  fs::create_directory_symlink(model, links / "folder");
+  for (const char* name : {"config.json", "model.safetensors", "tokenizer.json"}) {
+    const std::string before = read(model / name);
+    fs::create_symlink(model / name, links / name);
+    fs::create_hard_link(model / name, links / (std::string("hard.") + name));
+    for (const fs::path& out : {model / name, model / "." / name, links / "folder" / name,
+                                links / name, links / (std::string("hard.") + name)}) {
+      for (const fs::path& source : {model, links / "folder", model / "model.safetensors"})
+        expect_refusal(sinter(fmt::format("compile '{}' -o '{}'", source.string(), out.string())),
+                       {out.string(), "name another file to write"});
+      write(work_folder() / "ids", "1 2");
+      expect_refusal(sinter(fmt::format("logits '{}' --ids '{}' --out '{}'", model.string(),
+                                        (work_folder() / "ids").string(), out.string())),
+                     {out.string(), "name another file to write"});
+    }
+    EXPECT_TRUE(read(model / name) == before) << name;
+  }
+}
+
+TEST(BadOutput, FileOfAGgufModel) {
+  const fs::path folder = work_folder() / "gguf";
+  fs::remove_all(folder);
+  fs::create_directories(folder);
+  const std::string bytes = read(fs::path(SINTER_GOLDENS) / "gguf_llama_q4_0" / "model.gguf");
+  for (const char* name : {"m.gguf", "m.GGUF", "sha256-0123"}) {
+    write(folder / name, bytes);
+    expect_refusal(sinter(fmt::format("compile '{0}' -o '{0}'", (folder / name).string())),
+                   {name, "is read by this command"});
+    EXPECT_TRUE(read(folder / name) == bytes);
+    // Named by its folder.
+    expect_refusal(
+        sinter(fmt::format("compile '{}' -o '{}'", folder.string(), (folder / "m.gguf").string())),
+        {"m.gguf", "name another file to write"});
+    if (std::string(name) != "m.gguf") fs::remove(folder / name);
+  }
+}
+
+TEST(BadOutput, PlanAndTokenIdsThatAreRead) {
+  const fs::path folder = work_folder() / "read";
+  fs::create_directories(folder);
+  fs::copy_file(tiny_plan(), folder / "m.plan", fs::copy_options::overwrite_existing);
+  write(folder / "ids", "1 2");
+  const std::string plan = (folder / "m.plan").string(), ids = (folder / "ids").string();
+  for (const std::string& out : {plan, ids})
+    expect_refusal(sinter(fmt::format("logits '{}' --ids '{}' --out '{}'", plan, ids, out)),
+                   {out, "is read by this command"});
+  expect_refusal(sinter(fmt::format("capture '{}' --target gfx1100 --ids '{}' --out '{}'", plan,
+                                    ids, folder.string())),
+                 {"is the folder that the plan lies in"});
+  expect_refusal(sinter(fmt::format("capture '{}' --target gfx1100 --ids '{}' --out '{}'",
+                                    tiny_model().string(), ids, (tiny_model() / "out").string())),
+                 {"lies in the model's folder"});
+  EXPECT_EQ(read(folder / "ids"), "1 2");
+  EXPECT_TRUE(read(plan) == read(tiny_plan()));
+}
+
+TEST(BadModel, GitLfsPointers) {
+  const fs::path model = copy_of_model("model");
+  const std::string pointer =
+      "version https://git-lfs.github.com/spec/v1\noid sha256:00ff\nsize 1234567\n";
+  write(model / "tokenizer.json", pointer);
+  expect_compile_refused(model, {"tokenizer.json", "is a Git LFS pointer"});
+  expect_refusal(sinter(fmt::format("tokenize '{}'", model.string()), "\"a\"\n"),
+                 {"tokenizer.json", "is a Git LFS pointer"});
+  write(work_folder() / "some.plan", pointer);
+  expect_refusal(sinter(fmt::format("inspect '{}'", (work_folder() / "some.plan").string())),
+                 {"some.plan"});
+  expect_refusal(sinter(fmt::format("run '{}' -p x", (work_folder() / "some.plan").string())),
+                 {"some.plan", "is a Git LFS pointer"});
 }
 
 TEST(BadOutput, FolderThatCannotBeWritten) {

@@ -95,5 +95,20 @@ TEST(Opt, WritesAFile) {
   EXPECT_EQ(read(out), imported);
 }
 
+TEST(Dump, GgufIsKnownByItsFirstBytes) {
+  const fs::path folder = work_folder() / "blobs";
+  fs::create_directories(folder);
+  const fs::path golden = fs::path(SINTER_GOLDENS) / "gguf_llama_q4_0" / "model.gguf";
+  const Outcome expected = sinter(fmt::format("dump '{}' --stage import", golden.string()));
+  ASSERT_EQ(expected.code, 0) << expected.err;
+  for (const char* name : {"sha256-0123", "model.GGUF"}) {
+    fs::copy_file(golden, folder / name, fs::copy_options::overwrite_existing);
+    const Outcome outcome =
+        sinter(fmt::format("dump '{}' --stage import", (folder / name).string()));
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_EQ(outcome.out, expected.out);
+  }
+}
+
 }  // namespace
 }  // namespace sinter::tools

@@ -150,11 +150,25 @@ TEST(Convert, RefusesAFolderThatIsNotEmpty) {
   EXPECT_EQ(read(out / "notes.txt"), "mine");
   EXPECT_EQ(std::distance(fs::directory_iterator(out), {}), 1);
   expect_refusal(convert(dense_model(), out / "notes.txt"), {"notes.txt", "not a folder"});
-  expect_refusal(convert(dense_model(), dense_model()), {"hf_qwen3", "not empty"});
+  expect_refusal(convert(dense_model(), dense_model()), {"hf_qwen3", "is the model's folder"});
   expect_refusal(convert(dense_model(), "/nowhere/out"), {"/nowhere/out", "No such file"});
   expect_refusal(convert(dense_model(), ""), {"names no folder"});
   expect_refusal(convert(dense_model(), fresh("x"), "--max-file-size 0"), {"--max-file-size"});
   expect_no_temporary_files();
+}
+
+TEST(Convert, RefusesTheFolderOfTheModelAndWhatLiesInIt) {
+  const fs::path model = copy_of_dense_model("own"), link = fresh("link_to_own");
+  fs::create_directory_symlink(model, link);
+  for (const fs::path& source : {model, model / "model.safetensors", link}) {
+    for (const fs::path& out :
+         {model / "out", link / "out", link / "a" / ".." / "out", model / "a" / "b"})
+      expect_refusal(convert(source, out), {"lies in the model's folder"});
+    expect_refusal(convert(source, link), {"is the model's folder"});
+    expect_refusal(convert(source, model / "."), {"is the model's folder"});
+  }
+  EXPECT_FALSE(fs::exists(model / "out"));
+  fs::remove(link);
 }
 
 TEST(Convert, LeavesNothingWhenTheDiskIsFull) {
