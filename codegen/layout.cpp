@@ -23,9 +23,10 @@ constexpr int64_t kTritWords = 13;
 
 int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// Columns of a dense tile as stored: gpu16 reads 16 bytes of a row at a time.
+// Columns of a tile of floats as stored: gpu16 reads 16 bytes of a row at a time.
 int64_t stored_cols(const ir::WeightType& type, Layout order) {
-  const int64_t unit = order == Layout::gpu16 ? 16 / ir::byte_size(type.format.scale_type) : 1;
+  const int bytes = type.format.map == ir::CodeMap::fp8 ? 1 : ir::byte_size(type.format.scale_type);
+  const int64_t unit = order == Layout::gpu16 ? 16 / bytes : 1;
   return (type.cols() + unit - 1) / unit * unit;
 }
 
@@ -379,8 +380,9 @@ PackedLayout packed_layout(const ir::WeightType& of_graph, int64_t parts, Layout
     return layout;
   }
   const int64_t cols = type.cols();
+  const int64_t code_cols = format.map == ir::CodeMap::fp8 ? stored_cols(type, order) : cols;
   place_tiles(layout.codes, format.base3 ? cols / kTritUnit * kTritWords * 4 * kTileRows
-                                         : kTileRows * cols / 8 * format.bits);
+                                         : kTileRows * code_cols / 8 * format.bits);
   if (order == Layout::gpu16 && format.block > 0) {
     place_tiles(layout.scales, cols / format.block * record_bytes(format) * kTileRows);
   } else if (format.group > 0) {

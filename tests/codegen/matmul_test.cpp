@@ -149,8 +149,8 @@ TEST_P(Matmul, AnyNumberOfColumns) {
 TEST(HostMatmul, RowsAreNoLongerThanTheirSumsAllow) {
   const auto lowered = [](int64_t cols, const ir::WeightFormat& format, Activations activations) {
     ModelBuilder b(fmt::format("long_row_{}_{}", cols, ir::to_string(format)));
-    const TestModel model =
-        b.finish(b.add("y", Op::matmul, {b.rows("x", cols), b.matrix("w", 1, cols, format)}));
+    const auto x = b.rows("x", cols, std::vector<float>(static_cast<size_t>(cols)));
+    const TestModel model = b.finish(b.add("y", Op::matmul, {x, b.matrix("w", 1, cols, format)}));
     std::vector<passes::Remark> remarks;
     return lower(model.module, Device::host, activations, remarks).status();
   };
@@ -167,15 +167,14 @@ TEST(HostMatmul, RowsAreNoLongerThanTheirSumsAllow) {
   std::vector<TestModel> models;
   constexpr int64_t kCols = 140000;
   ModelBuilder b("long_row");
-  const auto x =
-      b.rows("x", kCols, std::vector<float>(static_cast<size_t>(kVocabulary * kCols), 1));
+  const auto x = b.rows("x", kCols, std::vector<float>(kCols, 1));
   models.push_back(
       b.finish(b.add("y", Op::matmul, {x, b.matrix("w", 2, kCols, ternary_tensor())})));
   for (const TestTarget& target : runnable_targets(Device::host)) {
     const Suite suite = compile({{models.data(), Activations::a16}}, target);
     ASSERT_FALSE(suite.kernels.empty());
     Machine machine(suite.kernels[0], 16);
-    const Step step{.mode = Mode::decode, .tokens = {7}};
+    const Step step{.mode = Mode::decode, .tokens = {0}};
     Judge(suite.kernels[0]).expect_phases_match(machine.run(step), step);
   }
 }
