@@ -21,7 +21,6 @@ namespace sinter {
 struct CompiledModel {
   std::string target;
   std::shared_ptr<runtime::Model> model;  // null, and a failure, when none was made
-  std::shared_ptr<const runtime::PlanFile> file = {};
 };
 
 // For the first target of this machine's kind that it can run, counted from number `first` on.
@@ -48,7 +47,7 @@ inline CompiledModel compile_and_load(const models::ImportedModel& model,
     std::filesystem::remove(path);
     if (!file.ok()) return {};
     auto loaded = runtime::Model::load(*file, {});
-    if (loaded.ok()) return {std::string(target.name), *loaded, *file};
+    if (loaded.ok()) return {std::string(target.name), *loaded};
   }
   ADD_FAILURE() << "this machine runs no target of its kind";
   return {};

@@ -149,8 +149,8 @@ std::vector<float> reference(const Opened& opened, const std::vector<int32_t>& i
 
 std::vector<float> compiled(const Opened& opened, const std::vector<int32_t>& ids,
                             codegen::Activations activations) {
-  const auto model =
-      compile_and_load(opened.model, opened.checkpoint.get(), "packed", activations).model;
+  const auto [target, model] =
+      compile_and_load(opened.model, opened.checkpoint.get(), "packed", activations);
   if (model == nullptr) return {};
   auto session = runtime::Session::create(model, 0, runtime::Executor::persistent);
   EXPECT_TRUE(session.ok()) << session.error().message;
