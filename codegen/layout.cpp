@@ -23,9 +23,10 @@ constexpr int64_t kTritWords = 13;
 
 int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// Columns of a dense tile as stored: gpu16 reads 16 bytes of a row at a time.
+// Columns of a tile of floats as stored: gpu16 reads 16 bytes of a row at a time.
 int64_t stored_cols(const ir::WeightType& type, Layout order) {
-  const int64_t unit = order == Layout::gpu16 ? 16 / ir::byte_size(type.format.scale_type) : 1;
+  const int bytes = type.format.map == ir::CodeMap::fp8 ? 1 : ir::byte_size(type.format.scale_type);
+  const int64_t unit = order == Layout::gpu16 ? 16 / bytes : 1;
   return (type.cols() + unit - 1) / unit * unit;
 }
 
@@ -172,13 +173,20 @@ void pack_codes_gpu16(const ir::WeightType& type, const uint8_t* codes, uint8_t*
   }
 }
 
+// Numbers of scale_type of a row: the columns that a row was filled up with may begin another
+// group.
+int64_t scale_count(const ir::WeightType& type) {
+  const int64_t scale_cols = type.format.scale_cols();
+  return (type.cols() + scale_cols - 1) / scale_cols;
+}
+
 // Where number `index` of row `row` of a tile is among the tile's scales, in elements.
 int64_t scale_index(Layout order, const ir::WeightType& type, int64_t row, int64_t index) {
   const int64_t scale_cols = type.format.scale_cols();
   if (order == Layout::cpu16 || kGpuBlock % scale_cols != 0) return index * kTileRows + row;
   const int64_t per_block = kGpuBlock / scale_cols;
   const int64_t block = index / per_block;
-  const int64_t here = std::min(per_block, type.cols() / scale_cols - block * per_block);
+  const int64_t here = std::min(per_block, scale_count(type) - block * per_block);
   return block * per_block * kTileRows + row * here + index % per_block;
 }
 
@@ -327,15 +335,26 @@ absl::Status pack_vector(const ir::WeightType& type, const ir::WeightData& data,
 
 std::string_view name(Layout layout) { return layout == Layout::cpu16 ? "cpu16" : "gpu16"; }
 
+ir::WeightType kernel_type(const ir::WeightType& type) {
+  ir::WeightType filled = type;
+  const ir::WeightFormat& format = type.format;
+  const bool codes = type.shape.size() > 1 && !format.is_dense() && format.map != ir::CodeMap::fp8;
+  if (!codes) return filled;
+  filled.shape.back() = (type.cols() + kGpuSegment - 1) / kGpuSegment * kGpuSegment;
+  if (format.group == type.cols()) filled.format.group = static_cast<int>(filled.cols());
+  return filled;
+}
+
 int64_t dot_group(const ir::WeightType& type) {
   const int64_t whole = type.format.group > 0 ? type.format.group : type.cols();
   for (const int64_t group : {128, 64, 32, 16})
     if (whole % group == 0) return group;
-  return 0;
+  return type.format.map == ir::CodeMap::fp8 && whole == type.cols() ? whole : 0;
 }
 
-PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout order,
+PackedLayout packed_layout(const ir::WeightType& of_graph, int64_t parts, Layout order,
                            int64_t sources) {
+  const ir::WeightType type = kernel_type(of_graph);
   PackedLayout layout;
   layout.order = order;
   layout.parts = parts;
@@ -361,12 +380,13 @@ PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout ord
     return layout;
   }
   const int64_t cols = type.cols();
+  const int64_t code_cols = format.map == ir::CodeMap::fp8 ? stored_cols(type, order) : cols;
   place_tiles(layout.codes, format.base3 ? cols / kTritUnit * kTritWords * 4 * kTileRows
-                                         : kTileRows * cols / 8 * format.bits);
+                                         : kTileRows * code_cols / 8 * format.bits);
   if (order == Layout::gpu16 && format.block > 0) {
     place_tiles(layout.scales, cols / format.block * record_bytes(format) * kTileRows);
   } else if (format.group > 0) {
-    const int64_t numbers = cols / format.scale_cols() * element * kTileRows;
+    const int64_t numbers = scale_count(type) * element * kTileRows;
     const int64_t integers = cols / format.group * format.sub_bits * kTileRows / 8;
     place_tiles(layout.scales, numbers);
     if (format.has_biases()) place_tiles(layout.biases, numbers);
@@ -374,7 +394,7 @@ PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout ord
     if (format.block > 0 && format.has_biases()) place_tiles(layout.sub_biases, integers);
   }
   if (format.map == ir::CodeMap::shifted)
-    place_tiles(layout.sub_biases, cols / format.group * shift_bytes(format));
+    place_tiles(layout.sub_biases, scale_count(type) * shift_bytes(format));
   if (format.tensor_scale) place(layout.factors, sources * 8);
   return layout;
 }
@@ -384,8 +404,12 @@ namespace {
 // Packs the tiles of one weight, piece by piece.
 class TilePacker {
  public:
-  TilePacker(const ir::WeightType& type, const PackedLayout& layout, const Rows& rows)
-      : type_(type), format_(type.format), layout_(layout), rows_(rows) {}
+  TilePacker(const ir::WeightType& stored, const PackedLayout& layout, const Rows& rows)
+      : stored_(stored),
+        type_(kernel_type(stored)),
+        format_(stored.format),
+        layout_(layout),
+        rows_(rows) {}
 
   // A row of the tile as it is in the checkpoint: f(lane, matrix, row).
   template <class F>
@@ -445,7 +469,7 @@ class TilePacker {
     const int64_t element = ir::byte_size(format_.scale_type);
     const auto bytes_of = biases ? ir::bias_bytes : ir::scale_bytes;
     each_row(tile, [&](int64_t lane, const ir::Matrix& matrix, int64_t r) {
-      for (int64_t i = 0; i < type_.cols() / format_.scale_cols(); ++i)
+      for (int64_t i = 0; i < stored_.cols() / format_.scale_cols(); ++i)
         std::memcpy(out + scale_index(layout_.order, type_, lane, i) * element,
                     bytes_of(matrix, r, i), static_cast<size_t>(element));
     });
@@ -462,7 +486,7 @@ class TilePacker {
   }
 
  private:
-  size_t groups() const { return static_cast<size_t>(type_.cols() / format_.group); }
+  size_t groups() const { return static_cast<size_t>(stored_.cols() / format_.group); }
 
   // Bytes of a row like dense elements.
   void pack_fp8(const uint8_t* codes, uint8_t* out) const {
@@ -472,7 +496,8 @@ class TilePacker {
         out[(k / unit * kTileRows + lane) * unit + k % unit] = codes[lane * type_.cols() + k];
   }
 
-  const ir::WeightType& type_;
+  const ir::WeightType& stored_;
+  const ir::WeightType type_;  // in kernels
   const ir::WeightFormat& format_;
   const PackedLayout& layout_;
   const Rows& rows_;

@@ -23,9 +23,14 @@ enum class Layout {
 std::string_view name(Layout layout);
 inline constexpr int64_t kTileRows = 16;
 
-// Columns whose products kernels sum as integers before they scale them: the largest of 128, 64, 32
-// and 16 that divides a group of the format, or the columns where there are no groups. 0 when none
-// does.
+// A weight as kernels know it: rows of codes are filled up with columns to a multiple of 32, and
+// with them the group where there is one to a row. Activations are 0 in these columns, whatever the
+// codes. Kernels of floats take any number of columns.
+ir::WeightType kernel_type(const ir::WeightType& type);
+
+// Columns whose products kernels sum before they scale them, given a kernel_type: the largest of
+// 128, 64, 32 and 16 that divides a group of the format, or the columns where there are no groups.
+// 0 when none does and there is no kernel.
 int64_t dot_group(const ir::WeightType& type);
 
 // A run of bytes of a packed weight.
@@ -53,7 +58,7 @@ struct PackedLayout {
   int64_t tiles() const { return parts * part_tiles; }
 };
 
-// Vectors and matrices keep their format. `sources`: matrices that make
+// Of a weight of the graph. Vectors and matrices keep their format. `sources`: matrices that make
 // the weight.
 PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout order,
                            int64_t sources = 1);

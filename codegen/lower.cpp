@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 #include <set>
 #include <tuple>
@@ -145,8 +146,27 @@ class Lowerer {
     return at->second;
   }
 
+  // Columns that a row may have: where all share a scale, int32 holds the sum of a row's products,
+  // of levels below 2^bits with a plane of -128..127, and of a lane's or thread's activations.
+  int64_t most_row_cols(const ir::WeightFormat& format) const {
+    constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+    if (format.group > 0 || multiplies_floats(format)) return kMost;
+    const int64_t top = planes() == 1 ? 127 : 127 * 256;
+    if (on_gpu()) return kMost / top / 8 * 2048;  // each of 256 threads has 8 of 2048
+    const int bits = format.map == ir::CodeMap::fp4   ? 5
+                     : format.map == ir::CodeMap::iq4 ? 8
+                                                      : format.bits;
+    return std::min(kMost / (((int64_t{1} << bits) - 1) * 128), kMost / top * 16) / 32 * 32;
+  }
+
   // Declares `Weights` and the variable `w`.
   absl::Status declare_weights(Emitter& e, ValueId weight, int64_t parts) {
+    const ir::WeightType& type = module_.weight(weight);
+    if (const int64_t most = most_row_cols(type.format); type.cols() > most)
+      return absl::UnimplementedError(
+          fmt::format("weight \"{}\" is {}: kernels sum the products of at most {} columns that "
+                      "share a scale",
+                      module_.value(weight).name, ir::to_string(type), most));
     const auto chosen = layout(weight, parts);
     if (!chosen.ok()) return chosen.status();
     const auto sources = static_cast<int64_t>(module_.weights.at(weight).sources.size());
@@ -163,7 +183,8 @@ class Lowerer {
       return absl::UnimplementedError("[embed] of a dequantized table; run fold_dequantize");
     Emitter e;
     if (auto status = declare_weights(e, op.operands[1], 1); !status.ok()) return status;
-    e.line("embed(launch, w, {}, {});", e.pointer(buffer(op.operands[0]), "const i32"),
+    e.line("embed<{}>(launch, w, {}, {});", width(op.results[0]),
+           e.pointer(buffer(op.operands[0]), "const i32"),
            e.pointer(buffer(op.results[0]), "float"));
     const ir::WeightType& type = module_.weight(op.operands[1]);
     LoweredPhase& phase = finish(node, "", e, "embed", ir::to_string(type));
@@ -377,8 +398,8 @@ class Lowerer {
   // A row of the input as the kernels for `type` multiply it (codegen/device/*/activations.h).
   int64_t prepared_row_bytes(const ir::WeightType& type) const {
     if (multiplies_floats(type.format)) return type.cols() * 4;
-    const int64_t cols =
-        on_gpu() ? (type.cols() + kGpuBlock - 1) / kGpuBlock * kGpuBlock : type.cols();
+    const int64_t filled = kernel_type(type).cols();
+    const int64_t cols = on_gpu() ? (filled + kGpuBlock - 1) / kGpuBlock * kGpuBlock : filled;
     return cols * planes() + row_groups(type) * 8;
   }
 
@@ -397,7 +418,9 @@ class Lowerer {
       return {tiles, 0, row_bytes + padding + 2304};
     }
     constexpr int64_t kTokens = 64;
-    const int64_t block_groups = type.format.group > 0 ? kGpuBlock / dot_group(type) : 1;
+    const int64_t block_groups = type.format.group > 0 && !multiplies_floats(type.format)
+                                     ? kGpuBlock / dot_group(kernel_type(type))
+                                     : 1;
     const int64_t shared = multiplies_floats(type.format)
                                ? kTokens * 36 * 4
                                : 2 * kTokens * (160 * planes() + block_groups * 8);
@@ -470,6 +493,17 @@ class Lowerer {
                        rope_dims, interleaved, norm, float_literal(eps), table);
   }
 
+  // Features of a head, at most. On a GPU a wave of 32 lanes has a position, 8 features to a lane.
+  // On the host queries, partial results and a key lie on the stack: see attention_step and
+  // attention_rows in codegen/device/cpu/attention.h.
+  int64_t most_head_dim(int64_t group) const {
+    if (on_gpu()) return 256;
+    constexpr int64_t kStackFloats = (256 << 10) / 4;
+    constexpr int64_t kRows = 8, kScores = 64;
+    const int64_t heads = std::max(group, kRows) + kRows + 4;
+    return std::max<int64_t>(0, kStackFloats - kRows * (kScores + 2) - group * 4) / heads / 16 * 16;
+  }
+
   absl::Status attention(const Node& node) {
     const Node* op = nullptr;
     std::map<ValueId, ValueId> appended;  // state -> what is appended
@@ -492,6 +526,12 @@ class Lowerer {
     if (v->norm != nullptr || v->rope != nullptr)
       return absl::UnimplementedError(
           fmt::format("phase \"{}\": values with norm or RoPE have no kernel", node.label));
+
+    if (const int64_t most = most_head_dim(heads / kv_heads); head_dim > most)
+      return absl::UnimplementedError(fmt::format(
+          "phase \"{}\": heads have {} features (head_dim; in GGUF files key_length); "
+          "attention on {} with {} to a KV head has kernels for at most {}",
+          node.label, head_dim, on_gpu() ? "GPUs" : "the host", heads / kv_heads, most));
 
     const std::string shape = fmt::format("{} heads of {}, {} KV heads", heads, head_dim, kv_heads);
     const std::string scale = float_literal(op->number("scale", 1.0));
@@ -523,7 +563,7 @@ class Lowerer {
       const int64_t value_dim = (head_dim + 15) / 16 * 16;
       // SplitBuffers in codegen/device/*/attention.h
       const int64_t most_splits =
-          on_gpu() ? std::clamp<int64_t>(256 / kv_heads, 1, 32) : int64_t{8};
+          on_gpu() ? std::clamp<int64_t>(256 / kv_heads, 1, 32) : int64_t{16};
       const int64_t bytes = (heads * most_splits * (value_dim + 2) + kv_heads) * 4;
       // Layers of one shape share a buffer: its counters are zero between phases. Another shape has
       // its counters elsewhere.
@@ -612,7 +652,7 @@ class Lowerer {
     const int64_t chosen = shape[1].value;
     const bool each = module_.tensor(op.operands[0]).shape.size() == 3;
     // A GPU reads rows of floats 16 at a time from where they are.
-    if (on_gpu() && type.cols() % 16 != 0)
+    if (on_gpu() && multiplies_floats(type.format) && type.cols() % 16 != 0)
       return absl::UnimplementedError(
           fmt::format("phase \"{}\": experts of {} columns have no kernel; a multiple of 16 has",
                       node.label, type.cols()));

@@ -177,6 +177,15 @@ void read_sampling(const nlohmann::json& generation, runtime::Plan& plan) {
   plan.top_k = static_cast<int64_t>(std::clamp(number("top_k", -1), -1.0, 1e9));
 }
 
+// Numbers that are none would go on to every logit.
+absl::Status check_finite(const ir::Module& module, const Lowering& lowering,
+                          const frontends::Checkpoint& checkpoint) {
+  for (const auto& [id, layout] : lowering.layouts)
+    for (const std::string& name : module.weights.at(id).sources)
+      if (auto status = checkpoint.check_finite(name); !status.ok()) return status;
+  return absl::OkStatus();
+}
+
 absl::Status write_weights(const ir::Module& module, const Lowering& lowering,
                            const frontends::Checkpoint& checkpoint, const CompileOptions& options,
                            runtime::PlanWriter& writer, runtime::DevicePlan& plan) {
@@ -201,6 +210,21 @@ absl::Status write_weights(const ir::Module& module, const Lowering& lowering,
   auto section = writer.end();
   if (!section.ok()) return to_absl(section.error());
   plan.weights_section = *section;
+  return absl::OkStatus();
+}
+
+// Whether the blocks of all phases find room on the GPUs among the targets.
+absl::Status check_shared_memory(const Lowering& lowering, const std::vector<Target>& targets) {
+  for (const Target& target : targets) {
+    if (target.device() != Device::gpu) continue;
+    for (const LoweredMode* mode : {&lowering.decode, &lowering.prefill, &lowering.probe})
+      for (const LoweredPhase& phase : mode->phases)
+        if (phase.shared_bytes > target.shared_bytes)
+          return absl::UnimplementedError(fmt::format(
+              "phase \"{}\" ({}): a block needs {} bytes of shared memory, of which {} has {}; "
+              "compile for other targets",
+              phase.name, phase.summary, phase.shared_bytes, target.name, target.shared_bytes));
+  }
   return absl::OkStatus();
 }
 
@@ -247,6 +271,9 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
               lower_probes(c.module, device, options.activations, c.probe_input, d.lowering);
           !status.ok())
         return status;
+    if (device == Device::gpu)
+      if (auto status = check_shared_memory(d.lowering, options.targets); !status.ok())
+        return status;
     d.source = assemble_source(d.lowering, device, c.module.name);
     d.decode_memory = plan_memory(c.module, d.lowering, d.lowering.decode, {1, 1});
     d.prefill_memory =
@@ -275,6 +302,9 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
   auto compiled = lower_model(model, checkpoint, options);
   if (!compiled.ok()) return compiled.status();
   const Compilation& c = *compiled;
+  if (checkpoint != nullptr)
+    if (auto status = check_finite(c.module, c.devices.front().lowering, *checkpoint); !status.ok())
+      return status;
 
   runtime::Plan plan;
   plan.model = model_name;

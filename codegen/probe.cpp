@@ -62,8 +62,9 @@ std::vector<double> magnitudes(const ir::Matrix& matrix, int64_t row) {
 // the integer's conversion (3), sums over lanes and waves (10), and the decoder's own number (3).
 double roundings(const ir::WeightType& type) {
   const bool floats = type.format.is_dense() || type.format.map == ir::CodeMap::fp8;
-  const int64_t group = dot_group(type);
-  const int64_t groups = group == 0 ? 0 : type.cols() / group;
+  const ir::WeightType in_kernels = kernel_type(type);
+  const int64_t group = dot_group(in_kernels);
+  const int64_t groups = group == 0 ? 0 : in_kernels.cols() / group;
   return static_cast<double>(floats ? type.cols() + groups : groups) + 22;
 }
 

@@ -12,7 +12,9 @@ namespace {
 struct Registers {
   int all, step, most_waves;
 };
-Target amd(std::string_view name, int wave, double bandwidth_gbs, double gmacs, Registers r) {
+constexpr int kKilobyte = 1024;
+Target amd(std::string_view name, int wave, double bandwidth_gbs, double gmacs, Registers r,
+           int shared_bytes = 64 * kKilobyte) {
   return {name,
           "amdgpu",
           "amdgcn-amd-amdhsa",
@@ -23,12 +25,13 @@ Target amd(std::string_view name, int wave, double bandwidth_gbs, double gmacs, 
           gmacs,
           r.all,
           r.step,
-          r.most_waves};
+          r.most_waves,
+          shared_bytes};
 }
 
 // The same source in Clang's CUDA mode. Without a toolkit Clang takes PTX 4.2, which knows none of
 // these machines.
-Target nvidia(std::string_view name, double bandwidth_gbs, double gmacs) {
+Target nvidia(std::string_view name, double bandwidth_gbs, double gmacs, int shared_bytes) {
   return {
       name,
       "nvptx",
@@ -40,7 +43,8 @@ Target nvidia(std::string_view name, double bandwidth_gbs, double gmacs) {
       gmacs,
       512,
       8,
-      16};
+      16,
+      shared_bytes};
 }
 
 }  // namespace
@@ -83,7 +87,7 @@ const std::vector<Target>& targets() {
        100},
       amd("gfx90a", 64, 1300, 30000, {512, 8, 8}),
       amd("gfx942", 64, 4000, 90000, {512, 8, 8}),
-      amd("gfx950", 64, 6000, 120000, {512, 8, 8}),
+      amd("gfx950", 64, 6000, 120000, {512, 8, 8}, 160 * kKilobyte),
       amd("gfx1030", 32, 450, 8000, {1024, 8, 16}),
       amd("gfx1100", 32, 850, 19000, {1536, 24, 16}),
       amd("gfx1101", 32, 560, 12000, {1536, 24, 16}),
@@ -94,10 +98,10 @@ const std::vector<Target>& targets() {
       amd("gfx1152", 32, 90, 1800, {1024, 16, 16}),
       amd("gfx1200", 32, 290, 7000, {1536, 24, 16}),
       amd("gfx1201", 32, 580, 14000, {1536, 24, 16}),
-      nvidia("sm_80", 1400, 24000),
-      nvidia("sm_86", 850, 23000),
-      nvidia("sm_89", 900, 48000),
-      nvidia("sm_90", 4500, 40000),
+      nvidia("sm_80", 1400, 24000, 163 * kKilobyte),
+      nvidia("sm_86", 850, 23000, 99 * kKilobyte),
+      nvidia("sm_89", 900, 48000, 99 * kKilobyte),
+      nvidia("sm_90", 4500, 40000, 227 * kKilobyte),
   };
   return table;
 }

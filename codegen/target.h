@@ -26,6 +26,7 @@ struct Target {
   // Of a GPU, for occupancy: vector registers that a lane of a SIMD (of NVIDIA: a scheduler) can
   // have in all, shared among waves in steps of `register_step`; waves that it can hold.
   int registers = 0, register_step = 0, most_waves = 0;
+  int shared_bytes = 0;  // of a GPU: memory that a block can have
 
   Device device() const { return family.starts_with("host") ? Device::host : Device::gpu; }
 };

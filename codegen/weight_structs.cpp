@@ -26,7 +26,8 @@ std::string levels_of(const ir::WeightFormat& f) {
 }  // namespace
 
 absl::Status declare_weights(Emitter& e, const PackedWeight& weight) {
-  const auto& [id, name, type, layout, sources] = weight;
+  const auto& [id, name, of_graph, layout, sources] = weight;
+  const ir::WeightType type = kernel_type(of_graph);
   const ir::WeightFormat& f = type.format;
   const bool on_gpu = layout.order == Layout::gpu16;
   const std::string_view scalar = c_type(f.scale_type);
@@ -39,11 +40,11 @@ absl::Status declare_weights(Emitter& e, const PackedWeight& weight) {
     return absl::OkStatus();
   }
   const int64_t group = dot_group(type);
-  if (group == 0 || (on_gpu && type.cols() % 32 != 0))
+  if (group == 0)
     return absl::UnimplementedError(
-        fmt::format("weight \"{}\" is {}: no kernel has groups of columns that are not a "
-                    "multiple of {}",
-                    name, ir::to_string(type), group == 0 ? 16 : 32));
+        fmt::format("weight \"{}\" is {}: kernels have groups of a multiple of 16 columns, or one "
+                    "for the whole row",
+                    name, ir::to_string(of_graph)));
 
   // Scales, and what is added or taken off beside them.
   std::string scales = "NoScales";
@@ -101,13 +102,15 @@ bool multiplies_floats(const ir::WeightFormat& format) {
   return format.is_dense() || format.map == ir::CodeMap::fp8;
 }
 
-std::string rows_type(const ir::WeightType& type, int planes) {
+std::string rows_type(const ir::WeightType& of_graph, int planes) {
+  const ir::WeightType type = kernel_type(of_graph);
   if (multiplies_floats(type.format)) return fmt::format("FloatRows<{}>", type.cols());
   const int64_t group = type.format.group > 0 ? dot_group(type) : 0;
   return fmt::format("QuantizedRows<{}, {}, {}>", type.cols(), group, planes);
 }
 
-int64_t row_groups(const ir::WeightType& type) {
+int64_t row_groups(const ir::WeightType& of_graph) {
+  const ir::WeightType type = kernel_type(of_graph);
   return type.format.group > 0 ? type.cols() / dot_group(type) : 1;
 }
 

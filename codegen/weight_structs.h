@@ -15,7 +15,7 @@ namespace sinter::codegen {
 struct PackedWeight {
   ir::ValueId id;
   std::string_view name;
-  const ir::WeightType& type;
+  const ir::WeightType& type;  // of the graph
   const PackedLayout& layout;
   int64_t sources;  // matrices that make the weight
 };
@@ -26,8 +26,8 @@ absl::Status declare_weights(Emitter& e, const PackedWeight& weight);
 // Whether rows are multiplied as floats, not as quantized integers.
 bool multiplies_floats(const ir::WeightFormat& format);
 
-// The form in which rows are multiplied with weights of a type; see activations.h there. `planes`:
-// int8 planes of an activation.
+// The form in which rows are multiplied with weights of a type of the graph; see activations.h
+// there. `planes`: int8 planes of an activation.
 std::string rows_type(const ir::WeightType& type, int planes);
 
 // Groups of columns with a scale of the activations.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "frontends/error_text.h"
+#include "frontends/quantizers.h"
 
 namespace sinter::frontends {
 namespace {
@@ -149,11 +150,11 @@ absl::StatusOr<ir::Matrix> make_ternary(const ir::Matrix& master, std::vector<ui
   for (int64_t r = 0; r < rows; ++r) {
     ir::decode_row(master, r, row.data());
     for (const float w : row) sum += std::abs(w);
+    if (std::isfinite(sum)) continue;
+    const int64_t col = first_not_finite(row);
+    return invalid("has an element that is infinite or NaN, [{}, {}], so no scale", r, col);
   }
   const double mean = sum / static_cast<double>(rows * cols);
-  if (!std::isfinite(mean)) {
-    return absl::InvalidArgumentError("has an element that is infinite or NaN, so no scale");
-  }
   const float scale = std::max(static_cast<float>(mean), 1e-5F);
 
   const int64_t row_bytes = (cols + 3) / 4;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <iterator>
 #include <optional>
 #include <system_error>
@@ -244,6 +245,32 @@ void Checkpoint::release(std::string_view name) const {
 absl::Span<const uint8_t> Checkpoint::keep(std::vector<uint8_t> bytes) {
   buffers.push_back(std::make_shared<const std::vector<uint8_t>>(std::move(bytes)));
   return *buffers.back();
+}
+
+absl::Status Checkpoint::check_finite(std::string_view name) const {
+  const auto found = matrices.find(name);
+  if (found == matrices.end() || !found->second.type.format.is_dense()) return absl::OkStatus();
+  const ir::Matrix& matrix = found->second;
+  const ir::DType dtype = matrix.type.format.scale_type;
+  const std::optional<size_t> first = first_not_finite(dtype, matrix.codes);
+  if (!first) return absl::OkStatus();
+  std::vector<int64_t> place(matrix.type.shape.size());
+  auto rest = static_cast<int64_t>(*first);
+  for (size_t i = place.size(); i-- > 0; rest /= matrix.type.shape[i])
+    place[i] = rest % matrix.type.shape[i];
+  const auto stored = stored_names.find(name);
+  const std::string tensor = stored != stored_names.end()   ? stored->second
+                             : plain_tensors.contains(name) ? std::string(name)
+                                                            : std::string(name) + ".weight";
+  const float number = ir::read_element(dtype, matrix.codes.data(), static_cast<int64_t>(*first));
+  return invalid(
+      "{}: tensor {} is {} at {}; weights must be finite numbers: the file is damaged, or the "
+      "training diverged",
+      file_name(path), in_quotes(tensor),
+      std::isnan(number) ? "NaN"
+      : number > 0       ? "infinity"
+                         : "-infinity",
+      shape_text(place));
 }
 
 absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {

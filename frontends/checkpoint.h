@@ -43,6 +43,10 @@ class Checkpoint : public ir::MatrixSource {
   // Keys of `matrices` that are a tensor's full name.
   std::set<std::string, std::less<>> plain_tensors;
 
+  // Names of tensors in the file where they are neither the key of `matrices` nor that and
+  // ".weight".
+  std::map<std::string, std::string, std::less<>> stored_names;
+
   // Tensors that no model can use, under the name they would have in `matrices`; the value says
   // what is stored where
   // ("model.safetensors: tensor ... is I64 [4], ..."). They count for check_all_used.
@@ -58,6 +62,9 @@ class Checkpoint : public ir::MatrixSource {
   // The type that matrix(name) will have. Nothing is computed for it.
   virtual absl::StatusOr<ir::WeightType> type(std::string_view name) const;
   void release(std::string_view name) const override;
+  // Whether all elements of a dense tensor are numbers (scales were checked when they were read).
+  // Error: names the tensor as its file does, and the first element that is infinite or NaN.
+  absl::Status check_finite(std::string_view name) const;
   // Takes padding off a module that has so many rows.
   void drop_padding(std::string_view name, int64_t rows);
 

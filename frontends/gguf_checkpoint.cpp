@@ -483,6 +483,7 @@ absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64
     matrix.interleaved_head = head_dim;
   }
   if (!name.ends_with(".weight")) checkpoint.plain_tensors.insert(key);
+  checkpoint.stored_names[key] = name;
   checkpoint.matrices[key] = std::move(matrix);
   return absl::OkStatus();
 }

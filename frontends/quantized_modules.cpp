@@ -72,7 +72,8 @@ bool any_not_finite(ir::DType dtype, const uint8_t* bytes, size_t count) {
   return false;
 }
 
-// The index of the first element that is not finite; nullopt when all are.
+}  // namespace
+
 std::optional<size_t> first_not_finite(ir::DType dtype, absl::Span<const uint8_t> bytes) {
   const auto size = static_cast<size_t>(ir::byte_size(dtype));
   const size_t count = bytes.size() / size;
@@ -81,8 +82,6 @@ std::optional<size_t> first_not_finite(ir::DType dtype, absl::Span<const uint8_t
   while (!any_not_finite(dtype, bytes.data() + first * size, 1)) ++first;
   return first;
 }
-
-}  // namespace
 
 std::string QuantizedModules::field(std::string_view key) const {
   return fmt::format("{}: \"{}{}{}\"", file, block_name, block_name.empty() ? "" : ".", key);

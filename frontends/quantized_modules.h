@@ -63,6 +63,9 @@ std::string stored_as(std::string_view name, const StoredTensor& tensor);
 // Error: names the first scale (or bias) that is NaN or infinite.
 absl::Status check_finite(std::string_view name, const StoredTensor& tensor, ir::DType dtype);
 
+// The index of the first element that is not finite; nullopt when all are.
+std::optional<size_t> first_not_finite(ir::DType dtype, absl::Span<const uint8_t> bytes);
+
 // Error: names the first byte that is a NaN of E4M3, for codes that stand for themselves.
 absl::Status check_e4m3_codes(std::string_view name, const StoredTensor& tensor);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <numbers>
 #include <numeric>
 #include <thread>
@@ -50,7 +51,7 @@ double activate(Op op, double x) {
     case Op::sigmoid:
       return 1 / (1 + std::exp(-x));
     case Op::relu2:
-      return x > 0 ? x * x : 0;
+      return x < 0 ? 0 : x * x;
     case Op::gelu: {
       const double inner = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
       return 0.5 * x * (1 + std::tanh(inner));
@@ -114,8 +115,13 @@ Array top_k(const Array& x, int64_t k) {
   for (int64_t t = 0; t < tokens; ++t) {
     const float* row = x.data.data() + t * cols;
     std::iota(order.begin(), order.end(), 0);
-    std::sort(order.begin(), order.end(),
-              [&](int64_t a, int64_t b) { return row[a] > row[b] || (row[a] == row[b] && a < b); });
+    // A NaN counts as the smallest.
+    const auto value = [&](int64_t col) {
+      return std::isnan(row[col]) ? -std::numeric_limits<float>::infinity() : row[col];
+    };
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      return value(a) > value(b) || (value(a) == value(b) && a < b);
+    });
     for (int64_t i = 0; i < k; ++i)
       out.data[static_cast<size_t>(t * k + i)] = static_cast<float>(order[static_cast<size_t>(i)]);
   }

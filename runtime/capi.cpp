@@ -217,9 +217,14 @@ sinter_status sinter_decode(sinter_session* session, int32_t token, char** error
 }
 
 const float* sinter_logits(const sinter_session* session) {
-  if (session == nullptr) return nullptr;
-  const std::span<const float> logits = session->session->logits();
-  return logits.empty() ? nullptr : logits.data();
+  const float* found = nullptr;
+  guarded("sinter_logits", nullptr, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    const std::span<const float> logits = session->session->logits();
+    if (!logits.empty()) found = logits.data();
+    return rt::Done{};
+  });
+  return found;
 }
 
 sinter_status sinter_sample(sinter_session* session, const sinter_sampling* sampling,
@@ -228,6 +233,7 @@ sinter_status sinter_sample(sinter_session* session, const sinter_sampling* samp
     if (session == nullptr) return null_argument("session");
     if (sampling == nullptr) return null_argument("sampling");
     if (token == nullptr) return null_argument("token");
+    *token = -1;
     return session->session->generate(sampling_options(*sampling), 1, [&](int32_t drawn) {
       *token = drawn;
       return true;

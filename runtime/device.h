@@ -38,6 +38,8 @@ class DeviceSession {
   // Appends tokens (one for decode) at `position`; the last `rows` get logits.
   virtual Status step(Schedule schedule, std::span<const int32_t> tokens, int64_t position,
                       int64_t rows) = 0;
+  // Whether logits() waits for nothing and copies nothing.
+  virtual bool logits_at_hand() const = 0;
   // Rows of the logits buffer, [rows, vocab_size], valid until the next call.
   virtual Result<std::span<const float>> logits(int64_t first_row, int64_t rows) = 0;
   // Session::generate. `sequence` is kept up to date, whatever happens.

@@ -51,6 +51,7 @@ class GpuSession : public DeviceSession {
   uint64_t bytes() const override { return layout_.bytes; }
   Status step(Schedule schedule, std::span<const int32_t> tokens, int64_t position,
               int64_t rows) override;
+  bool logits_at_hand() const override { return false; }
   Result<std::span<const float>> logits(int64_t first_row, int64_t rows) override;
   Status generate(Sequence& sequence, const SamplingOptions& options, int64_t count,
                   const Session::TokenSink& sink) override;

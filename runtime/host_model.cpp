@@ -116,6 +116,7 @@ class HostSession : public DeviceSession {
   }
   Status step(Schedule schedule, std::span<const int32_t> tokens, int64_t position,
               int64_t rows) override;
+  bool logits_at_hand() const override { return true; }
   Result<std::span<const float>> logits(int64_t first_row, int64_t rows) override;
   Status generate(Sequence& sequence, const SamplingOptions& options, int64_t count,
                   const Session::TokenSink& sink) override;
@@ -317,7 +318,10 @@ Status HostSession::generate(Sequence& sequence, const SamplingOptions& options,
     if (!sink(*token) || i + 1 == count) break;
     if (Status status = step(Schedule::decode, {&*token, 1}, sequence.position, 1); !status.ok())
       return status;
-    ++sequence.position;
+    sequence.logits_row = -1;
+    if (Status status = check_logits(*logits(0, 1), model_.plan().vocab_size, sequence.position++);
+        !status.ok())
+      return status;
     sequence.logits_row = 0;
   }
   return Done{};

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -21,6 +22,7 @@ Result<std::shared_ptr<Model>> Model::load(std::shared_ptr<const PlanFile> file,
   }
   const std::shared_ptr<Model> model(new Model());
   model->file_ = std::move(file);
+  model->process_ = ::getpid();
   auto device = options.device == "host" ? load_on_host(model->file_, options)
                                          : load_on_gpu(model->file_, options);
   if (!device.ok()) return device.error();
@@ -33,6 +35,15 @@ const PlanFile& Model::file() const { return *file_; }
 const CodeObject& Model::code() const { return device_->code(); }
 const DevicePlan& Model::device_plan() const { return plan().device_plans[code().device_plan]; }
 const DeviceInfo& Model::device() const { return device_->info(); }
+Status Model::check_process() const {
+  const int process = ::getpid();
+  if (process == process_) return Done{};
+  return Error{fmt::format(
+      "the model was loaded by process {} and this is process {}: threads and devices do not come "
+      "along through fork(); load the model in the child",
+      process_, process)};
+}
+
 int Model::workers() const { return device_->workers(); }
 Result<double> Model::streaming_read(uint64_t bytes) const {
   return device_->streaming_read(bytes);

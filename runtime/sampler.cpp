@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <vector>
@@ -96,6 +97,23 @@ Status check(const SamplingOptions& options) {
     return Error{fmt::format("sampling: top_p is {}, expected 0 to 1", options.top_p)};
   }
   return Done{};
+}
+
+Status check_logits(std::span<const float> logits, int64_t vocab_size, int64_t position) {
+  constexpr uint32_t kExponent = 0x7f800000;  // all ones for infinities and NaN
+  bool any = false;                           // branch-free, because this is done for every token
+  for (const float logit : logits) any |= (std::bit_cast<uint32_t>(logit) & kExponent) == kExponent;
+  if (!any) return Done{};
+  size_t first = 0;
+  while (std::isfinite(logits[first])) ++first;
+  const auto vocab = static_cast<size_t>(vocab_size);
+  return Error{fmt::format(
+      "the logit of token {} at position {} is {}: the model computed no number; its weights are "
+      "damaged, or numbers on the way are too large (keys and values beyond 65504 are)",
+      first % vocab, position + static_cast<int64_t>(first / vocab),
+      std::isnan(logits[first]) ? "NaN"
+      : logits[first] > 0       ? "infinity"
+                                : "-infinity")};
 }
 
 Result<int32_t> sample(std::span<const float> logits, const SamplingOptions& options,

@@ -33,6 +33,11 @@ struct SamplingOptions {
 // An error names the option that is out of range.
 Status check(const SamplingOptions& options);
 
+// What a model computed must be numbers. Error: names the first token whose logit is infinite or
+// NaN. `logits`: of the token at `position` of a sequence, and of those after it, a row of
+// `vocab_size` each.
+Status check_logits(std::span<const float> logits, int64_t vocab_size, int64_t position);
+
 // The token that draw number `draw` (from 0) gives. Errors: options out of range, no logits, a
 // logit that is NaN or +infinity, all logits -infinity. A logit of -infinity excludes its token.
 Result<int32_t> sample(std::span<const float> logits, const SamplingOptions& options,

@@ -76,9 +76,13 @@ class Model {
   // measured now over `bytes` of it (0: as many as make a good measurement).
   Result<double> streaming_read(uint64_t bytes = 0) const;
   DeviceModel& on_device() const { return *device_; }
+  // A child of fork has neither the threads nor the driver's connection of its parent. Error: this
+  // is not the process that loaded the model.
+  Status check_process() const;
 
  private:
   Model();
+  int process_ = 0;  // that loaded it
   std::shared_ptr<const PlanFile> file_;
   std::unique_ptr<DeviceModel> device_;
 };
@@ -96,7 +100,8 @@ class Session {
   // <= tokens), at most DevicePlan::logits_rows unless `sink` is given: then each chunk's rows go
   // to the sink in order as they are made (row-major float32, `rows` of them) and any number may be
   // asked for. Errors (nothing is changed): a token outside the vocabulary, more tokens than the
-  // context has room for.
+  // context has room for. Logits that are not finite are an error, too: then the tokens are part of
+  // the sequence, which is of no use any more. On a GPU they are looked at when they are asked for.
   using LogitsSink = std::function<void(std::span<const float> logits, int64_t rows)>;
   Status prefill(std::span<const int32_t> tokens, int64_t logits_rows = 1,
                  const LogitsSink& sink = {});
@@ -111,8 +116,10 @@ class Session {
   using TokenSink = std::function<bool(int32_t token)>;
   Status generate(const SamplingOptions& options, int64_t count, const TokenSink& sink);
 
-  // Logits of the last row computed, [vocab_size], valid until the next step; empty before the
-  // first step, and when a GPU failed to give them, which the next step then reports.
+  // Logits of the last row computed, [vocab_size], valid until the next step. Errors: no step yet,
+  // a GPU that fails to give them, logits that are not finite.
+  Result<std::span<const float>> read_logits() const;
+  // The same; empty where that is an error, which the next step then reports.
   std::span<const float> logits() const;
 
   int64_t position() const;  // tokens so far
@@ -135,7 +142,8 @@ class Session {
   // What `logits` or `reset` could not report.
   Status take_failure();
   Status check_tokens(std::span<const int32_t> tokens) const;
-  Status check_room(int64_t tokens) const;
+  Status check_room(uint64_t tokens) const;
+  Status check_last_logits(int64_t row) const;  // that row of the logits buffer
 
   std::shared_ptr<Model> model_;
   std::unique_ptr<DeviceSession> device_;

@@ -58,11 +58,16 @@ void sinter_free_session(sinter_session* session);
 void sinter_reset(sinter_session* session);
 int64_t sinter_position(const sinter_session* session);
 
+/* Append tokens to the sequence. Error, among others: logits that are infinite or NaN. The tokens
+ * are then part of the sequence, which is of no use any more: reset it. (On a GPU logits stay
+ * there, and the error is that of the call that needs them.) In a child of fork() every step is an
+ * error: load the model there. */
 sinter_status sinter_prefill(sinter_session* session, const int32_t* tokens, size_t count,
                              char** error);
 sinter_status sinter_decode(sinter_session* session, int32_t token, char** error);
 /* float32 [vocab_size] for the last token; valid until the next call with this session. NULL before
- * the first step. */
+ * the first step, and when they are not numbers or a GPU failed to give them: the next step is then
+ * the error. */
 const float* sinter_logits(const sinter_session* session);
 /* Draws a token from the last logits. The draw depends on the logits, `sampling` and the number of
  * draws since the session was created or reset. */

@@ -117,12 +117,18 @@ struct ThreadPool::Impl {
   }
 
   void stop_and_join() {
+    if (::getpid() != process) {
+      // A child of fork has no such threads to wait for.
+      for (std::thread& thread : threads) thread.detach();
+      return;
+    }
     stop = true;
     announce();
     for (std::thread& thread : threads) thread.join();
   }
 
   const int workers;
+  const pid_t process = ::getpid();  // that has the threads
   int spins = 0;
   std::unique_ptr<Slot[]> slots;
   std::vector<std::thread> threads;

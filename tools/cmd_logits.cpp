@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "runtime/sampler.h"
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/input_files.h"
@@ -46,6 +47,8 @@ Result<int> reference(const Program& program, const LogitsOptions& options,
                                           .token_by_token = options.mode == "decode",
                                           .after_pass = options.after_pass});
   if (!logits.ok()) return logits.error();
+  if (Status status = runtime::check_logits(logits->rows, logits->vocab_size, 0); !status.ok())
+    return status.error();
   auto writer =
       NpyWriter::create(options.out, static_cast<int64_t>(ids.size()), logits->vocab_size);
   if (!writer.ok()) return writer.error();
@@ -73,7 +76,9 @@ Status write_rows(Session& session, std::span<const int32_t> ids, bool token_by_
   }
   for (const int32_t id : ids) {
     if (Status status = session.decode(id); !status.ok()) return status;
-    take(session.logits(), 1);
+    const auto row = session.read_logits();
+    if (!row.ok()) return row.error();
+    take(*row, 1);
     if (!written.ok()) break;
   }
   return written;

@@ -266,11 +266,10 @@ std::vector<uint16_t> all_states(const Kernels& kernels, const Machine& machine)
 // Runs one sequence. Every step is run again with other numbers of workers: it appends the same
 // rows again.
 void expect_sequence_matches(const Kernels& kernels, const std::vector<Stretch>& stretches) {
-  const std::vector<std::pair<int, Order>> on_host = {{1, Order::ascending},
-                                                      {2, Order::descending},
-                                                      {3, Order::threads},
-                                                      {8, Order::descending},
-                                                      {16, Order::threads}};
+  const std::vector<std::pair<int, Order>> on_host = {
+      {1, Order::ascending},  {2, Order::descending}, {3, Order::threads},    {4, Order::ascending},
+      {5, Order::descending}, {7, Order::ascending},  {8, Order::descending}, {16, Order::threads},
+      {33, Order::ascending}, {64, Order::descending}};
   const std::vector<std::pair<int, Order>> on_gpu = {{1, Order::ascending},
                                                      {5, Order::descending},
                                                      {kPlannedWorkers, Order::ascending},
@@ -294,6 +293,9 @@ void expect_sequence_matches(const Kernels& kernels, const std::vector<Stretch>&
         step.order = order;
         const StepValues got = machine.run(step);
         if (workers == 1) judge.expect_phases_match(got, step);
+        // The host's sums do not depend on how many workers there are.
+        if (kernels.device() == Device::host && workers > 1)
+          EXPECT_TRUE(same_bits(got, alone)) << kernels.name() << ", " << step.name();
         if (workers == 1 || !same_bits(got, alone) || all_states(kernels, machine) != states)
           attention.expect_match(machine, got, step);
         expect_counters_are_zero(kernels, machine);
@@ -387,6 +389,38 @@ TEST_P(Attention, LongContexts) {
   }
   expect_all_match({models[0]}, GetParam(), {{Mode::prefill, 310}, {Mode::decode, 12}});
   expect_all_match({models[1]}, GetParam(), {{Mode::prefill, 265}, {Mode::decode, 2}});
+}
+
+// Heads are no longer than the host's stack and a GPU's waves allow; the kernels of the longest
+// work.
+TEST_P(Attention, HeadsAreAsLongAsKernelsCanTake) {
+  const auto lowered = [&](int64_t heads, int64_t head_dim) {
+    ModelBuilder b(fmt::format("long_heads_{}_{}", heads, head_dim));
+    const TestModel model =
+        b.finish(add_attention(b, "", {.heads = heads, .kv_heads = 1, .head_dim = head_dim}));
+    std::vector<passes::Remark> remarks;
+    return lower(model.module, GetParam(), Activations::a8, remarks).status();
+  };
+  const bool host = GetParam() == Device::host;
+  const absl::Status refused = lowered(1, 262144);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_NE(
+      refused.message().find("heads have 262144 features (head_dim; in GGUF files key_length)"),
+      std::string::npos)
+      << refused;
+  EXPECT_NE(
+      refused.message().find(host ? "on the host with 1 to a KV head has kernels for at most 3248"
+                                  : "on GPUs with 1 to a KV head has kernels for at most 256"),
+      std::string::npos)
+      << refused;
+  EXPECT_TRUE(lowered(1, host ? 3248 : 256).ok());
+  EXPECT_FALSE(lowered(1, host ? 3264 : 272).ok());
+  EXPECT_FALSE(lowered(64, 1024).ok());
+  if (!host) return;
+  std::vector<TestModel> models;
+  ModelBuilder b("attention_longest_heads");
+  models.push_back(b.finish(add_attention(b, "", {.heads = 1, .kv_heads = 1, .head_dim = 3248})));
+  expect_all_match(models, GetParam(), {{Mode::prefill, 9}, {Mode::decode, 1}});
 }
 
 // The splits of different layers meet in the same memory.

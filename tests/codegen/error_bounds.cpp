@@ -87,8 +87,8 @@ std::vector<double> Judge::matmul_bound(const ir::Node& node, const StepValues& 
   const int64_t taken = gathered ? type.shape[1] : t.rows;
   const auto known = errors.find(node.operands[0]);
   const bool floats = format.is_dense() || format.map == ir::CodeMap::fp8;
-  const int64_t group = floats || format.group == 0 ? t.cols : dot_group(type);
-  const int64_t groups = t.cols / group;
+  const int64_t group = floats || format.group == 0 ? t.cols : dot_group(kernel_type(type));
+  const int64_t groups = (t.cols + group - 1) / group;
   // Largest integer of a quantized activation; see QuantizedRows.
   const double top = kernels_.activations == Activations::a8 ? 127 : 127 * 256;
   // Roundings of a sum: one a column for dense weights. Integer dot products are exact; a group
@@ -114,9 +114,10 @@ std::vector<double> Judge::matmul_bound(const ir::Node& node, const StepValues& 
       for (int64_t g = 0; g < groups; ++g) {
         // Where all columns share a scale it does not fall below that of 1e-5.
         double largest = format.group == 0 ? 1e-5 : 0;
-        for (int64_t c = g * group; c < (g + 1) * group; ++c)
+        const int64_t end = std::min(t.cols, (g + 1) * group);
+        for (int64_t c = g * group; c < end; ++c)
           largest = std::max(largest, size[static_cast<size_t>(c)] + error[static_cast<size_t>(c)]);
-        std::fill_n(step.begin() + g * group, group, largest / top);
+        std::fill(step.begin() + g * group, step.begin() + end, largest / top);
       }
     for (int64_t r = first; r < first + taken; ++r) {
       const double* w = t.weight.data() + r * t.cols;
@@ -306,7 +307,11 @@ void expect_steps_match(const Kernels& kernels, Judge& judge) {
       step.workers = workers;
       step.order = order;
       const StepValues shared = machine.run(step);
-      if (!same_bits(shared, alone)) judge.expect_phases_match(shared, step);
+      if (kernels.device() == Device::host) {
+        EXPECT_TRUE(same_bits(shared, alone)) << kernels.name() << ", " << step.name();
+      } else if (!same_bits(shared, alone)) {
+        judge.expect_phases_match(shared, step);
+      }
     }
   };
   for (const int64_t position : {0, 5})

@@ -252,10 +252,16 @@ ir::ValueId ModelBuilder::rows(const std::string& label, int64_t width) {
       values.push_back(size * random_.uniform(-1.5F, 1.5F));
     }
   }
+  return rows(label, width, values);
+}
+
+ir::ValueId ModelBuilder::rows(const std::string& label, int64_t width,
+                               const std::vector<float>& table_values) {
   const std::string name = unique(label);
-  weights_->add_dense(name, {kVocabulary, width}, ir::DType::f32, values);
+  const int64_t tokens = static_cast<int64_t>(table_values.size()) / width;
+  weights_->add_dense(name, {tokens, width}, ir::DType::f32, table_values);
   const ir::ValueId table =
-      builder_.weight(name, {{kVocabulary, width}, dense(ir::DType::f32)}, {{name}, {}});
+      builder_.weight(name, {{tokens, width}, dense(ir::DType::f32)}, {{name}, {}});
   return add(label, ir::Op::embed, {tokens_, table});
 }
 

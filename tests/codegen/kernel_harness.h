@@ -77,6 +77,8 @@ class ModelBuilder {
   // [T, width]: rows of a random float32 table. Runs of 32 columns differ in size and some are
   // zero.
   ir::ValueId rows(const std::string& label, int64_t width);
+  // [T, width]: rows of this table, which has one for each token.
+  ir::ValueId rows(const std::string& label, int64_t width, const std::vector<float>& table);
   // A matrix to multiply with, or a table: dequantized where it is coded.
   ir::ValueId matrix(const std::string& label, int64_t rows, int64_t cols,
                      const ir::WeightFormat& format);

@@ -108,6 +108,77 @@ TEST_P(Matmul, WeightsWithAScaleOfTheTensor) {
   expect_models_match(models, GetParam());
 }
 
+// Columns that are no multiple of 16, or of 32: rows are filled up with zeros, and with them the
+// group of a row, or a last group.
+TEST_P(Matmul, AnyNumberOfColumns) {
+  const auto coded = [](ir::CodeMap map, int bits, int group, DType scale) {
+    return ir::WeightFormat{.map = map, .bits = bits, .group = group, .scale_type = scale};
+  };
+  ir::WeightFormat fp8_tensor = coded(ir::CodeMap::fp8, 8, 0, DType::f32);
+  fp8_tensor.tensor_scale = true;
+  std::vector<TestModel> models;
+  size_t i = 0;
+  const auto add = [&](int64_t cols, const ir::WeightFormat& format) {
+    ModelBuilder b(fmt::format("any_{}_{}", i, cols));
+    auto x = b.rows("x", cols);
+    if (i % 2 == 0)
+      x = b.add("norm", Op::rms_norm, {x, b.vector("norm_w", cols, cycle(kScaleTypes, i))},
+                {{"eps", 1e-5}});
+    models.push_back(
+        b.finish(b.add("y", Op::matmul, {x, b.matrix("w", cycle(kRows, i), cols, format)})));
+    ++i;
+  };
+  for (const int64_t cols : {1, 7, 80, 100, 102, 144, 172, 260, 2050}) add(cols, ternary_tensor());
+  add(100, affine(4, 100, DType::f16));
+  add(172, affine(8, 172, DType::bf16));
+  add(260, symmetric(4, 8, 260, DType::f16));
+  add(100, ternary(100, DType::f16));
+  add(172, coded(ir::CodeMap::sign, 1, 172, DType::f16));
+  add(100, coded(ir::CodeMap::shifted, 4, 100, DType::f16));
+  add(260, coded(ir::CodeMap::shifted, 8, 260, DType::bf16));
+  add(172, coded(ir::CodeMap::iq4, 4, 172, DType::f32));
+  add(144, coded(ir::CodeMap::fp4, 4, 16, DType::e4m3));
+  add(144, affine(4, 48, DType::f16));
+  add(144, coded(ir::CodeMap::shifted, 4, 48, DType::f16));
+  for (const int64_t cols : {100, 172, 260}) add(cols, fp8_tensor);
+  add(100, coded(ir::CodeMap::fp8, 8, 100, DType::f16));
+  expect_models_match(models, GetParam(), Spread::one_target);
+}
+
+// A row whose sums could leave 32 bits is refused; the longest that is not computes the right sums.
+TEST(HostMatmul, RowsAreNoLongerThanTheirSumsAllow) {
+  const auto lowered = [](int64_t cols, const ir::WeightFormat& format, Activations activations) {
+    ModelBuilder b(fmt::format("long_row_{}_{}", cols, ir::to_string(format)));
+    const auto x = b.rows("x", cols, std::vector<float>(static_cast<size_t>(cols)));
+    const TestModel model = b.finish(b.add("y", Op::matmul, {x, b.matrix("w", 1, cols, format)}));
+    std::vector<passes::Remark> remarks;
+    return lower(model.module, Device::host, activations, remarks).status();
+  };
+  // 2^31 / (127 * 256) columns to a lane, of which there are 16.
+  constexpr int64_t kMost = 66052 * 16 / 32 * 32;
+  EXPECT_TRUE(lowered(kMost, ternary_tensor(), Activations::a16).ok());
+  const absl::Status refused = lowered(kMost + 1, ternary_tensor(), Activations::a16);
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_NE(refused.message().find("at most 1056832 columns that share a scale"), std::string::npos)
+      << refused;
+  EXPECT_TRUE(lowered(kMost + 1, ternary_tensor(), Activations::a8).ok());
+
+  // All of one sign: the sum of a row's integers is beyond 2^31.
+  std::vector<TestModel> models;
+  constexpr int64_t kCols = 140000;
+  ModelBuilder b("long_row");
+  const auto x = b.rows("x", kCols, std::vector<float>(kCols, 1));
+  models.push_back(
+      b.finish(b.add("y", Op::matmul, {x, b.matrix("w", 2, kCols, ternary_tensor())})));
+  for (const TestTarget& target : runnable_targets(Device::host)) {
+    const Suite suite = compile({{models.data(), Activations::a16}}, target);
+    ASSERT_FALSE(suite.kernels.empty());
+    Machine machine(suite.kernels[0], 16);
+    const Step step{.mode = Mode::decode, .tokens = {0}};
+    Judge(suite.kernels[0]).expect_phases_match(machine.run(step), step);
+  }
+}
+
 // A router's choice, products of a token with the chosen experts, and of what each of them gave.
 TEST_P(Matmul, StackedExperts) {
   std::vector<TestModel> models;

@@ -38,11 +38,17 @@ TEST_P(Embed, EveryFormat) {
     formats.push_back(
         affine(bits, bits % 2 == 0 ? 32 : 64, bits % 3 == 0 ? DType::bf16 : DType::f16));
   for (const ir::WeightFormat& format : further_formats()) formats.push_back(format);
+  // One group to a row of 3 * 100 columns, which are no multiple of 16.
+  const size_t odd = formats.size();
+  formats.push_back(affine(4, 300, DType::f16));
+  formats.push_back(ternary(300, DType::f16));
   std::vector<TestModel> models;
   for (size_t i = 0; i < formats.size(); ++i) {
     ModelBuilder b(fmt::format("embed_{}", i));
     // kVocabulary is no multiple of 16: tokens reach into the last, partly filled tile.
-    const int64_t width = formats[i].is_dense() ? 37 : 3 * least_cols(formats[i]);
+    const int64_t width = formats[i].is_dense() ? 37
+                          : i >= odd            ? formats[i].group
+                                                : 3 * least_cols(formats[i]);
     const auto table = b.matrix("table", kVocabulary, width, formats[i]);
     models.push_back(b.finish(b.add("x", Op::embed, {b.tokens(), table})));
   }

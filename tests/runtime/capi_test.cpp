@@ -1,7 +1,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -130,6 +132,114 @@ TEST_F(CApiTest, GeneratesWhatSampleAndDecodeGive) {
   EXPECT_EQ(sinter_position(session), 9);
   EXPECT_EQ(sinter_generate(session, &sampling, 1, nullptr, nullptr, &error), SINTER_ERROR);
   EXPECT_EQ(message(), "sinter_generate: sink is NULL");
+}
+
+// No argument that C can give is read beyond, and none brings the caller down.
+TEST_F(CApiTest, RefusesArgumentsThatCannotBe) {
+  const int32_t tokens[] = {5, 6};
+  for (const size_t count : {size_t{51}, size_t{1} << 31, size_t{1} << 32, size_t{1} << 62,
+                             size_t{1} << 63, (size_t{1} << 63) + 2, ~size_t{0}}) {
+    EXPECT_EQ(sinter_prefill(session, tokens, count, &error), SINTER_ERROR);
+    EXPECT_EQ(message(),
+              "sinter_prefill: " + std::to_string(count) +
+                  " tokens do not fit: the session holds 0 of 50 positions; make a longer "
+                  "context");
+  }
+  EXPECT_EQ(sinter_prefill(session, nullptr, 0, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_prefill: no tokens to run");
+  EXPECT_EQ(sinter_prefill(session, nullptr, 1, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_prefill: tokens is NULL");
+  for (const int32_t token : {-1, 32, INT32_MAX, INT32_MIN}) {
+    EXPECT_EQ(sinter_decode(session, token, &error), SINTER_ERROR);
+    EXPECT_EQ(message(), "sinter_decode: token " + std::to_string(token) +
+                             " at index 0 is outside the vocabulary of 32");
+  }
+  for (const int32_t token : {32, INT32_MAX, INT32_MIN}) EXPECT_EQ(token_text(token), "");
+  EXPECT_EQ(sinter_is_end(model, INT32_MIN), 0);
+
+  for (const int64_t context : {int64_t{-1}, int64_t{51}, INT64_MAX, INT64_MIN}) {
+    sinter_session* other = session;
+    EXPECT_EQ(sinter_create_session(model, context, &other, &error), SINTER_ERROR);
+    EXPECT_EQ(other, nullptr);
+    EXPECT_NE(message().find("is outside 1..50"), std::string::npos);
+  }
+  for (const int32_t threads : {-1, 1025, INT32_MAX, INT32_MIN}) {
+    sinter_model* other = model;
+    EXPECT_EQ(sinter_load(path.c_str(), threads, &other, &error), SINTER_ERROR);
+    EXPECT_EQ(other, nullptr);
+    EXPECT_NE(message().find("threads is " + std::to_string(threads)), std::string::npos);
+  }
+  ASSERT_EQ(sinter_decode(session, 5, &error), SINTER_OK);
+  const auto sink = [](int32_t, void*) -> int32_t { return 0; };
+  const sinter_sampling greedy = {0, 0, 1, 0};
+  for (const int64_t count : {int64_t{0}, int64_t{-1}, INT64_MIN, int64_t{51}, INT64_MAX}) {
+    EXPECT_EQ(sinter_generate(session, &greedy, count, sink, nullptr, &error), SINTER_ERROR);
+    EXPECT_NE(message().find(count < 1 ? "expected 1 or more" : "do not fit"), std::string::npos);
+  }
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  for (const sinter_sampling& bad :
+       {sinter_sampling{kNan, 0, 1, 0}, sinter_sampling{-1, 0, 1, 0}, sinter_sampling{1, -1, 1, 0},
+        sinter_sampling{1, 0, kNan, 0}, sinter_sampling{1, 0, 2, 0}}) {
+    int32_t token = 7;
+    EXPECT_EQ(sinter_sample(session, &bad, &token, &error), SINTER_ERROR);
+    EXPECT_EQ(token, -1);
+    EXPECT_NE(message().find("sampling: "), std::string::npos);
+  }
+  size_t room = ~size_t{0};
+  EXPECT_EQ(sinter_tokenize(model, "cab", 0, nullptr, &room, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_tokenize: tokens is NULL");
+  // Without a place for the message.
+  EXPECT_EQ(sinter_decode(session, -1, nullptr), SINTER_ERROR);
+  // Nothing to look at.
+  EXPECT_EQ(sinter_vocab_size(nullptr), 0);
+  EXPECT_EQ(sinter_max_context(nullptr), 0);
+  EXPECT_EQ(sinter_is_end(nullptr, 1), 0);
+  EXPECT_EQ(sinter_position(nullptr), 0);
+  EXPECT_EQ(sinter_logits(nullptr), nullptr);
+  sinter_reset(nullptr);
+  EXPECT_EQ(sinter_decode(nullptr, 1, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_decode: session is NULL");
+  EXPECT_EQ(sinter_generate(nullptr, &greedy, 1, sink, nullptr, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_generate: session is NULL");
+  EXPECT_EQ(sinter_generate(session, nullptr, 1, sink, nullptr, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_generate: sampling is NULL");
+  EXPECT_EQ(sinter_sample(session, &greedy, nullptr, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_sample: token is NULL");
+  EXPECT_EQ(sinter_tokenize(nullptr, "cab", 0, nullptr, &room, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_tokenize: model is NULL");
+  EXPECT_EQ(sinter_create_session(nullptr, 0, nullptr, &error), SINTER_ERROR);
+  EXPECT_EQ(message(), "sinter_create_session: session is NULL");
+  // The session is none the worse.
+  EXPECT_EQ(sinter_decode(session, 6, &error), SINTER_OK) << message();
+  EXPECT_EQ(sinter_position(session), 2);
+}
+
+TEST_F(CApiTest, LogitsThatAreNotFiniteAreAnError) {
+  const std::string spoiled = folder.file("spoiled.plan");
+  ASSERT_EQ(
+      toy::write_plan(spoiled, {}, toy::spoiled_kernel_object(2, "0.0f / 0.0f"), tokenizer_json()),
+      "");
+  sinter_model* bad = nullptr;
+  sinter_session* own = nullptr;
+  ASSERT_EQ(sinter_load(spoiled.c_str(), 2, &bad, &error), SINTER_OK) << error;
+  ASSERT_EQ(sinter_create_session(bad, 0, &own, &error), SINTER_OK) << error;
+  const std::string wanted = "the logit of token 0 at position 1 is NaN";
+  const int32_t tokens[] = {5, 6};
+  EXPECT_EQ(sinter_prefill(own, tokens, 2, &error), SINTER_ERROR);
+  EXPECT_NE(message().find("sinter_prefill: " + wanted), std::string::npos);
+  EXPECT_EQ(sinter_logits(own), nullptr);
+  sinter_reset(own);
+  ASSERT_EQ(sinter_decode(own, 5, &error), SINTER_OK) << error;
+  EXPECT_EQ(sinter_decode(own, 5, &error), SINTER_ERROR);
+  EXPECT_NE(message().find("sinter_decode: " + wanted), std::string::npos);
+  sinter_reset(own);
+  ASSERT_EQ(sinter_decode(own, 5, &error), SINTER_OK) << error;
+  const sinter_sampling greedy = {0, 0, 1, 0};
+  const auto sink = [](int32_t, void*) -> int32_t { return 1; };
+  EXPECT_EQ(sinter_generate(own, &greedy, 9, sink, nullptr, &error), SINTER_ERROR);
+  EXPECT_NE(message().find("sinter_generate: " + wanted), std::string::npos);
+  sinter_free_session(own);
+  sinter_free_model(bad);
 }
 
 TEST_F(CApiTest, LoadsOnADevice) {

@@ -1,6 +1,8 @@
 #include "runtime/session.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <limits>
 #include <numeric>
@@ -75,6 +77,104 @@ TEST_F(SessionTest, PrefillOfAnyLengthThenDecodeGivesTheRightLogits) {
       }
     }
   }
+}
+
+TEST_F(SessionTest, LogitsDoNotDependOnTheNumberOfThreads) {
+  for (const int threads : {4, 5, 7, 8, 16, 33, 64}) {
+    const auto model = load(threads);
+    for (const Executor executor : {Executor::eager, Executor::persistent}) {
+      const auto session = make(model, 20, executor);
+      ASSERT_EQ(message(session->prefill(std::span(tokens).first(9))), "");
+      ASSERT_EQ(logits(*session), expected(9)) << threads;
+      ASSERT_EQ(message(session->decode(tokens[9])), "");
+      ASSERT_EQ(logits(*session), expected(10)) << threads;
+    }
+  }
+}
+
+// Whatever computes them, logits that are no numbers end the step, and nothing is drawn from them.
+TEST_F(SessionTest, LogitsThatAreNotFiniteAreAnError) {
+  const std::string end =
+      ": the model computed no number; its weights are damaged, or numbers on the "
+      "way are too large (keys and values beyond 65504 are)";
+  const std::string nan = "v == 3 ? 0.0f / 0.0f : 1.0f";
+  ASSERT_EQ(toy::write_plan(path, {}, toy::spoiled_kernel_object(6, nan)), "");
+  const auto model = load();
+  {
+    const auto session = make(model);
+    ASSERT_EQ(message(session->prefill(std::span(tokens).first(5))), "");
+    ASSERT_FALSE(session->logits().empty());
+    EXPECT_EQ(message(session->decode(1)), "the logit of token 3 at position 5 is NaN" + end);
+    EXPECT_EQ(session->position(), 6);
+    EXPECT_TRUE(session->logits().empty());
+    EXPECT_EQ(message(session->generate({}, 1, [](int32_t) { return true; })),
+              "there are no logits yet: prefill first");
+    session->reset();
+    EXPECT_EQ(message(session->prefill(std::span(tokens).first(5))), "");
+    EXPECT_EQ(logits(*session), expected(5));
+  }
+  {
+    const auto session = make(model);
+    EXPECT_EQ(message(session->prefill(std::span(tokens).first(9))),
+              "the logit of token 3 at position 8 is NaN" + end);
+    session->reset();
+    // Rows 5 and 6 are made in one step, which the counter has seen whole.
+    int64_t rows = 0;
+    EXPECT_EQ(message(session->prefill(std::span(tokens).first(9), 9,
+                                       [&](std::span<const float>, int64_t n) { rows += n; })),
+              "the logit of token 3 at position 4 is NaN" + end);
+    EXPECT_EQ(rows, 4);
+  }
+  {
+    const auto session = make(model);
+    ASSERT_EQ(message(session->prefill(std::span(tokens).first(3))), "");
+    int drawn = 0;
+    EXPECT_EQ(message(session->generate({}, 20, [&](int32_t) { return ++drawn > 0; })),
+              "the logit of token 3 at position 5 is NaN" + end);
+    EXPECT_EQ(drawn, 3);
+  }
+  ASSERT_EQ(
+      toy::write_plan(path, {}, toy::spoiled_kernel_object(1, "v == 31 ? -1.0f / 0.0f : 0.0f")),
+      "");
+  EXPECT_EQ(message(make(load())->decode(1)),
+            "the logit of token 31 at position 0 is -infinity" + end);
+}
+
+// A child has no threads but the one that called fork; it says so instead of waiting for them, also
+// where it lets go of the model.
+TEST_F(SessionTest, AChildOfForkSaysThatTheModelStayedBehind) {
+  auto model = load(3);
+  auto session = make(model);
+  ASSERT_EQ(message(session->prefill(std::span(tokens).first(3))), "");
+  const std::string parent = std::to_string(::getpid());
+  const pid_t child = ::fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    ::alarm(20);
+    const std::string wanted = "the model was loaded by process " + parent +
+                               " and this is process " + std::to_string(::getpid()) +
+                               ": threads and devices do not come along through fork(); load the "
+                               "model in the child";
+    bool said = message(session->decode(1)) == wanted &&
+                message(session->prefill(tokens)) == wanted &&
+                message(session->generate({}, 1, [](int32_t) { return true; })) == wanted &&
+                session->logits().empty();
+    const auto another = Session::create(model, 0);
+    said = said && !another.ok() && another.error().message == wanted;
+    session->reset();
+    session.reset();
+    model.reset();
+    // Loaded here it works.
+    const auto own = load(3);
+    const auto fresh = make(own);
+    said = said && fresh->prefill(std::span(tokens).first(4)).ok() && logits(*fresh) == expected(4);
+    ::_exit(said ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  ASSERT_EQ(message(session->decode(tokens[3])), "");
+  EXPECT_EQ(logits(*session), expected(4));
 }
 
 TEST_F(SessionTest, SinkGetsEveryWantedRowInOrder) {

@@ -106,20 +106,32 @@ inline void write_file(const std::string& path, std::string_view bytes) {
       .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
 }
 
-// The kernels as a shared object; empty when the machine has no C compiler.
+// Kernels in C as a shared object; empty when the machine has no C compiler.
+inline std::string compile_kernels(std::string_view source) {
+  const Folder folder;
+  write_file(folder.file("toy.c"), source);
+  for (const char* compiler : {"cc", "clang++-22 -x c", "clang -x c"}) {
+    const std::string command = std::string(compiler) + " -shared -fPIC -O1 -o " +
+                                folder.file("toy.so") + " " + folder.file("toy.c") + " 2>/dev/null";
+    if (std::system(command.c_str()) == 0) return read_file(folder.file("toy.so"));
+  }
+  return {};
+}
 inline const std::string& kernel_object() {
-  static const std::string object = [] {
-    const Folder folder;
-    write_file(folder.file("toy.c"), kernel_source);
-    for (const char* compiler : {"cc", "clang++-22 -x c", "clang -x c"}) {
-      const std::string command = std::string(compiler) + " -shared -fPIC -O1 -o " +
-                                  folder.file("toy.so") + " " + folder.file("toy.c") +
-                                  " 2>/dev/null";
-      if (std::system(command.c_str()) == 0) return read_file(folder.file("toy.so"));
-    }
-    return std::string();
-  }();
+  static const std::string object = compile_kernels(kernel_source);
   return object;
+}
+
+// The kernels, but the logits of steps after which the sequence has `count` tokens or more are this
+// expression in C.
+inline std::string spoiled_kernel_object(int count, const std::string& expression) {
+  std::string source = kernel_source;
+  const std::string logit = "(float)((31 * sum + 7 * v + *counter) % 1009)";
+  const size_t at = source.find(logit);
+  if (at == std::string::npos) std::abort();
+  source.replace(at, logit.size(),
+                 "*counter >= " + std::to_string(count) + " ? " + expression + " : " + logit);
+  return compile_kernels(source);
 }
 
 inline Argument argument(Argument::Region region, uint64_t offset = 0, uint32_t index = 0) {

@@ -42,7 +42,7 @@ struct RmsNormRows {
     }
     float sum = reduce_add(squares[0] + squares[1]);
     for (; k < Cols; ++k) sum += row[k] * row[k];
-    return 1.0F / __builtin_sqrtf(sum / Cols + eps);
+    return inverse_root(sum / Cols + eps);
   }
   inline f32x16 at(index r, float factor, index k) const {
     return load(x + (first + r) * Cols + k) * factor * load(weight + k);
@@ -51,6 +51,19 @@ struct RmsNormRows {
     return x[(first + r) * Cols + k] * factor * load_scalar(weight + k);
   }
 };
+
+// Elements k..k+15 of a row of a prologue, which zeros make `Cols` long.
+template <int Cols, class Prologue>
+SINTER_INLINE f32x16 padded_at(const Prologue& p, index r, float state, index k) {
+  if constexpr (Cols == Prologue::cols) {
+    return p.at(r, state, k);
+  } else {
+    if (k + lanes <= Prologue::cols) return p.at(r, state, k);
+    f32x16 x = splat(0.0F);
+    for (index i = 0; k + i < Prologue::cols; ++i) x[i] = p.scalar(r, state, k + i);
+    return x;
+  }
+}
 
 // Rows as float32.
 template <int Cols>
@@ -76,13 +89,17 @@ struct FloatRows {
 // -127..127. Two planes: q = 256 high + low in -32512..32512, as exact as a 16-bit float; each
 // plane is dotted on its own. `sums` has the sum of q over each group: zero points and biases
 // multiply it, the same for all rows of the weights. Group 0: one scale for the row, as BitNet's
-// models are trained with.
+// models are trained with. Cols may be more than the prologue's, which are followed by zeros. A
+// group with a NaN or an infinity has the scale NaN, and so have all products with it.
 template <int Cols, int Group, int Planes>
 struct QuantizedRows {
   static constexpr int group = Group == 0 ? Cols : Group;
   static constexpr int groups = Cols / group;
   // Of a row of its own the scale never falls below that of 1e-5.
   static constexpr float least = Group == 0 ? 1e-5F : 1e-30F;
+  // The largest q; sums of a lane's do not overflow (most_row_cols in codegen/lower.cpp).
+  static constexpr float top = Planes == 1 ? 127.0F : 127.0F * 256.0F;
+  static_assert(index{group / lanes} * static_cast<index>(top) <= 0x7fffffff);
   i8* planes;     // [Planes][rows][Cols]
   float* scales;  // [rows][groups]
   float* sums;    // [rows][groups]
@@ -100,21 +117,21 @@ struct QuantizedRows {
 
   template <class Prologue>
   inline void write(index r, const Prologue& p) const {
-    constexpr float top = Planes == 1 ? 127.0F : 127.0F * 256.0F;
     const float state = p.begin(r);
     for (int g = 0; g < groups; ++g) {
       const int from = g * group;
       // What is small enough stays in registers.
       constexpr bool keep = group <= 128;
       f32x16 kept[keep ? group / lanes : 1];
-      f32x16 largest = splat(0.0F);
+      i32x16 largest = i32x16(0);
       for (int i = 0; i < group / lanes; ++i) {
-        const f32x16 x = p.at(r, state, index{from} + i * lanes);
+        const f32x16 x = padded_at<Cols>(p, r, state, index{from} + i * lanes);
         if constexpr (keep) kept[i] = x;
-        largest = __builtin_elementwise_max(largest, __builtin_elementwise_abs(x));
+        largest = __builtin_elementwise_max(largest, magnitude_bits(x));
       }
-      float amax = reduce_max(largest);
-      if constexpr (Group == 0) amax = amax > least ? amax : least;
+      float amax = __builtin_bit_cast(float, reduce_max(largest));
+      if constexpr (Group == 0) amax = amax < least ? least : amax;
+      // Of what is no number nothing is left but the scale.
       const float inverse = amax >= least ? top / amax : 0.0F;
       i32x16 sum = i32x16(0);
       for (int i = 0; i < group / lanes; ++i) {
@@ -123,7 +140,7 @@ struct QuantizedRows {
         if constexpr (keep) {
           x = kept[i];
         } else {
-          x = p.at(r, state, k);
+          x = padded_at<Cols>(p, r, state, k);
         }
         const i32x16 q =
             __builtin_convertvector(__builtin_elementwise_roundeven(x * inverse), i32x16);
@@ -137,8 +154,12 @@ struct QuantizedRows {
           store_unaligned(planes + (rows + r) * Cols + k, low);
         }
       }
-      scales[r * groups + g] = amax / top;
-      sums[r * groups + g] = static_cast<float>(reduce_add(sum));
+      scales[r * groups + g] = amax / top + (amax - amax);
+      if constexpr (Group == 0) {
+        sums[r] = static_cast<float>(reduce_add_wide(sum));
+      } else {
+        sums[r * groups + g] = static_cast<float>(reduce_add(sum));
+      }
     }
   }
 };

@@ -1,9 +1,9 @@
 // Attention with what surrounds it: per-head norm and RoPE of q and k, append to the caches, causal
 // softmax.
 //
-// Caches are float16. Keys are stored in blocks of 16 positions,
-// [kv_head][position/16][feature][16]: a score needs no sum across lanes. Values are
-// [kv_head][position][features rounded up to 16].
+// Caches are float16; what float16 cannot hold is a NaN there, and so is every result of a token
+// that sees it. Keys are stored in blocks of 16 positions, [kv_head][position/16][feature][16]: a
+// score needs no sum across lanes. Values are [kv_head][position][features rounded up to 16].
 #pragma once
 
 #include "cpu/math.h"
@@ -32,7 +32,8 @@ struct HeadTransform {
     if constexpr (!__is_void(Norm)) {
       float squares = 0;
       for (int i = 0; i < HeadDim; ++i) squares += in[i] * in[i];
-      factor = scale / __builtin_sqrtf(squares / HeadDim + eps);
+      const float mean = squares / HeadDim + eps;
+      factor = scale / __builtin_sqrtf(mean) + (mean - mean);  // see inverse_root
     }
     float x[HeadDim];
     for (int i = 0; i < HeadDim; ++i) {
@@ -52,6 +53,11 @@ struct HeadTransform {
   }
 };
 
+SINTER_INLINE f16 to_cache(float x) {
+  const f16 half = static_cast<f16>(x);
+  return __builtin_fabsf(x) < 65520.0F ? half : static_cast<f16>(__builtin_nanf(""));
+}
+
 template <int HeadsCount, int KvHeadsCount, int HeadDim>
 struct Caches {
   static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount, head_dim = HeadDim;
@@ -70,9 +76,9 @@ struct Caches {
   inline __attribute__((always_inline)) void append(index kv_head, index position, const float* k,
                                                     const float* v) const {
     f16* key = keys + (kv_head * capacity + position / lanes * lanes) * HeadDim + position % lanes;
-    for (int i = 0; i < HeadDim; ++i) key[i * lanes] = static_cast<f16>(k[i]);
+    for (int i = 0; i < HeadDim; ++i) key[i * lanes] = to_cache(k[i]);
     f16* value = values + (kv_head * capacity + position) * value_dim;
-    for (int i = 0; i < HeadDim; ++i) value[i] = static_cast<f16>(v[i]);
+    for (int i = 0; i < HeadDim; ++i) value[i] = to_cache(v[i]);
   }
 };
 
@@ -126,7 +132,8 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
       f32x16 sum = splat(0.0F);
       for (index b = 0; b < blocks; ++b) {
         const f32x16 s = load(&scores[r][b * lanes]);
-        const f32x16 p = s > splat(0.5F * masked) ? exp(s - top) : splat(0.0F);
+        // A NaN is none of the masked.
+        const f32x16 p = s <= splat(0.5F * masked) ? splat(0.0F) : exp(s - top);
         store_unaligned(&scores[r][b * lanes], p);
         sum += p;
       }
@@ -160,8 +167,24 @@ SINTER_INLINE void attend_rows(const C& c, index kv_head, const float* q, const 
   }
 }
 
-// Splits of the positions of one KV head among workers, when there are more workers than KV heads.
-constexpr index max_splits = 8;
+// Splits of the positions of one KV head: so many for a length, whatever the number of workers,
+// since the order of sums depends on them. Runs of 16 positions are dealt out evenly.
+constexpr index max_splits = 16;
+constexpr index least_split = 32;  // positions
+struct Splits {
+  index count;
+  index total;  // positions
+
+  static inline Splits of(index total) {
+    const index wanted = total / least_split;
+    return {wanted < 1 ? 1 : wanted > max_splits ? max_splits : wanted, total};
+  }
+  inline Range positions(index split) const {
+    const Range blocks = share((total + lanes - 1) / lanes, split, count);
+    const index end = blocks.end * lanes;
+    return {blocks.begin * lanes, end < total ? end : total};
+  }
+};
 
 template <class C>
 struct SplitBuffers {
@@ -211,8 +234,8 @@ SINTER_INLINE void combine(const SplitBuffers<C>& buffers, index head, index spl
   for (int i = 0; i < C::head_dim; ++i) out[head * C::head_dim + i] = sums[i] / total;
 }
 
-// One token: transforms, append and attention in one phase. A worker owns a KV head, or a split of
-// its positions; the split that finishes last combines them.
+// One token: transforms, append and attention in one phase. A worker has some splits of the
+// positions of some KV heads; the split of a head that finishes last combines them.
 template <class C, class QTransform, class KTransform>
 SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, HeadRows k,
                                   HeadRows v, const QTransform& q_transform,
@@ -220,26 +243,26 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
                                   unsigned char* split_base, float* out) {
   const index position = launch->step->position;
   const index total = position + 1;
-  index splits = launch->workers / C::kv_heads;
-  splits = splits < 1 ? 1 : splits > max_splits ? max_splits : splits;
-  const index chunk = ((total + splits - 1) / splits + lanes - 1) / lanes * lanes;
-  const index used = (total + chunk - 1) / chunk;  // splits that have positions
+  const Splits splits = Splits::of(total);
   const SplitBuffers<C> buffers = SplitBuffers<C>::at(split_base);
-  const Range units = share(C::kv_heads * used, launch->worker, launch->workers);
+  const Range units = share(C::kv_heads * splits.count, launch->worker, launch->workers);
+  float queries[C::group * C::head_dim];
+  index transformed = -1;  // the KV head whose queries these are
   for (index unit = units.begin; unit < units.end; ++unit) {
-    const index h = unit / used;
-    const index split = unit % used;
-    const index begin = split * chunk;
-    const index end = begin + chunk < total ? begin + chunk : total;
+    const index h = unit / splits.count;
+    const index split = unit % splits.count;
+    const auto [begin, end] = splits.positions(split);
     if (end == total) {
       float key[C::head_dim];
       k_transform.apply(k.base + h * C::head_dim, 0, 1.0F, key);
       c.append(h, position, key, v.base + h * C::head_dim);
     }
-    float queries[C::group * C::head_dim];
-    for (int i = 0; i < C::group; ++i)
-      q_transform.apply(q.base + (h * C::group + i) * C::head_dim, 0, scale,
-                        queries + i * C::head_dim);
+    if (h != transformed) {
+      for (int i = 0; i < C::group; ++i)
+        q_transform.apply(q.base + (h * C::group + i) * C::head_dim, 0, scale,
+                          queries + i * C::head_dim);
+      transformed = h;
+    }
     for_group<C::group>([&](auto rows, index first) {
       constexpr int R = decltype(rows)::value;
       index limit[R];
@@ -248,7 +271,7 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
       attend<R>(c, h, queries + first * C::head_dim, limit, begin, end, partial);
       for (int r = 0; r < R; ++r) {
         const index head = h * C::group + first + r;
-        if (used == 1) {
+        if (splits.count == 1) {
           const float inverse = 1.0F / partial.total[r];
           for (int i = 0; i < C::head_dim; ++i)
             out[head * C::head_dim + i] = partial.out[r][i] * inverse;
@@ -260,9 +283,10 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
         }
       }
     });
-    if (used > 1 && __atomic_add_fetch(&buffers.arrived[h], 1, __ATOMIC_ACQ_REL) == used) {
+    if (splits.count > 1 &&
+        __atomic_add_fetch(&buffers.arrived[h], 1, __ATOMIC_ACQ_REL) == splits.count) {
       __atomic_store_n(&buffers.arrived[h], 0, __ATOMIC_RELAXED);
-      for (int i = 0; i < C::group; ++i) combine<C>(buffers, h * C::group + i, used, out);
+      for (int i = 0; i < C::group; ++i) combine<C>(buffers, h * C::group + i, splits.count, out);
     }
   }
 }

@@ -7,12 +7,13 @@
 
 namespace sinter {
 
-// out [tokens, cols]; only the rows asked for are decoded.
-template <class W>
+// out [tokens, Width]; only the rows asked for are decoded.
+template <int Width, class W>
 SINTER_INLINE void embed(const Launch* launch, const W& w, const i32* tokens, float* out) {
   const Range mine = share(launch->step->tokens, launch->worker, launch->workers);
   for (index t = mine.begin; t < mine.end; ++t)
-    w.decode(tokens[t] / tile_rows, tokens[t] % tile_rows, tokens[t], out + t * W::cols);
+    w.template decode<Width>(tokens[t] / tile_rows, tokens[t] % tile_rows, tokens[t],
+                             out + t * Width);
 }
 
 // out [tokens, 2 * Half]: cos in the first half, sin in the second, of (position + t) * inv_freq,

@@ -6,9 +6,11 @@
 namespace sinter {
 
 // e^x by 2^n 2^f, |f| <= 1/2, with a degree-6 polynomial for 2^f (coefficients ln(2)^k / k!: the
-// remainder is below 2e-7 relative, as float32's own rounding). Saturates instead of overflowing.
+// remainder is below 2e-7 relative, as float32's own rounding). Saturates instead of overflowing; a
+// NaN stays one.
 SINTER_INLINE f32x16 exp(f32x16 x) {
-  x = __builtin_elementwise_min(__builtin_elementwise_max(x, splat(-87.0F)), splat(88.0F));
+  x = x < splat(-87.0F) ? splat(-87.0F) : x;
+  x = x > splat(88.0F) ? splat(88.0F) : x;
   const f32x16 y = x * 1.44269504F;
   const f32x16 n = __builtin_elementwise_roundeven(y);
   // x - n ln 2 in two steps keeps f exact to the last bit.
@@ -26,10 +28,14 @@ SINTER_INLINE f32x16 exp(f32x16 x) {
 }
 SINTER_INLINE float exp(float x) { return exp(splat(x))[0]; }
 
+// 1 / sqrt(x). Of an infinity NaN, not 0: what a sum of squares overflowed for is not a small
+// number.
+SINTER_INLINE float inverse_root(float x) { return 1.0F / __builtin_sqrtf(x) + (x - x); }
+
 SINTER_INLINE f32x16 sigmoid(f32x16 x) { return 1.0F / (1.0F + exp(-x)); }
 SINTER_INLINE f32x16 silu(f32x16 x) { return x / (1.0F + exp(-x)); }
 SINTER_INLINE f32x16 relu2(f32x16 x) {
-  const f32x16 r = __builtin_elementwise_max(x, splat(0.0F));
+  const f32x16 r = x < splat(0.0F) ? splat(0.0F) : x;
   return r * r;
 }
 // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = x sigmoid(2 sqrt(2/pi) (...))

@@ -90,6 +90,12 @@ SINTER_INLINE i32 reduce_add(i32x16 v) {
   for (int i = 0; i < lanes; ++i) sum += v[i];
   return sum;
 }
+// Exact, whatever the lanes hold.
+SINTER_INLINE index reduce_add_wide(i32x16 v) {
+  index sum = 0;
+  for (int i = 0; i < lanes; ++i) sum += v[i];
+  return sum;
+}
 SINTER_INLINE float reduce_max(f32x16 v) {
   using f32x8 = float __attribute__((ext_vector_type(8)));
   using f32x4 = float __attribute__((ext_vector_type(4)));
@@ -97,6 +103,18 @@ SINTER_INLINE float reduce_max(f32x16 v) {
   const f32x4 b = __builtin_elementwise_max(a.lo, a.hi);
   const float x = b[0] > b[2] ? b[0] : b[2];
   const float y = b[1] > b[3] ? b[1] : b[3];
+  return x > y ? x : y;
+}
+// Sizes of numbers as integers, which are ordered as the sizes are: an infinity is above every
+// number and a NaN above infinity, so that neither is lost in a maximum.
+SINTER_INLINE i32x16 magnitude_bits(f32x16 v) { return __builtin_bit_cast(i32x16, v) & 0x7fffffff; }
+SINTER_INLINE i32 reduce_max(i32x16 v) {
+  using i32x8 = i32 __attribute__((ext_vector_type(8)));
+  using i32x4 = i32 __attribute__((ext_vector_type(4)));
+  const i32x8 a = __builtin_elementwise_max(v.lo, v.hi);
+  const i32x4 b = __builtin_elementwise_max(a.lo, a.hi);
+  const i32 x = b[0] > b[2] ? b[0] : b[2];
+  const i32 y = b[1] > b[3] ? b[1] : b[3];
   return x > y ? x : y;
 }
 SINTER_INLINE f32x16 fma(f32x16 a, f32x16 b, f32x16 c) {

@@ -7,7 +7,8 @@
 // bits first. In a field of w bits every 64-byte chunk holds 8/w steps of four columns: byte 4*lane
 // + k carries the codes of column 4*step + k, step s of the chunk in bits [s*w, (s+1)*w). So one
 // shift and one mask give the four codes of all 16 rows, with no crossing of lanes. Scales and
-// biases are apart: [tile][group][16].
+// biases are apart: [tile][group][16]. A row may have been made longer by columns whose codes are 0
+// (kernel_type in codegen/layout.h); activations are 0 there.
 #pragma once
 
 #include "cpu/dot.h"
@@ -164,14 +165,16 @@ constexpr bool is_shifted<Shifted<Bits>> = true;
 template <int Own, class T>
 struct GroupScales {
   static constexpr bool is_minimum = false;
+  template <int Cols>
+  static constexpr index count = (Cols + Own - 1) / Own;
   const T* scales;
   template <int Cols, int Group>
   inline f32x16 at(index tile, index group) const {
-    return load(scales + (tile * (Cols / Own) + group / (Own / Group)) * lanes);
+    return load(scales + (tile * count<Cols> + group / (Own / Group)) * lanes);
   }
   template <int Cols, int Group>
   inline float at_lane(index tile, index group, index lane) const {
-    return load_scalar(scales + (tile * (Cols / Own) + group / (Own / Group)) * lanes + lane);
+    return load_scalar(scales + (tile * count<Cols> + group / (Own / Group)) * lanes + lane);
   }
 };
 
@@ -214,7 +217,7 @@ struct GroupShifts {
   const u8* integers;
   template <int Cols, int Group>
   inline f32x16 at(index tile, index group) const {
-    const index at = tile * (Cols / Own) + group / (Own / Group);
+    const index at = tile * ((Cols + Own - 1) / Own) + group / (Own / Group);
     if constexpr (Bits > 4) {
       return __builtin_convertvector(widen(load_unaligned<u8x16>(integers + at * lanes)), f32x16);
     } else {
@@ -269,6 +272,7 @@ struct CodedWeights {
   static constexpr int unit_groups = unit / Group;
   static constexpr index unit_bytes = Codes::bytes(unit);
   static constexpr index tile_bytes = Codes::bytes(Cols);
+  static_assert(Cols % unit == 0);
   using levels_type = Levels;
 
   const u8* codes;
@@ -288,7 +292,8 @@ struct CodedWeights {
     const f32x16 stored = offsets.template at<Cols, Group>(tile, g);
     return offset_of(stored, scale);
   }
-  // Row `row` of tile `tile` (which lane is row % 16), numbers.
+  // The first Width numbers of row `row`, which is lane `lane` of tile `tile`.
+  template <int Width>
   inline void decode(index tile, index lane, index row, float* out) const {
     const float all = factor.of_rows(row)[0];
     for (int g = 0; g < groups; ++g) {
@@ -310,7 +315,8 @@ struct CodedWeights {
           } else {
             value = s * (level - Levels::zero) * scale_factor();
           }
-          out[g * Group + step * 4 + k] = all * value;
+          const int col = g * Group + step * 4 + k;
+          if (Width == Cols || col < Width) out[col] = all * value;
         }
       }
     }
@@ -343,7 +349,9 @@ struct DenseWeights {
   using element = Element;
   const Element* values;
 
+  template <int Width>
   inline void decode(index tile, index lane, index, float* out) const {
+    static_assert(Width == Cols);
     for (int k = 0; k < Cols; ++k)
       out[k] = load_scalar(values + (tile * Cols + k) * tile_rows + lane);
   }
@@ -359,7 +367,9 @@ struct Fp8Weights {
   Scales scales;
   Factor factor;
 
+  template <int Width>
   inline void decode(index tile, index lane, index row, float* out) const {
+    static_assert(Width == Cols);
     const float all = factor.of_rows(row)[0];
     for (int k = 0; k < Cols; ++k) {
       float s = 1;

@@ -15,14 +15,15 @@ constexpr int rounds = (Cols + threads * held - 1) / (threads * held);
 struct Held {
   float v[held];
 };
-// Columns k.. of a row; zeros beyond `Cols`.
-template <int Cols, class T>
+// Columns k.. of a row; zeros beyond `Cols`. Aligned: eight columns from a multiple of eight on can
+// be read at once.
+template <int Cols, bool Aligned, class T>
 SINTER_INLINE Held hold(const T* row, int k) {
   struct alignas(16) Eight {
     T values[held];
   };
   Held x;
-  if (k + held <= Cols) {
+  if (Aligned && k + held <= Cols) {
     const Eight eight = *reinterpret_cast<const Eight*>(row + k);
 #pragma clang loop unroll(full)
     for (int i = 0; i < held; ++i) x.v[i] = widen(eight.values[i]);
@@ -32,6 +33,10 @@ SINTER_INLINE Held hold(const T* row, int k) {
   }
   return x;
 }
+
+// Whether all rows of float32 begin at a multiple of 16 bytes, as the first does.
+template <int Cols>
+constexpr bool rows_are_aligned = Cols % 4 == 0;
 
 // Sum over the block; every thread gets it. `scratch`: one float per wave, that nobody else uses
 // until after the next barrier.
@@ -58,7 +63,7 @@ struct PlainRows {
     const float* from = x + (first + r) * Cols;
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds<Cols>; ++i)
-      row[i] = hold<Cols>(from, (i * threads + thread()) * held);
+      row[i] = hold<Cols, rows_are_aligned<Cols>>(from, (i * threads + thread()) * held);
   }
 };
 
@@ -79,12 +84,12 @@ struct RmsNormRows {
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds<Cols>; ++i) {
       const int k = (i * threads + thread()) * held;
-      row[i] = hold<Cols>(from, k);
-      scale[i] = hold<Cols>(weight, k);
+      row[i] = hold<Cols, rows_are_aligned<Cols>>(from, k);
+      scale[i] = hold<Cols, true>(weight, k);
 #pragma clang loop unroll(full)
       for (int j = 0; j < held; ++j) squares += row[i].v[j] * row[i].v[j];
     }
-    const float factor = reciprocal_root(sum_block(squares, scratch) / Cols + eps);
+    const float factor = inverse_root(sum_block(squares, scratch) / Cols + eps);
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds<Cols>; ++i)
 #pragma clang loop unroll(full)
@@ -99,14 +104,14 @@ struct GroupScale {
   float bias;
 };
 
-// The largest over the block; every thread gets it. `scratch`: as of sum_block.
-SINTER_INLINE float max_block(float value, float* scratch) {
-  value = max_lanes<wave_size>(value);
+// The largest size over the block; every thread gets it. `scratch`: as of sum_block.
+SINTER_INLINE float max_size_of_block(float value, float* scratch) {
+  value = max_size_of_lanes<wave_size>(value);
   if (lane() == 0) scratch[wave()] = value;
   barrier();
   float most = 0;
 #pragma clang loop unroll(full)
-  for (int i = 0; i < waves; ++i) most = larger(most, scratch[i]);
+  for (int i = 0; i < waves; ++i) most = larger_size(most, scratch[i]);
   return most;
 }
 
@@ -117,22 +122,26 @@ SINTER_INLINE u32 round_to_low_bits(float x) { return __builtin_bit_cast(u32, x 
 // Quantizes this thread's columns and hands them to put(plane, column, 8 codes) and
 // put_scale(group, scale). One plane: q in -127..127. Two planes: q = 256 high + low in
 // -32512..32512, as exact as a 16-bit float; each plane is multiplied on its own. Columns up to a
-// whole block are zero. Group 0: one scale for the row, as BitNet's models are trained with, not
-// below that of 1e-5. `scratch`: three floats per wave that nobody else uses until after the next
-// barrier.
+// whole block are zero. A group with a NaN or an infinity has the scale NaN, and so have all
+// products with it; its codes are whatever they are. Group 0: one scale for the row, as BitNet's
+// models are trained with, not below that of 1e-5. `scratch`: three floats per wave that nobody
+// else uses until after the next barrier.
 template <int Cols, int Group, int Planes, class Put, class PutScale>
 SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], float* scratch, const Put& put,
                             const PutScale& put_scale) {
   constexpr float top = Planes == 1 ? 127.0F : 127.0F * 256.0F;
   constexpr int padded = (Cols + block_cols - 1) / block_cols * block_cols;
+  const auto scale_of = [](float most) __attribute__((always_inline)) {
+    return most * (1.0F / top) + (most - most);
+  };
   float row_most = 0;
   int row_sum = 0;
   if constexpr (Group == 0) {
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds<Cols>; ++i)
 #pragma clang loop unroll(full)
-      for (int j = 0; j < held; ++j) row_most = larger(row_most, __builtin_fabsf(row[i].v[j]));
-    row_most = larger(max_block(row_most, scratch + waves), 1e-5F);
+      for (int j = 0; j < held; ++j) row_most = larger_size(row_most, row[i].v[j]);
+    row_most = larger_size(max_size_of_block(row_most, scratch + waves), 1e-5F);
   }
 #pragma clang loop unroll(full)
   for (int i = 0; i < rounds<Cols>; ++i) {
@@ -140,8 +149,8 @@ SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], float* scratch, con
     float most = row_most;
     if constexpr (Group > 0) {
 #pragma clang loop unroll(full)
-      for (int j = 0; j < held; ++j) most = larger(most, __builtin_fabsf(row[i].v[j]));
-      most = max_lanes<Group / held>(most);
+      for (int j = 0; j < held; ++j) most = larger_size(most, row[i].v[j]);
+      most = max_size_of_lanes<Group / held>(most);
     }
     const float inverse = most > 1e-30F ? top / most : 0.0F;
     u32x2 high;
@@ -174,7 +183,7 @@ SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], float* scratch, con
     if constexpr (Group > 0) {
       sum = sum_lanes<Group / held>(sum);
       if (k < Cols && thread() % (Group / held) == 0) {
-        const float scale = most * (1.0F / top);
+        const float scale = scale_of(most);
         put_scale(k / Group, GroupScale{scale, scale * static_cast<float>(sum)});
       }
     }
@@ -182,7 +191,7 @@ SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], float* scratch, con
   if constexpr (Group == 0) {
     // Sums of a wave are exact integers in float32 only below 2^24; the total is rounded anyway.
     const float sum = sum_block(static_cast<float>(row_sum), scratch + 2 * waves);
-    const float scale = row_most * (1.0F / top);
+    const float scale = scale_of(row_most);
     if (thread() == 0) put_scale(0, GroupScale{scale, scale * sum});
   }
 }

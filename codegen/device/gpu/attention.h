@@ -1,7 +1,8 @@
 // Attention with what surrounds it: per-head norm and RoPE of q and k, append to the caches, causal
 // softmax.
 //
-// Caches are float16, [kv_head][position][features rounded up to 16], keys and values alike.
+// Caches are float16, [kv_head][position][features rounded up to 16], keys and values alike. What
+// float16 cannot hold is a NaN there, and so is every result of a token that sees it.
 #pragma once
 
 #include "gpu/activations.h"
@@ -64,7 +65,7 @@ struct HeadTransform {
       float squares = 0;
 #pragma clang loop unroll(full)
       for (int j = 0; j < features; ++j) squares += head.x[j] * head.x[j];
-      factor = scale * reciprocal_root(sum_lanes<wave_size>(squares) / HeadDim + eps);
+      factor = scale * inverse_root(sum_lanes<wave_size>(squares) / HeadDim + eps);
     }
 #pragma clang loop unroll(full)
     for (int j = 0; j < features; ++j) {
@@ -88,6 +89,11 @@ struct HeadTransform {
   }
 };
 
+SINTER_INLINE f16 to_cache(float x) {
+  const f16 half = static_cast<f16>(x);
+  return __builtin_fabsf(x) < 65520.0F ? half : static_cast<f16>(__builtin_nanf(""));
+}
+
 template <int HeadsCount, int KvHeadsCount, int HeadDim>
 struct Caches {
   static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount, head_dim = HeadDim;
@@ -106,8 +112,8 @@ struct Caches {
   // By a wave; key in shared memory.
   __device__ void append(index kv_head, index position, const float* k, const float* v) const {
     for (int i = lane(); i < dim; i += wave_size) {
-      key(kv_head, position)[i] = static_cast<f16>(i < head_dim ? k[i] : 0.0F);
-      value(kv_head, position)[i] = static_cast<f16>(i < head_dim ? v[i] : 0.0F);
+      key(kv_head, position)[i] = to_cache(i < head_dim ? k[i] : 0.0F);
+      value(kv_head, position)[i] = to_cache(i < head_dim ? v[i] : 0.0F);
     }
   }
 };
@@ -211,8 +217,8 @@ struct CachedBatch {
 #pragma clang loop unroll(full)
     for (int i = 0; i < 8; ++i) {
       const int d = S::feature() + i;
-      k[i] = static_cast<f16>(d < C::head_dim ? key[d] : 0.0F);
-      v[i] = static_cast<f16>(d < C::head_dim ? value[i] : 0.0F);
+      k[i] = to_cache(d < C::head_dim ? key[d] : 0.0F);
+      v[i] = to_cache(d < C::head_dim ? value[i] : 0.0F);
     }
     *reinterpret_cast<f16x8*>(c.key(kv_head, position) + S::feature()) = k;
     *reinterpret_cast<f16x8*>(c.value(kv_head, position) + S::feature()) = v;
@@ -269,7 +275,7 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin
       for (int i = 0; i < 8; ++i) s.out[h][i] *= keep;
 #pragma clang loop unroll(full)
       for (int b = 0; b < S::batch; ++b) {
-        const float weight = score[b] > 0.5F * masked ? exp(score[b] - most) : 0.0F;
+        const float weight = score[b] <= 0.5F * masked ? 0.0F : exp(score[b] - most);
         s.total[h] += weight;
 #pragma clang loop unroll(full)
         for (int i = 0; i < 8; ++i)
@@ -636,7 +642,7 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float*
       float weights = 0;
 #pragma clang loop unroll(full)
       for (int i = 0; i < score_count; ++i) {
-        const float weight = score[i] > 0.5F * masked ? exp(score[i] - most) : 0.0F;
+        const float weight = score[i] <= 0.5F * masked ? 0.0F : exp(score[i] - most);
         weights += weight;
         scores[row * Tile::score_stride + i * sharing + mine] = weight;
       }

@@ -36,7 +36,8 @@ SINTER_INLINE u32 four_trits(const u8* words, int block, int row, int k) {
 }
 
 // A block to a token; only the token's row is decoded, four columns to a thread.
-template <int Cols, int Group, class Codes, class Levels, class Scales, class Offsets, class Factor>
+template <int Width, int Cols, int Group, class Codes, class Levels, class Scales, class Offsets,
+          class Factor>
 SINTER_INLINE void decode_row(
     const CodedWeights<Cols, Group, Codes, Levels, Scales, Offsets, Factor>& w, index row,
     float* out) {
@@ -63,6 +64,7 @@ SINTER_INLINE void decode_row(
 #pragma clang loop unroll(full)
     for (int i = 0; i < 4; ++i) {
       const float level = static_cast<float>(static_cast<i8>(levels >> (8 * i))) + W::code_offset;
+      if (Width < Cols && k + i >= Width) continue;
       if constexpr (W::has_offsets) {
         out[k + i] = all * fma(scale, level, offset);
       } else {
@@ -73,8 +75,9 @@ SINTER_INLINE void decode_row(
 }
 
 // Dense and E4M3 weights.
-template <class W>
+template <int Width, class W>
 SINTER_INLINE void decode_row(const W& w, index row, float* out) {
+  static_assert(Width == W::cols);
   const index tile = row / tile_rows;
   const int in_tile = static_cast<int>(row % tile_rows);
   const float all = w.factor.of_row(row);
@@ -85,11 +88,11 @@ SINTER_INLINE void decode_row(const W& w, index row, float* out) {
                    k % W::chunk));
 }
 
-// out [tokens, cols]
-template <class W>
+// out [tokens, Width]
+template <int Width, class W>
 SINTER_INLINE void embed(const Launch* launch, const W& w, const i32* tokens, float* out) {
   for (index t = launch->worker; t < launch->step->tokens; t += launch->workers)
-    decode_row(w, tokens[t], out + t * W::cols);
+    decode_row<Width>(w, tokens[t], out + t * Width);
 }
 
 // out [tokens, 2 * Half]: cos in the first half, sin in the second, of (position + t) * inv_freq,

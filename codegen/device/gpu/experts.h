@@ -20,7 +20,9 @@ SINTER_INLINE void top_k(const Launch* launch, const float* x, index rows, i32* 
       float best = -__builtin_inff();
       i32 column = Cols;
       for (i32 c = thread(); c < Cols; c += threads) {
-        const float value = x[r * Cols + c];
+        // A column is found whatever there is: a NaN counts as the smallest.
+        const float given = x[r * Cols + c];
+        const float value = given == given ? given : -__builtin_inff();
         const bool left = value < last || (value == last && c > last_column);
         if (left && (value > best || column == Cols)) {
           best = value;

@@ -6,11 +6,14 @@
 namespace sinter {
 
 SINTER_INLINE float exp(float x) { return exp2(x * 1.44269504F); }
+// 1 / sqrt(x). Of an infinity NaN, not 0: what a sum of squares overflowed for is not a small
+// number.
+SINTER_INLINE float inverse_root(float x) { return reciprocal_root(x) + (x - x); }
 // 1 / (1 + e^-x): an infinite e^-x gives 0.
 SINTER_INLINE float sigmoid(float x) { return reciprocal(1.0F + exp(-x)); }
 SINTER_INLINE float silu(float x) { return x * sigmoid(x); }
 SINTER_INLINE float relu2(float x) {
-  const float r = larger(x, 0.0F);
+  const float r = x < 0.0F ? 0.0F : x;
   return r * r;
 }
 // 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) = x sigmoid(2 sqrt(2/pi) (...))

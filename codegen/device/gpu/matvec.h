@@ -118,7 +118,7 @@ struct SharedFloats {
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds<Cols>; ++i) {
       const int k = (i * threads + thread()) * held;
-      if (k >= Cols) continue;
+      if (k >= bytes / 4) continue;
 #pragma clang loop unroll(full)
       for (int j = 0; j < held; j += 4)
         *reinterpret_cast<f32x4*>(base + (k + j) * 4) =

@@ -302,6 +302,23 @@ SINTER_INLINE float max_lanes(float value) {
   for (int mask = 1; mask < Count; mask *= 2) value = larger(value, shuffle_xor(value, mask));
   return value;
 }
+// The larger size of two numbers; of what is no number a NaN or an infinity is left. As integers
+// sizes are ordered as they are, with infinity above every number and NaN above that.
+SINTER_INLINE float larger_size(float a, float b) {
+#if defined(__NVPTX__)
+  return __nvvm_fmax_nan_f(__builtin_fabsf(a), __builtin_fabsf(b));
+#else
+  const u32 x = __builtin_bit_cast(u32, a) & 0x7fffffffU;
+  const u32 y = __builtin_bit_cast(u32, b) & 0x7fffffffU;
+  return __builtin_bit_cast(float, x > y ? x : y);
+#endif
+}
+template <int Count>
+SINTER_INLINE float max_size_of_lanes(float value) {
+#pragma clang loop unroll(full)
+  for (int mask = 1; mask < Count; mask *= 2) value = larger_size(value, shuffle_xor(value, mask));
+  return value;
+}
 
 // One column of a row: what generated epilogues compute with.
 using Lanes = float;

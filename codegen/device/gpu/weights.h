@@ -11,7 +11,8 @@
 //   [tile][block][field][w][16 rows][16 bytes]
 // A last block of fewer segments is stored a word at a time: [field][words][16 rows][4 bytes].
 // Scales and biases are apart: [tile][block][16 rows][groups of the block]; where groups do not
-// divide a block, [tile][group][16 rows].
+// divide a block, [tile][group][16 rows]. A row may have been made longer by columns whose codes
+// are 0 (kernel_type in codegen/layout.h); activations are 0 there.
 #pragma once
 
 #include "gpu/platform.h"
@@ -165,7 +166,7 @@ struct GroupScales {
                   row * here + g * Group / Own);
     } else {
       const int at = (block * block_cols + g * Group) / Own;
-      return load(scales + (tile * (Cols / Own) + at) * tile_rows + row);
+      return load(scales + (tile * ((Cols + Own - 1) / Own) + at) * tile_rows + row);
     }
   }
   template <int Cols, int Group, int Count>
@@ -285,7 +286,7 @@ struct GroupShifts {
   const u8* integers;
   template <int Cols, int Group>
   __device__ __attribute__((always_inline)) float one(index tile, int block, int row, int g) const {
-    const index at = tile * (Cols / Own) + (block * block_cols + g * Group) / Own;
+    const index at = tile * ((Cols + Own - 1) / Own) + (block * block_cols + g * Group) / Own;
     if constexpr (Bits > 4) return static_cast<float>(integers[at * tile_rows + row]);
     return static_cast<float>(integers[at * 8 + row / 2] >> (row % 2 * 4) & 15);
   }
