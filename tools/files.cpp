@@ -126,10 +126,15 @@ Result<InputKind> kind_of_input(const std::string& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return Error{fmt::format("{}: cannot be read: {}", path, std::strerror(errno))};
   std::array<char, runtime::plan_magic.size()> start{};
-  const ssize_t got = ::read(fd, start.data(), start.size());
+  size_t known = 0;
+  for (;;) {
+    const ssize_t got = ::read(fd, start.data() + known, start.size() - known);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    known += static_cast<size_t>(got);
+  }
   ::close(fd);
-  if (got == static_cast<ssize_t>(start.size()) &&
-      std::string_view(start.data(), start.size()) == runtime::plan_magic)
+  if (std::string_view(start.data(), known) == runtime::plan_magic)
     return InputKind::plan;
   if (path.ends_with(".safetensors") || path.ends_with(".gguf")) return InputKind::model;
   return Error{fmt::format(
