@@ -1,13 +1,17 @@
 # make demo      compile a tiny real model and read what it writes
 # make test      everything there is to test
+# make fuzz      TIME=3600 seconds for each fuzz target, JOBS=2 at once, TARGETS="gguf plan" of them
 # make programs  sinter and sinter-run, in build/bin
 # make install   PREFIX=/usr/local
 # make format    clang-format over the sources
 BUILD ?= build
 PREFIX ?= /usr/local
 MODEL = models/tiny-bonsai-1bit
+TIME ?= 3600
+JOBS ?= $(shell nproc)
+TARGETS ?= $(patsubst tests/fuzz/fuzz_%.cpp,%,$(filter-out tests/fuzz/fuzz_main.cpp,$(wildcard tests/fuzz/fuzz_*.cpp)))
 
-.PHONY: demo test programs setup install format clean
+.PHONY: demo test fuzz programs setup install format clean
 
 demo: programs
 	@mkdir -p $(BUILD)/demo
@@ -18,6 +22,10 @@ demo: programs
 test: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet
 	cd $(BUILD) && ctest -j 2 --output-on-failure --no-tests=error
+
+fuzz: setup $(BUILD)/build.ninja
+	@ninja -C $(BUILD) --quiet sanitized
+	tests/fuzz/fuzz.sh $(BUILD) $(TIME) $(JOBS) $(TARGETS)
 
 programs: setup $(BUILD)/build.ninja
 	@ninja -C $(BUILD) --quiet sinter-compiler sinter-run sinter

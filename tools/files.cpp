@@ -64,9 +64,15 @@ Result<std::string> read_start(const std::string& path, size_t bytes) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return Error{fmt::format("{}: cannot be read: {}", path, std::strerror(errno))};
   std::string start(bytes, '\0');
-  const ssize_t got = ::read(fd, start.data(), start.size());
+  size_t known = 0;
+  for (;;) {
+    const ssize_t got = ::read(fd, start.data() + known, start.size() - known);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) break;
+    known += static_cast<size_t>(got);
+  }
   ::close(fd);
-  start.resize(got > 0 ? static_cast<size_t>(got) : 0);
+  start.resize(known);
   return start;
 }
 

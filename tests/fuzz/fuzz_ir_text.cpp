@@ -1,44 +1,31 @@
-// Damages the text of a module and parses it; what parses must print and parse back the same.
-// Usage: fuzz_ir_text COUNT
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
+// The text of a module: what parses must print and parse back the same, in every form, and go
+// through the passes.
 #include <string>
 
 #include "ir/dot.h"
 #include "ir/json.h"
 #include "ir/text.h"
-#include "tests/fuzz/mutate.h"
-#include "tests/ir/every_op.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/use_model.h"
 
-int main(int argc, char** argv) {
-  if (argc != 2) {
-    std::fprintf(stderr, "usage: %s COUNT\n", argv[0]);
-    return 2;
-  }
-  const int64_t count = std::atoll(argv[1]);
-  uint64_t state = 0x5eed;
-  int64_t parsed = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    const std::string text = mutate(sinter::ir::kEveryOp, state);
-    const auto module = sinter::ir::parse(text, "mutant");
-    if (!module.ok()) {
-      if (!module.status().message().empty()) continue;
-      std::fprintf(stderr, "fuzz_ir_text: refused without a message:\n%s\n", text.c_str());
-      return 1;
-    }
-    ++parsed;
-    const std::string printed = sinter::ir::print(*module);
-    const auto again = sinter::ir::parse(printed, "printed");
-    if (!again.ok() || sinter::ir::print(*again) != printed) {
-      std::fprintf(stderr, "fuzz_ir_text: does not come back the same:\n%s\n", printed.c_str());
-      return 1;
-    }
-    if (sinter::ir::to_dot(*module).empty() || sinter::ir::to_json(*module).dump().empty())
-      return 1;
-  }
-  std::printf("fuzz_ir_text: %lld texts, %lld parsed, %lld refused\n",
-              static_cast<long long>(count), static_cast<long long>(parsed),
-              static_cast<long long>(count - parsed));
-  return 0;
+namespace sinter::fuzz {
+
+void use(std::string_view input) {
+  const auto module = ir::parse(input, "input");
+  if (!module.ok() && module.status().message().empty()) fail("an error without a message");
+  if (!module.ok()) return;
+  const std::string printed = ir::print(*module);
+  const auto again = ir::parse(printed, "printed");
+  if (!again.ok() || ir::print(*again) != printed)
+    fail("a module does not come back the same", printed);
+  if (ir::to_dot(*module).empty() || ir::to_json(*module).dump().empty())
+    fail("a module has no picture");
+  use_graph(*module, nullptr);
+}
+
+}  // namespace sinter::fuzz
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  return sinter::fuzz::mutate_text(data, size, max_size, seed);
 }

@@ -1,137 +1,141 @@
-// Damages a small plan and opens the result: the whole file in one half of the cases, in the other
-// the header's JSON with the checksum made right again, so that the checks behind it are reached.
-// Usage: fuzz_plan COUNT
-#include <unistd.h>
-
-#include <cstdio>
-#include <cstdlib>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
+// A plan file. An input that begins with "{" takes the place of its header, with checksums made
+// right, so that the checks behind them are reached; what then opens is loaded and runs a step if
+// the program is still the one that was written. Other inputs are damage, five bytes each: where,
+// and what to flip there; none may go unnoticed.
+#include <cstring>
+#include <memory>
 #include <string>
+#include <utility>
 
-#include "runtime/host_device.h"
-#include "runtime/plan_file.h"
 #include "runtime/plan_head.h"
-#include "tests/fuzz/mutate.h"
+#include "runtime/session.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/memory_folder.h"
+#include "tests/runtime/toy_plan.h"
 
-namespace sinter::runtime {
+extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t max_size);
+
+namespace sinter::fuzz {
 namespace {
 
-// A plan with at least one of everything that the header can hold; empty when it cannot be written.
-std::string seed_plan(const std::string& path) {
-  auto writer = PlanWriter::create(path);
-  if (!writer.ok()) return "";
-  const auto section = [&](std::string_view text) { return *(*writer)->add(text); };
-  using Region = Argument::Region;
-  Plan plan;
-  DevicePlan device;
-  device.device = "host";
-  plan.model = "seed";
-  plan.vocab_size = 8;
-  plan.max_context = 32;
-  device.chunk = 4;
-  device.logits_rows = 2;
-  plan.eos_ids = {1};
-  plan.code = {{"a", "host-x86-64", {"avx2"}, 0, section("code a"), {{1, 2, 3, 4, 5, 6}, {}}},
-               {"b", "host-aarch64", {}, 0, section("code b"), {}}};
-  device.kernels = {{"one", "first"}, {"two", "second"}};
-  device.decode = {{"p",
-                    "what",
-                    0,
-                    {{Region::tokens, 0, 0}, {Region::state, 4, 1}, {Region::arena, 64, 0}},
-                    1,
-                    2,
-                    3},
-                   {"q", "what", 1, {{Region::weights, 128, 0}, {Region::logits, 4, 0}}, 1, 2, 3}};
-  device.prefill = device.decode;
-  device.probe = {{"r", "what", 0, {{Region::weights, 128, 0}, {Region::arena, 64, 0}}, 1, 2, 3}};
-  device.probes = {{"format", "w", 64, 1.5, 1e-3}};
-  device.weights = {{"w", "weight", "plain", 64, 128}};
-  device.states = {{"k", 64, 0}, {"s", 0, 64}};
-  device.weight_bytes = 256;
-  device.arena_bytes = 128;
-  plan.remarks = {{"pass", true, "w", "reason", 1, 2}};
-  device.weights_section = section(std::string(256, 'w'));
-  plan.tokenizer = section("{}");
-  plan.chat_template = section("{{ x }}");
-  plan.device_plans = {device};
-  if (!(*writer)->finish(plan).ok()) return "";
-  std::ifstream file(path, std::ios::binary);
-  return std::string(std::istreambuf_iterator<char>(file), {});
+using namespace runtime;
+
+std::span<const uint8_t> bytes_of(std::string_view text) {
+  return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
-// The file with another header.
-std::string with_json(const std::string& file, const std::string& json) {
-  PlanHead head = decode_head({reinterpret_cast<const uint8_t*>(file.data()), plan_head_bytes});
-  std::string changed = file.substr(0, head.header_offset) + json;
+// Everything of a plan that kernels are given, and nothing else.
+std::string program(const Plan& plan) {
+  Plan kept;
+  kept.vocab_size = plan.vocab_size;
+  kept.max_context = plan.max_context;
+  for (DevicePlan device : plan.device_plans) {
+    for (auto* phases : {&device.decode, &device.prefill, &device.probe}) {
+      for (Phase& phase : *phases) {
+        phase.name.clear();
+        phase.what.clear();
+        phase.weight_bytes = 0;
+        phase.operations = phase.predicted_us = 0;
+      }
+    }
+    for (Kernel& kernel : device.kernels) kernel.summary.clear();
+    for (PlanState& state : device.states) state.name.clear();
+    device.probes.clear();
+    device.weights.clear();
+    device.source = device.memory = {};
+    kept.device_plans.push_back(std::move(device));
+  }
+  for (const CodeObject& code : plan.code) {
+    kept.code.emplace_back();
+    kept.code.back().device_plan = code.device_plan;
+    kept.code.back().section = code.section;
+  }
+  return plan_to_json(kept, -1);
+}
+
+struct Seed {
+  MemoryFolder folder;
+  std::string file;
+  PlanHead head;
+  std::string json;
+  std::string program;
+
+  Seed() {
+    const std::string path = folder.path() / "seed.plan";
+    const std::string error =
+        toy::write_plan(path, toy::with_probes, toy::kernel_object(),
+                        R"({"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}})");
+    if (!error.empty()) fail("the plan cannot be written", error);
+    file = toy::read_file(path);
+    head = decode_head(bytes_of(file));
+    json = file.substr(head.header_offset);
+    program = fuzz::program((*PlanFile::open(path, true))->plan());
+  }
+};
+
+Seed& seed() {
+  static Seed made;
+  return made;
+}
+
+void run_step(std::shared_ptr<const PlanFile> file) {
+  LoadOptions options;
+  options.threads = 1;
+  auto model = Model::load(std::move(file), options);
+  if (!model.ok()) return check_message(model.error().message);
+  auto session = Session::create(*model, 16);
+  if (!session.ok()) return check_message(session.error().message);
+  for (const Status& status :
+       {(*session)->prefill(std::vector<int32_t>{1, 2, 3}), (*session)->decode(4)})
+    if (!status.ok()) check_message(status.error().message);
+}
+
+void open_header(std::string_view json) {
+  keep_if_json(json);
+  PlanHead head = seed().head;
   head.header_bytes = json.size();
-  head.header_checksum =
-      head_checksum(head, {reinterpret_cast<const uint8_t*>(json.data()), json.size()});
+  head.header_checksum = head_checksum(head, bytes_of(json));
   const auto encoded = encode_head(head);
-  changed.replace(0, encoded.size(), reinterpret_cast<const char*>(encoded.data()), encoded.size());
-  return changed;
-}
-
-// Opens `bytes` and touches what a reader gives out.
-bool opens(const std::string& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc)
-      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  const auto file = PlanFile::open(path, true);
-  if (!file.ok()) {
-    if (file.error().message.empty() || file.error().message.find('\n') != std::string::npos) {
-      std::fprintf(stderr, "an error that is not one line: \"%s\"\n", file.error().message.c_str());
-      std::exit(1);
-    }
-    return false;
-  }
+  std::string changed = seed().file.substr(0, head.header_offset).append(json);
+  std::memcpy(changed.data(), encoded.data(), encoded.size());
+  auto file = PlanFile::open(seed().folder.write("changed.plan", changed), true);
+  if (!file.ok()) return check_message(file.error().message);
   const Plan& plan = (*file)->plan();
-  const HostCpu cpu{"host-x86-64", "", {"avx2"}, 1};
-  return choose_code(plan, cpu).ok() && plan_to_json(plan, 1).size() > 2 &&
-         (*file)->verify(plan.device_plans[0].weights_section).ok();
+  if (plan_to_json(plan, 1).size() <= 2) fail("a plan without a header");
+  const auto code = choose_code(plan, detect_host_cpu());
+  if (!code.ok()) return check_message(code.error().message);
+  if (program(plan) == seed().program) run_step(*file);
 }
 
-int run(const std::string& folder, long count) {
-  const std::string seed = seed_plan(folder + "/seed.plan");
-  const std::string path = folder + "/damaged.plan";
-  if (seed.empty() || !opens(path, seed)) {
-    std::fprintf(stderr, "the seed plan does not open\n");
-    return 1;
+void open_damaged(std::string_view edits) {
+  std::string changed = seed().file;
+  for (; edits.size() >= 5; edits.remove_prefix(5)) {
+    uint32_t at = 0;
+    std::memcpy(&at, edits.data(), sizeof(at));
+    changed[at % changed.size()] ^= edits[4];
   }
-  const PlanHead head =
-      decode_head({reinterpret_cast<const uint8_t*>(seed.data()), plan_head_bytes});
-  const std::string json = seed.substr(head.header_offset);
-  uint64_t state = 0x5eed;
-  long opened = 0;
-  for (long i = 0; i < count; ++i) {
-    if (i % 2 == 0) {
-      const std::string damaged = mutate(seed, state);
-      if (!opens(path, damaged) || damaged == seed) continue;
-      std::fprintf(stderr, "case %ld: damage was not found\n", i);
-      return 1;
-    }
-    if (opens(path, with_json(seed, mutate(json, state)))) ++opened;
-  }
-  std::printf(
-      "%ld damaged plans: none crashed; %ld with another valid header opened, the rest were "
-      "refused\n",
-      count, opened);
-  return 0;
+  if (changed == seed().file) return;
+  const auto file = PlanFile::open(seed().folder.write("damaged.plan", changed), true);
+  if (file.ok()) fail("damage to a plan was not found");
+  check_message(file.error().message);
 }
 
 }  // namespace
-}  // namespace sinter::runtime
 
-int main(int argc, char** argv) {
-  const long count = argc == 2 ? std::strtol(argv[1], nullptr, 10) : 0;
-  if (count <= 0) {
-    std::fprintf(stderr, "usage: %s COUNT\n", argv[0]);
-    return 2;
-  }
-  std::string folder = (std::filesystem::temp_directory_path() / "sinter-fuzz-XXXXXX").string();
-  if (::mkdtemp(folder.data()) == nullptr) return 2;
-  const int status = sinter::runtime::run(folder, count);
-  std::error_code ignored;
-  std::filesystem::remove_all(folder, ignored);
-  return status;
+void use(std::string_view input) {
+  input.starts_with('{') ? open_header(input) : open_damaged(input);
+}
+
+}  // namespace sinter::fuzz
+
+// A header comes from the plan of this machine, which no corpus can hold: its code is in it.
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned number) {
+  using namespace sinter::fuzz;
+  if (size > 0 && data[0] == '{') return mutate_text(data, size, max_size, number);
+  if (number % 4 != 0) return LLVMFuzzerMutate(data, size, max_size);
+  const std::string& json = seed().json;
+  if (json.size() > max_size) return size;
+  std::memcpy(data, json.data(), json.size());
+  return mutate_text(data, json.size(), max_size, number);
 }
