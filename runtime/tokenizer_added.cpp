@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/tokenizer_utf8.h"
+#include "runtime/tokenizer_work_limit.h"
 
 namespace sinter::runtime::tokenizer {
 namespace {
@@ -30,41 +31,30 @@ size_t leading_space_length(std::string_view text) {
 }  // namespace
 
 void AddedTokenMatcher::add(std::string_view text, const AddedToken* token) {
-  if (text.empty()) return;
-  is_first_byte_[static_cast<uint8_t>(text[0])] = true;
-  uint32_t node = 0;
-  for (const char c : text) {
-    const uint64_t edge = (uint64_t{node} << 8) | static_cast<uint8_t>(c);
-    const auto [found, is_new] = edges_.emplace(edge, static_cast<uint32_t>(token_at_.size()));
-    if (is_new) token_at_.push_back(nullptr);
-    node = found->second;
-  }
-  if (token_at_[node] == nullptr) token_at_[node] = token;
+  texts_.emplace_back(text);
+  tokens_.push_back(token);
 }
 
-const AddedToken* AddedTokenMatcher::longest_match(std::string_view text, size_t* length) const {
-  if (!is_first_byte_[static_cast<uint8_t>(text[0])]) return nullptr;
-  const AddedToken* longest = nullptr;
-  uint32_t node = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto found = edges_.find((uint64_t{node} << 8) | static_cast<uint8_t>(text[i]));
-    if (found == edges_.end()) break;
-    node = found->second;
-    if (token_at_[node] != nullptr) {
-      longest = token_at_[node];
-      *length = i + 1;
-    }
-  }
-  return longest;
+void AddedTokenMatcher::finish() {
+  std::vector<Trie::Entry> entries;
+  for (size_t i = 0; i < texts_.size(); ++i)
+    entries.push_back({texts_[i], static_cast<int32_t>(i)});
+  trie_ = Trie(std::move(entries));
 }
 
-std::vector<Segment> AddedTokenMatcher::split(std::string_view text) const {
+Result<std::vector<Segment>> AddedTokenMatcher::split(std::string_view text) const {
   std::vector<Segment> segments;
+  WorkLimit limit(text.size());
   size_t covered = 0;
   size_t at = 0;
   while (at < text.size()) {
     size_t length = 0;
-    const AddedToken* token = longest_match(text.substr(at), &length);
+    const AddedToken* token = nullptr;
+    const size_t work = trie_.prefixes_of(text.substr(at), [&](size_t found, int32_t i) {
+      length = found;
+      token = tokens_[static_cast<size_t>(i)];
+    });
+    if (!limit.spend(work)) return WorkLimit::error();
     if (token == nullptr) {
       ++at;
       continue;

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -302,7 +303,11 @@ Result<std::optional<std::string>> read_if_there(const std::string& folder, cons
     if (errno == ENOENT || errno == ENOTDIR) return std::optional<std::string>();
     return Error{fmt::format("{}: cannot be read: {}", name, std::strerror(errno))};
   }
-  std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  std::string text;
+  std::error_code unknown;  // of a pipe, say: then the text grows as it comes
+  if (const auto size = std::filesystem::file_size(folder + "/" + name, unknown); !unknown)
+    text.reserve(size + 1);
+  text.append(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
   if (in.bad()) return Error{fmt::format("{}: cannot be read", name)};
   return std::optional(std::move(text));
 }
@@ -331,6 +336,7 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
       why = loaded.error().message;
     } else {
       files.tokenizer_json = *std::move(json);
+      files.tokenizer = *std::move(loaded);
       for (const std::string& failure : failures)
         files.notes.push_back(fmt::format("{}; using {} instead", failure, name));
       return true;
@@ -341,7 +347,7 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
 
   auto json = read_if_there(folder, "tokenizer.json");
   if (!json.ok()) return json.error();
-  if (*json && take("tokenizer.json", **json)) return files;
+  if (*json && take("tokenizer.json", **std::move(json))) return files;
   auto model = read_if_there(folder, "tokenizer.model");
   if (!model.ok()) return model.error();
   if (*model && take("tokenizer.model", tokenizer::import_sentencepiece(**model, side)))
