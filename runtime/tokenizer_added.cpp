@@ -46,6 +46,7 @@ Result<std::vector<Segment>> AddedTokenMatcher::split(std::string_view text) con
   std::vector<Segment> segments;
   WorkLimit limit(text.size());
   size_t covered = 0;
+  size_t space_begin = 1, space_end = 0;  // the white space that was looked at last
   size_t at = 0;
   while (at < text.size()) {
     size_t length = 0;
@@ -67,8 +68,16 @@ Result<std::vector<Segment>> AddedTokenMatcher::split(std::string_view text) con
       const bool word_after = end < text.size() && is_word(next_utf8(text.substr(end)).code_point);
       if (word_before || word_after) continue;
     }
-    if (token->lstrip) begin = std::max(trailing_space_begin(text.substr(0, begin)), covered);
-    if (token->rstrip) end += leading_space_length(text.substr(end));
+    if (token->lstrip && begin <= covered) begin = covered;
+    if (token->lstrip && begin > covered)
+      begin = covered + trailing_space_begin(text.substr(covered, begin - covered));
+    if (token->rstrip) {
+      if (end < space_begin || end > space_end) {
+        space_begin = end;
+        space_end = end + leading_space_length(text.substr(end));
+      }
+      end = space_end;
+    }
     if (covered < begin) segments.push_back({nullptr, text.substr(covered, begin - covered)});
     segments.push_back({token, text.substr(begin, end - begin)});
     covered = end;

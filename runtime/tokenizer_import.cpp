@@ -7,9 +7,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <set>
 #include <system_error>
@@ -304,10 +302,9 @@ Result<std::optional<std::string>> read_if_there(const std::string& folder, cons
     return Error{fmt::format("{}: cannot be read: {}", name, std::strerror(errno))};
   }
   std::string text;
-  std::error_code unknown;  // of a pipe, say: then the text grows as it comes
-  if (const auto size = std::filesystem::file_size(folder + "/" + name, unknown); !unknown)
-    text.reserve(size + 1);
-  text.append(std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>());
+  // Not by iterators: they take longer than the parser.
+  for (std::array<char, 1 << 16> block; in.read(block.data(), block.size()), in.gcount() > 0;)
+    text.append(block.data(), static_cast<size_t>(in.gcount()));
   if (in.bad()) return Error{fmt::format("{}: cannot be read", name)};
   return std::optional(std::move(text));
 }

@@ -9,18 +9,18 @@ size_t Trie::common_prefix(std::string_view a, std::string_view b) {
                              a.begin());
 }
 
-// Appends a node for each first byte of entries[begin, end) behind their common `depth` bytes, and
-// for each of these nodes the entries that lie below it and their common length.
-void Trie::add_children(const std::vector<Entry>& entries, size_t begin, size_t end, size_t depth,
-                        std::vector<std::array<size_t, 3>>* ranges) {
-  while (begin < end) {
+// Appends a node for each byte that follows what the entries of `range` have in common, and to
+// `children` the entries that lie below it.
+void Trie::add_children(const std::vector<Entry>& entries, const Range& range,
+                        std::vector<Range>* children) {
+  for (uint32_t begin = range.begin; begin < range.end;) {
     const std::string_view first = entries[begin].text;
-    size_t group_end = begin + 1;
-    while (group_end < end && entries[group_end].text[depth] == first[depth]) ++group_end;
-    const size_t length = common_prefix(first, entries[group_end - 1].text);
-    nodes_.push_back({first.data() + depth, static_cast<uint32_t>(length - depth)});
-    ranges->push_back({begin, group_end, length});
-    begin = group_end;
+    uint32_t end = begin + 1;
+    while (end < range.end && entries[end].text[range.length] == first[range.length]) ++end;
+    const size_t length = common_prefix(first, entries[end - 1].text);
+    nodes_.push_back({first.data() + range.length, static_cast<uint32_t>(length - range.length)});
+    children->push_back({begin, end, static_cast<uint32_t>(length)});
+    begin = end;
   }
 }
 
@@ -32,19 +32,19 @@ Trie::Trie(std::vector<Entry> entries) {
     return order != 0 ? order < 0 : a.id < b.id;
   });
   // Level by level: the nodes of one are those that the level before has just appended.
-  std::vector<std::array<size_t, 3>> level, next;
-  add_children(entries, 0, entries.size(), 0, &level);
+  std::vector<Range> level, next;
+  add_children(entries, {0, static_cast<uint32_t>(entries.size()), 0}, &level);
   for (uint32_t i = 0; i < nodes_.size(); ++i)
     by_first_byte_[static_cast<uint8_t>(*nodes_[i].edge)] = i;
   for (size_t node = 0; !level.empty(); level.swap(next), next.clear()) {
-    for (const auto& range : level) {
-      auto [begin, end, depth] = range;
-      if (entries[begin].text.size() == depth) {
-        nodes_[node].id = entries[begin].id;
-        while (begin < end && entries[begin].text.size() == depth) ++begin;
+    for (Range range : level) {
+      if (entries[range.begin].text.size() == range.length) {
+        nodes_[node].id = entries[range.begin].id;
+        while (range.begin < range.end && entries[range.begin].text.size() == range.length)
+          ++range.begin;
       }
       const size_t first_child = nodes_.size();
-      add_children(entries, begin, end, depth, &next);
+      add_children(entries, range, &next);
       nodes_[node].first_child = static_cast<uint32_t>(first_child);
       nodes_[node].children = static_cast<uint16_t>(nodes_.size() - first_child);
       ++node;

@@ -49,9 +49,13 @@ class Trie {
     uint32_t first_child = 0;
     uint16_t children = 0;
   };
+  // Entries [begin, end) have their first `length` bytes in common.
+  struct Range {
+    uint32_t begin, end, length;
+  };
   uint32_t child(const Node& node, uint8_t byte) const;
-  void add_children(const std::vector<Entry>& entries, size_t begin, size_t end, size_t depth,
-                    std::vector<std::array<size_t, 3>>* ranges);
+  void add_children(const std::vector<Entry>& entries, const Range& range,
+                    std::vector<Range>* children);
 
   std::vector<Node> nodes_;
   std::array<uint32_t, 256> by_first_byte_;

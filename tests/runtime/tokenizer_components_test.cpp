@@ -357,6 +357,13 @@ TEST(AddedTokens, TheConfigsDescriptionCountsAndTheNormalizedFormIsDecoded) {
   EXPECT_EQ(*stripping.encode("x <A>", false), (Ids{'x', 200}));
 }
 
+TEST(AddedTokens, WhiteSpaceThatIsStrippedAgainAndAgainTakesLittleTime) {
+  Json json = letter_tokenizer();
+  json["added_tokens"] = {added(" ", ' ', {{"lstrip", true}, {"rstrip", true}})};
+  const std::string spaces(1000000, ' ');
+  EXPECT_EQ(must_load(json.dump()).encode(spaces, false)->size(), spaces.size());
+}
+
 class DecoderChains : public testing::Test {
  protected:
   static std::string decode(const Json& decoder, const std::vector<std::string>& tokens) {
