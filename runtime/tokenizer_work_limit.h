@@ -11,7 +11,7 @@ namespace sinter::runtime::tokenizer {
 // are a hundred bytes long, too little for vocabularies that are made to take hours.
 class WorkLimit {
  public:
-  explicit WorkLimit(size_t bytes) : left_(1000000 + 256 * bytes) {}
+  explicit WorkLimit(size_t bytes) : left_(1000000 + 128 * bytes) {}
   // False: that was too much.
   bool spend(size_t work) {
     if (work > left_) return false;
