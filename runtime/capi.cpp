@@ -24,7 +24,8 @@ struct sinter_model {
 struct sinter_session {
   std::unique_ptr<rt::Session> session;
   std::optional<rt::StreamingDecoder> decoder;
-  std::string text;  // of the last token
+  int64_t token_limit = 0;  // ids from here on are of no token
+  std::string text;         // of the last token
 };
 
 namespace {
@@ -162,6 +163,9 @@ sinter_status sinter_token_text(sinter_session* session, int32_t token, const ch
     *text = "";
     *bytes = 0;
     if (!session->decoder) return rt::Error{"the plan has no tokenizer"};
+    if (token >= session->token_limit)
+      return rt::Error{
+          fmt::format("there is no token {}: ids end at {}", token, session->token_limit - 1)};
     session->text = token < 0 ? session->decoder->flush() : session->decoder->push(token);
     *text = session->text.c_str();
     *bytes = session->text.size();
@@ -179,7 +183,12 @@ sinter_status sinter_create_session(sinter_model* model, int64_t context, sinter
     if (!created.ok()) return created.error();
     auto result = std::make_unique<sinter_session>();
     result->session = std::move(*created);
-    if (model->tokenizer) result->decoder.emplace(*model->tokenizer, true);
+    if (model->tokenizer) {
+      result->decoder.emplace(*model->tokenizer, true);
+      // Models may have more rows than there are tokens: those have no text.
+      result->token_limit =
+          std::max<int64_t>(model->tokenizer->vocab_size(), model->model->plan().vocab_size);
+    }
     *session = result.release();
     return rt::Done{};
   });

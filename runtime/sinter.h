@@ -46,8 +46,8 @@ sinter_status sinter_tokenize(const sinter_model* model, const char* text, int32
                               int32_t* tokens, size_t* count, char** error);
 /* The bytes of one token appended to what came before it: complete UTF-8 sequences only, the rest
  * is held back in the session. Special tokens have no text. A negative token ends the text: it
- * gives what was held back. The text ends with a zero byte not counted in *bytes and is valid until
- * the next call with this session. */
+ * gives what was held back. A token beyond the vocabulary is an error. The text ends with a zero
+ * byte not counted in *bytes and is valid until the next call with this session. */
 sinter_status sinter_token_text(sinter_session* session, int32_t token, const char** text,
                                 size_t* bytes, char** error);
 

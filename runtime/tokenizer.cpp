@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <unordered_map>
 #include <utility>
 
@@ -10,10 +11,8 @@
 
 namespace sinter::runtime {
 
-using tokenizer::Decoder;
 using tokenizer::IdEntry;
 using tokenizer::Segment;
-using tokenizer::Utf8Unit;
 
 namespace {
 
@@ -22,36 +21,37 @@ constexpr size_t kMaxTextBytes = size_t{1} << 28;
 
 // Words up to this many bytes are remembered within one call: natural text repeats its short words.
 constexpr size_t kMaxCachedWord = 32;
+constexpr size_t kMaxCachedWords = 1 << 18;
 
 class WordEncoder {
  public:
-  WordEncoder(const tokenizer::Bpe& bpe, std::vector<int32_t>* ids) : bpe_(bpe), ids_(*ids) {}
+  WordEncoder(const tokenizer::WordModel& model, std::vector<int32_t>* ids)
+      : model_(model), ids_(*ids) {}
 
-  void encode(std::string word) {
-    if (word.size() > kMaxCachedWord) return bpe_.encode(word, &ids_);
+  Status encode(std::string_view word) {
+    if (word.size() > kMaxCachedWord) return model_.encode(word, &ids_);
     if (const auto found = cache_.find(word); found != cache_.end()) {
       const auto [begin, count] = found->second;
       for (size_t i = 0; i < count; ++i) {
         const int32_t id = ids_[begin + i];
         ids_.push_back(id);
       }
-      return;
+      return Done{};
     }
     const size_t begin = ids_.size();
-    bpe_.encode(word, &ids_);
-    cache_.emplace(std::move(word), std::pair(begin, ids_.size() - begin));
+    if (Status status = model_.encode(word, &ids_); !status.ok()) return status;
+    if (cache_.size() < kMaxCachedWords)
+      cache_.emplace(std::string(word), std::pair(begin, ids_.size() - begin));
+    return Done{};
   }
 
  private:
-  const tokenizer::Bpe& bpe_;
+  const tokenizer::WordModel& model_;
   std::vector<int32_t>& ids_;
-  std::unordered_map<std::string, std::pair<size_t, size_t>> cache_;  // where ids_ has the word
+  // Where ids_ has the word.
+  std::unordered_map<std::string, std::pair<size_t, size_t>, tokenizer::StringHash, std::equal_to<>>
+      cache_;
 };
-
-const IdEntry* entry_of(const tokenizer::Model& model, int32_t id) {
-  if (id < 0 || static_cast<size_t>(id) >= model.ids.size() || !model.ids[id].used) return nullptr;
-  return &model.ids[id];
-}
 
 }  // namespace
 
@@ -70,42 +70,61 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
   }
   const std::string clean = tokenizer::replace_invalid_utf8(text);
   std::vector<int32_t> ids;
-  WordEncoder words(model_->bpe, &ids);
+  WordEncoder words(model_->words, &ids);
   if (add_special_tokens) ids = model_->template_prefix;
   std::vector<Segment> segments;
-  for (const Segment& part : control_pieces ? model_->control_matcher.split(clean)
-                                            : std::vector<Segment>{{nullptr, clean}}) {
-    if (part.token != nullptr) {
-      segments.push_back(part);
-      continue;
-    }
-    for (const Segment& raw : model_->raw_matcher.split(part.text)) segments.push_back(raw);
+  if (control_pieces && model_->sentencepiece) {
+    auto parts = model_->control_matcher.split(clean);
+    if (!parts.ok()) return parts.error();
+    segments = *std::move(parts);
+  } else {
+    segments.push_back({nullptr, clean});
   }
   bool at_start = true;
-  for (const Segment& raw : segments) {
-    if (raw.token != nullptr) {
-      ids.push_back(raw.token->id);
+  for (const Segment& part : segments) {
+    if (part.token != nullptr) {
+      ids.push_back(part.token->id);
       at_start = false;
       continue;
     }
-    auto normalized = tokenizer::normalize(model_->normalizer, std::string(raw.text));
-    if (!normalized.ok()) return normalized.error();
-    for (const Segment& segment : model_->normalized_matcher.split(*normalized)) {
-      if (segment.token != nullptr) {
-        ids.push_back(segment.token->id);
+    const auto raws = model_->raw_matcher.split(part.text);
+    if (!raws.ok()) return raws.error();
+    for (const Segment& raw : *raws) {
+      if (raw.token != nullptr) {
+        ids.push_back(raw.token->id);
         at_start = false;
         continue;
       }
-      if (model_->sentencepiece) {
-        model_->sentencepiece->encode(segment.text, model_->legacy || at_start, &ids);
-        at_start = false;
-        continue;
-      }
-      auto pieces =
-          tokenizer::pre_tokenize(model_->pre_tokenizer, std::string(segment.text), at_start);
-      at_start = false;
+      const bool begins_text = raw.text.data() == clean.data();
+      auto normalized = tokenizer::normalize(
+          model_->normalizer, {.text = std::string(raw.text),
+                               .origin = begins_text ? tokenizer::next_utf8(raw.text).length : 0});
+      if (!normalized.ok()) return normalized.error();
+      const std::string_view whole = normalized->text;
+      const auto pieces = model_->normalized_matcher.split(whole);
       if (!pieces.ok()) return pieces.error();
-      for (std::string& piece : *pieces) words.encode(std::move(piece));
+      for (const Segment& piece : *pieces) {
+        if (piece.token != nullptr) {
+          ids.push_back(piece.token->id);
+          at_start = false;
+          continue;
+        }
+        if (model_->sentencepiece) {
+          model_->sentencepiece->encode(piece.text, model_->legacy || at_start, &ids);
+          at_start = false;
+          continue;
+        }
+        const auto offset = static_cast<size_t>(piece.text.data() - whole.data());
+        const auto pre_tokenized = tokenizer::pre_tokenize(
+            model_->pre_tokenizer,
+            {.text = std::string(piece.text),
+             .origin = normalized->origin - std::min(normalized->origin, offset)});
+        if (!pre_tokenized.ok()) return pre_tokenized.error();
+        for (size_t i = 0; i < pre_tokenized->words.size(); ++i) {
+          if (Status status = words.encode((*pre_tokenized)[i]); !status.ok())
+            return status.error();
+        }
+      }
     }
   }
   if (add_special_tokens) {
@@ -122,16 +141,10 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_to
   return text;
 }
 
-std::optional<int32_t> Tokenizer::find(std::string_view token) const {
-  const auto added = model_->added_ids.find(token);
-  if (added != model_->added_ids.end()) return added->second;
-  const auto found = model_->vocabulary().find(token);
-  if (found == model_->vocabulary().end()) return std::nullopt;
-  return found->second;
-}
+std::optional<int32_t> Tokenizer::find(std::string_view token) const { return model_->find(token); }
 
 std::optional<std::string_view> Tokenizer::id_to_token(int32_t id) const {
-  const IdEntry* entry = entry_of(*model_, id);
+  const IdEntry* entry = model_->entry_of(id);
   if (entry == nullptr) return std::nullopt;
   return entry->token;
 }
@@ -139,118 +152,8 @@ std::optional<std::string_view> Tokenizer::id_to_token(int32_t id) const {
 int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(model_->ids.size()); }
 
 bool Tokenizer::is_special(int32_t id) const {
-  const IdEntry* entry = entry_of(*model_, id);
+  const IdEntry* entry = model_->entry_of(id);
   return entry != nullptr && entry->special;
-}
-
-StreamingDecoder::StreamingDecoder(const Tokenizer& tokenizer, bool skip_special_tokens)
-    : model_(tokenizer.model_),
-      skip_special_tokens_(skip_special_tokens),
-      strip_left_(model_->decoder.strip_count) {}
-
-std::string StreamingDecoder::push(int32_t id) {
-  const IdEntry* entry = entry_of(*model_, id);
-  if (entry == nullptr || (skip_special_tokens_ && entry->special)) return {};
-  switch (model_->decoder.kind) {
-    case Decoder::Kind::kSpaced: {
-      std::string text = first_ ? entry->text : " " + entry->text;
-      first_ = false;
-      return text;
-    }
-    case Decoder::Kind::kByteLevel: {
-      pending_ += entry->text;
-      std::string_view rest = pending_;
-      std::string text;
-      while (!rest.empty()) {
-        const Utf8Unit unit = tokenizer::next_utf8(rest);
-        if (unit.kind == Utf8Unit::Kind::kIncomplete) break;
-        if (unit.kind == Utf8Unit::Kind::kValid) {
-          text += rest.substr(0, unit.length);
-        } else {
-          text += tokenizer::kReplacementCharacter;
-        }
-        rest.remove_prefix(unit.length);
-      }
-      pending_ = std::string(rest);
-      return text;
-    }
-    case Decoder::Kind::kText:
-      if (entry->byte >= 0) {
-        first_ = false;
-        pending_.push_back(static_cast<char>(entry->byte));
-        return {};
-      }
-      if (std::exchange(first_, false) && model_->decoder.drop_first_spaces && !entry->added) {
-        std::string text = entry->text;
-        std::erase(text, ' ');
-        return text;
-      }
-      return strip_start(take_pending() + entry->text);
-    case Decoder::Kind::kPieces: {
-      if (entry->byte >= 0) {
-        pending_.push_back(static_cast<char>(entry->byte));
-        return take_bytes(/*all=*/false);
-      }
-      std::string text = take_bytes(/*all=*/true);
-      if (!text.empty()) first_ = false;
-      const bool strip = first_ && entry->space_prefix;
-      text += strip ? entry->text.substr(1) : entry->text;
-      if (!text.empty() || (strip && !model_->decoder.strip_all_spaces)) first_ = false;
-      return text;
-    }
-  }
-  return {};
-}
-
-std::string StreamingDecoder::flush() {
-  std::string text =
-      model_->decoder.kind == Decoder::Kind::kPieces ? take_bytes(/*all=*/true) : take_pending();
-  if (model_->decoder.kind == Decoder::Kind::kText) text = strip_start(std::move(text));
-  first_ = true;
-  strip_left_ = model_->decoder.strip_count;
-  return text;
-}
-
-std::string StreamingDecoder::take_pending() {
-  std::string text;
-  if (model_->decoder.kind == Decoder::Kind::kText && !tokenizer::is_valid_utf8(pending_)) {
-    // Hugging Face's ByteFallback gives one U+FFFD for each byte of a run that is not UTF-8.
-    for (size_t i = 0; i < pending_.size(); ++i) text += tokenizer::kReplacementCharacter;
-  } else {
-    text = tokenizer::replace_invalid_utf8(pending_);
-  }
-  pending_.clear();
-  return text;
-}
-
-// The characters of the pending bytes; a byte that is of none becomes U+FFFD. Unless `all`, those
-// that may be the start of a character stay.
-std::string StreamingDecoder::take_bytes(bool all) {
-  std::string_view rest = pending_;
-  std::string text;
-  while (!rest.empty()) {
-    const Utf8Unit unit = tokenizer::next_utf8(rest);
-    if (unit.kind == Utf8Unit::Kind::kIncomplete && !all) break;
-    const bool valid = unit.kind == Utf8Unit::Kind::kValid;
-    text += valid ? rest.substr(0, unit.length) : tokenizer::kReplacementCharacter;
-    rest.remove_prefix(valid ? unit.length : 1);
-  }
-  pending_ = std::string(rest);
-  if (!text.empty()) first_ = false;
-  return text;
-}
-
-std::string StreamingDecoder::strip_start(std::string text) {
-  const std::string& content = model_->decoder.strip_content;
-  while (strip_left_ > 0 && !text.empty()) {
-    if (text.starts_with(content)) {
-      text.erase(0, content.size());
-      --strip_left_;
-    } else {
-      strip_left_ = 0;
-    }
-  }
-  return text;
 }
 
 }  // namespace sinter::runtime

@@ -1,5 +1,5 @@
-// Text to token ids and back, from a Hugging Face tokenizer.json (model type BPE). Other kinds of
-// files are brought into that form first: see runtime/tokenizer_import.h.
+// Text to token ids and back, from a Hugging Face tokenizer.json. Other kinds of files are brought
+// into that form first: see runtime/tokenizer_import.h.
 #pragma once
 
 #include <cstdint>
@@ -15,24 +15,27 @@
 namespace sinter::runtime {
 
 namespace tokenizer {
+class DecoderRun;
 struct Model;
-}
+}  // namespace tokenizer
 
 // Immutable once loaded: cheap to copy, and safe to use from several threads at once.
 class Tokenizer {
  public:
   // `tokenizer_json` and `tokenizer_config_json` are file contents; the second may be empty. Of the
-  // second only `added_tokens_decoder` is read (tokens that tokenizer.json does not list). A kind
-  // of normalizer, pre-tokenizer, post-processor or decoder that is not known is an error that
-  // names it. `truncation` and `padding` are ignored: lengths are the caller's to manage.
+  // second `added_tokens_decoder` is read (tokens that tokenizer.json lacks or describes otherwise)
+  // and, for the tokenizer_class of Llama, Gemma and a few others, whether BOS and EOS are added. A
+  // kind of normalizer, pre-tokenizer, model, post-processor or decoder that is not known is an
+  // error that names it. `truncation` and `padding` are ignored: lengths are the caller's to
+  // manage.
   static Result<Tokenizer> from_json(std::string_view tokenizer_json,
                                      std::string_view tokenizer_config_json = {});
 
   // Invalid UTF-8 in `text` is read as U+FFFD. `add_special_tokens` applies the post-processor's
   // template (BOS and the like); tokens written out in the text are recognised either way, control
   // pieces of a SentencePiece model only with `control_pieces`: a chat template writes them, a text
-  // does not mean them. Fails only if a split pattern exceeds its match limit or the text outgrows
-  // memory bounds.
+  // does not mean them. Fails if a pattern or the vocabulary takes too long for the text, if the
+  // text outgrows memory bounds, and if it needs an unknown token that the vocabulary lacks.
   Result<std::vector<int32_t>> encode(std::string_view text, bool add_special_tokens,
                                       bool control_pieces = false) const;
 
@@ -58,10 +61,14 @@ class Tokenizer {
 
 // Decodes one id at a time. The concatenation of all results, flush() included, equals decode() of
 // the same ids. Holds back an incomplete UTF-8 sequence; with a ByteFallback decoder, the current
-// run of byte tokens, because one bad byte changes how the whole run decodes.
+// run of byte tokens, because one bad byte changes how the whole run decodes; and where a decoder
+// works on the whole text after joining it (other than by cutting its start), all of it.
 class StreamingDecoder {
  public:
   StreamingDecoder(const Tokenizer& tokenizer, bool skip_special_tokens);
+  StreamingDecoder(StreamingDecoder&&) noexcept;
+  StreamingDecoder& operator=(StreamingDecoder&&) noexcept;
+  ~StreamingDecoder();
 
   // The text that is certain after `id`: valid UTF-8, possibly empty.
   std::string push(int32_t id);
@@ -69,15 +76,15 @@ class StreamingDecoder {
   std::string flush();
 
  private:
-  std::string take_pending();
-  std::string strip_start(std::string text);
+  std::string push_piece(int32_t id);
   std::string take_bytes(bool all);
 
   std::shared_ptr<const tokenizer::Model> model_;
   bool skip_special_tokens_;
+  std::unique_ptr<tokenizer::DecoderRun> run_;
+  // Of a SentencePiece model, in place of run_.
   std::string pending_;
   bool first_ = true;  // nothing came before
-  int64_t strip_left_ = 0;
 };
 
 }  // namespace sinter::runtime

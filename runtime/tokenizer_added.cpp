@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "runtime/tokenizer_utf8.h"
+#include "runtime/tokenizer_work_limit.h"
 
 namespace sinter::runtime::tokenizer {
 namespace {
@@ -30,41 +31,31 @@ size_t leading_space_length(std::string_view text) {
 }  // namespace
 
 void AddedTokenMatcher::add(std::string_view text, const AddedToken* token) {
-  if (text.empty()) return;
-  is_first_byte_[static_cast<uint8_t>(text[0])] = true;
-  uint32_t node = 0;
-  for (const char c : text) {
-    const uint64_t edge = (uint64_t{node} << 8) | static_cast<uint8_t>(c);
-    const auto [found, is_new] = edges_.emplace(edge, static_cast<uint32_t>(token_at_.size()));
-    if (is_new) token_at_.push_back(nullptr);
-    node = found->second;
-  }
-  if (token_at_[node] == nullptr) token_at_[node] = token;
+  texts_.emplace_back(text);
+  tokens_.push_back(token);
 }
 
-const AddedToken* AddedTokenMatcher::longest_match(std::string_view text, size_t* length) const {
-  if (!is_first_byte_[static_cast<uint8_t>(text[0])]) return nullptr;
-  const AddedToken* longest = nullptr;
-  uint32_t node = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const auto found = edges_.find((uint64_t{node} << 8) | static_cast<uint8_t>(text[i]));
-    if (found == edges_.end()) break;
-    node = found->second;
-    if (token_at_[node] != nullptr) {
-      longest = token_at_[node];
-      *length = i + 1;
-    }
-  }
-  return longest;
+void AddedTokenMatcher::finish() {
+  std::vector<Trie::Entry> entries;
+  for (size_t i = 0; i < texts_.size(); ++i)
+    entries.push_back({texts_[i], static_cast<int32_t>(i)});
+  trie_ = Trie(std::move(entries));
 }
 
-std::vector<Segment> AddedTokenMatcher::split(std::string_view text) const {
+Result<std::vector<Segment>> AddedTokenMatcher::split(std::string_view text) const {
   std::vector<Segment> segments;
+  WorkLimit limit(text.size());
   size_t covered = 0;
+  size_t space_begin = 1, space_end = 0;  // the white space that was looked at last
   size_t at = 0;
   while (at < text.size()) {
     size_t length = 0;
-    const AddedToken* token = longest_match(text.substr(at), &length);
+    const AddedToken* token = nullptr;
+    const size_t work = trie_.prefixes_of(text.substr(at), [&](size_t found, int32_t i) {
+      length = found;
+      token = tokens_[static_cast<size_t>(i)];
+    });
+    if (!limit.spend(work)) return WorkLimit::error();
     if (token == nullptr) {
       ++at;
       continue;
@@ -77,8 +68,16 @@ std::vector<Segment> AddedTokenMatcher::split(std::string_view text) const {
       const bool word_after = end < text.size() && is_word(next_utf8(text.substr(end)).code_point);
       if (word_before || word_after) continue;
     }
-    if (token->lstrip) begin = std::max(trailing_space_begin(text.substr(0, begin)), covered);
-    if (token->rstrip) end += leading_space_length(text.substr(end));
+    if (token->lstrip && begin <= covered) begin = covered;
+    if (token->lstrip && begin > covered)
+      begin = covered + trailing_space_begin(text.substr(covered, begin - covered));
+    if (token->rstrip) {
+      if (end < space_begin || end > space_end) {
+        space_begin = end;
+        space_end = end + leading_space_length(text.substr(end));
+      }
+      end = space_end;
+    }
     if (covered < begin) segments.push_back({nullptr, text.substr(covered, begin - covered)});
     segments.push_back({token, text.substr(begin, end - begin)});
     covered = end;

@@ -1,11 +1,13 @@
-// Added tokens: found in the text before BPE sees it.
+// Added tokens: found in the text before the model sees it.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
+
+#include "runtime/result.h"
+#include "runtime/tokenizer_trie.h"
 
 namespace sinter::runtime::tokenizer {
 
@@ -17,6 +19,8 @@ struct AddedToken {
   bool lstrip = false;       // takes the white space before it
   bool rstrip = false;       // takes the white space after it
   bool single_word = false;  // only where no word character touches it
+  // What the normalizer makes of `content`, if that is something else: it is what is decoded.
+  std::string normalized_content = {};
 };
 
 // A part of a text: a token, or (token == nullptr) text between tokens.
@@ -29,18 +33,17 @@ struct Segment {
 class AddedTokenMatcher {
  public:
   // `token` must outlive the matcher. The first token added for a text wins; empty texts never
-  // match.
+  // match. finish() ends the adding.
   void add(std::string_view text, const AddedToken* token);
+  void finish();
   // The parts of `text` (valid UTF-8) in order; white space that a token strips is in none of them.
-  std::vector<Segment> split(std::string_view text) const;
+  // Fails on texts that begin long tokens again and again.
+  Result<std::vector<Segment>> split(std::string_view text) const;
 
  private:
-  const AddedToken* longest_match(std::string_view text, size_t* length) const;
-
-  // A byte trie: (node << 8 | byte) to the next node. Node 0 is the root.
-  std::unordered_map<uint64_t, uint32_t> edges_;
-  std::vector<const AddedToken*> token_at_ = {nullptr};
-  std::vector<bool> is_first_byte_ = std::vector<bool>(256, false);
+  std::vector<std::string> texts_;
+  std::vector<const AddedToken*> tokens_;  // of each text
+  Trie trie_;                              // ids are places in these
 };
 
 }  // namespace sinter::runtime::tokenizer

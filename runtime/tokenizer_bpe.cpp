@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
+#include <limits>
 #include <queue>
 
 #include "runtime/tokenizer_utf8.h"
+#include "runtime/tokenizer_word_model.h"
 
 namespace sinter::runtime::tokenizer {
 namespace {
@@ -28,17 +31,33 @@ struct Symbol {
 
 }  // namespace
 
+void MergeTable::reserve(size_t merges) {
+  slots_.assign(std::bit_ceil(merges + merges / 3 + 1), Slot());
+}
+
+size_t MergeTable::place_of(int32_t left, int32_t right) const {
+  const uint64_t pair =
+      (uint64_t{static_cast<uint32_t>(left)} << 32) | static_cast<uint32_t>(right);
+  // Fibonacci hashing: both halves reach the bits that choose the slot.
+  size_t place = static_cast<size_t>((pair * 0x9E3779B97F4A7C15ull) >> 20) & (slots_.size() - 1);
+  while (slots_[place].merge.id >= 0 &&
+         (slots_[place].left != left || slots_[place].right != right))
+    place = (place + 1) & (slots_.size() - 1);
+  return place;
+}
+
+void MergeTable::set(int32_t left, int32_t right, Merge merge) {
+  slots_[place_of(left, right)] = {left, right, merge};
+}
+
 Bpe Bpe::read(const JsonField& model, Document document) {
   Bpe bpe;
-  const std::string type = model.member("type").is_null() ? "BPE" : model.member("type").string();
-  if (type != "BPE") {
-    model.member("type").fail(
-        fmt::format("is '{}', which is not supported (supported: BPE)", type));
-  }
-  for (const char* affix : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-    const JsonField field = model.member(affix);
-    if (!field.is_null() && !field.string().empty()) field.fail("is not supported; expected null");
-  }
+  const auto text_of = [&](const char* name) {
+    const JsonField field = model.member(name);
+    return field.is_null() ? std::string() : field.string();
+  };
+  bpe.continuing_prefix_ = text_of("continuing_subword_prefix");
+  bpe.end_suffix_ = text_of("end_of_word_suffix");
   // Dropout makes encoding random: a training device. Writers put null or 0 for none.
   const JsonField dropout = model.member("dropout");
   if (!dropout.is_null()) {
@@ -49,57 +68,39 @@ Bpe Bpe::read(const JsonField& model, Document document) {
   bpe.ignore_merges_ = model.member("ignore_merges").boolean(false);
   bpe.byte_fallback_ = model.member("byte_fallback").boolean(false);
   bpe.fuse_unknown_ = model.member("fuse_unk").boolean(false);
-  // Where they were not of the right type, they are in the tree.
-  if (!document.vocab) (void)model.member("vocab").object();
+  // Where it was not of the right type, it is in the tree.
   if (!document.merges) (void)model.member("merges").array();
   if (model.failed()) return bpe;
-  bpe.read_vocabulary(model.member("vocab"), std::move(*document.vocab));
+  bpe.vocabulary_ = *std::move(document.vocab);
   bpe.read_merges(model.member("merges"), *document.merges);
   const JsonField unknown = model.member("unk_token");
   if (!unknown.is_null() && !model.failed()) {
-    bpe.unknown_ = bpe.find(unknown.string());
-    if (!bpe.unknown_) {
-      unknown.fail(fmt::format("'{}' is not in model.vocab", unknown.string()));
-    }
+    bpe.unknown_token_ = unknown.string();
+    bpe.unknown_ = bpe.vocabulary_.find(*bpe.unknown_token_);
   }
+  if (bpe.byte_fallback_) bpe.byte_ids_ = byte_token_ids(bpe.vocabulary_);
   return bpe;
 }
 
-void Bpe::read_vocabulary(const JsonField& field,
-                          std::vector<std::pair<std::string, int32_t>> tokens) {
-  if (tokens.empty()) return field.fail("is empty");
-  vocabulary_.reserve(tokens.size());
-  std::vector<std::pair<int32_t, const std::string*>> by_id;
-  by_id.reserve(tokens.size());
-  for (auto& [token, id] : tokens) {
-    const auto [entry, is_new] = vocabulary_.emplace(std::move(token), id);
-    if (!is_new) return field.fail(fmt::format("lists token '{}' twice", entry->first));
-    by_id.emplace_back(id, &entry->first);
-  }
-  std::sort(by_id.begin(), by_id.end(), [](const auto& a, const auto& b) {
-    return a.first != b.first ? a.first < b.first : *a.second < *b.second;
-  });
-  for (size_t i = 1; i < by_id.size(); ++i) {
-    if (by_id[i].first == by_id[i - 1].first) {
-      return field.fail(fmt::format("gives id {} to both '{}' and '{}'", by_id[i].first,
-                                    *by_id[i - 1].second, *by_id[i].second));
-    }
-  }
-}
-
-void Bpe::read_merges(const JsonField& field,
-                      const std::vector<std::pair<std::string, std::string>>& merges) {
-  if (field.failed()) return;
+void Bpe::read_merges(const JsonField& field, const MergeList& merges) {
+  if (merges.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
+    return field.fail("has too many entries");
   merges_.reserve(merges.size());
   std::string joined;
   for (size_t i = 0; i < merges.size(); ++i) {
-    const auto& [left, right] = merges[i];
+    const std::string_view left = merges.part(2 * i), right = merges.part(2 * i + 1);
+    if (right.size() < continuing_prefix_.size()) {
+      return field.fail(
+          fmt::format("has '{}' + '{}' at {}, where the second part is shorter than "
+                      "continuing_subword_prefix '{}'",
+                      left, right, i, continuing_prefix_));
+    }
     joined = left;
-    joined += right;
+    joined += right.substr(continuing_prefix_.size());
     int32_t ids[3];
     for (size_t part = 0; part < 3; ++part) {
-      const std::string& token = part == 0 ? left : part == 1 ? right : joined;
-      const auto id = find(token);
+      const std::string_view token = part == 0 ? left : part == 1 ? right : joined;
+      const auto id = vocabulary_.find(token);
       if (!id) {
         return field.fail(
             fmt::format("has '{}' + '{}' at {}, which needs token '{}', but model.vocab does not "
@@ -108,67 +109,61 @@ void Bpe::read_merges(const JsonField& field,
       }
       ids[part] = *id;
     }
-    merges_[pair_key(ids[0], ids[1])] = {static_cast<int32_t>(i), ids[2]};
+    merges_.set(ids[0], ids[1], {static_cast<int32_t>(i), ids[2]});
   }
 }
 
-std::optional<int32_t> Bpe::find(std::string_view token) const {
-  const auto found = vocabulary_.find(token);
-  if (found == vocabulary_.end()) return std::nullopt;
-  return found->second;
-}
-
-std::vector<int32_t> Bpe::initial_symbols(std::string_view word) const {
-  std::vector<int32_t> ids;
-  ids.reserve(word.size());
+Status Bpe::initial_symbols(std::string_view word, std::vector<int32_t>* ids) const {
+  ids->reserve(word.size());
   bool pending_unknown = false;
-  while (!word.empty()) {
-    const std::string_view character = word.substr(0, next_utf8(word).length);
+  std::string decorated;
+  for (bool is_first = true; !word.empty(); is_first = false) {
+    std::string_view character = word.substr(0, next_utf8(word).length);
     word.remove_prefix(character.size());
-    if (const auto id = find(character)) {
-      if (pending_unknown) ids.push_back(*unknown_);
+    if ((!is_first && !continuing_prefix_.empty()) || (word.empty() && !end_suffix_.empty())) {
+      decorated = is_first ? "" : continuing_prefix_;
+      decorated += character;
+      if (word.empty()) decorated += end_suffix_;
+      character = decorated;
+    }
+    if (const auto id = vocabulary_.find(character)) {
+      if (pending_unknown) ids->push_back(*unknown_);
       pending_unknown = false;
-      ids.push_back(*id);
+      ids->push_back(*id);
       continue;
     }
-    if (byte_fallback_) {
-      std::vector<int32_t> bytes;
-      for (const char c : character) {
-        const auto id = find(fmt::format("<0x{:02X}>", static_cast<uint8_t>(c)));
-        if (id) bytes.push_back(*id);
-      }
-      if (bytes.size() == character.size()) {
-        ids.insert(ids.end(), bytes.begin(), bytes.end());
-        continue;
-      }
+    const auto byte_id = [&](char c) { return byte_ids_[static_cast<uint8_t>(c)]; };
+    if (byte_fallback_ &&
+        std::all_of(character.begin(), character.end(), [&](char c) { return byte_id(c) >= 0; })) {
+      for (const char c : character) ids->push_back(byte_id(c));
+      continue;
     }
-    if (unknown_) {
-      if (pending_unknown && !fuse_unknown_) ids.push_back(*unknown_);
-      pending_unknown = true;
-    }
+    if (!unknown_token_) continue;
+    if (!unknown_) return missing_unknown(*unknown_token_, character);
+    if (pending_unknown && !fuse_unknown_) ids->push_back(*unknown_);
+    pending_unknown = true;
   }
-  if (pending_unknown) ids.push_back(*unknown_);
-  return ids;
+  if (pending_unknown) ids->push_back(*unknown_);
+  return Done{};
 }
 
-void Bpe::encode(std::string_view word, std::vector<int32_t>* ids) const {
+Status Bpe::encode(std::string_view word, std::vector<int32_t>* ids) const {
   if (ignore_merges_) {
-    if (const auto id = find(word)) {
+    if (const auto id = vocabulary_.find(word)) {
       ids->push_back(*id);
-      return;
+      return Done{};
     }
   }
-  const std::vector<int32_t> initial = initial_symbols(word);
+  std::vector<int32_t> initial;
+  if (Status status = initial_symbols(word, &initial); !status.ok()) return status;
   const auto count = static_cast<int32_t>(initial.size());
   std::vector<Symbol> symbols(initial.size());
   for (int32_t i = 0; i < count; ++i) {
     symbols[i] = {initial[i], i - 1, i + 1 < count ? i + 1 : -1};
   }
-  const auto find_merge = [&](int32_t position) -> const Merge* {
+  const auto find_merge = [&](int32_t position) -> const MergeTable::Merge* {
     const Symbol& left = symbols[position];
-    if (left.next < 0) return nullptr;
-    const auto found = merges_.find(pair_key(left.id, symbols[left.next].id));
-    return found == merges_.end() ? nullptr : &found->second;
+    return left.next < 0 ? nullptr : merges_.find(left.id, symbols[left.next].id);
   };
 
   std::vector<Candidate> storage;
@@ -176,7 +171,7 @@ void Bpe::encode(std::string_view word, std::vector<int32_t>* ids) const {
   std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue({},
                                                                                std::move(storage));
   const auto consider = [&](int32_t position) {
-    if (const Merge* merge = find_merge(position)) queue.push({merge->rank, position, merge->id});
+    if (const auto* merge = find_merge(position)) queue.push({merge->rank, position, merge->id});
   };
   for (int32_t i = 0; i + 1 < count; ++i) consider(i);
   while (!queue.empty()) {
@@ -185,7 +180,7 @@ void Bpe::encode(std::string_view word, std::vector<int32_t>* ids) const {
     Symbol& left = symbols[candidate.position];
     if (left.id < 0) continue;
     // The pair may have changed since; it still counts if it joins to the same token.
-    const Merge* merge = find_merge(candidate.position);
+    const auto* merge = find_merge(candidate.position);
     if (merge == nullptr || merge->id != candidate.id) continue;
     Symbol& right = symbols[left.next];
     left.id = candidate.id;
@@ -196,6 +191,7 @@ void Bpe::encode(std::string_view word, std::vector<int32_t>* ids) const {
     consider(candidate.position);
   }
   for (int32_t i = count > 0 ? 0 : -1; i >= 0; i = symbols[i].next) ids->push_back(symbols[i].id);
+  return Done{};
 }
 
 }  // namespace sinter::runtime::tokenizer

@@ -33,7 +33,7 @@ Result<Charsmap> Charsmap::parse(std::string_view bytes) {
   return map;
 }
 
-Charsmap::Match Charsmap::longest_match(std::string_view text) const {
+Charsmap::Match Charsmap::match(std::string_view text, bool shortest) const {
   Match match;
   size_t position = offset_of(units_[0]);
   for (size_t i = 0; i < text.size(); ++i) {
@@ -47,6 +47,7 @@ Charsmap::Match Charsmap::longest_match(std::string_view text) const {
     const size_t begin = value_of(units_[position]);
     if (begin >= replacements_.size()) break;
     match = {i + 1, std::string_view(replacements_.c_str() + begin)};
+    if (shortest) break;
   }
   return match;
 }

@@ -21,9 +21,11 @@ class Charsmap {
     size_t length = 0;  // bytes of the text; 0: nothing matches
     std::string_view replacement;
   };
-  Match longest_match(std::string_view text) const;
+  Match longest_match(std::string_view text) const { return match(text, /*shortest=*/false); }
+  Match shortest_match(std::string_view text) const { return match(text, /*shortest=*/true); }
 
  private:
+  Match match(std::string_view text, bool shortest) const;
   std::vector<uint32_t> units_;
   std::string replacements_;  // ends in NUL
 };

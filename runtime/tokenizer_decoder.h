@@ -1,8 +1,9 @@
-// What each id decodes to, and how consecutive ids join.
+// What ids decode to: a chain of steps from tokens to text.
 #pragma once
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "runtime/tokenizer_json.h"
@@ -10,39 +11,65 @@
 
 namespace sinter::runtime::tokenizer {
 
-struct Decoder {
+struct DecoderStep {
   enum class Kind {
-    kSpaced,     // no decoder: tokens with a space between them
-    kByteLevel,  // tokens are bytes in the byte-level alphabet
-    kText,       // tokens are text, some of them single bytes
-    kPieces,     // a SentencePiece model's tokens: text or single bytes, one space in front
+    kSpaced,        // a space between tokens
+    kReplace,       // `pattern` becomes `content`
+    kStrip,         // `content` goes, up to `start` times at the start, `stop` times at the end
+    kMetaspace,     // `content` is a space; in the first token nothing, if drop_first
+    kWordPiece,     // a space before all tokens but the first and those that begin with `content`
+    kBpe,           // `content` is a space; in the last token nothing
+    kCtc,           // repeated tokens count once; `content` goes; `delimiter` is a space
+    kByteFallback,  // runs of "<0xHH>" are characters
+    kByteLevel,     // all tokens are one text, in the byte-level alphabet
+    kFuse           // all tokens are one
   };
-  Kind kind = Kind::kSpaced;
-  bool byte_fallback = false;  // kText: "<0xHH>" is a byte
+  Kind kind;
+  std::string content = {};
+  std::string delimiter = {};         // kCtc
+  std::vector<Pattern> pattern = {};  // kReplace: exactly one
+  int64_t start = 0, stop = 0;
+  bool drop_first = false;
+  bool cleanup = false;  // kWordPiece, kCtc: no space before punctuation and the like
+  // kFuse, kByteLevel: what follows can work on the text as it comes, without seeing all of it.
+  bool rest_streams = false;
+};
 
-  // kText: the first token loses its spaces (Metaspace).
-  bool drop_first_spaces = false;
-
-  // kPieces: not just the dummy prefix, all spaces at the start go.
-  bool strip_all_spaces = false;
-
-  // kText: at the start of the whole text, up to strip_count times strip_content goes.
-  std::string strip_content;
-  int64_t strip_count = 0;
-
-  // kText, for each token by itself, in this order.
-  struct TokenStep {
-    std::vector<Pattern> pattern;  // Replace: exactly one; Strip: none
-    std::string content;
-    int64_t strip_start = 0, strip_stop = 0;
-  };
-  std::vector<TokenStep> token_steps;
+struct Decoder {
+  std::vector<DecoderStep> steps;
+  // A SentencePiece model's own decoder, in place of the steps.
+  bool pieces = false;
+  bool strip_all_spaces = false;  // pieces: not just the dummy prefix, all spaces at the start go
 };
 
 Decoder read_decoder(const JsonField& field);
 
-// The text (kByteLevel: the bytes) of one token. Fails if a Replace makes it too large.
-Result<std::string> token_text(const Decoder& decoder, std::string_view token);
+// The steps at work on one text.
+class DecoderRun {
+ public:
+  explicit DecoderRun(const std::vector<DecoderStep>& steps);
+  // Appends the text that is certain after `token`: valid UTF-8.
+  void push(std::string token, std::string* out) { pass(0, std::move(token), out); }
+  // Appends the rest; then a new text can begin.
+  void flush(std::string* out);
+
+ private:
+  struct State {
+    size_t tokens = 0;   // that came before
+    int64_t left = 0;    // kStrip behind a text that streams: how often it may still cut
+    bool holds = false;  // whether `held` is a token
+    std::string held;
+  };
+  void pass(size_t step, std::string token, std::string* out);
+  void pass_part(size_t step, std::string_view part, std::string* out);
+  void end(size_t step, std::string* out);
+  void pass_bytes(size_t step, std::string* out);
+  void pass_characters(size_t step, bool all, std::string* out);
+  void reset();
+
+  const std::vector<DecoderStep>& steps_;
+  std::vector<State> states_;
+};
 
 // The byte that "<0xHH>" stands for, or -1.
 int fallback_byte(std::string_view token_text);

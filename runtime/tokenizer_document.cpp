@@ -1,6 +1,9 @@
 // JSON text to Document.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <limits>
 
 #include "runtime/tokenizer_json.h"
@@ -10,6 +13,14 @@ namespace {
 
 constexpr size_t kMaxDepth = 64;  // tokenizer files nest less than ten deep
 constexpr int32_t kMaxId = std::numeric_limits<int32_t>::max() - 1;
+constexpr size_t kMaxVocabularyBytes = UINT32_MAX;
+// Json values that are kept, some hundred bytes each.
+constexpr size_t kMaxValues = size_t{1} << 20;
+
+// The members of a tokenizer.json that are read. `truncation` and `padding` are not: lengths are
+// the caller's to manage, as they are in transformers unless a call asks for them.
+constexpr std::array<std::string_view, 7> kMembers = {
+    "version", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model"};
 
 // Receives nlohmann's parse events. Every event answers whether to go on.
 class Builder {
@@ -27,25 +38,33 @@ class Builder {
   bool boolean(bool value) { return scalar(value, "boolean"); }
   bool number_integer(number_integer_t value) {
     if (mode_ == Mode::kVocab) return refuse_id(fmt::format("{}", value));  // negative
-    return scalar(value, "number");
+    return number(value);
   }
   bool number_unsigned(number_unsigned_t value) {
-    if (mode_ != Mode::kVocab) return scalar(value, "number");
+    if (mode_ != Mode::kVocab) return number(value);
     if (value > number_unsigned_t{kMaxId}) return refuse_id(fmt::format("{}", value));
-    document_.vocab->emplace_back(std::move(key_), static_cast<int32_t>(value));
-    return true;
+    if (!add_to_vocabulary(&*document_.vocab, key_, static_cast<int32_t>(value)))
+      return refuse_vocab(fmt::format("lists token '{}' twice", key_));
+    return error_.empty();
   }
   bool number_float(number_float_t value, const string_t& text) {
     if (mode_ == Mode::kVocab) return refuse_id(text);
-    return scalar(value, "number");
+    return number(value);
   }
   bool string(string_t& value) {
-    if (mode_ == Mode::kMerges) return merge_line(value);
-    if (mode_ == Mode::kMergePair) {
-      pair_.push_back(std::move(value));
-      return true;
+    switch (mode_) {
+      case Mode::kMerges:
+        return merge_line(value);
+      case Mode::kMergePair:
+        pair_.push_back(std::move(value));
+        return true;
+      case Mode::kPiece:
+        if (piece_) return refuse_piece();
+        piece_ = std::move(value);
+        return true;
+      default:
+        return scalar(std::move(value), "string");
     }
-    return scalar(std::move(value), "string");
   }
   bool binary(binary_t&) { return false; }  // not in JSON text
 
@@ -55,10 +74,12 @@ class Builder {
       document_.vocab.emplace();
       return add(nullptr) != nullptr;
     }
+    if (mode_ == Mode::kSkip || skips()) return skip_into();
     if (mode_ != Mode::kDocument) return refuse("object");
     return open(Json::object());
   }
   bool key(string_t& value) {
+    if (mode_ == Mode::kSkip) return true;
     key_ = std::move(value);
     if (open_.size() == 1) root_key_ = key_;
     return true;
@@ -66,10 +87,9 @@ class Builder {
   bool end_object() {
     if (mode_ == Mode::kVocab) {
       mode_ = Mode::kDocument;
-    } else {
-      open_.pop_back();
+      return true;
     }
-    return true;
+    return end_container();
   }
   bool start_array(size_t) {
     if (mode_ == Mode::kDocument && at_model_member("merges")) {
@@ -77,25 +97,47 @@ class Builder {
       document_.merges.emplace();
       return add(nullptr) != nullptr;
     }
+    if (mode_ == Mode::kDocument && at_model_member("vocab")) {
+      mode_ = Mode::kPieces;
+      document_.pieces.emplace();
+      return add(nullptr) != nullptr;
+    }
     if (mode_ == Mode::kMerges) {
       mode_ = Mode::kMergePair;
       pair_.clear();
       return true;
     }
+    if (mode_ == Mode::kPieces) {
+      mode_ = Mode::kPiece;
+      piece_.reset();
+      score_.reset();
+      return true;
+    }
+    if (mode_ == Mode::kSkip || skips()) return skip_into();
     if (mode_ != Mode::kDocument) return refuse("array");
+    if (has_model_ && open_.size() == 1 && root_key_ == "added_tokens") {
+      document_.added.emplace();
+      values_without_added_ = values_ + 1;
+    }
     return open(Json::array());
   }
   bool end_array() {
-    if (mode_ == Mode::kMergePair) {
-      mode_ = Mode::kMerges;
-      if (pair_.size() != 2) return refuse_merge(fmt::format("an array of {}", pair_.size()));
-      document_.merges->emplace_back(std::move(pair_[0]), std::move(pair_[1]));
-    } else if (mode_ == Mode::kMerges) {
-      mode_ = Mode::kDocument;
-    } else {
-      open_.pop_back();
+    switch (mode_) {
+      case Mode::kMergePair:
+        mode_ = Mode::kMerges;
+        if (pair_.size() != 2) return refuse_merge(fmt::format("an array of {}", pair_.size()));
+        document_.merges->add(pair_[0], pair_[1]);
+        return true;
+      case Mode::kPiece:
+        mode_ = Mode::kPieces;
+        return end_piece();
+      case Mode::kMerges:
+      case Mode::kPieces:
+        mode_ = Mode::kDocument;
+        return true;
+      default:
+        return end_container();
     }
-    return true;
   }
   bool parse_error(size_t position, const std::string&, const Json::exception& e) {
     constexpr int kNumberOverflow = 406;
@@ -110,14 +152,32 @@ class Builder {
   Document& document() { return document_; }
 
  private:
-  enum class Mode { kDocument, kVocab, kMerges, kMergePair };
+  enum class Mode { kDocument, kSkip, kVocab, kPieces, kPiece, kMerges, kMergePair };
 
   bool at_model_member(std::string_view name) const {
     return has_model_ && open_.size() == 2 && root_key_ == "model" && open_.back()->is_object() &&
            key_ == name;
   }
+  // Whether the value that comes next belongs to a member of the file that nobody reads.
+  bool skips() const {
+    return has_model_ && mode_ == Mode::kDocument && open_.size() == 1 &&
+           open_.back()->is_object() &&
+           std::find(kMembers.begin(), kMembers.end(), root_key_) == kMembers.end();
+  }
+  bool skip_into() {
+    mode_ = Mode::kSkip;
+    return ++skipped_depth_ + open_.size() <= kMaxDepth || too_deep();
+  }
+  bool too_deep() {
+    error_ = fmt::format("{}: nests more than {} levels deep", file_, kMaxDepth);
+    return false;
+  }
 
   Json* add(Json value) {
+    if (++values_ > kMaxValues) {
+      error_ = fmt::format("{}: has more than {} values beside its vocabulary", file_, kMaxValues);
+      return nullptr;
+    }
     if (open_.empty()) {
       document_.root = std::move(value);
       return &document_.root;
@@ -133,28 +193,87 @@ class Builder {
   }
 
   bool open(Json container) {
-    if (open_.size() == kMaxDepth) {
-      error_ = fmt::format("{}: nests more than {} levels deep", file_, kMaxDepth);
-      return false;
-    }
-    open_.push_back(add(std::move(container)));
+    if (open_.size() == kMaxDepth) return too_deep();
+    Json* const added = add(std::move(container));
+    if (added == nullptr) return false;
+    open_.push_back(added);
     return true;
   }
 
+  bool end_container() {
+    if (mode_ == Mode::kSkip) {
+      if (--skipped_depth_ == 0) mode_ = Mode::kDocument;
+      return true;
+    }
+    open_.pop_back();
+    return take_added_token();
+  }
+
   bool scalar(Json value, const char* type) {
+    if (mode_ == Mode::kSkip || skips()) return true;
     if (mode_ != Mode::kDocument) return refuse(type);
-    add(std::move(value));
+    return add(std::move(value)) != nullptr && take_added_token();
+  }
+  template <class Number>
+  bool number(Number value) {
+    if (mode_ != Mode::kPiece) return scalar(value, "number");
+    if (score_ || !piece_) return refuse_piece();
+    score_ = static_cast<double>(value);
     return true;
+  }
+
+  // If an entry of added_tokens has just ended, reads it and lets its Json go.
+  bool take_added_token() {
+    if (!document_.added || open_.size() != 2 || root_key_ != "added_tokens" ||
+        !open_.back()->is_array() || open_.back()->empty())
+      return true;
+    Json& list = *open_.back();
+    const JsonField field(
+        &list.back(), fmt::format("{}: added_tokens[{}]", file_, document_.added->size()), &error_);
+    AddedToken token = read_added_token(field);
+    token.id = static_cast<int32_t>(field.member("id").integer(0, kMaxId));
+    document_.added->push_back(std::move(token));
+    list.clear();
+    values_ = values_without_added_;
+    return error_.empty();
+  }
+
+  bool add_to_vocabulary(TokenTable* table, std::string_view token, int32_t id) {
+    vocabulary_bytes_ += token.size();
+    if (vocabulary_bytes_ > kMaxVocabularyBytes) {
+      error_ = fmt::format("{}: model.vocab has more than 4 GiB of text", file_);
+      return true;
+    }
+    return table->add(token, id);
+  }
+
+  bool end_piece() {
+    if (!piece_ || !score_ || std::isnan(*score_)) return refuse_piece();
+    const size_t id = document_.pieces->scores.size();
+    if (id > size_t{kMaxId}) return refuse_vocab("has too many pieces");
+    // Of pieces that stand there twice the last counts.
+    (void)add_to_vocabulary(&document_.pieces->pieces, *piece_, static_cast<int32_t>(id));
+    document_.pieces->scores.push_back(*score_);
+    return error_.empty();
   }
 
   // A value where the vocabulary or the merges cannot have one.
   bool refuse(const char* type) {
-    return mode_ == Mode::kVocab ? refuse_id(type) : refuse_merge(type);
+    if (mode_ == Mode::kVocab) return refuse_id(type);
+    if (mode_ == Mode::kPieces || mode_ == Mode::kPiece) return refuse_piece();
+    return refuse_merge(type);
+  }
+  bool refuse_vocab(std::string_view what) {
+    if (error_.empty()) error_ = fmt::format("{}: model.vocab {}", file_, what);
+    return false;
   }
   bool refuse_id(std::string_view value) {
-    error_ =
-        fmt::format("{}: model.vocab gives token '{}' the id {}; expected an integer from 0 to {}",
-                    file_, key_, value, kMaxId);
+    return refuse_vocab(fmt::format("gives token '{}' the id {}; expected an integer from 0 to {}",
+                                    key_, value, kMaxId));
+  }
+  bool refuse_piece() {
+    error_ = fmt::format("{}: model.vocab[{}] is not [\"token\", score]", file_,
+                         document_.pieces->scores.size());
     return false;
   }
   bool refuse_merge(std::string_view what) {
@@ -164,14 +283,14 @@ class Builder {
     return false;
   }
 
-  bool merge_line(const std::string& line) {
+  bool merge_line(std::string_view line) {
     // A merges.txt carried over keeps its header line.
     if (line.starts_with("#version")) return true;
     const size_t space = line.find(' ');
     if (space == line.npos || line.find(' ', space + 1) != line.npos) {
       return refuse_merge(fmt::format("'{}'", line));
     }
-    document_.merges->emplace_back(line.substr(0, space), line.substr(space + 1));
+    document_.merges->add(line.substr(0, space), line.substr(space + 1));
     return true;
   }
 
@@ -180,9 +299,15 @@ class Builder {
   bool has_model_;
   Document document_;
   Mode mode_ = Mode::kDocument;
-  std::vector<Json*> open_;  // the containers that are not closed yet
+  std::vector<Json*> open_;   // the containers that are not closed yet
+  size_t skipped_depth_ = 0;  // of those that are not kept
+  size_t values_ = 0;
+  size_t values_without_added_ = 0;  // what values_ was before the entry of added_tokens
+  size_t vocabulary_bytes_ = 0;
   std::string root_key_, key_;
   std::vector<std::string> pair_;
+  std::optional<std::string> piece_;
+  std::optional<double> score_;
   std::string error_;
 };
 
@@ -194,6 +319,17 @@ Result<Document> parse_json(std::string_view text, std::string_view file, bool h
     return Error{builder.error()};
   }
   return std::move(builder.document());
+}
+
+AddedToken read_added_token(const JsonField& field) {
+  AddedToken token;
+  token.content = field.member("content").string();
+  token.special = field.member("special").boolean(false);
+  token.normalized = field.member("normalized").boolean(!token.special);
+  token.lstrip = field.member("lstrip").boolean(false);
+  token.rstrip = field.member("rstrip").boolean(false);
+  token.single_word = field.member("single_word").boolean(false);
+  return token;
 }
 
 }  // namespace sinter::runtime::tokenizer

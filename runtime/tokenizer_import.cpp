@@ -8,7 +8,6 @@
 #include <charconv>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <set>
 #include <system_error>
@@ -303,7 +302,10 @@ Result<std::optional<std::string>> read_if_there(const std::string& folder, cons
     if (errno == ENOENT || errno == ENOTDIR) return std::optional<std::string>();
     return Error{fmt::format("{}: cannot be read: {}", name, std::strerror(errno))};
   }
-  std::string text((std::istreambuf_iterator<char>(in)), std::istreambuf_iterator<char>());
+  std::string text;
+  // Not by iterators: they take longer than the parser.
+  for (std::array<char, 1 << 16> block; in.read(block.data(), block.size()), in.gcount() > 0;)
+    text.append(block.data(), static_cast<size_t>(in.gcount()));
   if (in.bad()) return Error{fmt::format("{}: cannot be read", name)};
   if (is_git_lfs_pointer(text)) return Error{fmt::format("{}: {}", name, git_lfs_advice)};
   return std::optional(std::move(text));
@@ -333,6 +335,7 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
       why = loaded.error().message;
     } else {
       files.tokenizer_json = *std::move(json);
+      files.tokenizer = *std::move(loaded);
       for (const std::string& failure : failures)
         files.notes.push_back(fmt::format("{}; using {} instead", failure, name));
       return true;
@@ -343,7 +346,7 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
 
   auto json = read_if_there(folder, "tokenizer.json");
   if (!json.ok()) return json.error();
-  if (*json && take("tokenizer.json", **json)) return files;
+  if (*json && take("tokenizer.json", **std::move(json))) return files;
   auto model = read_if_there(folder, "tokenizer.model");
   if (!model.ok()) return model.error();
   if (*model && take("tokenizer.model", tokenizer::import_sentencepiece(**model, side)))

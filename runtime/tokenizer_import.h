@@ -15,15 +15,17 @@
 #include <vector>
 
 #include "runtime/result.h"
+#include "runtime/tokenizer.h"
 #include "runtime/tokenizer_patterns.h"
 
 namespace sinter::runtime {
 
 struct TokenizerFiles {
-  std::string tokenizer_json;         // empty: the folder has no tokenizer
-  std::string tokenizer_config_json;  // bytes of tokenizer_config.json; may be empty
-  std::string chat_template;          // empty: there is none
-  std::vector<std::string> notes;     // what was there but could not be used, and why
+  std::string tokenizer_json;          // empty: the folder has no tokenizer
+  std::string tokenizer_config_json;   // bytes of tokenizer_config.json; may be empty
+  std::string chat_template;           // empty: there is none
+  std::vector<std::string> notes;      // what was there but could not be used, and why
+  std::optional<Tokenizer> tokenizer;  // what the texts load to, where they were loaded already
 };
 
 // The tokenizer of a model folder, without chat_template. Error: some are there, but none of them

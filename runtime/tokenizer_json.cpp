@@ -70,6 +70,12 @@ bool JsonField::boolean(bool if_null) const {
   return if_null;
 }
 
+double JsonField::number() const {
+  if (value_ != nullptr && value_->is_number()) return value_->get<double>();
+  fail(fmt::format("is {}, expected a number", value_ ? value_->type_name() : "missing"));
+  return 0;
+}
+
 int64_t JsonField::integer(int64_t low, int64_t high) const {
   if (value_ == nullptr || !value_->is_number_integer()) {
     fail(fmt::format("is {}, expected an integer", value_ == nullptr ? "missing"

@@ -4,26 +4,25 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "runtime/result.h"
 #include "runtime/tokenizer_added.h"
-#include "runtime/tokenizer_bpe.h"
 #include "runtime/tokenizer_decoder.h"
 #include "runtime/tokenizer_sentencepiece.h"
 #include "runtime/tokenizer_stages.h"
+#include "runtime/tokenizer_vocabulary.h"
+#include "runtime/tokenizer_word_model.h"
 
 namespace sinter::runtime::tokenizer {
 
 struct IdEntry {
+  std::string_view token;  // as the vocabulary spells it; owned by the model or Model::added
+  const AddedToken* added = nullptr;
   bool used = false;
   bool special = false;
-  bool added = false;
-  int16_t byte = -1;          // kText with byte_fallback, kPieces: the byte that this id is
-  bool space_prefix = false;  // kPieces: at the start of a text the first space of `text` goes
-  std::string_view token;     // as the vocabulary spells it; owned by the model or Model::added
-  std::string text;           // what it decodes to: see Decoder
 };
 
 struct Model {
@@ -33,8 +32,8 @@ struct Model {
 
   std::vector<NormalizerStep> normalizer;
   std::vector<PreTokenizerStep> pre_tokenizer;
-  Bpe bpe;
-  // In place of the normalizer, the pre-tokenizer and bpe.
+  WordModel words;
+  // In place of the normalizer, the pre-tokenizer and words.
   std::optional<SentencePiece> sentencepiece;
   bool legacy = true;  // sentencepiece: text after an added token has the dummy prefix too
   Decoder decoder;
@@ -44,15 +43,27 @@ struct Model {
   std::vector<AddedToken> control;  // of sentencepiece: pieces that text does not contain
   AddedTokenMatcher control_matcher;
   std::vector<int32_t> template_prefix, template_suffix;  // what the post-processor puts around
-  Vocabulary added_ids;
+  TokenTable added_ids;
   std::vector<IdEntry> ids;
 
-  const Vocabulary& vocabulary() const {
-    return sentencepiece ? sentencepiece->vocabulary() : bpe.vocabulary();
+  // nullptr if no token has this id.
+  const IdEntry* entry_of(int32_t id) const {
+    if (id < 0 || static_cast<size_t>(id) >= ids.size()) return nullptr;
+    const IdEntry& entry = ids[static_cast<size_t>(id)];
+    return entry.used ? &entry : nullptr;
   }
+  // The id of a token of the vocabulary, added ones left out.
+  std::optional<int32_t> find_in_vocabulary(std::string_view token) const;
+  // The id of an added token or else of the vocabulary's.
+  std::optional<int32_t> find(std::string_view token) const;
 };
 
 Result<std::shared_ptr<const Model>> load_model(std::string_view tokenizer_json,
                                                 std::string_view tokenizer_config_json);
+
+// Reads what is put around a text: the post_processor of a tokenizer.json or, where
+// tokenizer_config.json names a class of transformers that makes its own, what that would be.
+// Requires that model->ids is filled in. Errors go to the fields.
+void read_post_processor(const JsonField& post_processor, const JsonField& config, Model* model);
 
 }  // namespace sinter::runtime::tokenizer

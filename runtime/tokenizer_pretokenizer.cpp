@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "runtime/tokenizer_characters.h"
+#include "runtime/tokenizer_scripts.h"
 #include "runtime/tokenizer_stages.h"
 #include "runtime/tokenizer_utf8.h"
 
@@ -12,31 +14,33 @@ namespace {
 using Behavior = PreTokenizerStep::Behavior;
 using Kind = PreTokenizerStep::Kind;
 
-constexpr int kMaxDepth = 8;      // of Sequence in Sequence
-constexpr size_t kMaxSteps = 64;  // in all
+constexpr int kMaxDepth = 8;             // of Sequence in Sequence
+constexpr size_t kMaxSteps = 64;         // in all
+constexpr int64_t kMaxLength = 1 << 20;  // of FixedLength
 
 // The split that GPT-2's published encoder uses; ByteLevel with use_regex stands for it.
 constexpr std::string_view kGpt2Split =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+Behavior read_behavior(const JsonField& field) {
+  return static_cast<Behavior>(
+      field.one_of({"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"}));
+}
 
 void read_split(const JsonField& field, PreTokenizerStep* step) {
   auto pattern = field.member("pattern").pattern();
   if (!pattern.ok()) return;
   step->pattern = {*pattern};
   step->invert = field.member("invert").boolean(false);
-  step->behavior = static_cast<Behavior>(
-      field.member("behavior")
-          .one_of({"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"}));
+  step->behavior = read_behavior(field.member("behavior"));
 }
 
-// One of the patterns written in this file.
-void set_pattern(const JsonField& field, std::string_view regex, PreTokenizerStep* step) {
-  auto pattern = Pattern::regex(regex);
-  if (pattern.ok()) {
-    step->pattern = {*pattern};
-  } else {
-    field.fail(pattern.error().message);
-  }
+void read_byte_level(const JsonField& field, PreTokenizerStep* step) {
+  step->add_prefix_space = field.member("add_prefix_space").boolean(true);
+  if (!field.member("use_regex").boolean(true)) return;
+  auto pattern = Pattern::regex(kGpt2Split);
+  if (!pattern.ok()) return field.fail(pattern.error().message);
+  step->pattern = {*pattern};
 }
 
 void read_metaspace(const JsonField& field, PreTokenizerStep* step) {
@@ -46,6 +50,13 @@ void read_metaspace(const JsonField& field, PreTokenizerStep* step) {
   if (!field.member("split").boolean(true) || field.failed() || !pattern.ok()) return;
   step->pattern = {*pattern};
   step->behavior = Behavior::kMergedWithNext;
+}
+
+void read_delimiter(const JsonField& field, PreTokenizerStep* step) {
+  auto pattern = Pattern::literal(field.member("delimiter").character());
+  if (field.failed() || !pattern.ok()) return;
+  step->pattern = {*pattern};
+  step->behavior = Behavior::kRemoved;
 }
 
 void read_steps(const JsonField& field, int depth, std::vector<PreTokenizerStep>* steps) {
@@ -59,43 +70,154 @@ void read_steps(const JsonField& field, int depth, std::vector<PreTokenizerStep>
     }
     return;
   }
-  if (steps->size() == kMaxSteps) return field.fail("has too many steps");
-  PreTokenizerStep step{};
+  if (steps->size() + 2 > kMaxSteps) return field.fail("has too many steps");
+  const auto at_characters = [](bool (*is_delimiter)(uint32_t), Behavior behavior) {
+    return PreTokenizerStep{
+        .kind = Kind::kCharacters, .is_delimiter = is_delimiter, .behavior = behavior};
+  };
+  PreTokenizerStep step{.kind = Kind::kSplit};
   if (type == "Split") {
-    step.kind = Kind::kSplit;
     read_split(field, &step);
-  } else if (type == "Digits") {
-    step.kind = Kind::kDigits;
-    step.behavior = field.member("individual_digits").boolean(false) ? Behavior::kIsolated
-                                                                     : Behavior::kContiguous;
-    set_pattern(field, R"(\p{N})", &step);
+  } else if (type == "CharDelimiterSplit") {
+    read_delimiter(field, &step);
   } else if (type == "ByteLevel") {
-    const auto is_byte_level = [](const PreTokenizerStep& s) { return s.kind == Kind::kByteLevel; };
-    if (std::any_of(steps->begin(), steps->end(), is_byte_level)) {
-      return field.fail("is a second ByteLevel; bytes can be mapped only once");
-    }
     step.kind = Kind::kByteLevel;
-    step.add_prefix_space = field.member("add_prefix_space").boolean(true);
-    if (field.member("use_regex").boolean(true)) set_pattern(field, kGpt2Split, &step);
+    read_byte_level(field, &step);
   } else if (type == "Metaspace") {
     step.kind = Kind::kMetaspace;
     read_metaspace(field, &step);
+  } else if (type == "Digits") {
+    step = at_characters(is_numeric, field.member("individual_digits").boolean(false)
+                                         ? Behavior::kIsolated
+                                         : Behavior::kContiguous);
+  } else if (type == "Punctuation") {
+    const JsonField behavior = field.member("behavior");
+    step = at_characters(is_punctuation,
+                         behavior.is_null() ? Behavior::kIsolated : read_behavior(behavior));
+  } else if (type == "WhitespaceSplit") {
+    step = at_characters(is_white_space, Behavior::kRemoved);
+  } else if (type == "BertPreTokenizer") {
+    steps->push_back(at_characters(is_white_space, Behavior::kRemoved));
+    step = at_characters(is_punctuation, Behavior::kIsolated);
+  } else if (type == "Whitespace") {
+    step.kind = Kind::kWhitespace;
+    step.behavior = Behavior::kRemoved;
+  } else if (type == "UnicodeScripts") {
+    step.kind = Kind::kScripts;
+    step.behavior = Behavior::kRemoved;
+  } else if (type == "FixedLength") {
+    step.kind = Kind::kFixedLength;
+    const JsonField length = field.member("length");
+    step.length = length.is_null() ? 5 : static_cast<size_t>(length.integer(1, kMaxLength));
   } else {
     return field.fail(
-        fmt::format("has type '{}', which is not supported (supported: Split, "
-                    "ByteLevel, Digits, Metaspace, Sequence)",
+        fmt::format("has type '{}', which is not supported (supported: Split, CharDelimiterSplit, "
+                    "ByteLevel, Metaspace, Digits, Punctuation, Whitespace, WhitespaceSplit, "
+                    "BertPreTokenizer, UnicodeScripts, FixedLength, Sequence)",
                     type));
   }
   steps->push_back(std::move(step));
 }
 
 // `word` with its spaces replaced and, where the step wants it, one put before it.
-std::string replace_spaces(const PreTokenizerStep& step, std::string_view word, bool is_first) {
-  std::string out;
-  for (const char c : word) c == ' ' ? out += step.replacement : out += c;
+Text replace_spaces(const PreTokenizerStep& step, std::string_view word, size_t origin) {
+  Text out;
+  for (size_t i = 0; i < word.size(); ++i) {
+    word[i] == ' ' ? out.text += step.replacement : out.text += word[i];
+    if (i < origin) out.origin = out.text.size();
+  }
   const bool prepend =
-      step.prepend == Prepend::kAlways || (step.prepend == Prepend::kFirst && is_first);
-  return prepend && !out.starts_with(step.replacement) ? step.replacement + out : out;
+      step.prepend == Prepend::kAlways || (step.prepend == Prepend::kFirst && origin > 0);
+  if (!prepend || out.text.starts_with(step.replacement)) return out;
+  out.text.insert(0, step.replacement);
+  if (origin > 0) out.origin += step.replacement.size();
+  return out;
+}
+
+// Calls put(begin, end, code_point) for each character.
+template <class Put>
+void each_character(std::string_view text, Put put) {
+  for (size_t begin = 0; begin < text.size();) {
+    const Utf8Unit unit = next_utf8(text.substr(begin));
+    put(begin, begin + unit.length, unit.code_point);
+    begin += unit.length;
+  }
+}
+
+// Each delimiter is a match of its own.
+std::vector<Span> split_at_characters(std::string_view text, bool (*is_delimiter)(uint32_t)) {
+  std::vector<Span> spans;
+  each_character(text, [&](size_t begin, size_t end, uint32_t c) {
+    const bool is_match = is_delimiter(c);
+    if (!is_match && !spans.empty() && !spans.back().is_match) {
+      spans.back().end = end;
+    } else {
+      spans.push_back({begin, end, is_match});
+    }
+  });
+  return spans;
+}
+
+// White space matches; between it, word characters and others are apart.
+std::vector<Span> split_words_and_signs(std::string_view text) {
+  std::vector<Span> spans;
+  int previous = -1;
+  each_character(text, [&](size_t begin, size_t end, uint32_t c) {
+    const int kind = is_word(c) ? 0 : is_white_space(c) ? 1 : 2;
+    if (kind == previous) {
+      spans.back().end = end;
+    } else {
+      spans.push_back({begin, end, kind == 1});
+    }
+    previous = kind;
+  });
+  return spans;
+}
+
+// Characters without a script of their own stay with what is before them; at the start of a text,
+// where nothing is, they match, which is to say that they go.
+std::vector<Span> split_scripts(std::string_view text) {
+  std::vector<Span> spans;
+  uint8_t previous = kAnyScript;
+  each_character(text, [&](size_t begin, size_t end, uint32_t c) {
+    const uint8_t script = script_of(c);
+    if (script != kAnyScript && script != previous) {
+      spans.push_back({begin, end, false});
+      previous = script;
+    } else if (spans.empty()) {
+      spans.push_back({begin, end, true});
+    } else {
+      spans.back().end = end;
+    }
+  });
+  return spans;
+}
+
+std::vector<Span> split_fixed(std::string_view text, size_t length) {
+  std::vector<Span> spans;
+  size_t count = 0;
+  each_character(text, [&](size_t begin, size_t end, uint32_t) {
+    if (count++ % length == 0) spans.push_back({begin, end, true});
+    spans.back().end = end;
+  });
+  return spans;
+}
+
+Result<std::vector<Span>> find_spans(const PreTokenizerStep& step, std::string_view text) {
+  switch (step.kind) {
+    case Kind::kCharacters:
+      return split_at_characters(text, step.is_delimiter);
+    case Kind::kWhitespace:
+      return split_words_and_signs(text);
+    case Kind::kScripts:
+      return split_scripts(text);
+    case Kind::kFixedLength:
+      return split_fixed(text, step.length);
+    default:
+      break;
+  }
+  if (step.pattern.empty()) return std::vector<Span>{{0, text.size(), false}};
+  return step.pattern[0].find_all(text);
 }
 
 // Appends the pieces of `text` that the split leaves, as [begin, end) pairs.
@@ -178,38 +300,55 @@ std::vector<PreTokenizerStep> read_pre_tokenizer(const JsonField& field) {
   return steps;
 }
 
-Result<std::vector<std::string>> pre_tokenize(const std::vector<PreTokenizerStep>& steps,
-                                              std::string text, bool at_start) {
-  std::vector<std::string> words;
-  if (!text.empty()) words.push_back(std::move(text));
+Result<Words> pre_tokenize(const std::vector<PreTokenizerStep>& steps, Text text) {
+  Words words;
+  words.text = std::move(text.text);
+  if (!words.text.empty()) words.words.push_back({0, words.text.size(), text.origin});
+  std::vector<Span> pieces;
   for (const PreTokenizerStep& step : steps) {
-    std::vector<std::string> next;
-    next.reserve(words.size());
-    for (std::string& word : words) {
-      if (step.add_prefix_space && word.front() != ' ') word.insert(word.begin(), ' ');
+    // Steps that only cut leave the text as it is.
+    const bool rewrites = step.kind == Kind::kByteLevel || step.kind == Kind::kMetaspace;
+    Words next;
+    next.words.reserve(words.words.size());
+    for (size_t i = 0; i < words.words.size(); ++i) {
+      const Words::Word& word = words.words[i];
+      std::string_view whole = words[i];
+      size_t origin = word.origin;
+      Text rewritten;
       if (step.kind == Kind::kMetaspace) {
-        word = replace_spaces(step, word, /*is_first=*/at_start && &word == words.data());
+        rewritten = replace_spaces(step, whole, origin);
+        whole = rewritten.text;
+        origin = rewritten.origin;
+      } else if (step.add_prefix_space && !whole.starts_with(' ')) {
+        rewritten.text = " ";
+        rewritten.text += whole;
+        whole = rewritten.text;
+        if (origin > 0) ++origin;
       }
-      const auto add = [&](std::string_view piece) {
-        if (piece.empty()) return;
-        if (step.kind == Kind::kByteLevel) {
-          next.push_back(to_byte_level(piece));
-        } else {
-          next.emplace_back(piece);
-        }
-      };
-      if (step.pattern.empty()) {
-        add(word);
-        continue;
-      }
-      auto spans = step.pattern[0].find_all(word);
+      auto spans = find_spans(step, whole);
       if (!spans.ok()) return spans.error();
-      std::vector<Span> pieces;
+      pieces.clear();
       apply_behavior(*spans, step.behavior, step.invert, &pieces);
       for (const Span& piece : pieces) {
-        add(std::string_view(word).substr(piece.begin, piece.end - piece.begin));
+        if (piece.begin == piece.end) continue;
+        size_t of_origin =
+            std::min(origin - std::min(origin, piece.begin), piece.end - piece.begin);
+        if (!rewrites) {
+          next.words.push_back({word.begin + piece.begin, word.begin + piece.end, of_origin});
+          continue;
+        }
+        const size_t begin = next.text.size();
+        const std::string_view part = whole.substr(piece.begin, piece.end - piece.begin);
+        if (step.kind == Kind::kByteLevel) {
+          of_origin = to_byte_level(part.substr(0, of_origin)).size();
+          next.text += to_byte_level(part);
+        } else {
+          next.text += part;
+        }
+        next.words.push_back({begin, next.text.size(), of_origin});
       }
     }
+    if (!rewrites) next.text = std::move(words.text);
     words = std::move(next);
   }
   return words;

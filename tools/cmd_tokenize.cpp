@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <iostream>
-#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -44,24 +43,29 @@ Result<runtime::Tokenizer> open_tokenizer(const Program& program, const std::str
         "{}: no tokenizer is there: neither tokenizer.json, tokenizer.model, vocab.json with "
         "merges.txt nor a .gguf file that has one",
         folder)};
+  if (files->tokenizer) return *files->tokenizer;
   auto result = runtime::Tokenizer::from_json(files->tokenizer_json, files->tokenizer_config_json);
   if (!result.ok()) return Error{fmt::format("{}: {}", folder, result.error().message)};
   return result;
 }
 
-Result<std::vector<int32_t>> ids_of(const Json& json, size_t line) {
+Result<std::vector<int32_t>> ids_of(const runtime::Tokenizer& tokenizer, const Json& json,
+                                    size_t line) {
   const auto wrong = [&](const std::string& what) {
-    return Error{fmt::format("stdin:{}: {}, expected an array of token ids", line, what)};
+    return Error{fmt::format("stdin:{}: {}, expected an array of token ids from 0 to {}", line,
+                             what, tokenizer.vocab_size() - 1)};
   };
   if (!json.is_array()) return wrong(fmt::format("found {}", json.type_name()));
   std::vector<int32_t> ids;
   for (const Json& id : json) {
-    const bool fits = id.is_number_unsigned() &&
-                      id.get<uint64_t>() <= uint64_t{std::numeric_limits<int32_t>::max()};
-    if (!fits)
-      return wrong(
-          fmt::format("found {} in the array",
-                      id.dump(-1, ' ', false, Json::error_handler_t::replace).substr(0, 40)));
+    const auto vocab_size = static_cast<uint64_t>(tokenizer.vocab_size());
+    if (!id.is_number_unsigned() || id.get<uint64_t>() >= vocab_size) {
+      // What has parts may be nested too deeply to be written out.
+      const std::string found = id.is_structured()
+                                    ? id.type_name()
+                                    : id.dump(-1, ' ', false, Json::error_handler_t::replace);
+      return wrong(fmt::format("found {} in the array", found.substr(0, 40)));
+    }
     ids.push_back(id.get<int32_t>());
   }
   return ids;
@@ -70,7 +74,7 @@ Result<std::vector<int32_t>> ids_of(const Json& json, size_t line) {
 Result<std::string> convert(const runtime::Tokenizer& tokenizer, const TokenizeOptions& options,
                             const Json& json, size_t line) {
   if (options.decode) {
-    const auto ids = ids_of(json, line);
+    const auto ids = ids_of(tokenizer, json, line);
     if (!ids.ok()) return ids.error();
     return Json(tokenizer.decode(*ids, options.skip_special)).dump();
   }

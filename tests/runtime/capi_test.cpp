@@ -327,6 +327,10 @@ TEST_F(CApiTest, NullArgumentsAreErrorsAndErrorMayBeNull) {
   EXPECT_EQ(message(), "sinter_prefill: tokens is NULL");
   EXPECT_EQ(sinter_tokenize(nullptr, "a", 0, nullptr, nullptr, nullptr), SINTER_ERROR);
   EXPECT_EQ(sinter_token_text(session, 1, nullptr, nullptr, nullptr), SINTER_ERROR);
+  const char* text = nullptr;
+  size_t bytes = 0;
+  EXPECT_EQ(sinter_token_text(session, 1000000, &text, &bytes, &error), SINTER_ERROR);
+  EXPECT_NE(message().find("there is no token 1000000: ids end at"), std::string::npos);
   EXPECT_EQ(sinter_sample(session, nullptr, nullptr, nullptr), SINTER_ERROR);
   EXPECT_EQ(sinter_logits(nullptr), nullptr);
   sinter_reset(nullptr);
