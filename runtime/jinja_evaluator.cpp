@@ -275,6 +275,8 @@ bool Evaluator::contains(const Value& container, const Value& value) {
   }
   if (const Mapping* dict = container.mapping()) return dict->find(value, budget_) != nullptr;
   if (const Sequence* list = container.sequence()) {
+    if (list->kind == Sequence::Kind::kKeys && !is_hashable(value))
+      throw Failure{fmt::format("a {} cannot be a key", type_name(value))};
     return std::any_of(list->items.begin(), list->items.end(),
                        [&](const Value& element) { return equal(element, value, budget_); });
   }

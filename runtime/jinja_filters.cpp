@@ -233,7 +233,6 @@ Next start_select(const Call& call) {
 }
 
 Next start_items(const Call& call) {
-  (void)call.bind({});
   if (call.value.is<Undefined>()) return kNothing;
   if (call.value.mapping() == nullptr)
     throw Failure{fmt::format("items needs a dict, not a {}", type_name(call.value))};
@@ -453,14 +452,22 @@ Value tojson_filter(const Call& call) {
 const ImplementationTable& sequence_filters() {
   static const ImplementationTable table = {
       {"attr", attr_filter},
-      {"batch", [](const Call& call) { return lazily(call, start_batch); }},
+      {"batch",
+       [](const Call& call) {
+         (void)call.bind({"linecount", "fill_with"}, 1);
+         return lazily(call, start_batch);
+       }},
       {"count", length_filter},
       {"d", default_filter},
       {"default", default_filter},
       {"dictsort", dictsort_filter},
       {"first", first_filter},
       {"groupby", groupby_filter},
-      {"items", [](const Call& call) { return lazily(call, start_items); }},
+      {"items",
+       [](const Call& call) {
+         (void)call.bind({});
+         return lazily(call, start_items);
+       }},
       {"join", join_filter},
       {"last", last_filter},
       {"length", length_filter},
@@ -481,11 +488,19 @@ const ImplementationTable& sequence_filters() {
       {"reverse", reverse_filter},
       {"select", [](const Call& call) { return lazily(call, start_select<true, false>); }},
       {"selectattr", [](const Call& call) { return lazily(call, start_select<true, true>); }},
-      {"slice", [](const Call& call) { return lazily(call, start_slice); }},
+      {"slice",
+       [](const Call& call) {
+         (void)call.bind({"slices", "fill_with"}, 1);
+         return lazily(call, start_slice);
+       }},
       {"sort", sort_filter},
       {"sum", sum_filter},
       {"tojson", tojson_filter},
-      {"unique", [](const Call& call) { return lazily(call, start_unique); }},
+      {"unique",
+       [](const Call& call) {
+         (void)call.bind({"case_sensitive", "attribute"});
+         return lazily(call, start_unique);
+       }},
   };
   return table;
 }

@@ -103,6 +103,10 @@ class Percent {
   }
 
   std::string place(std::string_view* rest) {
+    if (rest->starts_with('%')) {
+      rest->remove_prefix(1);
+      return "%";
+    }
     Place place;
     if (rest->starts_with('(')) {
       size_t open = 0, at = 0;
@@ -141,7 +145,6 @@ class Percent {
     if (!rest->empty() && std::string_view("hlL").find(rest->front()) != std::string_view::npos)
       rest->remove_prefix(1);
     const char kind = take(rest);
-    if (kind == '%') return "%";
     return shown(place, kind, values_.next());
   }
 

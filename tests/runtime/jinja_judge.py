@@ -92,6 +92,7 @@ TEXTS = ["''", "'abc'", "'Hello World foo'", "' x '", "'<b>&\"x\"</b>'", "u", "'
 LISTS = ["[]", "[1,2,3]", "['b','A','c','a']", "[3,none]", "[[1,2],[3]]", "[0,'',none,false,'x']", "[1.5,1,true]", "(1,)", "('x','y')", "[('a',1),('b',2)]", "[nope,1]", "['<',('>'|safe)]"]
 DICTS = ["{}", "{'a':1,'b':2}", "{'B':1,'a':'x','c':none}", "{1:'x',2.5:[],none:()}", "d"]
 OTHERS = ["none", "nope", "range(3)", "range(10,0,-3)", "{'a':1}.items()", "d.keys()", "d.values()", "people", "([1,2,2]|map('string'))", "namespace(a=1)", "dict(x=1)"]
+VIEWS = ["{'a':1}.items()", "d.keys()"]
 VALUES = NUMBERS + TEXTS + LISTS + DICTS + OTHERS
 
 FILTERS = {
@@ -219,7 +220,7 @@ STATEMENTS = r"""
 {% set x = 1 %}{% block a %}{{ x }}{% endblock %}
 {% for i in [1] %}{% block a %}{{ i }}{% endblock %}{% endfor %}
 {% block a %}{% endblock %}{% block a %}{% endblock %}
-{% autoescape true %}{{ '<' }}{{ '<'|safe }}{{ '<' ~ ('>'|safe) }}{% set x %}<{{ '<' }}{% endset %}{{ x }}{{ ['<','>']|join('&') }}{{ '<a'|replace('a','<') }}{% endautoescape %}{{ '<' }}
+{% autoescape true %}{{ '<' }}{{ '<'|safe }}{{ d.b ~ ('>'|safe) ~ '<' }}{% set x %}<{{ '<' }}{% endset %}{{ x }}{{ ['<','>']|join('&') }}{{ '<a'|replace('a','<') }}{% endautoescape %}{{ '<' }}
 {% autoescape false %}{{ '<' }}{% endautoescape %}
 {% autoescape true %}{% macro m(x) %}{{ x }}{% endmacro %}{{ m('<') }}{{ {'a':'<'}|xmlattr }}{{ ['<'|safe,'<']|join(',') }}{% endautoescape %}
 {% if 1 %}a{% elif 2 %}b{% else %}c{% endif %}{% if 0 %}a{% elif 2 %}b{% else %}c{% endif %}{% if 0 %}a{% elif 0 %}b{% else %}c{% endif %}
@@ -409,20 +410,22 @@ def all_templates():
     yield from calls(DICT_METHODS, DICTS)
     yield from calls(NUMBER_METHODS, NUMBERS)
     for a, operator, b in itertools.product(VALUES, OPERATORS, VALUES):
-        if operator != "**" or b not in ("12345678901234567890", "-9223372036854775808", "big"):
+        huge = operator == "**" and b in ("12345678901234567890", "-9223372036854775808", "big")
+        makes_sets = operator == "-" and (a in VIEWS or b in VIEWS)
+        if not huge and not makes_sets:
             yield f"{{{{ ({a}) {operator} ({b}) }}}}"
     for spec, value in itertools.product(SPECS, NUMBERS + TEXTS[:8] + ["none", "[1]", "nope"]):
         yield "{{ '{:" + spec + "}'.format(" + value + ") }}"
     for percent, value in itertools.product(PERCENTS, VALUES):
         yield "{{ '" + percent + "' % (" + value + ") }}"
-    for value, begin, end, step in itertools.product(["'abcdef'", "u", "[1,2,3,4,5]", "range(6)", "none"], ["", "1", "-2", "9"], ["", "3", "-1", "none"], ["", "2", "-1", "-3"]):
+    for value, begin, end, step in itertools.product(["'abcdef'", "u", "[1,2,3,4,5]", "range(6)"], ["", "1", "-2", "9"], ["", "3", "-1", "none"], ["", "2", "-1", "-3"]):
         yield f"{{{{ ({value})[{begin}:{end}:{step}] }}}}"
     for value, key in itertools.product(VALUES, ["0", "-1", "'a'", "'items'", "none", "1.0", "true", "[]", "nope", "big"]):
         yield f"{{{{ ({value})[{key}] }}}}"
 
 
 # Answers that are not to be compared: objects print their addresses, complex numbers are refused.
-VAGUE = re.compile(r" at 0x[0-9a-f]+|^\(-?[0-9.e+-]+j\)$|<built-in|mappingproxy")
+VAGUE = re.compile(r" at 0x[0-9a-f]+|^\(-?[0-9.e+-]+j\)$|<built-in|<bound method|mappingproxy")
 
 
 def judged(made, template, variables):

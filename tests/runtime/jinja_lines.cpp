@@ -1,5 +1,5 @@
-// Renders templates for jinja_judge.py: a line of JSON, {"template": ..., "variables": {...}}, in; a
-// line, {"text": ...} or {"error": ...}, out.
+// Renders templates for jinja_judge.py: a line of JSON, {"template": ..., "variables": {...}}, in;
+// a line, {"text": ...} or {"error": ...}, out.
 #include <iostream>
 #include <string>
 
