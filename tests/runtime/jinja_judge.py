@@ -17,6 +17,7 @@ on purpose: bytes, sets, complex numbers, lipsum, other templates, integers beyo
 
 import argparse
 import datetime
+import functools
 import itertools
 import json
 import pathlib
@@ -428,9 +429,14 @@ def all_templates():
 VAGUE = re.compile(r" at 0x[0-9a-f]+|^\(-?[0-9.e+-]+j\)$|<built-in|<bound method|mappingproxy")
 
 
+@functools.lru_cache(maxsize=8)
+def compiled(made, template):
+    return made.from_string(template)
+
+
 def judged(made, template, variables):
     try:
-        return {"text": made.from_string(template).render(**variables)}
+        return {"text": compiled(made, template).render(**variables)}
     except Exception as error:  # whatever a template can raise
         return {"error": f"{type(error).__name__}: {error}"}
 
