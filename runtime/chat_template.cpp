@@ -24,6 +24,11 @@ constexpr std::string_view kDefaultTemplate = "default", kToolTemplate = "tool_u
 constexpr const char* kSpecialTokenNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
                                               "pad_token", "cls_token", "mask_token"};
 
+// Some tokens are written with how they match in text.
+Json token_text(const Json& token) {
+  return token.is_object() && token.contains("content") ? token["content"] : token;
+}
+
 // On one line, and short.
 std::string printable_name(std::string name) {
   for (char& c : name)
@@ -131,12 +136,14 @@ Result<Json> chat_variables(const Json& conversation, std::string_view tokenizer
     const auto config = read_json<Json>(tokenizer_config_json);
     if (!config.ok() || !config->is_object())
       return Error{"tokenizer_config.json: not a JSON object"};
-    for (const char* name : kSpecialTokenNames) {
-      const auto found = config->find(name);
-      if (found == config->end()) continue;
-      if (found->is_string()) variables[name] = *found;
-      // Some are written with how they match in text.
-      if (found->is_object() && found->contains("content")) variables[name] = (*found)["content"];
+    for (const char* name : kSpecialTokenNames)
+      if (const auto found = config->find(name); found != config->end())
+        if (const Json text = token_text(*found); text.is_string()) variables[name] = text;
+    constexpr const char* kMoreTokens = "additional_special_tokens";
+    if (const auto found = config->find(kMoreTokens);
+        found != config->end() && found->is_array() && !found->empty()) {
+      variables[kMoreTokens] = Json::array();
+      for (const Json& token : *found) variables[kMoreTokens].push_back(token_text(token));
     }
   }
   variables["messages"] = *messages;

@@ -101,6 +101,17 @@ std::vector<Value> sorted(const Call& call, const std::vector<Value>& items,
   return result;
 }
 
+// What Python's sorted() takes for `reverse`.
+bool reversed_order(const Call& call, const Value* argument) {
+  const auto integer = argument == nullptr ? std::optional<int64_t>(0) : argument->integer();
+  if (!integer || *integer != static_cast<int32_t>(*integer)) {
+    require_defined(*argument);
+    throw Failure{
+        fmt::format("{} needs a boolean as reverse, not a {}", call.name, type_name(*argument))};
+  }
+  return Call::flag(argument, false);
+}
+
 Value sort_filter(const Call& call) {
   const auto bound = call.bind({"reverse", "case_sensitive", "attribute"});
   // "a,b" sorts by a, then by b.
@@ -123,7 +134,7 @@ Value sort_filter(const Call& call) {
     for (const SortKey& part : parts) key.push_back(part.of(item));
     keys.push_back(make_list(std::move(key), call.budget()));
   }
-  return make_list(sorted(call, items, keys, Call::flag(bound[0], false)), call.budget());
+  return make_list(sorted(call, items, keys, reversed_order(call, bound[0])), call.budget());
 }
 
 Value dictsort_filter(const Call& call) {
@@ -141,7 +152,7 @@ Value dictsort_filter(const Call& call) {
     const Value& part = by == "key" ? key : value;
     keys.push_back(Call::flag(bound[0], false) ? part : lower_if_text(call, part));
   }
-  return make_list(sorted(call, pairs, keys, Call::flag(bound[2], false)), call.budget());
+  return make_list(sorted(call, pairs, keys, reversed_order(call, bound[2])), call.budget());
 }
 
 Value groupby_filter(const Call& call) {

@@ -89,7 +89,7 @@ class JsonWriter {
     add("}");
   }
   void write_string(std::string_view text) {
-    budget_.charge(2 * text.size() + 2);
+    budget_.charge(6 * text.size() + 2);
     out_ += '"';
     while (!text.empty()) {
       const tokenizer::Utf8Unit unit = next_utf8(text);

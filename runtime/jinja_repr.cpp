@@ -21,7 +21,7 @@ class Repr {
     if (depth > 2 * kMaxValueDepth) throw Failure{"a namespace that holds itself has no text"};
     budget_.charge(kNodeCost);
     if (const std::string* text = value.string()) {
-      budget_.charge(text->size(), 2);
+      budget_.charge(text->size(), 6);
       const std::string name = quoted(*text, false);
       return add(value.is_markup() ? "Markup(" + name + ")" : name);
     }

@@ -66,7 +66,7 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
   size_t at = 0;
   if (from.empty()) {  // between all characters
     while (count != 0) {
-      budget.charge(to.size() + 1);
+      budget.charge(to.size() + 8);
       out += to;
       --count;
       if (at >= text.size()) return out;

@@ -4,6 +4,7 @@
 
 #include "runtime/jinja_call.h"
 #include "runtime/jinja_format.h"
+#include "runtime/jinja_integer.h"
 #include "runtime/jinja_text.h"
 #include "runtime/tokenizer_utf8.h"
 
@@ -107,6 +108,8 @@ Value indent_filter(const Call& call) {
 
 Value truncate_filter(const Call& call) {
   const auto bound = call.bind({"length", "killwords", "end", "leeway"});
+  const bool endless = bound[0] != nullptr && bound[0]->big_integer() != nullptr;
+  if (endless && sign(*bound[0]) > 0 && length(call.value, call.budget())) return call.value;
   const int64_t width = call.integer(bound[0], 255);
   const Value end = bound[2] != nullptr ? *bound[2] : call.result("...");
   const auto end_size = length(end, call.budget());

@@ -195,9 +195,10 @@ Value expandtabs_method(const Call& call) {
   std::string out;
   int64_t column = 0;
   const std::string& text = text_of(call);
-  call.budget().charge(text.size());
+  call.budget().charge(text.size(), 4);
   for (const char c : text) {
     if (c == '\t') {
+      call.budget().charge(32);
       const int64_t blanks = size > 0 ? size - column % size : 0;
       out += repeated(" ", blanks, call.budget());
       column += blanks;
@@ -291,6 +292,7 @@ Value translate_method(const Call& call) {
     throw Failure{fmt::format("translate() needs a dict, not a {}", type_name(table))};
   std::string out;
   for (const std::string_view character : characters(text_of(call), call.budget())) {
+    call.budget().charge(32);
     const Value* found = table.mapping()->find(character_number(character), call.budget());
     if (found == nullptr) {
       out += character;

@@ -41,7 +41,7 @@ class Budget {
 };
 
 inline constexpr size_t kNodeCost = 64;   // of evaluating one node
-inline constexpr size_t kValueCost = 40;  // of keeping one value
+inline constexpr size_t kValueCost = 80;  // of keeping one value
 // Lists, dicts and generators nest at most so deep: the C++ stack follows them.
 inline constexpr int kMaxValueDepth = 200;
 

@@ -430,7 +430,7 @@ Result<std::string> with_special_tokens(std::string config, std::string_view spe
   }
   bool changed = false;
   for (const auto& [name, token] : map->root.items()) {
-    if (!token.is_string() && !token.is_object()) continue;
+    if (!token.is_string() && !token.is_object() && !token.is_array()) continue;
     const auto found = root.find(name);
     if (found != root.end() && !found->is_null()) continue;
     root[name] = token;

@@ -155,21 +155,12 @@ TEST(ChatTemplate, HostileTemplatesAreRefusedSoon) {
         loop + "{% set ns.x = ns.x|map('string') %}{% endfor %}{{ ns.x|list }}",
         "{% set s = 'a' * 90000000 %}{% set d = {s ~ 'b': 1} %}" + loop +
             "{{ (s ~ 'c') in d }}{% endfor %}",
-        "{% set s = 'a' * 9000000 %}" + loop + "{{ s == s ~ '' }}{{ s < s }}{% endfor %}",
-        "{% set s = 'a' * 1000000 %}" + loop + "{{ s[0] }}{{ s[::-1]|length }}{% endfor %}",
-        "{% set s = 'a' * 1000000 %}" + loop + "{{ s|replace('b', 'c')|length }}{% endfor %}",
-        "{% set n = 3 ** 60000 %}" + loop + "{{ n * n // n == n }}{% endfor %}",
         "{% set n = 3 ** 9000 %}" + loop + "{{ (n|string)|int == n }}{% endfor %}",
         "{% set l = range(100000)|list %}" + loop +
             "{{ l|sort|first }}{{ l|unique|list|length }}"
             "{{ 'x' in l }}{% endfor %}",
-        "{% set l = range(90000)|list %}" + loop +
-            "{{ l[1:]|sum }}{{ l|join('')|length }}{% endfor %}",
         loop +
             "{{ '%9000s' % 1 }}{{ '{:>9000}'.format(2) }}{{ 1|string|center(9000) }}{% endfor %}",
-        loop + "{{ '%.9000f' % 0.1 }}{% endfor %}",
-        loop +
-            "{{ ('ab ' * 9000)|wordwrap(4)|length }}{{ ('ab ' * 9000)|title|length }}{% endfor %}",
         loop + "{{ ('a@' * 3000 ~ 'b.c')|urlize|length }}{{ ('<' * 9000)|striptags }}{% endfor %}",
         std::string("{{ 2 ** 4000000000 }}"),
         std::string("{{ ('a' * 1000000).count('a' * 500000 ~ 'b') }}"
