@@ -26,23 +26,23 @@ class JsonBuilder {
 
   bool null() { return add(nullptr); }
   bool boolean(bool value) { return add(value); }
-  bool number_integer(typename Json::number_integer_t value) { return add(value); }
-  bool number_unsigned(typename Json::number_unsigned_t value) { return add(value); }
-  bool number_float(typename Json::number_float_t value, const typename Json::string_t& text) {
+  bool number_integer(Json::number_integer_t value) { return add(value); }
+  bool number_unsigned(Json::number_unsigned_t value) { return add(value); }
+  bool number_float(Json::number_float_t value, const Json::string_t& text) {
     if (!keeps_integers_ || text.find_first_not_of("-0123456789") != text.npos) return add(value);
     return add(Json::binary(typename Json::binary_t::container_type(text.begin(), text.end())));
   }
-  bool string(typename Json::string_t& value) { return add(std::move(value)); }
-  bool binary(typename Json::binary_t&) { return false; }  // JSON text has none
+  bool string(Json::string_t& value) { return add(std::move(value)); }
+  bool binary(Json::binary_t&) { return false; }  // JSON text has none
   bool start_object(size_t) { return open(Json::object()); }
   bool start_array(size_t) { return open(Json::array()); }
   bool end_object() { return close(); }
   bool end_array() { return close(); }
-  bool key(typename Json::string_t& value) {
+  bool key(Json::string_t& value) {
     key_ = std::move(value);
     return true;
   }
-  bool parse_error(size_t position, const std::string&, const typename Json::exception&) {
+  bool parse_error(size_t position, const std::string&, const Json::exception&) {
     error_ = fmt::format("not JSON at byte {}", position);
     return false;
   }
@@ -85,7 +85,7 @@ class JsonBuilder {
   bool keeps_integers_;
   Json root_;
   std::vector<Json*> open_;  // the containers that are not closed yet
-  typename Json::string_t key_;
+  Json::string_t key_;
   std::string error_;
 };
 
