@@ -12,6 +12,7 @@
 #include "frontends/checkpoint.h"
 #include "frontends/error_text.h"
 #include "frontends/json_file.h"
+#include "runtime/chat_template.h"
 #include "runtime/tokenizer.h"
 #include "runtime/tokenizer_sentencepiece.h"
 #include "runtime/tokenizer_utf8.h"
@@ -190,11 +191,26 @@ absl::StatusOr<std::string> sentencepiece(const Gguf& gguf, const std::vector<To
                                                 ends->around);
 }
 
+// "tokenizer.chat_template", and "tokenizer.chat_template.NAME" for others than the default one.
+absl::StatusOr<std::string> chat_templates(const Gguf& gguf) {
+  constexpr std::string_view kDefault = "tokenizer.chat_template";
+  runtime::ChatTemplates::Texts templates;
+  for (const auto& [key, value] : gguf.metadata.items()) {
+    const bool named = key.size() > kDefault.size() + 1 && key.starts_with(kDefault) &&
+                       key[kDefault.size()] == '.';
+    if (key != kDefault && !named) continue;
+    auto text = get_string(gguf.metadata, key, gguf.file);
+    if (!text.ok()) return text.status();
+    templates.emplace_back(named ? key.substr(kDefault.size() + 1) : "default", *std::move(text));
+  }
+  return runtime::ChatTemplates::to_text(templates);
+}
+
 }  // namespace
 
 absl::StatusOr<runtime::TokenizerFiles> gguf_tokenizer(const Gguf& gguf) {
   runtime::TokenizerFiles files;
-  auto chat_template = get_string_or(gguf.metadata, "tokenizer.chat_template", gguf.file, "");
+  auto chat_template = chat_templates(gguf);
   if (!chat_template.ok()) return chat_template.status();
   files.chat_template = *std::move(chat_template);
   constexpr const char* kModel = "tokenizer.ggml.model";

@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <exception>
 
 #include "runtime/jinja_evaluator.h"
 #include "runtime/jinja_lexer.h"
 #include "runtime/jinja_parser.h"
+#include "runtime/json_text.h"
 #include "runtime/tokenizer_utf8.h"
 
 namespace sinter::runtime {
@@ -15,6 +17,24 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kMaxSource = size_t{4} << 20;  // bytes; templates have some ten thousand
+
+constexpr std::string_view kDefaultTemplate = "default", kToolTemplate = "tool_use";
+
+// What transformers gives to templates of a tokenizer's special tokens.
+constexpr const char* kSpecialTokenNames[] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                              "pad_token", "cls_token", "mask_token"};
+
+// Some tokens are written with how they match in text.
+Json token_text(const Json& token) {
+  return token.is_object() && token.contains("content") ? token["content"] : token;
+}
+
+// On one line, and short.
+std::string printable_name(std::string name) {
+  for (char& c : name)
+    if (static_cast<uint8_t>(c) < 0x20) c = ' ';
+  return name.substr(0, 100);
+}
 
 Error failure_at(int line, std::string_view what) {
   std::string message = fmt::format("chat template, line {}: {}", line, what);
@@ -56,6 +76,53 @@ Result<std::string> ChatTemplate::render(const Json& variables, const std::tm& n
   }
 }
 
+std::string ChatTemplates::to_text(const Texts& templates) {
+  if (templates.empty()) return {};
+  const auto& [name, text] = templates.front();
+  // A template that could be taken for several is written as one of several.
+  if (templates.size() == 1 && name == kDefaultTemplate && from_text(text) == templates)
+    return text;
+  Json object = Json::object();
+  for (const auto& [key, source] : templates) object[key] = source;
+  return object.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+ChatTemplates::Texts ChatTemplates::from_text(std::string_view text) {
+  if (text.empty()) return {};
+  Texts templates;
+  const size_t start = text.find_first_not_of(" \t\r\n");
+  if (start != text.npos && text.substr(start).starts_with('{')) {
+    const auto object = read_json<Json>(text);
+    if (object.ok() && object->is_object() &&
+        std::all_of(object->begin(), object->end(), [](const Json& v) { return v.is_string(); }))
+      for (const auto& [name, source] : object->items())
+        templates.emplace_back(name, source.get<std::string>());
+  }
+  if (templates.empty()) templates.emplace_back(kDefaultTemplate, text);
+  return templates;
+}
+
+ChatTemplates::ChatTemplates(std::string_view text) : texts_(from_text(text)) {}
+
+Result<ChatTemplate> ChatTemplates::for_conversation(const Json& conversation) const {
+  const auto tools = conversation.is_object() ? conversation.find("tools") : conversation.end();
+  const bool has_tools = tools != conversation.end() && !tools->is_null();
+  for (const std::string_view wanted : {kToolTemplate, kDefaultTemplate}) {
+    if (wanted == kToolTemplate && !has_tools) continue;
+    for (const auto& [name, text] : texts_)
+      if (name == wanted) return ChatTemplate::parse(text);
+  }
+  std::string names;
+  for (const auto& [name, text] : texts_) names += (names.empty() ? "" : ", ") + name;
+  return Error{fmt::format("none of the chat templates is called default: there are {}", names)};
+}
+
+Result<Json> read_conversation(std::string_view json) {
+  auto conversation = read_json<Json>(json, /*keeps_integers=*/true);
+  if (!conversation.ok() || !conversation->is_array()) return conversation;
+  return Json{{"messages", *std::move(conversation)}};
+}
+
 Result<Json> chat_variables(const Json& conversation, std::string_view tokenizer_config_json) {
   if (!conversation.is_object())
     return Error{fmt::format("the conversation is {}, expected an object with messages",
@@ -66,27 +133,45 @@ Result<Json> chat_variables(const Json& conversation, std::string_view tokenizer
 
   Json variables = Json::object();
   if (!tokenizer_config_json.empty()) {
-    const Json config = Json::parse(tokenizer_config_json, nullptr, false);
-    if (!config.is_object()) return Error{"tokenizer_config.json: not a JSON object"};
-    for (const char* name : {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token",
-                             "cls_token", "mask_token"}) {
-      const auto found = config.find(name);
-      if (found == config.end()) continue;
-      if (found->is_string()) variables[name] = *found;
-      // Some are written with how they match in text.
-      if (found->is_object() && found->contains("content")) variables[name] = (*found)["content"];
+    const auto config = read_json<Json>(tokenizer_config_json);
+    if (!config.ok() || !config->is_object())
+      return Error{"tokenizer_config.json: not a JSON object"};
+    for (const char* name : kSpecialTokenNames)
+      if (const auto found = config->find(name); found != config->end())
+        if (const Json text = token_text(*found); text.is_string()) variables[name] = text;
+    constexpr const char* kMoreTokens = "additional_special_tokens";
+    if (const auto found = config->find(kMoreTokens);
+        found != config->end() && found->is_array() && !found->empty()) {
+      variables[kMoreTokens] = Json::array();
+      for (const Json& token : *found) variables[kMoreTokens].push_back(token_text(token));
     }
   }
   variables["messages"] = *messages;
-  for (const char* name : {"tools", "documents"}) {
-    const auto found = conversation.find(name);
-    variables[name] = found == conversation.end() ? Json() : *found;
-  }
+  variables["tools"] = variables["documents"] = Json();
   variables["add_generation_prompt"] = false;
-  if (const auto kwargs = conversation.find("kwargs"); kwargs != conversation.end()) {
-    if (!kwargs->is_object() && !kwargs->is_null())
-      return Error{
-          fmt::format("the conversation's kwargs are {}, expected an object", kwargs->type_name())};
+  for (const auto& [name, value] : conversation.items()) {
+    if (name == "messages" || name == "now") continue;
+    if (name == "tools" || name == "documents") {
+      variables[name] = value;
+    } else if (name == "add_generation_prompt") {
+      if (!value.is_boolean())
+        return Error{
+            fmt::format("the conversation's add_generation_prompt is {}, expected a boolean",
+                        value.type_name())};
+      variables[name] = value;
+    } else if (name != "kwargs" && name != "chat_template_kwargs") {
+      return Error{fmt::format(
+          "the conversation has a field '{}' that nothing reads; variables of the template belong "
+          "in kwargs",
+          printable_name(name))};
+    }
+  }
+  for (const char* field : {"chat_template_kwargs", "kwargs"}) {
+    const auto kwargs = conversation.find(field);
+    if (kwargs == conversation.end() || kwargs->is_null()) continue;
+    if (!kwargs->is_object())
+      return Error{fmt::format("the conversation's {} are {}, expected an object", field,
+                               kwargs->type_name())};
     for (const auto& [name, value] : kwargs->items()) variables[name] = value;
   }
   return variables;

@@ -8,6 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "runtime/result.h"
 
@@ -30,10 +32,33 @@ class ChatTemplate {
   std::shared_ptr<const Tree> tree_;
 };
 
-// The template's variables for a conversation: `conversation` is an object with `messages`,
-// optionally `tools` and `documents`, and in `kwargs` further variables. `tokenizer_config_json`,
-// which may be empty, gives bos_token, eos_token and so on. Error: the conversation has no list
-// of messages, or the configuration is not JSON.
+// The templates of a model by name. As a text, which plans carry, it is the one template of most
+// models as it is; several are a JSON object from names to templates.
+class ChatTemplates {
+ public:
+  using Texts = std::vector<std::pair<std::string, std::string>>;  // names and templates
+  static std::string to_text(const Texts& templates);
+  static Texts from_text(std::string_view text);
+
+  // Errors of a template are told when it is taken.
+  explicit ChatTemplates(std::string_view text);
+
+  // The one that transformers takes: "tool_use" for a conversation with tools, where there is such
+  // a one, else "default".
+  Result<ChatTemplate> for_conversation(const nlohmann::ordered_json& conversation) const;
+
+ private:
+  Texts texts_;
+};
+
+// What is given for a conversation, as JSON: an object with `messages`, optionally `tools`,
+// `documents` and `add_generation_prompt`, and in `kwargs` further variables of the template; or
+// the list of messages alone. Error: the text is not JSON.
+Result<nlohmann::ordered_json> read_conversation(std::string_view json);
+
+// The template's variables for a conversation. `tokenizer_config_json`, which may be empty, gives
+// bos_token, eos_token and so on. Error: the conversation has no list of messages, or a field that
+// nothing reads; or the configuration is not JSON.
 Result<nlohmann::ordered_json> chat_variables(const nlohmann::ordered_json& conversation,
                                               std::string_view tokenizer_config_json);
 

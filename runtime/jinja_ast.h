@@ -67,6 +67,8 @@ struct Statement {
     kCallBlock,    // call (parameters) value: body
     kFilterBlock,  // value, which holds kBlockText for the body
     kWith,         // assignments: body
+    kAutoescape,   // value: body
+    kBlock,        // body, which sees what is set outside of all blocks
     kGeneration,   // body; marks what the assistant said, which only training looks at
     kBreak,
     kContinue,
@@ -82,7 +84,8 @@ struct Statement {
   std::vector<std::pair<ExpressionPtr, Body>> branches;
   std::vector<std::pair<ExpressionPtr, ExpressionPtr>> assignments;
   std::vector<std::pair<std::string, ExpressionPtr>> parameters;  // name, default or null
-  bool takes_varargs = false, takes_kwargs = false;               // kMacro: its body reads them
+  // kMacro: its body reads them.
+  bool takes_varargs = false, takes_kwargs = false, takes_caller = false;
 };
 
 }  // namespace sinter::runtime::jinja

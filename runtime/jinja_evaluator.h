@@ -20,9 +20,12 @@ struct Arguments {
   std::vector<std::pair<std::string, Value>> keywords;
 
   // The arguments in the order of the parameters' `names`; null where one is not given. Fails when
-  // there are more, others, or one twice.
+  // there are more, others, one twice, or one of the first `required` is missing.
   std::vector<const Value*> bind(std::string_view function,
-                                 std::initializer_list<std::string_view> names) const;
+                                 std::initializer_list<std::string_view> names,
+                                 size_t required = 0) const;
+  // The same for functions that take no arguments by name.
+  std::vector<const Value*> in_order(std::string_view function, size_t required, size_t most) const;
 };
 
 // The variables of a block; a name that is not here is looked up in the parent.
@@ -34,16 +37,30 @@ struct Scope {
 struct Macro {
   const Statement* statement;
   std::shared_ptr<Scope> scope;  // where it was defined
+  bool autoescape;
+
+  bool is_named() const { return statement->kind == Statement::Kind::kMacro; }
+  std::string repr() const {
+    return is_named() ? "<Macro " + quoted(statement->text, false) + ">" : "<Macro anonymous>";
+  }
 };
 
 struct Loop {
-  std::vector<Value> items;
-  size_t index = 0;
+  Value iterable = None{};  // what the items are all of
+  Next next;
+  std::optional<int64_t> length;  // once it is known
+  int64_t index = -1;             // of the current item
+  std::optional<Value> previous, current, after;
   int depth = 1;                         // of recursion
   const Statement* statement = nullptr;  // of a recursive loop
   std::shared_ptr<Scope> scope;          // around it
-  std::vector<Value> last_changed;
-  bool has_changed = false;
+  std::optional<std::vector<Value>> last_changed;
+
+  // Makes the next item the current one; false at the end.
+  bool advance();
+  // The next item before its turn; null at the end.
+  const Value* peek();
+  int64_t count(Budget& budget);
 };
 
 class Evaluator {
@@ -58,11 +75,13 @@ class Evaluator {
   // Where it was last: 0 before it began.
   int line() const { return line_; }
   Budget& budget() { return budget_; }
+  bool autoescape() const { return autoescape_; }
 
   // For filters, tests and methods, which need each other.
   Value call(const Value& callee, const Arguments& arguments);
   Value filter(std::string_view name, const Value& value, const Arguments& arguments);
   bool test(std::string_view name, const Value& value, const Arguments& arguments);
+  // value.name and value[key].
   Value attribute(const Value& object, const std::string& name);
   Value item(const Value& object, const Value& key);
   bool contains(const Value& container, const Value& value);
@@ -88,22 +107,39 @@ class Evaluator {
    private:
     int& depth_;
   };
+  // Sets a member for a while, also when a Failure passes: nothing may point at what is gone.
+  template <class T>
+  class Within {
+   public:
+    Within(T& place, T value) : place_(place), outer_(std::exchange(place, std::move(value))) {}
+    ~Within() { place_ = std::move(outer_); }
+    Within(const Within&) = delete;
+    Within& operator=(const Within&) = delete;
+
+   private:
+    T& place_;
+    T outer_;
+  };
 
   Flow execute(const Body& body);
   Flow execute(const Statement& statement);
   Flow execute_if(const Statement& statement);
-  Flow execute_for(const Statement& statement);
   Flow run_loop(const Statement& statement, const Value& iterable, int depth);
-  // Executes in a scope within `parent`; `out` collects what is written.
+  Next filtered(const Statement& statement, Next items);
+  // What the body writes, executed in that scope.
   std::string capture(const Body& body, std::shared_ptr<Scope> scope);
+  // The same as a value: Markup where it is escaped already.
+  Value captured(const Body& body, std::shared_ptr<Scope> scope);
   void assign(const Expression& target, const Value& value);
   void write(std::string_view text);
+  void write_value(const Value& value);
   std::shared_ptr<Scope> inner(std::shared_ptr<Scope> parent);
-  Macro* make_macro(const Statement& statement);
+  Value make_macro(const Statement& statement);
 
   Value evaluate(const Expression& expression);
   Value evaluate_node(const Expression& expression);
   Value evaluate_name(const Expression& expression);
+  Value evaluate_concatenation(const Expression& expression);
   Value evaluate_compare(const Expression& expression);
   Value evaluate_binary(const Expression& expression);
   Value evaluate_unary(const Expression& expression);
@@ -113,44 +149,36 @@ class Evaluator {
   Arguments evaluate_arguments(const std::vector<CallArgument>& arguments);
   Value call_function(std::string_view name, const Arguments& arguments);
   Value call_macro(const Macro& macro, const Arguments& arguments);
+  Value call_loop(Loop& loop, const Arguments& arguments);
+  Value call_loop_method(Loop& loop, const std::string& name, const Arguments& arguments);
   Value loop_attribute(Loop* loop, const std::string& name);
+  Value make_mapping(std::string_view name, const Arguments& arguments);
+  Value now_as(const Arguments& arguments);
 
   Budget budget_;
   std::tm now_;
   int line_ = 0;
   int depth_ = 0;
+  bool autoescape_ = false;
   std::string* out_ = nullptr;
-  std::shared_ptr<Scope> scope_;
+  std::shared_ptr<Scope> scope_, global_;
   Value block_text_;  // see Expression::Kind::kBlockText
   std::deque<Macro> macros_;
   std::deque<Loop> loops_;
   std::deque<Namespace> namespaces_;
+  std::deque<Cycler> cyclers_;
+  std::deque<Joiner> joiners_;
 };
 
 // a OP b for +, -, *, /, //, %, **.
 Value arithmetic(std::string_view operation, const Value& a, const Value& b, Budget& budget);
 
-bool is_method(const Value& object, std::string_view name);
-Value call_method(Evaluator& evaluator, const Value& object, const std::string& name,
-                  const Arguments& arguments);
+// What `object.name` is by the type of the object: a method or a number; none if it has no such
+// attribute. Methods that would change their object are not there, as in Jinja's immutable sandbox.
+std::optional<Value> type_attribute(const Value& object, const std::string& name, Budget& budget);
+Value call_method(Evaluator& evaluator, const Method& method, const Arguments& arguments);
 
-// Text functions that methods and filters share.
-std::string upper(std::string_view text, Budget& budget);
-std::string lower(std::string_view text, Budget& budget);
-std::string capitalize(std::string_view text, Budget& budget);
-std::string swap_case(std::string_view text, Budget& budget);
-// Without the characters of `which` (white space when null) at the chosen ends.
-std::string_view strip(std::string_view text, const std::string* which, bool left, bool right,
-                       Budget& budget);
-std::string replace(std::string_view text, std::string_view from, std::string_view to,
-                    int64_t count, Budget& budget);
-// The position of `part` at or after `from`; npos when it is not there.
-size_t find(std::string_view text, std::string_view part, size_t from, Budget& budget);
-// "%s" and the like of Python's % operator.
-std::string format_percent(std::string_view pattern, const std::vector<Value>& values,
-                           Budget& budget);
-bool all_characters(std::string_view text, bool (*is)(uint32_t));
-bool is_upper(std::string_view text);
-bool is_lower(std::string_view text);
+bool is_filter(std::string_view name);
+bool is_test(std::string_view name);
 
 }  // namespace sinter::runtime::jinja

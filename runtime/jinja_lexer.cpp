@@ -236,6 +236,11 @@ class Lexer {
         digits();
       }
     }
+    // Zeros before other digits are a number of their own, which no template has a use for.
+    if (!fraction && peek() == '0') {
+      length = 1;
+      while (peek(length) == '0' || (peek(length) == '_' && peek(length + 1) == '0')) ++length;
+    }
     add(fraction ? Kind::kFloat : Kind::kInteger, length);
   }
 

@@ -7,6 +7,7 @@
 #include <initializer_list>
 #include <limits>
 
+#include "runtime/jinja_integer.h"
 #include "runtime/jinja_lexer.h"
 
 namespace sinter::runtime::jinja {
@@ -175,7 +176,7 @@ class Parser {
       read_set(statement);
     } else if (name == "macro") {
       statement.kind = Block::kMacro;
-      statement.text = expect_name();
+      statement.text = expect_target_name();
       read_parameters(statement);
       read_macro_body(statement, "endmacro");
     } else if (name == "call") {
@@ -193,14 +194,22 @@ class Parser {
       statement.kind = Block::kWith;
       while (!is(Token::Kind::kBlockEnd)) {
         if (!statement.assignments.empty()) expect_operator(",");
-        ExpressionPtr name_of = target();
+        ExpressionPtr name_of = target(false);
         expect_operator("=");
         statement.assignments.emplace_back(std::move(name_of), expression());
       }
       statement.body = block("endwith");
+    } else if (name == "autoescape") {
+      statement.kind = Block::kAutoescape;
+      statement.value = expression();
+      statement.body = block("endautoescape");
+    } else if (name == "block") {
+      read_named_block(statement);
     } else if (name == "generation") {
       statement.kind = Block::kGeneration;
-      statement.body = block("endgeneration");
+      statement.body = function_body("endgeneration");
+    } else if (name == "extends" || name == "include" || name == "import" || name == "from") {
+      fail(fmt::format("'{}' needs another template, and a chat template is alone", name));
     } else if (name == "break" || name == "continue") {
       if (loops_ == 0) fail(fmt::format("'{}' stands outside of a loop", name));
       statement.kind = name == "break" ? Block::kBreak : Block::kContinue;
@@ -229,7 +238,8 @@ class Parser {
 
   void read_for(Statement& statement) {
     statement.kind = Statement::Kind::kFor;
-    statement.target = target();
+    ++for_depth_;
+    statement.target = target(false);
     if (!skip_name("in")) fail(fmt::format("expected 'in', found {}", found()));
     statement.value = tuple(false);
     if (skip_name("if")) statement.condition = expression();
@@ -243,10 +253,11 @@ class Parser {
     } else {
       expect_block_end();
     }
+    --for_depth_;
   }
 
   void read_set(Statement& statement) {
-    statement.target = target();
+    statement.target = target(true);
     if (skip_operator("=")) {
       statement.kind = Statement::Kind::kSet;
       statement.value = tuple(true);
@@ -259,14 +270,25 @@ class Parser {
     statement.body = block("endset");
   }
 
+  // {% block name scoped required %}: nothing can extend a chat template, so it stands where it is.
+  void read_named_block(Statement& statement) {
+    statement.kind = Statement::Kind::kBlock;
+    statement.text = expect_name();
+    if (std::find(blocks_.begin(), blocks_.end(), statement.text) != blocks_.end())
+      fail(fmt::format("block '{}' is defined twice", statement.text));
+    blocks_.push_back(statement.text);
+    if (skip_name("scoped")) fail("scoped blocks are not supported in chat templates");
+    if (is_name("required")) fail("a required block has nothing to fill it in a chat template");
+    statement.body = function_body("endblock", statement.text);
+  }
+
   void read_parameters(Statement& statement) {
     expect_operator("(");
     while (!skip_operator(")")) {
-      if (!statement.parameters.empty()) {
-        expect_operator(",");
-        if (skip_operator(")")) break;
-      }
-      std::string name = expect_name();
+      if (!statement.parameters.empty()) expect_operator(",");
+      std::string name = expect_target_name();
+      for (const auto& [other, value] : statement.parameters)
+        if (other == name) fail(fmt::format("parameter '{}' is there twice", name));
       ExpressionPtr value;
       if (skip_operator("="))
         value = expression();
@@ -276,31 +298,57 @@ class Parser {
     }
   }
 
-  void read_macro_body(Statement& statement, std::string_view end) {
-    const bool outer_varargs = std::exchange(reads_varargs_, false);
-    const bool outer_kwargs = std::exchange(reads_kwargs_, false);
+  // The body of what is a function in Python: loops around it cannot be left from within.
+  Body function_body(std::string_view end, std::string_view name = {}) {
     const int outer_loops = std::exchange(loops_, 0);
-    statement.body = block(end);
+    expect_block_end();
+    Body body = statements({end});
+    ++at_;
+    if (!name.empty()) (void)skip_name(name);
+    expect_block_end();
     loops_ = outer_loops;
-    statement.takes_varargs = std::exchange(reads_varargs_, outer_varargs);
-    statement.takes_kwargs = std::exchange(reads_kwargs_, outer_kwargs);
+    return body;
   }
 
-  // What can be assigned to: a name, an attribute of a namespace, or several in a tuple.
-  ExpressionPtr target() {
+  void read_macro_body(Statement& statement, std::string_view end) {
+    const Reads outer = std::exchange(reads_, {});
+    statement.body = function_body(end);
+    statement.takes_varargs = reads_.varargs;
+    statement.takes_kwargs = reads_.kwargs;
+    for (const auto& [name, value] : statement.parameters) {
+      if (name != "caller") continue;
+      if (reads_.caller && !value) fail("a parameter 'caller' needs a default");
+      reads_.caller = false;
+    }
+    statement.takes_caller = reads_.caller;
+    // What a macro within it reads, it reads.
+    reads_.varargs |= outer.varargs;
+    reads_.kwargs |= outer.kwargs;
+    reads_.caller |= outer.caller;
+  }
+
+  // A name that can be assigned to.
+  std::string expect_target_name() {
+    std::string name = expect_name();
+    if (name == "true" || name == "false" || name == "none" || name == "True" || name == "False" ||
+        name == "None")
+      fail(fmt::format("'{}' cannot be assigned to", name));
+    if (name == "loop" && for_depth_ > 0) fail("'loop' cannot be assigned to within a loop");
+    return name;
+  }
+
+  // What can be assigned to: a name, an attribute of a namespace where `attributes`, or several in
+  // a tuple.
+  ExpressionPtr target(bool attributes) {
     const auto single = [&]() -> ExpressionPtr {
       if (skip_operator("(")) {
         const Nested nested(*this);
-        ExpressionPtr inner = target();
+        ExpressionPtr inner = target(attributes);
         expect_operator(")");
         return inner;
       }
-      std::string name = expect_name();
-      if (name == "true" || name == "false" || name == "none" || name == "True" ||
-          name == "False" || name == "None")
-        fail(fmt::format("'{}' cannot be assigned to", name));
-      ExpressionPtr result = node(Kind::kName, {}, std::move(name));
-      if (skip_operator("."))
+      ExpressionPtr result = node(Kind::kName, {}, expect_target_name());
+      if (attributes && skip_operator("."))
         result = node(Kind::kAttribute, list(std::move(result)), expect_name());
       return result;
     };
@@ -509,8 +557,9 @@ class Parser {
     if (name == "true" || name == "True") return constant(true);
     if (name == "false" || name == "False") return constant(false);
     if (name == "none" || name == "None") return constant(None{});
-    reads_varargs_ |= name == "varargs";
-    reads_kwargs_ |= name == "kwargs";
+    reads_.varargs |= name == "varargs";
+    reads_.kwargs |= name == "kwargs";
+    reads_.caller |= name == "caller";
     return node(Kind::kName, {}, std::move(name));
   }
 
@@ -523,12 +572,14 @@ class Parser {
       base = text[1] == 'x' || text[1] == 'X' ? 16 : text[1] == 'o' || text[1] == 'O' ? 8 : 2;
       digits.remove_prefix(2);
     }
-    int64_t value = 0;
-    const auto [end, error] =
-        std::from_chars(digits.data(), digits.data() + digits.size(), value, base);
-    if (error != std::errc() || end != digits.data() + digits.size())
-      fail(fmt::format("{} is not an integer of 64 bits", text.substr(0, 40)));
-    return constant(value);
+    Budget budget;
+    try {
+      if (const std::optional<Value> value = from_digits(digits, base, budget))
+        return constant(*value);
+    } catch (const Failure& failure) {
+      fail(failure.message);
+    }
+    fail(fmt::format("{} is not an integer", text.substr(0, 40)));
   }
 
   ExpressionPtr postfix(ExpressionPtr value) {
@@ -550,37 +601,44 @@ class Parser {
     }
   }
 
+  // value[index], value[begin:end:step], or value[index, ...], whose key is a tuple.
   ExpressionPtr subscript(ExpressionPtr value) {
-    std::vector<ExpressionPtr> parts;  // of a slice
-    ExpressionPtr part;
-    bool slice = false;
-    while (!is_operator("]")) {
-      if (skip_operator(":")) {
-        slice = true;
-        parts.push_back(std::move(part));
-        part = nullptr;
-      } else if (part) {
-        fail(fmt::format("expected ']', found {}", found()));
-      } else {
-        part = expression();
+    std::vector<ExpressionPtr> keys;
+    bool comma = false;
+    while (!skip_operator("]")) {
+      if (!keys.empty()) {
+        expect_operator(",");
+        comma = true;
       }
+      ExpressionPtr begin, end, step;
+      if (!is_operator(":")) {
+        begin = expression();
+        if (!is_operator(":")) {
+          keys.push_back(std::move(begin));
+          continue;
+        }
+      }
+      ++at_;  // :
+      const auto ends = [&] { return is_operator("]") || is_operator(",") || is_operator(":"); };
+      if (!ends()) end = expression();
+      if (skip_operator(":") && !is_operator("]") && !is_operator(",")) step = expression();
+      if (!is_operator("]") || comma) fail("a slice stands alone between [ and ]");
+      ++at_;
+      return node(Kind::kSlice,
+                  list(std::move(value), std::move(begin), std::move(end), std::move(step)));
     }
-    ++at_;
-    if (!slice) {
-      if (!part) fail("a subscript is empty");
-      return node(Kind::kItem, list(std::move(value), std::move(part)));
-    }
-    parts.push_back(std::move(part));
-    if (parts.size() > 3) fail("a slice has more than three parts");
-    parts.resize(3);
-    parts.insert(parts.begin(), std::move(value));
-    return node(Kind::kSlice, std::move(parts));
+    ExpressionPtr key = keys.size() == 1 ? std::move(keys[0]) : node(Kind::kTuple, std::move(keys));
+    return node(Kind::kItem, list(std::move(value), std::move(key)));
   }
 
   std::vector<CallArgument> arguments() {
+    using Form = CallArgument::Kind;
     expect_operator("(");
     std::vector<CallArgument> result;
-    bool named = false;
+    const auto has = [&](Form kind) {
+      return std::any_of(result.begin(), result.end(),
+                         [&](const CallArgument& argument) { return argument.kind == kind; });
+    };
     while (!skip_operator(")")) {
       if (!result.empty()) {
         expect_operator(",");
@@ -588,18 +646,23 @@ class Parser {
       }
       CallArgument argument;
       if (skip_operator("*")) {
-        argument.kind = CallArgument::Kind::kUnpackList;
+        argument.kind = Form::kUnpackList;
+        if (has(Form::kUnpackList) || has(Form::kUnpackDict))
+          fail("a call has one argument with * at most, before the one with **");
       } else if (skip_operator("**")) {
-        argument.kind = CallArgument::Kind::kUnpackDict;
-        named = true;
+        argument.kind = Form::kUnpackDict;
+        if (has(Form::kUnpackDict)) fail("a call has one argument with ** at most");
       } else if (is(Token::Kind::kName) && next().kind == Token::Kind::kOperator &&
                  next().text == "=") {
-        argument.kind = CallArgument::Kind::kKeyword;
+        argument.kind = Form::kKeyword;
         argument.name = take().text;
         ++at_;
-        named = true;
-      } else if (named) {
-        fail("an argument without a name follows one with a name");
+        if (has(Form::kUnpackDict)) fail("an argument follows the one with **");
+        for (const CallArgument& other : result)
+          if (other.kind == Form::kKeyword && other.name == argument.name)
+            fail(fmt::format("argument '{}' is given twice", argument.name));
+      } else if (has(Form::kKeyword) || has(Form::kUnpackList) || has(Form::kUnpackDict)) {
+        fail("an argument without a name follows one with a name or a *");
       }
       argument.value = expression();
       result.push_back(std::move(argument));
@@ -647,12 +710,21 @@ class Parser {
   size_t at_ = 0;
   size_t nodes_ = 0;
   int depth_ = 0;
-  int loops_ = 0;  // around the statement, within the macro
-  bool reads_varargs_ = false, reads_kwargs_ = false;
+  int loops_ = 0;      // around the statement, within the macro
+  int for_depth_ = 0;  // the same, macros or not
+  struct Reads {
+    bool varargs = false, kwargs = false, caller = false;
+  };
+  Reads reads_;  // what the macro around it reads
+  std::vector<std::string> blocks_;
 };
 
 }  // namespace
 
-Body parse(std::string_view source) { return Parser(tokenize(source)).run(); }
+Body parse(std::string_view source) {
+  Body body = Parser(tokenize(source)).run();
+  check_names(body);
+  return body;
+}
 
 }  // namespace sinter::runtime::jinja

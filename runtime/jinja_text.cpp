@@ -1,179 +1,29 @@
-// Arithmetic and what filters and methods do with text.
+#include "runtime/jinja_text.h"
+
 #include <fmt/format.h>
-#include <utf8proc.h>
 
 #include <algorithm>
-#include <cmath>
 
-#include "runtime/jinja_evaluator.h"
 #include "runtime/tokenizer_utf8.h"
 
 namespace sinter::runtime::jinja {
 namespace {
 
-using tokenizer::append_utf8;
 using tokenizer::next_utf8;
 
-template <class Map>
-std::string map_characters(std::string_view text, Budget& budget, const Map& map) {
-  budget.charge(4 * text.size());
-  std::string out;
-  out.reserve(text.size());
-  while (!text.empty()) {
-    const tokenizer::Utf8Unit unit = next_utf8(text);
-    append_utf8(static_cast<uint32_t>(map(static_cast<utf8proc_int32_t>(unit.code_point))), &out);
-    text.remove_prefix(unit.length);
-  }
-  return out;
-}
-
-Value repeat(const Value& sequence, int64_t times, Budget& budget) {
-  const auto count = static_cast<size_t>(std::max<int64_t>(times, 0));
-  if (const std::string* text = sequence.string()) {
-    if (text->empty() || count == 0) return make_string("", budget);
-    // The product may be beyond size_t: charge piece by piece.
-    std::string out;
-    for (size_t i = 0; i < count; ++i) {
-      budget.charge(text->size());
-      out += *text;
-    }
-    return make_string(std::move(out), budget);
-  }
-  const Sequence& list = *sequence.sequence();
-  std::vector<Value> items;
-  for (size_t i = 0; i < count && !list.items.empty(); ++i) {
-    budget.charge(kValueCost * list.items.size());
-    items.insert(items.end(), list.items.begin(), list.items.end());
-  }
-  return make_list(std::move(items), budget, list.kind);
-}
-
-bool is_repeatable(const Value& value) {
-  const Sequence* list = value.sequence();
-  return value.string() != nullptr || (list != nullptr && (list->kind == Sequence::Kind::kList ||
-                                                           list->kind == Sequence::Kind::kTuple));
-}
-
-Value integer_arithmetic(std::string_view operation, int64_t x, int64_t y) {
-  const auto require_nonzero = [&] {
-    if (y == 0) throw Failure{"a division by zero"};
-  };
-  int64_t result = 0;
-  bool overflow = false;
-  if (operation == "+") {
-    overflow = __builtin_add_overflow(x, y, &result);
-  } else if (operation == "-") {
-    overflow = __builtin_sub_overflow(x, y, &result);
-  } else if (operation == "*") {
-    overflow = __builtin_mul_overflow(x, y, &result);
-  } else if (operation == "/") {
-    require_nonzero();
-    return static_cast<double>(x) / static_cast<double>(y);
-  } else if (operation == "//") {  // rounds down
-    require_nonzero();
-    if (y == -1) {
-      overflow = __builtin_sub_overflow(0, x, &result);
-    } else {
-      result = x / y - (x % y != 0 && (x < 0) != (y < 0) ? 1 : 0);
-    }
-  } else if (operation == "%") {  // has the sign of y
-    require_nonzero();
-    result = y == -1 ? 0 : x % y;
-    if (result != 0 && (result < 0) != (y < 0)) result += y;
-  } else {  // **
-    if (y < 0) return std::pow(static_cast<double>(x), static_cast<double>(y));
-    result = 1;
-    // Beyond 63 doublings only 0, 1 and -1 stay within 64 bits.
-    const int64_t times = y > 64 && x >= -1 && x <= 1 ? 64 + y % 2 : y;
-    for (int64_t i = 0; i < times && !overflow; ++i)
-      overflow = __builtin_mul_overflow(result, x, &result);
-  }
-  if (overflow) throw Failure{"an integer has more than 64 bits"};
-  return result;
-}
-
-Value float_arithmetic(std::string_view operation, double x, double y) {
-  if (operation == "+") return x + y;
-  if (operation == "-") return x - y;
-  if (operation == "*") return x * y;
-  if (operation == "**") return std::pow(x, y);
-  if (y == 0) throw Failure{"a division by zero"};
-  if (operation == "/") return x / y;
-  double rest = std::fmod(x, y);
-  if (rest != 0 && (rest < 0) != (y < 0)) rest += y;
-  if (operation == "%") return rest;
-  return std::round((x - rest) / y);
+// A search may compare the whole part at every position.
+size_t search_cost(size_t seen, size_t part) {
+  return seen / 8 + (part > 16 ? seen / 32 * (part / 32 + 1) : 0) + 1;
 }
 
 }  // namespace
 
-Value arithmetic(std::string_view operation, const Value& a, const Value& b, Budget& budget) {
-  require_defined(a);
-  if (operation == "%" && a.string() != nullptr) {
-    const Sequence* several = b.sequence();
-    const bool tuple = several != nullptr && several->kind == Sequence::Kind::kTuple;
-    return make_string(
-        format_percent(*a.string(), tuple ? several->items : std::vector<Value>{b}, budget),
-        budget);
-  }
-  require_defined(b);
-  if (const auto x = a.integer(), y = b.integer(); x && y)
-    return integer_arithmetic(operation, *x, *y);
-  if (const auto x = a.number(), y = b.number(); x && y) return float_arithmetic(operation, *x, *y);
-  if (operation == "+") {
-    if (const std::string *x = a.string(), *y = b.string(); x != nullptr && y != nullptr) {
-      budget.charge(x->size() + y->size());
-      return make_string(*x + *y, budget);
-    }
-    if (const Sequence *x = a.sequence(), *y = b.sequence();
-        x != nullptr && y != nullptr && x->kind == y->kind && is_repeatable(a)) {
-      budget.charge(kValueCost * (x->items.size() + y->items.size()));
-      std::vector<Value> items = x->items;
-      items.insert(items.end(), y->items.begin(), y->items.end());
-      return make_list(std::move(items), budget, x->kind);
-    }
-  }
-  if (operation == "*") {
-    if (is_repeatable(a) && b.integer()) return repeat(a, *b.integer(), budget);
-    if (is_repeatable(b) && a.integer()) return repeat(b, *a.integer(), budget);
-  }
-  throw Failure{
-      fmt::format("'{}' does not work on a {} and a {}", operation, type_name(a), type_name(b))};
-}
-
-std::string upper(std::string_view text, Budget& budget) {
-  std::string out = map_characters(
-      text, budget, [](utf8proc_int32_t c) { return c == 0xDF ? c : utf8proc_toupper(c); });
-  // The one letter of common text whose capital form is two letters.
-  return replace(out, "\xC3\x9F", "SS", -1, budget);
-}
-
-std::string lower(std::string_view text, Budget& budget) {
-  return map_characters(text, budget, utf8proc_tolower);
-}
-
-std::string swap_case(std::string_view text, Budget& budget) {
-  return map_characters(text, budget, [](utf8proc_int32_t c) {
-    const utf8proc_int32_t changed = utf8proc_toupper(c);
-    return changed != c ? changed : utf8proc_tolower(c);
-  });
-}
-
-std::string capitalize(std::string_view text, Budget& budget) {
-  bool first = true;
-  return map_characters(text, budget, [&](utf8proc_int32_t c) {
-    return std::exchange(first, false) ? utf8proc_totitle(c) : utf8proc_tolower(c);
-  });
-}
-
 std::string_view strip(std::string_view text, const std::string* which, bool left, bool right,
                        Budget& budget) {
-  budget.charge(text.size());
+  budget.charge(text.size() / 16 + 1);
   const auto goes = [&](std::string_view character) {
-    if (which == nullptr) {
-      const uint32_t c = next_utf8(character).code_point;
-      return tokenizer::is_white_space(c) || (c >= 0x1c && c <= 0x1f);
-    }
+    budget.charge(4);
+    if (which == nullptr) return is_space(next_utf8(character).code_point);
     budget.charge(which->size());
     return which->find(character) != std::string::npos;
   };
@@ -193,10 +43,20 @@ std::string_view strip(std::string_view text, const std::string* which, bool lef
 
 size_t find(std::string_view text, std::string_view part, size_t from, Budget& budget) {
   if (from > text.size()) return std::string::npos;
-  // The search may compare the whole part at every position.
-  const size_t rest = text.size() - from;
-  budget.charge(rest / 8 + (part.size() > 16 ? rest / 32 * (part.size() / 32 + 1) : 0));
+  // What is found costs no more than the way to it, but that is known afterwards only.
+  const size_t found = part.size() <= 16 ? text.find(part, from) : std::string::npos;
+  if (part.size() <= 16) {
+    budget.charge(
+        search_cost((found == std::string::npos ? text.size() : found) - from, part.size()));
+    return found;
+  }
+  budget.charge(search_cost(text.size() - from, part.size()));
   return text.find(part, from);
+}
+
+size_t find_last(std::string_view text, std::string_view part, Budget& budget) {
+  budget.charge(search_cost(text.size(), part.size()));
+  return text.rfind(part);
 }
 
 std::string replace(std::string_view text, std::string_view from, std::string_view to,
@@ -206,7 +66,7 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
   size_t at = 0;
   if (from.empty()) {  // between all characters
     while (count != 0) {
-      budget.charge(to.size() + 1);
+      budget.charge(to.size() + 8);
       out += to;
       --count;
       if (at >= text.size()) return out;
@@ -217,12 +77,10 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
     return out += text.substr(at);
   }
   while (count != 0) {
-    // A search that succeeds looks no further than its result.
     const size_t found = text.find(from, at);
     const size_t seen = (found == std::string::npos ? text.size() : found) - at;
-    budget.charge(seen / 8 + (from.size() > 16 ? seen / 32 * (from.size() / 32 + 1) : 0) + 1);
+    budget.charge(search_cost(seen, from.size()) + to.size());
     if (found == std::string::npos) break;
-    budget.charge(to.size());
     out += text.substr(at, found - at);
     out += to;
     at = found + from.size();
@@ -231,102 +89,72 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
   return out += text.substr(at);
 }
 
-std::string format_percent(std::string_view pattern, const std::vector<Value>& values,
-                           Budget& budget) {
-  std::string out;
-  size_t next = 0;
-  for (size_t i = 0; i < pattern.size(); ++i) {
-    budget.charge(1);
-    if (pattern[i] != '%') {
-      out += pattern[i];
-      continue;
-    }
-    size_t end = i + 1;
-    while (end < pattern.size() &&
-           (std::string_view("-+ 0#.").find(pattern[end]) != std::string_view::npos ||
-            (pattern[end] >= '0' && pattern[end] <= '9')))
-      ++end;
-    if (end >= pattern.size()) throw Failure{"a format ends within a %"};
-    const std::string_view options = pattern.substr(i + 1, end - i - 1);
-    const char kind = pattern[end];
-    i = end;
-    if (kind == '%') {
-      out += '%';
-      continue;
-    }
-    if (next >= values.size()) throw Failure{"a format has more places than there are values"};
-    const Value& value = values[next++];
-    // "%-8.3f" is "{:<8.3f}" here, and text is aligned to the left unless told.
-    if (options.size() > 8) throw Failure{"a format has a width that is too large"};
-    std::string spec(options);
-    const bool left = spec.starts_with('-');
-    if (left) spec.erase(0, 1);
-    for (size_t digits = 0, j = 0; j < spec.size(); ++j) {
-      digits = spec[j] >= '0' && spec[j] <= '9' ? digits + 1 : 0;
-      if (digits > 4) throw Failure{"a format has a width that is too large"};
-    }
-    try {
-      if (kind == 's' || kind == 'r') {
-        const std::string text = kind == 's' ? to_text(value, budget) : to_repr(value, budget);
-        out += fmt::format(fmt::runtime(fmt::format("{{:{}{}}}", left ? "<" : ">", spec)), text);
-      } else if ((kind == 'd' || kind == 'i' || kind == 'x' || kind == 'X') && value.number()) {
-        const int64_t number = value.integer().value_or(0);
-        const double wide = value.number().value_or(0);
-        if (!value.integer() && !(std::fabs(wide) < 9e18))
-          throw Failure{"an integer has more than 64 bits"};
-        out += fmt::format(fmt::runtime(fmt::format("{{:{}{}{}}}", left ? "<" : "", spec,
-                                                    kind == 'i' ? 'd' : kind)),
-                           value.integer() ? number : static_cast<int64_t>(wide));
-      } else if (std::string_view("feEgG").find(kind) != std::string_view::npos && value.number()) {
-        if (spec.find('.') == std::string::npos) spec += ".6";
-        out += fmt::format(fmt::runtime(fmt::format("{{:{}{}{}}}", left ? "<" : "", spec, kind)),
-                           *value.number());
-      } else {
-        require_defined(value);
-        throw Failure{fmt::format("%{} cannot show a {}", kind, type_name(value))};
+std::vector<std::string_view> lines_of(std::string_view text, bool keep, Budget& budget) {
+  budget.charge(text.size(), 2);
+  std::vector<std::string_view> lines;
+  while (!text.empty()) {
+    budget.charge(kValueCost);
+    size_t end = 0, length = 0;
+    while (end < text.size()) {
+      const tokenizer::Utf8Unit unit = next_utf8(text.substr(end));
+      if (is_line_end(unit.code_point)) {
+        length = text.substr(end).starts_with("\r\n") ? 2 : unit.length;
+        break;
       }
-    } catch (const fmt::format_error&) {
-      throw Failure{fmt::format("the format '%{}{}' is not supported", options, kind)};
+      end += unit.length;
     }
-    budget.charge(10000);
+    lines.push_back(text.substr(0, keep ? end + length : end));
+    text.remove_prefix(end + length);
   }
-  if (next < values.size() && !(values.size() == 1 && values[0].mapping() != nullptr))
-    throw Failure{"a format has fewer places than there are values"};
+  return lines;
+}
+
+std::vector<std::string_view> words_of(std::string_view text, int64_t most, Budget& budget) {
+  budget.charge(text.size(), 4);
+  std::vector<std::string_view> words;
+  const auto skip = [&](std::string_view* rest, bool space) {
+    while (!rest->empty() && is_space(next_utf8(*rest).code_point) == space)
+      rest->remove_prefix(next_utf8(*rest).length);
+  };
+  for (skip(&text, true); !text.empty(); skip(&text, true)) {
+    budget.charge(kValueCost);
+    if (most >= 0 && static_cast<int64_t>(words.size()) == most) {
+      words.push_back(text);
+      break;
+    }
+    std::string_view rest = text;
+    skip(&rest, false);
+    words.push_back(text.substr(0, text.size() - rest.size()));
+    text = rest;
+  }
+  return words;
+}
+
+std::string repeated(std::string_view text, int64_t times, Budget& budget) {
+  if (text.empty() || times <= 0) return {};
+  budget.charge(text.size(), static_cast<size_t>(times));
+  std::string out;
+  out.reserve(text.size() * static_cast<size_t>(times));
+  for (int64_t i = 0; i < times; ++i) out += text;
   return out;
 }
 
-bool all_characters(std::string_view text, bool (*is)(uint32_t)) {
-  if (text.empty()) return false;
-  while (!text.empty()) {
-    const tokenizer::Utf8Unit unit = next_utf8(text);
-    if (!is(unit.code_point)) return false;
-    text.remove_prefix(unit.length);
-  }
-  return true;
+std::string padded(std::string_view text, int64_t width, std::string_view fill, char align,
+                   Budget& budget) {
+  budget.charge(2 * text.size());
+  const int64_t size = static_cast<int64_t>(count_characters(text));
+  if (width <= size) return std::string(text);
+  const int64_t missing = width - size;
+  const int64_t left = align == '<' ? 0 : align == '^' ? missing / 2 : missing;
+  return repeated(fill, left, budget) + std::string(text) + repeated(fill, missing - left, budget);
 }
 
-namespace {
-
-// Whether there are cased characters, all of one case.
-bool has_case(std::string_view text, utf8proc_category_t wanted, utf8proc_category_t other) {
-  bool seen = false;
-  while (!text.empty()) {
-    const tokenizer::Utf8Unit unit = next_utf8(text);
-    const auto category = utf8proc_category(static_cast<utf8proc_int32_t>(unit.code_point));
-    if (category == other || category == UTF8PROC_CATEGORY_LT) return false;
-    seen |= category == wanted;
-    text.remove_prefix(unit.length);
-  }
-  return seen;
-}
-
-}  // namespace
-
-bool is_upper(std::string_view text) {
-  return has_case(text, UTF8PROC_CATEGORY_LU, UTF8PROC_CATEGORY_LL);
-}
-bool is_lower(std::string_view text) {
-  return has_case(text, UTF8PROC_CATEGORY_LL, UTF8PROC_CATEGORY_LU);
+std::string centered(std::string_view text, int64_t width, std::string_view fill, Budget& budget) {
+  const int64_t size = static_cast<int64_t>(count_characters(text));
+  const int64_t missing = std::max<int64_t>(width - size, 0);
+  const int64_t left = missing / 2 + (missing & width & 1);
+  return repeated(fill, left, budget) +
+         padded(text, std::max(width - left, size), fill, '<', budget);
 }
 
 }  // namespace sinter::runtime::jinja

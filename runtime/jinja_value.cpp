@@ -1,230 +1,92 @@
 #include "runtime/jinja_value.h"
 
 #include <fmt/format.h>
-#include <utf8proc.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numeric>
 
+#include "runtime/jinja_integer.h"
 #include "runtime/tokenizer_utf8.h"
 
 namespace sinter::runtime::jinja {
 namespace {
 
-using tokenizer::next_utf8;
+// Up to so many keys are found faster one by one.
+constexpr size_t kFewKeys = 8;
 
-bool is_printable(uint32_t code_point) {
-  if (code_point == ' ') return true;
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code_point))) {
-    case UTF8PROC_CATEGORY_CN:
-    case UTF8PROC_CATEGORY_CC:
-    case UTF8PROC_CATEGORY_CF:
-    case UTF8PROC_CATEGORY_CS:
-    case UTF8PROC_CATEGORY_CO:
-    case UTF8PROC_CATEGORY_ZS:
-    case UTF8PROC_CATEGORY_ZL:
-    case UTF8PROC_CATEGORY_ZP:
-      return false;
-    default:
-      return true;
+// Equal values have equal hashes. Fails for what has none.
+size_t hash_of(const Value& value, Budget& budget) {
+  budget.charge(8);
+  if (const std::string* text = value.string()) {
+    budget.charge(text->size() / 4);
+    return std::hash<std::string_view>()(*text);
   }
+  if (value.is_integer()) return hash_of_integer(value);
+  if (const double* number = value.as<double>()) {
+    if (std::isfinite(*number) && *number == std::trunc(*number))
+      return hash_of_integer(from_float(*number));
+    return std::hash<double>()(*number);
+  }
+  if (value.is_tuple()) {
+    size_t hash = 3;
+    for (const Value& item : *value.items()) hash = hash * 1000003 + hash_of(item, budget);
+    return hash;
+  }
+  if (!is_hashable(value)) throw Failure{fmt::format("a {} cannot be a key", type_name(value))};
+  if (const auto* space = value.as<Namespace*>()) return std::hash<void*>()(*space);
+  if (const auto* loop = value.as<Loop*>()) return std::hash<void*>()(*loop);
+  if (const auto* macro = value.as<Macro*>()) return std::hash<void*>()(*macro);
+  return 1;  // few kinds of keys that nobody has many of
 }
 
-std::string python_quoted(std::string_view text) {
-  const char quote = text.find('\'') != text.npos && text.find('"') == text.npos ? '"' : '\'';
-  std::string out(1, quote);
-  while (!text.empty()) {
-    const tokenizer::Utf8Unit unit = next_utf8(text);
-    const uint32_t c = unit.code_point;
-    if (c == static_cast<uint32_t>(quote) || c == '\\') {
-      out += '\\';
-      out += static_cast<char>(c);
-    } else if (c == '\n') {
-      out += "\\n";
-    } else if (c == '\r') {
-      out += "\\r";
-    } else if (c == '\t') {
-      out += "\\t";
-    } else if (is_printable(c)) {
-      out += text.substr(0, unit.length);
-    } else {
-      out += c < 0x100     ? fmt::format("\\x{:02x}", c)
-             : c < 0x10000 ? fmt::format("\\u{:04x}", c)
-                           : fmt::format("\\U{:08x}", c);
-    }
-    text.remove_prefix(unit.length);
-  }
-  return out + quote;
+bool same_items(const std::vector<Value>& a, const std::vector<Value>& b, Budget& budget) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i)
+    if (!equal(a[i], b[i], budget)) return false;
+  return true;
 }
 
-class Repr {
- public:
-  explicit Repr(Budget& budget) : budget_(budget) {}
+// Keys and items of dicts are sets.
+bool same_set(const std::vector<Value>& a, const std::vector<Value>& b, Budget& budget) {
+  return a.size() == b.size() && std::all_of(a.begin(), a.end(), [&](const Value& x) {
+           return std::any_of(b.begin(), b.end(),
+                              [&](const Value& y) { return equal(x, y, budget); });
+         });
+}
 
-  void write(const Value& value, int depth) {
-    // Only namespaces can hold themselves.
-    if (depth > 2 * kMaxValueDepth) throw Failure{"a namespace that holds itself has no text"};
-    budget_.charge(kNodeCost);
-    if (const std::string* text = value.string()) return add(python_quoted(*text));
-    if (const Sequence* list = value.sequence()) return write_sequence(*list, depth);
-    if (const Mapping* dict = value.mapping()) return write_mapping(*dict, depth);
-    if (const auto* object = value.as<Namespace*>()) {
-      add("<Namespace ");
-      write_mapping((*object)->attributes, depth);
-      return add(">");
-    }
-    if (const bool* truth = value.as<bool>()) return add(*truth ? "True" : "False");
-    if (const int64_t* integer = value.as<int64_t>()) return add(fmt::format("{}", *integer));
-    if (const double* number = value.as<double>()) return add(float_text(*number));
-    if (value.is<None>()) return add("None");
-    if (value.is<Undefined>()) return add("Undefined");
-    add(fmt::format("<{}>", type_name(value)));
-  }
-  std::string take() { return std::move(out_); }
+std::optional<int> compare_numbers(const Value& a, const Value& b, Budget& budget) {
+  if (!a.is_number() || !b.is_number()) return std::nullopt;
+  const double *x = a.as<double>(), *y = b.as<double>();
+  if ((x != nullptr && std::isnan(*x)) || (y != nullptr && std::isnan(*y))) return 2;
+  if (x != nullptr && y != nullptr) return *x < *y ? -1 : *x > *y ? 1 : 0;
+  if (y != nullptr) return compare_with_float(a, *y);
+  if (x != nullptr) return -compare_with_float(b, *x);
+  return compare_integers(a, b, budget);
+}
 
- private:
-  void add(std::string_view text) {
-    budget_.charge(text.size());
-    out_ += text;
-  }
-  void write_sequence(const Sequence& list, int depth) {
-    using Kind = Sequence::Kind;
-    if (list.kind == Kind::kGenerator) return add("<generator object>");
-    const bool tuple = list.kind == Kind::kTuple;
-    if (list.kind == Kind::kKeys) add("dict_keys(");
-    if (list.kind == Kind::kValues) add("dict_values(");
-    if (list.kind == Kind::kItems) add("dict_items(");
-    add(tuple ? "(" : "[");
-    for (size_t i = 0; i < list.items.size(); ++i) {
-      if (i != 0) add(", ");
-      write(list.items[i], depth + 1);
-    }
-    if (tuple && list.items.size() == 1) add(",");
-    add(tuple ? ")" : "]");
-    if (!tuple && list.kind != Kind::kList) add(")");
-  }
-  void write_mapping(const Mapping& dict, int depth) {
-    add("{");
-    for (size_t i = 0; i < dict.items.size(); ++i) {
-      if (i != 0) add(", ");
-      write(dict.items[i].first, depth + 1);
-      add(": ");
-      write(dict.items[i].second, depth + 1);
-    }
-    add("}");
-  }
-
-  Budget& budget_;
-  std::string out_;
-};
-
-class JsonWriter {
- public:
-  JsonWriter(const JsonStyle& style, Budget& budget) : style_(style), budget_(budget) {}
-
-  void write(const Value& value, size_t level) {
-    budget_.charge(kNodeCost);
-    if (const std::string* text = value.string()) return write_string(*text);
-    if (const Sequence* list = value.sequence()) {
-      if (list->kind == Sequence::Kind::kList || list->kind == Sequence::Kind::kTuple)
-        return write_list(*list, level);
-    }
-    if (const Mapping* dict = value.mapping()) return write_dict(*dict, level);
-    const std::optional<std::string> scalar = scalar_text(value);
-    if (!scalar) {
-      require_defined(value);
-      throw Failure{fmt::format("tojson: an object of type {} has no JSON form", type_name(value))};
-    }
-    add(*scalar);
-  }
-  std::string take() { return std::move(out_); }
-
- private:
-  void add(std::string_view text) {
-    budget_.charge(text.size());
-    out_ += text;
-  }
-  static std::optional<std::string> scalar_text(const Value& value) {
-    if (const bool* truth = value.as<bool>()) return *truth ? "true" : "false";
-    if (const int64_t* integer = value.as<int64_t>()) return fmt::format("{}", *integer);
-    if (value.is<None>()) return "null";
-    const double* number = value.as<double>();
-    if (number == nullptr) return std::nullopt;
-    if (std::isnan(*number)) return "NaN";
-    if (std::isinf(*number)) return *number > 0 ? "Infinity" : "-Infinity";
-    return float_text(*number);
-  }
-  void new_line(size_t level) {
-    if (!style_.indent) return;
-    budget_.charge(style_.indent->size() * level + 1);
-    out_ += '\n';
-    for (size_t i = 0; i < level; ++i) out_ += *style_.indent;
-  }
-  void write_list(const Sequence& list, size_t level) {
-    if (list.items.empty()) return add("[]");
-    add("[");
-    for (size_t i = 0; i < list.items.size(); ++i) {
-      if (i != 0) add(style_.item_separator);
-      new_line(level + 1);
-      write(list.items[i], level + 1);
-    }
-    new_line(level);
-    add("]");
-  }
-  void write_dict(const Mapping& dict, size_t level) {
-    if (dict.items.empty()) return add("{}");
-    budget_.charge(kValueCost * dict.items.size());
-    const std::vector<size_t> order = sorted_order(dict.items.size(), [&](size_t a, size_t b) {
-      return style_.sort_keys && compare(dict.items[a].first, dict.items[b].first, budget_) < 0;
-    });
-    add("{");
-    for (size_t i = 0; i < order.size(); ++i) {
-      if (i != 0) add(style_.item_separator);
-      new_line(level + 1);
-      const Value& key = dict.items[order[i]].first;
-      if (const std::string* text = key.string()) {
-        write_string(*text);
-      } else if (const auto scalar = scalar_text(key)) {
-        write_string(*scalar);
-      } else {
-        throw Failure{fmt::format("tojson: a key of type {} has no JSON form", type_name(key))};
-      }
-      add(style_.key_separator);
-      write(dict.items[order[i]].second, level + 1);
-    }
-    new_line(level);
-    add("}");
-  }
-  void write_string(std::string_view text) {
-    budget_.charge(2 * text.size() + 2);
-    out_ += '"';
-    while (!text.empty()) {
-      const tokenizer::Utf8Unit unit = next_utf8(text);
-      const uint32_t c = unit.code_point;
-      const size_t escape = std::string_view("\"\\\b\f\n\r\t").find(static_cast<char>(c));
-      if (c < 0x80 && escape != std::string_view::npos) {
-        out_ += '\\';
-        out_ += "\"\\bfnrt"[escape];
-      } else if (c < 0x20 || (c >= 0x7f && style_.ensure_ascii && c < 0x10000)) {
-        out_ += c == 0x7f ? "\x7f" : fmt::format("\\u{:04x}", c);
-      } else if (c >= 0x10000 && style_.ensure_ascii) {
-        out_ += fmt::format("\\u{:04x}\\u{:04x}", 0xd800 + ((c - 0x10000) >> 10),
-                            0xdc00 + ((c - 0x10000) & 0x3ff));
-      } else {
-        out_ += text.substr(0, unit.length);
-      }
-      text.remove_prefix(unit.length);
-    }
-    out_ += '"';
-  }
-
-  const JsonStyle& style_;
-  Budget& budget_;
-  std::string out_;
-};
+template <class T>
+bool same_object(const Value& a, const Value& b) {
+  const T *x = a.as<T>(), *y = b.as<T>();
+  return x != nullptr && y != nullptr && *x == *y;
+}
 
 }  // namespace
+
+bool Value::is_list() const {
+  const Sequence* list = sequence();
+  return list != nullptr && list->kind == Sequence::Kind::kList;
+}
+
+bool Value::is_tuple() const {
+  const Sequence* list = sequence();
+  return list != nullptr && list->kind == Sequence::Kind::kTuple;
+}
+
+const std::vector<Value>* Value::items() const {
+  return is_list() || is_tuple() ? &sequence()->items : nullptr;
+}
 
 std::optional<int64_t> Value::integer() const {
   if (const int64_t* value = as<int64_t>()) return *value;
@@ -232,48 +94,67 @@ std::optional<int64_t> Value::integer() const {
   return std::nullopt;
 }
 
-std::optional<double> Value::number() const {
-  if (const double* value = as<double>()) return *value;
-  if (const auto value = integer()) return static_cast<double>(*value);
-  return std::nullopt;
-}
-
 int Value::depth() const {
   if (const Sequence* list = sequence()) return list->depth;
-  if (const Mapping* dict = mapping()) return dict->depth;
-  if (const auto* method = as<std::shared_ptr<const Method>>())
-    return (*method)->object.depth() + 1;
+  if (const Mapping* dict = mapping()) return dict->depth();
+  if (const Generator* values = generator()) return values->depth;
+  if (const Method* bound = method()) return bound->object.depth() + 1;
   return 0;
 }
 
-const Value* Mapping::find(const Value& key, Budget& budget) const {
-  budget.charge(items.size());
-  const std::string* wanted = key.string();
-  for (const auto& [name, value] : items) {
-    if (wanted != nullptr) {
-      const std::string* text = name.string();
-      if (text != nullptr && *text == *wanted) return &value;
-    } else if (equal(name, key, budget)) {
-      return &value;
-    }
+size_t Mapping::index_of(const Value& key, Budget& budget) const {
+  if (slots_.empty()) {
+    if (!is_hashable(key)) (void)hash_of(key, budget);
+    for (size_t i = 0; i < items_.size(); ++i)
+      if (equal(items_[i].first, key, budget)) return i;
+    return SIZE_MAX;
   }
-  return nullptr;
+  const size_t mask = slots_.size() - 1;
+  // Multiplied, since the hashes of small numbers are themselves.
+  for (size_t slot = hash_of(key, budget) * 0x9E3779B97F4A7C15ull >> 20;; ++slot) {
+    const uint32_t position = slots_[slot & mask];
+    if (position == 0) return SIZE_MAX;
+    if (equal(items_[position - 1].first, key, budget)) return position - 1;
+  }
+}
+
+void Mapping::rebuild(Budget& budget) {
+  slots_.assign(std::bit_ceil(items_.size() * 4), 0);
+  budget.charge(slots_.size(), 4);
+  const size_t mask = slots_.size() - 1;
+  for (size_t i = 0; i < items_.size(); ++i) {
+    size_t slot = hash_of(items_[i].first, budget) * 0x9E3779B97F4A7C15ull >> 20;
+    while (slots_[slot & mask] != 0) {
+      budget.charge(1);
+      ++slot;
+    }
+    slots_[slot & mask] = static_cast<uint32_t>(i + 1);
+  }
+}
+
+const Value* Mapping::find(const Value& key, Budget& budget) const {
+  const size_t index = index_of(key, budget);
+  return index == SIZE_MAX ? nullptr : &items_[index].second;
 }
 
 void Mapping::set(Value key, Value value, Budget& budget) {
-  if (key.sequence() != nullptr && key.sequence()->kind == Sequence::Kind::kTuple) {
-    // Hashable if its items are; nothing here depends on it.
-  } else if (key.sequence() != nullptr || key.mapping() != nullptr) {
-    throw Failure{fmt::format("a {} cannot be a key", type_name(key))};
-  }
-  depth = std::max({depth, value.depth() + 1, key.depth() + 1});
-  if (depth > kMaxValueDepth) throw Failure{"dicts nest too deep"};
-  if (const Value* found = find(key, budget)) {
-    *const_cast<Value*>(found) = std::move(value);
+  depth_ = std::max({depth_, value.depth() + 1, key.depth() + 1});
+  if (depth_ > kMaxValueDepth) throw Failure{"dicts nest too deep"};
+  if (const size_t index = index_of(key, budget); index != SIZE_MAX) {
+    items_[index].second = std::move(value);
     return;
   }
   budget.charge(2 * kValueCost);
-  items.emplace_back(std::move(key), std::move(value));
+  items_.emplace_back(std::move(key), std::move(value));
+  if (items_.size() <= kFewKeys) return;
+  if (items_.size() * 2 > slots_.size()) return rebuild(budget);
+  const size_t mask = slots_.size() - 1;
+  size_t slot = hash_of(items_.back().first, budget) * 0x9E3779B97F4A7C15ull >> 20;
+  while (slots_[slot & mask] != 0) {
+    budget.charge(1);
+    ++slot;
+  }
+  slots_[slot & mask] = static_cast<uint32_t>(items_.size());
 }
 
 Value make_string(std::string text, Budget& budget) {
@@ -281,17 +162,32 @@ Value make_string(std::string text, Budget& budget) {
   return std::make_shared<const std::string>(std::move(text));
 }
 
+Value make_text(std::string text, bool markup, Budget& budget) {
+  Value value = make_string(std::move(text), budget);
+  return markup ? Value(Markup{*value.as<String>()}) : value;
+}
+
 Value make_list(std::vector<Value> items, Budget& budget, Sequence::Kind kind) {
   budget.charge(kValueCost * (items.size() + 1));
   int depth = 1;
   for (const Value& item : items) depth = std::max(depth, item.depth() + 1);
   if (depth > kMaxValueDepth) throw Failure{"lists nest too deep"};
-  return std::make_shared<const Sequence>(Sequence{kind, std::move(items), depth});
+  return std::make_shared<const Sequence>(Sequence{kind, std::move(items), depth, false});
+}
+
+Value make_tuple(std::vector<Value> items, Budget& budget) {
+  return make_list(std::move(items), budget, Sequence::Kind::kTuple);
 }
 
 Value make_dict(Mapping mapping, Budget& budget) {
   budget.charge(kValueCost);
   return std::make_shared<const Mapping>(std::move(mapping));
+}
+
+Value make_generator(Next next, int depth, Budget& budget) {
+  budget.charge(4 * kValueCost);
+  if (depth + 1 > kMaxValueDepth) throw Failure{"generators nest too deep"};
+  return std::make_shared<Generator>(Generator{std::move(next), depth + 1, false});
 }
 
 Value make_undefined(std::string why) {
@@ -307,9 +203,13 @@ Value from_json(const nlohmann::ordered_json& json, Budget& budget, int depth) {
     case Type::number_integer:
       return json.get<int64_t>();
     case Type::number_unsigned:
-      if (json.get<uint64_t>() > uint64_t{INT64_MAX})
-        throw Failure{fmt::format("the number {} is too large", json.get<uint64_t>())};
-      return static_cast<int64_t>(json.get<uint64_t>());
+      return *from_digits(fmt::format("{}", json.get<uint64_t>()), 10, budget);
+    case Type::binary: {
+      const auto& digits = json.get_binary();
+      const auto value = from_digits(std::string(digits.begin(), digits.end()), 10, budget);
+      if (!value) throw Failure{"a binary value has no JSON form"};
+      return *value;
+    }
     case Type::number_float:
       return json.get<double>();
     case Type::string:
@@ -321,12 +221,8 @@ Value from_json(const nlohmann::ordered_json& json, Budget& budget, int depth) {
     }
     case Type::object: {
       Mapping mapping;
-      for (const auto& [key, item] : json.items()) {
-        budget.charge(2 * kValueCost);
-        mapping.items.emplace_back(make_string(key, budget), from_json(item, budget, depth + 1));
-        mapping.depth = std::max(mapping.depth, mapping.items.back().second.depth() + 1);
-      }
-      if (mapping.depth > kMaxValueDepth) throw Failure{"dicts nest too deep"};
+      for (const auto& [key, item] : json.items())
+        mapping.set(make_string(key, budget), from_json(item, budget, depth + 1), budget);
       return make_dict(std::move(mapping), budget);
     }
     default:
@@ -336,75 +232,86 @@ Value from_json(const nlohmann::ordered_json& json, Budget& budget, int depth) {
 
 bool is_true(const Value& value) {
   if (value.is<Undefined>() || value.is<None>()) return false;
-  if (const auto number = value.number()) return *number != 0;
+  if (value.is_integer()) return sign(value) != 0;
+  if (const double* number = value.as<double>()) return *number != 0;
   if (const std::string* text = value.string()) return !text->empty();
-  if (const Sequence* list = value.sequence())
-    return list->kind == Sequence::Kind::kGenerator || !list->items.empty();
-  if (const Mapping* dict = value.mapping()) return !dict->items.empty();
+  if (const Sequence* list = value.sequence()) return !list->items.empty();
+  if (const Mapping* dict = value.mapping()) return dict->size() != 0;
+  if (const Range* range = value.range()) return range->size != 0;
   return true;
 }
 
 bool equal(const Value& a, const Value& b, Budget& budget) {
   budget.charge(16);
-  if (const auto x = a.integer(), y = b.integer(); x && y) return *x == *y;
-  if (const auto x = a.number(), y = b.number(); x && y) return *x == *y;
   if (const std::string *x = a.string(), *y = b.string(); x != nullptr && y != nullptr) {
     if (x->size() != y->size()) return false;
-    budget.charge(x->size() / 16);
+    budget.charge(x->size() / 8);
     return *x == *y;
   }
+  if (const auto order = compare_numbers(a, b, budget)) return *order == 0;
   if (const Sequence *x = a.sequence(), *y = b.sequence(); x != nullptr && y != nullptr) {
-    if (x->kind != y->kind || x->items.size() != y->items.size()) return false;
-    for (size_t i = 0; i < x->items.size(); ++i)
-      if (!equal(x->items[i], y->items[i], budget)) return false;
-    return true;
+    using Kind = Sequence::Kind;
+    if (x->kind != y->kind) return false;
+    if (x->kind == Kind::kValues) return x == y;
+    if (x->kind == Kind::kKeys || x->kind == Kind::kItems)
+      return same_set(x->items, y->items, budget);
+    return same_items(x->items, y->items, budget);
   }
   if (const Mapping *x = a.mapping(), *y = b.mapping(); x != nullptr && y != nullptr) {
-    if (x->items.size() != y->items.size()) return false;
-    for (const auto& [key, value] : x->items) {
+    if (x->size() != y->size()) return false;
+    for (const auto& [key, value] : x->items()) {
       const Value* other = y->find(key, budget);
       if (other == nullptr || !equal(value, *other, budget)) return false;
     }
     return true;
   }
-  if (const auto *x = a.as<Namespace*>(), *y = b.as<Namespace*>(); x != nullptr && y != nullptr)
-    return *x == *y;
-  if (const auto *x = a.as<Loop*>(), *y = b.as<Loop*>(); x != nullptr && y != nullptr)
-    return *x == *y;
-  if (const auto *x = a.as<Macro*>(), *y = b.as<Macro*>(); x != nullptr && y != nullptr)
-    return *x == *y;
+  if (const Range *x = a.range(), *y = b.range(); x != nullptr && y != nullptr)
+    return x->size == y->size && (x->size == 0 || x->start == y->start) &&
+           (x->size <= 1 || x->step == y->step);
+  if (a.generator() != nullptr) return a.generator() == b.generator();
+  if (const Method *x = a.method(), *y = b.method(); x != nullptr && y != nullptr)
+    return x->name == y->name && equal(x->object, y->object, budget);
   if (const auto *x = a.as<Function>(), *y = b.as<Function>(); x != nullptr && y != nullptr)
     return x->name == y->name;
-  return (a.is<None>() && b.is<None>()) || (a.is<Undefined>() && b.is<Undefined>());
+  return same_object<Namespace*>(a, b) || same_object<Loop*>(a, b) || same_object<Macro*>(a, b) ||
+         same_object<Cycler*>(a, b) || same_object<Joiner*>(a, b) ||
+         (a.is<None>() && b.is<None>()) || (a.is<Undefined>() && b.is<Undefined>());
 }
 
 int compare(const Value& a, const Value& b, Budget& budget) {
-  budget.charge(1);
+  budget.charge(8);
   require_defined(a);
   require_defined(b);
-  const auto order = [](const auto& x, const auto& y) { return x < y ? -1 : y < x ? 1 : 0; };
-  if (const auto x = a.integer(), y = b.integer(); x && y) return order(*x, *y);
-  if (const auto x = a.number(), y = b.number(); x && y) return order(*x, *y);
+  if (const auto order = compare_numbers(a, b, budget)) return *order;
   if (const std::string *x = a.string(), *y = b.string(); x != nullptr && y != nullptr) {
-    budget.charge(std::min(x->size(), y->size()) / 16);
-    return order(x->compare(*y), 0);  // the order of UTF-8 is that of code points
+    budget.charge(std::min(x->size(), y->size()) / 8);
+    const int order = x->compare(*y);  // the order of UTF-8 is that of code points
+    return order < 0 ? -1 : order > 0 ? 1 : 0;
   }
-  if (const Sequence *x = a.sequence(), *y = b.sequence();
-      x != nullptr && y != nullptr && x->kind == y->kind) {
-    for (size_t i = 0; i < std::min(x->items.size(), y->items.size()); ++i)
-      if (!equal(x->items[i], y->items[i], budget))
-        return compare(x->items[i], y->items[i], budget);
-    return order(x->items.size(), y->items.size());
+  const std::vector<Value>*x = a.items(), *y = b.items();
+  if (x != nullptr && y != nullptr && a.is_list() == b.is_list()) {
+    for (size_t i = 0; i < std::min(x->size(), y->size()); ++i)
+      if (!equal((*x)[i], (*y)[i], budget)) return compare((*x)[i], (*y)[i], budget);
+    return x->size() < y->size() ? -1 : x->size() > y->size() ? 1 : 0;
   }
   throw Failure{fmt::format("a {} and a {} have no order", type_name(a), type_name(b))};
+}
+
+bool is_hashable(const Value& value) {
+  if (value.mapping() != nullptr) return false;
+  const Sequence* list = value.sequence();
+  if (list == nullptr) return true;
+  if (list->kind == Sequence::Kind::kValues) return true;
+  return list->kind == Sequence::Kind::kTuple &&
+         std::all_of(list->items.begin(), list->items.end(), is_hashable);
 }
 
 std::string_view type_name(const Value& value) {
   if (value.is<None>()) return "NoneType";
   if (value.is<bool>()) return "bool";
-  if (value.is<int64_t>()) return "int";
+  if (value.is_integer()) return "int";
   if (value.is<double>()) return "float";
-  if (value.string() != nullptr) return "str";
+  if (value.string() != nullptr) return value.is_markup() ? "Markup" : "str";
   if (value.mapping() != nullptr) return "dict";
   if (const Sequence* list = value.sequence()) {
     switch (list->kind) {
@@ -412,8 +319,6 @@ std::string_view type_name(const Value& value) {
         return "list";
       case Sequence::Kind::kTuple:
         return "tuple";
-      case Sequence::Kind::kGenerator:
-        return "generator";
       case Sequence::Kind::kKeys:
         return "dict_keys";
       case Sequence::Kind::kValues:
@@ -422,11 +327,15 @@ std::string_view type_name(const Value& value) {
         return "dict_items";
     }
   }
+  if (value.range() != nullptr) return "range";
+  if (value.generator() != nullptr) return "generator";
   if (value.is<Namespace*>()) return "Namespace";
   if (value.is<Loop*>()) return "LoopContext";
   if (value.is<Macro*>()) return "Macro";
+  if (value.is<Cycler*>()) return "Cycler";
+  if (value.is<Joiner*>()) return "Joiner";
   if (value.is<Undefined>()) return "Undefined";
-  return "function";
+  return value.method() != nullptr ? "method" : "function";
 }
 
 void require_defined(const Value& value) {
@@ -435,53 +344,82 @@ void require_defined(const Value& value) {
     throw Failure{undefined->why ? *undefined->why : "a value is undefined"};
 }
 
-std::string to_text(const Value& value, Budget& budget) {
-  if (value.is<Undefined>()) return "";
-  if (const std::string* text = value.string()) {
-    budget.charge(text->size());
-    return *text;
+bool is_iterable(const Value& value) {
+  return value.is<Undefined>() || value.string() != nullptr || value.sequence() != nullptr ||
+         value.mapping() != nullptr || value.range() != nullptr || value.generator() != nullptr;
+}
+
+Next iterator(const Value& value, Budget& budget) {
+  budget.charge(kValueCost);
+  if (value.is<Undefined>()) return [] { return std::nullopt; };
+  if (value.sequence() != nullptr) {
+    return [value, i = size_t{0}]() mutable -> std::optional<Value> {
+      const std::vector<Value>& items = value.sequence()->items;
+      if (i == items.size()) return std::nullopt;
+      return items[i++];
+    };
   }
-  return to_repr(value, budget);
-}
-
-std::string to_repr(const Value& value, Budget& budget) {
-  Repr repr(budget);
-  repr.write(value, 0);
-  return repr.take();
-}
-
-std::string float_text(double number) {
-  if (std::isnan(number)) return "nan";
-  if (std::isinf(number)) return number > 0 ? "inf" : "-inf";
-  std::string text = fmt::format("{}", number);
-  if (text.find_first_of(".e") == std::string::npos) text += ".0";
-  return text;
-}
-
-std::string to_json(const Value& value, const JsonStyle& style, Budget& budget) {
-  JsonWriter writer(style, budget);
-  writer.write(value, 0);
-  return writer.take();
+  if (value.string() != nullptr) {
+    return [value, at = size_t{0}, &budget]() mutable -> std::optional<Value> {
+      const std::string_view rest = std::string_view(*value.string()).substr(at);
+      if (rest.empty()) return std::nullopt;
+      const size_t size = tokenizer::next_utf8(rest).length;
+      at += size;
+      return make_string(std::string(rest.substr(0, size)), budget);
+    };
+  }
+  if (value.mapping() != nullptr) {
+    return [value, i = size_t{0}]() mutable -> std::optional<Value> {
+      const auto& items = value.mapping()->items();
+      if (i == items.size()) return std::nullopt;
+      return items[i++].first;
+    };
+  }
+  if (value.range() != nullptr) {
+    return [value, i = int64_t{0}]() mutable -> std::optional<Value> {
+      const Range& range = *value.range();
+      if (i == range.size) return std::nullopt;
+      return range.at(i++);
+    };
+  }
+  if (const auto* shared = value.as<std::shared_ptr<Generator>>()) {
+    return [values = *shared]() -> std::optional<Value> {
+      if (values->running) throw Failure{"a generator is asked for values while it makes one"};
+      if (!values->next) return std::nullopt;
+      values->running = true;
+      std::optional<Value> value = values->next();
+      values->running = false;
+      if (!value) values->next = nullptr;
+      return value;
+    };
+  }
+  throw Failure{fmt::format("a {} cannot be iterated over", type_name(value))};
 }
 
 std::vector<Value> iterate(const Value& value, Budget& budget) {
   std::vector<Value> items;
-  if (value.is<Undefined>()) return items;
   if (const Sequence* list = value.sequence()) {
-    budget.charge(kValueCost * list->items.size());
+    budget.charge(list->items.size(), kValueCost);
     return list->items;
   }
+  const Next next = iterator(value, budget);
+  while (std::optional<Value> item = next()) {
+    budget.charge(kValueCost);
+    items.push_back(*std::move(item));
+  }
+  return items;
+}
+
+std::optional<int64_t> length(const Value& value, Budget& budget) {
   if (const std::string* text = value.string()) {
-    for (const std::string_view character : characters(*text, budget))
-      items.push_back(make_string(std::string(character), budget));
-    return items;
+    budget.charge(text->size() / 8);
+    return static_cast<int64_t>(count_characters(*text));
   }
-  if (const Mapping* dict = value.mapping()) {
-    budget.charge(kValueCost * dict->items.size());
-    for (const auto& [key, item] : dict->items) items.push_back(key);
-    return items;
-  }
-  throw Failure{fmt::format("a {} cannot be iterated over", type_name(value))};
+  if (const Mapping* dict = value.mapping()) return static_cast<int64_t>(dict->size());
+  if (const Sequence* list = value.sequence()) return static_cast<int64_t>(list->items.size());
+  if (const Range* range = value.range()) return range->size;
+  if (value.is<Undefined>()) return 0;
+  return std::nullopt;
 }
 
 std::vector<size_t> sorted_order(size_t count, const std::function<bool(size_t, size_t)>& less) {
@@ -507,14 +445,21 @@ size_t count_characters(std::string_view text) {
 }
 
 std::vector<std::string_view> characters(std::string_view text, Budget& budget) {
-  budget.charge(kValueCost * text.size());
+  budget.charge(text.size(), 20);
   std::vector<std::string_view> parts;
   while (!text.empty()) {
-    const size_t length = next_utf8(text).length;
+    const size_t length = tokenizer::next_utf8(text).length;
     parts.push_back(text.substr(0, length));
     text.remove_prefix(length);
   }
   return parts;
+}
+
+size_t byte_at(std::string_view text, int64_t character) {
+  size_t at = 0;
+  for (; character > 0 && at < text.size(); --character)
+    at += tokenizer::next_utf8(text.substr(at)).length;
+  return at;
 }
 
 }  // namespace sinter::runtime::jinja

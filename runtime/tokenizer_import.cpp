@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <set>
@@ -14,6 +15,7 @@
 #include <tuple>
 
 #include "runtime/base64.h"
+#include "runtime/chat_template.h"
 #include "runtime/git_lfs.h"
 #include "runtime/tokenizer.h"
 #include "runtime/tokenizer_json.h"
@@ -295,6 +297,19 @@ Result<std::string> import_vocab_merges(std::string_view vocab, std::string_view
 namespace {
 
 // A file's bytes; nullopt when it is not there.
+constexpr const char* kTokenizerConfig = "tokenizer_config.json";
+constexpr const char* kMoreTemplates = "additional_chat_templates";
+
+// The last one of a name counts.
+void set_template(ChatTemplates::Texts& templates, std::string name, std::string text) {
+  for (auto& [other, source] : templates) {
+    if (other != name) continue;
+    source = std::move(text);
+    return;
+  }
+  templates.emplace_back(std::move(name), std::move(text));
+}
+
 Result<std::optional<std::string>> read_if_there(const std::string& folder, const char* name) {
   errno = 0;
   std::ifstream in(folder + "/" + name, std::ios::binary);
@@ -364,33 +379,93 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
   return Error{message};
 }
 
-Result<TokenizerFiles> read_chat_template(const std::string& folder) {
-  constexpr const char* kConfig = "tokenizer_config.json";
-  TokenizerFiles files;
-  auto config = read_if_there(folder, kConfig);
-  if (!config.ok()) return config.error();
-  files.tokenizer_config_json = std::move(*config).value_or("");
-  auto source = read_if_there(folder, "chat_template.jinja");
-  if (!source.ok()) return source.error();
-  if (*source) {
-    files.chat_template = **std::move(source);
-    return files;
-  }
-  if (files.tokenizer_config_json.empty()) return files;
-  const auto parsed =
-      tokenizer::parse_json(files.tokenizer_config_json, kConfig, /*has_model=*/false);
+namespace {
+
+// The templates of tokenizer_config.json: one, or a list with names.
+Result<ChatTemplates::Texts> templates_of_config(std::string_view config) {
+  ChatTemplates::Texts templates;
+  if (config.empty()) return templates;
+  const auto parsed = tokenizer::parse_json(config, kTokenizerConfig, /*has_model=*/false);
   if (!parsed.ok()) return parsed.error();
   std::string error;
-  const tokenizer::JsonField root(&parsed->root, fmt::format("{}:", kConfig), &error);
+  const tokenizer::JsonField root(&parsed->root, fmt::format("{}:", kTokenizerConfig), &error);
   const tokenizer::JsonField found = root.member("chat_template");
   if (found.is_string()) {
-    files.chat_template = found.string();
+    templates.emplace_back("default", found.string());
   } else if (!found.is_null()) {
     for (const tokenizer::JsonField& entry : found.items())
-      if (entry.member("name").string() == "default")
-        files.chat_template = entry.member("template").string();
+      set_template(templates, entry.member("name").string(), entry.member("template").string());
   }
   if (!error.empty()) return Error{error};
+  return templates;
+}
+
+// chat_template.jinja and additional_chat_templates/NAME.jinja.
+Result<ChatTemplates::Texts> template_files(const std::string& folder) {
+  ChatTemplates::Texts templates;
+  auto source = read_if_there(folder, "chat_template.jinja");
+  if (!source.ok()) return source.error();
+  if (*source) templates.emplace_back("default", **std::move(source));
+  std::error_code error;
+  std::vector<std::string> names;
+  for (std::filesystem::directory_iterator file(folder + "/" + kMoreTemplates, error), end;
+       !error && file != end; file.increment(error))
+    if (file->path().extension() == ".jinja") names.push_back(file->path().filename().string());
+  std::sort(names.begin(), names.end());
+  for (const std::string& name : names) {
+    auto more = read_if_there(folder, fmt::format("{}/{}", kMoreTemplates, name).c_str());
+    if (!more.ok()) return more.error();
+    if (*more) set_template(templates, name.substr(0, name.size() - 6), **std::move(more));
+  }
+  return templates;
+}
+
+// The configuration with the tokens of special_tokens_map.json that it lacks: older folders have
+// them there alone.
+Result<std::string> with_special_tokens(std::string config, std::string_view special_map) {
+  const auto map = tokenizer::parse_json(special_map, "special_tokens_map.json", false);
+  if (!map.ok()) return map.error();
+  if (!map->root.is_object()) return Error{"special_tokens_map.json: not a JSON object"};
+  nlohmann::json root = nlohmann::json::object();
+  if (!config.empty()) {
+    auto parsed = tokenizer::parse_json(config, kTokenizerConfig, /*has_model=*/false);
+    if (!parsed.ok()) return parsed.error();
+    root = std::move(parsed->root);
+    if (!root.is_object()) return config;  // whoever reads it says what it is
+  }
+  bool changed = false;
+  for (const auto& [name, token] : map->root.items()) {
+    if (!token.is_string() && !token.is_object() && !token.is_array()) continue;
+    const auto found = root.find(name);
+    if (found != root.end() && !found->is_null()) continue;
+    root[name] = token;
+    changed = true;
+  }
+  return changed ? root.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
+                 : std::move(config);
+}
+
+}  // namespace
+
+Result<TokenizerFiles> read_chat_template(const std::string& folder) {
+  TokenizerFiles files;
+  auto config = read_if_there(folder, kTokenizerConfig);
+  if (!config.ok()) return config.error();
+  files.tokenizer_config_json = std::move(*config).value_or("");
+  auto templates = templates_of_config(files.tokenizer_config_json);
+  if (!templates.ok()) return templates.error();
+  // Files come before what the configuration says.
+  const auto more = template_files(folder);
+  if (!more.ok()) return more.error();
+  for (const auto& [name, text] : *more) set_template(*templates, name, text);
+  files.chat_template = ChatTemplates::to_text(*templates);
+
+  const auto special_map = read_if_there(folder, "special_tokens_map.json");
+  if (!special_map.ok()) return special_map.error();
+  if (!*special_map) return files;
+  auto merged = with_special_tokens(std::move(files.tokenizer_config_json), **special_map);
+  if (!merged.ok()) return merged.error();
+  files.tokenizer_config_json = *std::move(merged);
   return files;
 }
 

@@ -23,7 +23,7 @@ namespace sinter::runtime {
 struct TokenizerFiles {
   std::string tokenizer_json;          // empty: the folder has no tokenizer
   std::string tokenizer_config_json;   // bytes of tokenizer_config.json; may be empty
-  std::string chat_template;           // empty: there is none
+  std::string chat_template;           // ChatTemplates::to_text; empty: there is none
   std::vector<std::string> notes;      // what was there but could not be used, and why
   std::optional<Tokenizer> tokenizer;  // what the texts load to, where they were loaded already
 };
@@ -32,9 +32,10 @@ struct TokenizerFiles {
 // loads.
 Result<TokenizerFiles> read_tokenizer(const std::string& folder);
 
-// tokenizer_config_json and chat_template of a model folder: chat_template.jinja or else what
-// tokenizer_config.json has, a string or a list of {"name", "template"} of which "default" is
-// taken.
+// tokenizer_config_json and chat_template of a model folder. Templates are chat_template.jinja,
+// additional_chat_templates/NAME.jinja, and what tokenizer_config.json has beside them: a string or
+// a list of {"name", "template"}. The configuration has the special tokens that are in
+// special_tokens_map.json alone.
 Result<TokenizerFiles> read_chat_template(const std::string& folder);
 
 namespace tokenizer {

@@ -21,9 +21,7 @@ Result<ChatFormat> parse(const std::string& name, std::string_view source, std::
                     "chat_template.jinja, and neither its tokenizer_config.json nor its .gguf file "
                     "has one",
                     name)};
-  auto prompt = runtime::ChatTemplate::parse(source);
-  if (!prompt.ok()) return Error{fmt::format("{}: {}", name, prompt.error().message)};
-  return ChatFormat{*std::move(prompt), std::move(config)};
+  return ChatFormat{name, runtime::ChatTemplates(source), std::move(config)};
 }
 
 }  // namespace
@@ -31,7 +29,9 @@ Result<ChatFormat> parse(const std::string& name, std::string_view source, std::
 Result<std::string> ChatFormat::render(const Json& conversation, const std::tm& now) const {
   const auto variables = runtime::chat_variables(conversation, tokenizer_config_json);
   if (!variables.ok()) return variables.error();
-  return prompt.render(*variables, now);
+  const auto prompt = templates.for_conversation(conversation);
+  if (!prompt.ok()) return Error{fmt::format("{}: {}", name, prompt.error().message)};
+  return prompt->render(*variables, now);
 }
 
 Result<ChatFormat> chat_format_of(const runtime::PlanFile& file) {

@@ -13,7 +13,8 @@
 namespace sinter::tools {
 
 struct ChatFormat {
-  runtime::ChatTemplate prompt;
+  std::string name;  // of the model, for messages
+  runtime::ChatTemplates templates;
   std::string tokenizer_config_json;
 
   // `conversation` as runtime::chat_variables takes it.

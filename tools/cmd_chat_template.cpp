@@ -3,7 +3,6 @@
 
 #include <ctime>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "tools/chat.h"
 #include "tools/command.h"
@@ -15,7 +14,6 @@ namespace {
 
 using runtime::Error;
 using runtime::Result;
-using Json = nlohmann::ordered_json;
 
 struct ChatTemplateOptions {
   std::string path;
@@ -38,20 +36,24 @@ Result<int> render(const Program& program, const ChatTemplateOptions& options) {
   if (!chat.ok()) return chat.error();
   const auto input = read_file("-");
   if (!input.ok()) return input.error();
-  const Json conversation = Json::parse(*input, nullptr, false);
-  if (conversation.is_discarded())
-    return Error{"stdin: not JSON; write one object with `messages` in it"};
+  const auto conversation = runtime::read_conversation(*input);
+  if (!conversation.ok())
+    return Error{fmt::format("stdin: {}; write one object with `messages` in it",
+                             conversation.error().message)};
   std::string now = options.now;
-  if (const auto found = conversation.find("now");
-      now.empty() && found != conversation.end() && found->is_string())
+  if (const auto found = conversation->find("now");
+      now.empty() && found != conversation->end() && !found->is_null()) {
+    if (!found->is_string())
+      return Error{fmt::format("stdin: now is {}, expected a time as text", found->type_name())};
     now = found->get<std::string>();
+  }
   std::tm time = runtime::local_time_now();
   if (!now.empty()) {
     const auto parsed = parse_time(now);
     if (!parsed.ok()) return parsed.error();
     time = *parsed;
   }
-  const auto text = chat->render(conversation, time);
+  const auto text = chat->render(*conversation, time);
   if (!text.ok()) return text.error();
   write_output(*text);
   return 0;
@@ -65,9 +67,11 @@ void add_chat_template(CommandLine& line) {
   CLI::App& app = line.add(
       "chat-template",
       "Render a conversation with the model's chat template. Reads a JSON object on stdin: "
-      "messages, tools, and in kwargs what else the template takes, such as "
-      "add_generation_prompt; writes the text that the model reads, and nothing else, to stdout. "
-      "Of a model folder only chat_template.jinja and tokenizer_config.json are read.",
+      "messages, tools, documents, add_generation_prompt, and in kwargs what else the template "
+      "takes, such as enable_thinking; or a list of messages alone. Writes the text that the model "
+      "reads, and nothing else, to stdout. Of a model folder only the templates, "
+      "tokenizer_config.json and special_tokens_map.json are read; with tools, the template named "
+      "tool_use is taken where there is one.",
       "echo '{\"messages\": [{\"role\": \"user\", \"content\": \"Hi\"}]}' | " + program.name +
           " chat-template model.plan",
       [&program, options] { return render(program, *options); });

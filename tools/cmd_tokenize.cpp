@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "runtime/json_text.h"
 #include "runtime/tokenizer_import.h"
 #include "tools/command.h"
 #include "tools/files.h"
@@ -97,10 +98,11 @@ Result<int> tokenize(const Program& program, const TokenizeOptions& options) {
   for (size_t line = 1; std::getline(std::cin, text); ++line) {
     throw_if_interrupted();
     if (text.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const Json json = Json::parse(text, nullptr, false);
-    if (json.is_discarded())
-      return Error{fmt::format("stdin:{}: not JSON; write one JSON value per line", line)};
-    const auto converted = convert(*tokenizer, options, json, line);
+    const auto json = runtime::read_json<Json>(text);
+    if (!json.ok())
+      return Error{
+          fmt::format("stdin:{}: {}; write one JSON value per line", line, json.error().message)};
+    const auto converted = convert(*tokenizer, options, *json, line);
     if (!converted.ok()) return converted.error();
     write_output(*converted + "\n");
   }

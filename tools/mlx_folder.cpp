@@ -13,6 +13,8 @@
 #include "frontends/json_file.h"
 #include "frontends/mlx_form.h"
 #include "frontends/quantizers.h"
+#include "runtime/chat_template.h"
+#include "runtime/json_text.h"
 #include "tools/files.h"
 #include "tools/model_input.h"
 #include "tools/output_folder.h"
@@ -158,13 +160,40 @@ std::string text_of(const nlohmann::json& json) {
   return json.dump(4, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
+// tokenizer_config.json with all templates in it, where there are several.
+Result<std::string> with_templates(std::string_view config,
+                                   const runtime::ChatTemplates::Texts& templates) {
+  auto object = nlohmann::ordered_json::object();
+  if (!config.empty()) {
+    auto parsed = runtime::read_json<nlohmann::ordered_json>(config);
+    if (!parsed.ok() || !parsed->is_object())
+      return Error{"tokenizer_config.json: not a JSON object"};
+    object = *std::move(parsed);
+  }
+  object["chat_template"] = nlohmann::ordered_json::array();
+  for (const auto& [name, text] : templates)
+    object["chat_template"].push_back({{"name", name}, {"template", text}});
+  return object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
 Status write_text_files(const Checkpoint& checkpoint, const OutputFolder& folder) {
+  // Several templates are a list in tokenizer_config.json, whatever their files were.
+  const auto templates = runtime::ChatTemplates::from_text(checkpoint.chat_template);
+  const bool several = templates.size() > 1;
+  if (several) {
+    const auto config = with_templates(checkpoint.tokenizer_config_json, templates);
+    if (!config.ok()) return config.error();
+    if (Status status = folder.write("tokenizer_config.json", *config); !status.ok()) return status;
+  }
+  const auto is_written = [&](std::string_view name) {
+    return several && (name == "tokenizer_config.json" || name == "chat_template.jinja");
+  };
   std::error_code error;
   if (fs::is_directory(checkpoint.path, error)) {
     for (const char* name : kTextFiles) {
       const auto text = read_if_there((checkpoint.path / name).string());
       if (!text.ok()) return text.error();
-      if (!text->has_value()) continue;
+      if (!text->has_value() || is_written(name)) continue;
       if (Status status = folder.write(name, **text); !status.ok()) return status;
     }
     return Done{};
@@ -181,7 +210,7 @@ Status write_text_files(const Checkpoint& checkpoint, const OutputFolder& folder
         Text{"tokenizer.json", checkpoint.tokenizer_json},
         Text{"tokenizer_config.json", checkpoint.tokenizer_config_json},
         Text{"chat_template.jinja", checkpoint.chat_template}}) {
-    if (text.empty()) continue;
+    if (text.empty() || is_written(name)) continue;
     if (Status status = folder.write(name, text); !status.ok()) return status;
   }
   return Done{};

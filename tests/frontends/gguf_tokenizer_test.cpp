@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/chat_template.h"
 #include "runtime/tokenizer.h"
 #include "tests/frontends/gguf_writer.h"
 
@@ -59,6 +60,14 @@ std::vector<GgufKey> sentencepiece_keys() {
           key_numbers<int32_t>("tokenizer.ggml.token_type", kGgufInt32, {2, 3, 3, 1, 1, 1, 1}),
           key_u32("tokenizer.ggml.bos_token_id", 1),
           key_u32("tokenizer.ggml.eos_token_id", 2)};
+}
+
+TEST_F(GgufTokenizerTest, HasChatTemplatesByName) {
+  const auto files =
+      open_with(byte_level_keys(), key_text("tokenizer.chat_template.tool_use", "{{ tools }}"));
+  ASSERT_TRUE(files.ok()) << files.status();
+  EXPECT_EQ(runtime::ChatTemplates::from_text(files->chat_template),
+            (runtime::ChatTemplates::Texts{{"default", "T"}, {"tool_use", "{{ tools }}"}}));
 }
 
 TEST_F(GgufTokenizerTest, ReadsByteLevelBpe) {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <fstream>
 #include <sstream>
 #include <string>
@@ -41,6 +41,12 @@ std::string render(const std::string& source, const Json& variables = Json::obje
   return text.ok() ? *text : "error: " + text.error().message;
 }
 
+// A row of a golden file without its name and what it renders to.
+Json conversation_of(Json row) {
+  for (const char* name : {"name", "rendered", "error"}) row.erase(name);
+  return row;
+}
+
 class ChatGolden : public testing::TestWithParam<const char*> {};
 
 TEST_P(ChatGolden, RendersAsTransformersDoes) {
@@ -51,7 +57,7 @@ TEST_P(ChatGolden, RendersAsTransformersDoes) {
   ASSERT_GT(rows.size(), 10u);
   for (const Json& row : rows) {
     SCOPED_TRACE(row["name"].get<std::string>());
-    const auto variables = chat_variables(row, config);
+    const auto variables = chat_variables(conversation_of(row), config);
     ASSERT_TRUE(variables.ok()) << variables.error().message;
     const auto text = parsed->render(*variables, golden_time());
     if (row.contains("error")) {
@@ -93,7 +99,8 @@ TEST(ChatTemplate, ErrorsNameTheLineAndTheReason) {
   EXPECT_EQ(render("{% for x in y %}"),
             "error: chat template, line 1: the template ends before {% endfor %}");
   EXPECT_EQ(render("{% include 'x' %}"),
-            "error: chat template, line 1: 'include' is not a statement of chat templates");
+            "error: chat template, line 1: 'include' needs another template, and a chat template "
+            "is alone");
   EXPECT_EQ(render("{{ 1 | nope }}"), "error: chat template, line 1: no filter is named 'nope'");
   EXPECT_EQ(render("{{ [1].append(2) }}"),
             "error: chat template, line 1: 'append' would change a list, which templates may not");
@@ -102,6 +109,15 @@ TEST(ChatTemplate, ErrorsNameTheLineAndTheReason) {
 TEST(ChatTemplate, GenerationBlocksRenderTheirBody) {
   EXPECT_EQ(render("a{% generation %}{% set x = 1 %}b{{ x }}{% endgeneration %}c{{ x }}"), "ab1c");
 }
+
+double seconds_of_cpu() {
+  timespec time{};
+  (void)::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+// A loaded machine, and libraries that are built to look for errors.
+constexpr double kSlowness = 2;
 
 // A template may be written to harm: each of these would run for ever, overflow the stack or fill
 // the memory.
@@ -134,16 +150,26 @@ TEST(ChatTemplate, HostileTemplatesAreRefusedSoon) {
         std::string("{% macro m(x=m()) %}{% endmacro %}{{ m() }}"),
         std::string("{{ '%99999999999d' % 1 }}"),
         std::string("{{ 'x'.center(99999999999) }}"),
-        std::string("{{ 9223372036854775807 + 1 }}"),
+        std::string("{{ 10 ** 5000 }}"),
+        std::string("{{ 7 ** 9223372036854775808 }}"),
+        loop + "{% set ns.x = ns.x|map('string') %}{% endfor %}{{ ns.x|list }}",
+        "{% set s = 'a' * 90000000 %}{% set d = {s ~ 'b': 1} %}" + loop +
+            "{{ (s ~ 'c') in d }}{% endfor %}",
+        "{% set n = 3 ** 9000 %}" + loop + "{{ (n|string)|int == n }}{% endfor %}",
+        "{% set l = range(100000)|list %}" + loop +
+            "{{ l|sort|first }}{{ l|unique|list|length }}"
+            "{{ 'x' in l }}{% endfor %}",
+        loop +
+            "{{ '%9000s' % 1 }}{{ '{:>9000}'.format(2) }}{{ 1|string|center(9000) }}{% endfor %}",
+        loop + "{{ ('a@' * 3000 ~ 'b.c')|urlize|length }}{{ ('<' * 9000)|striptags }}{% endfor %}",
         std::string("{{ 2 ** 4000000000 }}"),
         std::string("{{ ('a' * 1000000).count('a' * 500000 ~ 'b') }}"
                     "{% for i in range(100000) %}{{ ('a' * 1000000).find('a' * 50000 ~ 'b') }}"
                     "{% endfor %}")}) {
-    const auto start = std::chrono::steady_clock::now();
+    const double start = seconds_of_cpu();
     const std::string text = render(source);
-    EXPECT_TRUE(text.starts_with("error: chat template, line ")) << source.substr(0, 100);
-    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(20))
-        << source.substr(0, 100);
+    EXPECT_TRUE(text.starts_with("error: chat template, line ")) << source.substr(0, 200);
+    EXPECT_LT(seconds_of_cpu() - start, 2.0 * kSlowness) << source.substr(0, 200);
   }
 }
 
@@ -159,6 +185,61 @@ TEST(ChatVariables, ConversationsThatAreNoneAreRefused) {
   EXPECT_EQ(variables["bos_token"], "<s>");
   EXPECT_FALSE(variables.contains("eos_token"));
   EXPECT_TRUE(variables["tools"].is_null());
+}
+
+TEST(ChatVariables, FieldsThatNothingReadsAreRefusedByName) {
+  const Json conversation = *read_conversation(
+      R"({"messages": [], "add_generation_prompt": true, "tools": [1], "now": "2026-03-14T15:09:26",
+          "chat_template_kwargs": {"a": 1, "b": 1}, "kwargs": {"b": 2}})");
+  const Json variables = *chat_variables(conversation, "");
+  EXPECT_EQ(variables["add_generation_prompt"], true);
+  EXPECT_EQ(variables["tools"], Json({1}));
+  EXPECT_EQ(variables["a"], 1);
+  EXPECT_EQ(variables["b"], 2);
+  EXPECT_EQ(chat_variables(*read_conversation(R"({"messages": [], "enable_thinking": false})"), "")
+                .error()
+                .message,
+            "the conversation has a field 'enable_thinking' that nothing reads; variables of the "
+            "template belong in kwargs");
+  EXPECT_EQ(
+      chat_variables(*read_conversation(R"({"messages": [], "add_generation_prompt": 1})"), "")
+          .error()
+          .message,
+      "the conversation's add_generation_prompt is number, expected a boolean");
+}
+
+TEST(ReadConversation, TakesAListOfMessagesAndIntegersOfAnySize) {
+  EXPECT_EQ(*read_conversation(R"([{"role": "user"}])"),
+            (Json{{"messages", {{{"role", "user"}}}}}));
+  const Json variables = *chat_variables(
+      *read_conversation(
+          R"({"messages": [], "kwargs": {"x": 9223372036854775808, "y": -10000000000000000000000}})"),
+      "");
+  EXPECT_EQ(render("{{ x }} {{ y }} {{ x + y }}", variables),
+            "9223372036854775808 -10000000000000000000000 -9990776627963145224192");
+  const std::string deep = std::string(200000, '[') + std::string(200000, ']');
+  EXPECT_EQ(read_conversation(deep).error().message, "the JSON nests more than 500 levels deep");
+  EXPECT_EQ(read_conversation("[1,").error().message, "not JSON at byte 4");
+}
+
+TEST(ChatTemplates, ToolsTakeTheTemplateThatIsNamedForThem) {
+  const ChatTemplates templates(
+      ChatTemplates::to_text({{"rag", "R"}, {"tool_use", "T"}, {"default", "D"}}));
+  const auto text = [&](const ChatTemplates& of, const Json& conversation) {
+    const auto taken = of.for_conversation(conversation);
+    return taken.ok() ? *taken->render(Json::object(), golden_time()) : taken.error().message;
+  };
+  EXPECT_EQ(text(templates, {{"tools", {1}}}), "T");
+  EXPECT_EQ(text(templates, {{"tools", Json::array()}}), "T");
+  EXPECT_EQ(text(templates, {{"tools", nullptr}}), "D");
+  EXPECT_EQ(text(templates, Json::object()), "D");
+  EXPECT_EQ(text(ChatTemplates("one"), {{"tools", {1}}}), "one");
+  EXPECT_EQ(text(ChatTemplates(ChatTemplates::to_text({{"a", "A"}, {"b", "B"}})), Json::object()),
+            "none of the chat templates is called default: there are a, b");
+  // A template that reads like several of them stays the one that it is.
+  const std::string tricky = R"({"default": "x"})";
+  EXPECT_EQ(text(ChatTemplates(ChatTemplates::to_text({{"default", tricky}})), Json::object()),
+            tricky);
 }
 
 }  // namespace

@@ -13,8 +13,10 @@ TEST(ChatTemplateCommand, RendersTheGoldenConversations) {
   using Ordered = nlohmann::ordered_json;
   for (const Ordered& row : Ordered::parse(read(folder / "chat.json"))) {
     SCOPED_TRACE(row["name"].get<std::string>());
-    const Outcome outcome =
-        sinter_run(fmt::format("chat-template '{}' --now {}", folder.string(), now), row.dump());
+    Ordered conversation = row;
+    for (const char* field : {"name", "rendered", "error"}) conversation.erase(field);
+    const Outcome outcome = sinter_run(
+        fmt::format("chat-template '{}' --now {}", folder.string(), now), conversation.dump());
     if (row.contains("error")) {
       EXPECT_EQ(outcome.code, 2);
       EXPECT_EQ(outcome.out, "");
@@ -34,11 +36,36 @@ TEST(ChatTemplateCommand, NamesWhatIsWrong) {
   const std::string folder = (fs::path(SINTER_GOLDENS) / "chat_chatml").string();
   const std::string command = fmt::format("chat-template '{}'", folder);
   expect_error(sinter(command, "nope"), "stdin: not JSON");
-  expect_error(sinter(command, "[]"), "expected an object with messages");
+  expect_error(sinter(command, "5"), "expected an object with messages");
+  expect_error(sinter(command, R"({"messages": [], "enable_thinking": true})"),
+               "'enable_thinking'");
+  expect_error(sinter(command, std::string(100000, '[')), "nests more than 500 levels deep");
   expect_error(sinter(command, "{}"), "no array `messages`");
   expect_error(sinter(command + " --now yesterday", "{\"messages\": []}"), "'yesterday'");
   const std::string bare = (fs::path(SINTER_GOLDENS) / "hf_qwen3").string();
   expect_error(sinter(fmt::format("chat-template '{}'", bare), "{}"), "no chat template");
+}
+
+TEST(ChatTemplateCommand, TakesTemplatesByNameAndTokensFromTheMap) {
+  const fs::path folder = fs::temp_directory_path() / fmt::format("sinter-named-{}", ::getpid());
+  fs::create_directories(folder / "additional_chat_templates");
+  const auto rendered = [&](const std::string& conversation) {
+    return sinter_run(fmt::format("chat-template '{}'", folder.string()), conversation).out;
+  };
+  write(folder / "tokenizer_config.json",
+        R"({"eos_token": "<E>", "chat_template": [{"name": "default", "template": "D"},
+            {"name": "tool_use", "template": "T"}]})");
+  const std::string plain = R"({"messages": []})", with_tools = R"({"messages": [], "tools": [1]})";
+  EXPECT_EQ(rendered(plain), "D");
+  EXPECT_EQ(rendered("[]"), "D");
+  EXPECT_EQ(rendered(with_tools), "T");
+  write(folder / "additional_chat_templates" / "tool_use.jinja", "{{ bos_token ~ eos_token }}");
+  write(folder / "special_tokens_map.json",
+        R"({"bos_token": {"content": "<B>", "lstrip": false}, "eos_token": "<other>"})");
+  EXPECT_EQ(rendered(with_tools), "<B><E>");
+  write(folder / "chat_template.jinja", "J{{ bos_token }}");
+  EXPECT_EQ(rendered(plain), "J<B>");
+  fs::remove_all(folder);
 }
 
 TEST(ChatTemplate, OfAGgufFileIsInItsMetadata) {
