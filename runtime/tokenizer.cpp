@@ -69,6 +69,7 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
                              text.size(), kMaxTextBytes)};
   }
   const std::string clean = tokenizer::replace_invalid_utf8(text);
+  tokenizer::MatchBudget budget(clean.size());
   std::vector<int32_t> ids;
   WordEncoder words(model_->bpe, &ids);
   if (add_special_tokens) ids = model_->template_prefix;
@@ -88,7 +89,7 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
       at_start = false;
       continue;
     }
-    auto normalized = tokenizer::normalize(model_->normalizer, std::string(raw.text));
+    auto normalized = tokenizer::normalize(model_->normalizer, std::string(raw.text), &budget);
     if (!normalized.ok()) return normalized.error();
     for (const Segment& segment : model_->normalized_matcher.split(*normalized)) {
       if (segment.token != nullptr) {
@@ -101,8 +102,8 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
         at_start = false;
         continue;
       }
-      auto pieces =
-          tokenizer::pre_tokenize(model_->pre_tokenizer, std::string(segment.text), at_start);
+      auto pieces = tokenizer::pre_tokenize(model_->pre_tokenizer, std::string(segment.text),
+                                            at_start, &budget);
       at_start = false;
       if (!pieces.ok()) return pieces.error();
       for (std::string& piece : *pieces) words.encode(std::move(piece));

@@ -1,8 +1,7 @@
 #include <fmt/format.h>
 #include <utf8proc.h>
 
-#include <cstdlib>
-
+#include "runtime/tokenizer_normal_form.h"
 #include "runtime/tokenizer_stages.h"
 #include "runtime/tokenizer_utf8.h"
 
@@ -59,21 +58,6 @@ void read_steps(const JsonField& field, int depth, std::vector<NormalizerStep>* 
   }
 }
 
-Result<std::string> unicode_form(const std::string& text, int options) {
-  utf8proc_uint8_t* out = nullptr;
-  const utf8proc_ssize_t length =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                   static_cast<utf8proc_ssize_t>(text.size()), &out,
-                   static_cast<utf8proc_option_t>(options | UTF8PROC_STABLE));
-  if (length < 0) {
-    return Error{
-        fmt::format("cannot normalize {} bytes of text: {}", text.size(), utf8proc_errmsg(length))};
-  }
-  std::string result(reinterpret_cast<const char*>(out), static_cast<size_t>(length));
-  std::free(out);  // NOLINT: utf8proc allocates with malloc
-  return result;
-}
-
 std::string lowercase(std::string_view text) {
   std::string out;
   out.reserve(text.size());
@@ -114,7 +98,8 @@ std::vector<NormalizerStep> read_normalizer(const JsonField& field) {
   return steps;
 }
 
-Result<std::string> normalize(const std::vector<NormalizerStep>& steps, std::string text) {
+Result<std::string> normalize(const std::vector<NormalizerStep>& steps, std::string text,
+                              MatchBudget* budget) {
   const size_t limit = kMaxGrowthBase + kMaxGrowth * text.size();
   const Error too_large{
       "tokenizer.json: normalizer makes the text too large; check its Replace steps"};
@@ -127,10 +112,7 @@ Result<std::string> normalize(const std::vector<NormalizerStep>& steps, std::str
       case Kind::kNfkd: {
         const bool compose = step.kind == Kind::kNfc || step.kind == Kind::kNfkc;
         const bool compat = step.kind == Kind::kNfkc || step.kind == Kind::kNfkd;
-        auto form = unicode_form(text, (compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE) |
-                                           (compat ? UTF8PROC_COMPAT : 0));
-        if (!form.ok()) return form;
-        text = std::move(*form);
+        text = normal_form(text, compose, compat);
         break;
       }
       case Kind::kLowercase:
@@ -140,7 +122,7 @@ Result<std::string> normalize(const std::vector<NormalizerStep>& steps, std::str
         text.insert(0, step.content);
         break;
       case Kind::kReplace: {
-        auto spans = step.pattern[0].find_all(text);
+        auto spans = step.pattern[0].find_all(text, budget);
         if (!spans.ok()) return spans.error();
         std::string out;
         for (const Span& span : *spans) {

@@ -179,7 +179,8 @@ std::vector<PreTokenizerStep> read_pre_tokenizer(const JsonField& field) {
 }
 
 Result<std::vector<std::string>> pre_tokenize(const std::vector<PreTokenizerStep>& steps,
-                                              std::string text, bool at_start) {
+                                              std::string text, bool at_start,
+                                              MatchBudget* budget) {
   std::vector<std::string> words;
   if (!text.empty()) words.push_back(std::move(text));
   for (const PreTokenizerStep& step : steps) {
@@ -202,7 +203,7 @@ Result<std::vector<std::string>> pre_tokenize(const std::vector<PreTokenizerStep
         add(word);
         continue;
       }
-      auto spans = step.pattern[0].find_all(word);
+      auto spans = step.pattern[0].find_all(word, budget);
       if (!spans.ok()) return spans.error();
       std::vector<Span> pieces;
       apply_behavior(*spans, step.behavior, step.invert, &pieces);

@@ -22,8 +22,10 @@ struct NormalizerStep {
 // Sequences are flattened; null gives no steps. Errors go to the field.
 std::vector<NormalizerStep> read_normalizer(const JsonField& field);
 
-// Fails if the text grows out of proportion, as hostile replacement chains do.
-Result<std::string> normalize(const std::vector<NormalizerStep>& steps, std::string text);
+// Fails if the text grows out of proportion, as hostile replacement chains do. `budget`: see
+// Pattern::find_all.
+Result<std::string> normalize(const std::vector<NormalizerStep>& steps, std::string text,
+                              MatchBudget* budget = nullptr);
 
 // Before which words Metaspace puts its sign for a space.
 enum class Prepend { kAlways, kFirst, kNever };
@@ -47,7 +49,8 @@ std::vector<PreTokenizerStep> read_pre_tokenizer(const JsonField& field);
 // The words of `text` (valid UTF-8), none of them empty. A ByteLevel step leaves them in the
 // byte-level alphabet. `at_start`: nothing comes before `text`.
 Result<std::vector<std::string>> pre_tokenize(const std::vector<PreTokenizerStep>& steps,
-                                              std::string text, bool at_start);
+                                              std::string text, bool at_start,
+                                              MatchBudget* budget = nullptr);
 
 // GPT-2's byte-level alphabet: every byte is a printable character, of one or two UTF-8 bytes.
 std::string to_byte_level(std::string_view bytes);
