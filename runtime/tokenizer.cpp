@@ -98,7 +98,9 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
         continue;
       }
       if (model_->sentencepiece) {
-        model_->sentencepiece->encode(segment.text, model_->legacy || at_start, &ids);
+        const auto status =
+            model_->sentencepiece->encode(segment.text, model_->legacy || at_start, &budget, &ids);
+        if (!status.ok()) return status.error();
         at_start = false;
         continue;
       }

@@ -139,6 +139,9 @@ void build_ids(const JsonField& root, Model* model) {
   const Vocabulary& vocabulary = model->vocabulary();
   int64_t highest = -1;
   for (const auto& [token, id] : vocabulary) highest = std::max<int64_t>(highest, id);
+  // Pieces may occur more than once.
+  const auto* pieces = model->sentencepiece ? &model->sentencepiece->model().pieces : nullptr;
+  if (pieces != nullptr) highest = static_cast<int64_t>(pieces->size()) - 1;
   for (const AddedToken& token : model->added) highest = std::max<int64_t>(highest, token.id);
   const auto count = static_cast<int64_t>(vocabulary.size() + model->added.size());
   // Published vocabularies leave a few ids unused; a table that is mostly unused is a broken file.
@@ -150,6 +153,10 @@ void build_ids(const JsonField& root, Model* model) {
   for (const auto& [token, id] : vocabulary) {
     model->ids[id].used = true;
     model->ids[id].token = token;
+  }
+  for (size_t i = 0; pieces != nullptr && i < pieces->size(); ++i) {
+    model->ids[i].used = true;
+    model->ids[i].token = (*pieces)[i].text;
   }
   for (const AddedToken& token : model->added) {
     IdEntry& entry = model->ids[token.id];
@@ -173,6 +180,22 @@ void build_ids(const JsonField& root, Model* model) {
     if (model->decoder.byte_fallback) {
       entry.byte = static_cast<int16_t>(fallback_byte(entry.text));
     }
+  }
+}
+
+// Further ids of tokens, with which text is not encoded: see BpeParts::aliases.
+void read_aliases(const JsonField& field, Model* model) {
+  if (field.is_null() || field.failed()) return;
+  for (const JsonField& pair : field.items()) {
+    const auto items = pair.items();
+    if (items.size() != 2) return pair.fail("is not [id, token]");
+    const auto id = static_cast<size_t>(items[0].integer(0, kMaxId));
+    const auto known = model->vocabulary().find(items[1].string());
+    if (pair.failed()) return;
+    if (known == model->vocabulary().end() || id > 2 * model->ids.size() + 65536)
+      return pair.fail("is an id of no token");
+    if (id >= model->ids.size()) model->ids.resize(id + 1);
+    if (!model->ids[id].used) model->ids[id] = model->ids[static_cast<size_t>(known->second)];
   }
 }
 
@@ -292,6 +315,7 @@ Result<std::shared_ptr<const Model>> load(std::string_view tokenizer_json,
   }
   model->added = std::move(ordered);
   if (!root.failed()) build_ids(root, model.get());
+  if (!root.failed()) read_aliases(root.member("aliases"), model.get());
   if (!root.failed()) build_matchers(root, model.get());
   if (!root.failed()) read_post_processor(root.member("post_processor"), 0, model.get());
   if (root.failed()) return Error{error};

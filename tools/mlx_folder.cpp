@@ -13,6 +13,7 @@
 #include "frontends/json_file.h"
 #include "frontends/mlx_form.h"
 #include "frontends/quantizers.h"
+#include "runtime/tokenizer_import.h"
 #include "tools/files.h"
 #include "tools/model_input.h"
 #include "tools/output_folder.h"
@@ -180,12 +181,16 @@ Status write_text_files(const Checkpoint& checkpoint, const OutputFolder& folder
        {Text{"generation_config.json", checkpoint.generation_config.is_object()
                                            ? text_of(checkpoint.generation_config)
                                            : std::string()},
-        Text{"tokenizer.json", checkpoint.tokenizer_json},
-        Text{"tokenizer_config.json", checkpoint.tokenizer_config_json},
         Text{"chat_template.jinja", checkpoint.chat_template}}) {
     if (text.empty()) continue;
     if (Status status = folder.write(name, text); !status.ok()) return status;
   }
+  if (checkpoint.tokenizer_json.empty()) return Done{};
+  const auto files = runtime::tokenizer::tokenizer_folder_files(checkpoint.tokenizer_json,
+                                                                checkpoint.tokenizer_config_json);
+  if (!files.ok()) return files.error();
+  for (const auto& [name, text] : *files)
+    if (Status status = folder.write(name.c_str(), text); !status.ok()) return status;
   return Done{};
 }
 
