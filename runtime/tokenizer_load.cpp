@@ -79,10 +79,11 @@ void read_added_tokens(const JsonField& list, const JsonField& config_map, Model
 // A model of type SentencePiece: `proto` has the bytes of a tokenizer.model.
 void read_sentencepiece(const JsonField& field, Model* model) {
   const JsonField proto = field.member("proto");
-  const auto bytes = from_base64(proto.string());
+  auto bytes = from_base64(proto.string());
   if (field.failed()) return;
   if (!bytes) return proto.fail("is not base64");
   auto parsed = SentencePieceModel::parse(*bytes);
+  bytes.reset();
   if (!parsed.ok()) return proto.fail(fmt::format("cannot be used: {}", parsed.error().message));
   auto sentencepiece = SentencePiece::create(*std::move(parsed));
   if (!sentencepiece.ok())

@@ -339,13 +339,16 @@ class ClassReader {
         fail(fmt::format("the range {}-{} is empty", shown(*low), shown(high)));
         return;
       }
-      if (in_.peek() == '-' && !ends_range(1)) {
-        fail("a '-' after a range of characters is not supported; write \\-");
-        return;
-      }
     }
     to->members += literal(*low);
     if (high != *low) to->members += "-" + literal(high);
+    // After a range it is a character.
+    if (high != *low && in_.peek() == '-' && !ends_range(1)) {
+      if (in_.peek(1) == '-' || in_.peek(1) == '[')
+        return void(fail("a '-' after a range of characters is not supported; write \\-"));
+      ++in_.at;
+      to->members += literal('-');
+    }
     if (!ignore_case_) return;
     for (uint32_t c = *low; c <= high && !expands_; ++c)
       if (folds_to_several(c)) expands_ = c;

@@ -96,6 +96,11 @@ Result<SentencePiece> SentencePiece::create(SentencePieceModel model) {
   // The library starts the highest score there, so it is positive even when all scores are not.
   float lowest = std::numeric_limits<float>::max(), highest = std::numeric_limits<float>::min();
   std::optional<int32_t> unknown;
+  result.text_pieces_.reserve(pieces.size());
+  result.user_defined_.reserve(
+      static_cast<size_t>(std::count_if(pieces.begin(), pieces.end(), [](const auto& piece) {
+        return piece.type == PieceType::kUserDefined;
+      })));
   // Of pieces with the same text the last counts.
   for (size_t i = 0; i < pieces.size(); ++i) {
     if (pieces[i].text.empty()) return Error{fmt::format("piece {} is empty", i)};

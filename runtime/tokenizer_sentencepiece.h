@@ -58,6 +58,7 @@ struct SentencePieceModel {
 // Finds which pieces begin a text: a sorted list, narrowed byte by byte.
 class PieceIndex {
  public:
+  void reserve(size_t count) { entries_.reserve(count); }
   void add(std::string_view piece, int32_t id) { entries_.push_back({piece, id}); }
   void finish();
   // Calls found(length, id) for every piece that `text` begins with, shorter ones first. Returns
