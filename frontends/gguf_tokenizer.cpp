@@ -107,7 +107,7 @@ class Reader {
     if (!scores.ok()) return scores.status();
     const auto types = list_of(kTypes);
     if (!types.ok()) return types.status();
-    size_t undefined = 0;
+    size_t undefined = 0, invalid_texts = 0;
     for (size_t i = 0; i < tokens_.size(); ++i) {
       Token& token = tokens_[i];
       if (*scores) token.score = static_cast<float>((*scores)->number(i));
@@ -121,11 +121,14 @@ class Reader {
         }
       }
       if (!runtime::tokenizer::is_valid_utf8(token.text)) {
-        note("\"{}\"[{}] is not UTF-8; U+FFFD stands for what is not", kTokens, i);
+        ++invalid_texts;
         token.text = made_.emplace_back(runtime::tokenizer::replace_invalid_utf8(token.text));
       }
       if (token.text.empty()) token.text = made_.emplace_back(fmt::format("[EMPTY_{}]", i));
     }
+    if (invalid_texts > 0)
+      note("\"{}\" has {} texts that are not UTF-8; U+FFFD stands for what is not", kTokens,
+           invalid_texts);
     if (undefined > 0)
       note("\"{}\" has {} entries that are none of 0 to 6; they count as normal tokens", kTypes,
            undefined);

@@ -169,6 +169,34 @@ struct Union {
   }
 };
 
+// Characters that fold to several, in order, and what they fold to.
+struct SeveralFolded {
+  std::vector<uint32_t> characters;
+  std::vector<std::u32string> strings;
+};
+
+const SeveralFolded& several_folded() {
+  static const SeveralFolded table = [] {
+    SeveralFolded found;
+    // The blocks of Unicode that have such characters.
+    constexpr std::pair<uint32_t, uint32_t> kBlocks[] = {
+        {0xDF, 0x1F0}, {0x390, 0x3B0}, {0x587, 0x587}, {0x1E96, 0x1FFC}, {0xFB00, 0xFB17}};
+    for (const auto& [begin, end] : kBlocks) {
+      for (uint32_t c = begin; c <= end; ++c) {
+        utf8proc_int32_t folded[8];
+        int boundary = 0;
+        const auto length = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), folded, 8,
+                                                    UTF8PROC_CASEFOLD, &boundary);
+        if (length < 2 || length > 8) continue;
+        found.characters.push_back(c);
+        found.strings.emplace_back(folded, folded + length);
+      }
+    }
+    return found;
+  }();
+  return table;
+}
+
 class ClassReader {
  public:
   ClassReader(PatternReader* in, bool ignore_case) : in_(*in), ignore_case_(ignore_case) {}
@@ -350,8 +378,9 @@ class ClassReader {
       to->members += literal('-');
     }
     if (!ignore_case_) return;
-    for (uint32_t c = *low; c <= high && !expands_; ++c)
-      if (folds_to_several(c)) expands_ = c;
+    const auto& several = several_folded().characters;
+    const auto found = std::lower_bound(several.begin(), several.end(), *low);
+    if (found != several.end() && *found <= high) expands_ = *found;
   }
 
   static std::string shown(uint32_t code_point) {
@@ -404,26 +433,6 @@ Result<std::optional<uint32_t>> read_numbered_character(PatternReader* in) {
   if (*value > 0x10FFFF || (*value >= 0xD800 && *value < 0xE000)) return wrong("is no character");
   in->at = at;
   return std::optional(*value);
-}
-
-// Strings that one character folds to, and the blocks of Unicode that have such characters.
-const std::vector<std::u32string>& several_folded() {
-  static const std::vector<std::u32string> strings = [] {
-    std::vector<std::u32string> found;
-    constexpr std::pair<uint32_t, uint32_t> kBlocks[] = {
-        {0xDF, 0x1F0}, {0x390, 0x3B0}, {0x587, 0x587}, {0x1E96, 0x1FFC}, {0xFB00, 0xFB17}};
-    for (const auto& [begin, end] : kBlocks) {
-      for (uint32_t c = begin; c <= end; ++c) {
-        utf8proc_int32_t folded[8];
-        int boundary = 0;
-        const auto length = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c), folded, 8,
-                                                    UTF8PROC_CASEFOLD, &boundary);
-        if (length > 1 && length <= 8) found.emplace_back(folded, folded + length);
-      }
-    }
-    return found;
-  }();
-  return strings;
 }
 
 }  // namespace
@@ -524,14 +533,12 @@ std::string literal(uint32_t code_point) {
 }
 
 bool folds_to_several(uint32_t code_point) {
-  utf8proc_int32_t folded[8];
-  int boundary = 0;
-  return utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code_point), folded, 8,
-                                 UTF8PROC_CASEFOLD, &boundary) > 1;
+  const auto& several = several_folded().characters;
+  return std::binary_search(several.begin(), several.end(), code_point);
 }
 
 bool ends_in_several_folded(std::u32string_view folded) {
-  const auto& strings = several_folded();
+  const auto& strings = several_folded().strings;
   return std::any_of(strings.begin(), strings.end(),
                      [&](const std::u32string& text) { return folded.ends_with(text); });
 }
