@@ -99,8 +99,12 @@ absl::Status read_text_files(Checkpoint& checkpoint) {
   checkpoint.tokenizer_config_json = std::move(chat->tokenizer_config_json);
   checkpoint.chat_template = std::move(chat->chat_template);
   auto tokenizer = runtime::read_tokenizer(folder.string());
-  if (!tokenizer.ok())
-    return invalid("{}: {}", one_line(folder.string(), 1000), tokenizer.error().message);
+  if (!tokenizer.ok()) {
+    checkpoint.notes.push_back(fmt::format("{}: {}; the model takes token ids only, no text",
+                                           one_line(folder.string(), 1000),
+                                           tokenizer.error().message));
+    return absl::OkStatus();
+  }
   checkpoint.tokenizer_json = std::move(tokenizer->tokenizer_json);
   for (const std::string& note : tokenizer->notes)
     checkpoint.notes.push_back(fmt::format("{}: {}", one_line(folder.string(), 1000), note));

@@ -22,6 +22,7 @@ constexpr uint32_t kMaxAlignment = 1U << 20;
 constexpr uint32_t kMaxRank = 4;
 constexpr uint64_t kMaxNameLength = 4096;  // of keys and tensors
 constexpr int kMaxArrayDepth = 4;
+constexpr uint64_t kMaxInlineValues = 1 << 20;  // of all inline arrays
 constexpr int64_t kMaxParts = 99999;
 
 enum ValueType : uint32_t {
@@ -52,6 +53,7 @@ class Reader {
   explicit Reader(std::string_view bytes) : bytes_(bytes) {}
 
   uint64_t position() const { return position_; }
+  std::string_view since(uint64_t begin) const { return bytes_.substr(begin, position_ - begin); }
   uint64_t remaining() const { return bytes_.size() - position_; }
 
   template <class T>
@@ -63,7 +65,7 @@ class Reader {
     return value;
   }
 
-  absl::StatusOr<std::string> read_string(std::string_view what, uint64_t max_length) {
+  absl::StatusOr<std::string_view> read_string(std::string_view what, uint64_t max_length) {
     const auto length = read<uint64_t>(what);
     if (!length.ok()) return length.status();
     if (*length > remaining()) {
@@ -76,10 +78,12 @@ class Reader {
       return invalid("{} has {} bytes, at most {} are accepted", what, with_commas(*length),
                      with_commas(max_length));
     }
-    std::string text(bytes_.substr(position_, *length));
+    const std::string_view text = bytes_.substr(position_, *length);
     position_ += *length;
     return text;
   }
+
+  void skip(uint64_t bytes) { position_ += bytes; }
 
   absl::Status truncated(std::string_view what) const {
     return invalid("ends within {} ({} bytes); the file is truncated", what,
@@ -98,7 +102,8 @@ absl::StatusOr<Json> read_number(Reader& reader, std::string_view what) {
   return Json(*value);
 }
 
-absl::StatusOr<Json> read_value(Reader& reader, uint32_t type, std::string_view what, int depth) {
+// A value that is no array.
+absl::StatusOr<Json> read_scalar(Reader& reader, uint32_t type, std::string_view what) {
   switch (type) {
     case kUint8:
       return read_number<uint8_t>(reader, what);
@@ -127,16 +132,20 @@ absl::StatusOr<Json> read_value(Reader& reader, uint32_t type, std::string_view 
       return Json(*value == 1);
     }
     case kString: {
-      auto text = reader.read_string(what, reader.remaining());
+      const auto text = reader.read_string(what, reader.remaining());
       if (!text.ok()) return text.status();
-      return Json(*std::move(text));
+      return Json(std::string(*text));
     }
-    case kArray:
-      break;
     default:
       return invalid("{} has the unknown value type {}, known are 0 to 12; the file is damaged",
                      what, type);
   }
+}
+
+// Goes past the elements of an array, which are checked. `*values` grows by how many there are in
+// all, nested ones included.
+absl::Status skip_array(Reader& reader, std::string_view what, int depth, GgufArray* array,
+                        uint64_t* values) {
   const auto element = reader.read<uint32_t>(what);
   if (!element.ok()) return element.status();
   const auto count = reader.read<uint64_t>(what);
@@ -154,13 +163,56 @@ absl::StatusOr<Json> read_value(Reader& reader, uint32_t type, std::string_view 
         "file is truncated or damaged",
         what, with_commas(*count), with_commas(reader.remaining()));
   }
-  Json array = Json::array();
-  for (uint64_t i = 0; i < *count; ++i) {
-    auto value = read_value(reader, *element, what, depth + 1);
-    if (!value.ok()) return value.status();
-    array.push_back(*std::move(value));
+  const uint64_t begin = reader.position();
+  *values += *count;
+  if (*element == kArray) {
+    for (uint64_t i = 0; i < *count; ++i) {
+      GgufArray nested;
+      absl::Status status = skip_array(reader, what, depth + 1, &nested, values);
+      if (!status.ok()) return status;
+    }
+  } else if (*element == kString) {
+    for (uint64_t i = 0; i < *count; ++i) {
+      const auto text = reader.read_string(what, reader.remaining());
+      if (!text.ok()) return text.status();
+    }
+  } else {
+    reader.skip(*count * min_bytes(*element));
   }
+  *array = {*element, *count, reader.since(begin)};
+  if (*element == kBool) {
+    for (const char value : array->bytes)
+      if (static_cast<uint8_t>(value) > 1)
+        return invalid("{} is the boolean {}, expected 0 or 1", what, static_cast<uint8_t>(value));
+  }
+  return absl::OkStatus();
+}
+
+// The elements of an array that skip_array has checked.
+Json read_array(Reader& reader, std::string_view what) {
+  const uint32_t element = *reader.read<uint32_t>(what);
+  const uint64_t count = *reader.read<uint64_t>(what);
+  Json array = Json::array();
+  for (uint64_t i = 0; i < count; ++i)
+    array.push_back(element == kArray ? read_array(reader, what)
+                                      : *read_scalar(reader, element, what));
   return array;
+}
+
+// `set` is null for parts of a split file after the first, whose arrays nobody asks for.
+absl::StatusOr<Json> read_value(Reader& reader, uint32_t type, std::string_view key,
+                                std::string_view what, Gguf* set, uint64_t* inline_left) {
+  if (type != kArray) return read_scalar(reader, type, what);
+  const Reader begin = reader;
+  GgufArray array;
+  uint64_t values = 0;
+  if (absl::Status status = skip_array(reader, what, 0, &array, &values); !status.ok())
+    return status;
+  if (set != nullptr) set->arrays.emplace(key, array);
+  if (values > std::min(kMaxInlineArray, *inline_left)) return Json::binary({});
+  *inline_left -= values;
+  Reader again = begin;
+  return read_array(again, what);
 }
 
 struct Header {
@@ -200,8 +252,9 @@ absl::StatusOr<Header> read_header(Reader& reader) {
   return Header{*tensors, *keys};
 }
 
-absl::StatusOr<Json> read_metadata(Reader& reader, uint64_t count) {
+absl::StatusOr<Json> read_metadata(Reader& reader, uint64_t count, Gguf* set) {
   Json metadata = Json::object();
+  uint64_t inline_left = kMaxInlineValues;
   for (uint64_t i = 0; i < count; ++i) {
     auto key =
         reader.read_string(fmt::format("metadata key {} of {}", i + 1, count), kMaxNameLength);
@@ -209,9 +262,9 @@ absl::StatusOr<Json> read_metadata(Reader& reader, uint64_t count) {
     const std::string what = fmt::format("the value of metadata key {}", in_quotes(*key));
     const auto type = reader.read<uint32_t>(what);
     if (!type.ok()) return type.status();
-    auto value = read_value(reader, *type, what, 0);
+    auto value = read_value(reader, *type, *key, what, set, &inline_left);
     if (!value.ok()) return value.status();
-    if (!metadata.emplace(*key, *std::move(value)).second) {
+    if (!metadata.emplace(std::string(*key), *std::move(value)).second) {
       return invalid("metadata key {} occurs twice", in_quotes(*key));
     }
   }
@@ -249,7 +302,7 @@ absl::StatusOr<Entry> read_entry(Reader& reader, uint64_t index, uint64_t count,
   auto name = reader.read_string(fmt::format("the name of tensor {} of {}", index + 1, count),
                                  kMaxNameLength);
   if (!name.ok()) return name.status();
-  entry.name = *std::move(name);
+  entry.name = *name;
   const std::string what = "tensor " + in_quotes(entry.name);
   const auto rank = reader.read<uint32_t>(what);
   if (!rank.ok()) return rank.status();
@@ -365,7 +418,7 @@ absl::StatusOr<Json> read_file(const std::shared_ptr<const MappedFile>& file,
   Reader reader(file->text());
   const auto header = read_header(reader);
   if (!header.ok()) return header.status();
-  auto metadata = read_metadata(reader, header->keys);
+  auto metadata = read_metadata(reader, header->keys, set.files.empty() ? &set : nullptr);
   if (!metadata.ok()) return metadata.status();
   const auto alignment = read_alignment(*metadata);
   if (!alignment.ok()) return alignment.status();
@@ -429,6 +482,41 @@ std::optional<PartName> part_name(const std::string& name) {
   return part;
 }
 
+template <class T>
+T element_at(std::string_view bytes, uint64_t index) {
+  T value;
+  std::memcpy(&value, bytes.data() + index * sizeof(T), sizeof(T));
+  return value;
+}
+
+// Calls `use` with the number at `index`.
+template <class Use>
+auto with_number(const GgufArray& array, uint64_t index, Use use) {
+  switch (array.type) {
+    case kUint8:
+    case kBool:
+      return use(element_at<uint8_t>(array.bytes, index));
+    case kInt8:
+      return use(element_at<int8_t>(array.bytes, index));
+    case kUint16:
+      return use(element_at<uint16_t>(array.bytes, index));
+    case kInt16:
+      return use(element_at<int16_t>(array.bytes, index));
+    case kUint32:
+      return use(element_at<uint32_t>(array.bytes, index));
+    case kInt32:
+      return use(element_at<int32_t>(array.bytes, index));
+    case kFloat32:
+      return use(element_at<float>(array.bytes, index));
+    case kUint64:
+      return use(std::min(element_at<uint64_t>(array.bytes, index), uint64_t{INT64_MAX}));
+    case kFloat64:
+      return use(element_at<double>(array.bytes, index));
+    default:
+      return use(element_at<int64_t>(array.bytes, index));
+  }
+}
+
 }  // namespace
 
 bool begins_as_gguf(const std::filesystem::path& path) {
@@ -441,7 +529,37 @@ bool begins_as_gguf(const std::filesystem::path& path) {
          std::string_view(start.data(), start.size()) == kMagic;
 }
 
+bool GgufArray::is_text() const { return type == kString; }
+bool GgufArray::is_integer() const { return is_number() && type != kFloat32 && type != kFloat64; }
+bool GgufArray::is_number() const { return type != kString && type != kArray && type != kBool; }
+
+std::vector<std::string_view> GgufArray::texts() const {
+  std::vector<std::string_view> texts;
+  texts.reserve(count);
+  std::string_view rest = bytes;
+  for (uint64_t i = 0; i < count; ++i) {
+    const auto length = element_at<uint64_t>(rest, 0);
+    texts.push_back(rest.substr(sizeof length, length));
+    rest.remove_prefix(sizeof length + length);
+  }
+  return texts;
+}
+
+int64_t GgufArray::integer(uint64_t index) const {
+  return with_number(*this, index, [](auto value) { return static_cast<int64_t>(value); });
+}
+
+double GgufArray::number(uint64_t index) const {
+  return with_number(*this, index, [](auto value) { return static_cast<double>(value); });
+}
+
 absl::StatusOr<Gguf> open_gguf(const std::filesystem::path& path) {
+  auto set = open_gguf_metadata(path);
+  if (set.ok() && set->tensors.empty()) return invalid("{}: holds no tensors", set->file);
+  return set;
+}
+
+absl::StatusOr<Gguf> open_gguf_metadata(const std::filesystem::path& path) {
   constexpr IntRange kParts{0, kMaxParts};
   const std::optional<PartName> part = part_name(path.filename().string());
   const int64_t count = part ? part->count : 1;
@@ -476,7 +594,6 @@ absl::StatusOr<Gguf> open_gguf(const std::filesystem::path& path) {
       set.metadata = *std::move(metadata);
     }
   }
-  if (set.tensors.empty()) return invalid("{}: holds no tensors", set.file);
   const auto total = get_int_or(set.metadata, "split.tensors.count", set.file,
                                 static_cast<int64_t>(set.tensors.size()), kNotNegative);
   if (!total.ok()) return total.status();

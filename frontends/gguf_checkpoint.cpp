@@ -597,6 +597,8 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
   checkpoint->tokenizer_json = std::move(tokenizer->tokenizer_json);
   checkpoint->tokenizer_config_json = std::move(tokenizer->tokenizer_config_json);
   checkpoint->chat_template = std::move(tokenizer->chat_template);
+  for (const std::string& note : tokenizer->notes)
+    checkpoint->notes.push_back(fmt::format("{}: {}", gguf->file, note));
 
   checkpoint->storage = std::move(gguf->files);
   const auto head_dim = checkpoint->config["head_dim"].get<int64_t>();

@@ -202,6 +202,7 @@ const Json* find_field(const Json& object, std::string_view key) {
 
 std::string describe(const Json& value) {
   if (value.is_object()) return "an object";
+  if (value.is_binary()) return "a long array";
   if (value.is_array()) return fmt::format("an array of {}", value.size());
   if (value.is_string()) return '"' + one_line(value.get_ref<const std::string&>(), 60) + '"';
   return one_line(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);

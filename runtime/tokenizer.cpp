@@ -69,6 +69,7 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
                              text.size(), kMaxTextBytes)};
   }
   const std::string clean = tokenizer::replace_invalid_utf8(text);
+  tokenizer::MatchBudget budget(clean.size());
   std::vector<int32_t> ids;
   WordEncoder words(model_->words, &ids);
   if (add_special_tokens) ids = model_->template_prefix;
@@ -96,9 +97,11 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
         continue;
       }
       const bool begins_text = raw.text.data() == clean.data();
-      auto normalized = tokenizer::normalize(
-          model_->normalizer, {.text = std::string(raw.text),
-                               .origin = begins_text ? tokenizer::next_utf8(raw.text).length : 0});
+      auto normalized =
+          tokenizer::normalize(model_->normalizer,
+                               {.text = std::string(raw.text),
+                                .origin = begins_text ? tokenizer::next_utf8(raw.text).length : 0},
+                               &budget);
       if (!normalized.ok()) return normalized.error();
       const std::string_view whole = normalized->text;
       const auto pieces = model_->normalized_matcher.split(whole);
@@ -110,7 +113,9 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
           continue;
         }
         if (model_->sentencepiece) {
-          model_->sentencepiece->encode(piece.text, model_->legacy || at_start, &ids);
+          const Status status =
+              model_->sentencepiece->encode(piece.text, model_->legacy || at_start, &budget, &ids);
+          if (!status.ok()) return status.error();
           at_start = false;
           continue;
         }
@@ -118,7 +123,8 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
         const auto pre_tokenized = tokenizer::pre_tokenize(
             model_->pre_tokenizer,
             {.text = std::string(piece.text),
-             .origin = normalized->origin - std::min(normalized->origin, offset)});
+             .origin = normalized->origin - std::min(normalized->origin, offset)},
+            &budget);
         if (!pre_tokenized.ok()) return pre_tokenized.error();
         for (size_t i = 0; i < pre_tokenized->words.size(); ++i) {
           if (Status status = words.encode((*pre_tokenized)[i]); !status.ok())

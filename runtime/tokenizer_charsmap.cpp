@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace sinter::runtime::tokenizer {
 namespace {
 
@@ -10,6 +12,9 @@ bool has_leaf(uint32_t unit) { return ((unit >> 8) & 1) != 0; }
 uint32_t value_of(uint32_t unit) { return unit & 0x7FFFFFFF; }
 uint32_t label_of(uint32_t unit) { return unit & 0x800000FF; }
 uint32_t offset_of(uint32_t unit) { return (unit >> 10) << ((unit & (1u << 9)) >> 6); }
+
+// The prefixes that the library's tables replace have a few dozen bytes.
+constexpr size_t kMaxMatch = 256;
 
 uint32_t read_u32(std::string_view bytes, size_t at) {
   uint32_t value = 0;
@@ -36,7 +41,8 @@ Result<Charsmap> Charsmap::parse(std::string_view bytes) {
 Charsmap::Match Charsmap::match(std::string_view text, bool shortest) const {
   Match match;
   size_t position = offset_of(units_[0]);
-  for (size_t i = 0; i < text.size(); ++i) {
+  // A damaged trie may have circles.
+  for (size_t i = 0; i < std::min(text.size(), kMaxMatch); ++i) {
     const auto byte = static_cast<uint8_t>(text[i]);
     position ^= byte;
     if (position >= units_.size() || label_of(units_[position]) != byte) break;

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <iterator>
 #include <set>
 #include <system_error>
 #include <tuple>
@@ -164,40 +165,63 @@ Result<std::optional<int32_t>> named_id(const Side& side, const char* name, Find
 
 }  // namespace
 
-std::string byte_level_json(const ByteLevelBpe& parts, const Around& around) {
+std::string json_string(std::string_view text) {
+  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string added_token_json(std::string_view content, int64_t id, bool special) {
+  return fmt::format(R"({{"id":{},"content":{},"special":{},"normalized":false}})", id,
+                     json_string(content), special);
+}
+
+std::string bpe_json(const BpeParts& parts, const Around& around) {
   Json steps = Json::array();
+  Json normalizer, decoder = {{"type", "ByteLevel"}};
+  const bool is_byte_level = parts.split.alphabet == Alphabet::kBytes;
+  if (parts.split.nfc) normalizer = {{"type", "NFC"}};
+  if (parts.split.alphabet == Alphabet::kSpaceSymbols) {
+    normalizer = {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpaceSymbol}};
+    decoder = {{"type", "Sequence"},
+               {"decoders",
+                {{{"type", "Replace"}, {"pattern", {{"String", kSpaceSymbol}}}, {"content", " "}},
+                 {{"type", "ByteFallback"}},
+                 {{"type", "Fuse"}}}}};
+  } else if (parts.split.alphabet == Alphabet::kWords) {
+    decoder = {{"type", "Fuse"}};
+  }
   if (parts.add_prefix_space) {
     // Before the split, as the ByteLevel step alone would do it.
     steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", true}, {"use_regex", true}});
   } else {
+    const bool removes = parts.split.alphabet == Alphabet::kWords;
     for (const std::string& pattern : parts.split.patterns)
       steps.push_back({{"type", "Split"},
                        {"pattern", {{"Regex", pattern}}},
-                       {"behavior", "Isolated"},
+                       {"behavior", removes ? "Removed" : "Isolated"},
                        {"invert", false}});
-    steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}});
+    if (is_byte_level)
+      steps.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}});
   }
-  Json json = {{"version", "1.0"},
-               {"added_tokens", parts.added_tokens},
-               {"normalizer", parts.split.nfc ? Json{{"type", "NFC"}} : Json()},
-               {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}},
-               {"post_processor", around_json(around)},
-               {"decoder", {{"type", "ByteLevel"}}},
-               {"model",
-                {{"type", "BPE"},
-                 {"ignore_merges", parts.split.ignore_merges},
-                 {"vocab", parts.vocab},
-                 {"merges", parts.merges}}}};
-  return one_line_json(json);
+  const Json stages = {{"normalizer", normalizer},
+                       {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}},
+                       {"post_processor", around_json(around)},
+                       {"decoder", decoder}};
+  std::string json = R"({"version":"1.0","added_tokens":)" + parts.added_tokens;
+  for (const auto& [name, stage] : stages.items())
+    json += fmt::format(R"(,"{}":{})", name, one_line_json(stage));
+  if (!parts.aliases.empty()) json += R"(,"aliases":)" + parts.aliases;
+  json += fmt::format(R"(,"model":{{"type":"BPE","ignore_merges":{},"byte_fallback":{},"vocab":)",
+                      parts.split.ignore_merges, parts.split.alphabet == Alphabet::kSpaceSymbols);
+  json.append(parts.vocab).append(R"(,"merges":)").append(parts.merges).append("}}");
+  return json;
 }
 
-std::string sentencepiece_json(std::string_view model, const Json& added_tokens, bool legacy,
+std::string sentencepiece_json(std::string_view model, std::string_view added_tokens, bool legacy,
                                const Around& around) {
-  return one_line_json(
-      {{"version", "1.0"},
-       {"added_tokens", added_tokens},
-       {"post_processor", around_json(around)},
-       {"model", {{"type", "SentencePiece"}, {"legacy", legacy}, {"proto", to_base64(model)}}}});
+  return fmt::format(
+      R"({{"version":"1.0","added_tokens":{},"post_processor":{},"model":{{"type":"SentencePiece",)"
+      R"("legacy":{},"proto":"{}"}}}})",
+      added_tokens, one_line_json(around_json(around)), legacy, to_base64(model));
 }
 
 Result<std::string> import_sentencepiece(std::string_view bytes, const SideFiles& files) {
@@ -205,13 +229,12 @@ Result<std::string> import_sentencepiece(std::string_view bytes, const SideFiles
   if (!side.ok()) return side.error();
   const auto model = SentencePieceModel::parse(bytes);
   if (!model.ok()) return Error{fmt::format("tokenizer.model: {}", model.error().message)};
-  std::map<std::string_view, int32_t> ids;
-  for (size_t i = 0; i < model->pieces.size(); ++i)
-    ids.emplace(model->pieces[i].text, static_cast<int32_t>(i));
-  const auto find = [&](const std::string& piece) -> std::optional<int32_t> {
-    const auto found = ids.find(piece);
-    if (found == ids.end()) return std::nullopt;
-    return found->second;
+  const auto find = [&](const std::string& wanted) -> std::optional<int32_t> {
+    const auto found =
+        std::find_if(model->pieces.begin(), model->pieces.end(),
+                     [&](const SentencePieceModel::Piece& piece) { return piece.text == wanted; });
+    if (found == model->pieces.end()) return std::nullopt;
+    return static_cast<int32_t>(found - model->pieces.begin());
   };
   const auto is_piece = [&](int32_t id) {
     return id >= 0 && static_cast<size_t>(id) < model->pieces.size();
@@ -231,7 +254,8 @@ Result<std::string> import_sentencepiece(std::string_view bytes, const SideFiles
     around.eos = *id;
     if (!around.eos && is_piece(model->eos_id)) around.eos = model->eos_id;
   }
-  return sentencepiece_json(bytes, side->added_tokens(), side->flag("legacy", true), around);
+  return sentencepiece_json(bytes, one_line_json(side->added_tokens()), side->flag("legacy", true),
+                            around);
 }
 
 Result<std::string> import_vocab_merges(std::string_view vocab, std::string_view merges,
@@ -239,7 +263,7 @@ Result<std::string> import_vocab_merges(std::string_view vocab, std::string_view
   const auto side = Side::read(files);
   if (!side.ok()) return side.error();
   const std::string name = side->tokenizer_class();
-  ByteLevelBpe parts;
+  BpeParts parts;
   if (name.empty() || name == "GPT2Tokenizer") {
     parts.split = *find_split_patterns("gpt-2");
   } else if (name == "Qwen2Tokenizer") {
@@ -254,33 +278,36 @@ Result<std::string> import_vocab_merges(std::string_view vocab, std::string_view
   auto parsed = parse_json(vocab, "vocab.json", /*has_model=*/false);
   if (!parsed.ok()) return parsed.error();
   if (!parsed->root.is_object()) return Error{"vocab.json: is not a JSON object"};
-  parts.vocab = std::move(parsed->root);
-  parts.merges = Json::array();
+  const Json tokens = std::move(parsed->root);
+  parts.vocab = vocab;
+  Json pairs = Json::array();
   const std::string text = replace_invalid_utf8(merges);
   for (std::string_view rest = text; !rest.empty();) {
     const size_t end = std::min(rest.find('\n'), rest.size());
     std::string_view line = rest.substr(0, end);
     rest.remove_prefix(std::min(end + 1, rest.size()));
     if (line.ends_with('\r')) line.remove_suffix(1);
-    if (!line.empty() && !line.starts_with("#version")) parts.merges.push_back(line);
+    if (!line.empty() && !line.starts_with("#version")) pairs.push_back(line);
   }
   parts.add_prefix_space = name != "Qwen2Tokenizer" && side->flag("add_prefix_space", false);
 
   const auto find = [&](const std::string& token) -> std::optional<int32_t> {
-    const auto found = parts.vocab.find(token);
-    if (found == parts.vocab.end() || !found->is_number_unsigned() ||
+    const auto found = tokens.find(token);
+    if (found == tokens.end() || !found->is_number_unsigned() ||
         found->get<uint64_t>() >= (uint64_t{1} << 31) - 1)
       return std::nullopt;
     return found->get<int32_t>();
   };
-  parts.added_tokens = side->added_tokens();
+  parts.merges = one_line_json(pairs);
+  Json added = side->added_tokens();
   // Special tokens may stand in vocab.json alone, as GPT-2's own does.
   std::set<std::string> special = side->special_tokens();
   special.insert("<|endoftext|>");
   for (const std::string& token : special) {
     if (token.empty() || side->added_id(token)) continue;
-    if (const auto id = find(token)) parts.added_tokens.push_back(added_token(token, *id, true));
+    if (const auto id = find(token)) added.push_back(added_token(token, *id, true));
   }
+  parts.added_tokens = one_line_json(added);
   Around around;
   for (const auto& [flag, token, id] : {std::tuple("add_bos_token", "bos_token", &around.bos),
                                         std::tuple("add_eos_token", "eos_token", &around.eos)}) {
@@ -289,7 +316,88 @@ Result<std::string> import_vocab_merges(std::string_view vocab, std::string_view
     if (!found.ok()) return found.error();
     *id = *found;
   }
-  return byte_level_json(parts, around);
+  return bpe_json(parts, around);
+}
+
+namespace {
+
+// tokenizer.model and tokenizer_config.json of a model of type SentencePiece. The library that
+// others use finds the ends of a text by their pieces, and refuses pieces that occur twice.
+Result<std::vector<std::pair<std::string, std::string>>> sentencepiece_files(const Json& json,
+                                                                             const Json& config) {
+  std::string error;
+  const JsonField root(&json, "tokenizer.json:", &error);
+  const auto bytes = from_base64(root.member("model").member("proto").string());
+  if (!error.empty() || !bytes) return Error{"the tokenizer's model is damaged"};
+  auto model = SentencePieceModel::parse(*bytes);
+  if (!model.ok()) return Error{fmt::format("the tokenizer's model: {}", model.error().message)};
+
+  Around around;
+  const JsonField tokens = root.member("post_processor").member("special_tokens");
+  for (const auto& [name, to] : {std::pair("bos", &around.bos), std::pair("eos", &around.eos)}) {
+    const JsonField ids = tokens.member(name).member("ids");
+    if (!ids.is_null()) *to = static_cast<int32_t>(ids.item(0).integer(0, INT32_MAX));
+  }
+  Json out = config.is_object() ? config : Json::object();
+  const bool is_bpe = model->algorithm == SentencePieceModel::Algorithm::kBpe;
+  out["tokenizer_class"] = is_bpe ? "LlamaTokenizer" : "T5Tokenizer";
+  if (!is_bpe) out["extra_ids"] = 0;
+  out["legacy"] = root.member("model").member("legacy").boolean(true);
+  out["add_bos_token"] = around.bos.has_value();
+  out["add_eos_token"] = around.eos.has_value();
+  out["clean_up_tokenization_spaces"] = false;
+  out["sp_model_kwargs"] = Json::object();
+  std::set<std::string_view> seen;
+  for (auto piece = model->pieces.rbegin(); piece != model->pieces.rend(); ++piece) {
+    const auto id = model->pieces.rend() - piece - 1;
+    if (piece->type == SentencePieceModel::PieceType::kUnknown) out["unk_token"] = piece->text;
+    if (seen.insert(piece->text).second) continue;
+    piece->text = fmt::format("<duplicate {}>", id);
+    piece->type = SentencePieceModel::PieceType::kUnused;
+    seen.insert(piece->text);
+  }
+  const JsonField added = root.member("added_tokens");
+  if (!added.is_null()) {
+    for (const JsonField& token : added.items()) {
+      const int64_t id = token.member("id").integer(0, INT32_MAX);
+      out["added_tokens_decoder"][std::to_string(id)] = {
+          {"content", token.member("content").string()},
+          {"special", token.member("special").boolean(false)},
+          {"normalized", false},
+          {"lstrip", false},
+          {"rstrip", false},
+          {"single_word", false}};
+    }
+  }
+  if (!error.empty()) return Error{error};
+  return std::vector<std::pair<std::string, std::string>>{
+      {"tokenizer.model", model->serialize()},
+      {"tokenizer_config.json", out.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"}};
+}
+
+}  // namespace
+
+Result<std::vector<std::pair<std::string, std::string>>> tokenizer_folder_files(
+    std::string_view tokenizer_json, std::string_view tokenizer_config_json) {
+  auto document = parse_json(tokenizer_json, "tokenizer.json", /*has_model=*/false);
+  if (!document.ok()) return document.error();
+  const Json& json = document->root;
+  const auto model = json.is_object() ? json.find("model") : json.end();
+  if (json.is_object() && model != json.end() && model->is_object() &&
+      model->value("type", Json()) == "SentencePiece") {
+    Json config;
+    if (!tokenizer_config_json.empty()) {
+      auto parsed = parse_json(tokenizer_config_json, "tokenizer_config.json", false);
+      if (!parsed.ok()) return parsed.error();
+      config = std::move(parsed->root);
+    }
+    return sentencepiece_files(json, config);
+  }
+  // Others refuse members that they do not know.
+  document->root.erase("aliases");
+  return std::vector<std::pair<std::string, std::string>>{
+      {"tokenizer.json", one_line_json(document->root)},
+      {"tokenizer_config.json", std::string(tokenizer_config_json)}};
 }
 
 }  // namespace tokenizer

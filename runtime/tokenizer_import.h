@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "runtime/result.h"
@@ -51,20 +52,32 @@ Result<std::string> import_sentencepiece(std::string_view model, const SideFiles
 Result<std::string> import_vocab_merges(std::string_view vocab, std::string_view merges,
                                         const SideFiles& side);
 
-// Tokenizer.json texts from parts.
-struct ByteLevelBpe {
-  nlohmann::json vocab;         // token to id
-  nlohmann::json merges;        // "left right", or [left, right]
-  nlohmann::json added_tokens;  // as in tokenizer.json
+// Tokenizer.json texts from parts, large ones of which are JSON texts.
+struct BpeParts {
+  std::string vocab;                // {token: id, ...}
+  std::string merges;               // ["left right" or [left, right], ...]
+  std::string added_tokens = "[]";  // as in tokenizer.json
+  // [[id, token], ...]: ids of tokens that occur more than once, but for the one that counts when
+  // text is encoded.
+  std::string aliases = {};
   SplitPatterns split;
   bool add_prefix_space = false;
 };
 struct Around {
   std::optional<int32_t> bos, eos;  // ids that --special puts around a text
 };
-std::string byte_level_json(const ByteLevelBpe& parts, const Around& around);
-std::string sentencepiece_json(std::string_view model, const nlohmann::json& added_tokens,
-                               bool legacy, const Around& around);
+std::string bpe_json(const BpeParts& parts, const Around& around);
+std::string sentencepiece_json(std::string_view model, std::string_view added_tokens, bool legacy,
+                               const Around& around);
+// One entry of `added_tokens`.
+std::string added_token_json(std::string_view content, int64_t id, bool special);
+// `text` (UTF-8) as a JSON string.
+std::string json_string(std::string_view text);
+
+// The files of a folder that hold what a plan's tokenizer is, in forms that others read too: a
+// tokenizer.json, or a tokenizer.model with its tokenizer_config.json.
+Result<std::vector<std::pair<std::string, std::string>>> tokenizer_folder_files(
+    std::string_view tokenizer_json, std::string_view tokenizer_config_json);
 
 }  // namespace tokenizer
 }  // namespace sinter::runtime

@@ -77,10 +77,11 @@ void read_added_tokens(std::optional<std::vector<AddedToken>> tokens, const Json
 // A model of type SentencePiece: `proto` has the bytes of a tokenizer.model.
 void read_sentencepiece(const JsonField& field, Model* model) {
   const JsonField proto = field.member("proto");
-  const auto bytes = from_base64(proto.string());
+  auto bytes = from_base64(proto.string());
   if (field.failed()) return;
   if (!bytes) return proto.fail("is not base64");
   auto parsed = SentencePieceModel::parse(*bytes);
+  bytes.reset();
   if (!parsed.ok()) return proto.fail(fmt::format("cannot be used: {}", parsed.error().message));
   auto sentencepiece = SentencePiece::create(*std::move(parsed));
   if (!sentencepiece.ok())
@@ -103,7 +104,10 @@ void read_sentencepiece(const JsonField& field, Model* model) {
 template <class Put>
 void each_token(const Model& model, Put put) {
   if (model.sentencepiece) {
-    for (const auto& [token, id] : model.sentencepiece->vocabulary()) put(token, id);
+    // Pieces may occur more than once.
+    const auto& pieces = model.sentencepiece->model().pieces;
+    for (size_t id = 0; id < pieces.size(); ++id)
+      put(std::string_view(pieces[id].text), static_cast<int32_t>(id));
     return;
   }
   const TokenTable& vocabulary = model.words.vocabulary();
@@ -146,6 +150,21 @@ void build_ids(const JsonField& root, Model* model) {
                             entry.token));
     }
     entry = {.token = token.content, .added = &token, .used = true, .special = token.special};
+  }
+}
+
+// Further ids of tokens, with which text is not encoded: see BpeParts::aliases.
+void read_aliases(const JsonField& field, Model* model) {
+  if (field.is_null() || field.failed()) return;
+  for (const JsonField& pair : field.items()) {
+    const auto items = pair.items();
+    if (items.size() != 2) return pair.fail("is not [id, token]");
+    const auto id = static_cast<size_t>(items[0].integer(0, kMaxId));
+    const std::optional<int32_t> known = model->find_in_vocabulary(items[1].string());
+    if (pair.failed()) return;
+    if (!known || id > 2 * model->ids.size() + 65536) return pair.fail("is an id of no token");
+    if (id >= model->ids.size()) model->ids.resize(id + 1);
+    if (!model->ids[id].used) model->ids[id] = model->ids[static_cast<size_t>(*known)];
   }
 }
 
@@ -217,6 +236,7 @@ Result<std::shared_ptr<const Model>> load(std::string_view tokenizer_json,
   }
   model->added = std::move(ordered);
   if (!root.failed()) build_ids(root, model.get());
+  if (!root.failed()) read_aliases(root.member("aliases"), model.get());
   if (!root.failed()) build_matchers(root, model.get());
   if (!root.failed()) read_post_processor(root.member("post_processor"), config_root, model.get());
   if (root.failed()) return Error{error};

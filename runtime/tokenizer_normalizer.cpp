@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdlib>
 #include <utility>
 
 #include "runtime/base64.h"
 #include "runtime/tokenizer_characters.h"
+#include "runtime/tokenizer_normal_form.h"
 #include "runtime/tokenizer_stages.h"
 #include "runtime/tokenizer_utf8.h"
 
@@ -99,21 +99,6 @@ void read_steps(const JsonField& field, int depth, std::vector<NormalizerStep>* 
   }
 }
 
-Result<std::string> unicode_form(const std::string& text, int options) {
-  utf8proc_uint8_t* out = nullptr;
-  const utf8proc_ssize_t length =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                   static_cast<utf8proc_ssize_t>(text.size()), &out,
-                   static_cast<utf8proc_option_t>(options | UTF8PROC_STABLE));
-  if (length < 0) {
-    return Error{
-        fmt::format("cannot normalize {} bytes of text: {}", text.size(), utf8proc_errmsg(length))};
-  }
-  std::string result(reinterpret_cast<const char*>(out), static_cast<size_t>(length));
-  std::free(out);  // NOLINT: utf8proc allocates with malloc
-  return result;
-}
-
 // `put` appends what a character becomes.
 template <class Put>
 Text map_characters(const Text& in, Put put) {
@@ -188,22 +173,21 @@ size_t length_of_characters(std::string_view text, size_t count) {
   return length;
 }
 
-Result<Text> to_unicode_form(const Text& in, Kind kind) {
+Text to_unicode_form(const Text& in, Kind kind) {
   const bool compose = kind == Kind::kNfc || kind == Kind::kNfkc;
   const bool compat = kind == Kind::kNfkc || kind == Kind::kNfkd;
-  const int options =
-      (compose ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE) | (compat ? UTF8PROC_COMPAT : 0);
-  auto form = unicode_form(in.text, options);
-  if (!form.ok() || in.origin == 0) return form.ok() ? Result<Text>(Text{*form}) : form.error();
+  Text out{normal_form(in.text, compose, compat)};
+  if (in.origin == 0) return out;
   // As many characters as the first one gives by itself, though marks behind it may join it.
-  const auto first = unicode_form(in.text.substr(0, in.origin), options);
-  if (!first.ok()) return first.error();
-  const size_t origin = length_of_characters(*form, count_characters(*first));
-  return Text{*std::move(form), origin};
+  const std::string first =
+      normal_form(std::string_view(in.text).substr(0, in.origin), compose, compat);
+  out.origin = length_of_characters(out.text, count_characters(first));
+  return out;
 }
 
-Result<Text> replace(const NormalizerStep& step, const Text& in, size_t limit) {
-  auto spans = step.pattern[0].find_all(in.text);
+Result<Text> replace(const NormalizerStep& step, const Text& in, size_t limit,
+                     MatchBudget* budget) {
+  auto spans = step.pattern[0].find_all(in.text, budget);
   if (!spans.ok()) return spans.error();
   Text out;
   for (const Span& span : *spans) {
@@ -282,7 +266,7 @@ Text precompiled(const Charsmap& charsmap, const Text& in) {
   return out;
 }
 
-Result<Text> apply(const NormalizerStep& step, Text text, size_t limit) {
+Result<Text> apply(const NormalizerStep& step, Text text, size_t limit, MatchBudget* budget) {
   switch (step.kind) {
     case Kind::kNfc:
     case Kind::kNfd:
@@ -296,7 +280,7 @@ Result<Text> apply(const NormalizerStep& step, Text text, size_t limit) {
       if (text.origin > 0) text.origin += step.content.size();
       return text;
     case Kind::kReplace:
-      return replace(step, text, limit);
+      return replace(step, text, limit, budget);
     case Kind::kStrip:
       return strip(std::move(text), step.strip_left, step.strip_right);
     case Kind::kNmt:
@@ -330,11 +314,11 @@ std::vector<NormalizerStep> read_normalizer(const JsonField& field) {
   return steps;
 }
 
-Result<Text> normalize(const std::vector<NormalizerStep>& steps, Text text) {
+Result<Text> normalize(const std::vector<NormalizerStep>& steps, Text text, MatchBudget* budget) {
   const size_t limit = kMaxGrowthBase + kMaxGrowth * text.text.size();
   for (const NormalizerStep& step : steps) {
     if (text.text.empty()) break;
-    auto next = apply(step, std::move(text), limit);
+    auto next = apply(step, std::move(text), limit, budget);
     if (!next.ok()) return next;
     text = *std::move(next);
     if (text.text.size() > limit) {

@@ -8,11 +8,19 @@
 
 namespace sinter::runtime::tokenizer {
 
+// What the tokens of a vocabulary are spelled in.
+enum class Alphabet {
+  kBytes,         // GPT-2's: each byte is a printable character
+  kSpaceSymbols,  // characters, U+2581 for a space, and tokens such as <0x0A> for other bytes
+  kWords,         // characters; white space, which the patterns match, is in no token
+};
+
 struct SplitPatterns {
   std::vector<std::string> patterns;  // each splits further what the one before it left
   bool ignore_merges = false;         // a word that is a token is that token
   bool nfc = false;
   bool add_bos = false;  // unless the file says otherwise
+  Alphabet alphabet = Alphabet::kBytes;
 };
 
 // `pre`: a name of GGUF's "tokenizer.ggml.pre". nullptr if it is not known.

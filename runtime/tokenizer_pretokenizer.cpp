@@ -203,7 +203,8 @@ std::vector<Span> split_fixed(std::string_view text, size_t length) {
   return spans;
 }
 
-Result<std::vector<Span>> find_spans(const PreTokenizerStep& step, std::string_view text) {
+Result<std::vector<Span>> find_spans(const PreTokenizerStep& step, std::string_view text,
+                                     MatchBudget* budget) {
   switch (step.kind) {
     case Kind::kCharacters:
       return split_at_characters(text, step.is_delimiter);
@@ -217,7 +218,7 @@ Result<std::vector<Span>> find_spans(const PreTokenizerStep& step, std::string_v
       break;
   }
   if (step.pattern.empty()) return std::vector<Span>{{0, text.size(), false}};
-  return step.pattern[0].find_all(text);
+  return step.pattern[0].find_all(text, budget);
 }
 
 // Appends the pieces of `text` that the split leaves, as [begin, end) pairs.
@@ -300,7 +301,8 @@ std::vector<PreTokenizerStep> read_pre_tokenizer(const JsonField& field) {
   return steps;
 }
 
-Result<Words> pre_tokenize(const std::vector<PreTokenizerStep>& steps, Text text) {
+Result<Words> pre_tokenize(const std::vector<PreTokenizerStep>& steps, Text text,
+                           MatchBudget* budget) {
   Words words;
   words.text = std::move(text.text);
   if (!words.text.empty()) words.words.push_back({0, words.text.size(), text.origin});
@@ -325,7 +327,7 @@ Result<Words> pre_tokenize(const std::vector<PreTokenizerStep>& steps, Text text
         whole = rewritten.text;
         if (origin > 0) ++origin;
       }
-      auto spans = find_spans(step, whole);
+      auto spans = find_spans(step, whole, budget);
       if (!spans.ok()) return spans.error();
       pieces.clear();
       apply_behavior(*spans, step.behavior, step.invert, &pieces);

@@ -5,10 +5,10 @@
 #include <pcre2.h>
 
 #include <algorithm>
-#include <cctype>
-#include <cstdint>
+#include <cstring>
 #include <optional>
 
+#include "runtime/tokenizer_regex_syntax.h"
 #include "runtime/tokenizer_utf8.h"
 
 namespace sinter::runtime::tokenizer {
@@ -17,197 +17,18 @@ namespace {
 // Longest pattern accepted, in bytes: published split patterns have a few hundred.
 constexpr size_t kMaxPatternBytes = 1 << 16;
 
-constexpr std::string_view kWordClass = "\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+// A budget of a megabyte of text, in steps, of which a CPU does about 10^9 in a second. Patterns of
+// published tokenizers take 20 to 150 steps for each byte.
+constexpr uint64_t kBudgetPerByte = 1000;
+constexpr uint64_t kLeastBudget = uint64_t{1} << 30;
+// Steps that an item of the pattern costs, besides one for each byte that it moves. Without machine
+// code it costs more.
+constexpr uint64_t kItemSteps = 24;
+constexpr uint64_t kInterpretedItemSteps = 200;
 
-// Rewrites a pattern from Oniguruma's Ruby syntax to PCRE2's. The differences that matter here:
-//   \s            White_Space (PCRE2's has U+180E too); \w has marks; \h is a hexadecimal digit
-//   (?m)          the dot matches a newline; PCRE2 calls that (?s)
-//   x{1,3}+       a repeated interval, not a possessive one; x{,3} is x{0,3}
-//   \uHHHH        a code point
-class Translator {
- public:
-  explicit Translator(std::string_view source) : source_(source) {}
-
-  Result<std::string> run() {
-    while (at_ < source_.size() && error_.empty()) step();
-    if (!error_.empty()) return Error{error_};
-    return std::move(out_);
-  }
-
- private:
-  char peek(size_t ahead = 0) const {
-    return at_ + ahead < source_.size() ? source_[at_ + ahead] : '\0';
-  }
-  bool starts_with(std::string_view text) const {
-    return source_.substr(at_).substr(0, text.size()) == text;
-  }
-  void copy(size_t count) {
-    count = std::min(count, source_.size() - at_);
-    out_.append(source_.substr(at_, count));
-    at_ += count;
-  }
-  void replace(size_t count, std::string_view text) {
-    out_.append(text);
-    at_ += count;
-  }
-
-  void step() {
-    switch (peek()) {
-      case '\\':
-        atom_ = out_.size();
-        escape(/*in_class=*/false);
-        break;
-      case '[':
-        atom_ = out_.size();
-        character_class();
-        break;
-      case '(':
-        groups_.push_back(out_.size());
-        open_group();
-        break;
-      case ')':
-        if (!groups_.empty()) {
-          atom_ = groups_.back();
-          groups_.pop_back();
-        }
-        copy(1);
-        break;
-      case '{':
-        if (!interval()) {
-          atom_ = out_.size();
-          copy(1);
-        }
-        break;
-      case '*':
-      case '+':
-      case '?':
-      case '|':
-        copy(1);
-        break;
-      default:
-        atom_ = out_.size();
-        copy(next_utf8(source_.substr(at_)).length);
-    }
-  }
-
-  // `(`, and for an option group `(?imx-imx` its letters.
-  void open_group() {
-    copy(1);
-    if (peek() != '?') return;
-    size_t end = at_ + 1;
-    while (end < source_.size() && std::string_view("imx-").find(source_[end]) != source_.npos) {
-      ++end;
-    }
-    if (end == source_.size() || (source_[end] != ':' && source_[end] != ')')) return;
-    while (at_ < end) {
-      if (peek() == 'm') {
-        replace(1, "s");
-      } else {
-        copy(1);
-      }
-    }
-  }
-
-  bool interval() {
-    size_t end = at_ + 1;
-    const auto digits = [&] {
-      const size_t begin = end;
-      while (end < source_.size() && source_[end] >= '0' && source_[end] <= '9') ++end;
-      return std::string(source_.substr(begin, end - begin));
-    };
-    std::string text = digits();
-    if (end < source_.size() && source_[end] == ',') {
-      ++end;
-      const std::string upper = digits();
-      if (text.empty() && upper.empty()) return false;
-      text = (text.empty() ? "0" : text) + "," + upper;
-    }
-    if (text.empty() || end >= source_.size() || source_[end] != '}') return false;
-    text = "{" + text + "}";
-    at_ = end + 1;
-    if (peek() == '+') {
-      out_.insert(atom_, "(?:");
-      text += ")";
-    }
-    out_ += text;
-    return true;
-  }
-
-  void escape(bool in_class) {
-    const auto set = [&](std::string_view members) {
-      replace(2, in_class ? std::string(members) : fmt::format("[{}]", members));
-    };
-    switch (peek(1)) {
-      case 's':
-        return replace(2, "\\p{White_Space}");
-      case 'S':
-        return replace(2, "\\P{White_Space}");
-      case 'w':
-        return set(kWordClass);
-      case 'h':
-        return set("0-9A-Fa-f");
-      case 'W':
-      case 'H':
-        if (in_class) {
-          error_ = fmt::format("\\{} inside a character class is not supported", peek(1));
-          return;
-        }
-        return replace(2, peek(1) == 'W' ? fmt::format("[^{}]", kWordClass) : "[^0-9A-Fa-f]");
-      case 'u':
-        for (size_t i = 2; i < 6; ++i) {
-          if (std::isxdigit(static_cast<unsigned char>(peek(i))) == 0) return copy(2);
-        }
-        return replace(6, fmt::format("\\x{{{}}}", source_.substr(at_ + 2, 4)));
-      case 'p':
-      case 'P':
-      case 'x':
-        if (peek(2) == '{') {
-          const size_t close = source_.find('}', at_);
-          if (close != source_.npos) return copy(close + 1 - at_);
-        }
-        return copy(2);
-      case '\0':
-        error_ = "it ends in a lone backslash";
-        return;
-      default:
-        copy(1);
-        copy(next_utf8(source_.substr(at_)).length);
-    }
-  }
-
-  void character_class() {
-    copy(1);
-    if (peek() == '^') copy(1);
-    if (peek() == ']') copy(1);  // a literal in both syntaxes
-    while (at_ < source_.size() && error_.empty()) {
-      if (peek() == ']') return copy(1);
-      if (starts_with("[:")) {
-        const size_t close = source_.find(":]", at_);
-        if (close != source_.npos) {
-          copy(close + 2 - at_);
-          continue;
-        }
-      }
-      if (peek() == '[') {
-        error_ = "nested character classes are not supported; write \\[ for a bracket";
-      } else if (starts_with("&&")) {
-        error_ = "character class intersections (&&) are not supported";
-      } else if (peek() == '\\') {
-        escape(/*in_class=*/true);
-      } else {
-        copy(next_utf8(source_.substr(at_)).length);
-      }
-    }
-    if (error_.empty()) error_ = "a character class is not closed";
-  }
-
-  std::string_view source_;
-  size_t at_ = 0;
-  std::string out_;
-  size_t atom_ = 0;             // where in out_ the thing that a quantifier would repeat begins
-  std::vector<size_t> groups_;  // where in out_ the open groups begin
-  std::string error_;
-};
+constexpr size_t kFirstStackBytes = 32 << 10;
+constexpr size_t kMaxStackBytes = 64 << 20;
+constexpr uint32_t kMaxHeapKib = 256 << 10;
 
 std::string pcre2_message(int code) {
   PCRE2_UCHAR buffer[256] = {};
@@ -215,15 +36,60 @@ std::string pcre2_message(int code) {
   return reinterpret_cast<const char*>(buffer);
 }
 
+// The n of an item x{n} or x{n,}, which is tried before the next item is reached; 0 for others.
+uint64_t interval_of(std::string_view item) {
+  const size_t brace = item.rfind('{');
+  if (brace == std::string_view::npos) return 0;
+  uint64_t value = 0;
+  for (size_t i = brace + 1; i < item.size() && item[i] >= '0' && item[i] <= '9'; ++i)
+    value = value * 10 + static_cast<uint64_t>(item[i] - '0');
+  return value;
+}
+
+// What PCRE2 calls before each item of a pattern. Between two calls it does no more than run
+// through the text from one place to the other, compare a reference or try an interval.
+struct Meter {
+  MatchBudget* budget = nullptr;
+  const Pcre2Pattern* pattern = nullptr;
+  uint64_t item_steps = kItemSteps;
+  size_t position = 0;  // of the last call
+
+  static int on_item(pcre2_callout_block* block, void* data) {
+    Meter& meter = *static_cast<Meter*>(data);
+    const size_t here = block->current_position;
+    uint64_t steps = meter.item_steps;
+    steps += here > meter.position ? here - meter.position : meter.position - here;
+    meter.position = here;
+    if (meter.pattern->has_references) {
+      for (uint32_t i = 1; i < block->capture_top; ++i) {
+        const PCRE2_SIZE begin = block->offset_vector[2 * i], end = block->offset_vector[2 * i + 1];
+        if (begin != PCRE2_UNSET && end > begin) steps += end - begin;
+      }
+    }
+    if (meter.pattern->has_long_intervals) {
+      const std::string_view text = meter.pattern->text;
+      const size_t begin = std::min<size_t>(block->pattern_position, text.size());
+      steps += std::min<uint64_t>(interval_of(text.substr(begin, block->next_item_length)),
+                                  block->subject_length - here);
+    }
+    return meter.budget->take(steps) ? 0 : PCRE2_ERROR_CALLOUT;
+  }
+};
+
 }  // namespace
+
+MatchBudget::MatchBudget(size_t text_bytes)
+    : left_(std::max(kLeastBudget, kBudgetPerByte * uint64_t{text_bytes})) {}
 
 struct Pattern::Code {
   Code() = default;
   Code(const Code&) = delete;
   Code& operator=(const Code&) = delete;
   ~Code() { pcre2_code_free(code); }
-  pcre2_code* code = nullptr;
+  pcre2_code* code = nullptr;  // null: `source` is a literal
+  bool has_machine_code = false;
   std::string source;
+  Pcre2Pattern pattern;
 };
 
 Result<Pattern> Pattern::regex(std::string_view pattern) {
@@ -231,92 +97,133 @@ Result<Pattern> Pattern::regex(std::string_view pattern) {
     return Error{fmt::format("the pattern has {} bytes; at most {} are accepted", pattern.size(),
                              kMaxPatternBytes)};
   }
-  auto translated = Translator(pattern).run();
-  if (!translated.ok()) {
+  auto translated = to_pcre2(pattern);
+  if (!translated.ok())
     return Error{fmt::format("cannot read pattern '{}': {}", pattern, translated.error().message)};
-  }
-  return compile(pattern, *translated, /*is_literal=*/false);
-}
-
-Result<Pattern> Pattern::literal(std::string_view text) {
-  if (text.size() > kMaxPatternBytes / 4) {
-    return Error{fmt::format("the pattern has {} bytes; at most {} are accepted", text.size(),
-                             kMaxPatternBytes / 4)};
-  }
-  return compile(text, text, /*is_literal=*/true);
-}
-
-Result<Pattern> Pattern::compile(std::string_view source, std::string_view pcre2, bool is_literal) {
   const std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> context(
       pcre2_compile_context_create(nullptr), pcre2_compile_context_free);
   if (context == nullptr) return Error{"out of memory compiling a pattern"};
   pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
-  // In Ruby syntax ^ and $ match at every line.
-  const uint32_t options = is_literal
-                               ? PCRE2_UTF | PCRE2_LITERAL
-                               : PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
+  // ^ and $ match at every line.
+  constexpr uint32_t kOptions =
+      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C | PCRE2_AUTO_CALLOUT;
   int error = 0;
   PCRE2_SIZE offset = 0;
   auto code = std::make_shared<Code>();
-  code->source = source;
-  code->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pcre2.data()), pcre2.size(), options,
+  code->source = pattern;
+  code->pattern = *std::move(translated);
+  const std::string& text = code->pattern.text;
+  code->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), kOptions,
                              &error, &offset, context.get());
-  if (code->code == nullptr) {
-    return Error{fmt::format("cannot compile pattern '{}': {}", source, pcre2_message(error))};
-  }
+  if (code->code == nullptr)
+    return Error{fmt::format("cannot compile pattern '{}': {}", pattern, pcre2_message(error))};
   // Without JIT support the interpreter is used; results are the same.
-  pcre2_jit_compile(code->code, PCRE2_JIT_COMPLETE);
+  code->has_machine_code = pcre2_jit_compile(code->code, PCRE2_JIT_COMPLETE) == 0;
   return Pattern(std::move(code));
 }
 
-Result<std::vector<Span>> Pattern::find_all(std::string_view text) const {
+Result<Pattern> Pattern::literal(std::string_view text) {
+  auto code = std::make_shared<Code>();
+  code->source = text;
+  return Pattern(std::move(code));
+}
+
+namespace {
+
+// Cuts a text at matches that come in order.
+class Cutter {
+ public:
+  explicit Cutter(std::string_view text) : text_(text) {}
+  void match(size_t begin, size_t end) {
+    if (covered_ != begin) spans_.push_back({covered_, begin, false});
+    spans_.push_back({begin, end, true});
+    covered_ = end;
+  }
+  size_t covered() const { return covered_; }
+  std::vector<Span> finish() {
+    if (covered_ != text_.size()) spans_.push_back({covered_, text_.size(), false});
+    return std::move(spans_);
+  }
+
+ private:
+  std::string_view text_;
+  std::vector<Span> spans_;
+  size_t covered_ = 0;  // end of the last span
+};
+
+// In time proportional to the text, however it repeats itself.
+std::vector<Span> find_literal(std::string_view text, std::string_view wanted) {
+  Cutter cutter(text);
+  while (!wanted.empty() && cutter.covered() < text.size()) {
+    const char* rest = text.data() + cutter.covered();
+    const void* found =
+        ::memmem(rest, text.size() - cutter.covered(), wanted.data(), wanted.size());
+    if (found == nullptr) break;
+    const auto begin = static_cast<size_t>(static_cast<const char*>(found) - text.data());
+    cutter.match(begin, begin + wanted.size());
+  }
+  return cutter.finish();
+}
+
+}  // namespace
+
+Result<std::vector<Span>> Pattern::find_all(std::string_view text, MatchBudget* budget) const {
+  if (code_->code == nullptr) return find_literal(text, code_->source);
+  MatchBudget own(text.size());
+  if (budget == nullptr) budget = &own;
   const std::unique_ptr<pcre2_match_data, decltype(&pcre2_match_data_free)> data(
       pcre2_match_data_create(1, nullptr), pcre2_match_data_free);
   const std::unique_ptr<pcre2_match_context, decltype(&pcre2_match_context_free)> context(
       pcre2_match_context_create(nullptr), pcre2_match_context_free);
   if (data == nullptr || context == nullptr) return Error{"out of memory matching a pattern"};
-  // Sane patterns backtrack at most a few times for each byte of the text.
-  pcre2_set_match_limit(context.get(), static_cast<uint32_t>(std::min<uint64_t>(
-                                           100000 + 64 * uint64_t{text.size()}, UINT32_MAX)));
-  pcre2_set_depth_limit(context.get(), 1000000);
+  Meter meter{.budget = budget, .pattern = &code_->pattern};
+  pcre2_set_callout(context.get(), Meter::on_item, &meter);
+  // The meter bounds the work, over all matches; these count for each match by itself.
+  pcre2_set_match_limit(context.get(), UINT32_MAX);
+  pcre2_set_depth_limit(context.get(), UINT32_MAX);
+  pcre2_set_heap_limit(context.get(), kMaxHeapKib);
+  // Made when the 32 KiB on the machine's stack do not do.
+  std::unique_ptr<pcre2_jit_stack, decltype(&pcre2_jit_stack_free)> stack(nullptr,
+                                                                          pcre2_jit_stack_free);
 
-  std::vector<Span> spans;
-  size_t covered = 0;                // end of the last span
+  Cutter cutter(text);
   std::optional<size_t> last_match;  // end of the last match
   size_t from = 0;
-  const auto subject = reinterpret_cast<PCRE2_SPTR>(text.data());
+  uint32_t options = PCRE2_NO_UTF_CHECK;
+  if (!code_->has_machine_code) meter.item_steps = kInterpretedItemSteps;
   while (from <= text.size()) {
-    int rc = pcre2_match(code_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK, data.get(),
-                         context.get());
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
-      rc = pcre2_match(code_->code, subject, text.size(), from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
-                       data.get(), context.get());
-    }
+    meter.position = from;
+    const int rc = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+                               from, options, data.get(), context.get());
     if (rc == PCRE2_ERROR_NOMATCH) break;
+    if (rc == PCRE2_ERROR_JIT_STACKLIMIT && stack == nullptr) {
+      stack.reset(pcre2_jit_stack_create(kFirstStackBytes, kMaxStackBytes, nullptr));
+      if (stack == nullptr) return Error{"out of memory matching a pattern"};
+      pcre2_jit_stack_assign(context.get(), nullptr, stack.get());
+      continue;
+    }
+    if (rc == PCRE2_ERROR_CALLOUT || rc == PCRE2_ERROR_HEAPLIMIT ||
+        rc == PCRE2_ERROR_JIT_STACKLIMIT) {
+      return Error{fmt::format("tokenizer.json: pattern '{}' takes too much {} on {} bytes of text",
+                               code_->source, rc == PCRE2_ERROR_CALLOUT ? "work" : "memory",
+                               text.size())};
+    }
     if (rc < 0) {
       return Error{fmt::format("tokenizer.json: pattern '{}' fails on {} bytes of text: {}",
                                code_->source, text.size(), pcre2_message(rc))};
     }
     const PCRE2_SIZE* match = pcre2_get_ovector_pointer(data.get());
     const size_t begin = match[0], end = match[1];
-    // \K can move the start of a match to odd places.
-    if (begin < covered || end < begin || end > text.size()) {
-      return Error{fmt::format(
-          "tokenizer.json: pattern '{}' yields overlapping matches; remove \\K", code_->source)};
-    }
     if (begin == end && last_match == end) {
       if (from == text.size()) break;
       from += next_utf8(text.substr(from)).length;
       continue;
     }
-    if (covered != begin) spans.push_back({covered, begin, false});
-    spans.push_back({begin, end, true});
-    covered = end;
+    cutter.match(begin, end);
     last_match = end;
     from = end;
   }
-  if (covered != text.size()) spans.push_back({covered, text.size(), false});
-  return spans;
+  return cutter.finish();
 }
 
 }  // namespace sinter::runtime::tokenizer

@@ -1,8 +1,9 @@
-// Patterns of a tokenizer.json, matched by PCRE2 with the meaning that Oniguruma (Ruby syntax,
-// which Hugging Face tokenizers uses) gives them.
+// Patterns of a tokenizer.json, matched by PCRE2 with the meaning that Oniguruma (its default
+// syntax, which Hugging Face tokenizers uses) gives them.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -18,22 +19,38 @@ struct Span {
   bool is_match;
 };
 
+// How much matching one text may cost, over all patterns and all of their matches: backtracking
+// takes cubic time and more. Counted in steps of the matcher, not in time, so a text that is
+// encoded on one machine is encoded on every other.
+class MatchBudget {
+ public:
+  explicit MatchBudget(size_t text_bytes);
+  // True, and `work` is taken off, unless less is left.
+  bool take(uint64_t work) {
+    if (work > left_) left_ = 0;
+    if (left_ == 0) return false;
+    left_ -= work;
+    return true;
+  }
+
+ private:
+  uint64_t left_;
+};
+
 class Pattern {
  public:
-  // Refuses what PCRE2 would read differently from Oniguruma and what has no translation (nested
-  // classes, class intersections).
+  // Refuses what has no translation into PCRE2's syntax, by name.
   static Result<Pattern> regex(std::string_view pattern);
   static Result<Pattern> literal(std::string_view text);
 
   // Cuts `text` (valid UTF-8, not empty) into matches and what lies between them, in order,
-  // covering all of it. Empty matches are included, but not directly after another match. Fails if
-  // the pattern exceeds its match limit, which grows with the text.
-  Result<std::vector<Span>> find_all(std::string_view text) const;
+  // covering all of it. Empty matches are included, but not directly after another match. Fails
+  // when the budget is spent; without one, there is one for this text alone.
+  Result<std::vector<Span>> find_all(std::string_view text, MatchBudget* budget = nullptr) const;
 
  private:
   struct Code;
   explicit Pattern(std::shared_ptr<const Code> code) : code_(std::move(code)) {}
-  static Result<Pattern> compile(std::string_view source, std::string_view pcre2, bool is_literal);
   std::shared_ptr<const Code> code_;
 };
 

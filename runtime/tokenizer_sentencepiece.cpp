@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <queue>
+#include <utility>
 
 #include "runtime/tokenizer_decoder.h"
 #include "runtime/tokenizer_utf8.h"
@@ -17,6 +18,11 @@ using PieceType = SentencePieceModel::PieceType;
 
 // How much worse than the worst piece an unknown character is.
 constexpr float kUnknownPenalty = 10;
+
+// Steps of a MatchBudget: for a byte of a text that is looked up among the pieces, and how many
+// bytes are hashed in that time.
+constexpr uint64_t kStepWork = 16;
+constexpr size_t kHashedPerStep = 16;
 
 // Of the character that `text` begins with; a byte that begins none counts by itself.
 size_t character_length(std::string_view text) {
@@ -48,7 +54,7 @@ void PieceIndex::finish() {
 }
 
 template <class Found>
-void PieceIndex::prefixes_of(std::string_view text, Found found) const {
+size_t PieceIndex::prefixes_of(std::string_view text, Found found) const {
   auto begin = entries_.begin(), end = entries_.end();
   for (size_t length = 1; length <= text.size(); ++length) {
     const auto byte = static_cast<uint8_t>(text[length - 1]);
@@ -58,17 +64,18 @@ void PieceIndex::prefixes_of(std::string_view text, Found found) const {
     };
     begin = std::partition_point(begin, end, [&](const Entry& e) { return byte_of(e) < byte; });
     end = std::partition_point(begin, end, [&](const Entry& e) { return byte_of(e) == byte; });
-    if (begin == end) return;
+    if (begin == end) return length;
     if (begin->piece.size() == length) {
       found(length, begin->id);
       ++begin;
     }
   }
+  return text.size();
 }
 
-size_t PieceIndex::longest_prefix(std::string_view text) const {
+size_t PieceIndex::longest_prefix(std::string_view text, uint64_t* steps) const {
   size_t longest = 0;
-  prefixes_of(text, [&](size_t length, int32_t) { longest = length; });
+  *steps += prefixes_of(text, [&](size_t length, int32_t) { longest = length; });
   return longest;
 }
 
@@ -89,15 +96,22 @@ Result<SentencePiece> SentencePiece::create(SentencePieceModel model) {
   // The library starts the highest score there, so it is positive even when all scores are not.
   float lowest = std::numeric_limits<float>::max(), highest = std::numeric_limits<float>::min();
   std::optional<int32_t> unknown;
+  result.text_pieces_.reserve(pieces.size());
+  result.user_defined_.reserve(
+      static_cast<size_t>(std::count_if(pieces.begin(), pieces.end(), [](const auto& piece) {
+        return piece.type == PieceType::kUserDefined;
+      })));
+  // Of pieces with the same text the last counts.
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (pieces[i].text.empty()) return Error{fmt::format("piece {} is empty", i)};
+    if (!std::isfinite(pieces[i].score))
+      return Error{fmt::format("piece {} has the score {}", i, pieces[i].score)};
+    result.vocabulary_[pieces[i].text] = static_cast<int32_t>(i);
+  }
   for (size_t i = 0; i < pieces.size(); ++i) {
     const auto& piece = pieces[i];
     const auto id = static_cast<int32_t>(i);
-    if (piece.text.empty()) return Error{fmt::format("piece {} is empty", i)};
-    if (!std::isfinite(piece.score))
-      return Error{fmt::format("piece {} has the score {}", i, piece.score)};
-    const auto [entry, is_new] = result.vocabulary_.emplace(piece.text, id);
-    if (!is_new)
-      return Error{fmt::format("pieces {} and {} are both '{}'", entry->second, i, piece.text)};
+    if (result.vocabulary_.find(piece.text)->second != id) continue;
     switch (piece.type) {
       case PieceType::kNormal:
         lowest = std::min(lowest, piece.score);
@@ -140,13 +154,14 @@ Result<SentencePiece> SentencePiece::create(SentencePieceModel model) {
   return result;
 }
 
-std::string SentencePiece::normalize(std::string_view text, bool dummy_prefix) const {
+std::string SentencePiece::normalize(std::string_view text, bool dummy_prefix,
+                                     uint64_t* steps) const {
   std::string out;
   const bool remove_extra = model_->remove_extra_whitespaces;
   const std::string_view space = model_->escape_whitespaces ? kSpaceSymbol : " ";
   // What the text begins with, normalized, and how many bytes that were.
   const auto next_unit = [&](std::string_view rest) -> std::pair<std::string_view, size_t> {
-    if (const size_t length = user_defined_.longest_prefix(rest); length > 0)
+    if (const size_t length = user_defined_.longest_prefix(rest, steps); length > 0)
       return {rest.substr(0, length), length};
     if (charsmap_) {
       const Charsmap::Match match = charsmap_->longest_match(rest);
@@ -189,16 +204,19 @@ int32_t SentencePiece::id_of(std::string_view piece) const {
   return found == vocabulary_.end() ? unknown_id_ : found->second;
 }
 
-std::vector<SentencePiece::Part> SentencePiece::encode_bpe(std::string_view text) const {
+std::optional<std::vector<SentencePiece::Part>> SentencePiece::encode_bpe(
+    std::string_view text, MatchBudget* budget) const {
   std::vector<Symbol> symbols;
+  uint64_t steps = 0;
   while (!text.empty()) {
-    const size_t user_defined = user_defined_.longest_prefix(text);
+    const size_t user_defined = user_defined_.longest_prefix(text, &steps);
     const size_t length = user_defined > 0 ? user_defined : character_length(text);
     const auto index = static_cast<int32_t>(symbols.size());
     symbols.push_back({text.substr(0, length), index - 1, index + 1, user_defined > 0});
     text.remove_prefix(length);
+    if (!budget->take(kStepWork * std::exchange(steps, 0))) return std::nullopt;
   }
-  if (symbols.empty()) return {};
+  if (symbols.empty()) return std::vector<Part>();
   symbols.back().next = -1;
 
   const auto can_merge = [&](int32_t id) {
@@ -216,6 +234,7 @@ std::vector<SentencePiece::Part> SentencePiece::encode_bpe(std::string_view text
   const auto consider = [&](int32_t left, int32_t right) {
     if (left < 0 || right < 0 || symbols[left].frozen || symbols[right].frozen) return;
     const std::string_view joined = join(symbols[left], symbols[right]);
+    steps += joined.size() / kHashedPerStep + 1;
     const auto found = vocabulary_.find(joined);
     if (found == vocabulary_.end() || !can_merge(found->second)) return;
     const auto& piece = model_->pieces[static_cast<size_t>(found->second)];
@@ -237,6 +256,7 @@ std::vector<SentencePiece::Part> SentencePiece::encode_bpe(std::string_view text
     right.text = {};
     consider(left.previous, top.left);
     consider(top.left, left.next);
+    if (!budget->take(kStepWork * std::exchange(steps, 0))) return std::nullopt;
   }
 
   std::vector<Part> parts;
@@ -260,7 +280,8 @@ std::vector<SentencePiece::Part> SentencePiece::encode_bpe(std::string_view text
   return parts;
 }
 
-std::vector<SentencePiece::Part> SentencePiece::encode_unigram(std::string_view text) const {
+std::optional<std::vector<SentencePiece::Part>> SentencePiece::encode_unigram(
+    std::string_view text, MatchBudget* budget) const {
   // The best way to each position: its score and its last piece. Scores are float and sums are
   // compared as the library does, because ties decide.
   struct Node {
@@ -273,19 +294,21 @@ std::vector<SentencePiece::Part> SentencePiece::encode_unigram(std::string_view 
     const size_t character = character_length(text.substr(begin));
     const float so_far = nodes[begin].score;
     bool has_character = false;
-    text_pieces_.prefixes_of(text.substr(begin), [&](size_t length, int32_t id) {
-      const auto& piece = model_->pieces[static_cast<size_t>(id)];
-      if (piece.type == PieceType::kUnused) return;
-      // A user-defined piece always wins.
-      const float score =
-          piece.type == PieceType::kUserDefined
-              ? static_cast<float>(static_cast<float>(length) * highest_score_ - 0.1)
-              : piece.score;
-      const float sum = score + so_far;
-      Node& node = nodes[begin + length];
-      if (node.begin == std::string_view::npos || sum > node.score) node = {sum, id, begin};
-      has_character |= length == character;
-    });
+    const uint64_t steps =
+        text_pieces_.prefixes_of(text.substr(begin), [&](size_t length, int32_t id) {
+          const auto& piece = model_->pieces[static_cast<size_t>(id)];
+          if (piece.type == PieceType::kUnused) return;
+          // A user-defined piece always wins.
+          const float score =
+              piece.type == PieceType::kUserDefined
+                  ? static_cast<float>(static_cast<float>(length) * highest_score_ - 0.1)
+                  : piece.score;
+          const float sum = score + so_far;
+          Node& node = nodes[begin + length];
+          if (node.begin == std::string_view::npos || sum > node.score) node = {sum, id, begin};
+          has_character |= length == character;
+        });
+    if (!budget->take(kStepWork * steps)) return std::nullopt;
     if (!has_character) {
       Node& node = nodes[begin + character];
       const float sum = unknown_score_ + so_far;
@@ -301,12 +324,20 @@ std::vector<SentencePiece::Part> SentencePiece::encode_unigram(std::string_view 
   return parts;
 }
 
-void SentencePiece::encode(std::string_view text, bool dummy_prefix,
-                           std::vector<int32_t>* ids) const {
-  const std::string normalized = normalize(text, dummy_prefix);
+Status SentencePiece::encode(std::string_view text, bool dummy_prefix, MatchBudget* budget,
+                             std::vector<int32_t>* ids) const {
+  uint64_t steps = 0;
+  const std::string normalized = normalize(text, dummy_prefix, &steps);
   const bool is_bpe = model_->algorithm == SentencePieceModel::Algorithm::kBpe;
+  std::optional<std::vector<Part>> parts;
+  if (budget->take(kStepWork * steps))
+    parts = is_bpe ? encode_bpe(normalized, budget) : encode_unigram(normalized, budget);
+  if (!parts) {
+    return Error{fmt::format(
+        "the tokenizer's pieces begin too often in {} bytes of text; split the text", text.size())};
+  }
   bool after_unknown = false;
-  for (const Part& part : is_bpe ? encode_bpe(normalized) : encode_unigram(normalized)) {
+  for (const Part& part : *parts) {
     const bool unknown = part.id == unknown_id_;
     if (unknown && model_->byte_fallback) {
       for (const char c : part.text) ids->push_back(byte_ids_[static_cast<uint8_t>(c)]);
@@ -315,6 +346,7 @@ void SentencePiece::encode(std::string_view text, bool dummy_prefix,
     }
     after_unknown = unknown;
   }
+  return Done{};
 }
 
 }  // namespace sinter::runtime::tokenizer

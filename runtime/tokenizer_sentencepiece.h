@@ -14,6 +14,7 @@
 #include "runtime/result.h"
 #include "runtime/tokenizer_bpe.h"
 #include "runtime/tokenizer_charsmap.h"
+#include "runtime/tokenizer_regex.h"
 
 namespace sinter::runtime::tokenizer {
 
@@ -57,13 +58,16 @@ struct SentencePieceModel {
 // Finds which pieces begin a text: a sorted list, narrowed byte by byte.
 class PieceIndex {
  public:
+  void reserve(size_t count) { entries_.reserve(count); }
   void add(std::string_view piece, int32_t id) { entries_.push_back({piece, id}); }
   void finish();
-  // Calls found(length, id) for every piece that `text` begins with, shorter ones first.
+  // Calls found(length, id) for every piece that `text` begins with, shorter ones first. Returns
+  // how many bytes it had to look at.
   template <class Found>
-  void prefixes_of(std::string_view text, Found found) const;
-  // The length of the longest such piece, 0 when there is none.
-  size_t longest_prefix(std::string_view text) const;
+  size_t prefixes_of(std::string_view text, Found found) const;
+  // The length of the longest such piece, 0 when there is none. `*steps` grows by the bytes that it
+  // had to look at.
+  size_t longest_prefix(std::string_view text, uint64_t* steps) const;
 
  private:
   struct Entry {
@@ -75,7 +79,7 @@ class PieceIndex {
 
 class SentencePiece {
  public:
-  // Error: pieces that are empty, occur twice or lack what the model's options need.
+  // Error: pieces that are empty or lack what the model's options need.
   static Result<SentencePiece> create(SentencePieceModel model);
   SentencePiece(SentencePiece&&) = default;
   SentencePiece& operator=(SentencePiece&&) = default;
@@ -84,9 +88,9 @@ class SentencePiece {
   const Vocabulary& vocabulary() const { return vocabulary_; }
 
   // Appends the ids of `text`. The dummy prefix is the space that the model puts before a text.
-  void encode(std::string_view text, bool dummy_prefix, std::vector<int32_t>* ids) const;
-
-  std::string normalize(std::string_view text, bool dummy_prefix) const;
+  // Fails when the budget is spent: pieces may be as long as texts that begin them again and again.
+  [[nodiscard]] Status encode(std::string_view text, bool dummy_prefix, MatchBudget* budget,
+                              std::vector<int32_t>* ids) const;
 
  private:
   struct Part {  // of a normalized text
@@ -94,9 +98,11 @@ class SentencePiece {
     int32_t id;
   };
   SentencePiece() = default;
+  std::string normalize(std::string_view text, bool dummy_prefix, uint64_t* steps) const;
   int32_t id_of(std::string_view piece) const;  // the unknown id for what is no piece
-  std::vector<Part> encode_bpe(std::string_view text) const;
-  std::vector<Part> encode_unigram(std::string_view text) const;
+  // nullopt when the budget is spent.
+  std::optional<std::vector<Part>> encode_bpe(std::string_view text, MatchBudget* budget) const;
+  std::optional<std::vector<Part>> encode_unigram(std::string_view text, MatchBudget* budget) const;
 
   std::unique_ptr<const SentencePieceModel> model_;  // owns what the indexes point into
   std::optional<Charsmap> charsmap_;

@@ -1,6 +1,7 @@
 // tokenizer.model to SentencePieceModel and back: a protocol buffer.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <limits>
 #include <utility>
@@ -24,7 +25,10 @@ enum : uint64_t {
   kByteFallback = 35,
   kBosId = 41,
   kEosId = 42,
-  kUnknownSurface = 44
+  kUnknownSurface = 44,
+  kUnknownPiece = 45,
+  kBosPiece = 46,
+  kEosPiece = 47
 };
 }
 namespace normalizer_proto {
@@ -96,6 +100,9 @@ class MessageReader {
   std::string_view rest_;
   bool failed_ = false;
 };
+
+// More than any model has; bounds the memory that small pieces take.
+constexpr size_t kMaxPieces = 1 << 20;
 
 Error damaged(std::string_view what) {
   return Error{fmt::format("{} is damaged or not of a SentencePiece model", what)};
@@ -211,6 +218,8 @@ Result<SentencePieceModel> SentencePieceModel::parse(std::string_view bytes) {
     if (field.wire != Wire::kBytes) continue;
     Status status = Done{};
     if (field.number == model_proto::kPieces) {
+      if (model.pieces.size() == kMaxPieces)
+        return Error{fmt::format("it has more than {} pieces", kMaxPieces)};
       auto piece = parse_piece(field.bytes, model.pieces.size());
       if (!piece.ok()) return piece.error();
       model.pieces.push_back(*std::move(piece));
@@ -244,6 +253,17 @@ std::string SentencePieceModel::serialize() const {
       .number(trainer_proto::kBosId, static_cast<uint64_t>(int64_t{bos_id}))
       .number(trainer_proto::kEosId, static_cast<uint64_t>(int64_t{eos_id}))
       .text(trainer_proto::kUnknownSurface, unknown_surface);
+  // The library finds these by their text.
+  const auto name = [&](uint64_t field, int64_t id) {
+    if (id >= 0 && static_cast<size_t>(id) < pieces.size())
+      trainer.text(field, pieces[static_cast<size_t>(id)].text);
+  };
+  const auto unknown = std::find_if(pieces.begin(), pieces.end(), [](const Piece& piece) {
+    return piece.type == PieceType::kUnknown;
+  });
+  if (unknown != pieces.end()) name(trainer_proto::kUnknownPiece, unknown - pieces.begin());
+  name(trainer_proto::kBosPiece, bos_id);
+  name(trainer_proto::kEosPiece, eos_id);
   MessageWriter normalizer;
   normalizer.text(normalizer_proto::kCharsmap, charsmap)
       .number(normalizer_proto::kDummyPrefix, add_dummy_prefix ? 1 : 0)

@@ -50,8 +50,10 @@ struct NormalizerStep {
 // Sequences are flattened; null gives no steps. Errors go to the field.
 std::vector<NormalizerStep> read_normalizer(const JsonField& field);
 
-// Fails if the text grows out of proportion, as hostile replacement chains do.
-Result<Text> normalize(const std::vector<NormalizerStep>& steps, Text text);
+// Fails if the text grows out of proportion, as hostile replacement chains do. `budget`: see
+// Pattern::find_all.
+Result<Text> normalize(const std::vector<NormalizerStep>& steps, Text text,
+                       MatchBudget* budget = nullptr);
 
 // Before which words Metaspace puts its sign for a space.
 enum class Prepend { kAlways, kFirst, kNever };
@@ -96,7 +98,8 @@ struct Words {
 };
 
 // The words of `text` (valid UTF-8). A ByteLevel step leaves them in the byte-level alphabet.
-Result<Words> pre_tokenize(const std::vector<PreTokenizerStep>& steps, Text text);
+Result<Words> pre_tokenize(const std::vector<PreTokenizerStep>& steps, Text text,
+                           MatchBudget* budget = nullptr);
 
 // GPT-2's byte-level alphabet: every byte is a printable character, of one or two UTF-8 bytes.
 std::string to_byte_level(std::string_view bytes);

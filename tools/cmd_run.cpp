@@ -238,7 +238,7 @@ Result<int> run(const Program& program, RunOptions options) {
   auto model = load_model(program, options.model);
   if (!model.ok()) return model.error();
   const Plan& plan = (*model)->plan();
-  auto tokenizer = tokenizer_of((*model)->file());
+  auto tokenizer = tokenizer_of(program, options.model.path, (*model)->file());
   if (!tokenizer.ok()) return tokenizer.error();
   auto sampling = sampling_of(options, plan);
   if (!sampling.ok()) return sampling.error();

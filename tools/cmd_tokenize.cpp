@@ -38,7 +38,11 @@ Result<runtime::Tokenizer> open_tokenizer(const Program& program, const std::str
   const std::string folder = folder_of(path);
   const auto files = read_model_text(program, path, runtime::read_tokenizer);
   if (!files.ok()) return files.error();
-  for (const std::string& note : files->notes) std::cerr << folder << ": " << note << "\n";
+  // The last note says why a tokenizer that is there cannot be used.
+  const bool unusable = files->tokenizer_json.empty() && !files->notes.empty();
+  for (size_t i = 0; i + (unusable ? 1 : 0) < files->notes.size(); ++i)
+    std::cerr << folder << ": " << files->notes[i] << "\n";
+  if (unusable) return Error{fmt::format("{}: {}", folder, files->notes.back())};
   if (files->tokenizer_json.empty())
     return Error{fmt::format(
         "{}: no tokenizer is there: neither tokenizer.json, tokenizer.model, vocab.json with "

@@ -7,14 +7,18 @@
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
+#include <vector>
 
 #include "frontends/json_file.h"
 #include "frontends/mlx_form.h"
 #include "frontends/quantizers.h"
 #include "runtime/chat_template.h"
 #include "runtime/json_text.h"
+#include "runtime/tokenizer_import.h"
 #include "tools/files.h"
 #include "tools/model_input.h"
 #include "tools/output_folder.h"
@@ -32,21 +36,21 @@ namespace fs = std::filesystem;
 namespace {
 
 // Files beside the weights that belong to a model, whichever of them there are.
-constexpr std::array<const char*, 15> kTextFiles = {"generation_config.json",
-                                                    "tokenizer.json",
-                                                    "tokenizer_config.json",
-                                                    "special_tokens_map.json",
-                                                    "added_tokens.json",
-                                                    "vocab.json",
-                                                    "merges.txt",
-                                                    "vocab.txt",
-                                                    "tokenizer.model",
-                                                    "spiece.model",
-                                                    "sentencepiece.bpe.model",
-                                                    "tiktoken.model",
-                                                    "tekken.json",
-                                                    "chat_template.jinja",
-                                                    "chat_template.json"};
+constexpr std::array<std::string_view, 15> kTextFiles = {"generation_config.json",
+                                                         "tokenizer.json",
+                                                         "tokenizer_config.json",
+                                                         "special_tokens_map.json",
+                                                         "added_tokens.json",
+                                                         "vocab.json",
+                                                         "merges.txt",
+                                                         "vocab.txt",
+                                                         "tokenizer.model",
+                                                         "spiece.model",
+                                                         "sentencepiece.bpe.model",
+                                                         "tiktoken.model",
+                                                         "tekken.json",
+                                                         "chat_template.jinja",
+                                                         "chat_template.json"};
 
 // A matrix and what becomes of it.
 struct Module {
@@ -180,37 +184,38 @@ Status write_text_files(const Checkpoint& checkpoint, const OutputFolder& folder
   // Several templates are a list in tokenizer_config.json, whatever their files were.
   const auto templates = runtime::ChatTemplates::from_text(checkpoint.chat_template);
   const bool several = templates.size() > 1;
+  std::string config = checkpoint.tokenizer_config_json;
   if (several) {
-    const auto config = with_templates(checkpoint.tokenizer_config_json, templates);
-    if (!config.ok()) return config.error();
-    if (Status status = folder.write("tokenizer_config.json", *config); !status.ok()) return status;
+    auto with_list = with_templates(config, templates);
+    if (!with_list.ok()) return with_list.error();
+    config = *std::move(with_list);
   }
-  const auto is_written = [&](std::string_view name) {
-    return several && (name == "tokenizer_config.json" || name == "chat_template.jinja");
-  };
   std::error_code error;
   if (fs::is_directory(checkpoint.path, error)) {
-    for (const char* name : kTextFiles) {
+    for (const std::string_view name : kTextFiles) {
       const auto text = read_if_there((checkpoint.path / name).string());
       if (!text.ok()) return text.error();
-      if (!text->has_value() || is_written(name)) continue;
-      if (Status status = folder.write(name, **text); !status.ok()) return status;
+      if (!text->has_value()) continue;
+      if (several && (name == "tokenizer_config.json" || name == "chat_template.jinja")) continue;
+      if (Status status = folder.write(std::string(name), **text); !status.ok()) return status;
     }
-    return Done{};
+    return several ? folder.write("tokenizer_config.json", config) : Status(Done{});
   }
   // From a file that holds all of it.
-  struct Text {
-    const char* name;
-    std::string text;
-  };
-  for (const auto& [name, text] :
-       {Text{"generation_config.json", checkpoint.generation_config.is_object()
-                                           ? text_of(checkpoint.generation_config)
-                                           : std::string()},
-        Text{"tokenizer.json", checkpoint.tokenizer_json},
-        Text{"tokenizer_config.json", checkpoint.tokenizer_config_json},
-        Text{"chat_template.jinja", checkpoint.chat_template}}) {
-    if (text.empty() || is_written(name)) continue;
+  std::vector<std::pair<std::string, std::string>> files;
+  if (checkpoint.generation_config.is_object())
+    files.emplace_back("generation_config.json", text_of(checkpoint.generation_config));
+  if (!several) files.emplace_back("chat_template.jinja", checkpoint.chat_template);
+  if (checkpoint.tokenizer_json.empty()) {
+    files.emplace_back("tokenizer_config.json", config);
+  } else {
+    const auto tokenizer =
+        runtime::tokenizer::tokenizer_folder_files(checkpoint.tokenizer_json, config);
+    if (!tokenizer.ok()) return tokenizer.error();
+    for (const auto& [name, text] : *tokenizer) files.emplace_back(name, text);
+  }
+  for (const auto& [name, text] : files) {
+    if (text.empty()) continue;
     if (Status status = folder.write(name, text); !status.ok()) return status;
   }
   return Done{};

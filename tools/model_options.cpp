@@ -181,6 +181,17 @@ Result<runtime::Tokenizer> tokenizer_of(const runtime::PlanFile& file) {
   return runtime::Tokenizer::from_json(file.text(plan.tokenizer), file.text(plan.tokenizer_config));
 }
 
+Result<runtime::Tokenizer> tokenizer_of(const Program& program, const std::string& path,
+                                        const runtime::PlanFile& file) {
+  auto tokenizer = tokenizer_of(file);
+  const auto kind = kind_of_input(path);
+  if (tokenizer.ok() || !kind.ok() || *kind == InputKind::plan) return tokenizer;
+  const auto files = read_model_text(program, path, runtime::read_tokenizer);
+  if (!files.ok()) return files.error();
+  if (files->notes.empty()) return tokenizer;
+  return Error{fmt::format("{}: {}", path, files->notes.back())};
+}
+
 std::vector<int32_t> random_tokens(int64_t count, int64_t vocab_size, uint64_t seed) {
   std::vector<int32_t> tokens;
   for (int64_t i = 0; i < count; ++i)

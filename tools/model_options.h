@@ -64,6 +64,10 @@ runtime::Result<runtime::TokenizerFiles> read_model_text(
 
 // Error: the plan has no tokenizer.
 runtime::Result<runtime::Tokenizer> tokenizer_of(const runtime::PlanFile& file);
+// The same of a plan that was opened from `path`. Where that is a model whose tokenizer cannot be
+// used, the error says why.
+runtime::Result<runtime::Tokenizer> tokenizer_of(const Program& program, const std::string& path,
+                                                 const runtime::PlanFile& file);
 
 // Token ids drawn evenly from 0..vocab_size-1, the same every time.
 std::vector<int32_t> random_tokens(int64_t count, int64_t vocab_size, uint64_t seed);

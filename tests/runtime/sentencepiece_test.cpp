@@ -14,6 +14,7 @@
 
 #include "runtime/tokenizer.h"
 #include "runtime/tokenizer_import.h"
+#include "runtime/tokenizer_sentencepiece.h"
 
 namespace sinter::runtime {
 namespace {
@@ -152,6 +153,63 @@ TEST_P(SentencePieceLibrary, GivesTheSameIdsAndTexts) {
     ASSERT_EQ(ours->decode(expected, false), decoded);
   }
   EXPECT_LE(ties, 10);
+}
+
+// What is written where the source is no tokenizer.model: a GGUF file says the same in other ways.
+TEST(WrittenModel, IsReadByTheLibraryAndEncodesTheSame) {
+  const std::vector<std::string> lines = corpus();
+  for (const char* options : {"--model_type=bpe --byte_fallback --normalization_rule_name=identity "
+                              "--remove_extra_whitespaces=false --user_defined_symbols=[x]",
+                              "--model_type=unigram"}) {
+    auto model = tokenizer::SentencePieceModel::parse(train(options, lines));
+    ASSERT_TRUE(model.ok()) << model.error().message;
+    using PieceType = tokenizer::SentencePieceModel::PieceType;
+    // The library refuses a second piece with the same text.
+    model->pieces.push_back(model->pieces.back());
+    model->pieces.push_back({"<|end|>", 0, PieceType::kControl});
+    const auto end = static_cast<int32_t>(model->pieces.size()) - 1;
+    const tokenizer::Around around{.bos = 1, .eos = {}};
+    const std::string json = tokenizer::sentencepiece_json(
+        model->serialize(), "[" + tokenizer::added_token_json("<|end|>", end, true) + "]",
+        /*legacy=*/true, around);
+    const auto ours = Tokenizer::from_json(json);
+    ASSERT_TRUE(ours.ok()) << ours.error().message;
+    const auto files =
+        tokenizer::tokenizer_folder_files(json, R"({"bos_token":"<s>","eos_token":"</s>"})");
+    ASSERT_TRUE(files.ok()) << files.error().message;
+    ASSERT_EQ(files->size(), 2u);
+    ASSERT_EQ((*files)[0].first, "tokenizer.model");
+    ASSERT_EQ((*files)[1].first, "tokenizer_config.json");
+
+    sentencepiece::SentencePieceProcessor library;
+    const auto status = library.LoadFromSerializedProto((*files)[0].second);
+    ASSERT_TRUE(status.ok()) << status.ToString();
+    EXPECT_EQ(library.GetPieceSize(), ours->vocab_size());
+    EXPECT_EQ(library.bos_id(), 1);
+    EXPECT_EQ(library.eos_id(), 2);
+    EXPECT_EQ(library.unk_id(), 0);
+    EXPECT_TRUE(library.IsControl(end));
+    const auto again = tokenizer::import_sentencepiece(
+        (*files)[0].second, {.config = (*files)[1].second, .added = {}, .special_map = {}});
+    ASSERT_TRUE(again.ok()) << again.error().message;
+    const auto read = Tokenizer::from_json(*again, (*files)[1].second);
+    ASSERT_TRUE(read.ok()) << read.error().message;
+    std::mt19937 random(5);
+    int ties = 0;
+    for (int round = 0; round < 500; ++round) {
+      const std::string text = random_text(random, lines);
+      std::vector<int> expected;
+      ASSERT_TRUE(library.Encode(text, &expected).ok());
+      const auto ids = ours->encode(text, false);
+      if (*ids != expected) {
+        ASSERT_TRUE(are_tied(library, *ids, expected)) << Json(*ids) << Json(expected);
+        ++ties;
+      }
+      EXPECT_EQ(*ours->encode(text + "<|end|>", true), *read->encode(text + "<|end|>", true));
+    }
+    EXPECT_LE(ties, 4);
+    EXPECT_EQ(read->encode("<|end|>", true)->back(), end);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -110,14 +110,21 @@ TEST(SentencePiece, AnUnusedPieceIsTakenApart) {
   EXPECT_EQ(*load(model.serialize())->encode("ab", false), (Ids{3, 4, 5}));
 }
 
+TEST(SentencePiece, ManySmallPiecesAreRefused) {
+  // Ten bytes each, of which a file of some megabytes would make hundreds.
+  std::string bytes;
+  for (int i = 0; i <= 1 << 20; ++i) bytes += std::string("\n\x03\n\x01x", 5);
+  EXPECT_CONTAINS(load_error(bytes), "it has more than 1048576 pieces");
+}
+
 TEST(SentencePiece, DamagedModelsAreErrorsThatSayWhat) {
   EXPECT_CONTAINS(load_error(""), "tokenizer.model: the file is damaged");
   EXPECT_CONTAINS(load_error("{}"), "tokenizer.model: the file is damaged");
   const std::string good = small_model().serialize();
   EXPECT_CONTAINS(load_error(good.substr(0, good.size() - 1)), "damaged");
   SentencePieceModel model = small_model();
-  model.pieces[5].text = "a";
-  EXPECT_CONTAINS(load_error(model.serialize()), "pieces 4 and 5 are both 'a'");
+  model.pieces[5].text.clear();
+  EXPECT_CONTAINS(load_error(model.serialize()), "piece 5 is empty");
   model = small_model();
   model.pieces[0].type = PieceType::kNormal;
   EXPECT_CONTAINS(load_error(model.serialize()), "no piece is the unknown one");
