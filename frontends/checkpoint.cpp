@@ -22,6 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kConfigFile = "config.json";
+constexpr std::string_view kGenerationFile = "generation_config.json";
 
 bool file_exists(const fs::path& path) {
   std::error_code error;
@@ -108,7 +109,7 @@ absl::StatusOr<TensorFiles> open_weights(const fs::path& folder, const fs::path&
 
 absl::Status read_text_files(Checkpoint& checkpoint) {
   const fs::path& folder = checkpoint.path;
-  absl::StatusOr<Json> config = read_json_object(folder / kConfigFile);
+  absl::StatusOr<Json> config = read_json_object(folder / kConfigFile, &checkpoint.notes);
   if (absl::IsNotFound(config.status())) {
     return absl::NotFoundError(
         fmt::format("{}; a model folder needs it", std::string(config.status().message())));
@@ -116,7 +117,8 @@ absl::Status read_text_files(Checkpoint& checkpoint) {
   if (!config.ok()) return config.status();
   checkpoint.config = *std::move(config);
 
-  absl::StatusOr<Json> generation_config = read_json_object(folder / "generation_config.json");
+  absl::StatusOr<Json> generation_config =
+      read_json_object(folder / kGenerationFile, &checkpoint.notes);
   if (generation_config.ok()) {
     checkpoint.generation_config = *std::move(generation_config);
   } else if (!absl::IsNotFound(generation_config.status())) {
