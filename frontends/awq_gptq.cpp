@@ -109,7 +109,7 @@ absl::Status expect_field(const QuantizedModules& modules, std::string_view key,
   const Json* value = find_field(modules.block, key);
   if (value == nullptr || *value == expected) return absl::OkStatus();
   return invalid("{}.{}\" is {}, which is not supported; supported is {}", modules.where(), key,
-                 describe(*value), describe(expected));
+                 one_line(value->dump(), 60), one_line(expected.dump(), 60));
 }
 
 absl::Status expect_tensor(const std::string& name, const StoredTensor& tensor,

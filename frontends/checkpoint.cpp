@@ -206,10 +206,11 @@ absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {
   for (const auto& [other, reason] : unsupported) names.push_back(other);
   std::string hint;
   for (const std::string_view near : near_names(name, names)) {
-    hint += (hint.empty() ? "; did you mean " : ", ") + in_quotes(near);
+    hint += (hint.empty() ? "; did you mean " : ", ") + in_quotes(shown_name(near));
   }
   return absl::NotFoundError(fmt::format("{}: tensor {} is missing{}",
-                                         one_line(path.string(), 1000), in_quotes(name), hint));
+                                         one_line(path.string(), 1000), in_quotes(shown_name(name)),
+                                         hint));
 }
 
 void Checkpoint::drop_padding(std::string_view name, int64_t rows) {
@@ -232,14 +233,17 @@ absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const
   size_t count = 0;
   const auto look_at = [&](const std::string& name) {
     if (used.contains(name)) return;
-    if (++count <= kShown) shown += (count == 1 ? "" : ", ") + in_quotes(name);
+    if (++count <= kShown) shown += (count == 1 ? "" : ", ") + in_quotes(shown_name(name));
   };
   for (const auto& [name, matrix] : matrices) look_at(name);
   for (const auto& [name, reason] : unsupported) look_at(name);
   if (count == 0) return absl::OkStatus();
-  return invalid("{}: {} {} not used by this architecture: {}{}; {} names another one",
-                 one_line(path.string(), 1000), count, count == 1 ? "tensor is" : "tensors are",
-                 shown, count > kShown ? ", ..." : "", config_file);
+  return invalid(
+      "{}: {} not used by the architecture that {} names: {}{}; it is not that of the "
+      "weights",
+      one_line(path.string(), 1000),
+      count == 1 ? "a tensor is" : fmt::format("{} tensors are", count), config_file, shown,
+      count > kShown ? ", ..." : "");
 }
 
 absl::StatusOr<fs::path> find_gguf(const fs::path& path) { return gguf_file(path); }

@@ -37,6 +37,12 @@ class Checkpoint : public ir::MatrixSource {
   std::string chat_template;
   std::vector<std::string> notes;  // what the user should know: files that could not be used
 
+  // The name that the source has for a module or tensor of `matrices`; null where it is the same.
+  std::string (*stored_name)(std::string_view name) = nullptr;
+  std::string shown_name(std::string_view name) const {
+    return stored_name == nullptr ? std::string(name) : stored_name(name);
+  }
+
   // Modules by name without the ".weight" suffix: "model.layers.0.self_attn.q_proj", "model.norm",
   // and plain tensors by full name ("model.layers.0.self_attn.q_proj.bias"). Formats are as stored.
   std::map<std::string, ir::Matrix, std::less<>> matrices;

@@ -90,6 +90,26 @@ std::string hugging_face_name(std::string_view name) {
   return std::string(name);
 }
 
+// The other way.
+std::string gguf_name(std::string_view name) {
+  constexpr std::string_view kLayers = "model.layers.";
+  std::string_view module = name;
+  std::string_view suffix = ".weight";
+  if (name.ends_with(".bias")) {
+    suffix = ".bias";
+    module.remove_suffix(suffix.size());
+  }
+  for (const TensorName& tensor : kModelTensors)
+    if (module == tensor.hugging_face) return fmt::format("{}{}", tensor.gguf, suffix);
+  if (!module.starts_with(kLayers)) return std::string(name);
+  module.remove_prefix(kLayers.size());
+  const size_t dot = module.find('.');
+  for (const TensorName& tensor : kLayerTensors)
+    if (dot != std::string_view::npos && module.substr(dot + 1) == tensor.hugging_face)
+      return fmt::format("blk.{}.{}{}", module.substr(0, dot), tensor.gguf, suffix);
+  return std::string(name);
+}
+
 // The keys of one architecture; remembers which were asked for.
 class Keys {
  public:
@@ -434,6 +454,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
   checkpoint->path = path;
   checkpoint->config_file = gguf->file;
   checkpoint->generation_file = gguf->file;
+  checkpoint->stored_name = gguf_name;
   Keys keys(*gguf, (*architecture)->name);
   auto config = read_config(*gguf, **architecture, keys);
   if (!config.ok()) return config.status();

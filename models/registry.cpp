@@ -37,11 +37,11 @@ class CheckpointCatalog : public WeightCatalog {
     auto type = checkpoint_.type(name);
     if (!type.ok()) return type.status();
     if (type->shape != shape)
-      return absl::InvalidArgumentError(
-          fmt::format("{}: tensor \"{}\" is [{}], but {} asks for [{}]; the two do not "
-                      "belong together",
-                      checkpoint_.path.string(), name, fmt::join(type->shape, ", "),
-                      checkpoint_.config_file, fmt::join(shape, ", ")));
+      return absl::InvalidArgumentError(fmt::format(
+          "{}: tensor \"{}\" is [{}], but {} asks for [{}]; the two do not "
+          "belong together",
+          checkpoint_.path.string(), checkpoint_.shown_name(name), fmt::join(type->shape, ", "),
+          checkpoint_.config_file, fmt::join(shape, ", ")));
     return type;
   }
 

@@ -263,6 +263,10 @@ TEST_F(GgufCheckpointTest, MetadataBecomesAConfiguration) {
             Json::parse(R"({"eos_token_id": [3, 4], "bos_token_id": 1})"));
   EXPECT_EQ((*checkpoint)->chat_template, "T");
   EXPECT_EQ((*checkpoint)->config_names["rms_norm_eps"], "llama.attention.layer_norm_rms_epsilon");
+  expect_error((*checkpoint)->matrix("model.norm"), {"\"output_norm.weight\" is missing"});
+  expect_error((*checkpoint)->matrix("model.layers.0.self_attn.k_proj"),
+               {"\"blk.0.attn_k.weight\" is missing", "\"blk.0.attn_q.weight\""});
+  expect_error((*checkpoint)->check_all_used({}), {"\"blk.0.attn_q.bias\""});
   EXPECT_EQ((*checkpoint)->generation_names["eos_token_id.1"], "tokenizer.ggml.eot_token_id");
 }
 

@@ -10,6 +10,8 @@
 #include <vector>
 
 #include "models/registry.h"
+#include "tests/frontends/gguf_writer.h"
+#include "tests/frontends/test_files.h"
 
 namespace sinter::models {
 namespace {
@@ -303,6 +305,39 @@ TEST(Import, HostileValuesGiveOneLine) {
       }
     }
   }
+}
+
+TEST(Import, ErrorsOfGgufFilesNameItsKeys) {
+  using namespace frontends;
+  const TempDir dir;
+  const auto error_with = [&](const GgufKey& key) {
+    GgufFile file;
+    file.keys = {key_text("general.architecture", "qwen3"),
+                 key_u32("qwen3.block_count", 1),
+                 key_u32("qwen3.context_length", 64),
+                 key_u32("qwen3.embedding_length", 32),
+                 key_u32("qwen3.feed_forward_length", 32),
+                 key_u32("qwen3.attention.head_count", 4),
+                 key_f32("qwen3.attention.layer_norm_rms_epsilon", 1e-6F)};
+    std::erase_if(file.keys, [&](const GgufKey& other) { return other.name == key.name; });
+    file.keys.push_back(key);
+    file.tensors = {f32_entry("token_embd.weight", {32, 5}, std::vector<float>(160))};
+    const auto checkpoint = open_checkpoint(dir.write("m.gguf", file.bytes()));
+    if (!checkpoint.ok()) return std::string(checkpoint.status().message());
+    const auto model = import_checkpoint(**checkpoint);
+    return model.ok() ? "no error" : std::string(model.status().message());
+  };
+  EXPECT_EQ(error_with(key_f32("qwen3.rope.freq_base", 0)),
+            "m.gguf: \"qwen3.rope.freq_base\" is 0.0, expected a number from 1.000001 to "
+            "1000000000000000");
+  EXPECT_EQ(
+      error_with(key_f32("qwen3.attention.layer_norm_rms_epsilon", -1)),
+      "m.gguf: \"qwen3.attention.layer_norm_rms_epsilon\" is -1.0, expected a number from 0 to "
+      "1");
+  EXPECT_NE(error_with(key_f32("qwen3.attention.layer_norm_rms_epsilon", NAN)).find("is NaN"),
+            std::string::npos);
+  EXPECT_NE(error_with(key_f32("qwen3.rope.freq_base", 10000)).find("\"blk.0.attn_norm.weight\""),
+            std::string::npos);
 }
 
 TEST(Import, NegativeEpsilonIsNamed) {
