@@ -242,7 +242,7 @@ absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const
       "{}: {} not used by the architecture that {} names: {}{}; it is not that of the "
       "weights",
       one_line(path.string(), 1000),
-      count == 1 ? "a tensor is" : fmt::format("{} tensors are", count), config_file, shown,
+      count == 1 ? "1 tensor is" : fmt::format("{} tensors are", count), config_file, shown,
       count > kShown ? ", ..." : "");
 }
 

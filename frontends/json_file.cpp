@@ -37,6 +37,12 @@ constexpr std::array<Literal, 3> kLiterals = {{
     {"-Infinity", -std::numeric_limits<double>::infinity()},
 }};
 constexpr std::string_view kStandIn = "0e0";
+constexpr std::string_view kBeforeValue = " \t\r\n[:,";
+constexpr std::string_view kAfterValue = " \t\r\n]},";
+
+bool is_one_of(std::string_view characters, char c) {
+  return characters.find(c) != std::string_view::npos;
+}
 
 // By offset, ascending.
 using Literals = std::vector<std::pair<size_t, double>>;
@@ -53,12 +59,16 @@ std::string without_literals(std::string_view text, Literals& found) {
     }
     if (in_string || (text[i] != 'N' && text[i] != 'I' && text[i] != '-')) continue;
     for (const Literal& literal : kLiterals) {
+      const size_t end = i + literal.text.size();
       if (!text.substr(i).starts_with(literal.text)) continue;
+      // Alone, not a part of something that is an error.
+      if (i > 0 && !is_one_of(kBeforeValue, text[i - 1])) continue;
+      if (end < text.size() && !is_one_of(kAfterValue, text[end])) continue;
       if (out.empty()) out = text;
       found.emplace_back(i, literal.value);
       out.replace(i, literal.text.size(), literal.text.size(), ' ');
       out.replace(i, kStandIn.size(), kStandIn);
-      i += literal.text.size() - 1;
+      i = end - 1;
       break;
     }
   }
