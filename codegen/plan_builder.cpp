@@ -163,20 +163,6 @@ class PlanAssembler {
   std::map<ir::ValueId, uint32_t> state_numbers_;
 };
 
-void read_sampling(const nlohmann::json& generation, runtime::Plan& plan) {
-  if (!generation.is_object()) return;
-  if (const auto* sample = frontends::find_field(generation, "do_sample");
-      sample != nullptr && *sample == false)
-    return;
-  const auto number = [&](const char* key, double fallback) {
-    const auto* field = frontends::find_field(generation, key);
-    return field != nullptr && field->is_number() ? field->get<double>() : fallback;
-  };
-  plan.temperature = number("temperature", -1);
-  plan.top_p = number("top_p", -1);
-  plan.top_k = static_cast<int64_t>(std::clamp(number("top_k", -1), -1.0, 1e9));
-}
-
 // Numbers that are none would go on to every logit.
 absl::Status check_finite(const ir::Module& module, const Lowering& lowering,
                           const frontends::Checkpoint& checkpoint) {
@@ -244,7 +230,7 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
   c.max_context = options.max_context > 0 ? options.max_context : std::min<int64_t>(longest, 32768);
   if (c.max_context > longest)
     return absl::InvalidArgumentError(
-        fmt::format("--max-context {} is beyond the model's max_position_embeddings {}",
+        fmt::format("--max-context {} is beyond the {} positions that the model is made for",
                     c.max_context, longest));
   passes::PassContext context;
   context.source = source;
@@ -314,9 +300,14 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
   plan.vocab_size = model.vocab_size;
   plan.layers = model.layers;
   plan.max_context = c.max_context;
-  plan.eos_ids = model.eos_ids;
+  for (const models::EndToken& end : model.ends) {
+    plan.eos_ids.push_back(end.id);
+    plan.ends.push_back({end.id, end.text, end.source});
+  }
   plan.bos_id = model.bos_id;
-  if (checkpoint != nullptr) read_sampling(checkpoint->generation_config, plan);
+  plan.temperature = model.generation.temperature;
+  plan.top_p = model.generation.top_p;
+  plan.top_k = model.generation.top_k;
   for (const passes::Remark& r : c.remarks)
     plan.remarks.push_back(
         {r.pass, r.accepted, r.subject, r.reason, r.bytes_saved, r.launches_saved});

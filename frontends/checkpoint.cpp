@@ -27,6 +27,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kConfigFile = "config.json";
+constexpr std::string_view kGenerationFile = "generation_config.json";
 
 // The folder to open. A path to a file stands for its folder.
 absl::StatusOr<fs::path> model_folder(const fs::path& path) {
@@ -79,7 +80,7 @@ absl::StatusOr<fs::path> gguf_file(const fs::path& path) {
 
 absl::Status read_text_files(Checkpoint& checkpoint) {
   const fs::path& folder = checkpoint.path;
-  absl::StatusOr<Json> config = read_json_object(folder / kConfigFile);
+  absl::StatusOr<Json> config = read_json_object(folder / kConfigFile, &checkpoint.notes);
   if (absl::IsNotFound(config.status())) {
     return absl::NotFoundError(
         fmt::format("{}; a model folder needs it", std::string(config.status().message())));
@@ -87,7 +88,8 @@ absl::Status read_text_files(Checkpoint& checkpoint) {
   if (!config.ok()) return config.status();
   checkpoint.config = *std::move(config);
 
-  absl::StatusOr<Json> generation_config = read_json_object(folder / "generation_config.json");
+  absl::StatusOr<Json> generation_config =
+      read_json_object(folder / kGenerationFile, &checkpoint.notes);
   if (generation_config.ok()) {
     checkpoint.generation_config = *std::move(generation_config);
   } else if (!absl::IsNotFound(generation_config.status())) {
@@ -294,10 +296,11 @@ absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {
   }
   std::string hint;
   for (const std::string_view near : near_names(name, names)) {
-    hint += (hint.empty() ? "; did you mean " : ", ") + in_quotes(near);
+    hint += (hint.empty() ? "; did you mean " : ", ") + in_quotes(shown_name(near));
   }
   return absl::NotFoundError(fmt::format("{}: tensor {} is missing{}",
-                                         one_line(path.string(), 1000), in_quotes(name), hint));
+                                         one_line(path.string(), 1000), in_quotes(shown_name(name)),
+                                         hint));
 }
 
 void Checkpoint::drop_padding(std::string_view name, int64_t rows) {
@@ -332,14 +335,17 @@ absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const
   size_t count = 0;
   const auto look_at = [&](const std::string& name) {
     if (used.contains(name)) return;
-    if (++count <= kShown) shown += (count == 1 ? "" : ", ") + in_quotes(name);
+    if (++count <= kShown) shown += (count == 1 ? "" : ", ") + in_quotes(shown_name(name));
   };
   for (const auto& [name, matrix] : matrices) look_at(name);
   for (const auto& [name, reason] : unsupported) look_at(name);
   if (count == 0) return absl::OkStatus();
-  return invalid("{}: {} {} not used by this architecture: {}{}; {} names another one",
-                 one_line(path.string(), 1000), count, count == 1 ? "tensor is" : "tensors are",
-                 shown, count > kShown ? ", ..." : "", config_file);
+  return invalid(
+      "{}: {} not used by the architecture that {} names: {}{}; it is not that of the "
+      "weights",
+      one_line(path.string(), 1000),
+      count == 1 ? "1 tensor is" : fmt::format("{} tensors are", count), config_file, shown,
+      count > kShown ? ", ..." : "");
 }
 
 absl::StatusOr<fs::path> find_gguf(const fs::path& path) { return gguf_file(path); }

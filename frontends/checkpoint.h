@@ -24,6 +24,10 @@ class Checkpoint : public ir::MatrixSource {
   nlohmann::json config;                    // config.json, or what says the same in a GGUF file
   std::string config_file = "config.json";  // where `config` is from, for messages
   nlohmann::json generation_config;         // generation_config.json; null when there is none
+  std::string generation_file = "generation_config.json";
+  // What the source calls fields of the two, where it has other names: "rope_scaling.factor" is
+  // "llama.rope.scaling.factor" in a GGUF file, "eos_token_id.1" its "tokenizer.ggml.eot_token_id".
+  std::map<std::string, std::string, std::less<>> config_names, generation_names;
   // The tokenizer, whatever its files, as runtime/tokenizer_import.h makes it; empty when there is
   // none.
   std::string tokenizer_json;
@@ -32,6 +36,12 @@ class Checkpoint : public ir::MatrixSource {
   // none.
   std::string chat_template;
   std::vector<std::string> notes;  // what the user should know: files that could not be used
+
+  // The name that the source has for a module or tensor of `matrices`; null where it is the same.
+  std::string (*stored_name)(std::string_view name) = nullptr;
+  std::string shown_name(std::string_view name) const {
+    return stored_name == nullptr ? std::string(name) : stored_name(name);
+  }
 
   // Modules by name without the ".weight" suffix: "model.layers.0.self_attn.q_proj", "model.norm",
   // and plain tensors by full name ("model.layers.0.self_attn.q_proj.bias"). Formats are as stored.

@@ -20,6 +20,19 @@ namespace sinter::frontends {
 std::string one_line(std::string_view text, size_t max_length = 160);
 std::string in_quotes(std::string_view text);
 
+// Up to five of the texts in quotes, then "...": `"a", "b"`.
+template <class Texts>
+std::string some_quoted(const Texts& texts) {
+  constexpr size_t kShown = 5;
+  std::string out;
+  size_t count = 0;
+  for (const auto& text : texts) {
+    if (count == kShown) return out + ", ...";
+    out += (count++ == 0 ? "" : ", ") + in_quotes(text);
+  }
+  return out;
+}
+
 // "548,760"
 std::string with_commas(uint64_t number);
 

@@ -158,6 +158,26 @@ std::string hugging_face_name(std::string_view name) {
   return std::string(name);
 }
 
+// The other way.
+std::string gguf_name(std::string_view name) {
+  constexpr std::string_view kLayers = "model.layers.";
+  std::string_view module = name;
+  std::string_view suffix = ".weight";
+  if (name.ends_with(".bias")) {
+    suffix = ".bias";
+    module.remove_suffix(suffix.size());
+  }
+  for (const TensorName& tensor : kModelTensors)
+    if (module == tensor.hugging_face) return fmt::format("{}{}", tensor.gguf, suffix);
+  if (!module.starts_with(kLayers)) return std::string(name);
+  module.remove_prefix(kLayers.size());
+  const size_t dot = module.find('.');
+  for (const TensorName& tensor : kLayerTensors)
+    if (dot != std::string_view::npos && module.substr(dot + 1) == tensor.hugging_face)
+      return fmt::format("blk.{}.{}{}", module.substr(0, dot), tensor.gguf, suffix);
+  return std::string(name);
+}
+
 // The keys of one architecture; remembers which were asked for.
 class Keys {
  public:
@@ -170,6 +190,11 @@ class Keys {
     return find_field(gguf_.metadata, prefix_ + std::string(name));
   }
   bool has(std::string_view name) { return find(name) != nullptr; }
+  // The key that messages about this field of the configuration speak of.
+  void name_field(std::string_view path, std::string_view name) {
+    names_[std::string(path)] = prefix_ + std::string(name);
+  }
+  const std::map<std::string, std::string, std::less<>>& names() const { return names_; }
 
   absl::Status copy_int(std::string_view name, std::string_view field, Json& config,
                         bool required) {
@@ -232,6 +257,7 @@ class Keys {
   const Gguf& gguf_;
   std::string prefix_;
   std::set<std::string, std::less<>> known_;
+  std::map<std::string, std::string, std::less<>> names_;
 };
 
 // The factors that divide the RoPE frequencies, of rope_freqs.weight.
@@ -277,9 +303,14 @@ absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, Keys&
   keys.find("rope.scaling.finetuned");  // says how the model was made
   if (type != "none") {
     scaling["rope_type"] = type;
-    absl::Status status = keys.copy_number(
-        has_factor || !has_old_factor ? "rope.scaling.factor" : "rope.scale_linear", "factor",
-        scaling, true);
+    const char* factor =
+        has_factor || !has_old_factor ? "rope.scaling.factor" : "rope.scale_linear";
+    keys.name_field("rope_scaling.rope_type", "rope.scaling.type");
+    keys.name_field("rope_scaling.factor", factor);
+    keys.name_field("rope_scaling.original_max_position_embeddings",
+                    "rope.scaling.original_context_length");
+    keys.name_field("rope_scaling.attention_factor", "rope.scaling.attn_factor");
+    absl::Status status = keys.copy_number(factor, "factor", scaling, true);
     if (!status.ok()) return status;
   }
   Json unused;
@@ -292,6 +323,7 @@ absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, Keys&
                                       std::pair("rope.scaling.yarn_beta_slow", "beta_slow")}) {
       status = keys.copy_number(name, field, scaling, false);
       if (!status.ok()) return status;
+      keys.name_field(fmt::format("rope_scaling.{}", field), name);
     }
     // GGUF multiplies YaRN's own attention factor, config.json replaces it.
     Json attention;
@@ -326,8 +358,8 @@ bool has_bias(const Gguf& gguf, const std::array<std::string_view, n>& projectio
   });
 }
 
-absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& architecture) {
-  Keys keys(gguf, architecture.name);
+absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& architecture,
+                                 Keys& keys) {
   Json config = {{"model_type", architecture.model_type}, {"hidden_act", architecture.hidden_act}};
   struct Field {
     const char* key;
@@ -347,24 +379,29 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
     if (value != nullptr && *value == 0 && std::string_view(f.field) == "sliding_window") continue;
     absl::Status status = keys.copy_int(f.key, f.field, config, f.required);
     if (!status.ok()) return status;
+    keys.name_field(f.field, f.key);
   }
   for (const Field& f : {Field{"attention.layer_norm_rms_epsilon", "rms_norm_eps", true},
                          Field{"rope.freq_base", "rope_theta", false}}) {
     absl::Status status = keys.copy_number(f.key, f.field, config, f.required);
     if (!status.ok()) return status;
+    keys.name_field(f.field, f.key);
   }
   if (absl::Status status = keys.check_neutral(); !status.ok()) return status;
   keys.find("attention.layer_norm_epsilon");  // of norms with a mean, which there are none of
   keys.find("vocab_size");
+  // What llama.cpp takes for keys that are absent, whatever the defaults of config.json are.
+  if (!config.contains("num_key_value_heads"))
+    config["num_key_value_heads"] = config["num_attention_heads"];
+  if (!config.contains("rope_theta")) config["rope_theta"] = 10000.0;
   keys.find("tensor_data_layout");  // a name for the order of q's and k's rows
   // Absent: all of the hidden size, divided among the heads.
   if (!config.contains("head_dim")) {
     config["head_dim"] = std::max<int64_t>(
         1, config["hidden_size"].get<int64_t>() / config["num_attention_heads"].get<int64_t>());
   }
-  if (config.contains("num_key_value_heads") &&
-      config["num_attention_heads"].get<int64_t>() % config["num_key_value_heads"].get<int64_t>() !=
-          0) {
+  if (config["num_attention_heads"].get<int64_t>() % config["num_key_value_heads"].get<int64_t>() !=
+      0) {
     return keys.refuse("attention.head_count_kv",
                        fmt::format("a divisor of \"attention.head_count\", {}",
                                    config["num_attention_heads"].get<int64_t>()));
@@ -407,25 +444,24 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
   return config;
 }
 
-// What generation_config.json would say.
-absl::StatusOr<Json> read_generation_config(const Gguf& gguf, int64_t vocab_size) {
-  const IntRange id_range{0, vocab_size - 1};
+// What generation_config.json would say. Whether the ids are tokens is for the model to judge.
+void read_generation_config(const Gguf& gguf, Checkpoint& checkpoint) {
   Json config = Json::object();
   Json ends = Json::array();
-  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"}) {
-    if (find_field(gguf.metadata, key) == nullptr) continue;
-    const auto id = get_int(gguf.metadata, key, gguf.file, id_range);
-    if (!id.ok()) return id.status();
-    if (std::find(ends.begin(), ends.end(), Json(*id)) == ends.end()) ends.push_back(*id);
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                          "tokenizer.ggml.eom_token_id"}) {
+    const Json* id = find_field(gguf.metadata, key);
+    if (id == nullptr || std::find(ends.begin(), ends.end(), *id) != ends.end()) continue;
+    checkpoint.generation_names[fmt::format("eos_token_id.{}", ends.size())] = key;
+    ends.push_back(*id);
   }
   if (!ends.empty()) config["eos_token_id"] = std::move(ends);
   constexpr const char* kBos = "tokenizer.ggml.bos_token_id";
-  if (find_field(gguf.metadata, kBos) != nullptr) {
-    const auto id = get_int(gguf.metadata, kBos, gguf.file, id_range);
-    if (!id.ok()) return id.status();
+  if (const Json* id = find_field(gguf.metadata, kBos); id != nullptr) {
+    checkpoint.generation_names["bos_token_id"] = kBos;
     config["bos_token_id"] = *id;
   }
-  return config;
+  checkpoint.generation_config = std::move(config);
 }
 
 std::string supported_types() {
@@ -585,13 +621,14 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
   auto checkpoint = std::make_unique<Checkpoint>();
   checkpoint->path = path;
   checkpoint->config_file = gguf->file;
-  auto config = read_config(*gguf, **architecture);
+  checkpoint->generation_file = gguf->file;
+  checkpoint->stored_name = gguf_name;
+  Keys keys(*gguf, (*architecture)->name);
+  auto config = read_config(*gguf, **architecture, keys);
   if (!config.ok()) return config.status();
   checkpoint->config = *std::move(config);
-  auto generation_config =
-      read_generation_config(*gguf, checkpoint->config["vocab_size"].get<int64_t>());
-  if (!generation_config.ok()) return generation_config.status();
-  checkpoint->generation_config = *std::move(generation_config);
+  checkpoint->config_names = keys.names();
+  read_generation_config(*gguf, *checkpoint);
   auto tokenizer = gguf_tokenizer(*gguf);
   if (!tokenizer.ok()) return tokenizer.status();
   checkpoint->tokenizer_json = std::move(tokenizer->tokenizer_json);

@@ -1,9 +1,11 @@
 #include "frontends/json_file.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <exception>
 #include <iterator>
+#include <set>
 #include <utility>
 #include <vector>
 
@@ -23,18 +25,82 @@ std::string line_and_column(std::string_view text, size_t offset) {
   return fmt::format("{}:{}", line, column);
 }
 
+// The numbers that Python writes and JSON lacks. The parser sees a number of the same length in
+// their place, by which the builder knows where one was.
+struct Literal {
+  std::string_view text;
+  double value;
+};
+constexpr std::array<Literal, 3> kLiterals = {{
+    {"NaN", std::numeric_limits<double>::quiet_NaN()},
+    {"Infinity", std::numeric_limits<double>::infinity()},
+    {"-Infinity", -std::numeric_limits<double>::infinity()},
+}};
+constexpr std::string_view kStandIn = "0e0";
+constexpr std::string_view kBeforeValue = " \t\r\n[:,";
+constexpr std::string_view kAfterValue = " \t\r\n]},";
+
+bool is_one_of(std::string_view characters, char c) {
+  return characters.find(c) != std::string_view::npos;
+}
+
+// By offset, ascending.
+using Literals = std::vector<std::pair<size_t, double>>;
+
+// `text` with literals replaced by kStandIn and blanks; empty when there are none.
+std::string without_literals(std::string_view text, Literals& found) {
+  std::string out;
+  bool in_string = false;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (in_string && text[i] == '\\') {
+      ++i;
+    } else if (text[i] == '"') {
+      in_string = !in_string;
+    }
+    if (in_string || (text[i] != 'N' && text[i] != 'I' && text[i] != '-')) continue;
+    for (const Literal& literal : kLiterals) {
+      const size_t end = i + literal.text.size();
+      if (!text.substr(i).starts_with(literal.text)) continue;
+      // Alone, not a part of something that is an error.
+      if (i > 0 && !is_one_of(kBeforeValue, text[i - 1])) continue;
+      if (end < text.size() && !is_one_of(kAfterValue, text[end])) continue;
+      if (out.empty()) out = text;
+      found.emplace_back(i, literal.value);
+      out.replace(i, literal.text.size(), literal.text.size(), ' ');
+      out.replace(i, kStandIn.size(), kStandIn);
+      i = end - 1;
+      break;
+    }
+  }
+  return out;
+}
+
 // Builds the value from the parser's events, so that depth and repeated keys are seen where they
 // occur. The events do not carry positions; the input iterator below does.
 class TreeBuilder {
  public:
-  TreeBuilder(std::string_view text, std::string_view file, const char* const* position)
-      : text_(text), file_(file), position_(position) {}
+  TreeBuilder(std::string_view text, std::string_view file, const char* const* position,
+              const Literals& literals, bool may_repeat)
+      : text_(text),
+        file_(file),
+        position_(position),
+        literals_(literals),
+        may_repeat_(may_repeat) {}
 
   bool null() { return put(nullptr); }
   bool boolean(bool value) { return put(value); }
   bool number_integer(int64_t value) { return put(value); }
   bool number_unsigned(uint64_t value) { return put(value); }
-  bool number_float(double value, const std::string&) { return put(value); }
+  bool number_float(double value, const std::string& written) {
+    if (written != kStandIn) return put(value);
+    // The parser has read one character more than the number.
+    const size_t begin = offset() - kStandIn.size();
+    const auto literal = std::lower_bound(
+        literals_.begin(), literals_.end(), begin,
+        [](const std::pair<size_t, double>& entry, size_t at) { return entry.first < at; });
+    const bool is_literal = literal != literals_.end() && literal->first == begin;
+    return put(is_literal ? literal->second : value);
+  }
   bool string(std::string& value) { return put(std::move(value)); }
   bool binary(Json::binary_t&) { return fail("binary data"); }
   bool start_object(size_t) { return open(Json::object()); }
@@ -43,7 +109,10 @@ class TreeBuilder {
   bool end_array() { return close(); }
   bool key(std::string& name) {
     Json& object = *open_.back();
-    if (object.contains(name)) return fail(fmt::format("the key {} occurs twice", in_quotes(name)));
+    if (object.contains(name)) {
+      if (!may_repeat_) return fail(fmt::format("the key {} occurs twice", in_quotes(name)));
+      repeated.insert(name);
+    }
     slot_ = &object[name];
     return true;
   }
@@ -61,6 +130,7 @@ class TreeBuilder {
 
   absl::Status status;
   Json root;
+  std::set<std::string> repeated;  // keys that occur again in one object
 
  private:
   template <class Value>
@@ -91,9 +161,8 @@ class TreeBuilder {
     open_.pop_back();
     return true;
   }
-  bool fail(std::string_view what) {
-    return fail_at(static_cast<size_t>(*position_ - text_.data()), what);
-  }
+  size_t offset() const { return static_cast<size_t>(*position_ - text_.data()); }
+  bool fail(std::string_view what) { return fail_at(offset(), what); }
   bool fail_at(size_t offset, std::string_view what) {
     status = invalid("{}:{}: not valid JSON: {}", one_line(file_), line_and_column(text_, offset),
                      one_line(what));
@@ -103,6 +172,8 @@ class TreeBuilder {
   std::string_view text_;
   std::string_view file_;
   const char* const* position_;
+  const Literals& literals_;
+  bool may_repeat_;
   std::vector<Json*> open_;
   Json* slot_ = nullptr;
 };
@@ -168,9 +239,16 @@ std::string expected_number(double min, double max) {
 
 }  // namespace
 
-absl::StatusOr<Json> parse_json(std::string_view text, std::string_view file) {
+absl::StatusOr<Json> parse_json(std::string_view text, std::string_view file,
+                                std::vector<std::string>* notes) {
+  Literals literals;
+  std::string replaced = without_literals(text, literals);
+  if (!replaced.empty()) {
+    replaced += ' ';  // so that a number is never the last that is read
+    text = replaced;
+  }
   const char* position = text.data();
-  TreeBuilder builder(text, file, &position);
+  TreeBuilder builder(text, file, &position, literals, notes != nullptr);
   try {
     const bool parsed =
         Json::sax_parse(TracingIterator(text.data(), &position),
@@ -180,13 +258,19 @@ absl::StatusOr<Json> parse_json(std::string_view text, std::string_view file) {
   } catch (const std::exception& error) {
     return invalid("{}: cannot be read as JSON: {}", one_line(file), one_line(error.what()));
   }
+  if (!builder.repeated.empty()) {
+    notes->push_back(fmt::format("{}: {} {} more than once in an object; the last one counts",
+                                 one_line(file), some_quoted(builder.repeated),
+                                 builder.repeated.size() == 1 ? "occurs" : "occur"));
+  }
   return std::move(builder.root);
 }
 
-absl::StatusOr<Json> read_json_object(const std::filesystem::path& path) {
+absl::StatusOr<Json> read_json_object(const std::filesystem::path& path,
+                                      std::vector<std::string>* notes) {
   absl::StatusOr<MappedFile> file = MappedFile::open(path);
   if (!file.ok()) return file.status();
-  absl::StatusOr<Json> value = parse_json(file->text(), file_name(path));
+  absl::StatusOr<Json> value = parse_json(file->text(), file_name(path), notes);
   if (!value.ok()) return value.status();
   if (!value->is_object()) {
     return invalid("{}: holds {}, expected a JSON object", file_name(path), describe(*value));
@@ -205,6 +289,10 @@ std::string describe(const Json& value) {
   if (value.is_binary()) return "a long array";
   if (value.is_array()) return fmt::format("an array of {}", value.size());
   if (value.is_string()) return '"' + one_line(value.get_ref<const std::string&>(), 60) + '"';
+  if (value.is_number_float() && !std::isfinite(value.get<double>())) {
+    const auto number = value.get<double>();
+    return std::isnan(number) ? "NaN" : number > 0 ? "Infinity" : "-Infinity";
+  }
   return one_line(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
 }
 

@@ -7,6 +7,7 @@
 #include <limits>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "nlohmann/json.hpp"
@@ -18,12 +19,16 @@ using Json = nlohmann::json;
 // Arrays and objects inside one another.
 inline constexpr int kMaxJsonDepth = 64;
 
-// Refuses, naming `file:line:column`: syntax errors, invalid UTF-8, nesting beyond kMaxJsonDepth, a
-// key that occurs twice in one object, numbers that do not fit.
-absl::StatusOr<Json> parse_json(std::string_view text, std::string_view file);
+// NaN, Infinity and -Infinity are numbers, as Python writes them. Refuses, naming
+// `file:line:column`: syntax errors, invalid UTF-8, nesting beyond kMaxJsonDepth, numbers that do
+// not fit, and a key that occurs twice in one object, unless there are `notes`: then the last one
+// counts, as in Python, and one note names such keys.
+absl::StatusOr<Json> parse_json(std::string_view text, std::string_view file,
+                                std::vector<std::string>* notes = nullptr);
 
 // The whole file, which must hold a JSON object.
-absl::StatusOr<Json> read_json_object(const std::filesystem::path& path);
+absl::StatusOr<Json> read_json_object(const std::filesystem::path& path,
+                                      std::vector<std::string>* notes = nullptr);
 
 struct IntRange {
   int64_t min = std::numeric_limits<int64_t>::min();

@@ -28,6 +28,8 @@ class Builder {
   // Label for the nodes that follow.
   void set_label(std::string label) { label_ = std::move(label); }
 
+  // The first error so far.
+  const absl::Status& status() const { return status_; }
   absl::StatusOr<Module> finish(std::vector<ValueId> returns);
 
   const Module& module() const { return module_; }

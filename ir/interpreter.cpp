@@ -159,6 +159,7 @@ class Step {
       }
       case Op::silu:
       case Op::gelu:
+      case Op::gelu_erf:
       case Op::relu2:
       case Op::sigmoid:
         return activation(node.op, x);

@@ -56,6 +56,8 @@ double activate(Op op, double x) {
       const double inner = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
       return 0.5 * x * (1 + std::tanh(inner));
     }
+    case Op::gelu_erf:
+      return 0.5 * x * std::erfc(-x / std::numbers::sqrt2);
     default:
       return x;
   }

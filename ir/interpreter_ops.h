@@ -22,7 +22,7 @@ absl::StatusOr<Array> gather_matmul(const Array& x, const Array& experts, const 
 // `y` has the shape of x or is one row [H] for all.
 Array add(const Array& x, const Array& y);
 Array mul(const Array& x, const Array& y);
-// silu, gelu, relu2 or sigmoid.
+// silu, gelu, gelu_erf, relu2 or sigmoid.
 Array activation(Op op, const Array& x);
 Array rms_norm(const Array& x, const Array& weight, double eps);
 Array slice(const Array& x, int64_t begin, int64_t end);

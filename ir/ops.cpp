@@ -12,6 +12,7 @@ const std::vector<OpInfo>& op_table() {
       {Op::mul, "mul", 2, true, true, {}, {}},
       {Op::silu, "silu", 1, true, true, {}, {}},
       {Op::gelu, "gelu", 1, true, true, {}, {}},
+      {Op::gelu_erf, "gelu_erf", 1, true, true, {}, {}},
       {Op::relu2, "relu2", 1, true, true, {}, {}},
       {Op::sigmoid, "sigmoid", 1, true, true, {}, {}},
       {Op::rms_norm, "rms_norm", 2, true, false, {"eps"}, {"eps"}},

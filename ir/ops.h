@@ -22,9 +22,10 @@ enum class Op : uint16_t {
   // Elementwise. The second operand may be a weight vector [H], applied to every row.
   add,
   mul,
-  silu,   // x sigmoid(x)
-  gelu,   // tanh form
-  relu2,  // max(x,0)^2
+  silu,      // x sigmoid(x)
+  gelu,      // tanh form
+  gelu_erf,  // x/2 (1 + erf(x/sqrt(2))), what gelu approximates
+  relu2,     // max(x,0)^2
   sigmoid,
   // (x [..,H], w [H]) -> x * rsqrt(mean(x^2) + eps) * w over the last extent. {eps}
   rms_norm,

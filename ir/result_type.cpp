@@ -436,6 +436,7 @@ absl::StatusOr<TensorType> result_type(const Module& module, const Node& node,
       return elementwise2(in);
     case Op::silu:
     case Op::gelu:
+    case Op::gelu_erf:
     case Op::relu2:
     case Op::sigmoid:
       return elementwise1(in);

@@ -1,16 +1,26 @@
 // BitNet b1.58 and Falcon-E: llama with norms before the output projections of attention and MLP,
 // which Falcon-E and others leave out, and squared ReLU.
-// Source: transformers models/bitnet/modeling_bitnet.py.
+// Source: transformers models/bitnet/modeling_bitnet.py and configuration_bitnet.py.
 #include "models/decoder.h"
 #include "models/registry.h"
 
 namespace sinter::models {
 
+const nlohmann::json& bitnet_defaults() {
+  static const nlohmann::json defaults = {
+      {"vocab_size", 128256},      {"hidden_size", 2560},
+      {"intermediate_size", 6912}, {"num_hidden_layers", 30},
+      {"num_attention_heads", 20}, {"num_key_value_heads", 5},
+      {"hidden_act", "relu2"},     {"max_position_embeddings", 2048},
+      {"rms_norm_eps", 1e-5},      {"rope_theta", 5e5},
+      {"attention_bias", false},   {"mlp_bias", false}};
+  return defaults;
+}
+
 absl::StatusOr<ir::Module> import_bitnet(Importer& m) {
-  return import_decoder(m, {.attention_bias = m.flag_or("attention_bias", false),
-                            .mlp_bias = m.flag_or("mlp_bias", false),
-                            .sub_norms = true,
-                            .hidden_act = "relu2"});
+  return import_decoder(m, {.attention_bias = m.flag("attention_bias"),
+                            .mlp_bias = m.flag("mlp_bias", false),
+                            .sub_norms = true});
 }
 
 }  // namespace sinter::models

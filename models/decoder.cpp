@@ -1,12 +1,13 @@
 #include "models/decoder.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <optional>
+#include <vector>
 
-#include "frontends/json_file.h"
 #include "models/rope.h"
 
 namespace sinter::models {
@@ -17,26 +18,59 @@ using ir::ValueId;
 
 namespace {
 
-absl::Status refuse_sliding_window(const Importer& m) {
-  const auto* window = frontends::find_field(m.config(), "sliding_window");
-  const auto* use = frontends::find_field(m.config(), "use_sliding_window");
-  const auto* layers = frontends::find_field(m.config(), "layer_types");
-  const bool declared = window != nullptr && (use == nullptr || *use == true) && layers == nullptr;
-  bool listed = false;
-  if (layers != nullptr && layers->is_array())
-    for (const auto& type : *layers) listed |= type != "full_attention";
-  if (!declared && !listed) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      fmt::format("config.json: {} asks for sliding-window attention, which this architecture does "
-                  "not support here",
-                  listed ? "\"layer_types\"" : "\"sliding_window\""));
+// Attention that sees only a window of the context. A window that holds all of the context is none.
+absl::Status refuse_windows(const Config& config, const DecoderTraits& traits, int64_t layers,
+                            int64_t positions) {
+  const auto* types = config.find("layer_types");
+  const auto window = config.integer("sliding_window", frontends::kNotNegative, 0);
+  const auto use = config.flag("use_sliding_window", false);
+  const auto first = config.integer("max_window_layers", frontends::kNotNegative, 0);
+  if (types != nullptr) {
+    if (!types->is_array())
+      return config.refuse("layer_types", fmt::format("is {}, expected a list of texts",
+                                                      frontends::describe(*types)));
+    for (const auto& type : *types) {
+      if (type == "full_attention") continue;
+      const bool whole = type == "sliding_attention" && window.ok() && *window >= positions;
+      if (!whole)
+        return config.refuse("layer_types",
+                             fmt::format("has {}, which is not supported; supported is "
+                                         "\"full_attention\"",
+                                         frontends::describe(type)));
+    }
+    return absl::OkStatus();
+  }
+  // The other families have the fields without a meaning.
+  if (!traits.windows) return absl::OkStatus();
+  for (const absl::Status& status : {window.status(), use.status(), first.status()})
+    if (!status.ok()) return status;
+  const bool narrow = !config.is_null("sliding_window") && *window < positions;
+  if (!*use || !narrow || *first >= layers) return absl::OkStatus();
+  return config.refuse("use_sliding_window",
+                       "is true, but attention in a sliding window is not supported");
 }
 
-std::optional<Op> activation(std::string_view name) {
-  if (name == "silu") return Op::silu;
-  if (name == "gelu_pytorch_tanh") return Op::gelu;
-  if (name == "relu2") return Op::relu2;
-  return std::nullopt;
+struct Activation {
+  std::string_view name;
+  Op op;
+};
+// As transformers names them.
+constexpr std::array<Activation, 9> kActivations = {{
+    {"silu", Op::silu},
+    {"swish", Op::silu},
+    {"relu2", Op::relu2},
+    {"gelu", Op::gelu_erf},
+    {"gelu_python", Op::gelu_erf},
+    {"gelu_pytorch_tanh", Op::gelu},
+    {"gelu_new", Op::gelu},
+    {"gelu_fast", Op::gelu},
+    {"gelu_accurate", Op::gelu},
+}};
+
+const Activation* find_activation(std::string_view name) {
+  for (const Activation& row : kActivations)
+    if (row.name == name) return &row;
+  return nullptr;
 }
 
 // The norm under the first of its names that the checkpoint has; without one, x itself.
@@ -50,34 +84,41 @@ ValueId sub_norm(Importer& m, ValueId x, std::initializer_list<std::string> name
 }  // namespace
 
 absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& traits) {
-  const int64_t hidden = m.positive("hidden_size");
-  const int64_t intermediate = m.positive("intermediate_size");
-  const int64_t layers = m.positive("num_hidden_layers");
-  if (layers > 4096)
-    m.fail(absl::InvalidArgumentError(
-        fmt::format("config.json: \"num_hidden_layers\" is {}, above 4096", layers)));
-  const int64_t heads = m.positive("num_attention_heads");
-  const int64_t kv_heads = m.positive_or("num_key_value_heads", heads);
-  const int64_t head_dim = m.positive_or("head_dim", std::max<int64_t>(1, hidden / heads));
-  const int64_t vocab = m.positive("vocab_size");
-  const int64_t positions = m.positive_or("max_position_embeddings", 2048);
-  const double eps = m.number_or("rms_norm_eps", 1e-6);
-  const std::string act_name = m.text_or("hidden_act", std::string(traits.hidden_act));
-  const bool tied = m.flag_or("tie_word_embeddings", !m.has("lm_head"));
+  const Config& config = m.config();
+  const int64_t hidden = m.integer("hidden_size");
+  const int64_t intermediate = m.integer("intermediate_size");
+  const int64_t layers = m.integer("num_hidden_layers", {1, 4096});
+  const int64_t heads = m.integer("num_attention_heads");
+  // Null means what the older configurations say by leaving the field out.
+  const int64_t kv_heads = config.is_null("num_key_value_heads")
+                               ? heads
+                               : m.integer("num_key_value_heads", kSize, heads);
+  const int64_t head_dim =
+      m.integer("head_dim", {1, 65536}, std::clamp<int64_t>(hidden / heads, 1, 65536));
+  const int64_t vocab = m.integer("vocab_size");
+  const int64_t positions = m.integer("max_position_embeddings");
+  const double eps = m.number("rms_norm_eps", {0.0, 1.0});
+  const std::string act_name = m.text("hidden_act");
+  const bool tied = m.flag("tie_word_embeddings", !m.has("lm_head"));
+  if (!m.ok()) return m.finish(-1);
   if (heads % kv_heads != 0)
-    m.fail(absl::InvalidArgumentError(fmt::format(
-        "config.json: \"num_attention_heads\" {} is not a multiple of \"num_key_value_heads\" {}",
-        heads, kv_heads)));
-  const std::optional<Op> act = activation(act_name);
-  if (!act)
-    m.fail(absl::InvalidArgumentError(
-        fmt::format("config.json: \"hidden_act\" is \"{}\", which is not supported; known: silu, "
-                    "gelu_pytorch_tanh, relu2",
-                    act_name)));
-  m.fail(refuse_sliding_window(m));
-  const auto rope = read_rope(m.config(), head_dim, positions);
+    m.fail(config.refuse("num_attention_heads",
+                         fmt::format("is {}, expected a multiple of {}, which is {}", heads,
+                                     config.name("num_key_value_heads"), kv_heads)));
+  const Activation* act = find_activation(act_name);
+  if (act == nullptr) {
+    std::vector<std::string_view> known;
+    for (const Activation& row : kActivations) known.push_back(row.name);
+    m.fail(config.refuse("hidden_act",
+                         fmt::format("is {}, which is not supported; known: {}",
+                                     frontends::in_quotes(act_name), fmt::join(known, ", "))));
+  }
+  m.fail(refuse_windows(config, traits, layers, positions));
+  const auto rope = read_rope(config, head_dim, positions);
   m.fail(rope.status());
   if (!m.ok()) return m.finish(-1);
+  m.max_positions = rope->max_positions;
+  const ir::Attributes rope_style = {{"style", rope->interleaved ? "interleaved" : "half"}};
 
   ir::Builder& g = m.graph();
   const ValueId tokens = g.param("tokens", {ir::DType::i32, {Dim::of('T')}});
@@ -111,8 +152,8 @@ absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& trai
       k = m.rms_norm(k, attn + "k_norm", head_dim, eps);
       g.set_label(attn + "attention");
     }
-    q = g.add(Op::rope, {q, angles}, {{"style", "half"}});
-    k = g.add(Op::rope, {k, angles}, {{"style", "half"}});
+    q = g.add(Op::rope, {q, angles}, rope_style);
+    k = g.add(Op::rope, {k, angles}, rope_style);
     const ir::TensorType cache{ir::DType::f16, {kv_heads, Dim::of('C'), head_dim}};
     const ValueId keys = g.state(fmt::format("layers.{}.keys", i), cache);
     const ValueId values = g.state(fmt::format("layers.{}.values", i), cache);
@@ -132,7 +173,7 @@ absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& trai
     const ValueId gate = m.linear(b, mlp + "gate_proj", intermediate, hidden, traits.mlp_bias);
     const ValueId up = m.linear(b, mlp + "up_proj", intermediate, hidden, traits.mlp_bias);
     g.set_label(mlp + "act");
-    ValueId gated = g.add(Op::mul, {g.add(*act, {gate}), up});
+    ValueId gated = g.add(Op::mul, {g.add(act->op, {gate}), up});
     if (traits.sub_norms) {
       gated = sub_norm(m, gated, {mlp + "ffn_sub_norm", mlp + "ffn_layernorm"}, intermediate, eps);
     }

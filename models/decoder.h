@@ -2,8 +2,6 @@
 // differs.
 #pragma once
 
-#include <string_view>
-
 #include "models/importer.h"
 
 namespace sinter::models {
@@ -13,7 +11,7 @@ struct DecoderTraits {
   bool attention_bias = false;  // on q, k, v and o
   bool mlp_bias = false;        // on gate, up and down
   bool sub_norms = false;       // RMS norms before o and down, where their weights are there
-  std::string_view hidden_act = "silu";  // unless the configuration says another
+  bool windows = false;         // use_sliding_window asks for windows
 };
 
 // tokens -> logits [L, vocab_size]

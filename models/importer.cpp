@@ -1,23 +1,10 @@
 #include "models/importer.h"
 
-#include <fmt/format.h>
-
-#include <limits>
 #include <utility>
-
-#include "frontends/json_file.h"
 
 namespace sinter::models {
 
-namespace {
-constexpr const char* kFile = "config.json";
-
-// Large enough for every model there is, small enough that products of two sizes fit in 63 bits.
-constexpr frontends::IntRange kSize{1, int64_t{1} << 30};
-}  // namespace
-
-Importer::Importer(std::string model_type, const nlohmann::json& config,
-                   const WeightCatalog& catalog)
+Importer::Importer(std::string model_type, const Config& config, const WeightCatalog& catalog)
     : config_(config), catalog_(catalog), graph_(std::move(model_type)) {}
 
 void Importer::fail(absl::Status status) {
@@ -31,24 +18,32 @@ static T value_or_fail(absl::StatusOr<T> value, T fallback, Importer& importer) 
   return fallback;
 }
 
-int64_t Importer::positive(std::string_view key) {
-  return value_or_fail<int64_t>(frontends::get_int(config_, key, kFile, kSize), 1, *this);
+int64_t Importer::integer(std::string_view field, frontends::IntRange range,
+                          std::optional<int64_t> otherwise) {
+  return value_or_fail<int64_t>(config_.integer(field, range, otherwise), range.min, *this);
 }
-int64_t Importer::positive_or(std::string_view key, int64_t fallback) {
-  return value_or_fail<int64_t>(frontends::get_int_or(config_, key, kFile, fallback, kSize),
-                                fallback, *this);
+double Importer::number(std::string_view field, NumberRange range) {
+  return value_or_fail<double>(config_.number(field, range), range.min, *this);
 }
-double Importer::number_or(std::string_view key, double fallback) {
-  return value_or_fail<double>(frontends::get_double_or(config_, key, kFile, fallback), fallback,
-                               *this);
+bool Importer::flag(std::string_view field, std::optional<bool> otherwise) {
+  return value_or_fail<bool>(config_.flag(field, otherwise), false, *this);
 }
-bool Importer::flag_or(std::string_view key, bool fallback) {
-  return value_or_fail<bool>(frontends::get_bool_or(config_, key, kFile, fallback), fallback,
-                             *this);
+std::string Importer::text(std::string_view field) {
+  return value_or_fail<std::string>(config_.text(field), "", *this);
 }
-std::string Importer::text_or(std::string_view key, const std::string& fallback) {
-  return value_or_fail<std::string>(frontends::get_string_or(config_, key, kFile, fallback),
-                                    fallback, *this);
+
+// A weight of another shape may be so because of a size that the file leaves to its default.
+static absl::Status with_assumptions(const absl::Status& status, const Config& config) {
+  if (!absl::IsInvalidArgument(status)) return status;
+  std::string text(status.message());
+  for (const char* field : {"hidden_size", "intermediate_size", "num_attention_heads",
+                            "num_key_value_heads", "head_dim", "vocab_size"}) {
+    const nlohmann::json* value = config.find(field);
+    if (value != nullptr && !config.has(field))
+      text += fmt::format("; {} is not given and taken as {}", config.name(field),
+                          frontends::describe(*value));
+  }
+  return absl::InvalidArgumentError(text);
 }
 
 ir::ValueId Importer::weight(std::string_view name, const std::vector<int64_t>& shape) {
@@ -57,7 +52,7 @@ ir::ValueId Importer::weight(std::string_view name, const std::vector<int64_t>& 
   if (known >= 0) return known;
   auto type = catalog_.type(name, shape);
   if (!type.ok()) {
-    fail(type.status());
+    fail(with_assumptions(type.status(), config_));
     return -1;
   }
   used_.insert(std::string(name));
@@ -91,6 +86,7 @@ ir::ValueId Importer::rms_norm(ir::ValueId x, const std::string& name, int64_t s
 
 absl::StatusOr<ir::Module> Importer::finish(ir::ValueId logits) {
   if (!status_.ok()) return status_;
+  if (!graph_.status().ok()) return graph_.status();
   return graph_.finish({logits});
 }
 

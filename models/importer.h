@@ -10,7 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "ir/builder.h"
-#include "nlohmann/json.hpp"
+#include "models/config.h"
 
 namespace sinter::models {
 
@@ -25,19 +25,22 @@ class WeightCatalog {
                                               const std::vector<int64_t>& shape) const = 0;
 };
 
+// Large enough for every model there is, small enough that products of two sizes fit in 63 bits.
+inline constexpr frontends::IntRange kSize{1, int64_t{1} << 30};
+
 class Importer {
  public:
-  Importer(std::string model_type, const nlohmann::json& config, const WeightCatalog& catalog);
+  Importer(std::string model_type, const Config& config, const WeightCatalog& catalog);
 
-  // Fields of config.json. The first error is kept and reported by `finish`.
-  int64_t positive(std::string_view key);
-  int64_t positive_or(std::string_view key, int64_t fallback);
-  double number_or(std::string_view key, double fallback);
-  bool flag_or(std::string_view key, bool fallback);
-  std::string text_or(std::string_view key, const std::string& fallback);
-  const nlohmann::json& config() const { return config_; }
+  // Fields of the configuration. The first error is kept and reported by `finish`.
+  int64_t integer(std::string_view field, frontends::IntRange range = kSize,
+                  std::optional<int64_t> otherwise = {});
+  double number(std::string_view field, NumberRange range);
+  bool flag(std::string_view field, std::optional<bool> otherwise = {});
+  std::string text(std::string_view field);
+  const Config& config() const { return config_; }
   void fail(absl::Status status);
-  bool ok() const { return status_.ok(); }
+  bool ok() const { return status_.ok() && graph_.status().ok(); }
 
   bool has(std::string_view name) const { return catalog_.has(name); }
   ir::ValueId weight(std::string_view name, const std::vector<int64_t>& shape);
@@ -53,8 +56,10 @@ class Importer {
   const std::set<std::string>& used() const { return used_; }
   absl::StatusOr<ir::Module> finish(ir::ValueId logits);
 
+  int64_t max_positions = 0;  // that the model is made for
+
  private:
-  const nlohmann::json& config_;
+  const Config& config_;
   const WeightCatalog& catalog_;
   ir::Builder graph_;
   std::set<std::string> used_;

@@ -3,16 +3,20 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <span>
+
+#include "frontends/error_text.h"
 #include "frontends/json_file.h"
 #include "frontends/quantization.h"
+#include "models/neutral_fields.h"
 
 namespace sinter::models {
 
 const std::vector<Architecture>& architectures() {
   static const std::vector<Architecture> table = {
-      {"qwen3", import_qwen3},
-      {"llama", import_llama},
-      {"bitnet", import_bitnet},
+      {"qwen3", import_qwen3, qwen3_defaults},
+      {"llama", import_llama, llama_defaults},
+      {"bitnet", import_bitnet, bitnet_defaults},
   };
   return table;
 }
@@ -33,11 +37,11 @@ class CheckpointCatalog : public WeightCatalog {
     auto type = checkpoint_.type(name);
     if (!type.ok()) return type.status();
     if (type->shape != shape)
-      return absl::InvalidArgumentError(
-          fmt::format("{}: tensor \"{}\" is [{}], but {} asks for [{}]; the two do not "
-                      "belong together",
-                      checkpoint_.path.string(), name, fmt::join(type->shape, ", "),
-                      checkpoint_.config_file, fmt::join(shape, ", ")));
+      return absl::InvalidArgumentError(fmt::format(
+          "{}: tensor \"{}\" is [{}], but {} asks for [{}]; the two do not "
+          "belong together",
+          checkpoint_.path.string(), checkpoint_.shown_name(name), fmt::join(type->shape, ", "),
+          checkpoint_.config_file, fmt::join(shape, ", ")));
     return type;
   }
 
@@ -83,67 +87,67 @@ class SyntheticCatalog : public WeightCatalog {
   std::optional<frontends::Quantization> quantization_;
 };
 
-absl::Status read_token_ids(const nlohmann::json& object, std::string_view file,
-                            ImportedModel& model) {
-  constexpr frontends::IntRange kId{0, int64_t{1} << 31};
-  if (const auto* eos = frontends::find_field(object, "eos_token_id"); eos != nullptr) {
-    model.eos_ids.clear();
-    const auto add = [&](const nlohmann::json& id) {
-      if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= model.vocab_size)
-        return absl::InvalidArgumentError(
-            fmt::format("{}: \"eos_token_id\" has {}, expected token ids below {}", file,
-                        frontends::describe(id), model.vocab_size));
-      model.eos_ids.push_back(id.get<int32_t>());
-      return absl::OkStatus();
-    };
-    if (eos->is_array()) {
-      for (const auto& id : *eos)
-        if (auto status = add(id); !status.ok()) return status;
-    } else if (auto status = add(*eos); !status.ok()) {
-      return status;
-    }
+// The token that begins a text; -1 when there is none.
+int32_t find_bos(std::span<const Config> configs, int64_t vocab_size) {
+  for (const Config& config : configs) {
+    if (!config.has("bos_token_id")) continue;
+    const auto id = config.integer("bos_token_id", {0, vocab_size - 1});
+    if (id.ok()) return static_cast<int32_t>(*id);
   }
-  if (const auto* bos = frontends::find_field(object, "bos_token_id");
-      bos != nullptr && bos->is_number_integer()) {
-    const auto id = frontends::get_int(object, "bos_token_id", file, kId);
-    if (!id.ok()) return id.status();
-    model.bos_id = static_cast<int32_t>(*id);
-  }
-  return absl::OkStatus();
+  return -1;
 }
 
-absl::StatusOr<ImportedModel> import_config(const nlohmann::json& config,
-                                            const nlohmann::json& generation_config,
+absl::StatusOr<ImportedModel> import_config(const nlohmann::json& fields,
+                                            const frontends::Checkpoint* checkpoint,
                                             const WeightCatalog& catalog,
                                             std::set<std::string>& used) {
-  const auto type = frontends::get_string(config, "model_type", kFile);
+  const std::string file = checkpoint == nullptr ? kFile : checkpoint->config_file;
+  const auto type = frontends::get_string(fields, "model_type", file);
   if (!type.ok()) return type.status();
-  ImportFunction import = nullptr;
+  const Architecture* architecture = nullptr;
   std::vector<std::string_view> known;
-  for (const Architecture& a : architectures()) {
-    known.push_back(a.model_type);
-    if (a.model_type == *type) import = a.import;
+  for (const Architecture& row : architectures()) {
+    known.push_back(row.model_type);
+    if (row.model_type == *type) architecture = &row;
   }
-  if (import == nullptr)
+  if (architecture == nullptr)
     return absl::InvalidArgumentError(
-        fmt::format("{}: \"model_type\" is \"{}\", which is not supported; known: {}", kFile, *type,
-                    fmt::join(known, ", ")));
+        fmt::format("{}: \"model_type\" is {}, which is not supported; known: {}", file,
+                    frontends::in_quotes(*type), fmt::join(known, ", ")));
+  // generation_config.json first: it is what says how text is made.
+  std::vector<Config> configs;
+  if (checkpoint != nullptr && checkpoint->generation_config.is_object())
+    configs.emplace_back(checkpoint->generation_config, checkpoint->generation_file,
+                         checkpoint->generation_names);
+  configs.emplace_back(fields, file,
+                       checkpoint == nullptr ? FieldNames() : checkpoint->config_names,
+                       architecture->defaults());
+  const Config& config = configs.back();
+  config.mark_read("model_type");
+
   Importer importer(*type, config, catalog);
-  auto module = import(importer);
+  auto module = architecture->import(importer);
   if (!module.ok()) return module.status();
   used = importer.used();
 
   ImportedModel model;
   model.module = *std::move(module);
   model.architecture = *type;
-  model.vocab_size = importer.positive("vocab_size");
-  model.layers = importer.positive("num_hidden_layers");
-  model.max_positions = importer.positive_or("max_position_embeddings", 2048);
-  if (auto status = read_token_ids(config, kFile, model); !status.ok()) return status;
-  if (generation_config.is_object())
-    if (auto status = read_token_ids(generation_config, "generation_config.json", model);
-        !status.ok())
-      return status;
+  model.vocab_size = importer.integer("vocab_size");
+  model.layers = importer.integer("num_hidden_layers");
+  model.max_positions = importer.max_positions;
+  model.bos_id = find_bos(configs, model.vocab_size);
+  auto ends = find_end_tokens(configs, checkpoint, model.vocab_size);
+  if (!ends.ok()) return ends.status();
+  model.ends = *std::move(ends);
+  if (configs.size() > 1) model.generation = read_generation(configs.front());
+  if (const auto unread = config.unread(is_neutral_config); !unread.empty())
+    config.note(
+        fmt::format("not known, and without effect here: {}; if it changes what the model "
+                    "computes, the results are wrong",
+                    fmt::join(unread, ", ")));
+  for (const Config& one : configs)
+    model.notes.insert(model.notes.end(), one.notes().begin(), one.notes().end());
   return model;
 }
 
@@ -152,7 +156,7 @@ absl::StatusOr<ImportedModel> import_config(const nlohmann::json& config,
 absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint) {
   const CheckpointCatalog catalog(checkpoint);
   std::set<std::string> used;
-  auto model = import_config(checkpoint.config, checkpoint.generation_config, catalog, used);
+  auto model = import_config(checkpoint.config, &checkpoint, catalog, used);
   if (!model.ok()) return model.status();
   checkpoint.drop_zero_biases(used);
   if (auto status = checkpoint.check_all_used(used); !status.ok()) return status;

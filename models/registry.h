@@ -10,6 +10,8 @@
 
 #include "absl/status/statusor.h"
 #include "frontends/checkpoint.h"
+#include "models/end_tokens.h"
+#include "models/generation.h"
 #include "models/importer.h"
 
 namespace sinter::models {
@@ -20,9 +22,15 @@ absl::StatusOr<ir::Module> import_qwen3(Importer& m);
 absl::StatusOr<ir::Module> import_llama(Importer& m);
 absl::StatusOr<ir::Module> import_bitnet(Importer& m);
 
+// What fields of config.json are that a file does not mention, as transformers has them.
+const nlohmann::json& qwen3_defaults();
+const nlohmann::json& llama_defaults();
+const nlohmann::json& bitnet_defaults();
+
 struct Architecture {
   std::string_view model_type;
   ImportFunction import;
+  const nlohmann::json& (*defaults)();
 };
 const std::vector<Architecture>& architectures();
 
@@ -31,9 +39,11 @@ struct ImportedModel {
   std::string architecture;
   int64_t vocab_size = 0;
   int64_t layers = 0;
-  int64_t max_positions = 0;
-  std::vector<int32_t> eos_ids;  // generation_config.json before config.json
+  int64_t max_positions = 0;  // that the model is made for
+  std::vector<EndToken> ends;
   int32_t bos_id = -1;
+  Generation generation;
+  std::vector<std::string> notes;  // what the user should know about the configuration
 };
 
 // The graph of a checkpoint, whose matrices lose the rows of padding that only the shapes of the

@@ -5,16 +5,17 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <optional>
 #include <string>
-
-#include "frontends/json_file.h"
 
 namespace sinter::models {
 
 namespace {
 
 using frontends::Json;
-constexpr const char* kFile = "config.json";
+
+constexpr NumberRange kFactor{1e-3, 1e6};
+constexpr frontends::IntRange kPositions{1, int64_t{1} << 30};
 
 // inv_freq[i] = base^(-2i/dims)
 std::vector<double> plain(double base, int64_t dims) {
@@ -24,19 +25,42 @@ std::vector<double> plain(double base, int64_t dims) {
   return out;
 }
 
+// Where the parameters are: the configuration itself, whose fields they inherit, and the object
+// for them, if there is one.
+struct RopeFields {
+  const Config& config;
+  std::optional<Config> own;
+
+  // The one that has the field; `config` when neither does.
+  const Config& home(std::string_view field) const {
+    return own && own->has(field) ? *own : config;
+  }
+};
+
+// The positions that the model was trained for, before it was stretched.
+absl::StatusOr<int64_t> original_positions(const RopeFields& fields,
+                                           std::optional<int64_t> otherwise) {
+  constexpr const char* kField = "original_max_position_embeddings";
+  // The field of the configuration itself comes first, as in transformers.
+  fields.own->mark_read(kField);
+  const Config& home = fields.config.has(kField) ? fields.config : *fields.own;
+  return home.integer(kField, kPositions, otherwise);
+}
+
 // Long wavelengths are stretched by `factor`, short ones kept, those between are blended.
-absl::Status scale_llama3(const Json& p, std::vector<double>& inv_freq) {
-  const auto factor = frontends::get_double(p, "factor", kFile, 1e-3, 1e6);
-  const auto low = frontends::get_double(p, "low_freq_factor", kFile, 1e-3, 1e6);
-  const auto high = frontends::get_double(p, "high_freq_factor", kFile, 1e-3, 1e6);
-  const auto original =
-      frontends::get_int(p, "original_max_position_embeddings", kFile, frontends::kPositive);
+absl::Status scale_llama3(const RopeFields& fields, int64_t max_positions,
+                          std::vector<double>& inv_freq) {
+  const Config& p = *fields.own;
+  const auto factor = p.number("factor", kFactor);
+  const auto low = p.number("low_freq_factor", kFactor);
+  const auto high = p.number("high_freq_factor", kFactor);
+  const auto original = original_positions(fields, max_positions);
   for (const absl::Status& status :
        {factor.status(), low.status(), high.status(), original.status()})
     if (!status.ok()) return status;
   if (*high <= *low)
-    return absl::InvalidArgumentError(fmt::format(
-        "{}: \"high_freq_factor\" {} must be above \"low_freq_factor\" {}", kFile, *high, *low));
+    return p.refuse("high_freq_factor", fmt::format("is {}, expected more than {}, which is {}",
+                                                    *high, p.name("low_freq_factor"), *low));
   const auto positions = static_cast<double>(*original);
   for (double& f : inv_freq) {
     const double wavelength = 2 * std::numbers::pi / f;
@@ -51,21 +75,20 @@ absl::Status scale_llama3(const Json& p, std::vector<double>& inv_freq) {
 }
 
 // GGUF files carry llama3's scaling as one divisor per pair.
-absl::Status divide_by_factors(const Json& p, std::vector<double>& inv_freq) {
-  constexpr const char* kKey = "frequency_factors";
-  if (frontends::find_field(p, kKey) == nullptr) return absl::OkStatus();
-  const auto factors = frontends::get_array(p, kKey, kFile);
-  if (!factors.ok()) return factors.status();
-  if ((*factors)->size() != inv_freq.size())
-    return absl::InvalidArgumentError(
-        fmt::format("{}: \"{}\" has {} numbers, RoPE rotates {} pairs", kFile, kKey,
-                    (*factors)->size(), inv_freq.size()));
+absl::Status divide_by_factors(const Config& p, std::vector<double>& inv_freq) {
+  constexpr const char* kField = "frequency_factors";
+  const Json* factors = p.find(kField);
+  if (factors == nullptr) return absl::OkStatus();
+  if (!factors->is_array() || factors->size() != inv_freq.size())
+    return p.refuse(kField, fmt::format("is {}, expected {} numbers, one for every pair that RoPE "
+                                        "rotates",
+                                        frontends::describe(*factors), inv_freq.size()));
   for (size_t i = 0; i < inv_freq.size(); ++i) {
-    const Json& factor = (**factors)[i];
+    const Json& factor = (*factors)[i];
     // Written so that a NaN fails too.
     if (!factor.is_number() || !(factor.get<double>() > 0 && factor.get<double>() <= 1e9))
-      return absl::InvalidArgumentError(fmt::format("{}: \"{}\" has {}, expected positive numbers",
-                                                    kFile, kKey, frontends::describe(factor)));
+      return p.refuse(
+          kField, fmt::format("has {}, expected positive numbers", frontends::describe(factor)));
     inv_freq[i] /= factor.get<double>();
   }
   return absl::OkStatus();
@@ -75,30 +98,30 @@ double yarn_mscale(double factor, double mscale) {
   return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
 }
 
-absl::Status scale_yarn(const Json& p, double base, int64_t max_positions,
-                        std::vector<double>& inv_freq, double& scale) {
-  const auto factor = frontends::get_double(p, "factor", kFile, 1.0, 1e6);
-  const auto beta_fast = frontends::get_double_or(p, "beta_fast", kFile, 32.0, 1e-3, 1e6);
-  const auto beta_slow = frontends::get_double_or(p, "beta_slow", kFile, 1.0, 1e-3, 1e6);
-  const auto original = frontends::get_int_or(p, "original_max_position_embeddings", kFile,
-                                              max_positions, frontends::kPositive);
-  const auto truncate = frontends::get_bool_or(p, "truncate", kFile, true);
-  const auto mscale = frontends::get_double_or(p, "mscale", kFile, 0.0);
-  const auto mscale_all_dim = frontends::get_double_or(p, "mscale_all_dim", kFile, 0.0);
+absl::Status scale_yarn(const RopeFields& fields, double base, std::vector<double>& inv_freq,
+                        Rope& rope) {
+  const Config& p = *fields.own;
+  const auto factor = p.number("factor", {1.0, kFactor.max});
+  const auto beta_fast = p.number("beta_fast", kFactor, 32.0);
+  const auto beta_slow = p.number("beta_slow", kFactor, 1.0);
+  const auto original = original_positions(fields, rope.max_positions);
+  const auto truncate = p.flag("truncate", true);
+  const auto mscale = p.number("mscale", {0.0, 1e3}, 0.0);
+  const auto mscale_all_dim = p.number("mscale_all_dim", {0.0, 1e3}, 0.0);
   const double by_default = factor.ok() ? yarn_mscale(*factor, 1.0) : 1.0;
-  const auto attention_factor = frontends::get_double_or(p, "attention_factor", kFile, -1.0);
+  const auto attention_factor = p.number("attention_factor", {1e-3, 1e3}, by_default);
   for (const absl::Status& status :
        {factor.status(), beta_fast.status(), beta_slow.status(), original.status(),
         truncate.status(), mscale.status(), mscale_all_dim.status(), attention_factor.status()})
     if (!status.ok()) return status;
 
-  if (*attention_factor > 0) {
-    scale = *attention_factor;
-  } else if (*mscale != 0 && *mscale_all_dim != 0) {
-    scale = yarn_mscale(*factor, *mscale) / yarn_mscale(*factor, *mscale_all_dim);
-  } else {
-    scale = by_default;
-  }
+  rope.scale = *attention_factor;
+  if (!p.has("attention_factor") && *mscale != 0 && *mscale_all_dim != 0)
+    rope.scale = yarn_mscale(*factor, *mscale) / yarn_mscale(*factor, *mscale_all_dim);
+  const double reach = std::floor(*factor * static_cast<double>(*original));
+  rope.max_positions =
+      std::max(rope.max_positions,
+               static_cast<int64_t>(std::min(reach, static_cast<double>(kPositions.max))));
 
   const auto dims = static_cast<double>(inv_freq.size() * 2);
   const auto correction = [&](double rotations) {
@@ -121,56 +144,112 @@ absl::Status scale_yarn(const Json& p, double base, int64_t max_positions,
   return absl::OkStatus();
 }
 
-}  // namespace
+// The object with the parameters. Keyed by layer type it is the one for full attention, which all
+// layers have that get as far as RoPE.
+absl::StatusOr<RopeFields> find_rope_fields(const Config& config) {
+  constexpr const char* kOld = "rope_scaling";
+  constexpr const char* kNew = "rope_parameters";
+  const auto said = [&](const char* field) {
+    const Json* value = config.find(field);
+    return value != nullptr && !(value->is_object() && value->empty());
+  };
+  const bool has_old = said(kOld);
+  const bool has_new = said(kNew);
+  RopeFields fields{config, {}};
+  if (!has_old && !has_new) return fields;
+  const char* field = has_old ? kOld : kNew;
+  auto own = config.section(field);
+  if (!own.ok()) return own.status();
+  if (has_old && has_new && *config.find(kOld) != *config.find(kNew))
+    config.note(fmt::format("{} counts and {} does not, as in transformers", config.name(kOld),
+                            config.name(kNew)));
+  size_t objects = 0, others = 0;
+  for (const auto& entry : own->fields().items()) {
+    const bool is_object = entry.value().is_object();
+    objects += is_object ? 1 : 0;
+    others += is_object || entry.value().is_null() ? 0 : 1;
+  }
+  if (objects == 0) {
+    fields.own = *std::move(own);
+    return fields;
+  }
+  constexpr const char* kLayerType = "full_attention";
+  if (others > 0)
+    return config.refuse(field, "has both parameters and objects of parameters, expected one kind");
+  if (!own->has(kLayerType))
+    return config.refuse(field, fmt::format("is keyed by layer type, but has nothing for \"{}\", "
+                                            "the type of this model's layers",
+                                            kLayerType));
+  for (const auto& entry : own->fields().items()) own->mark_read(entry.key());
+  auto keyed = own->section(kLayerType);
+  if (!keyed.ok()) return keyed.status();
+  fields.own = *std::move(keyed);
+  return fields;
+}
 
-absl::StatusOr<Rope> read_rope(const nlohmann::json& config, int64_t head_dim,
-                               int64_t max_positions) {
-  const Json* scaling = frontends::find_field(config, "rope_scaling");
-  const Json* parameters = frontends::find_field(config, "rope_parameters");
-  const char* field = parameters != nullptr ? "rope_parameters" : "rope_scaling";
-  static const Json none = Json::object();
-  const Json& p = parameters != nullptr ? *parameters : scaling != nullptr ? *scaling : none;
-  if (!p.is_object())
-    return absl::InvalidArgumentError(
-        fmt::format("{}: \"{}\" is {}, expected an object", kFile, field, frontends::describe(p)));
-
-  const Json& theta_home = frontends::find_field(p, "rope_theta") != nullptr ? p : config;
-  const auto base =
-      frontends::get_double_or(theta_home, "rope_theta", kFile, 10000.0, 1.0 + 1e-6, 1e15);
-  if (!base.ok()) return base.status();
-  const Json& partial_home =
-      frontends::find_field(p, "partial_rotary_factor") != nullptr ? p : config;
-  const auto partial =
-      frontends::get_double_or(partial_home, "partial_rotary_factor", kFile, 1.0, 0.0, 1.0);
+// The frequencies before they are scaled by the rope type.
+absl::StatusOr<std::vector<double>> unscaled(const RopeFields& fields, double base,
+                                             int64_t head_dim) {
+  constexpr const char* kPartial = "partial_rotary_factor";
+  const auto partial = fields.home(kPartial).number(kPartial, {0.0, 1.0}, 1.0);
   if (!partial.ok()) return partial.status();
   const auto dims = static_cast<int64_t>(static_cast<double>(head_dim) * *partial) / 2 * 2;
   if (dims < 2)
-    return absl::InvalidArgumentError(
-        fmt::format("{}: a head_dim of {} leaves nothing to rotate", kFile, head_dim));
+    return frontends::invalid(
+        "{}: of a head of {} dimensions a part of {} is to be rotated, which "
+        "is less than one pair",
+        fields.config.file(), head_dim, *partial);
+  std::vector<double> inv_freq = plain(base, dims);
+  if (fields.own)
+    if (absl::Status status = divide_by_factors(*fields.own, inv_freq); !status.ok()) return status;
+  return inv_freq;
+}
 
-  const char* type_key = frontends::find_field(p, "rope_type") != nullptr ? "rope_type" : "type";
-  const auto type = frontends::get_string_or(p, type_key, kFile, "default");
-  if (!type.ok()) return type.status();
+}  // namespace
 
-  std::vector<double> inv_freq = plain(*base, dims);
+absl::StatusOr<Rope> read_rope(const Config& config, int64_t head_dim, int64_t max_positions) {
+  const auto fields = find_rope_fields(config);
+  if (!fields.ok()) return fields.status();
+  const auto base = fields->home("rope_theta").number("rope_theta", {1.0 + 1e-6, 1e15}, 10000.0);
+  if (!base.ok()) return base.status();
+  const auto traditional = config.flag("rope_traditional", false);
+  if (!traditional.ok()) return traditional.status();
+  auto inv_freq = unscaled(*fields, *base, head_dim);
+  if (!inv_freq.ok()) return inv_freq.status();
+
   Rope rope;
-  absl::Status status = divide_by_factors(p, inv_freq);
-  if (!status.ok()) return status;
-  if (*type == "linear") {
-    const auto factor = frontends::get_double(p, "factor", kFile, 1e-3, 1e6);
-    if (!factor.ok()) return factor.status();
-    for (double& f : inv_freq) f /= *factor;
-  } else if (*type == "llama3") {
-    status = scale_llama3(p, inv_freq);
-  } else if (*type == "yarn") {
-    status = scale_yarn(p, *base, max_positions, inv_freq, rope.scale);
-  } else if (*type != "default") {
-    status = absl::InvalidArgumentError(fmt::format(
-        "{}: \"{}.{}\" is \"{}\", which is not supported; known: default, linear, llama3, yarn",
-        kFile, field, type_key, *type));
+  rope.interleaved = *traditional;
+  rope.max_positions = max_positions;
+  if (fields->own) {
+    const Config& p = *fields->own;
+    const char* type_field = p.has("rope_type") ? "rope_type" : "type";
+    p.mark_read("type");
+    const auto type = p.text(type_field, "default");
+    if (!type.ok()) return type.status();
+    absl::Status status;
+    if (*type == "linear") {
+      const auto factor = p.number("factor", kFactor);
+      if (!factor.ok()) return factor.status();
+      for (double& f : *inv_freq) f /= *factor;
+    } else if (*type == "dynamic") {
+      p.mark_read("factor");
+      config.note(
+          fmt::format("{} is \"dynamic\": the context ends at the {} positions up to which "
+                      "that is plain RoPE",
+                      p.name(type_field), max_positions));
+    } else if (*type == "llama3") {
+      status = scale_llama3(*fields, max_positions, *inv_freq);
+    } else if (*type == "yarn") {
+      status = scale_yarn(*fields, *base, *inv_freq, rope);
+    } else if (*type != "default") {
+      status =
+          p.refuse(type_field, fmt::format("is {}, which is not supported; known: default, linear, "
+                                           "dynamic, llama3, yarn",
+                                           frontends::in_quotes(*type)));
+    }
+    if (!status.ok()) return status;
   }
-  if (!status.ok()) return status;
-  rope.inv_freq.assign(inv_freq.begin(), inv_freq.end());
+  rope.inv_freq.assign(inv_freq->begin(), inv_freq->end());
   return rope;
 }
 

@@ -21,7 +21,7 @@
 namespace sinter::runtime {
 
 inline constexpr uint32_t plan_major = 2;
-inline constexpr uint32_t plan_minor = 2;  // 1: probes, bits of weights; 2: early_launch
+inline constexpr uint32_t plan_minor = 3;  // 1: probes, bits of weights; 2: early_launch; 3: ends
 
 // A run of bytes in the file.
 struct Section {
@@ -147,6 +147,13 @@ struct Probe {
   double tolerance = 0;  // what rounding may change
 };
 
+// A token that ends a text, for people.
+struct PlanEnd {
+  int32_t id = 0;
+  std::string text;    // as the vocabulary spells it
+  std::string source;  // "eos_token_id of generation_config.json"
+};
+
 // What one kind of device runs: its schedules and where everything lies. Code objects of the same
 // kind share it.
 struct DevicePlan {
@@ -184,8 +191,9 @@ struct Plan {
   int64_t vocab_size = 0;
   int64_t max_context = 0;  // positions a session may hold at most
   int64_t layers = 0;
-  int64_t parameters = 0;  // numbers in weights, as the model counts them
-  std::vector<int32_t> eos_ids;
+  int64_t parameters = 0;        // numbers in weights, as the model counts them
+  std::vector<int32_t> eos_ids;  // tokens that end a text
+  std::vector<PlanEnd> ends;     // what is known of them; none in plans before version 2.3
   int32_t bos_id = -1;
   // Recommended by generation_config.json; negative when absent.
   double temperature = -1, top_p = -1;

@@ -132,6 +132,10 @@ Json to_json(const PlanRemark& remark) {
           {"launches_saved", remark.launches_saved}};
 }
 
+Json to_json(const PlanEnd& end) {
+  return {{"id", end.id}, {"text", end.text}, {"source", end.source}};
+}
+
 template <class T>
 Json to_json(const std::vector<T>& list) {
   Json json = Json::array();
@@ -406,6 +410,13 @@ void read_remark(const Parsed& json, const std::string& where, Failure& failure,
   fields.read("launches_saved", out.launches_saved);
 }
 
+void read_end(const Parsed& json, const std::string& where, Failure& failure, PlanEnd& out) {
+  Fields fields(json, where, failure);
+  fields.read("id", out.id);
+  fields.read("text", out.text);
+  fields.read("source", out.source);
+}
+
 void read_plan(const Parsed& json, Failure& failure, Plan& plan) {
   Fields fields(json, "", failure);
   fields.read("model", plan.model);
@@ -417,6 +428,7 @@ void read_plan(const Parsed& json, Failure& failure, Plan& plan) {
   fields.read("layers", plan.layers);
   fields.read("parameters", plan.parameters);
   fields.list("eos_ids", plan.eos_ids, Fields::integer<int32_t>);
+  fields.added_list("ends", plan.ends, read_end);
   fields.read("bos_id", plan.bos_id);
   fields.read("temperature", plan.temperature);
   fields.read("top_p", plan.top_p);
@@ -444,6 +456,7 @@ std::string plan_to_json(const Plan& plan, int indent) {
       {"layers", plan.layers},
       {"parameters", plan.parameters},
       {"eos_ids", to_json(plan.eos_ids)},
+      {"ends", to_json(plan.ends)},
       {"bos_id", plan.bos_id},
       {"temperature", plan.temperature},
       {"top_p", plan.top_p},

@@ -11,6 +11,7 @@
 #include "runtime/sampler.h"
 #include "tools/chat.h"
 #include "tools/command.h"
+#include "tools/files.h"
 #include "tools/model_options.h"
 #include "tools/report.h"
 #include "tools/terminal.h"
@@ -26,8 +27,8 @@ using Clock = std::chrono::steady_clock;
 
 struct RunOptions {
   ModelOptions model;
-  std::string prompt;
-  bool has_prompt = false;
+  std::optional<std::string> prompt;  // "-" is the standard input
+  std::string prompt_file;
   int64_t tokens = 128;
   std::optional<double> temperature, top_p;
   std::optional<int> top_k;
@@ -60,6 +61,17 @@ Result<runtime::SamplingOptions> sampling_of(const RunOptions& options, const Pl
   return sampling;
 }
 
+// The text to continue; nothing when none was given. That of a file loses one newline at its end,
+// which editors and `echo` put there.
+Result<std::optional<std::string>> prompt_text(const RunOptions& options) {
+  const std::string& file = options.prompt == "-" ? *options.prompt : options.prompt_file;
+  if (file.empty()) return options.prompt;
+  auto text = read_file(file);
+  if (!text.ok()) return text.error();
+  if (text->ends_with('\n')) text->pop_back();
+  return std::optional(*std::move(text));
+}
+
 Result<std::vector<int32_t>> prompt_tokens(const RunOptions& options, const Plan& plan,
                                            const runtime::Tokenizer& tokenizer,
                                            const std::string& prompt) {
@@ -69,7 +81,8 @@ Result<std::vector<int32_t>> prompt_tokens(const RunOptions& options, const Plan
   if (ids->empty() && plan.bos_id >= 0) ids->push_back(plan.bos_id);
   if (ids->empty())
     return Error{
-        "the prompt is empty, and the model has no token to begin a text with; give -p TEXT"};
+        "the prompt is empty, and the model has no token to begin a text with; give -p TEXT or -f "
+        "FILE"};
   const int64_t context = options.model.max_context > 0
                               ? std::min(options.model.max_context, plan.max_context)
                               : plan.max_context;
@@ -119,7 +132,6 @@ struct Generator {
   const runtime::Model& model;
   const runtime::Tokenizer& tokenizer;
   runtime::SamplingOptions sampling;
-  std::vector<int32_t> end_ids;  // tokens that end a text
   Session& session;
   std::vector<int32_t> history = {};  // what the session holds
   bool full = false;                  // the last text ended because the context did
@@ -171,8 +183,8 @@ Result<std::string> Generator::run(const std::vector<int32_t>& ids, bool echo) {
       decode_start = Clock::now();
     }
     history.push_back(token);
-    ended =
-        !options.ignore_eos && std::find(end_ids.begin(), end_ids.end(), token) != end_ids.end();
+    const std::vector<int32_t>& ends = model.plan().eos_ids;
+    ended = !options.ignore_eos && std::find(ends.begin(), ends.end(), token) != ends.end();
     if (ended) return false;
     const std::string text = decoder.push(token);
     if (!text.empty()) last = text.back();
@@ -214,26 +226,16 @@ Result<std::string> add_turn(Conversation& conversation, const std::string& text
   return format.render(conversation, runtime::local_time_now());
 }
 
-// Tokens that end a text: the model's, and in a conversation the end of a turn.
-std::vector<int32_t> end_ids_of(const Plan& plan, const runtime::Tokenizer& tokenizer,
-                                const std::optional<ChatFormat>& format) {
-  std::vector<int32_t> ids = plan.eos_ids;
-  if (!format) return ids;
-  const auto variables =
-      runtime::chat_variables({{"messages", Conversation::array()}}, format->tokenizer_config_json);
-  if (!variables.ok()) return ids;
-  const auto eos = variables->find("eos_token");
-  if (eos != variables->end() && eos->is_string())
-    if (const auto id = tokenizer.find(eos->get<std::string>())) ids.push_back(*id);
-  return ids;
-}
-
 Result<int> run(const Program& program, RunOptions options) {
   if (!options.system.empty() && !options.chat)
     return Error{"--system begins a conversation; it needs --chat"};
-  const bool interactive = options.chat && !options.has_prompt;
+  const auto given = prompt_text(options);
+  if (!given.ok()) return given.error();
+  const bool interactive = options.chat && !*given;
   if (interactive && ::isatty(STDIN_FILENO) != 1)
-    return Error{"--chat talks with a terminal; give a single message with -p TEXT"};
+    return Error{
+        "--chat talks with a terminal; give a single message with -p TEXT, -f FILE or, from the "
+        "standard input, -p -"};
   options.model.context = options.model.max_context;
   auto model = load_model(program, options.model);
   if (!model.ok()) return model.error();
@@ -245,7 +247,7 @@ Result<int> run(const Program& program, RunOptions options) {
 
   std::optional<ChatFormat> format;
   Conversation conversation = begin_conversation(options);
-  std::string prompt = options.prompt;
+  std::string prompt = given->value_or("");
   if (options.chat) {
     auto found = chat_format_of((*model)->file());
     if (!found.ok()) return found.error();
@@ -254,7 +256,7 @@ Result<int> run(const Program& program, RunOptions options) {
   std::vector<int32_t> ids;
   if (!interactive) {
     if (format) {
-      auto text = add_turn(conversation, options.prompt, *format);
+      auto text = add_turn(conversation, prompt, *format);
       if (!text.ok()) return text.error();
       prompt = *std::move(text);
     }
@@ -271,8 +273,7 @@ Result<int> run(const Program& program, RunOptions options) {
   auto created = Session::create(*model, context, executor_of(options.model));
   if (!created.ok()) return created.error();
   announce(**model);
-  Generator generator{
-      options, **model, *tokenizer, *sampling, end_ids_of(plan, *tokenizer, format), **created};
+  Generator generator{options, **model, *tokenizer, *sampling, **created};
   const auto full_note = [&] {
     if (generator.full)
       note(fmt::format("{}: stopped: the context of {} is full", program.name,
@@ -319,18 +320,19 @@ void add_run(CommandLine& line) {
       program.name + " run model.plan -p \"ROMEO:\" -n 64 --stats",
       [&program, options] { return run(program, *options); });
   add_model_argument(app, program, options->model);
-  app.add_option_function<std::string>(
-         "-p,--prompt",
-         [options](const std::string& text) {
-           options->prompt = text;
-           options->has_prompt = true;
-         },
-         "The text to continue; with --chat, the message to answer")
-      ->type_name("TEXT");
+  CLI::Option* prompt =
+      app.add_option("-p,--prompt", options->prompt,
+                     "The text to continue; with --chat, the message to answer. \"-\" reads it "
+                     "from the standard input, as -f - does")
+          ->type_name("TEXT");
+  app.add_option("-f,--file", options->prompt_file,
+                 "The same from a file, byte for byte but for one newline at its end")
+      ->type_name("FILE")
+      ->excludes(prompt);
   app.add_flag(
       "--chat", options->chat,
-      "Talk with the model in the form of its chat template: answer the message of -p, or, "
-      "without -p, lines from the terminal, keeping the conversation");
+      "Talk with the model in the form of its chat template: answer the message of -p or -f, or, "
+      "without one, lines from the terminal, keeping the conversation");
   app.add_option("--system", options->system,
                  "With --chat: what the model is told before the conversation");
   app.add_option("-n,--tokens", options->tokens, "How many tokens to make at most")

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <iostream>
 
 #include "codegen/target.h"
 #include "frontends/json_file.h"
@@ -25,6 +24,10 @@ std::string name_of_folder(const fs::path& folder) {
   const fs::path whole = fs::weakly_canonical(folder, error);
   const std::string name = (error ? folder : whole).filename().string();
   return name.empty() ? "model" : name;
+}
+
+void show_notes(const std::vector<std::string>& notes) {
+  for (const std::string& text : notes) note(printable(text));
 }
 
 // The checkpoint, quantized as the rules say when its matrices are asked for.
@@ -63,23 +66,27 @@ Result<ModelInput> open_model(const std::string& path,
   auto checkpoint = frontends::open_checkpoint(path);
   if (!checkpoint.ok()) return to_error(checkpoint.status());
   input.checkpoint = *std::move(checkpoint);
-  for (const std::string& note : input.checkpoint->notes) std::cerr << note << "\n";
+  show_notes(input.checkpoint->notes);
   if (!rules->empty())
     if (auto status = quantize(*rules, input); !status.ok()) return status.error();
   auto model = models::import_checkpoint(*input.checkpoint);
   if (!model.ok()) return to_error(model.status());
   input.model = *std::move(model);
+  show_notes(input.model.notes);
   input.name = name_of_folder(input.checkpoint->path);
   return input;
 }
 
 Result<ModelInput> open_synthetic(const std::string& config_path) {
   ModelInput input;
-  const auto config = frontends::read_json_object(config_path);
+  std::vector<std::string> notes;
+  const auto config = frontends::read_json_object(config_path, &notes);
   if (!config.ok()) return to_error(config.status());
   auto model = models::import_synthetic(*config);
   if (!model.ok()) return to_error(model.status());
   input.model = *std::move(model);
+  show_notes(notes);
+  show_notes(input.model.notes);
   input.name = "synthetic " + fs::path(config_path).filename().string();
   return input;
 }

@@ -212,6 +212,20 @@ std::string device_summary(const Plan& plan, size_t index, const std::optional<R
   return text;
 }
 
+// A line for every token that ends a text: `1021 <|endoftext|>, eos_token_id of config.json`.
+std::vector<std::string> end_texts(const Plan& plan) {
+  std::vector<std::string> lines;
+  for (const int32_t id : plan.eos_ids) {
+    std::string text = fmt::format("{}", id);
+    for (const runtime::PlanEnd& end : plan.ends)
+      if (end.id == id)
+        text += fmt::format("{}{}, {}", end.text.empty() ? "" : " ", end.text, end.source);
+    lines.push_back(std::move(text));
+  }
+  if (lines.empty()) lines.emplace_back("no token");
+  return lines;
+}
+
 }  // namespace
 
 std::string summary(const Plan& plan, const TargetRates& rates) {
@@ -226,11 +240,12 @@ std::string summary(const Plan& plan, const TargetRates& rates) {
   line("activations", plan.activations);
   line("context",
        count_text(static_cast<uint64_t>(std::max<int64_t>(plan.max_context, 0))) + " positions");
-  std::string vocabulary = fmt::format(
-      "{} tokens", count_text(static_cast<uint64_t>(std::max<int64_t>(plan.vocab_size, 0))));
-  if (!plan.eos_ids.empty())
-    vocabulary += fmt::format("; text ends at {}", fmt::join(plan.eos_ids, ", "));
-  line("vocabulary", vocabulary + (plan.tokenizer.bytes == 0 ? "; no tokenizer" : ""));
+  line("vocabulary",
+       fmt::format("{} tokens{}",
+                   count_text(static_cast<uint64_t>(std::max<int64_t>(plan.vocab_size, 0))),
+                   plan.tokenizer.bytes == 0 ? "; no tokenizer" : ""));
+  const std::vector<std::string> ends = end_texts(plan);
+  for (size_t i = 0; i < ends.size(); ++i) line(i == 0 ? "text ends at" : "", ends[i]);
   size_t accepted = 0;
   for (const runtime::PlanRemark& remark : plan.remarks) accepted += remark.accepted ? 1 : 0;
   line("remarks", fmt::format("{} accepted, {} refused; `explain` has the reasons", accepted,

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <utility>
 
 #include "ir/ops.h"
@@ -230,6 +231,14 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
         const double argument = 1.6 * (std::abs(a) + 0.045 * std::abs(a * a * a));
         out[i] = 1.13 * ea + (exp_of(argument) + (5 + 4 * argument) * kRounding) * y +
                  std::abs(a) * (1e-14 + 2 * kRounding * std::exp(-std::min(argument, 80.0)));
+        break;
+      }
+      case Op::gelu_erf: {
+        // The tail's polynomial is off by 1.5e-7; its exp has an argument that was rounded twice.
+        const double size = 0.5 * std::abs(a);
+        const double tail = size * (std::erfc(std::abs(a) / std::numbers::sqrt2) + 1.5e-7);
+        out[i] = 1.13 * ea + 1.5e-7 * size + (exp_of(a * a / 2) + (9 + a * a) * kRounding) * tail +
+                 2 * kRounding * y + 1e-35;
         break;
       }
       case Op::relu2:

@@ -288,7 +288,7 @@ TEST_P(Matmul, Prologues) {
 TEST_P(Matmul, Epilogues) {
   std::vector<TestModel> models;
   size_t i = 0;
-  for (const Op activation : {Op::silu, Op::gelu, Op::relu2, Op::sigmoid}) {
+  for (const Op activation : {Op::silu, Op::gelu, Op::gelu_erf, Op::relu2, Op::sigmoid}) {
     const int64_t width = cycle(kRows, i + 1);
     ModelBuilder b(fmt::format("epilogue_{}", ir::info(activation).name));
     const auto x = b.rows("x", 96);

@@ -133,7 +133,7 @@ TEST_P(Rows, OpsThatNoProductAbsorbs) {
       const auto& nodes = models.back().module.nodes;
       EXPECT_EQ(nodes.back().text("kind", ""), "rows") << models.back().name;
     };
-    for (const Op op : {Op::silu, Op::gelu, Op::relu2, Op::sigmoid, Op::last_rows})
+    for (const Op op : {Op::silu, Op::gelu, Op::gelu_erf, Op::relu2, Op::sigmoid, Op::last_rows})
       model(op, [&](ModelBuilder& b, ir::ValueId x) { return b.add("y", op, {x}); });
     for (const Op op : {Op::add, Op::mul})
       model(op, [&](ModelBuilder& b, ir::ValueId x) {

@@ -281,10 +281,16 @@ TEST_F(GgufCheckpointTest, MetadataBecomesAConfiguration) {
             Json::parse(R"({"model_type": "llama", "hidden_act": "silu", "num_hidden_layers": 1,
       "max_position_embeddings": 64, "hidden_size": 32, "intermediate_size": 32,
       "num_attention_heads": 4, "num_key_value_heads": 2, "rms_norm_eps": 0.5, "head_dim": 8,
-      "vocab_size": 5, "tie_word_embeddings": true, "attention_bias": true, "mlp_bias": false})"));
+      "vocab_size": 5, "rope_theta": 10000.0, "tie_word_embeddings": true, "attention_bias": true, "mlp_bias": false})"));
   EXPECT_EQ((*checkpoint)->generation_config,
             Json::parse(R"({"eos_token_id": [3, 4], "bos_token_id": 1})"));
   EXPECT_EQ((*checkpoint)->chat_template, "T");
+  EXPECT_EQ((*checkpoint)->config_names["rms_norm_eps"], "llama.attention.layer_norm_rms_epsilon");
+  expect_error((*checkpoint)->matrix("model.norm"), {"\"output_norm.weight\" is missing"});
+  expect_error((*checkpoint)->matrix("model.layers.0.self_attn.k_proj"),
+               {"\"blk.0.attn_k.weight\" is missing", "\"blk.0.attn_q.weight\""});
+  expect_error((*checkpoint)->check_all_used({}), {"\"blk.0.attn_q.bias\""});
+  EXPECT_EQ((*checkpoint)->generation_names["eos_token_id.1"], "tokenizer.ggml.eot_token_id");
 }
 
 TEST_F(GgufCheckpointTest, BitNetHasSubNorms) {
@@ -388,8 +394,6 @@ TEST_F(GgufCheckpointTest, WhatIsNotUnderstoodIsRefused) {
   expect_error(open_with(key_u32("llama.block_count", 2000000000)), {"is 2000000000"});
   expect_error(open_with(key_u32("llama.attention.head_count_kv", 3)),
                {"\"llama.attention.head_count_kv\" is 3, expected a divisor", ", 4"});
-  expect_error(open_with(key_u32("tokenizer.ggml.eos_token_id", 5)),
-               {"model.gguf: \"tokenizer.ggml.eos_token_id\" is 5"});
   const auto arrays = [](std::vector<uint32_t> values) {
     return GgufKey{"llama.feed_forward_length", kGgufArray,
                    le(kGgufUint32) + le(uint64_t{values.size()}) + bytes_of(values)};

@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <string>
+#include <vector>
 
 #include "frontends/error_text.h"
 #include "frontends/mapped_file.h"
@@ -66,7 +68,7 @@ TEST(ParseJson, ErrorsNameFileLineAndColumn) {
   expect_error(parse_json("{\"a\": 1", "config.json"), {"config.json:1:8: "});
   expect_error(parse_json("{} {}", "config.json"), {"config.json:1:4: "});
   expect_error(parse_json("\"\xff\"", "config.json"), {"config.json:1:2: ", "UTF-8"});
-  expect_error(parse_json("[NaN]", "config.json"), {"config.json:1:2: "});
+  expect_error(parse_json("[nan]", "config.json"), {"config.json:1:"});
   expect_error(parse_json("\n[1e999]", "config.json"), {"config.json:2:", "1e999"});
 }
 
@@ -78,6 +80,34 @@ TEST(ParseJson, RefusesDeepNesting) {
   std::string objects;
   for (int i = 0; i < 100'000; ++i) objects += "{\"a\":";
   expect_error(parse_json(objects, "deep.json"), {"64 levels"});
+}
+
+TEST(ParseJson, ReadsTheNumbersThatPythonWrites) {
+  const auto value = parse_json(
+      R"({"a": NaN, "b": [Infinity,-Infinity , 0e0, 1], "NaN": "-Infinity \" NaN", "c": 0e0})",
+      "x");
+  ASSERT_TRUE(value.ok()) << value.status();
+  EXPECT_TRUE(std::isnan(value->at("a").get<double>()));
+  EXPECT_EQ(value->at("b"), Json({INFINITY, -INFINITY, 0.0, 1}));
+  EXPECT_EQ(value->at("NaN"), "-Infinity \" NaN");
+  EXPECT_EQ(value->at("c"), 0.0);
+  EXPECT_TRUE(std::isnan(parse_json("NaN", "x")->get<double>()));
+  EXPECT_EQ(*parse_json("-Infinity", "x"), -INFINITY);
+  for (const char* text : {"[NaNa]", "[-NaN]", "[+Infinity]", "[Inf]", "{NaN: 1}", "[Infinity5]",
+                           "[1NaN]", "[NaN5]", "[-NaN]", "[--Infinity]", "[NaN NaN]"})
+    EXPECT_FALSE(parse_json(text, "x").ok()) << text;
+  EXPECT_EQ(describe(Json(NAN)), "NaN");
+  EXPECT_EQ(describe(Json(-INFINITY)), "-Infinity");
+}
+
+TEST(ParseJson, WithNotesTheLastOfEqualKeysCounts) {
+  std::vector<std::string> notes;
+  const auto value = parse_json(
+      R"({"a": {"x": 1}, "b": 1, "a": {"y": 2}, "c": [{"b": 1, "b": 3}]})", "config.json", &notes);
+  ASSERT_TRUE(value.ok()) << value.status();
+  EXPECT_EQ(*value, Json::parse(R"({"a": {"y": 2}, "b": 1, "c": [{"b": 3}]})"));
+  EXPECT_EQ(notes, std::vector<std::string>{"config.json: \"a\", \"b\" occur more than once in an "
+                                            "object; the last one counts"});
 }
 
 TEST(ParseJson, RefusesAKeyThatOccursTwice) {

@@ -38,7 +38,7 @@ TEST(Json, HasTheWholeModule) {
   EXPECT_EQ(json["nodes"][5]["results"][1]["name"], "%7");
   EXPECT_EQ(json["nodes"][5]["attributes"]["kind"], "matmul");
   EXPECT_EQ(json["nodes"][2]["attributes"]["eps"], 1e-6);
-  EXPECT_EQ(json["returns"], (nlohmann::json{"%24"}));
+  EXPECT_EQ(json["returns"], (nlohmann::json{"%25"}));
 }
 
 TEST(Json, WritesBytesThatAreNotUtf8AsQuestionMarks) {

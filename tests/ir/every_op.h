@@ -44,8 +44,9 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %21 = last_rows %20 : tensor<Lx8xf32>
     %22 = top_k %14 {k = 3} : tensor<Tx3xi32>
     %23 = gather_matmul %14, %22, @experts : tensor<Tx3x5xf32>
-    %24 = matmul %21, @"an odd name" : tensor<Lx16xf32>
-    return %24
+    %24 = gelu_erf %14 : tensor<Tx8xf32>
+    %25 = matmul %21, @"an odd name" : tensor<Lx16xf32>
+    return %25
   }
 }
 )";

@@ -141,6 +141,7 @@ TEST_F(OpTest, Activations) {
   expect(run(Op::sigmoid, {x}), {1, 4}, {0.5F, 0.7310586F, 0.1192029F, 0.9525741F});
   expect(run(Op::relu2, {x}), {1, 4}, {0, 1, 0, 9});
   expect(run(Op::gelu, {x}), {1, 4}, {0, 0.8411920F, -0.0454023F, 2.9963627F});
+  expect(run(Op::gelu_erf, {x}), {1, 4}, {0, 0.8413447F, -0.0455003F, 2.9959503F});
 }
 
 TEST_F(OpTest, RmsNormOfRows) {

@@ -1,7 +1,17 @@
 // Importing configurations: what is built, and what is refused with which words.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "models/registry.h"
+#include "tests/frontends/gguf_writer.h"
+#include "tests/frontends/test_files.h"
 
 namespace sinter::models {
 namespace {
@@ -83,7 +93,10 @@ TEST(Import, EndTokensMayBeOneOrMany) {
   config["eos_token_id"] = {3, 7};
   const auto model = import_synthetic(config);
   ASSERT_TRUE(model.ok()) << model.status();
-  EXPECT_EQ(model->eos_ids, (std::vector<int32_t>{3, 7}));
+  ASSERT_EQ(model->ends.size(), 2);
+  EXPECT_EQ(model->ends[0].id, 3);
+  EXPECT_EQ(model->ends[1].id, 7);
+  EXPECT_EQ(model->ends[1].source, "eos_token_id.1 of config.json");
 }
 
 TEST(Import, RefusalsNameTheFieldAndTheWayOut) {
@@ -95,26 +108,245 @@ TEST(Import, RefusalsNameTheFieldAndTheWayOut) {
   EXPECT_EQ(with("model_type", "mamba"),
             "config.json: \"model_type\" is \"mamba\", which is not supported; known: qwen3, "
             "llama, bitnet");
-  EXPECT_EQ(with("hidden_act", "swiglu7"),
-            "config.json: \"hidden_act\" is \"swiglu7\", which is not supported; known: silu, "
-            "gelu_pytorch_tanh, relu2");
+  EXPECT_EQ(
+      with("hidden_act", "swiglu7"),
+      "config.json: \"hidden_act\" is \"swiglu7\", which is not supported; known: silu, swish, "
+      "relu2, gelu, gelu_python, gelu_pytorch_tanh, gelu_new, gelu_fast, gelu_accurate");
   EXPECT_EQ(
       with("num_key_value_heads", 3),
-      "config.json: \"num_attention_heads\" 4 is not a multiple of \"num_key_value_heads\" 3");
+      "config.json: \"num_attention_heads\" is 4, expected a multiple of \"num_key_value_heads\", "
+      "which is 3");
   EXPECT_EQ(with("num_hidden_layers", 100000),
-            "config.json: \"num_hidden_layers\" is 100000, above 4096");
+            "config.json: \"num_hidden_layers\" is 100000, expected an integer from 1 to 4096");
   EXPECT_NE(with("hidden_size", "many").find("\"hidden_size\""), std::string::npos);
   EXPECT_NE(with("hidden_size", -5).find("\"hidden_size\""), std::string::npos);
-  EXPECT_NE(with("sliding_window", 128).find("sliding-window"), std::string::npos);
-  EXPECT_NE(with("layer_types", {"full_attention", "sliding_attention"}).find("sliding-window"),
-            std::string::npos);
-  EXPECT_NE(with("eos_token_id", 96).find("eos_token_id"), std::string::npos);
+  EXPECT_EQ(with("layer_types", {"full_attention", "chunked_attention"}),
+            "config.json: \"layer_types\" has \"chunked_attention\", which is not supported; "
+            "supported is \"full_attention\"");
+  EXPECT_EQ(with("eos_token_id", "2"),
+            "config.json: \"eos_token_id\" is \"2\", expected a token id");
   EXPECT_NE(with("synthetic_structure", "sparse").find("synthetic_structure"), std::string::npos);
   EXPECT_NE(with("quantization", {{"group_size", 128}, {"bits", 4}}).find("64 columns"),
             std::string::npos);
+}
+
+TEST(Import, EndTokensOutsideTheVocabularyAreANote) {
   json config = tiny();
-  config.erase("vocab_size");
-  EXPECT_NE(error_of(config).find("\"vocab_size\""), std::string::npos);
+  config["eos_token_id"] = {3, 96, -1, 18446744073709551615ULL};
+  const auto model = import_synthetic(config);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(model->ends.size(), 1);
+  EXPECT_EQ(model->notes.size(), 3);
+  EXPECT_EQ(model->notes[0],
+            "config.json: \"eos_token_id.1\" is 96, but the vocabulary has 96 tokens; it ends no "
+            "text");
+}
+
+// What the weight is, "" when there is none.
+std::string type_of(const ImportedModel& model, const std::string& name) {
+  const ir::ValueId id = model.module.find_symbol(name);
+  return id < 0 ? "" : fmt::format("{}", fmt::join(model.module.weight(id).shape, "x"));
+}
+
+TEST(Import, FieldsThatAreMissingHaveTheDefaultsOfTheFamily) {
+  json config = tiny();
+  config.erase("head_dim");
+  config.erase("num_key_value_heads");
+  config["num_attention_heads"] = 32;
+  const auto shape_of = [&](const char* type, const char* projection) {
+    config["model_type"] = type;
+    const auto model = import_synthetic(config);
+    return model.ok() ? type_of(*model, fmt::format("model.layers.0.self_attn.{}", projection))
+                      : std::string(model.status().message());
+  };
+  EXPECT_EQ(shape_of("qwen3", "q_proj"), "4096x64");
+  EXPECT_EQ(shape_of("qwen3", "k_proj"), "4096x64");
+  EXPECT_EQ(shape_of("llama", "k_proj"), "64x64");
+  config["num_key_value_heads"] = nullptr;
+  EXPECT_EQ(shape_of("qwen3", "k_proj"), "4096x64");
+  config.erase("num_key_value_heads");
+  config["num_attention_heads"] = 20;
+  config["head_dim"] = 16;
+  EXPECT_EQ(shape_of("bitnet", "k_proj"), "80x64");
+}
+
+TEST(Import, ActivationsGoByTheNamesOfTransformers) {
+  for (const auto& [name, op] :
+       {std::pair("silu", ir::Op::silu), std::pair("swish", ir::Op::silu),
+        std::pair("gelu", ir::Op::gelu_erf), std::pair("gelu_new", ir::Op::gelu),
+        std::pair("gelu_pytorch_tanh", ir::Op::gelu), std::pair("relu2", ir::Op::relu2)}) {
+    json config = tiny();
+    config["hidden_act"] = name;
+    const auto model = import_synthetic(config);
+    ASSERT_TRUE(model.ok()) << model.status();
+    EXPECT_EQ(count(model->module, op), 2) << name;
+  }
+}
+
+TEST(Import, WindowsCountOnlyWhereTheyNarrowAttention) {
+  json config = tiny();
+  config["max_position_embeddings"] = 256;
+  config["sliding_window"] = 128;
+  EXPECT_EQ(error_of(config), "no error");
+  config["use_sliding_window"] = true;
+  EXPECT_EQ(error_of(config), "no error");  // from layer 28 on
+  config["max_window_layers"] = 1;
+  EXPECT_EQ(error_of(config),
+            "config.json: \"use_sliding_window\" is true, but attention in a sliding window is not "
+            "supported");
+  config["sliding_window"] = 256;
+  EXPECT_EQ(error_of(config), "no error");
+  config["sliding_window"] = nullptr;
+  EXPECT_EQ(error_of(config), "no error");
+  config["sliding_window"] = 128;
+  config["model_type"] = "llama";
+  EXPECT_EQ(error_of(config), "no error");
+  config["layer_types"] = {"full_attention", "sliding_attention"};
+  EXPECT_NE(error_of(config).find("\"layer_types\" has \"sliding_attention\""), std::string::npos);
+}
+
+TEST(Import, TraditionalRopeRotatesAdjacentPairs) {
+  json config = tiny();
+  config["model_type"] = "llama";
+  config["rope_traditional"] = true;
+  const auto model = import_synthetic(config);
+  ASSERT_TRUE(model.ok()) << model.status();
+  for (const ir::Node& node : model->module.nodes)
+    if (node.op == ir::Op::rope) EXPECT_EQ(node.text("style", ""), "interleaved");
+}
+
+TEST(Import, FieldsThatNobodyReadAreNamed) {
+  json config = tiny();
+  config["initializer_range"] = 0.02;
+  config["attn_logit_softcapping"] = 50.0;
+  config["logit_scale"] = 1.0;
+  config["future"] = nullptr;
+  config["rope_scaling"] = {{"type", "default"}, {"factor", 4.0}};
+  const auto model = import_synthetic(config);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(
+      model->notes,
+      std::vector<std::string>{
+          "config.json: not known, and without effect here: \"attn_logit_softcapping\" (50.0), "
+          "\"rope_scaling.factor\" (4.0); if it changes what the model computes, the results "
+          "are wrong"});
+}
+
+// No value of any field may do more than give one clear line.
+TEST(Import, HostileValuesGiveOneLine) {
+  const std::vector<json> values = {-1,
+                                    0,
+                                    1,
+                                    2,
+                                    3,
+                                    1e30,
+                                    NAN,
+                                    INFINITY,
+                                    0.5,
+                                    INT64_MIN,
+                                    UINT64_MAX,
+                                    int64_t{1} << 30,
+                                    "x",
+                                    "1e999",
+                                    json(),
+                                    json::array(),
+                                    json::object(),
+                                    true,
+                                    json{{"full_attention", 3}}};
+  std::vector<std::string> fields = {"rope_traditional",    "partial_rotary_factor",
+                                     "layer_types",         "num_key_value_heads",
+                                     "eos_token_id",        "bos_token_id",
+                                     "tie_word_embeddings", "rope_scaling",
+                                     "rope_parameters",     "original_max_position_embeddings",
+                                     "quantization"};
+  const std::vector<std::string> scaling = {"rope_type",
+                                            "rope_theta",
+                                            "factor",
+                                            "low_freq_factor",
+                                            "high_freq_factor",
+                                            "beta_fast",
+                                            "beta_slow",
+                                            "original_max_position_embeddings",
+                                            "truncate",
+                                            "mscale",
+                                            "mscale_all_dim",
+                                            "attention_factor",
+                                            "partial_rotary_factor",
+                                            "frequency_factors"};
+  const auto expect_one_line = [](const json& config) {
+    const std::string error = error_of(config);
+    EXPECT_EQ(error.find('\n'), std::string::npos) << error;
+    EXPECT_LT(error.size(), 400) << error;
+    if (error != "no error") EXPECT_TRUE(error.starts_with("config.json: ")) << error;
+  };
+  for (const Architecture& architecture : architectures()) {
+    json config = tiny();
+    config["model_type"] = architecture.model_type;
+    for (const auto& field : architecture.defaults().items()) fields.push_back(field.key());
+    for (const std::string& field : fields) {
+      for (const json& value : values) {
+        json bad = config;
+        bad[field] = value;
+        expect_one_line(bad);
+      }
+    }
+    for (const char* type : {"linear", "dynamic", "llama3", "yarn"}) {
+      for (const std::string& field : scaling) {
+        for (const json& value : values) {
+          json bad = config;
+          bad["rope_scaling"] = {{"rope_type", type},
+                                 {"factor", 2},
+                                 {"low_freq_factor", 1},
+                                 {"high_freq_factor", 4},
+                                 {"original_max_position_embeddings", 64}};
+          bad["rope_scaling"][field] = value;
+          expect_one_line(bad);
+        }
+      }
+    }
+  }
+}
+
+TEST(Import, ErrorsOfGgufFilesNameItsKeys) {
+  using namespace frontends;
+  const TempDir dir;
+  const auto error_with = [&](const GgufKey& key) {
+    GgufFile file;
+    file.keys = {key_text("general.architecture", "qwen3"),
+                 key_u32("qwen3.block_count", 1),
+                 key_u32("qwen3.context_length", 64),
+                 key_u32("qwen3.embedding_length", 32),
+                 key_u32("qwen3.feed_forward_length", 32),
+                 key_u32("qwen3.attention.head_count", 4),
+                 key_f32("qwen3.attention.layer_norm_rms_epsilon", 1e-6F)};
+    std::erase_if(file.keys, [&](const GgufKey& other) { return other.name == key.name; });
+    file.keys.push_back(key);
+    file.tensors = {f32_entry("token_embd.weight", {32, 5}, std::vector<float>(160))};
+    const auto checkpoint = open_checkpoint(dir.write("m.gguf", file.bytes()));
+    if (!checkpoint.ok()) return std::string(checkpoint.status().message());
+    const auto model = import_checkpoint(**checkpoint);
+    return model.ok() ? "no error" : std::string(model.status().message());
+  };
+  EXPECT_EQ(error_with(key_f32("qwen3.rope.freq_base", 0)),
+            "m.gguf: \"qwen3.rope.freq_base\" is 0.0, expected a number from 1.000001 to "
+            "1000000000000000");
+  EXPECT_EQ(
+      error_with(key_f32("qwen3.attention.layer_norm_rms_epsilon", -1)),
+      "m.gguf: \"qwen3.attention.layer_norm_rms_epsilon\" is -1.0, expected a number from 0 to "
+      "1");
+  EXPECT_NE(error_with(key_f32("qwen3.attention.layer_norm_rms_epsilon", NAN)).find("is NaN"),
+            std::string::npos);
+  EXPECT_NE(error_with(key_f32("qwen3.rope.freq_base", 10000)).find("\"blk.0.attn_norm.weight\""),
+            std::string::npos);
+}
+
+TEST(Import, NegativeEpsilonIsNamed) {
+  json config = tiny();
+  config["rms_norm_eps"] = -1;
+  EXPECT_EQ(error_of(config), "config.json: \"rms_norm_eps\" is -1, expected a number from 0 to 1");
+  config["rms_norm_eps"] = NAN;
+  EXPECT_EQ(error_of(config),
+            "config.json: \"rms_norm_eps\" is NaN, expected a number from 0 to 1");
 }
 
 }  // namespace

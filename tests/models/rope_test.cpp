@@ -3,10 +3,26 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 namespace sinter::models {
 namespace {
 
 using nlohmann::json;
+
+absl::StatusOr<Rope> read_rope(const json& config, int64_t head_dim, int64_t positions,
+                               std::vector<std::string>* notes = nullptr) {
+  const Config read(config);
+  auto rope = models::read_rope(read, head_dim, positions);
+  if (notes != nullptr) *notes = read.notes();
+  return rope;
+}
+
+std::string error_of(const json& config) {
+  const auto rope = read_rope(config, 64, 2048);
+  return rope.ok() ? "no error" : std::string(rope.status().message());
+}
 
 void expect_frequency(const Rope& rope, size_t i, double expected) {
   EXPECT_NEAR(rope.inv_freq[i], expected, 1e-6 * expected) << "pair " << i;
@@ -91,7 +107,7 @@ TEST(Rope, FactorsDivideTheFrequenciesBeforeTheyAreScaled) {
   for (const json& bad : {json{1.0}, json{1.0, 0.0}, json{1.0, "x"}, json(3)}) {
     const auto refused = with(bad);
     ASSERT_FALSE(refused.ok()) << bad;
-    EXPECT_NE(refused.status().message().find("\"frequency_factors\""), std::string::npos)
+    EXPECT_NE(refused.status().message().find("frequency_factors\""), std::string::npos)
         << refused.status();
   }
 }
@@ -101,8 +117,94 @@ TEST(Rope, UnknownTypeIsRefusedByName) {
       read_rope(json{{"rope_scaling", {{"rope_type", "longrope"}, {"factor", 2.0}}}}, 64, 2048);
   EXPECT_EQ(rope.status().message(),
             "config.json: \"rope_scaling.rope_type\" is \"longrope\", which is not supported; "
-            "known: default, linear, llama3, "
-            "yarn");
+            "known: default, linear, dynamic, llama3, yarn");
+}
+
+TEST(Rope, ScalingCountsBesideParameters) {
+  std::vector<std::string> notes;
+  const auto rope = read_rope(json{{"rope_theta", 10000.0},
+                                   {"rope_scaling", {{"type", "linear"}, {"factor", 4.0}}},
+                                   {"rope_parameters", {{"rope_theta", 5e5}}}},
+                              64, 2048, &notes);
+  ASSERT_TRUE(rope.ok()) << rope.status();
+  expect_frequency(*rope, 0, 0.25);
+  expect_frequency(*rope, 16, 0.01 / 4);
+  EXPECT_EQ(notes, std::vector<std::string>{"config.json: \"rope_scaling\" counts and "
+                                            "\"rope_parameters\" does not, as in transformers"});
+  // Neither null nor an empty object is a scaling.
+  for (const json& none : {json(), json::object()}) {
+    const auto other = read_rope(
+        json{{"rope_scaling", none}, {"rope_parameters", {{"rope_theta", 1e6}}}}, 64, 2048);
+    ASSERT_TRUE(other.ok()) << other.status();
+    expect_frequency(*other, 16, 1e-3);
+  }
+}
+
+TEST(Rope, ParametersMayBeKeyedByLayerType) {
+  const auto keyed = [](const json& parameters) {
+    return json{{"rope_theta", 7.0}, {"rope_parameters", parameters}};
+  };
+  const json full = {{"rope_type", "default"}, {"rope_theta", 1e6}};
+  for (const json& parameters :
+       {json{{"full_attention", full}},
+        json{{"full_attention", full}, {"sliding_attention", nullptr}},
+        json{{"full_attention", full}, {"sliding_attention", {{"rope_theta", 3.0}}}}}) {
+    const auto rope = read_rope(keyed(parameters), 64, 2048);
+    ASSERT_TRUE(rope.ok()) << rope.status();
+    expect_frequency(*rope, 16, 1e-3);
+  }
+  EXPECT_EQ(error_of(keyed({{"sliding_attention", full}})),
+            "config.json: \"rope_parameters\" is keyed by layer type, but has nothing for "
+            "\"full_attention\", the type of this model's layers");
+  EXPECT_EQ(error_of(keyed({{"full_attention", full}, {"rope_theta", 1e6}})),
+            "config.json: \"rope_parameters\" has both parameters and objects of parameters, "
+            "expected one kind");
+}
+
+TEST(Rope, YarnReachesFactorTimesTheOriginalPositions) {
+  const auto reach = [](int64_t positions, const json& original) {
+    const auto rope = read_rope(
+        json{{"rope_scaling",
+              {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", original}}}},
+        64, positions);
+    return rope.ok() ? rope->max_positions : -1;
+  };
+  EXPECT_EQ(reach(40960, 32768), 131072);
+  EXPECT_EQ(reach(40960, nullptr), 4 * 40960);
+  EXPECT_EQ(reach(131072, 8192), 131072);
+}
+
+TEST(Rope, DynamicIsPlainWithinTheContext) {
+  std::vector<std::string> notes;
+  const auto rope =
+      read_rope(json{{"rope_scaling", {{"type", "dynamic"}, {"factor", 2.0}}}}, 64, 2048, &notes);
+  ASSERT_TRUE(rope.ok()) << rope.status();
+  expect_frequency(*rope, 16, 0.01);
+  EXPECT_EQ(rope->max_positions, 2048);
+  ASSERT_EQ(notes.size(), 1);
+  EXPECT_NE(notes[0].find("2048 positions"), std::string::npos) << notes[0];
+}
+
+TEST(Rope, TraditionalIsInterleaved) {
+  EXPECT_FALSE(read_rope(json::object(), 64, 2048)->interleaved);
+  EXPECT_TRUE(read_rope(json{{"rope_traditional", true}}, 64, 2048)->interleaved);
+  EXPECT_EQ(error_of(json{{"rope_traditional", 1}}),
+            "config.json: \"rope_traditional\" is 1, expected true or false");
+}
+
+TEST(Rope, TextThatIsANumberIsReadWithANote) {
+  std::vector<std::string> notes;
+  const auto rope =
+      read_rope(json{{"rope_scaling", {{"type", "linear"}, {"factor", "4.0"}}}}, 64, 2048, &notes);
+  ASSERT_TRUE(rope.ok()) << rope.status();
+  expect_frequency(*rope, 0, 0.25);
+  EXPECT_EQ(notes, std::vector<std::string>{"config.json: \"rope_scaling.factor\" is the text "
+                                            "\"4.0\"; it is read as a number"});
+  for (const char* text : {"", "four", "4.0x", "0x4", "NaN", "-4"})
+    EXPECT_NE(error_of(json{{"rope_scaling", {{"type", "linear"}, {"factor", text}}}})
+                  .find("\"rope_scaling.factor\" is "),
+              std::string::npos)
+        << text;
 }
 
 TEST(Rope, MissingFactorIsNamed) {

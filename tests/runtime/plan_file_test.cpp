@@ -76,6 +76,10 @@ TEST_F(PlanFileTest, EveryFieldSurvivesWritingAndReading) {
   const Plan wanted = toy::description();
   EXPECT_EQ(plan.model, wanted.model);
   EXPECT_EQ(plan.eos_ids, wanted.eos_ids);
+  ASSERT_EQ(plan.ends.size(), 1u);
+  EXPECT_EQ(plan.ends[0].id, 1);
+  EXPECT_EQ(plan.ends[0].text, "<end>");
+  EXPECT_EQ(plan.ends[0].source, "eos_token_id of config.json");
   EXPECT_EQ(plan.temperature, 0.75);
   EXPECT_EQ(plan.top_k, -1);
   ASSERT_EQ(plan.device_plans[0].decode.size(), 3u);

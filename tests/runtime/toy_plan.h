@@ -155,6 +155,7 @@ inline Plan description() {
   plan.layers = 1;
   plan.parameters = weight_count;
   plan.eos_ids = {1, 2};
+  plan.ends = {{1, "<end>", "eos_token_id of config.json"}};
   plan.bos_id = 0;
   plan.temperature = 0.75;
   device.kernels = {

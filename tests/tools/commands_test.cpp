@@ -192,6 +192,25 @@ TEST(Run, KeepsTextAndNumbersApart) {
   EXPECT_NE(sinter_run(again + "4").out, outcome.out);
 }
 
+TEST(Run, ReadsThePromptFromAFileOrTheStandardInput) {
+  const fs::path file = work_folder() / "prompt.txt";
+  write(file, "ROMEO:\n");
+  const std::string rest =
+      fmt::format("'{}' run '{}' -n 8 --greedy", SINTER_RUN_PROGRAM, tiny_plan());
+  const Outcome typed = shell(rest + " -p ROMEO:");
+  ASSERT_EQ(typed.code, 0) << typed.err;
+  EXPECT_EQ(shell(fmt::format("{} -f '{}'", rest, file.string())).out, typed.out);
+  EXPECT_EQ(shell(fmt::format("{} -p - <'{}'", rest, file.string())).out, typed.out);
+  EXPECT_EQ(shell(fmt::format("{} -f - <'{}'", rest, file.string())).out, typed.out);
+  // Only the last newline is not part of the prompt.
+  write(file, "ROMEO:\n\n");
+  EXPECT_TRUE(shell(fmt::format("{} -f '{}'", rest, file.string())).out.starts_with("ROMEO:\n"));
+  EXPECT_EQ(shell(rest + " -p x -f y").code, 2);
+  const Outcome missing = shell(rest + " -f /nowhere/x");
+  EXPECT_EQ(missing.code, 2);
+  EXPECT_NE(missing.err.find("/nowhere/x: cannot be read"), std::string::npos) << missing.err;
+}
+
 TEST(Run, StopsWhenTheContextIsFull) {
   const Outcome outcome = sinter_run(
       fmt::format("run '{}' -p ROMEO: -n 50 --context 16 --ignore-eos --greedy", tiny_plan()));

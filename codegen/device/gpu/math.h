@@ -20,6 +20,18 @@ SINTER_INLINE float relu2(float x) {
 SINTER_INLINE float gelu(float x) {
   return x * sigmoid(1.59576912F * fma(x * x * x, 0.044715F, x));
 }
+// x/2 (1 + erf(x/sqrt(2))) by the tail r = |x|/2 erfc(|x|/sqrt(2)): -r below 0, x - r above. erfc
+// as Abramowitz and Stegun 7.1.26 has it, with an error below 1.5e-7.
+SINTER_INLINE float gelu_erf(float x) {
+  const float a = __builtin_fabsf(x);
+  const float t = reciprocal(fma(a, 0.3275911F * 0.70710678F, 1.0F));
+  float p = 1.061405429F;
+  p = fma(p, t, -1.453152027F);
+  p = fma(p, t, 1.421413741F);
+  p = fma(p, t, -0.284496736F);
+  p = fma(p, t, 0.254829592F);
+  return larger(x, 0.0F) - 0.5F * a * (p * t) * exp(-0.5F * a * a);
+}
 SINTER_INLINE float add(float a, float b) { return a + b; }
 SINTER_INLINE float mul(float a, float b) { return a * b; }
 

@@ -1,0 +1,129 @@
+#include "models/config.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace sinter::models {
+
+using frontends::Json;
+
+namespace {
+
+// The number that a text is, as JSON writes numbers; null when it is none.
+Json number_in(const std::string& text) {
+  if (text.empty() || text.find_first_not_of("0123456789+-.eE") != std::string::npos) return {};
+  const auto number = frontends::parse_json(text, "");
+  return number.ok() && number->is_number() ? *number : Json();
+}
+
+}  // namespace
+
+Config::Config(const Json& fields, std::string file, FieldNames names, Json defaults)
+    : fields_(&fields),
+      record_(std::make_shared<Record>(
+          Record{std::move(file), std::move(names), std::move(defaults), {}, {}, {}})) {}
+
+bool Config::has(std::string_view field) const {
+  return frontends::find_field(*fields_, field) != nullptr;
+}
+
+bool Config::is_null(std::string_view field) const {
+  const auto found = fields_->find(field);
+  return found != fields_->end() && found->is_null();
+}
+
+const Json* Config::find(std::string_view field) const {
+  mark_read(field);
+  if (const Json* value = frontends::find_field(*fields_, field); value != nullptr) return value;
+  return prefix_.empty() ? frontends::find_field(record_->defaults, field) : nullptr;
+}
+
+std::string Config::shown(std::string_view field) const {
+  const auto found = record_->names.find(path(field));
+  return found == record_->names.end() ? path(field) : found->second;
+}
+
+std::string Config::name(std::string_view field) const {
+  return frontends::in_quotes(shown(field));
+}
+
+absl::Status Config::refuse(std::string_view field, std::string_view what) const {
+  return frontends::invalid("{}: {} {}", file(), name(field), what);
+}
+
+void Config::note(std::string_view text) const {
+  std::string line = fmt::format("{}: {}", file(), text);
+  auto& notes = record_->notes;
+  if (std::find(notes.begin(), notes.end(), line) == notes.end()) notes.push_back(std::move(line));
+}
+
+const std::string& Config::file() const { return record_->file; }
+const std::vector<std::string>& Config::notes() const { return record_->notes; }
+void Config::mark_read(std::string_view field) const { record_->read.insert(path(field)); }
+
+Json Config::alone(std::string_view field, bool numeric) const {
+  Json object = Json::object();
+  const Json* value = find(field);
+  if (value == nullptr) return object;
+  Json& out = object[shown(field)];
+  out = *value;
+  if (!numeric || !value->is_string()) return object;
+  Json number = number_in(value->get_ref<const std::string&>());
+  if (number.is_null()) return object;
+  note(fmt::format("{} is the text {}; it is read as a number", name(field),
+                   frontends::describe(*value)));
+  out = std::move(number);
+  return object;
+}
+
+absl::StatusOr<int64_t> Config::integer(std::string_view field, frontends::IntRange range,
+                                        std::optional<int64_t> otherwise) const {
+  const Json object = alone(field, true);
+  if (object.empty() && otherwise) return *otherwise;
+  return frontends::get_int(object, shown(field), file(), range);
+}
+
+absl::StatusOr<double> Config::number(std::string_view field, NumberRange range,
+                                      std::optional<double> otherwise) const {
+  const Json object = alone(field, true);
+  if (object.empty() && otherwise) return *otherwise;
+  return frontends::get_double(object, shown(field), file(), range.min, range.max);
+}
+
+absl::StatusOr<bool> Config::flag(std::string_view field, std::optional<bool> otherwise) const {
+  const Json object = alone(field, false);
+  if (object.empty() && otherwise) return *otherwise;
+  return frontends::get_bool(object, shown(field), file());
+}
+
+absl::StatusOr<std::string> Config::text(std::string_view field,
+                                         std::optional<std::string> otherwise) const {
+  const Json object = alone(field, false);
+  if (object.empty() && otherwise) return *std::move(otherwise);
+  return frontends::get_string(object, shown(field), file());
+}
+
+absl::StatusOr<Config> Config::section(std::string_view field) const {
+  const Json object = alone(field, false);
+  const auto fields = frontends::get_object(object, shown(field), file());
+  if (!fields.ok()) return fields.status();
+  record_->sections.insert(path(field));
+  return Config(*find(field), path(field) + ".", record_);
+}
+
+std::vector<std::string> Config::unread(bool (*neutral)(std::string_view, const Json&)) const {
+  std::vector<std::string> out;
+  for (const auto& field : fields_->items()) {
+    const std::string at = path(field.key());
+    if (field.value().is_null()) continue;
+    if (record_->sections.contains(at)) {
+      for (std::string& inner : Config(field.value(), at + ".", record_).unread(neutral))
+        out.push_back(std::move(inner));
+    } else if (!record_->read.contains(at) && !neutral(at, field.value())) {
+      out.push_back(fmt::format("{} ({})", name(field.key()), frontends::describe(field.value())));
+    }
+  }
+  return out;
+}
+
+}  // namespace sinter::models
