@@ -334,6 +334,12 @@ int64_t dot_group(const ir::WeightType& type) {
   return 0;
 }
 
+Piece PackedLayout::piece_at(int64_t at) const {
+  for (const Piece& piece : {codes, scales, biases, sub_scales, sub_biases, factors})
+    if (piece.at == at && piece.bytes != 0) return piece;
+  return {};
+}
+
 PackedLayout packed_layout(const ir::WeightType& type, int64_t parts, Layout order,
                            int64_t sources) {
   PackedLayout layout;

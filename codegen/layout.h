@@ -51,6 +51,8 @@ struct PackedLayout {
   int64_t bytes = 0;
 
   int64_t tiles() const { return parts * part_tiles; }
+  // The piece that begins there; an empty one when none does.
+  Piece piece_at(int64_t at) const;
 };
 
 // Vectors and matrices keep their format. `sources`: matrices that make

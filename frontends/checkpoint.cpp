@@ -194,6 +194,12 @@ void Checkpoint::release(std::string_view name) const {
   }
 }
 
+absl::Status Checkpoint::check_unchanged() const {
+  for (const auto& file : storage)
+    if (absl::Status status = file->check_unchanged(); !status.ok()) return status;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {
   if (const auto found = matrices.find(name); found != matrices.end()) return found->second;
   if (const auto found = unsupported.find(name); found != unsupported.end()) {

@@ -61,6 +61,10 @@ class Checkpoint : public ir::MatrixSource {
   // many they are.
   absl::Status check_all_used(const std::set<std::string>& used) const;
 
+  // Error: a file behind the matrices changed since it was opened. Asked before what was made of
+  // them gets its name.
+  absl::Status check_unchanged() const;
+
   // Own the memory behind the matrices: maps, and what readers had to make.
   std::vector<std::shared_ptr<const MappedFile>> storage;
   std::vector<std::vector<uint8_t>> buffers;

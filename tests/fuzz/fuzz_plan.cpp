@@ -35,17 +35,23 @@ std::string seed_plan(const std::string& path) {
   plan.eos_ids = {1};
   plan.code = {{"a", "host-x86-64", {"avx2"}, 0, section("code a"), {{1, 2, 3, 4, 5, 6}, {}}},
                {"b", "host-aarch64", {}, 0, section("code b"), {}}};
-  device.kernels = {{"one", "first"}, {"two", "second"}};
+  using Access = Parameter::Access;
+  device.kernels = {
+      {"one",
+       "first",
+       {{Access::read, 0, 4, 0, 0}, {Access::update, 64, 0, 0, 0}, {Access::write, 16, 4, 0, 0}}},
+      {"two", "second", {{Access::read, 64, 0, 0, 0}, {Access::write, 0, 0, 32, 0}}},
+      {"three", "third", {{Access::read, 64, 0, 0, 0}, {Access::write, 4, 0, 0, 0}}}};
   device.decode = {{"p",
                     "what",
                     0,
-                    {{Region::tokens, 0, 0}, {Region::state, 4, 1}, {Region::arena, 64, 0}},
+                    {{Region::tokens, 0, 0}, {Region::state, 0, 1}, {Region::arena, 64, 0}},
                     1,
                     2,
                     3},
-                   {"q", "what", 1, {{Region::weights, 128, 0}, {Region::logits, 4, 0}}, 1, 2, 3}};
+                   {"q", "what", 1, {{Region::weights, 128, 0}, {Region::logits, 0, 0}}, 1, 2, 3}};
   device.prefill = device.decode;
-  device.probe = {{"r", "what", 0, {{Region::weights, 128, 0}, {Region::arena, 64, 0}}, 1, 2, 3}};
+  device.probe = {{"r", "what", 2, {{Region::weights, 128, 0}, {Region::arena, 64, 0}}, 1, 2, 3}};
   device.probes = {{"format", "w", 64, 1.5, 1e-3}};
   device.weights = {{"w", "weight", "plain", 64, 128}};
   device.states = {{"k", 64, 0}, {"s", 0, 64}};
