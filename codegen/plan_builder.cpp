@@ -324,6 +324,12 @@ std::string DeviceCompilation::memory_text() const {
                                         : "\nprobe: " + print_memory(probe_memory, lowering.probe));
 }
 
+runtime::DevicePlan assemble_device_plan(const Compilation& compilation,
+                                         const DeviceCompilation& device,
+                                         const CompileOptions& options) {
+  return PlanAssembler(compilation, device, options).assemble();
+}
+
 absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
                                            const frontends::Checkpoint* checkpoint,
                                            const std::string& model_name,
