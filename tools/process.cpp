@@ -20,6 +20,8 @@ namespace {
 constexpr const char* out_of_memory_text =
     "out of memory; close other programs or take a smaller model";
 
+constexpr const char* bug_text = "internal error: this is a bug in sinter, please report it: ";
+
 const char* program_name = "sinter";
 
 // One line, whatever the bytes. Safe in signal handlers.
@@ -64,12 +66,12 @@ void on_bus_error(int signal, siginfo_t* info, void*) {
     } catch (const std::bad_alloc&) {
       end_process(kExitBadInput, out_of_memory_text);
     } catch (const std::exception& error) {
-      end_process(kExitBug,
-                  "internal error: this is a bug in sinter, please report it: ", error.what());
+      end_process(kExitBug, bug_text, error.what());
     } catch (...) {
+      end_process(kExitBug, bug_text, "an unknown exception");
     }
   }
-  end_process(kExitBug, "internal error: this is a bug in sinter, please report it");
+  end_process(kExitBug, bug_text, "std::terminate");
 }
 
 void handle(int signal, void (*handler)(int)) {
