@@ -13,17 +13,20 @@
 #include <clang/Frontend/TextDiagnosticPrinter.h>
 #include <fmt/format.h>
 #include <lld/Common/Driver.h>
+#include <llvm/Support/ErrorHandling.h>
 #include <llvm/Support/FileSystem.h>
 #include <llvm/Support/MemoryBuffer.h>
 #include <llvm/Support/TargetSelect.h>
 #include <llvm/Support/VirtualFileSystem.h>
 #include <llvm/Support/raw_ostream.h>
 
+#include <cstring>
 #include <memory>
 #include <mutex>
 #include <utility>
 
 #include "codegen/device_sources.h"
+#include "runtime/temporary_file.h"
 
 LLD_HAS_DRIVER(elf)
 
@@ -131,25 +134,6 @@ absl::StatusOr<llvm::SmallVector<char, 0>> compile(std::string_view source, cons
   return output;
 }
 
-// A file that disappears with its owner.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(const char* suffix) {
-    error_ = llvm::sys::fs::createTemporaryFile("sinter", suffix, path_);
-  }
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() {
-    if (!error_) (void)llvm::sys::fs::remove(path_);
-  }
-  std::error_code error() const { return error_; }
-  std::string path() const { return std::string(path_); }
-
- private:
-  llvm::SmallString<128> path_;
-  std::error_code error_;
-};
-
 }  // namespace
 
 absl::StatusOr<std::vector<uint8_t>> compile_to_object(std::string_view source,
@@ -169,26 +153,24 @@ absl::StatusOr<std::string> compile_to_assembly(std::string_view source, const T
 absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& object,
                                                  const Target& target) {
   if (target.family == "nvptx") return object;
-  const TemporaryFile in("o");
-  const TemporaryFile out("so");
-  for (const TemporaryFile* file : {&in, &out})
-    if (file->error())
-      return absl::UnavailableError(
-          fmt::format("cannot make a temporary file: {}; set TMPDIR to a writable folder",
-                      file->error().message()));
+  runtime::TemporaryFolder folder;
+  if (const int error = folder.create(runtime::temporary_root() + "/sinter", 0700); error != 0)
+    return absl::UnavailableError(
+        fmt::format("cannot make a temporary folder in {}: {}; set TMPDIR to a writable folder",
+                    runtime::temporary_root(), std::strerror(error)));
+  const std::string in_path = folder.name() + "/phases.o";
+  const std::string out_path = folder.name() + "/phases.so";
   {
     std::error_code error;
-    llvm::raw_fd_ostream stream(in.path(), error);
+    llvm::raw_fd_ostream stream(in_path, error);
     stream.write(reinterpret_cast<const char*>(object.data()), object.size());
     stream.close();
     if (error || stream.has_error()) {
       stream.clear_error();
       return absl::UnavailableError(fmt::format(
-          "cannot write {}: the disk may be full; set TMPDIR to another folder", in.path()));
+          "cannot write {}: the disk may be full; set TMPDIR to another folder", in_path));
     }
   }
-  const std::string in_path = in.path();
-  const std::string out_path = out.path();
   const char* emulation = target.family == "host-aarch64" ? "aarch64linux"
                           : target.family == "amdgpu"     ? "elf64_amdgpu"
                                                           : "elf_x86_64";
@@ -212,6 +194,18 @@ std::string compile_fingerprint(const Target& target) {
   std::string all = CLANG_VERSION_STRING;
   for (const std::string& argument : arguments(target, false)) all += " " + argument;
   return all;
+}
+
+void on_llvm_failure(LlvmFailure end) {
+  // LLVM takes a pointer for each handler along.
+  static LlvmFailure handler = nullptr;
+  if (handler == nullptr) {
+    llvm::install_fatal_error_handler(
+        [](void*, const char* reason, bool) { handler(false, reason); });
+    llvm::install_bad_alloc_error_handler(
+        [](void*, const char* reason, bool) { handler(true, reason); });
+  }
+  handler = end;
 }
 
 std::string clang_version() { return CLANG_VERSION_STRING; }

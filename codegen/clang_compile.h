@@ -25,6 +25,11 @@ absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& obj
 // Everything but the source and the kernel library that the machine code depends on.
 std::string compile_fingerprint(const Target& target);
 
+// What is called when LLVM gives up, which it does by ending the process: out of memory, or an
+// error that it takes for its own. Must not return.
+using LlvmFailure = void (*)(bool out_of_memory, const char* reason);
+void on_llvm_failure(LlvmFailure end);
+
 // "22.1.8"
 std::string clang_version();
 

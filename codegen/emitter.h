@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <string_view>
@@ -19,13 +20,20 @@ std::string_view c_type(ir::DType dtype);
 
 class Emitter {
  public:
-  // A C++ expression for the address of a buffer, as `const T*` or `T*`. The same buffer gives the
-  // same argument.
+  // A C++ expression for the address of a buffer, as `const T*` or `T*`, which is read or written
+  // unless something else is said. The same buffer gives the same argument.
   std::string pointer(const Buffer& buffer, std::string_view type) {
-    for (size_t i = 0; i < arguments_.size(); ++i)
-      if (arguments_[i] == buffer) return fmt::format("arg<{}>(launch, {})", type, i);
-    arguments_.push_back(buffer);
-    return fmt::format("arg<{}>(launch, {})", type, arguments_.size() - 1);
+    return pointer(buffer, type, type.starts_with("const ") ? Access::read : Access::write);
+  }
+  std::string pointer(const Buffer& buffer, std::string_view type, Access access) {
+    const auto at = static_cast<size_t>(std::ranges::find(arguments_, buffer) - arguments_.begin());
+    if (at == arguments_.size()) {
+      arguments_.push_back(buffer);
+      accesses_.push_back(access);
+    } else if (accesses_[at] != access) {
+      accesses_[at] = Access::update;
+    }
+    return fmt::format("arg<{}>(launch, {})", type, at);
   }
 
   template <class... Args>
@@ -38,10 +46,12 @@ class Emitter {
 
   const std::string& text() const { return text_; }
   const std::vector<Buffer>& arguments() const { return arguments_; }
+  const std::vector<Access>& accesses() const { return accesses_; }
 
  private:
   std::string text_;
   std::vector<Buffer> arguments_;
+  std::vector<Access> accesses_;
   int depth_ = 1;
 };
 

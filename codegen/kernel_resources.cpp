@@ -3,16 +3,17 @@
 #include <fmt/format.h>
 #include <llvm/BinaryFormat/MsgPackDocument.h>
 #include <llvm/Object/ELFObjectFile.h>
-#include <llvm/Support/FileSystem.h>
 #include <llvm/Support/MemoryBuffer.h>
 #include <llvm/Support/Program.h>
 #include <llvm/Support/raw_ostream.h>
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 
 #include "runtime/kernel_abi.h"
+#include "runtime/temporary_file.h"
 
 namespace sinter::codegen {
 
@@ -90,30 +91,32 @@ namespace {
 
 absl::StatusOr<Cubin> assemble(const std::string& ptxas, std::string_view ptx, const Target& target,
                                const std::vector<runtime::Kernel>& kernels) {
-  llvm::SmallString<128> in;
-  llvm::SmallString<128> out;
-  llvm::SmallString<128> log;
-  for (auto [path, suffix] :
-       {std::pair{&in, "ptx"}, std::pair{&out, "cubin"}, std::pair{&log, "log"}})
-    if (const auto error = llvm::sys::fs::createTemporaryFile("sinter", suffix, *path))
-      return absl::UnavailableError(fmt::format(
-          "cannot make a temporary file: {}; set TMPDIR to a writable folder", error.message()));
-  const auto remove = [](llvm::SmallString<128>* path) {
-    (void)llvm::sys::fs::remove(*path);  // nothing depends on it
-  };
-  const std::unique_ptr<llvm::SmallString<128>, decltype(remove)> guards[] = {
-      {&in, remove}, {&out, remove}, {&log, remove}};
+  runtime::TemporaryFolder folder;
+  if (const int error = folder.create(runtime::temporary_root() + "/sinter", 0700); error != 0)
+    return absl::UnavailableError(
+        fmt::format("cannot make a temporary folder in {}: {}; set TMPDIR to a writable folder",
+                    runtime::temporary_root(), std::strerror(error)));
+  const std::string in = folder.name() + "/phases.ptx";
+  const std::string out = folder.name() + "/phases.cubin";
+  const std::string log = folder.name() + "/log";
   {
     std::error_code error;
     llvm::raw_fd_ostream stream(in, error);
     stream.write(ptx.data(), ptx.size());
+    stream.close();
+    if (error || stream.has_error()) {
+      stream.clear_error();
+      return absl::UnavailableError(
+          fmt::format("cannot write {}: the disk may be full; set TMPDIR to another folder", in));
+    }
   }
   const std::string arch = fmt::format("-arch={}", target.name);
   const llvm::StringRef args[] = {ptxas, arch, "-v", "-o", out, in};
-  const std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(""), log.str(), log.str()};
+  const std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(""), llvm::StringRef(log),
+                                                      llvm::StringRef(log)};
   std::string error;
   const int code = llvm::sys::ExecuteAndWait(ptxas, args, std::nullopt, redirects, 0, 0, &error);
-  const auto read = [](const llvm::SmallString<128>& path) {
+  const auto read = [](const std::string& path) {
     auto buffer = llvm::MemoryBuffer::getFile(path);
     return buffer ? (*buffer)->getBuffer().str() : std::string();
   };

@@ -352,6 +352,12 @@ int64_t dot_group(const ir::WeightType& type) {
   return type.format.map == ir::CodeMap::fp8 && whole == type.cols() ? whole : 0;
 }
 
+Piece PackedLayout::piece_at(int64_t at) const {
+  for (const Piece& piece : {codes, scales, biases, sub_scales, sub_biases, factors})
+    if (piece.at == at && piece.bytes != 0) return piece;
+  return {};
+}
+
 PackedLayout packed_layout(const ir::WeightType& of_graph, int64_t parts, Layout order,
                            int64_t sources) {
   const ir::WeightType type = kernel_type(of_graph);

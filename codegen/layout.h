@@ -56,6 +56,8 @@ struct PackedLayout {
   int64_t bytes = 0;
 
   int64_t tiles() const { return parts * part_tiles; }
+  // The piece that begins there; an empty one when none does.
+  Piece piece_at(int64_t at) const;
 };
 
 // Of a weight of the graph. Vectors and matrices keep their format. `sources`: matrices that make

@@ -121,6 +121,7 @@ class Lowerer {
     phase.summary = std::move(summary);
     phase.body = emitter.text();
     phase.arguments = emitter.arguments();
+    phase.accesses = emitter.accesses();
     lowered_.phases.push_back(std::move(phase));
     return lowered_.phases.back();
   }
@@ -301,8 +302,8 @@ class Lowerer {
             .tokens_per_block = 1;
         lowered_.phases.back().shared_bytes = kReduceBytes;
       }
-      e.line("const auto x = {}::at({}, {});", rows_form, e.pointer(prepared, "unsigned char"),
-             rows);
+      e.line("const auto x = {}::at({}, {});", rows_form,
+             e.pointer(prepared, "unsigned char", Access::read), rows);
     }
 
     const auto leaf = [&](ValueId value, int64_t offset) {
@@ -343,6 +344,7 @@ class Lowerer {
         finish(node, "", e, ops_of(node), fmt::format("{} {}", dims, ir::to_string(type.format)));
     phase.weight_bytes = type.packed_bytes();
     phase.macs = static_cast<double>(type.elements());
+    if (decode() && !on_gpu()) phase.scratch_bytes = row_bytes;
     if (on_gpu()) {
       if (decode()) phase.kernel = LoweredPhase::Kernel::early;
       phase.blocks = shape.blocks;
@@ -381,6 +383,7 @@ class Lowerer {
     phase.summary = fmt::format("{} x {} {}", rows, type.cols(), ir::to_string(type.format));
     phase.body = e.text();
     phase.arguments = e.arguments();
+    phase.accesses = e.accesses();
     phase.weight_bytes = type.packed_bytes() / type.rows() * rows;
     phase.macs = static_cast<double>(rows * type.cols());
     if (on_gpu()) {
@@ -388,6 +391,7 @@ class Lowerer {
       phase.blocks = shape.blocks;
       phase.shared_bytes = shape.shared_bytes;
     } else {
+      phase.scratch_bytes = row_bytes;
       out_.scratch_bytes = std::max(out_.scratch_bytes, row_bytes);
     }
     lowered_.phases.push_back(std::move(phase));
@@ -535,11 +539,11 @@ class Lowerer {
 
     const std::string shape = fmt::format("{} heads of {}, {} KV heads", heads, head_dim, kv_heads);
     const std::string scale = float_literal(op->number("scale", 1.0));
-    const auto prepare = [&](Emitter& e) -> absl::Status {
+    const auto prepare = [&](Emitter& e, Access access) -> absl::Status {
       e.line("using Cache = Caches<{}, {}, {}>;", heads, kv_heads, head_dim);
       e.line("const Cache cache{{{}, {}, launch->step->capacity}};",
-             e.pointer({Buffer::Kind::state, op->operands[1], 0}, "f16"),
-             e.pointer({Buffer::Kind::state, op->operands[2], 0}, "f16"));
+             e.pointer({Buffer::Kind::state, op->operands[1], 0}, "f16", access),
+             e.pointer({Buffer::Kind::state, op->operands[2], 0}, "f16", access));
       return absl::OkStatus();
     };
     const auto heads_of = [&](Emitter& e) -> absl::Status {
@@ -572,11 +576,11 @@ class Lowerer {
           split_buffers_.emplace(std::tuple(heads, kv_heads, head_dim), splits).first->second;
       out_.pinned[pinned].fixed_bytes = bytes;
       Emitter e;
-      if (auto status = prepare(e); !status.ok()) return status;
+      if (auto status = prepare(e, Access::update); !status.ok()) return status;
       if (auto status = heads_of(e); !status.ok()) return status;
       e.line("static_assert(SplitBuffers<Cache>::bytes == {});", bytes);
       e.line("attention_step(launch, cache, q, k, v, q_transform, k_transform, {}, {}, {});", scale,
-             e.pointer({Buffer::Kind::pinned, pinned, 0}, "unsigned char"),
+             e.pointer({Buffer::Kind::pinned, pinned, 0}, "unsigned char", Access::update),
              e.pointer(result, "float"));
       if (on_gpu())
         e.line("static_assert(attention_shared_bytes<Cache> <= {});",
@@ -593,7 +597,7 @@ class Lowerer {
     }
     const Buffer queries = temporary({heads * head_dim * 4, 64});
     Emitter a;
-    if (auto status = prepare(a); !status.ok()) return status;
+    if (auto status = prepare(a, Access::update); !status.ok()) return status;
     if (auto status = heads_of(a); !status.ok()) return status;
     a.line("attention_append(launch, cache, q, k, v, q_transform, k_transform, {}, {});", scale,
            a.pointer(queries, "float"));
@@ -601,7 +605,7 @@ class Lowerer {
     append.tokens_per_block = 1;
     append.shared_bytes = on_gpu() ? 8 * ((head_dim + 15) / 16 * 16) * 4 : 0;
     Emitter e;
-    if (auto status = prepare(e); !status.ok()) return status;
+    if (auto status = prepare(e, Access::read); !status.ok()) return status;
     e.line("attention_rows(launch, cache, {}, {});", e.pointer(queries, "const float"),
            e.pointer(result, "float"));
     if (on_gpu())
@@ -673,8 +677,8 @@ class Lowerer {
     }
     Emitter e;
     if (auto status = declare_weights(e, weight, type.shape[0]); !status.ok()) return status;
-    e.line("const auto x = {}::at({}, {});", rows_type(type), e.pointer(prepared, "unsigned char"),
-           rows);
+    e.line("const auto x = {}::at({}, {});", rows_type(type),
+           e.pointer(prepared, "unsigned char", Access::read), rows);
     e.line("gather_multiply<{}, {}, {}, {}>(launch, w, {}, x, {});", chosen, each, type.shape[0],
            type.shape[1], e.pointer(buffer(op.operands[1]), "const i32"),
            e.pointer(buffer(op.results[0]), "float"));

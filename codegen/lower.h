@@ -11,6 +11,7 @@
 #include "codegen/target.h"
 #include "ir/graph.h"
 #include "passes/pass.h"
+#include "runtime/plan.h"
 
 namespace sinter::codegen {
 
@@ -43,6 +44,8 @@ struct Buffer {
   bool operator==(const Buffer&) const = default;
 };
 
+using Access = runtime::Parameter::Access;
+
 // A phase before kernels are numbered and buffers have addresses.
 struct LoweredPhase {
   std::string name;
@@ -50,7 +53,9 @@ struct LoweredPhase {
   std::string summary;  // one line about the kernel: shapes and formats
   std::string body;     // of the phase function; equal bodies become one kernel
   std::vector<Buffer> arguments;
-  int64_t weight_bytes = 0;  // read per call
+  std::vector<Access> accesses;  // of each argument
+  int64_t scratch_bytes = 0;     // per worker of the host
+  int64_t weight_bytes = 0;      // read per call
   // For GPUs, as in runtime::Phase.
   int64_t blocks = 1;
   int64_t tokens_per_block = 0;

@@ -1,7 +1,6 @@
 #include "codegen/object_cache.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -14,6 +13,7 @@
 #include "codegen/clang_compile.h"
 #include "codegen/device_sources.h"
 #include "runtime/checksum.h"
+#include "runtime/temporary_file.h"
 
 namespace sinter::codegen {
 
@@ -21,23 +21,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-uint64_t hash(std::string_view text) {
-  runtime::Checksum checksum;
-  checksum.update(text);
-  return checksum.value();
-}
-
-// Two hashes of differently arranged text: 128 bits against accidents. `kind`: what is made of it.
-std::string key_of(std::string_view kind, std::string_view source, const Target& target) {
-  std::string all = compile_fingerprint(target);
+// `kind`: what is made of the source.
+std::string file_name(std::string_view kind, std::string_view source, const Target& target) {
+  runtime::Checksum all;
+  const auto add = [&](std::string_view text) {
+    all.update(fmt::format("{}:", text.size()));
+    all.update(text);
+  };
+  add(compile_fingerprint(target));
   for (const DeviceSource& device : device_sources()) {
-    all += device.name;
-    all += device.text;
+    add(device.name);
+    add(device.text);
   }
-  all += source;
-  const uint64_t first = hash(all);
-  return fmt::format("{}-{}{:016x}{:016x}", target.name, kind, first,
-                     hash(fmt::format("{} {}", first, all)));
+  add(source);
+  return fmt::format("{}-{}{}", target.name, kind, all.key());
 }
 
 // A file is the checksum of the object, then the object. Empty when there is no good one.
@@ -55,16 +52,13 @@ std::vector<uint8_t> read_object(const fs::path& path) {
 void write_object(const fs::path& path, const std::vector<uint8_t>& object) {
   std::error_code ignored;
   fs::create_directories(path.parent_path(), ignored);
-  const fs::path temporary = fmt::format("{}.{}", path.string(), ::getpid());
-  {
-    std::ofstream file(temporary, std::ios::binary);
-    const uint64_t checksum = runtime::checksum_of(object);
-    file.write(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
-    file.write(reinterpret_cast<const char*>(object.data()),
-               static_cast<std::streamsize>(object.size()));
-  }
-  fs::rename(temporary, path, ignored);
-  fs::remove(temporary, ignored);
+  // Whatever fails, there is no object the next time; nothing else depends on it.
+  runtime::TemporaryFile file;
+  const uint64_t checksum = runtime::checksum_of(object);
+  if (file.create(path.string()) == 0 &&
+      file.append({reinterpret_cast<const uint8_t*>(&checksum), sizeof(checksum)}) == 0 &&
+      file.append(object) == 0)
+    file.finish();
 }
 
 // What `make` makes, or made another time.
@@ -73,7 +67,7 @@ absl::StatusOr<std::vector<uint8_t>> remembered(std::string_view kind, std::stri
                                                 const Target& target, const Make& make) {
   const char* folder = std::getenv("SINTER_OBJECT_CACHE");
   if (folder == nullptr || *folder == '\0') return make();
-  const fs::path path = fs::path(folder) / key_of(kind, source, target);
+  const fs::path path = fs::path(folder) / file_name(kind, source, target);
   if (auto object = read_object(path); !object.empty()) return object;
   absl::StatusOr<std::vector<uint8_t>> made = make();
   if (made.ok()) write_object(path, *made);

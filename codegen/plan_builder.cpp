@@ -14,6 +14,7 @@
 #include "frontends/json_file.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
+#include "passes/rewrite.h"
 #include "runtime/plan_file.h"
 
 namespace sinter::codegen {
@@ -70,7 +71,7 @@ class PlanAssembler {
     }
     plan.decode = phases(d_.lowering.decode, d_.source.decode, d_.decode_memory);
     plan.prefill = phases(d_.lowering.prefill, d_.source.prefill, d_.prefill_memory);
-    plan.kernels = d_.source.kernels;
+    plan.kernels = kernels();
     plan.probe = phases(d_.lowering.probe, d_.source.probe, d_.probe_memory);
     plan.arena_bytes = static_cast<uint64_t>(
         std::max({d_.decode_memory.bytes, d_.prefill_memory.bytes, d_.probe_memory.bytes}));
@@ -105,6 +106,64 @@ class PlanAssembler {
   }
 
  private:
+  // With what they do with their arguments. Equal bodies have equal parameters, whatever the phase.
+  std::vector<runtime::Kernel> kernels() const {
+    std::vector<runtime::Kernel> all = d_.source.kernels;
+    const auto add = [&](const LoweredMode& mode, const std::vector<uint32_t>& numbers) {
+      for (size_t i = 0; i < mode.phases.size(); ++i) {
+        const LoweredPhase& phase = mode.phases[i];
+        runtime::Kernel& kernel = all[numbers[i]];
+        kernel.scratch_bytes = static_cast<uint64_t>(phase.scratch_bytes);
+        kernel.shared_bytes = static_cast<uint32_t>(phase.shared_bytes);
+        kernel.parameters.clear();
+        for (size_t a = 0; a < phase.arguments.size(); ++a)
+          kernel.parameters.push_back(parameter(phase.arguments[a], phase.accesses[a], mode));
+      }
+    };
+    add(d_.lowering.decode, d_.source.decode);
+    add(d_.lowering.prefill, d_.source.prefill);
+    add(d_.lowering.probe, d_.source.probe);
+    return all;
+  }
+
+  runtime::Parameter parameter(const Buffer& buffer, Access access, const LoweredMode& mode) const {
+    runtime::Parameter p{.access = access};
+    const auto id = static_cast<ir::ValueId>(buffer.value);
+    // One of these for each row of the value.
+    const auto rows = [&](ir::ValueId value) {
+      const bool last_rows = c_.module.tensor(value).shape[0].symbol == 'L';
+      (last_rows ? p.bytes_per_row : p.bytes_per_token) =
+          static_cast<uint64_t>(passes::row_bytes(c_.module, value));
+    };
+    switch (buffer.kind) {
+      case Buffer::Kind::weight:
+        p.bytes = static_cast<uint64_t>(d_.lowering.layouts.at(id).piece_at(buffer.offset).bytes);
+        break;
+      case Buffer::Kind::state:
+        p.bytes_per_position = static_cast<uint64_t>(state_bytes_per_position(c_.module, id));
+        break;
+      case Buffer::Kind::activation:
+        rows(id);
+        break;
+      case Buffer::Kind::temporary: {
+        const Room& room = mode.temporaries.at(buffer.value);
+        p.bytes = static_cast<uint64_t>(room.fixed_bytes);
+        p.bytes_per_token = static_cast<uint64_t>(room.bytes_per_row);
+        break;
+      }
+      case Buffer::Kind::pinned:
+        p.bytes = static_cast<uint64_t>(d_.lowering.pinned.at(buffer.value).fixed_bytes);
+        break;
+      case Buffer::Kind::tokens:
+        p.bytes_per_token = sizeof(int32_t);
+        break;
+      case Buffer::Kind::logits:
+        rows(c_.module.returns[0]);
+        break;
+    }
+    return p;
+  }
+
   std::vector<runtime::Phase> phases(const LoweredMode& mode, const std::vector<uint32_t>& kernels,
                                      const MemoryPlan& memory) {
     std::vector<runtime::Phase> out;
@@ -278,6 +337,12 @@ std::string DeviceCompilation::memory_text() const {
                                         : "\nprobe: " + print_memory(probe_memory, lowering.probe));
 }
 
+runtime::DevicePlan assemble_device_plan(const Compilation& compilation,
+                                         const DeviceCompilation& device,
+                                         const CompileOptions& options) {
+  return PlanAssembler(compilation, device, options).assemble();
+}
+
 absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
                                            const frontends::Checkpoint* checkpoint,
                                            const std::string& model_name,
@@ -334,15 +399,18 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     const KernelSource& source = c.devices[device].source;
     report(options, fmt::format("compiling {} kernels for {}", source.kernels.size(), target.name),
            static_cast<double>(i) / static_cast<double>(options.targets.size()));
-    auto object = compile_shared(source.text, target);
-    if (!object.ok()) return object.status();
-    auto section = (*writer)->add(std::span<const uint8_t>(*object));
-    if (!section.ok()) return to_absl(section.error());
     runtime::CodeObject code;
     code.target = target.name;
     code.family = target.family;
     code.features.assign(target.features.begin(), target.features.end());
     code.device_plan = device;
+    // A kernel of that name that does nothing.
+    const std::string mark =
+        fmt::format("\nSINTER_PHASE({}) {{}}\n", runtime::code_mark(plan, code));
+    auto object = compile_shared(source.text + mark, target);
+    if (!object.ok()) return object.status();
+    auto section = (*writer)->add(std::span<const uint8_t>(*object));
+    if (!section.ok()) return to_absl(section.error());
     code.section = *section;
     code.early_launch = target.family == "nvptx" && awaits_phases(*object);
     if (target.family == "amdgpu") {
@@ -389,6 +457,8 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
   }
   if (!status.ok()) return status;
   report(options, "writing", 1);
+  if (checkpoint != nullptr)
+    if (auto unchanged = checkpoint->check_unchanged(); !unchanged.ok()) return unchanged;
   auto size = (*writer)->finish(plan);
   if (!size.ok()) return to_absl(size.error());
   return plan;

@@ -279,6 +279,12 @@ absl::Status Checkpoint::check_finite(std::string_view name) const {
       shape_text(place));
 }
 
+absl::Status Checkpoint::check_unchanged() const {
+  for (const auto& file : storage)
+    if (absl::Status status = file->check_unchanged(); !status.ok()) return status;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {
   if (const auto found = matrices.find(name); found != matrices.end()) return found->second;
   if (const auto found = unsupported.find(name); found != unsupported.end()) {

@@ -89,6 +89,10 @@ class Checkpoint : public ir::MatrixSource {
   // Keeps bytes that a reader had to make as long as this checkpoint and its copies live.
   absl::Span<const uint8_t> keep(std::vector<uint8_t> bytes);
 
+  // Error: a file behind the matrices changed since it was opened. Asked before what was made of
+  // them gets its name.
+  absl::Status check_unchanged() const;
+
   // Own the memory behind the matrices, together with their copies: maps, and what was kept.
   std::vector<std::shared_ptr<const MappedFile>> storage;
   std::vector<std::shared_ptr<const std::vector<uint8_t>>> buffers;

@@ -53,7 +53,12 @@ absl::StatusOr<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   const auto size = static_cast<size_t>(info.st_size);
   void* data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd, 0);
   if (data == MAP_FAILED) return system_error(path, errno);
-  MappedFile mapped(static_cast<const uint8_t*>(data), size);
+  MappedFile mapped;
+  mapped.data_ = static_cast<const uint8_t*>(data);
+  mapped.size_ = size;
+  mapped.path_ = path;
+  mapped.identity_ = identity(info);
+  mapped.range_ = runtime::MappedRange({mapped.data_, size}, path.string());
   if (runtime::is_git_lfs_pointer(mapped.text())) {
     return invalid("{}: {}", name, runtime::git_lfs_advice);
   }
@@ -61,11 +66,18 @@ absl::StatusOr<MappedFile> MappedFile::open(const std::filesystem::path& path) {
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      path_(std::move(other.path_)),
+      identity_(other.identity_),
+      range_(std::move(other.range_)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
+  std::swap(path_, other.path_);
+  std::swap(identity_, other.identity_);
+  std::swap(range_, other.range_);
   return *this;
 }
 
@@ -78,7 +90,24 @@ void MappedFile::release(absl::Span<const uint8_t> bytes) const {
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
+MappedFile::Identity MappedFile::identity(const struct stat& info) {
+  return {.device = info.st_dev,
+          .inode = info.st_ino,
+          .size = static_cast<uint64_t>(info.st_size),
+          .seconds = info.st_mtim.tv_sec,
+          .nanoseconds = info.st_mtim.tv_nsec};
+}
+
+absl::Status MappedFile::check_unchanged() const {
+  struct stat info = {};
+  if (::stat(path_.c_str(), &info) == 0 && identity(info) == identity_) return absl::OkStatus();
+  return absl::AbortedError(fmt::format(
+      "{}: changed while it was read, so what was made of it may be wrong; run the command again",
+      one_line(path_.string(), 1000)));
+}
+
 MappedFile::~MappedFile() {
+  range_ = runtime::MappedRange();
   if (data_ != nullptr) ::munmap(const_cast<uint8_t*>(data_), size_);
 }
 

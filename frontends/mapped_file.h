@@ -3,10 +3,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "runtime/mapped_range.h"
+
+struct stat;
 
 namespace sinter::frontends {
 
@@ -26,16 +30,29 @@ class MappedFile {
   absl::Span<const uint8_t> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   uint64_t size() const { return size_; }
+  // Error: the path names another file by now, or this one was written to.
+  absl::Status check_unchanged() const;
 
   // Gives the memory of whole pages inside `bytes` back; they are read from the file again when
   // touched. Does nothing for bytes that are not of this file.
   void release(absl::Span<const uint8_t> bytes) const;
 
  private:
-  MappedFile(const uint8_t* data, size_t size) : data_(data), size_(size) {}
+  MappedFile() = default;
+
+  // What tells one state of a file from another.
+  struct Identity {
+    uint64_t device = 0, inode = 0, size = 0;
+    int64_t seconds = 0, nanoseconds = 0;  // of the last modification
+    bool operator==(const Identity&) const = default;
+  };
+  static Identity identity(const struct stat& info);
 
   const uint8_t* data_ = nullptr;
   size_t size_ = 0;
+  std::filesystem::path path_;
+  Identity identity_;
+  runtime::MappedRange range_;
 };
 
 }  // namespace sinter::frontends

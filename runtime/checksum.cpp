@@ -1,8 +1,16 @@
 #include "runtime/checksum.h"
 
-#include <algorithm>
+#include <fmt/format.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <bit>
-#include <cstring>
+#include <memory>
+#include <new>
+#include <type_traits>
+
+#include "runtime/checksum_fnv.h"
 
 namespace sinter::runtime {
 namespace {
@@ -10,41 +18,34 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "plan files are read in place: little-endian only");
 
-// FNV-1a's constants for 64 bits (http://www.isthe.com/chongo/tech/comp/fnv).
-constexpr uint64_t offset_basis = 0xcbf29ce484222325;
-constexpr uint64_t prime = 0x100000001b3;
-
-uint64_t fold(uint64_t hash, uint64_t word) { return (hash ^ word) * prime; }
-
-void add_blocks(std::array<uint64_t, 8>& lanes, const uint8_t* bytes, size_t blocks) {
-  std::array<uint64_t, 8> local = lanes;
-  for (size_t b = 0; b < blocks; ++b, bytes += 64) {
-    uint64_t words[8];
-    std::memcpy(words, bytes, 64);
-    for (size_t i = 0; i < 8; ++i) local[i] = fold(local[i], words[i]);
+template <class State, class Bytes>
+auto* state_in(Bytes& bytes) {
+  static_assert(sizeof(State) <= sizeof(Bytes) && alignof(State) <= 64 &&
+                std::is_trivially_copyable_v<State> && std::is_trivially_destructible_v<State>);
+  if constexpr (std::is_const_v<Bytes>) {
+    return std::launder(reinterpret_cast<const State*>(bytes.data()));
+  } else {
+    return std::launder(reinterpret_cast<State*>(bytes.data()));
   }
-  lanes = local;
 }
 
 }  // namespace
 
-Checksum::Checksum() { lanes_.fill(offset_basis); }
+Checksum::Checksum(ChecksumKind kind) : kind_(kind), state_() {
+  if (kind_ == ChecksumKind::fnv) {
+    std::construct_at(reinterpret_cast<FnvChecksum*>(state_.data()));
+  } else {
+    auto* const state = std::construct_at(reinterpret_cast<XXH3_state_t*>(state_.data()));
+    XXH3_64bits_reset(state);  // the 128 bits have the same state
+  }
+}
 
 void Checksum::update(std::span<const uint8_t> bytes) {
-  if (bytes.empty()) return;
-  const size_t held = bytes_ % 64;
-  bytes_ += bytes.size();
-  if (held != 0) {
-    const size_t taken = std::min<size_t>(64 - held, bytes.size());
-    std::memcpy(block_.data() + held, bytes.data(), taken);
-    bytes = bytes.subspan(taken);
-    if (held + taken < 64) return;
-    add_blocks(lanes_, block_.data(), 1);
+  if (kind_ == ChecksumKind::fnv) {
+    state_in<FnvChecksum>(state_)->update(bytes);
+  } else if (!bytes.empty()) {
+    XXH3_64bits_update(state_in<XXH3_state_t>(state_), bytes.data(), bytes.size());
   }
-  const size_t blocks = bytes.size() / 64;
-  add_blocks(lanes_, bytes.data(), blocks);
-  bytes = bytes.subspan(blocks * 64);
-  if (!bytes.empty()) std::memcpy(block_.data(), bytes.data(), bytes.size());
 }
 
 void Checksum::update(std::string_view text) {
@@ -52,21 +53,22 @@ void Checksum::update(std::string_view text) {
 }
 
 uint64_t Checksum::value() const {
-  std::array<uint64_t, 8> lanes = lanes_;
-  if (const size_t held = bytes_ % 64; held != 0) {
-    std::array<uint8_t, 64> last{};
-    std::memcpy(last.data(), block_.data(), held);
-    add_blocks(lanes, last.data(), 1);
-  }
-  uint64_t hash = offset_basis;
-  for (const uint64_t lane : lanes) hash = fold(hash, lane);
-  return fold(hash, bytes_);
+  if (kind_ == ChecksumKind::fnv) return state_in<FnvChecksum>(state_)->value();
+  return XXH3_64bits_digest(state_in<XXH3_state_t>(state_));
+}
+
+std::string Checksum::key() const {
+  const XXH128_hash_t hash = XXH3_128bits_digest(state_in<XXH3_state_t>(state_));
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
 uint64_t checksum_of(std::span<const uint8_t> bytes) {
-  Checksum checksum;
-  checksum.update(bytes);
-  return checksum.value();
+  return XXH3_64bits(bytes.data(), bytes.size());
+}
+
+std::string key_of(std::string_view text) {
+  const XXH128_hash_t hash = XXH3_128bits(text.data(), text.size());
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
 }  // namespace sinter::runtime

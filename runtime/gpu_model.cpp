@@ -59,6 +59,7 @@ Status GpuModel::check_memory(int64_t context, int64_t capacity, uint64_t weight
 }
 
 Status GpuModel::load_code() {
+  if (Status status = file_->check_code(*code_); !status.ok()) return status;
   const std::span<const uint8_t> code = file_->bytes(code_->section);
   // PTX is text that ends with a zero byte.
   const std::string image(reinterpret_cast<const char*>(code.data()), code.size());

@@ -1,6 +1,7 @@
 #include "runtime/host_device.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sched.h>
 #include <sys/auxv.h>
@@ -17,6 +18,8 @@
 #include <string_view>
 #include <thread>
 #include <utility>
+
+#include "runtime/temporary_file.h"
 
 namespace sinter::runtime {
 namespace {
@@ -193,15 +196,11 @@ Result<std::shared_ptr<const HostCode>> HostCode::load(const PlanFile& file,
   const auto fail = [&](std::string_view what, std::string_view why) {
     return Error{fmt::format("{}: code for {}: {}: {}", file.path(), code.target, what, why)};
   };
+  if (Status status = file.check_code(code); !status.ok()) return status.error();
   const std::shared_ptr<HostCode> loaded(new HostCode());
-  loaded->fd_ = ::memfd_create("sinter-kernels", MFD_CLOEXEC);
-  if (loaded->fd_ < 0) return fail("cannot create an anonymous file", std::strerror(errno));
-  if (!write_all(loaded->fd_, file.bytes(code.section))) {
-    return fail("cannot write the anonymous file", std::strerror(errno));
-  }
-  const std::string path = fmt::format("/proc/self/fd/{}", loaded->fd_);
-  loaded->handle_ = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (loaded->handle_ == nullptr) return fail("cannot be loaded", last_dl_error());
+  std::vector<std::string> reasons;
+  if (!loaded->open(file.bytes(code.section), reasons))
+    return fail("cannot be loaded", fmt::format("{}", fmt::join(reasons, "; ")));
   for (const Kernel& kernel : file.plan().device_plans[code.device_plan].kernels) {
     void* symbol = ::dlsym(loaded->handle_, kernel.symbol.c_str());
     if (symbol == nullptr) {
@@ -211,6 +210,38 @@ Result<std::shared_ptr<const HostCode>> HostCode::load(const PlanFile& file,
     loaded->kernels_.push_back(reinterpret_cast<PhaseFunction>(symbol));
   }
   return std::shared_ptr<const HostCode>(loaded);
+}
+
+// Writes the code to files without a name until dlopen takes one: in memory, else in a folder for
+// temporary files. A system may refuse each: memfd_create by a filter of system calls, code in a
+// file system that is mounted noexec, files without a name where the file system has none.
+bool HostCode::open(std::span<const uint8_t> code, std::vector<std::string>& reasons) {
+  const auto refused = [&](const std::string& reason) {
+    if (std::ranges::find(reasons, reason) == reasons.end()) reasons.push_back(reason);
+    if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+    return false;
+  };
+  const auto take = [&](int fd, const std::string& where, std::string path = {}) {
+    fd_ = fd;
+    if (fd_ < 0 || !write_all(fd_, code))
+      return refused(fmt::format("{}: {}", where, std::strerror(errno)));
+    if (path.empty()) path = fmt::format("/proc/self/fd/{}", fd_);
+    handle_ = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
+    if (handle_ != nullptr) return true;
+    const std::string reason = last_dl_error();
+    return refused(reason.starts_with(path + ": ") ? reason.substr(path.size() + 2) : reason);
+  };
+  if (take(::memfd_create("sinter-kernels", MFD_CLOEXEC), "memfd_create")) return true;
+  const std::string root = temporary_root();
+  for (const std::string& folder : {root, std::string("/dev/shm"), std::string("/var/tmp")}) {
+    if (take(::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0700), folder)) return true;
+    TemporaryFolder named;  // gone when this returns; the code stays mapped
+    if (named.create(folder + "/sinter", 0700) != 0) continue;
+    const std::string path = named.name() + "/kernels.so";
+    if (take(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700), folder, path))
+      return true;
+  }
+  return false;
 }
 
 HostCode::~HostCode() {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,7 +37,8 @@ int parse_cpu_max(std::string_view text, int unlimited);
 // are all there. Error lists what the plan has and what this CPU lacks.
 Result<const CodeObject*> choose_code(const Plan& plan, const HostCpu& cpu);
 
-// The plan's kernels, loaded. The object is written to an anonymous file and opened with dlopen.
+// The plan's kernels, loaded. The object is written to a file without a name and opened with
+// dlopen.
 class HostCode {
  public:
   static Result<std::shared_ptr<const HostCode>> load(const PlanFile& file, const CodeObject& code);
@@ -45,6 +47,8 @@ class HostCode {
 
  private:
   HostCode() = default;
+  // False: why not, for every place that was tried.
+  bool open(std::span<const uint8_t> code, std::vector<std::string>& reasons);
   // Kept open as long as the code is loaded: dlopen knows objects by name, and a number used again
   // would give it the old one.
   int fd_ = -1;

@@ -4,9 +4,11 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <utility>
 
 #include "runtime/session.h"
@@ -14,16 +16,40 @@
 namespace sinter::runtime {
 namespace {
 
-std::optional<uint64_t> read_meminfo(std::string_view field) {
-  std::ifstream file("/proc/meminfo");
+// The number after a name in a file of lines "name number"; an empty name is for a file that is one
+// number. Nothing for "max" and for what cannot be read.
+std::optional<uint64_t> read_number(const std::string& path, std::string_view field,
+                                    uint64_t unit) {
+  std::ifstream file(path);
   std::string name;
-  uint64_t kilobytes = 0;
-  std::string unit;
-  while (file >> name >> kilobytes) {
-    if (name == field) return kilobytes * 1024;
-    std::getline(file, unit);
+  uint64_t number = 0;
+  std::string rest;
+  while (field.empty() ? !!(file >> number) : !!(file >> name >> number)) {
+    if (name == field) return __builtin_mul_overflow(number, unit, &number) ? UINT64_MAX : number;
+    std::getline(file, rest);
   }
   return std::nullopt;
+}
+
+// Where a version of control groups says what.
+struct CgroupFiles {
+  const char* folder;  // below the root
+  const char* limit;
+  const char* usage;
+  const char* inactive;  // field of memory.stat
+};
+constexpr CgroupFiles cgroup_v1 = {"/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+                                   "total_inactive_file"};
+constexpr CgroupFiles cgroup_v2 = {"", "memory.max", "memory.current", "inactive_file"};
+
+// What one group leaves; nothing when it has no limit (in version 1 that is a huge one).
+std::optional<uint64_t> memory_left(const std::string& group, const CgroupFiles& files) {
+  const auto limit = read_number(group + "/" + files.limit, "", 1);
+  const auto usage = read_number(group + "/" + files.usage, "", 1);
+  if (!limit || !usage || *limit >= uint64_t{1} << 62) return std::nullopt;
+  const uint64_t cached = read_number(group + "/memory.stat", files.inactive, 1).value_or(0);
+  const uint64_t used = *usage - std::min(*usage, cached);
+  return *limit - std::min(*limit, used);
 }
 
 }  // namespace
@@ -65,8 +91,40 @@ void Memory::clear() {
   }
 }
 
-std::optional<uint64_t> available_memory() { return read_meminfo("MemAvailable:"); }
-std::optional<uint64_t> total_memory() { return read_meminfo("MemTotal:"); }
+std::optional<uint64_t> cgroup_memory(std::string_view groups, const std::string& root) {
+  std::optional<uint64_t> least;
+  while (!groups.empty()) {
+    const std::string_view line = groups.substr(0, groups.find('\n'));
+    groups.remove_prefix(std::min(line.size() + 1, groups.size()));
+    // "0::/path" is version 2, "4:memory,cpu:/path" version 1.
+    const size_t first = line.find(':');
+    const size_t second = line.find(':', first + 1);
+    if (first == std::string_view::npos || second == std::string_view::npos) continue;
+    const std::string controllers =
+        "," + std::string(line.substr(first + 1, second - first - 1)) + ",";
+    const CgroupFiles* files = nullptr;
+    if (controllers == ",,") files = &cgroup_v2;
+    if (controllers.find(",memory,") != std::string::npos) files = &cgroup_v1;
+    if (files == nullptr) continue;
+    // In a container the path may be the host's, of which only the root is to be seen.
+    for (std::string path(line.substr(second + 1));; path.resize(path.rfind('/'))) {
+      if (const auto left = memory_left(root + files->folder + path, *files))
+        least = std::min(least.value_or(*left), *left);
+      if (path.rfind('/') == std::string::npos) break;
+    }
+  }
+  return least;
+}
+
+std::optional<uint64_t> available_memory() {
+  const std::optional<uint64_t> machine = read_number("/proc/meminfo", "MemAvailable:", 1024);
+  std::ifstream file("/proc/self/cgroup");
+  const std::string groups((std::istreambuf_iterator<char>(file)), {});
+  const std::optional<uint64_t> group = cgroup_memory(groups, "/sys/fs/cgroup");
+  if (!machine || !group) return machine ? machine : group;
+  return std::min(*machine, *group);
+}
+std::optional<uint64_t> total_memory() { return read_number("/proc/meminfo", "MemTotal:", 1024); }
 
 std::string megabytes(uint64_t bytes) {
   return fmt::format("{:.1f} MB", static_cast<double>(bytes) * 1e-6);

@@ -35,10 +35,16 @@ class Memory {
   uint64_t bytes_ = 0;
 };
 
-// Bytes that can be allocated without swapping, as /proc/meminfo estimates; nothing when it cannot
-// be read.
+// Bytes that can be allocated without swapping, as /proc/meminfo estimates and as the limits of
+// this process's control groups allow; nothing when neither can be read.
 std::optional<uint64_t> available_memory();
 std::optional<uint64_t> total_memory();
+
+// What the memory limits of control groups leave, of version 1 and 2, from the process's group up
+// to the root; nothing when there is no limit. `groups` is the text of /proc/self/cgroup, `root`
+// the folder where the groups are mounted. Cached pages of files that were not used for a while
+// count as free.
+std::optional<uint64_t> cgroup_memory(std::string_view groups, const std::string& root);
 
 // "12.3 MB", with MB of 10^6 bytes.
 std::string megabytes(uint64_t bytes);

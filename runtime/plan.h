@@ -5,13 +5,18 @@
 //   the one before it, zeros in between last       the header: JSON, the fields of `Plan` below; it
 //   starts like a section and the file ends with it. Sections
 //              are named there with offset, bytes and checksum
-// All integers little-endian; checksums are 64-bit FNV-1a over 8-byte words (runtime/checksum.h).
+// All integers little-endian; checksums are XXH3 of 64 bits (runtime/checksum.h).
 // The header's covers the 32 bytes of the file before it and then the JSON, so no byte of the file
 // is left unchecked.
 //
 // Version rule: a reader refuses another major version, and a minor version newer than its own.
 // Major changes when an old reader would compute wrong numbers (kernel ABI, layouts); minor when
-// fields are added that old plans lack.
+// fields are added that old plans lack:
+//   1  probes; bits of weights
+//   2  early_launch
+//   3  checksums by XXH3 instead of FNV-1a; parameters of kernels, scratch_bytes and shared_bytes
+//      that they need; code carries a mark of the schedules it is for (code_mark in plan_file.h);
+//      where each end of generation comes from
 #pragma once
 
 #include <cstdint>
@@ -21,7 +26,7 @@
 namespace sinter::runtime {
 
 inline constexpr uint32_t plan_major = 2;
-inline constexpr uint32_t plan_minor = 3;  // 1: probes, bits of weights; 2: early_launch; 3: ends
+inline constexpr uint32_t plan_minor = 3;
 
 // A run of bytes in the file.
 struct Section {
@@ -96,9 +101,29 @@ struct Phase {
   uint32_t shared_bytes = 0;
 };
 
+// What a kernel does with one of its arguments and how far that reaches: the sum of these bytes.
+// What lies behind them, up to the slack that every buffer has at its end, may be touched but
+// changes nothing.
+struct Parameter {
+  enum class Access {
+    read,
+    write,   // all of it, before anybody reads it
+    update,  // reads what earlier steps left; all zeros in a new session
+  };
+  Access access = Access::read;
+  uint64_t bytes = 0;
+  uint64_t bytes_per_token = 0;     // of the step
+  uint64_t bytes_per_row = 0;       // of the step's logits
+  uint64_t bytes_per_position = 0;  // of the session's capacity
+};
+
 struct Kernel {
   std::string symbol;   // C name, the same in every code object
   std::string summary;  // one line for people
+  // Of every argument, in order. None in plans before version 2.3, which are not checked for it.
+  std::vector<Parameter> parameters = {};
+  uint64_t scratch_bytes = 0;  // per worker of the host, at least
+  uint32_t shared_bytes = 0;   // of a GPU's block, at least
 };
 
 // What a kernel occupies on a GPU.
@@ -183,6 +208,7 @@ struct DevicePlan {
 };
 
 struct Plan {
+  uint32_t minor = plan_minor;  // version of the file
   // Written by the compiler.
   std::string model;         // folder name or "synthetic <config>"
   std::string architecture;  // "qwen3"

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <string_view>
 #include <utility>
 
 #include "runtime/kernel_abi.h"
+#include "runtime/plan_accesses.h"
 #include "runtime/synthetic.h"
 
 namespace sinter::runtime {
@@ -194,9 +196,14 @@ Status check_device_plan(const Plan& whole, const DevicePlan& plan) {
   if (plan.device != "host" && plan.device != "gpu") {
     return Error{fmt::format("device \"{}\" is neither host nor gpu", plan.device)};
   }
+  std::set<std::string_view> symbols;
   for (size_t i = 0; i < plan.kernels.size(); ++i) {
     if (!is_identifier(plan.kernels[i].symbol)) {
       return Error{fmt::format("kernels[{}].symbol is not a C identifier", i)};
+    }
+    if (!symbols.insert(plan.kernels[i].symbol).second) {
+      return Error{
+          fmt::format("kernels[{}].symbol \"{}\" is there twice", i, plan.kernels[i].symbol)};
     }
   }
   if (Status status = check_device_sizes(whole, plan); !status.ok()) return status;
@@ -209,7 +216,8 @@ Status check_device_plan(const Plan& whole, const DevicePlan& plan) {
         std::pair("probe", &plan.probe)}) {
     if (Status status = check_phases(whole, plan, *phases, field); !status.ok()) return status;
   }
-  return check_probes(plan);
+  if (Status status = check_probes(plan); !status.ok()) return status;
+  return whole.minor < 3 ? Status(Done{}) : check_accesses(whole, plan);
 }
 
 }  // namespace

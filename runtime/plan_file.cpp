@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "runtime/checksum.h"
+#include "runtime/mapped_range.h"
 #include "runtime/plan_check.h"
 #include "runtime/plan_head.h"
 
@@ -21,6 +22,7 @@ struct PlanFile::Impl {
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
   ~Impl() {
+    range = MappedRange();
     if (data != nullptr) ::munmap(data, size);
   }
 
@@ -46,6 +48,7 @@ struct PlanFile::Impl {
   std::string path;
   uint8_t* data = nullptr;
   uint64_t size = 0;
+  MappedRange range;
   PlanHead head;
   Plan plan;
 };
@@ -78,6 +81,7 @@ Status PlanFile::Impl::map() {
     return fail(fmt::format("cannot map the plan: {}", std::strerror(error)));
   }
   data = static_cast<uint8_t*>(address);
+  range = MappedRange({data, size}, path);
   return Done{};
 }
 
@@ -117,6 +121,7 @@ Status PlanFile::Impl::read_header() {
   Result<Plan> read = plan_from_json({reinterpret_cast<const char*>(header.data()), header.size()});
   if (!read.ok()) return fail(read.error().message);
   plan = std::move(*read);
+  plan.minor = head.minor;
   if (Status status = check_sections(plan, head.header_offset); !status.ok()) {
     return fail(status.error().message);
   }
@@ -140,7 +145,7 @@ Status PlanFile::Impl::check_padding() const {
 Status PlanFile::Impl::check_checksum(const NamedSection& named,
                                       const std::function<void(double)>& progress) const {
   const Section& section = *named.section;
-  Checksum checksum;
+  Checksum checksum(checksum_kind(head.minor));
   for (uint64_t done = 0; done < section.bytes;) {
     const uint64_t piece = std::min(progress_bytes, section.bytes - done);
     checksum.update(at(section.offset + done, piece));
@@ -185,6 +190,18 @@ Status PlanFile::verify(const Section& section, const std::function<void(double)
     if (named.section->offset == section.offset) return impl_->check_checksum(named, progress);
   }
   return Done{};  // absent
+}
+
+Checksum PlanFile::checksum() const { return Checksum(checksum_kind(impl_->head.minor)); }
+
+Status PlanFile::check_code(const CodeObject& code) const {
+  const std::string_view bytes = text(code.section);
+  // The name is in the table of symbols of an ELF file, and in PTX.
+  if (plan().minor < 3 && bytes.find(code_mark_prefix) == std::string_view::npos) return Done{};
+  if (bytes.find(code_mark(plan(), code)) != std::string_view::npos) return Done{};
+  return impl_->fail(fmt::format(
+      "the code for {} was compiled for other schedules than the plan has; compile it again",
+      code.target));
 }
 
 Error PlanFile::wrong_checksum(const Section& section) const {

@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "runtime/checksum.h"
 #include "runtime/plan.h"
 #include "runtime/result.h"
 
@@ -30,9 +31,13 @@ class PlanFile {
   // `progress` (may be empty) is called with the fraction done, in 0..1.
   Status verify(const Section& section,
                 const std::function<void(double fraction)>& progress = {}) const;
-  // What `verify` says of a section whose checksum is wrong, for readers that compute it
-  // themselves.
+  // The function of this file's checksums, for readers that compute them themselves.
+  Checksum checksum() const;
+  // What `verify` says of a section whose checksum is wrong, for them.
   Error wrong_checksum(const Section& section) const;
+  // Error: the code was not compiled for this plan's schedules (code_mark). Asked before code is
+  // loaded; plans before version 2.3 have no marks.
+  Status check_code(const CodeObject& code) const;
   // Tells the kernel that mapped pages of a section are no longer needed (after they were copied).
   void drop_pages(const Section& section, uint64_t offset, uint64_t bytes) const;
 
@@ -67,6 +72,12 @@ class PlanWriter {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// A C name that a code object carries for everything in the plan that its kernels rely on: their
+// order and parameters, phases, arguments, sizes, the layout of weights, the target. Code beside
+// another schedule than its own is refused when it is loaded.
+inline constexpr std::string_view code_mark_prefix = "sinter_plan_";
+std::string code_mark(const Plan& plan, const CodeObject& code);
 
 // The header as JSON text; what `inspect --json` prints. A negative indent gives one line.
 std::string plan_to_json(const Plan& plan, int indent);

@@ -18,6 +18,7 @@ using Parsed =
     nlohmann::json;  // read in sorted maps: an object with many keys costs no more than sorting
 
 constexpr const char* fill_kinds[] = {"bits", "ternary", "uniform", "paired"};
+constexpr const char* accesses[] = {"read", "write", "update"};
 constexpr const char* regions[] = {"weights", "state", "arena", "tokens", "logits"};
 
 // ---- Writing
@@ -80,8 +81,20 @@ Json to_json(const Probe& probe) {
           {"tolerance", probe.tolerance}};
 }
 
+Json to_json(const Parameter& parameter) {
+  return {{"access", accesses[static_cast<int>(parameter.access)]},
+          {"bytes", parameter.bytes},
+          {"bytes_per_token", parameter.bytes_per_token},
+          {"bytes_per_row", parameter.bytes_per_row},
+          {"bytes_per_position", parameter.bytes_per_position}};
+}
+
 Json to_json(const Kernel& kernel) {
-  return {{"symbol", kernel.symbol}, {"summary", kernel.summary}};
+  return {{"symbol", kernel.symbol},
+          {"summary", kernel.summary},
+          {"parameters", to_json(kernel.parameters)},
+          {"scratch_bytes", kernel.scratch_bytes},
+          {"shared_bytes", kernel.shared_bytes}};
 }
 
 Json to_json(const KernelResources& resources) {
@@ -350,10 +363,28 @@ void read_probe(const Parsed& json, const std::string& where, Failure& failure, 
   fields.read("tolerance", out.tolerance);
 }
 
+void read_parameter(const Parsed& json, const std::string& where, Failure& failure,
+                    Parameter& out) {
+  Fields fields(json, where, failure);
+  std::string access;
+  fields.read("access", access);
+  fields.read("bytes", out.bytes);
+  fields.read("bytes_per_token", out.bytes_per_token);
+  fields.read("bytes_per_row", out.bytes_per_row);
+  fields.read("bytes_per_position", out.bytes_per_position);
+  if (!failure.seen) {
+    out.access =
+        static_cast<Parameter::Access>(named(access, accesses, where + ".access", failure));
+  }
+}
+
 void read_kernel(const Parsed& json, const std::string& where, Failure& failure, Kernel& out) {
   Fields fields(json, where, failure);
   fields.read("symbol", out.symbol);
   fields.read("summary", out.summary);
+  fields.added_list("parameters", out.parameters, read_parameter);
+  fields.added("scratch_bytes", out.scratch_bytes);
+  fields.added("shared_bytes", out.shared_bytes);
 }
 
 void read_resources(const Parsed& json, const std::string& where, Failure& failure,
@@ -472,6 +503,24 @@ std::string plan_to_json(const Plan& plan, int indent) {
   };
   // Names from checkpoints need not be UTF-8: what is not is replaced rather than refused.
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string code_mark(const Plan& plan, const CodeObject& code) {
+  DevicePlan device = plan.device_plans[code.device_plan];
+  for (auto* phases : {&device.decode, &device.prefill, &device.probe})
+    for (Phase& phase : *phases) phase.predicted_us = 0;
+  device.probes.clear();  // what they compute is known from the weights alone
+  device.weights_section = device.source = device.memory = {};
+  const Json json = {{"target", code.target},
+                     {"family", code.family},
+                     {"features", to_json(code.features)},
+                     {"activations", plan.activations},
+                     {"vocab_size", plan.vocab_size},
+                     {"max_context", plan.max_context},
+                     {"seed", plan.seed},
+                     {"device_plan", to_json(device)}};
+  return std::string(code_mark_prefix) +
+         key_of(json.dump(-1, ' ', false, Json::error_handler_t::replace));
 }
 
 Result<Plan> plan_from_json(std::string_view text) {

@@ -1,12 +1,9 @@
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <utility>
@@ -15,18 +12,11 @@
 #include "runtime/plan_check.h"
 #include "runtime/plan_file.h"
 #include "runtime/plan_head.h"
+#include "runtime/temporary_file.h"
 
 namespace sinter::runtime {
 
 struct PlanWriter::Impl {
-  Impl() = default;
-  Impl(const Impl&) = delete;
-  Impl& operator=(const Impl&) = delete;
-  ~Impl() {
-    if (fd >= 0) ::close(fd);
-    if (!temporary.empty()) ::unlink(temporary.c_str());
-  }
-
   Error fail(std::string_view what, int error) const {
     return Error{fmt::format("{}: {}: {}", path, what, std::strerror(error))};
   }
@@ -37,37 +27,16 @@ struct PlanWriter::Impl {
   Result<uint64_t> finish(const Plan& plan);
 
   std::string path;
-  std::string folder;
-  std::string temporary;  // empty once it was renamed
-  int fd = -1;
+  TemporaryFile file;
   uint64_t size = plan_alignment;  // written so far; the head is written last
   bool in_section = false;
   uint64_t section_offset = 0;
   Checksum checksum;
 };
 
-namespace {
-
-// Syncs a folder, so that a rename in it survives a power cut. Some file systems cannot; the file
-// is then as safe as they make it.
-void sync_folder(const std::string& folder) {
-  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
-  ::fsync(fd);
-  ::close(fd);
-}
-
-}  // namespace
-
 Status PlanWriter::Impl::write_at(std::span<const uint8_t> bytes, uint64_t offset) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return fail("cannot write the plan", written < 0 ? errno : ENOSPC);
-    bytes = bytes.subspan(static_cast<size_t>(written));
-    offset += static_cast<uint64_t>(written);
-  }
-  return Done{};
+  const int error = file.write_at(bytes, offset);
+  return error == 0 ? Status(Done{}) : fail("cannot write the plan", error);
 }
 
 Status PlanWriter::Impl::write(std::span<const uint8_t> bytes) {
@@ -109,13 +78,7 @@ Result<uint64_t> PlanWriter::Impl::finish(const Plan& plan) {
   std::array<uint8_t, plan_alignment> first{};
   std::ranges::copy(encode_head(head), first.begin());
   if (Status status = write_at(first, 0); !status.ok()) return status.error();
-  if (::fsync(fd) != 0) return fail("cannot write the plan", errno);
-  if (::close(std::exchange(fd, -1)) != 0) return fail("cannot write the plan", errno);
-  if (::rename(temporary.c_str(), path.c_str()) != 0) {
-    return fail("cannot put the plan in its place", errno);
-  }
-  temporary.clear();
-  sync_folder(folder);
+  if (const int error = file.finish(); error != 0) return fail("cannot write the plan", error);
   return size;
 }
 
@@ -128,7 +91,6 @@ Result<std::unique_ptr<PlanWriter>> PlanWriter::create(const std::string& path) 
   impl.path = path;
   const size_t slash = path.rfind('/');
   const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  impl.folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
   struct stat info{};
   const bool exists = ::stat(path.c_str(), &info) == 0;
   if (name.empty() || (exists && S_ISDIR(info.st_mode))) {
@@ -137,19 +99,8 @@ Result<std::unique_ptr<PlanWriter>> PlanWriter::create(const std::string& path) 
   if (exists && !S_ISREG(info.st_mode)) {
     return Error{path + ": exists and is not a regular file; name another"};
   }
-  const std::string base =
-      fmt::format("{}.{}.tmp-{}", slash == std::string::npos ? "" : impl.folder, name, ::getpid());
-  // A number is appended while the name is taken, by another writer of this process or by one that
-  // was killed.
-  for (int attempt = 0; impl.fd < 0; ++attempt) {
-    const std::string temporary = attempt == 0 ? base : fmt::format("{}-{}", base, attempt);
-    impl.fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (impl.fd >= 0) {
-      impl.temporary = temporary;
-    } else if (errno != EEXIST || attempt == 1000) {
-      return impl.fail("cannot create the plan", errno);
-    }
-  }
+  if (const int error = impl.file.create(path); error != 0)
+    return impl.fail("cannot create the plan", error);
   return writer;
 }
 

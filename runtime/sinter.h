@@ -25,7 +25,9 @@ typedef struct {
   uint64_t seed;
 } sinter_sampling;
 
-/* threads: 0 for all that the process may use. */
+/* The plan is mapped, not copied: it must neither be truncated nor written to as long as the model
+ * lives (replacing it by renaming is fine). Its code is loaded into the process: see SECURITY.md.
+ * threads: 0 for all that the process may use. */
 sinter_status sinter_load(const char* plan_path, int32_t threads, sinter_model** model,
                           char** error);
 /* The same on a device: "host", or a GPU by its number, "hip:0" (AMD) or "cuda:0" (NVIDIA). */

@@ -11,8 +11,10 @@
 #include "codegen/object_cache.h"
 #include "codegen/plan_builder.h"
 #include "frontends/gguf_tokenizer.h"
+#include "runtime/temporary_file.h"
 #include "tools/model_input.h"
 #include "tools/plan_cache.h"
+#include "tools/process.h"
 #include "tools/reference.h"
 
 namespace sinter::tools {
@@ -105,7 +107,7 @@ std::vector<DoctorLine> examine_compiler() {
   lines.push_back({target.ok(), target.ok() ? fmt::format("target for this CPU: {}", target->name)
                                             : target.error().message});
   lines.push_back(try_the_compiler(target.ok() ? *target : codegen::targets().front()));
-  const std::string temporary = temporary_folder();
+  const std::string temporary = runtime::temporary_root();
   lines.push_back(
       {make_writable_folder(temporary), fmt::format("temporary folder: {}", temporary)});
   const auto cache = cache_folder();
@@ -118,6 +120,7 @@ std::vector<DoctorLine> examine_compiler() {
 }  // namespace
 
 void add_compiler(Program& program) {
+  codegen::on_llvm_failure(end_for_llvm);
   program.compile_model = compile_for_device;
   program.reference_logits = reference_logits;
   program.explain_model = explain_model;

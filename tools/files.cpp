@@ -102,41 +102,19 @@ Error OutputFile::fail(int error) const {
 
 Result<OutputFile> OutputFile::create(const std::string& path, const std::string& shown) {
   OutputFile file;
-  file.path_ = path;
   file.shown_ = shown.empty() ? path : shown;
   struct stat info{};
   if (::stat(path.c_str(), &info) == 0 && !S_ISREG(info.st_mode))
     return Error{fmt::format("{}: exists and is not a regular file; name another", path)};
-  const size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "" : path.substr(0, slash + 1);
-  const std::string name = path.substr(folder.size());
-  if (name.empty()) return Error{fmt::format("\"{}\" names no file to write", path)};
-  std::string temporary = fmt::format("{}.{}.tmp-{}", folder, name, ::getpid());
-  file.fd_ = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-  if (file.fd_ < 0) return file.fail(errno);
-  file.temporary_ = std::move(temporary);
+  if (path.empty() || path.ends_with('/'))
+    return Error{fmt::format("\"{}\" names no file to write", path)};
+  if (const int error = file.file_.create(path); error != 0) return file.fail(error);
   return file;
 }
 
-OutputFile::OutputFile(OutputFile&& other) noexcept
-    : path_(std::move(other.path_)),
-      shown_(std::move(other.shown_)),
-      temporary_(std::exchange(other.temporary_, {})),
-      fd_(std::exchange(other.fd_, -1)) {}
-
-OutputFile::~OutputFile() {
-  if (fd_ >= 0) ::close(fd_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
-}
-
 Status OutputFile::append(std::span<const uint8_t> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return fail(written < 0 ? errno : ENOSPC);
-    bytes = bytes.subspan(static_cast<size_t>(written));
-  }
-  return Done{};
+  const int error = file_.append(bytes);
+  return error == 0 ? Status(Done{}) : fail(error);
 }
 
 Status OutputFile::append(std::string_view text) {
@@ -144,11 +122,8 @@ Status OutputFile::append(std::string_view text) {
 }
 
 Status OutputFile::finish() {
-  if (::fsync(fd_) != 0) return fail(errno);
-  if (::close(std::exchange(fd_, -1)) != 0) return fail(errno);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return fail(errno);
-  temporary_.clear();
-  return Done{};
+  const int error = file_.finish();
+  return error == 0 ? Status(Done{}) : fail(error);
 }
 
 Status write_file(const std::string& path, std::string_view text) {

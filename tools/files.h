@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "runtime/result.h"
+#include "runtime/temporary_file.h"
 
 namespace sinter::tools {
 
@@ -21,15 +22,11 @@ bool is_gguf(const std::string& path);
 // The model folder that `path` names: itself, or the folder of a .safetensors or .bin file.
 std::string folder_of(const std::string& path);
 
-// Writes beside `path` under a temporary name and renames it: `path` is either the old file or the
-// whole new one.
+// A file that takes the place of `path` when it is whole (runtime/temporary_file.h).
 class OutputFile {
  public:
   // `shown` is the path in messages, when it is another.
   static runtime::Result<OutputFile> create(const std::string& path, const std::string& shown = {});
-  OutputFile(OutputFile&& other) noexcept;
-  OutputFile& operator=(OutputFile&&) = delete;
-  ~OutputFile();  // removes the temporary file unless `finish` succeeded
 
   runtime::Status append(std::span<const uint8_t> bytes);
   runtime::Status append(std::string_view text);
@@ -39,10 +36,8 @@ class OutputFile {
   OutputFile() = default;
   runtime::Error fail(int error) const;
 
-  std::string path_;
   std::string shown_;
-  std::string temporary_;  // empty once it was renamed
-  int fd_ = -1;
+  runtime::TemporaryFile file_;
 };
 
 runtime::Status write_file(const std::string& path, std::string_view text);

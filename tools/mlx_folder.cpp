@@ -300,6 +300,8 @@ Result<MlxFolderResult> write_mlx_folder(const MlxFolderRequest& request) {
   if (Status status = folder->write("config.json", text_of(config_of(checkpoint, *modules)));
       !status.ok())
     return status.error();
+  if (const auto unchanged = checkpoint.check_unchanged(); !unchanged.ok())
+    return to_error(unchanged);
   if (Status status = folder->finish(); !status.ok()) return status.error();
   return result;
 }

@@ -1,15 +1,9 @@
 #include "tools/output_folder.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <utility>
 
 namespace sinter::tools {
 
@@ -18,19 +12,6 @@ using runtime::Error;
 using runtime::Result;
 using runtime::Status;
 namespace fs = std::filesystem;
-
-namespace {
-
-// 0, or the error.
-int sync_folder(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return errno;
-  const int error = ::fsync(fd) == 0 ? 0 : errno;
-  ::close(fd);
-  return error;
-}
-
-}  // namespace
 
 Error OutputFolder::fail(int error) const {
   return Error{fmt::format("{}: cannot be written: {}", path_, std::strerror(error))};
@@ -56,24 +37,12 @@ Result<OutputFolder> OutputFolder::create(const std::string& path) {
       return Error{
           fmt::format("{}: exists and is not empty; name another folder or remove it", path)};
   }
-  const size_t slash = name.rfind('/');
-  std::string temporary =
-      fmt::format("{}.{}.tmp-{}", name.substr(0, slash + 1), name.substr(slash + 1), ::getpid());
-  if (::mkdir(temporary.c_str(), 0755) != 0) return folder.fail(errno);
-  folder.temporary_ = std::move(temporary);
+  if (const int code = folder.folder_.create(name); code != 0) return folder.fail(code);
   return folder;
 }
 
-OutputFolder::OutputFolder(OutputFolder&& other) noexcept
-    : path_(std::move(other.path_)), temporary_(std::exchange(other.temporary_, {})) {}
-
-OutputFolder::~OutputFolder() {
-  std::error_code error;
-  if (!temporary_.empty()) fs::remove_all(temporary_, error);
-}
-
 Result<OutputFile> OutputFolder::file(const std::string& name) const {
-  return OutputFile::create(temporary_ + "/" + name, path_ + "/" + name);
+  return OutputFile::create(folder_.name() + "/" + name, path_ + "/" + name);
 }
 
 Status OutputFolder::write(const std::string& name, std::string_view text) const {
@@ -84,13 +53,8 @@ Status OutputFolder::write(const std::string& name, std::string_view text) const
 }
 
 Status OutputFolder::finish() {
-  if (const int error = sync_folder(temporary_); error != 0) return fail(error);
-  if (::rename(temporary_.c_str(), path_.c_str()) != 0) return fail(errno);
-  temporary_.clear();
-  // The name itself.
-  const std::string parent = path_.substr(0, std::max<size_t>(1, path_.rfind('/')));
-  if (const int error = sync_folder(parent); error != 0) return fail(error);
-  return Done{};
+  const int error = folder_.finish();
+  return error == 0 ? Status(Done{}) : fail(error);
 }
 
 }  // namespace sinter::tools

@@ -5,18 +5,17 @@
 #include <string_view>
 
 #include "runtime/result.h"
+#include "runtime/temporary_file.h"
 #include "tools/files.h"
 
 namespace sinter::tools {
 
-// Files are written into a temporary folder beside `path`, which `finish` renames.
+// Files are written into a temporary folder beside `path`, which `finish` renames
+// (runtime/temporary_file.h).
 class OutputFolder {
  public:
   // Errors name the path: something that is not an empty folder is there, or it cannot be made.
   static runtime::Result<OutputFolder> create(const std::string& path);
-  OutputFolder(OutputFolder&& other) noexcept;
-  OutputFolder& operator=(OutputFolder&&) = delete;
-  ~OutputFolder();  // removes the temporary folder unless `finish` succeeded
 
   runtime::Result<OutputFile> file(const std::string& name) const;
   runtime::Status write(const std::string& name, std::string_view text) const;
@@ -28,7 +27,7 @@ class OutputFolder {
   runtime::Error fail(int error) const;
 
   std::string path_;
-  std::string temporary_;  // empty once it was renamed
+  runtime::TemporaryFolder folder_;
 };
 
 }  // namespace sinter::tools

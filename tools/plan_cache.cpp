@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <vector>
 
@@ -13,6 +14,7 @@
 #include "codegen/target.h"
 #include "frontends/mapped_file.h"
 #include "runtime/checksum.h"
+#include "runtime/temporary_file.h"
 #include "tools/quantize_report.h"
 #include "tools/terminal.h"
 
@@ -87,7 +89,7 @@ Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOpt
     add_field(checksum, path.filename().string());
     add_field(checksum, file->text());
   }
-  return fmt::format("{:016x}", checksum.value());
+  return checksum.key();
 }
 
 Result<std::vector<codegen::Target>> targets_of(const PlanRequest& request) {
@@ -102,8 +104,8 @@ Result<std::vector<codegen::Target>> targets_of(const PlanRequest& request) {
 }
 
 // Compiles to `path`, with progress; Ctrl-C ends it between two pieces of work.
-Result<runtime::Plan> compile_to(const ModelInput& input, codegen::CompileOptions options,
-                                 const std::string& path) {
+absl::StatusOr<runtime::Plan> compile_to(const ModelInput& input, codegen::CompileOptions options,
+                                         const std::string& path) {
   Progress progress;
   options.progress = [&](std::string_view what, double fraction) {
     throw_if_interrupted();
@@ -111,31 +113,13 @@ Result<runtime::Plan> compile_to(const ModelInput& input, codegen::CompileOption
   };
   auto plan = codegen::compile_plan(input.model, input.checkpoint.get(), input.name, options, path);
   progress.clear();
-  if (!plan.ok()) return to_error(plan.status());
+  if (!plan.ok()) return plan.status();
   if (std::string report = quantization_report(input); !report.empty()) {
     report.pop_back();  // the end of the last line, which `note` writes
     note(report);
   }
-  return *std::move(plan);
+  return plan;
 }
-
-// A folder of its own, removed with what is in it.
-class TemporaryFolder {
- public:
-  TemporaryFolder() : path_(temporary_folder() + "/sinter-XXXXXX") {
-    if (::mkdtemp(path_.data()) == nullptr) path_.clear();
-  }
-  ~TemporaryFolder() {
-    std::error_code error;
-    if (!path_.empty()) fs::remove_all(path_, error);
-  }
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-  const std::string& path() const { return path_; }  // empty: it could not be made
-
- private:
-  std::string path_;
-};
 
 }  // namespace
 
@@ -151,17 +135,16 @@ bool make_writable_folder(const std::string& path) {
   return ::access(path.c_str(), W_OK | X_OK) == 0;
 }
 
-std::string temporary_folder() { return absolute_variable("TMPDIR").value_or("/tmp"); }
-
 Result<OpenedPlan> compile_temporary(const ModelInput& input, codegen::CompileOptions options) {
-  const TemporaryFolder folder;
-  if (folder.path().empty())
+  runtime::TemporaryFolder folder;
+  const std::string root = runtime::temporary_root();
+  if (const int error = folder.create(root + "/sinter", 0700); error != 0)
     return Error{
-        fmt::format("{}: no temporary plan can be made there; set TMPDIR to another folder",
-                    temporary_folder())};
-  const std::string path = folder.path() + "/model.plan";
-  auto plan = compile_to(input, std::move(options), path);
-  if (!plan.ok()) return plan.error();
+        fmt::format("{}: no temporary plan can be made there ({}); set TMPDIR to another folder",
+                    root, std::strerror(error))};
+  const std::string path = folder.name() + "/model.plan";
+  const auto plan = compile_to(input, std::move(options), path);
+  if (!plan.ok()) return to_error(plan.status());
   auto file = runtime::PlanFile::open(path, false);
   if (!file.ok()) return file.error();
   return OpenedPlan{*file, false};
@@ -192,8 +175,13 @@ Result<OpenedPlan> compile_for_device(const PlanRequest& request) {
     auto file = runtime::PlanFile::open(path, true);
     if (file.ok()) return OpenedPlan{*file, true};  // else it is damaged, and made again
   }
-  auto plan = compile_to(*input, std::move(options), path);
-  if (!plan.ok()) return plan.error();
+  const auto plan = compile_to(*input, options, path);
+  if (absl::IsUnavailable(plan.status())) {  // a full disk and the like
+    note(fmt::format("no cache: {}; the plan is compiled for this run alone",
+                     to_error(plan.status()).message));
+    return compile_temporary(*input, std::move(options));
+  }
+  if (!plan.ok()) return to_error(plan.status());
   auto file = runtime::PlanFile::open(path, false);
   if (!file.ok()) return file.error();
   return OpenedPlan{*file, false};

@@ -15,8 +15,6 @@ namespace sinter::tools {
 std::optional<std::string> cache_folder();
 // Creates the folder if needed; whether files can be made in it.
 bool make_writable_folder(const std::string& path);
-// Where temporary plans go: $TMPDIR or /tmp.
-std::string temporary_folder();
 
 // Compiles the model for `request.targets`, or for this CPU alone. With `request.cached`, a plan of
 // the same files, options and compiler is taken from the cache, where a new one is left.

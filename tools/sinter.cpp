@@ -1,11 +1,11 @@
 // sinter: compiles models into plans, runs them, and shows every stage between.
 #include "tools/command.h"
 #include "tools/compiler.h"
-#include "tools/terminal.h"
+#include "tools/process.h"
 
 int main(int argc, char** argv) {
   using namespace sinter::tools;
-  set_up_signals();
+  set_up_process("sinter");
   Program program;
   program.name = "sinter";
   add_compiler(program);

@@ -1,10 +1,10 @@
 // sinter-run: runs plans. The runtime and nothing else: no compiler is linked.
 #include "tools/command.h"
-#include "tools/terminal.h"
+#include "tools/process.h"
 
 int main(int argc, char** argv) {
   using namespace sinter::tools;
-  set_up_signals();
+  set_up_process("sinter-run");
   Program program;
   program.name = "sinter-run";
   CommandLine line(program, "Runs low-bit language models that `sinter` compiled into plans.");

@@ -14,7 +14,12 @@ namespace {
 // The one thing that a signal handler may write to.
 volatile std::sig_atomic_t interrupt_seen = 0;
 
-void on_interrupt(int) { interrupt_seen = 1; }
+void (*second_interrupt)(int) = nullptr;
+
+void on_interrupt(int signal) {
+  if (interrupt_seen != 0) second_interrupt(signal);
+  interrupt_seen = 1;
+}
 
 }  // namespace
 
@@ -62,10 +67,11 @@ void Progress::clear() {
   shown_ = false;
 }
 
-void set_up_signals() {
+void set_up_signals(void (*again)(int signal)) {
+  second_interrupt = again;
   struct sigaction action{};
   action.sa_handler = on_interrupt;
-  action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+  action.sa_flags = SA_RESTART;
   ::sigemptyset(&action.sa_mask);
   ::sigaction(SIGINT, &action, nullptr);
   // Beyond a limit on file sizes, writes shall fail like on a full disk, with a message.

@@ -45,8 +45,8 @@ class Progress {
   std::chrono::steady_clock::time_point last_;
 };
 
-// From now on the first Ctrl-C only raises a flag; a second one ends the process as usual.
-void set_up_signals();
+// From now on the first Ctrl-C only raises a flag; `again` is called for a second one.
+void set_up_signals(void (*again)(int signal));
 bool interrupted();
 // Thrown out of long work when the flag is up, so that temporary files are removed on the way out.
 struct Interrupted {};

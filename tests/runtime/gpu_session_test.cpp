@@ -416,7 +416,6 @@ TEST_F(GpuSessionTest, SyntheticWeightsAreMadeAtLoad) {
   Plan plan;
   ASSERT_EQ(toy::write_gpu_plan(path, [&](Plan& written) { plan = written; }), "");
   auto writer = PlanWriter::create(path);
-  plan.code[0].section = *(*writer)->add(GpuDouble::code);
   plan.tokenizer = {};
   DevicePlan& device = plan.device_plans[0];
   device.weights_section = device.source = {};
@@ -424,6 +423,8 @@ TEST_F(GpuSessionTest, SyntheticWeightsAreMadeAtLoad) {
   // With a gap, which is zeros.
   device.fills = {{Fill::Kind::bits, "", 0, 501, 0, 0, 0},
                   {Fill::Kind::ternary, "", 600, 424, 0, 0, 0}};
+  plan.code[0].section =
+      *(*writer)->add(std::string_view(std::string(GpuDouble::code) + toy::marks(plan)));
   ASSERT_EQ(message((*writer)->finish(plan)), "");
   weights.assign(weights.size(), 0);
   for (size_t i = 0; i < 2; ++i)

@@ -375,15 +375,11 @@ TEST_F(SessionTest, SyntheticWeightsAreMadeAtLoad) {
   Plan plan = toy::description();
   auto writer = PlanWriter::create(path);
   ASSERT_TRUE(writer.ok());
-  plan.code = {{"toy",
-                detect_host_cpu().family,
-                {},
-                0,
-                *(*writer)->add(std::string_view(toy::kernel_object())),
-                {}}};
+  plan.code = {{"toy", detect_host_cpu().family, {}, 0, {}, {}}};
   plan.seed = 77;
   plan.device_plans[0].fills = {{Fill::Kind::bits, "", 0, 500, 0, 0, 0},
                                 {Fill::Kind::ternary, "", 500, 524, 0, 0, 0}};
+  plan.code[0].section = *(*writer)->add(std::string_view(toy::kernel_object() + toy::marks(plan)));
   ASSERT_TRUE((*writer)->finish(plan).ok());
   const std::vector<Fill>& fills = plan.device_plans[0].fills;
   for (size_t i = 0; i < fills.size(); ++i) {

@@ -138,6 +138,16 @@ inline Argument argument(Argument::Region region, uint64_t offset = 0, uint32_t 
   return {.region = region, .offset = offset, .index = index};
 }
 
+// What the kernels do with their arguments.
+inline constexpr auto access_read = Parameter::Access::read,
+                      access_write = Parameter::Access::write,
+                      access_update = Parameter::Access::update;
+inline constexpr Parameter tokens_read{access_read, 0, 4, 0, 0},
+    history_update{access_update, 0, 0, 0, 4}, history_read{access_read, 0, 0, 0, 4},
+    counter_update{access_update, 4, 0, 0, 0}, counter_read{access_read, 4, 0, 0, 0},
+    weights_read{access_read, weight_count, 0, 0, 0}, sums_written{access_write, 0, 4, 0, 0},
+    sums_read{access_read, 0, 4, 0, 0}, logits_written{access_write, 0, 0, vocab * 4, 0};
+
 // The plan without its sections.
 inline Plan description() {
   using Region = Argument::Region;
@@ -158,8 +168,9 @@ inline Plan description() {
   plan.ends = {{1, "<end>", "eos_token_id of config.json"}};
   plan.bos_id = 0;
   plan.temperature = 0.75;
-  device.kernels = {
-      {"toy_remember", "keeps tokens"}, {"toy_sum", "sums"}, {"toy_logits", "logits"}};
+  device.kernels = {{"toy_remember", "keeps tokens", {tokens_read, history_update, counter_update}},
+                    {"toy_sum", "sums", {history_read, weights_read, sums_written}, 64},
+                    {"toy_logits", "logits", {sums_read, counter_read, logits_written}}};
   device.states = {{"history", 4, 0}, {"counter", 0, 4}};
   device.weights = {{"w", "weight<1024, i8>", "plain", 0, weight_count}};
   device.weight_bytes = weight_count;
@@ -206,17 +217,26 @@ inline void with_probes(Plan& plan) {
   device.probe = {{"probe.w",
                    "matmul",
                    static_cast<uint32_t>(device.kernels.size()),
-                   {argument(Region::weights), argument(Region::arena, 8)},
+                   {argument(Region::weights), argument(Region::arena, 64)},
                    32,
                    32,
                    1}};
-  device.kernels.push_back({"toy_probe", "multiplies"});
+  device.kernels.push_back(
+      {"toy_probe", "multiplies", {{access_read, 32, 0, 0, 0}, {access_write, 8, 0, 0, 0}}});
   const std::vector<uint8_t> bytes = weights();
   for (size_t row = 0; row < 2; ++row) {
     double expected = 0;
     for (size_t k = 0; k < 16; ++k) expected += static_cast<double>((k + 1) * bytes[16 * row + k]);
-    device.probes.push_back({row == 0 ? "bytes" : "other bytes", "w", 8 + 4 * row, expected, 0.5});
+    device.probes.push_back({row == 0 ? "bytes" : "other bytes", "w", 64 + 4 * row, expected, 0.5});
   }
+}
+
+// Behind an ELF file: the marks of the plan's code objects.
+inline std::string marks(const Plan& plan) {
+  std::string all;
+  for (const CodeObject& code : plan.code)
+    if (code.device_plan < plan.device_plans.size()) all += "\n" + code_mark(plan, code);
+  return all;
 }
 
 // Writes the plan to `path`; gives the error's text, empty on success. `edit` may change it before
@@ -229,7 +249,11 @@ inline std::string write_plan(const std::string& path, const std::function<void(
   if (!writer.ok()) return writer.error().message;
   const HostCpu cpu = detect_host_cpu();
   const auto section = [&](std::string_view text) { return *(*writer)->add(text); };
-  plan.code = {{"toy", cpu.family, {}, 0, section(code), {}}};
+  plan.code = {{"toy", cpu.family, {}, 0, {}, {}}};
+  // The code comes first in the file and has a mark of the plan as `edit` leaves it.
+  Plan edited = plan;
+  if (edit) edit(edited);
+  plan.code[0].section = section(std::string(code) + marks(edited));
   plan.tokenizer = section(tokenizer);
   plan.device_plans[0].weights_section = *(*writer)->add(std::span<const uint8_t>(weights()));
   plan.device_plans[0].source = section(kernel_source);

@@ -12,7 +12,7 @@ void expect_compile_refused(const fs::path& folder, std::initializer_list<std::s
                  words);
   EXPECT_EQ(read(plan), "what was there before");
   for (const auto& entry : fs::directory_iterator(work_folder()))
-    EXPECT_EQ(entry.path().string().find(".tmp-"), std::string::npos) << entry.path();
+    EXPECT_EQ(entry.path().string().find("-tmp-"), std::string::npos) << entry.path();
 }
 
 TEST(BadModel, TruncatedSafetensorsHeader) {

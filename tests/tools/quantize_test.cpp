@@ -37,7 +37,7 @@ Outcome convert(const fs::path& model, const fs::path& out, const std::string& o
 
 void expect_no_temporary_files() {
   for (const auto& entry : fs::directory_iterator(work_folder()))
-    EXPECT_EQ(entry.path().string().find(".tmp-"), std::string::npos) << entry.path();
+    EXPECT_EQ(entry.path().string().find("-tmp-"), std::string::npos) << entry.path();
 }
 
 const char* const kRules =

@@ -1,0 +1,67 @@
+// Whatever the model and its formats, what kernels are said to read and write is what the plan has.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "codegen/plan_builder.h"
+#include "runtime/plan_check.h"
+
+namespace sinter::codegen {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The plan without machine code, weights and probes.
+runtime::Plan describe(const Compilation& compilation, const models::ImportedModel& model,
+                       const CompileOptions& options) {
+  runtime::Plan plan;
+  plan.vocab_size = model.vocab_size;
+  plan.max_context = compilation.max_context;
+  for (const DeviceCompilation& device : compilation.devices) {
+    const auto number = static_cast<uint32_t>(plan.device_plans.size());
+    const bool host = device.device == Device::host;
+    plan.code.push_back({"x", host ? "host-x86-64" : "amdgpu", {}, number, {4096, 1, 0}, {}});
+    plan.device_plans.push_back(assemble_device_plan(compilation, device, options));
+    runtime::DevicePlan& assembled = plan.device_plans.back();
+    assembled.fills = {{runtime::Fill::Kind::bits, "", 0, assembled.weight_bytes, 0, 0, 0}};
+  }
+  return plan;
+}
+
+TEST(PlanParameters, OfEveryGoldenFitItsPlan) {
+  int models = 0;
+  for (const auto& entry : fs::directory_iterator(SINTER_TEST_GOLDENS)) {
+    if (!fs::exists(entry.path() / "golden.safetensors")) continue;
+    const auto checkpoint = frontends::open_checkpoint(entry.path());
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    const auto model = models::import_checkpoint(**checkpoint);
+    ASSERT_TRUE(model.ok()) << model.status();
+    for (const Activations activations : {Activations::a8, Activations::a16}) {
+      CompileOptions options;
+      options.targets = *parse_targets("x86-64-v3,gfx1100");
+      options.activations = activations;
+      const auto compilation = lower_model(*model, checkpoint->get(), options);
+      ASSERT_TRUE(compilation.ok()) << entry.path() << compilation.status();
+      runtime::Plan plan = describe(*compilation, *model, options);
+      ASSERT_EQ(plan.device_plans.size(), 2u);
+      const auto status = runtime::check_contents(plan);
+      EXPECT_TRUE(status.ok()) << entry.path() << ": " << status.error().message;
+      // They say something: with less room anywhere the plan is refused.
+      for (runtime::DevicePlan& device : plan.device_plans) {
+        for (uint64_t* size : {&device.arena_bytes, &device.weights.back().bytes,
+                               &device.states.front().bytes_per_position}) {
+          const uint64_t before = *size;
+          *size = before / 2;
+          EXPECT_FALSE(runtime::check_contents(plan).ok()) << entry.path();
+          *size = before;
+        }
+      }
+    }
+    ++models;
+  }
+  EXPECT_GT(models, 20);
+}
+
+}  // namespace
+}  // namespace sinter::codegen
