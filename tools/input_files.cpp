@@ -115,16 +115,9 @@ Status InputFiles::check_output_folder(const std::string& path) const {
   if (find_same(plan_folders_, path) != nullptr)
     return Error{
         fmt::format("{}: is the folder that the plan lies in; name another folder to write", path)};
-  std::error_code error;
-  fs::path at = fs::weakly_canonical(path, error);
-  if (error) return Done{};  // it cannot be made either, which is said then
-  for (bool is_output = true;; is_output = false) {
-    if (find_same(model_folders_, at.string()) != nullptr)
-      return Error{fmt::format("{}: {} the model's folder; name another folder to write", path,
-                               is_output ? "is" : "lies in")};
-    if (!at.has_relative_path()) return Done{};
-    at = at.parent_path();
-  }
+  if (find_same(model_folders_, path) != nullptr)
+    return Error{fmt::format("{}: is the model's folder; name another folder to write", path)};
+  return Done{};
 }
 
 }  // namespace sinter::tools

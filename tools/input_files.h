@@ -19,7 +19,7 @@ class InputFiles {
 
   // Error: `path` is one of the files.
   runtime::Status check_output_file(const std::string& path) const;
-  // Error: `path` is the folder of the model or of the plan, or lies in a model's folder.
+  // Error: `path` is the folder of the model or of the plan.
   runtime::Status check_output_folder(const std::string& path) const;
 
  private:
