@@ -19,8 +19,9 @@ constexpr size_t kMaxValues = size_t{1} << 20;
 
 // The members of a tokenizer.json that are read. `truncation` and `padding` are not: lengths are
 // the caller's to manage, as they are in transformers unless a call asks for them.
-constexpr std::array<std::string_view, 7> kMembers = {
-    "version", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder", "model"};
+constexpr std::array<std::string_view, 8> kMembers = {
+    "version",        "added_tokens", "normalizer", "pre_tokenizer",
+    "post_processor", "decoder",      "model",      "aliases"};
 
 // Receives nlohmann's parse events. Every event answers whether to go on.
 class Builder {

@@ -85,11 +85,13 @@ std::string_view name(End end) {
   return kNames[static_cast<size_t>(end)];
 }
 
-// The JSON library's destructors allocate and may not throw: what fails there ends in
-// std::terminate, with std::bad_alloc as the exception, and programs say "out of memory" there.
+// The JSON library's destructors and the C++ library's directory iterators allocate and may not
+// throw: what fails there ends in std::terminate, with std::bad_alloc as the exception or none.
 [[noreturn]] void on_terminate() {
   try {
-    if (const auto exception = std::current_exception()) std::rethrow_exception(exception);
+    const auto exception = std::current_exception();
+    if (exception == nullptr) std::_Exit(static_cast<int>(End::terminated));
+    std::rethrow_exception(exception);
   } catch (const std::bad_alloc&) {
     std::_Exit(static_cast<int>(End::terminated));
   } catch (...) {

@@ -170,11 +170,11 @@ TEST_F(CheckpointTest, ReadsTheTextFilesThatAreThere) {
   EXPECT_EQ(open_good()->chat_template, "from jinja\n");
 }
 
-TEST_F(CheckpointTest, TakesTheDefaultOfSeveralChatTemplates) {
+TEST_F(CheckpointTest, KeepsSeveralChatTemplatesByTheirNames) {
   dir_.write(
       "tokenizer_config.json",
       R"({"chat_template": [{"name": "rag", "template": "R"}, {"name": "default", "template": "D"}]})");
-  EXPECT_EQ(open_good()->chat_template, "D");
+  EXPECT_EQ(open_good()->chat_template, R"({"rag":"R","default":"D"})");
   dir_.write("tokenizer_config.json", R"({"chat_template": 3})");
   expect_error(open_checkpoint(dir_.path()),
                {"tokenizer_config.json: chat_template is number, expected an array"});
@@ -196,8 +196,8 @@ TEST_F(CheckpointTest, ATensorThatTheIndexListsIsMissingWithItsFile) {
 TEST_F(CheckpointTest, GitLfsPointersAreNamed) {
   const std::string pointer =
       "version https://git-lfs.github.com/spec/v1\noid sha256:00ff\nsize 1234567\n";
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json",
-                           "chat_template.jinja", "model.safetensors", "config.json"}) {
+  for (const char* name : {"tokenizer_config.json", "generation_config.json", "chat_template.jinja",
+                           "model.safetensors", "config.json"}) {
     const TempDir folder;
     folder.write("config.json", R"({"model_type": "qwen3"})");
     folder.write("model.safetensors", read_bytes(dir_.path() / "model.safetensors"));
@@ -205,16 +205,23 @@ TEST_F(CheckpointTest, GitLfsPointersAreNamed) {
     folder.write(name, pointer);
     expect_error(open_checkpoint(folder.path()), {name, "is a Git LFS pointer", "git lfs pull"});
   }
-  for (const char* name : {"model.gguf", "pytorch_model.bin", "tokenizer.model", "sha256-00"}) {
+  // Without a tokenizer a model takes token ids.
+  for (const char* name : {"tokenizer.json", "tokenizer.model"}) {
     const TempDir folder;
     folder.write("config.json", R"({"model_type": "qwen3"})");
-    const auto path = folder.write(name, pointer);
-    if (std::string(name) == "tokenizer.model") {
-      folder.write("model.safetensors", read_bytes(dir_.path() / "model.safetensors"));
-      expect_error(open_checkpoint(folder.path()), {name, "is a Git LFS pointer"});
-    } else {
-      expect_error(open_checkpoint(path), {name, "is a Git LFS pointer"});
-    }
+    folder.write("model.safetensors", read_bytes(dir_.path() / "model.safetensors"));
+    folder.write(name, pointer);
+    const auto checkpoint = open_checkpoint(folder.path());
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    ASSERT_FALSE((*checkpoint)->notes.empty());
+    EXPECT_NE((*checkpoint)->notes[0].find(std::string(name) + ": is a Git LFS pointer"),
+              std::string::npos)
+        << (*checkpoint)->notes[0];
+  }
+  for (const char* name : {"model.gguf", "pytorch_model.bin", "sha256-00"}) {
+    const TempDir folder;
+    folder.write("config.json", R"({"model_type": "qwen3"})");
+    expect_error(open_checkpoint(folder.write(name, pointer)), {name, "is a Git LFS pointer"});
   }
 }
 

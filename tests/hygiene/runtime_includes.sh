@@ -3,7 +3,7 @@
 set -eu
 bad=$(grep -nE '^ *# *include *[<"]' runtime/*.h runtime/*.cpp |
   grep -vE '#include "runtime/' |
-  grep -vE '#include <(fmt/[a-z-]+\.h|nlohmann/json\.hpp|utf8proc\.h|pcre2\.h)>' |
+  grep -vE '#include <(fmt/[a-z-]+\.h|nlohmann/json\.hpp|utf8proc\.h|pcre2\.h|boost/multiprecision/cpp_int\.hpp)>' |
   grep -vE '#include "(fmt/[a-z]+\.h|nlohmann/json\.hpp)"' |
   grep -vE '#include <[a-z_0-9]+(\.h)?>' |
   grep -vE '#include <(sys|linux)/[a-z_]+\.h>' || true)

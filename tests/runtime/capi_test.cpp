@@ -154,7 +154,12 @@ TEST_F(CApiTest, RefusesArgumentsThatCannotBe) {
     EXPECT_EQ(message(), "sinter_decode: token " + std::to_string(token) +
                              " at index 0 is outside the vocabulary of 32");
   }
-  for (const int32_t token : {32, INT32_MAX, INT32_MIN}) EXPECT_EQ(token_text(token), "");
+  for (const int32_t token : {32, INT32_MAX, INT32_MIN, -1}) {
+    const char* text = nullptr;
+    size_t bytes = 0;
+    EXPECT_EQ(sinter_token_text(session, token, &text, &bytes, &error), SINTER_ERROR);
+    EXPECT_NE(message().find(std::to_string(token)), std::string::npos);
+  }
   EXPECT_EQ(sinter_is_end(model, INT32_MIN), 0);
 
   for (const int64_t context : {int64_t{-1}, int64_t{51}, INT64_MAX, INT64_MIN}) {

@@ -113,8 +113,7 @@ TEST_F(Threads, ShareATokenizerAndATemplate) {
     const Tokenizer mine = *tokenizer;
     for (int round = 0; round < kRounds; ++round) {
       const auto ids = mine.encode("abab", false);
-      if (!ids.ok() || *ids != *alone_ids || mine.decode(*ids, false) != alone_text)
-        ++wrong;
+      if (!ids.ok() || *ids != *alone_ids || mine.decode(*ids, false) != alone_text) ++wrong;
       const auto text = chat->render(variables, std::tm{});
       if (!text.ok() || *text != "USER\"abab\"") ++wrong;
     }

@@ -204,8 +204,11 @@ TEST(BadModel, GitLfsPointers) {
   const fs::path model = copy_of_model("model");
   const std::string pointer =
       "version https://git-lfs.github.com/spec/v1\noid sha256:00ff\nsize 1234567\n";
+  write(model / "config.json", pointer);
+  expect_compile_refused(model, {"config.json", "is a Git LFS pointer"});
+  fs::copy_file(tiny_model() / "config.json", model / "config.json",
+                fs::copy_options::overwrite_existing);
   write(model / "tokenizer.json", pointer);
-  expect_compile_refused(model, {"tokenizer.json", "is a Git LFS pointer"});
   expect_refusal(sinter(fmt::format("tokenize '{}'", model.string()), "\"a\"\n"),
                  {"tokenizer.json", "is a Git LFS pointer"});
   write(work_folder() / "some.plan", pointer);

@@ -60,7 +60,7 @@ TEST(Tokenize, NamesTheLineThatIsWrong) {
   expect_error(sinter(model + "--decode", "[1]\n[2, 1000000]\n"), "stdin:2: found 1000000");
   expect_error(sinter(model + "--decode", "[18446744073709551616]\n"), "stdin:1: found 1.8");
   expect_error(sinter(model + "--decode", std::string(100000, '[') + std::string(100000, ']')),
-               "stdin:1: found array in the array");
+               "stdin:1: the JSON nests more than 500 levels deep");
   expect_error(sinter(model + "--skip-special", ""), "--decode");
   expect_error(sinter("tokenize /nowhere", ""), "/nowhere");
 }
