@@ -224,12 +224,11 @@ TEST(Import, FieldsThatNobodyReadAreNamed) {
   config["rope_scaling"] = {{"type", "default"}, {"factor", 4.0}};
   const auto model = import_synthetic(config);
   ASSERT_TRUE(model.ok()) << model.status();
-  EXPECT_EQ(
-      model->notes,
-      std::vector<std::string>{
-          "config.json: not known, and without effect here: \"attn_logit_softcapping\" (50.0), "
-          "\"rope_scaling.factor\" (4.0); if it changes what the model computes, the results "
-          "are wrong"});
+  EXPECT_EQ(model->notes,
+            std::vector<std::string>{
+                "config.json: unknown fields were ignored: \"attn_logit_softcapping\" (50.0), "
+                "\"rope_scaling.factor\" (4.0); if one of them changes what the model computes, "
+                "the results are wrong"});
 }
 
 // No value of any field may do more than give one clear line.
