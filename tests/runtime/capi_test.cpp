@@ -249,7 +249,7 @@ TEST_F(CApiTest, LoadsOnADevice) {
   EXPECT_EQ(sinter_load_on(path.c_str(), "moon:0", 1, &other, &error), SINTER_ERROR);
   EXPECT_EQ(other, nullptr);
   EXPECT_EQ(message(),
-            "sinter_load_on: \"moon:0\" is no device; there are host, hip:N (AMD) and cuda:N "
+            "sinter_load_on: \"moon:0\" is not a device; devices are host, hip:N (AMD) and cuda:N "
             "(NVIDIA), N from 0");
   EXPECT_EQ(sinter_load_on(path.c_str(), nullptr, 1, &other, &error), SINTER_ERROR);
   EXPECT_EQ(message(), "sinter_load_on: device is NULL");

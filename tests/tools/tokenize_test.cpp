@@ -53,14 +53,14 @@ TEST(Tokenize, NamesTheLineThatIsWrong) {
     EXPECT_NE(outcome.err.find(words), std::string::npos) << outcome.err;
   };
   expect_error(sinter(model, "\"a\"\nnope\n"), "stdin:2: not JSON");
-  expect_error(sinter(model, "[1]\n"), "stdin:1: found array, expected a string");
-  expect_error(sinter(model + "--decode", "\"a\"\n"), "stdin:1: found string");
+  expect_error(sinter(model, "[1]\n"), "stdin:1: found an array, expected a string");
+  expect_error(sinter(model + "--decode", "\"a\"\n"), "stdin:1: found a string");
   expect_error(sinter(model + "--decode", "[1, -1]\n"), "stdin:1: found -1");
   expect_error(sinter(model + "--decode", "[1.5]\n"), "stdin:1: found 1.5");
   expect_error(sinter(model + "--decode", "[1]\n[2, 1000000]\n"), "stdin:2: found 1000000");
   expect_error(sinter(model + "--decode", "[18446744073709551616]\n"), "stdin:1: found 1.8");
   expect_error(sinter(model + "--decode", std::string(100000, '[') + std::string(100000, ']')),
-               "stdin:1: found array in the array");
+               "stdin:1: found an array in the array");
   expect_error(sinter(model + "--skip-special", ""), "--decode");
   expect_error(sinter("tokenize /nowhere", ""), "/nowhere");
 }
