@@ -128,7 +128,7 @@ TEST_F(GgufTokenizerTest, OneThatCannotBeUsedIsNamedInANote) {
   expect_note(open_with(bpe, key_texts("tokenizer.ggml.tokens", {"a", "b", "ab"})),
               {"\"tokenizer.ggml.token_type\" has 4 entries, but there are 3 tokens"});
   expect_note(open_with(bpe, key_texts("tokenizer.ggml.merges", {"a c"})),
-              {"\"tokenizer.ggml.merges\"[0] is \"a c\", which needs \"c\""});
+              {"\"tokenizer.ggml.merges\"[0] is \"a c\", which needs the token \"c\""});
   expect_note(open_with(bpe, key_texts("tokenizer.ggml.merges", {"ab"})),
               {"\"tokenizer.ggml.merges\"[0] is \"ab\", expected two tokens"});
   expect_note(open_with(pieces, key_numbers<float>("tokenizer.ggml.scores", kGgufFloat32, {0})),
