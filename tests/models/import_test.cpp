@@ -138,8 +138,8 @@ TEST(Import, EndTokensOutsideTheVocabularyAreANote) {
   EXPECT_EQ(model->ends.size(), 1);
   EXPECT_EQ(model->notes.size(), 3);
   EXPECT_EQ(model->notes[0],
-            "config.json: \"eos_token_id.1\" is 96, but the vocabulary has 96 tokens; it ends no "
-            "text");
+            "config.json: \"eos_token_id.1\" is 96, but the vocabulary has 96 tokens; it is "
+            "ignored");
 }
 
 // What the weight is, "" when there is none.

@@ -324,7 +324,7 @@ TEST_F(PlanFileTest, WrongHeaderFieldsAreNamed) {
       {"\"arena_bytes\":80", "\"arena_bytes\":-80",
        "header field device_plans[0].arena_bytes is out of range"},
       {"\"arena_bytes\":80", "\"arena_bytes\":18446744073709551615",
-       "arena_bytes is 18446744073709551615: too large"},
+       "arena_bytes is 18446744073709551615, which is too large"},
       {"\"arena_bytes\":80", "\"arena_bytes\":64",
        "decode[1].arguments[2]: offset 64 is outside the region's 64 bytes"},
       {"\"weight_bytes\":1024", "\"weight_bytes\":1025",

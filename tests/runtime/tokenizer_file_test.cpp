@@ -36,13 +36,14 @@ TEST(HostileFile, BadIdsAreErrorsThatNameTheField) {
     return json_error(json);
   };
   EXPECT_EQ(with_id('a'), "tokenizer.json: model.vocab gives id 97 to both 'a' and 'zz'");
-  EXPECT_CONTAINS(with_id(-1), "tokenizer.json: model.vocab gives token 'zz' the id -1");
-  EXPECT_CONTAINS(with_id(4294967296), "gives token 'zz' the id 4294967296");
-  EXPECT_CONTAINS(with_id(18446744073709551615u), "gives token 'zz' the id 18446744073709551615");
-  EXPECT_CONTAINS(with_id(1.5), "gives token 'zz' the id 1.5");
-  EXPECT_CONTAINS(with_id("1"), "gives token 'zz' the id string");
+  EXPECT_CONTAINS(with_id(-1), "tokenizer.json: model.vocab gives token 'zz' -1 as its id");
+  EXPECT_CONTAINS(with_id(4294967296), "gives token 'zz' 4294967296 as its id");
+  EXPECT_CONTAINS(with_id(18446744073709551615u),
+                  "gives token 'zz' 18446744073709551615 as its id");
+  EXPECT_CONTAINS(with_id(1.5), "gives token 'zz' 1.5 as its id");
+  EXPECT_CONTAINS(with_id("1"), "gives token 'zz' a string as its id");
   EXPECT_CONTAINS(with_id(2000000000), "tokenizer.json: model.vocab has 96 tokens but ids up to");
-  EXPECT_CONTAINS(with_id(Json::array()), "gives token 'zz' the id array");
+  EXPECT_CONTAINS(with_id(Json::array()), "gives token 'zz' an array as its id");
   EXPECT_EQ(load_error(R"({"model": {"vocab": {"a": 0, "b": 1, "a": 2}, "merges": []}})"),
             "tokenizer.json: model.vocab lists token 'a' twice");
   EXPECT_EQ(with_id(300), "no error");  // a few unused ids are usual
@@ -193,7 +194,7 @@ TEST(HostileFile, OverlappingTokensEndInAnErrorAndNotInHours) {
   for (const Json& json : {unigram, word_piece, added_tokens}) {
     const auto ids = must_load(json.dump()).encode(text, false);
     ASSERT_FALSE(ids.ok());
-    EXPECT_CONTAINS(ids.error().message, "too many tokens of the vocabulary overlap");
+    EXPECT_CONTAINS(ids.error().message, "too many tokens of the tokenizer's vocabulary overlap");
   }
 }
 
