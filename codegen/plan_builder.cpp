@@ -289,7 +289,7 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
   c.max_context = options.max_context > 0 ? options.max_context : std::min<int64_t>(longest, 32768);
   if (c.max_context > longest)
     return absl::InvalidArgumentError(
-        fmt::format("--max-context {} is beyond the {} positions that the model is made for",
+        fmt::format("--max-context {} is more than the {} positions that the model supports",
                     c.max_context, longest));
   passes::PassContext context;
   context.source = source;

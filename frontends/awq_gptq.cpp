@@ -250,7 +250,7 @@ absl::StatusOr<std::optional<StoredZeros>> add_matrix(const std::string& module,
                    stored_as(weight_name, weight), cols, group, modules.file);
   }
   if (rows * scheme.bits % 32 != 0) {
-    return invalid("{}, and codes of zero for {} rows do not fill whole words",
+    return invalid("{}, and the zero points of {} rows do not fill whole 32-bit words",
                    stored_as(weight_name, weight), rows);
   }
   const std::optional<ir::DType> scale_type = float_type((*scales)->dtype);
@@ -359,7 +359,7 @@ absl::Status settle_zeros(const ZeroRules& rules, const std::vector<StoredZeros>
     if (!rules.symmetric.has_value()) return settle_symmetric(rules, all, modules);
     return invalid(
         "{} is false and {} is \"{}\", but all zero points are stored as {}, the middle of the "
-        "codes in the other version; correct what is wrong",
+        "codes in the other version; correct the wrong one",
         modules.field("sym"), in_quotes("checkpoint_format"), rules.format, all[0].low);
   }
   for (const StoredZeros& zeros : all) {
@@ -429,7 +429,7 @@ absl::Status read_dynamic(const QuantizedModules& modules, Scheme& scheme) {
         scheme.by_shape = true;
       } else if (!says_nothing) {
         return invalid(
-            "{} has {} {} for {}, which is not supported; bits and group_size of its own are",
+            "{} has {} {} for {}, which is not supported; supported are bits and group_size",
             modules.field("dynamic"), in_quotes(field.key()), describe(field.value()),
             in_quotes(rule.key()));
       }

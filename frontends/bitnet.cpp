@@ -90,8 +90,8 @@ absl::Status read_packed(const std::string& module, const Options& options,
   const std::string scale_name = module + ".weight_scale";
   const StoredTensor& weight = *modules.find(weight_name);
   if (options.dense_modules != nullptr && names_module(*options.dense_modules, module)) {
-    return invalid("{}, which packs ternary codes, but {} names it", stored_as(weight_name, weight),
-                   modules.field("modules_to_not_convert"));
+    return invalid("{}, which holds packed ternary codes, but {} lists it",
+                   stored_as(weight_name, weight), modules.field("modules_to_not_convert"));
   }
   const auto scale = modules.need(scale_name, weight_name);
   if (!scale.ok()) return scale.status();
@@ -152,7 +152,7 @@ absl::StatusOr<ir::Matrix> make_ternary(const ir::Matrix& master, std::vector<ui
     for (const float w : row) sum += std::abs(w);
     if (std::isfinite(sum)) continue;
     const int64_t col = first_not_finite(row);
-    return invalid("has an element that is infinite or NaN, [{}, {}], so no scale", r, col);
+    return invalid("is infinite or NaN at [{}, {}]; weights must be finite numbers", r, col);
   }
   const double mean = sum / static_cast<double>(rows * cols);
   const float scale = std::max(static_cast<float>(mean), 1e-5F);

@@ -102,7 +102,7 @@ absl::Status read_text_files(Checkpoint& checkpoint) {
   checkpoint.chat_template = std::move(chat->chat_template);
   auto tokenizer = runtime::read_tokenizer(folder.string());
   if (!tokenizer.ok()) {
-    checkpoint.notes.push_back(fmt::format("{}: {}; the model takes token ids only, no text",
+    checkpoint.notes.push_back(fmt::format("{}: {}; the model can be used with token ids only",
                                            one_line(folder.string(), 1000),
                                            tokenizer.error().message));
     return absl::OkStatus();
@@ -347,8 +347,8 @@ absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const
   for (const auto& [name, reason] : unsupported) look_at(name);
   if (count == 0) return absl::OkStatus();
   return invalid(
-      "{}: {} not used by the architecture that {} names: {}{}; it is not that of the "
-      "weights",
+      "{}: {} not used by the architecture that {} names: {}{}; the weights are of "
+      "another architecture",
       one_line(path.string(), 1000),
       count == 1 ? "1 tensor is" : fmt::format("{} tensors are", count), config_file, shown,
       count > kShown ? ", ..." : "");

@@ -161,8 +161,8 @@ absl::Status add_shifts(const std::string& name, const StoredTensor& zeros, ir::
     for (const uint8_t byte : zeros.bytes) {
       const auto zero = static_cast<int8_t>(byte);
       if (zero >= -middle && zero < middle) continue;
-      return invalid("{}: tensor {} has the zero point {}, which {} bits do not hold", zeros.file,
-                     in_quotes(name), zero, bits);
+      return invalid("{}: tensor {} has the zero point {}, which does not fit in {} bits",
+                     zeros.file, in_quotes(name), zero, bits);
     }
     matrix.order = &kByteShifts;
   } else {
@@ -219,8 +219,8 @@ absl::Status add_integers(const std::string& module, const Scheme& scheme,
   const int64_t cols = packed.shape[1] * 32 / scheme.bits;
   const int64_t group = scheme.group_size == 0 ? cols : scheme.group_size;
   if (cols % group != 0) {
-    return invalid("{}, which is {} columns; the group_size {} of config.json does not divide them",
-                   stored_as(packed_name, packed), cols, group);
+    return invalid("{}, which has {} columns, not a multiple of the group_size {} of {}",
+                   stored_as(packed_name, packed), cols, group, modules.file);
   }
   const auto scale = modules.need(scale_name, packed_name);
   if (!scale.ok()) return scale.status();
@@ -319,8 +319,8 @@ absl::StatusOr<std::string_view> read_format(const QuantizedModules& modules) {
     for (const std::string_view known : {kIntegers, kFloats, kDense}) {
       if (*value != known) continue;
       if (!found.empty() && found != known) {
-        return invalid("{} is {}, but another group's is {}; one format for all is supported", name,
-                       in_quotes(known), in_quotes(found));
+        return invalid("{} is {}, but another group's is {}; all groups must have the same format",
+                       name, in_quotes(known), in_quotes(found));
       }
       found = known;
       return absl::OkStatus();

@@ -496,7 +496,7 @@ std::vector<GgmlType> make_types() {
       unreadable(28, "F64", 1, 8),
       unreadable(29, "IQ1_M", 256, 56),
       unreadable(36, "I2_S", 128, 32,
-                 "the id stands for several layouts (I2_S of x86 and of ARM builds, the removed "
+                 "the id is used for several layouts (I2_S of x86 and of ARM builds, the removed "
                  "IQ4_NL_4_4), which the file does not tell apart"),
       unreadable(4, "Q4_2", 16, 10, "the type was removed from GGUF"),
       unreadable(5, "Q4_3", 16, 12, "the type was removed from GGUF"),

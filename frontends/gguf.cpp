@@ -224,7 +224,7 @@ absl::StatusOr<Header> read_header(Reader& reader) {
   const auto magic = reader.read<std::array<char, kMagic.size()>>("the header");
   if (!magic.ok()) return magic.status();
   if (std::string_view(magic->data(), magic->size()) != kMagic) {
-    return invalid("does not begin with \"GGUF\"; it is no GGUF file");
+    return invalid("does not begin with \"GGUF\"; it is not a GGUF file");
   }
   const auto version = reader.read<uint32_t>("the header");
   if (!version.ok()) return version.status();
@@ -245,7 +245,7 @@ absl::StatusOr<Header> read_header(Reader& reader) {
   if (*tensors > reader.remaining() / kMinTensorBytes ||
       *keys > reader.remaining() / kMinKeyBytes) {
     return invalid(
-        "announces {} tensors and {} metadata keys, more than its {} bytes can hold; the "
+        "declares {} tensors and {} metadata keys, more than its {} bytes can hold; the "
         "file is truncated or damaged",
         with_commas(*tensors), with_commas(*keys), with_commas(reader.remaining()));
   }
@@ -345,8 +345,8 @@ absl::StatusOr<Entry> read_entry(Reader& reader, uint64_t index, uint64_t count,
                    shape_text(entry.tensor.shape));
   }
   if (*offset % alignment != 0) {
-    return invalid("{} has the offset {}, which is no multiple of the alignment {}", what, *offset,
-                   alignment);
+    return invalid("{} has the offset {}, which is not a multiple of the alignment {}", what,
+                   *offset, alignment);
   }
   entry.begin = *offset;
   entry.bytes = bytes;
@@ -372,7 +372,7 @@ absl::Status check_coverage(std::vector<Entry>& entries, uint64_t data_size, uin
     if (entry.begin > data_size || entry.bytes > data_size - entry.begin) {
       return invalid(
           "{} needs {} bytes from offset {} of the data, which has {}; the file is "
-          "truncated, or the type id stands for other blocks",
+          "truncated, or the program that wrote it means another type by this id",
           what, with_commas(entry.bytes), with_commas(entry.begin), with_commas(data_size));
     }
     if (entry.begin < covered) {
@@ -386,8 +386,8 @@ absl::Status check_coverage(std::vector<Entry>& entries, uint64_t data_size, uin
       }
       return invalid(
           "tensor {} of type {} needs {} bytes, but {} lie between its offset and the "
-          "next tensor's, {}; the type id stands for other blocks, or the file is "
-          "damaged",
+          "next tensor's, {}; the program that wrote the file means another type by this id, or "
+          "the file is damaged",
           in_quotes(previous->name), type_text(*previous->tensor.type),
           with_commas(previous->bytes), with_commas(entry.begin - previous->begin),
           in_quotes(entry.name));
@@ -404,8 +404,8 @@ absl::Status check_coverage(std::vector<Entry>& entries, uint64_t data_size, uin
   if (previous != nullptr && !last_is_sure &&
       data_size >= aligned(covered, alignment) + alignment) {
     return invalid(
-        "{} bytes after the last tensor {} of type {} belong to no tensor; the type id "
-        "stands for other blocks, or the file is damaged",
+        "{} bytes after the last tensor {} of type {} belong to no tensor; the program that "
+        "wrote the file means another type by this id, or the file is damaged",
         with_commas(data_size - covered), in_quotes(previous->name),
         type_text(*previous->tensor.type));
   }
@@ -564,7 +564,7 @@ absl::StatusOr<Gguf> open_gguf_metadata(const std::filesystem::path& path) {
   const std::optional<PartName> part = part_name(path.filename().string());
   const int64_t count = part ? part->count : 1;
   if (part && count < 1) {
-    return invalid("{}: the name says that there are no parts", file_name(path));
+    return invalid("{}: the file name says that the model has 0 parts", file_name(path));
   }
   Gguf set;
   for (int64_t i = 0; i < count; ++i) {

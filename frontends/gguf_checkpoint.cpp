@@ -190,6 +190,8 @@ class Keys {
     return find_field(gguf_.metadata, prefix_ + std::string(name));
   }
   bool has(std::string_view name) { return find(name) != nullptr; }
+  // The whole key, for messages.
+  std::string quoted(std::string_view name) const { return fmt::format("\"{}{}\"", prefix_, name); }
   // The key that messages about this field of the configuration speak of.
   void name_field(std::string_view path, std::string_view name) {
     names_[std::string(path)] = prefix_ + std::string(name);
@@ -263,8 +265,9 @@ class Keys {
 // The factors that divide the RoPE frequencies, of rope_freqs.weight.
 absl::StatusOr<Json> rope_factors(const GgufTensor& tensor, int64_t head_dim) {
   if (tensor.type->name != "F32" || tensor.shape != std::vector<int64_t>{head_dim / 2}) {
-    return invalid("{}: tensor \"{}\" is {} {}, expected F32 [{}], half of a head", tensor.file,
-                   kRopeFactors, tensor.type->name, shape_text(tensor.shape), head_dim / 2);
+    return invalid("{}: tensor \"{}\" is {} {}, expected F32 [{}], half the dimensions of a head",
+                   tensor.file, kRopeFactors, tensor.type->name, shape_text(tensor.shape),
+                   head_dim / 2);
   }
   Json factors = Json::array();
   for (int64_t i = 0; i < tensor.shape[0]; ++i) {
@@ -402,18 +405,24 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
   }
   if (config["num_attention_heads"].get<int64_t>() % config["num_key_value_heads"].get<int64_t>() !=
       0) {
-    return keys.refuse("attention.head_count_kv",
-                       fmt::format("a divisor of \"attention.head_count\", {}",
-                                   config["num_attention_heads"].get<int64_t>()));
+    return keys.refuse(
+        "attention.head_count_kv",
+        fmt::format("a divisor of {}, which is {}", keys.quoted("attention.head_count"),
+                    config["num_attention_heads"].get<int64_t>()));
   }
   const auto head_dim = config["head_dim"].get<int64_t>();
+  // For messages: the key that the length of a key is from.
+  const std::string head_dim_source = keys.has("attention.key_length")
+                                          ? keys.quoted("attention.key_length")
+                                          : fmt::format("{} / {}", keys.quoted("embedding_length"),
+                                                        keys.quoted("attention.head_count"));
   for (const char* key : {"attention.value_length", "rope.dimension_count"}) {
     const Json* value = keys.find(key);
     if (value != nullptr && *value != head_dim)
-      return keys.refuse(key, fmt::format("{}, the length of a key", head_dim));
+      return keys.refuse(key, fmt::format("{}, which is {}", head_dim, head_dim_source));
   }
   if (architecture.interleaved_heads && head_dim % 2 != 0)
-    return invalid("{}: heads have {} dimensions, expected an even number", gguf.file, head_dim);
+    return invalid("{}: {} is {}, expected an even number", gguf.file, head_dim_source, head_dim);
   // Which layers have the window: nothing without one.
   if (const Json* pattern = keys.find("attention.sliding_window_pattern"); pattern != nullptr) {
     const NeutralKey all_layers{"attention.sliding_window_pattern", {true}};
@@ -426,7 +435,7 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
                           (*scale == 0 || std::abs(scale->get<double>() - usual) < 1e-6 * usual);
     if (!is_usual) {
       return keys.refuse("attention.scale",
-                         fmt::format("{}, one over the root of the length of a key", usual));
+                         fmt::format("{}, 1 / sqrt({})", usual, head_dim_source));
     }
   }
   // The rows of the embedding count: converters have written other sizes.
@@ -479,7 +488,7 @@ absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64
   const std::string what = fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name),
                                        type.name, shape_text(tensor.shape));
   if (checkpoint.has(key) || checkpoint.unsupported.contains(key)) {
-    return invalid("{}: tensors {} and {} stand for the same module", tensor.file, in_quotes(name),
+    return invalid("{}: tensors {} and {} belong to the same module", tensor.file, in_quotes(name),
                    in_quotes(key));
   }
   if (!type.has_format) {
@@ -514,7 +523,9 @@ absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64
                        key.find(".self_attn.k_proj") != std::string::npos;
   if (architecture.interleaved_heads && rotated) {
     if (tensor.shape.front() % head_dim != 0) {
-      return invalid("{}; expected a multiple of the {} dimensions of a head", what, head_dim);
+      return invalid(
+          "{}; expected a number of rows that is a multiple of the {} dimensions of a head", what,
+          head_dim);
     }
     matrix.interleaved_head = head_dim;
   }
@@ -561,7 +572,7 @@ absl::Status apply_scale(const std::string& name, const GgufTensor& tensor,
   const std::string what = fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name),
                                        tensor.type->name, shape_text(tensor.shape));
   if (matrix == checkpoint.matrices.end())
-    return invalid("{}, but {} is not there", what, in_quotes(weight));
+    return invalid("{}, but tensor {} is missing", what, in_quotes(weight));
   if (tensor.type->name != "F32" || tensor.bytes.size() != sizeof(float))
     return invalid("{}, expected F32 [1]", what);
   const float scale = ir::read_element(ir::DType::f32, tensor.bytes.data(), 0);

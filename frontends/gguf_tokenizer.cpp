@@ -79,7 +79,8 @@ class Reader {
     if (found != gguf_.arrays.end()) return found->second;
     const auto list = get_array(gguf_.metadata, key, gguf_.file);
     if (!list.ok()) return list.status();
-    return invalid("{}: \"{}\" is an array of arrays", gguf_.file, key);
+    return invalid("{}: \"{}\" is an array of arrays, expected an array of plain values",
+                   gguf_.file, key);
   }
 
   // A list that is as long as the list of tokens; nullopt when it is absent.
@@ -91,14 +92,16 @@ class Reader {
       return invalid("{}: \"{}\" has {} entries, but there are {} tokens", gguf_.file, key,
                      list->count, tokens_.size());
     }
-    if (!list->is_number()) return invalid("{}: \"{}\" is no list of numbers", gguf_.file, key);
+    if (!list->is_number())
+      return invalid("{}: \"{}\" is not an array of numbers", gguf_.file, key);
     return std::optional(*list);
   }
 
   absl::Status read_tokens() {
     const auto texts = array(kTokens);
     if (!texts.ok()) return texts.status();
-    if (!texts->is_text()) return invalid("{}: \"{}\" is no list of texts", gguf_.file, kTokens);
+    if (!texts->is_text())
+      return invalid("{}: \"{}\" is not an array of strings", gguf_.file, kTokens);
     if (texts->count > kMaxTokens) {
       return invalid("{}: \"{}\" has {} entries, at most {} are accepted", gguf_.file, kTokens,
                      with_commas(texts->count), with_commas(kMaxTokens));
@@ -128,10 +131,10 @@ class Reader {
       if (token.text.empty()) token.text = made_.emplace_back(fmt::format("[EMPTY_{}]", i));
     }
     if (invalid_texts > 0)
-      note("\"{}\" has {} texts that are not UTF-8; U+FFFD stands for what is not", kTokens,
-           invalid_texts);
+      note("\"{}\" has {} tokens that are not valid UTF-8; U+FFFD replaces the invalid bytes",
+           kTokens, invalid_texts);
     if (undefined > 0)
-      note("\"{}\" has {} entries that are none of 0 to 6; they count as normal tokens", kTypes,
+      note("\"{}\" has {} entries outside 0 to 6; they are read as normal tokens", kTypes,
            undefined);
     return find_duplicates();
   }
@@ -148,9 +151,8 @@ class Reader {
       if (++duplicates == 1) example = tokens_[i].text;
     }
     if (duplicates > 0)
-      note(
-          "\"{}\" has {} texts again that it had before, such as {}; text becomes the last of them",
-          kTokens, duplicates, in_quotes(example));
+      note("\"{}\" repeats {} tokens, such as {}; text is encoded as the last of each", kTokens,
+           duplicates, in_quotes(example));
     return absl::OkStatus();
   }
   bool counts(size_t id) const { return ids_.at(tokens_[id].text) == static_cast<int32_t>(id); }
@@ -162,7 +164,7 @@ class Reader {
     if (!id.ok()) return id.status();
     if (*id >= 0 && *id < static_cast<int64_t>(tokens_.size()))
       return std::optional(static_cast<int32_t>(*id));
-    note("\"{}\" is {}, but there are {} tokens; it counts as absent", key, *id, tokens_.size());
+    note("\"{}\" is {}, but there are {} tokens; it is ignored", key, *id, tokens_.size());
     return std::nullopt;
   }
 
@@ -214,7 +216,8 @@ class Reader {
   absl::StatusOr<std::string> merges() {
     const auto list = array(kMerges);
     if (!list.ok()) return list.status();
-    if (!list->is_text()) return invalid("{}: \"{}\" is no list of texts", gguf_.file, kMerges);
+    if (!list->is_text())
+      return invalid("{}: \"{}\" is not an array of strings", gguf_.file, kMerges);
     if (list->count > kMaxMerges) {
       return invalid("{}: \"{}\" has {} entries, at most {} are accepted", gguf_.file, kMerges,
                      with_commas(list->count), with_commas(kMaxMerges));
@@ -231,8 +234,9 @@ class Reader {
       joined.assign(left).append(right);
       for (const std::string_view token : {left, right, std::string_view(joined)}) {
         if (!ids_.contains(token))
-          return invalid("{}: \"{}\"[{}] is {}, which needs {}, but that is no token", gguf_.file,
-                         kMerges, index, in_quotes(merge), in_quotes(token));
+          return invalid(
+              "{}: \"{}\"[{}] is {}, which needs the token {}, but the vocabulary does not have it",
+              gguf_.file, kMerges, index, in_quotes(merge), in_quotes(token));
       }
       json += index == 0 ? "[" : ",[";
       json += runtime::tokenizer::json_string(left) + ',' + runtime::tokenizer::json_string(right);
@@ -252,7 +256,7 @@ class Reader {
     if (*prefix)
       note(
           "\"tokenizer.ggml.add_space_prefix\" is true, which byte pair encodings of GGUF files "
-          "do not heed");
+          "ignore");
     runtime::tokenizer::BpeParts parts;
     parts.split = **split;
     auto pairs = merges();
@@ -280,7 +284,7 @@ class Reader {
     const auto list = array(kCharsmap);
     if (!list.ok()) return list.status();
     if (!list->is_integer())
-      return invalid("{}: \"{}\" is no list of bytes", gguf_.file, kCharsmap);
+      return invalid("{}: \"{}\" is not an array of bytes", gguf_.file, kCharsmap);
     model->charsmap.reserve(list->count);
     for (uint64_t i = 0; i < list->count; ++i) {
       const int64_t byte = list->integer(i);
@@ -300,7 +304,7 @@ class Reader {
       if (tokens_[i].type == PieceType::kUnknown) *unknown = static_cast<int32_t>(i);
     if (!*unknown && !tokens_.empty() && tokens_[0].type == PieceType::kControl) *unknown = 0;
     if (!*unknown)
-      return invalid("{}: no token has the type 2, unknown, and \"{}\" names none", gguf_.file,
+      return invalid("{}: no token has the type 2 (unknown), and \"{}\" names none", gguf_.file,
                      "tokenizer.ggml.unknown_token_id");
     for (Token& token : tokens_)
       if (token.type == PieceType::kUnknown) token.type = PieceType::kControl;
@@ -324,7 +328,10 @@ class Reader {
     }
     if (count == 256) return true;
     if (count > 0)
-      note("only {} of 256 bytes have a token; no byte stands in for a character", count);
+      note(
+          "only {} of the 256 bytes have a token; characters outside the vocabulary become the "
+          "unknown token",
+          count);
     for (Token& token : tokens_)
       if (token.type == PieceType::kByte) token.type = PieceType::kUnused;
     return false;
@@ -405,7 +412,7 @@ absl::StatusOr<runtime::TokenizerFiles> gguf_tokenizer(const Gguf& gguf) {
     const std::string message(status.message());
     std::string_view why = message;
     if (why.starts_with(gguf.file + ": ")) why.remove_prefix(gguf.file.size() + 2);
-    files.notes.push_back(fmt::format("{}; the model takes token ids only, no text", why));
+    files.notes.push_back(fmt::format("{}; the model can be used with token ids only", why));
   }
   return files;
 }

@@ -209,8 +209,8 @@ absl::Status wrong(std::string_view file, std::string_view key, const Json& foun
 absl::StatusOr<const Json*> require(const Json& object, std::string_view key, std::string_view file,
                                     std::string_view expected) {
   if (!object.is_object()) {
-    return invalid("{}: {} is looked up in {}, expected an object", one_line(file), in_quotes(key),
-                   describe(object));
+    return invalid("{}: holds {}, expected an object with the field {}", one_line(file),
+                   describe(object), in_quotes(key));
   }
   const auto field = object.find(key);
   if (field == object.end()) {

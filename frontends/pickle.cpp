@@ -43,7 +43,7 @@ class PickleMachine {
       if (memory() > budget_) {
         return invalid(
             "its values need more than {} bytes of memory, many times what a state dict of this "
-            "size needs; the file is damaged or no state dict",
+            "size needs; the file is damaged or not a state dict",
             with_commas(budget_));
       }
     }

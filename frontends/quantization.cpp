@@ -163,21 +163,24 @@ absl::Status check_overrides(const std::map<std::string, std::optional<MlxParame
 
 // The type of the module's scales. Error: another one than its mode has.
 absl::StatusOr<ir::DType> scale_type(const std::string& name, const StoredTensor& scales,
-                                     const MlxParameters& parameters) {
+                                     const MlxParameters& parameters,
+                                     std::string_view config_file) {
   const Mode& mode = mode_of(parameters);
   if (parameters.mode != MlxMode::affine) {
     if (scales.dtype == "U8") return mode.scale_type;
     return invalid(
-        "{}: tensor {} is {}, expected U8 ({}) because config.json says that the mode of this "
+        "{}: tensor {} is {}, expected U8 ({}) because {} says that the mode of this "
         "module is {}",
-        scales.file, in_quotes(name), scales.dtype, mode.scale_name, mode.name);
+        scales.file, in_quotes(name), scales.dtype, mode.scale_name, config_file, mode.name);
   }
   if (const std::optional<ir::DType> dtype = float_type(scales.dtype)) return *dtype;
-  return invalid("{}: tensor {} is {}, expected F16, BF16 or F32{}", scales.file, in_quotes(name),
-                 scales.dtype,
-                 scales.dtype == "U8"
-                     ? " (U8 scales are of modes mxfp4, mxfp8 and nvfp4, config.json says affine)"
-                     : "");
+  return invalid(
+      "{}: tensor {} is {}, expected F16, BF16 or F32{}", scales.file, in_quotes(name),
+      scales.dtype,
+      scales.dtype == "U8"
+          ? fmt::format(" (U8 scales are of modes mxfp4, mxfp8 and nvfp4, {} says affine)",
+                        config_file)
+          : std::string());
 }
 
 // nvfp4 may have one more scale, stored as it makes the largest scale times the largest code.
@@ -199,7 +202,7 @@ absl::Status add_matrix(const std::string& module, const MlxParameters& paramete
     return invalid("{}: tensor {} is {}, expected U32 because {} makes the module quantized",
                    weight.file, in_quotes(weight_name), weight.dtype, in_quotes(scales_name));
   }
-  const absl::StatusOr<ir::DType> dtype = scale_type(scales_name, scales, parameters);
+  const absl::StatusOr<ir::DType> dtype = scale_type(scales_name, scales, parameters, modules.file);
   if (!dtype.ok()) return dtype.status();
   const StoredTensor* biases = modules.find(biases_name);
   if (affine && biases == nullptr) {
@@ -229,9 +232,9 @@ absl::Status add_matrix(const std::string& module, const MlxParameters& paramete
   if (words.back() * 32 != cols * parameters.bits) {
     return invalid(
         "{}: tensor {} has {} words per row, but the {} groups of {} need {} columns of {} bits "
-        "({} words); bits or group_size of this module is wrong in config.json",
+        "({} words); bits or group_size of this module is wrong in {}",
         weight.file, in_quotes(weight_name), words.back(), groups.back(), parameters.group_size,
-        cols, parameters.bits, cols * parameters.bits / 32);
+        cols, parameters.bits, cols * parameters.bits / 32, modules.file);
   }
   if (absl::Status status = check_finite(scales_name, scales, *dtype); !status.ok()) return status;
   if (affine) {
@@ -298,7 +301,7 @@ absl::StatusOr<QuantizationBlock> find_quantization(const Json& config, std::str
     if (!fitting.empty() && fitting.size() < blocks.size()) {
       if (notes != nullptr) {
         notes->push_back(
-            fmt::format("{}: \"{}\" is not how the tensors are stored and was passed over; \"{}\" "
+            fmt::format("{}: \"{}\" is not how the tensors are stored and was ignored; \"{}\" "
                         "is",
                         file, left_over, fitting[0].name));
       }
@@ -327,8 +330,8 @@ absl::StatusOr<std::optional<Quantization>> read_quantization(const Json& config
 absl::StatusOr<Quantization> read_mlx_block(const QuantizationBlock& block, std::string_view file) {
   const std::string where = fmt::format("{}: \"{}", file, block.name);
   if (const Json* method = find_field(*block.value, "quant_method"); method != nullptr) {
-    return invalid("{}.quant_method\" is {}, expected MLX's block, which has none", where,
-                   describe(*method));
+    return invalid("{}.quant_method\" is {}, but the quantization block of MLX has no such field",
+                   where, describe(*method));
   }
   return read_block(*block.value, where);
 }
@@ -388,7 +391,7 @@ absl::StatusOr<std::map<std::string, std::optional<MlxParameters>>> resolve_over
   }
   if (not_there != nullptr && notes != nullptr) {
     notes->push_back(fmt::format(
-        "{}: quantization overrides of modules that the checkpoint does not have say nothing, such "
+        "{}: quantization overrides of modules that the checkpoint does not have are ignored, such "
         "as {}",
         file, in_quotes(*not_there)));
   }

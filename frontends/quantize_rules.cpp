@@ -131,7 +131,7 @@ absl::StatusOr<QuantizeRule> parse_quantize_rule(std::string_view text) {
   } else if (format == "keep" && !rule.pattern.empty()) {
     return rule;
   }
-  return invalid("--quantize {}: {} is no format; formats are {}", in_quotes(text),
+  return invalid("--quantize {}: {} is not a format; formats are {}", in_quotes(text),
                  in_quotes(format), kQuantizeFormats);
 }
 
@@ -173,7 +173,7 @@ absl::StatusOr<QuantizeChoice> choose_quantization(const Checkpoint& checkpoint,
       choice.matrices[name] = *to;
     } else {
       ++kept[fmt::format(
-          "{} {} stays {}: {} columns are no multiple of {}", layer_class(name),
+          "{} {} stays {}: {} columns are not a multiple of {}", layer_class(name),
           shape_text(matrix.type.shape), ir::to_string(matrix.type.format), matrix.type.cols(),
           decides->mode == QuantizeMode::affine ? fmt::format("the group of {}", decides->group)
                                                 : std::string("32"))];

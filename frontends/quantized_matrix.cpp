@@ -138,8 +138,9 @@ absl::StatusOr<QuantizedMatrix> quantize_matrix(std::string_view name, const ir:
       result.status = check_finite(name, values, row);
       if (!result.status.ok()) return;
       if (!quantizer.row(row, values, decoded.data())) {
-        result.status = invalid("tensor {}: row {} has numbers so large that their scale is no {}",
-                                in_quotes(name), row, ir::name(to.format.scale_type));
+        result.status =
+            invalid("tensor {}: row {} has numbers so large that their scale does not fit in {}",
+                    in_quotes(name), row, ir::name(to.format.scale_type));
         return;
       }
       for (size_t i = 0; i < values.size(); ++i) {

@@ -181,7 +181,7 @@ absl::Status add_safetensors(const std::filesystem::path& path, TensorFiles& set
   if (header_size > file->size() - kLengthBytes) {
     return invalid(
         "{}: the header length is {}, beyond the end of the file ({} bytes); the file is truncated "
-        "or no safetensors file",
+        "or not a safetensors file",
         name, with_commas(header_size), with_commas(file->size()));
   }
   if (header_size > kMaxSafetensorsHeader) {

@@ -70,7 +70,8 @@ struct Storage {
   absl::Span<const uint8_t> bytes;
 };
 absl::StatusOr<Storage> find_storage(const Archive& archive, const PickleValue& value) {
-  if (value.kind() != Kind::persistent) return invalid("has {} for a storage", describe(value));
+  if (value.kind() != Kind::persistent)
+    return invalid("has {} in place of a storage", describe(value));
   const PickleValue& id = *value.items()[0];
   if (id.kind() != Kind::tuple || id.items().size() < 5 || id.items()[0]->text() != "storage" ||
       id.items()[1]->kind() != Kind::global || id.items()[2]->kind() != Kind::text ||
@@ -109,7 +110,7 @@ absl::StatusOr<StoredTensor> read_tensor(const Archive& archive, const PickleVal
   // (storage, offset, size, stride, requires_grad, hooks)
   const PickleValue* arguments = arguments_of(value, kRebuildTensor, 4);
   if (arguments == nullptr) {
-    return invalid("is {}, expected a tensor; the file is no plain state dict", describe(value));
+    return invalid("is {}, expected a tensor; the file is not a plain state dict", describe(value));
   }
   const auto storage = find_storage(archive, *arguments->items()[0]);
   if (!storage.ok()) return storage.status();
@@ -174,7 +175,7 @@ absl::StatusOr<Archive> open_archive(const MappedFile& file, const std::string& 
     prefix = entry.substr(0, slash + 1);
   }
   if (!prefix) {
-    return invalid("{}: the archive holds no {}; it is no file of torch.save", name, kPickle);
+    return invalid("{}: the archive holds no {}; it was not written by torch.save", name, kPickle);
   }
   archive.prefix = *prefix;
   const auto order = archive.entries.find(archive.prefix + "byteorder");

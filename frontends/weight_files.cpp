@@ -134,8 +134,8 @@ absl::StatusOr<WeightMap> read_index(const fs::path& index_file, std::string_vie
     // A shard is a file beside the index: no folders, so that an index cannot reach out of its own.
     if (shard->find_first_of(std::string_view("/\\\0", 3)) != std::string::npos ||
         !shard->ends_with(extension)) {
-      return invalid("{}: tensor {} is said to be in {}, expected the name of a {} file",
-                     index_name, in_quotes(field.key()), in_quotes(*shard), extension);
+      return invalid("{}: tensor {} is mapped to {}, expected the name of a {} file", index_name,
+                     in_quotes(field.key()), in_quotes(*shard), extension);
     }
     map.emplace(field.key(), *std::move(shard));
   }
@@ -299,13 +299,13 @@ absl::StatusOr<WeightFiles> open_listing(const Listing& listing, const std::stri
   if (weights.files.tensors.empty()) return invalid("{}: holds no tensors", *chosen->begin());
   if (!listing.index_status.ok()) {
     weights.notes.push_back(
-        fmt::format("{}; the index was passed over", std::string(listing.index_status.message())));
+        fmt::format("{}; the index is ignored", std::string(listing.index_status.message())));
   }
   for (const auto& [tensor, file] : listing.listed) {
     if (weights.files.tensors.contains(tensor)) continue;
     weights.absent[tensor] =
         fmt::format("{} says that it is in {}, which {}", listing.index, in_quotes(file),
-                    chosen->contains(file) ? "lacks it" : "is not there");
+                    chosen->contains(file) ? "lacks it" : "is missing");
   }
   return weights;
 }

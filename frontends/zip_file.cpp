@@ -99,7 +99,7 @@ bool read_zip64(absl::Span<const uint8_t> extra, uint64_t& size, uint64_t& store
 absl::StatusOr<Entry> read_entry(absl::Span<const uint8_t> archive,
                                  absl::Span<const uint8_t> directory, uint64_t& at) {
   const auto damaged = [] {
-    return invalid("the directory of the archive is damaged; the file is truncated or damaged");
+    return invalid("the directory of the archive cannot be read; the file is truncated or damaged");
   };
   if (!fits(directory, at, kCentralHeaderBytes) ||
       load<uint32_t>(directory, at) != kCentralHeader) {
@@ -152,7 +152,7 @@ absl::StatusOr<ZipEntries> read_zip(absl::Span<const uint8_t> archive, std::stri
   const std::optional<Directory> found = find_directory(archive);
   if (!found || !fits(archive, found->offset, found->bytes) ||
       found->entries > found->bytes / kCentralHeaderBytes) {
-    return invalid("{}: has no directory of a zip archive; the file is truncated or no zip file",
+    return invalid("{}: has no directory of a zip archive; the file is truncated or not a zip file",
                    file);
   }
   const auto directory = archive.subspan(found->offset, found->bytes);

@@ -70,7 +70,7 @@ Json Config::alone(std::string_view field, bool numeric) const {
   if (!numeric || !value->is_string()) return object;
   Json number = number_in(value->get_ref<const std::string&>());
   if (number.is_null()) return object;
-  note(fmt::format("{} is the text {}; it is read as a number", name(field),
+  note(fmt::format("{} is the string {}; it is read as a number", name(field),
                    frontends::describe(*value)));
   out = std::move(number);
   return object;

@@ -27,7 +27,7 @@ absl::Status refuse_windows(const Config& config, const DecoderTraits& traits, i
   const auto first = config.integer("max_window_layers", frontends::kNotNegative, 0);
   if (types != nullptr) {
     if (!types->is_array())
-      return config.refuse("layer_types", fmt::format("is {}, expected a list of texts",
+      return config.refuse("layer_types", fmt::format("is {}, expected an array of strings",
                                                       frontends::describe(*types)));
     for (const auto& type : *types) {
       if (type == "full_attention") continue;

@@ -125,7 +125,7 @@ class Finder {
     const bool fits = !value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX;
     const int64_t id = fits ? value.get<int64_t>() : -1;
     if (id < 0 || id >= vocab_size_) {
-      config.note(fmt::format("{} is {}, but the vocabulary has {} tokens; it ends no text",
+      config.note(fmt::format("{} is {}, but the vocabulary has {} tokens; it is ignored",
                               config.name(path), frontends::describe(value), vocab_size_));
       return absl::OkStatus();
     }

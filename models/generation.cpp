@@ -40,7 +40,7 @@ Generation read_generation(const Config& config) {
         value_or_note<int64_t>(config, config.integer("top_k", {0, int64_t{1} << 30}, -1), -1);
   }
   if (const auto unread = config.unread(is_neutral_generation); !unread.empty())
-    config.note(fmt::format("not applied: {}", fmt::join(unread, ", ")));
+    config.note(fmt::format("fields that are not applied: {}", fmt::join(unread, ", ")));
   return generation;
 }
 

@@ -40,7 +40,7 @@ static absl::Status with_assumptions(const absl::Status& status, const Config& c
                             "num_key_value_heads", "head_dim", "vocab_size"}) {
     const nlohmann::json* value = config.find(field);
     if (value != nullptr && !config.has(field))
-      text += fmt::format("; {} is not given and taken as {}", config.name(field),
+      text += fmt::format("; {} is missing and its default is {}", config.name(field),
                           frontends::describe(*value));
   }
   return absl::InvalidArgumentError(text);

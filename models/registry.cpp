@@ -38,9 +38,9 @@ class CheckpointCatalog : public WeightCatalog {
     if (!type.ok()) return type.status();
     if (type->shape != shape)
       return absl::InvalidArgumentError(fmt::format(
-          "{}: tensor \"{}\" is [{}], but {} asks for [{}]; the two do not "
-          "belong together",
-          checkpoint_.path.string(), checkpoint_.shown_name(name), fmt::join(type->shape, ", "),
+          "{}: tensor {} is [{}], but {} asks for [{}]; one of them is wrong",
+          frontends::one_line(checkpoint_.path.string(), 1000),
+          frontends::in_quotes(checkpoint_.shown_name(name)), fmt::join(type->shape, ", "),
           checkpoint_.config_file, fmt::join(shape, ", ")));
     return type;
   }
@@ -143,7 +143,7 @@ absl::StatusOr<ImportedModel> import_config(const nlohmann::json& fields,
   if (configs.size() > 1) model.generation = read_generation(configs.front());
   if (const auto unread = config.unread(is_neutral_config); !unread.empty())
     config.note(
-        fmt::format("not known, and without effect here: {}; if it changes what the model "
+        fmt::format("unknown fields were ignored: {}; if one of them changes what the model "
                     "computes, the results are wrong",
                     fmt::join(unread, ", ")));
   for (const Config& one : configs)

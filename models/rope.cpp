@@ -161,7 +161,7 @@ absl::StatusOr<RopeFields> find_rope_fields(const Config& config) {
   auto own = config.section(field);
   if (!own.ok()) return own.status();
   if (has_old && has_new && *config.find(kOld) != *config.find(kNew))
-    config.note(fmt::format("{} counts and {} does not, as in transformers", config.name(kOld),
+    config.note(fmt::format("{} is used and {} is ignored, as in transformers", config.name(kOld),
                             config.name(kNew)));
   size_t objects = 0, others = 0;
   for (const auto& entry : own->fields().items()) {
@@ -175,7 +175,8 @@ absl::StatusOr<RopeFields> find_rope_fields(const Config& config) {
   }
   constexpr const char* kLayerType = "full_attention";
   if (others > 0)
-    return config.refuse(field, "has both parameters and objects of parameters, expected one kind");
+    return config.refuse(field,
+                         "mixes parameters and objects for layer types; expected one or the other");
   if (!own->has(kLayerType))
     return config.refuse(field, fmt::format("is keyed by layer type, but has nothing for \"{}\", "
                                             "the type of this model's layers",
@@ -195,10 +196,9 @@ absl::StatusOr<std::vector<double>> unscaled(const RopeFields& fields, double ba
   if (!partial.ok()) return partial.status();
   const auto dims = static_cast<int64_t>(static_cast<double>(head_dim) * *partial) / 2 * 2;
   if (dims < 2)
-    return frontends::invalid(
-        "{}: of a head of {} dimensions a part of {} is to be rotated, which "
-        "is less than one pair",
-        fields.config.file(), head_dim, *partial);
+    return fields.config.refuse(
+        "head_dim", fmt::format("is {}, and {} is {}; expected at least two dimensions to rotate",
+                                head_dim, fields.home(kPartial).name(kPartial), *partial));
   std::vector<double> inv_freq = plain(base, dims);
   if (fields.own)
     if (absl::Status status = divide_by_factors(*fields.own, inv_freq); !status.ok()) return status;
@@ -234,8 +234,8 @@ absl::StatusOr<Rope> read_rope(const Config& config, int64_t head_dim, int64_t m
     } else if (*type == "dynamic") {
       p.mark_read("factor");
       config.note(
-          fmt::format("{} is \"dynamic\": the context ends at the {} positions up to which "
-                      "that is plain RoPE",
+          fmt::format("{} is \"dynamic\", which is plain RoPE up to {} positions; the context is "
+                      "limited to them",
                       p.name(type_field), max_positions));
     } else if (*type == "llama3") {
       status = scale_llama3(*fields, max_positions, *inv_freq);

@@ -67,7 +67,8 @@ Result<std::string> ChatTemplate::render(const Json& variables, const std::tm& n
   jinja::Evaluator evaluator(now);
   try {
     const jinja::Value value = jinja::from_json(variables, evaluator.budget());
-    if (value.mapping() == nullptr) return Error{"the variables of a chat template are no object"};
+    if (value.mapping() == nullptr)
+      return Error{"the variables of a chat template are not an object"};
     return evaluator.render(tree_->body, *value.mapping());
   } catch (const jinja::Failure& failure) {
     return failure_at(evaluator.line(), failure.message);
@@ -126,7 +127,7 @@ Result<Json> read_conversation(std::string_view json) {
 Result<Json> chat_variables(const Json& conversation, std::string_view tokenizer_config_json) {
   if (!conversation.is_object())
     return Error{fmt::format("the conversation is {}, expected an object with messages",
-                             conversation.type_name())};
+                             kind_of(conversation))};
   const auto messages = conversation.find("messages");
   if (messages == conversation.end() || !messages->is_array())
     return Error{"the conversation has no array `messages`"};
@@ -155,9 +156,8 @@ Result<Json> chat_variables(const Json& conversation, std::string_view tokenizer
       variables[name] = value;
     } else if (name == "add_generation_prompt") {
       if (!value.is_boolean())
-        return Error{
-            fmt::format("the conversation's add_generation_prompt is {}, expected a boolean",
-                        value.type_name())};
+        return Error{fmt::format(
+            "the conversation's add_generation_prompt is {}, expected a boolean", kind_of(value))};
       variables[name] = value;
     } else if (name != "kwargs" && name != "chat_template_kwargs") {
       return Error{fmt::format(
@@ -170,8 +170,8 @@ Result<Json> chat_variables(const Json& conversation, std::string_view tokenizer
     const auto kwargs = conversation.find(field);
     if (kwargs == conversation.end() || kwargs->is_null()) continue;
     if (!kwargs->is_object())
-      return Error{fmt::format("the conversation's {} are {}, expected an object", field,
-                               kwargs->type_name())};
+      return Error{
+          fmt::format("the conversation's {} is {}, expected an object", field, kind_of(*kwargs))};
     for (const auto& [name, value] : kwargs->items()) variables[name] = value;
   }
   return variables;

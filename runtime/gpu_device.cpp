@@ -35,7 +35,7 @@ Result<int> device_count(const GpuDriver& driver) {
     // Before a device was named, HIP 5 says "invalid device" where others say "no device".
     if (code == hip_error_no_device || code == hip_error_invalid_device) {
       return {
-          fmt::format("{} finds no device; see that the GPU's kernel driver is loaded and that "
+          fmt::format("{} finds no device; check that the GPU's kernel driver is loaded and that "
                       "this user may use it",
                       driver.library)};
     }
@@ -97,7 +97,7 @@ Result<std::shared_ptr<const GpuDevice>> GpuDevice::open(std::shared_ptr<const G
   info.architecture = device->properties_.architecture;
   if (info.architecture.empty()) {
     return Error{
-        fmt::format("{} ({}): its architecture cannot be made out of what {} says; "
+        fmt::format("{} ({}): its architecture cannot be determined from what {} reports; "
                     "update the driver",
                     info.id, info.name, device->driver().library)};
   }
@@ -270,7 +270,7 @@ Result<std::vector<DeviceInfo>> list_gpus(const std::shared_ptr<const GpuDriver>
 
 Result<GpuName> parse_gpu_name(std::string_view text) {
   const Error error{fmt::format(
-      "\"{}\" is no device; there are host, hip:N (AMD) and cuda:N (NVIDIA), N from 0", text)};
+      "\"{}\" is not a device; devices are host, hip:N (AMD) and cuda:N (NVIDIA), N from 0", text)};
   GpuName result;
   std::string_view rest = text;
   if (text.starts_with("hip")) {

@@ -131,7 +131,7 @@ Result<std::unique_ptr<DeviceSession>> GpuModel::create_session(int64_t context,
   if (executor == Executor::automatic) executor = Executor::graph;
   if (executor == Executor::persistent) {
     return Error{
-        fmt::format("{} has no executor persistent; there are graph and eager", info().id)};
+        fmt::format("{} has no persistent executor; its executors are graph and eager", info().id)};
   }
   if (Status s = device_->make_current(); !s.ok()) return s.error();
   if (Status s = check_memory(context, capacity, 0); !s.ok()) return s.error();
@@ -189,7 +189,7 @@ Result<double> GpuModel::streaming_read(uint64_t bytes) {
   const double median = seconds[stream_passes / 2];
   if (median > 0) return static_cast<double>(bytes) / median;
   return Error{
-      fmt::format("{}: the streaming read took no time that its clock can tell", info().id)};
+      fmt::format("{}: the streaming read was too short for the clock to measure", info().id)};
 }
 
 Result<std::unique_ptr<DeviceModel>> load_on_gpu(std::shared_ptr<const PlanFile> file,

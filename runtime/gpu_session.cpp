@@ -419,7 +419,7 @@ Status GpuSession::check_graph() {
     if (std::bit_cast<uint32_t>(a) == std::bit_cast<uint32_t>(b)) continue;
     return Error{fmt::format(
         "{}: the graph of a decode step does not compute what its {} phases do: logit {} is {} "
-        "instead of {}; take --executor eager and report it",
+        "instead of {}; use --executor eager and report it",
         model_.info().id, decode_.size(), i, a, b)};
   }
   return Done{};

@@ -97,7 +97,7 @@ class Evaluator {
     explicit Deeper(Evaluator& evaluator) : depth_(evaluator.depth_) {
       // How deep expressions, blocks and macros may be in each other while they run.
       constexpr int kMaxDepth = 600;
-      if (depth_ >= kMaxDepth) throw Failure{"the template is too deep in itself"};
+      if (depth_ >= kMaxDepth) throw Failure{"the template recurses too deeply"};
       ++depth_;
     }
     ~Deeper() { --depth_; }

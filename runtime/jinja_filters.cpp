@@ -45,7 +45,7 @@ AttributePath::AttributePath(const Value& path, const Call& call) : evaluator_(c
     call.budget().charge(part.size() + kValueCost);
     if (all_characters(part, is_digit, call.budget())) {
       const auto number = from_digits(part, 10, call.budget());
-      if (!number) throw Failure{fmt::format("'{}' in an attribute is no index", part)};
+      if (!number) throw Failure{fmt::format("'{}' in an attribute is not an index", part)};
       parts_.push_back(*number);
     } else {
       parts_.push_back(evaluator_.string(part));

@@ -96,7 +96,7 @@ Value int_filter(const Call& call) {
   }
   const double* number = call.value.as<double>();
   if (number == nullptr || std::isnan(*number)) return otherwise;
-  if (std::isinf(*number)) throw Failure{"infinity is no int"};
+  if (std::isinf(*number)) throw Failure{"infinity cannot be converted to an int"};
   return from_float(*number);
 }
 
@@ -162,7 +162,7 @@ Value round_filter(const Call& call) {
   if (method == "common") {
     if (bound[0] != nullptr && bound[0]->is<None>()) {
       if (number == nullptr) return rounded_integer(call.value, 0, call.budget());
-      if (!std::isfinite(*number)) throw Failure{"what is not finite is no int"};
+      if (!std::isfinite(*number)) throw Failure{"infinity and NaN cannot be converted to an int"};
       return from_float(std::nearbyint(*number));
     }
     const int64_t digits = call.integer(bound[0], 0);
@@ -173,7 +173,7 @@ Value round_filter(const Call& call) {
   const Value scale = arithmetic("**", int64_t{10}, precision, call.budget());
   Value scaled = arithmetic("*", call.value, scale, call.budget());
   if (const double* real = scaled.as<double>()) {
-    if (!std::isfinite(*real)) throw Failure{"what is not finite is no int"};
+    if (!std::isfinite(*real)) throw Failure{"infinity and NaN cannot be converted to an int"};
     scaled = from_float(method == "ceil" ? std::ceil(*real) : std::floor(*real));
   }
   return arithmetic("/", scaled, scale, call.budget());
@@ -207,7 +207,7 @@ Value filesizeformat_filter(const Call& call) {
   const double base = binary ? 1024 : 1000;
   if (*number == 1) return call.result("1 Byte");
   if (*number < base) {
-    if (std::isinf(*number)) throw Failure{"infinity is no int"};
+    if (std::isinf(*number)) throw Failure{"infinity cannot be converted to an int"};
     return call.result(integer_text(from_float(*number), 10, call.budget()) + " Bytes");
   }
   double unit = base;

@@ -47,7 +47,7 @@ bool is_callable(const Value& value) {
 bool is_named(const Call& call, bool (*known)(std::string_view)) {
   (void)call.bind({});
   if (!is_hashable(call.value))
-    throw Failure{fmt::format("a {} is no name", type_name(call.value))};
+    throw Failure{fmt::format("a {} cannot be a name", type_name(call.value))};
   return call.value.string() != nullptr && known(*call.value.string());
 }
 

@@ -202,7 +202,7 @@ Value xmlattr_filter(const Call& call) {
     if (value.is<None>() || value.is<Undefined>()) continue;
     const std::string& name = call.string(&key, "name of an attribute");
     if (name.find_first_of(" \t\n\r\f\v/>=") != std::string::npos)
-      throw Failure{fmt::format("'{}' is no name of an attribute", name.substr(0, 40))};
+      throw Failure{fmt::format("'{}' is not a valid attribute name", name.substr(0, 40))};
     if (!out.empty() || Call::flag(bound[0], true)) out += ' ';
     out += escaped_text(key, call.budget()) + "=\"" + escaped_text(value, call.budget()) + "\"";
   }

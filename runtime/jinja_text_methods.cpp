@@ -301,7 +301,7 @@ Value translate_method(const Call& call) {
       out += *text;
     } else if (const auto code = found->integer()) {
       if (*code < 0 || *code > 0x10ffff || (*code >= 0xd800 && *code < 0xe000))
-        throw Failure{"translate() finds a number that is no character"};
+        throw Failure{"translate() finds a number that is not a character"};
       tokenizer::append_utf8(static_cast<uint32_t>(*code), &out);
     } else if (!found->is<None>()) {
       throw Failure{"translate() needs characters, texts or None as values"};

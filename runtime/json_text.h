@@ -89,6 +89,17 @@ class JsonBuilder {
   std::string error_;
 };
 
+// What a value is, for messages: "an array".
+template <class Json>
+std::string_view kind_of(const Json& value) {
+  if (value.is_null()) return "null";
+  if (value.is_boolean()) return "a boolean";
+  if (value.is_number()) return "a number";
+  if (value.is_string()) return "a string";
+  if (value.is_array()) return "an array";
+  return value.is_object() ? "an object" : "a large number";
+}
+
 // Error: the text is not JSON, at which byte; or it nests too deep.
 template <class Json>
 Result<Json> read_json(std::string_view text, bool keeps_integers = false) {

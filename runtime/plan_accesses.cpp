@@ -162,7 +162,8 @@ class AccessChecker {
     const Range range{argument.offset, argument.offset + bytes};
     const auto after = std::ranges::upper_bound(weights_, range.begin, {}, &Range::begin);
     if (after != weights_.begin() && std::prev(after)->holds(range)) return Done{};
-    return Error{fmt::format("{} bytes at offset {} lie in no weight", bytes, argument.offset)};
+    return Error{
+        fmt::format("{} bytes at offset {} are not within one weight", bytes, argument.offset)};
   }
 
   Status check_state(const Argument& argument, uint64_t bytes, const Step& step) const {
@@ -182,7 +183,7 @@ class AccessChecker {
     if (parameter.access != access)
       return Error{access == Access::read ? "tokens are only read" : "logits are only written"};
     if (argument.offset == 0 && bytes == wanted) return Done{};
-    return Error{fmt::format("{} bytes at offset {}, where {} at offset 0 are wanted", bytes,
+    return Error{fmt::format("{} bytes at offset {}, expected {} at offset 0", bytes,
                              argument.offset, wanted)};
   }
 

@@ -70,9 +70,9 @@ Status check_fills(const DevicePlan& plan) {
     }
     const bool numbers = fill.kind == Fill::Kind::uniform || fill.kind == Fill::Kind::paired;
     if (numbers && fill.bytes != 0 && fill_elements(fill) == 0) {
-      return fail(
-          fmt::format("{} bytes are no whole number of dtype \"{}\" (f32, f16, bf16, e8m0 or e4m3)",
-                      fill.bytes, fill.dtype));
+      return fail(fmt::format(
+          "{} bytes do not hold whole elements of dtype \"{}\" (f32, f16, bf16, e8m0 or e4m3)",
+          fill.bytes, fill.dtype));
     }
     if (fill.kind != Fill::Kind::paired) continue;
     if (i == 0 || plan.fills[i - 1].kind != Fill::Kind::uniform) {
@@ -155,11 +155,12 @@ Status check_probes(const DevicePlan& plan) {
     const Probe& probe = plan.probes[i];
     if (probe.offset % sizeof(float) != 0 ||
         !inside(probe.offset, sizeof(float), plan.arena_bytes)) {
-      return Error{fmt::format("probes[{}].offset {} is no place for a float in the arena of {}", i,
-                               probe.offset, plan.arena_bytes)};
+      return Error{
+          fmt::format("probes[{}].offset {} is not the offset of a float in the arena of {} bytes",
+                      i, probe.offset, plan.arena_bytes)};
     }
     if (!std::isfinite(probe.expected) || !std::isfinite(probe.tolerance) || probe.tolerance < 0) {
-      return Error{fmt::format("probes[{}]: {} within {} can be no result", i, probe.expected,
+      return Error{fmt::format("probes[{}]: {} within {} is not a valid result", i, probe.expected,
                                probe.tolerance)};
     }
   }
@@ -174,7 +175,7 @@ Status check_range(std::string_view field, int64_t value, int64_t low, int64_t h
 Status check_device_sizes(const Plan& whole, const DevicePlan& plan) {
   const auto small = [](std::string_view field, uint64_t value) -> Status {
     if (value <= largest_size) return Done{};
-    return Error{fmt::format("{} is {}: too large to be true", field, value)};
+    return Error{fmt::format("{} is {}, which is too large", field, value)};
   };
   for (const Status& status :
        {check_range("chunk", plan.chunk, 1, 1 << 20),
@@ -186,7 +187,7 @@ Status check_device_sizes(const Plan& whole, const DevicePlan& plan) {
   for (size_t i = 0; i < plan.states.size(); ++i) {
     const PlanState& state = plan.states[i];
     if (state.bytes_per_position > largest_size || state.fixed_bytes > largest_size) {
-      return Error{fmt::format("states[{}] is too large to be true", i)};
+      return Error{fmt::format("states[{}] is too large", i)};
     }
   }
   return small("the state at max_context", plan.state_bytes(whole.max_context));

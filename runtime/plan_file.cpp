@@ -97,7 +97,7 @@ Status PlanFile::Impl::read_header() {
     const bool newer =
         head.major > plan_major || (head.major == plan_major && head.minor > plan_minor);
     return fail(fmt::format(
-        "made by {} sinter: plan version {}.{}, this reader takes {}.0 to {}.{}; {}",
+        "made by {} sinter: plan version {}.{}, this reader supports {}.0 to {}.{}; {}",
         newer ? "a newer" : "an older", head.major, head.minor, plan_major, plan_major, plan_minor,
         newer ? "update sinter-run or compile the plan again" : "compile the plan again"));
   }

@@ -273,7 +273,7 @@ int named(const std::string& text, const char* const (&names)[N], const std::str
   for (size_t i = 0; i < N; ++i) {
     if (text == names[i]) return static_cast<int>(i);
   }
-  failure.set(fmt::format("{} is none of {}", where, fmt::join(names, ", ")));
+  failure.set(fmt::format("{} is not one of {}", where, fmt::join(names, ", ")));
   return 0;
 }
 

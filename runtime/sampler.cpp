@@ -34,8 +34,8 @@ Result<int32_t> highest_logit(std::span<const float> logits) {
   size_t highest = 0;
   for (size_t i = 0; i < logits.size(); ++i) {
     if (std::isnan(logits[i])) {
-      return Error{
-          fmt::format("sampling: the logit of token {} is NaN; the model computed garbage", i)};
+      return Error{fmt::format(
+          "sampling: the logit of token {} is NaN; the model's output is not a number", i)};
     }
     if (logits[i] > logits[highest]) highest = i;
   }
@@ -108,8 +108,8 @@ Status check_logits(std::span<const float> logits, int64_t vocab_size, int64_t p
   while (std::isfinite(logits[first])) ++first;
   const auto vocab = static_cast<size_t>(vocab_size);
   return Error{fmt::format(
-      "the logit of token {} at position {} is {}: the model computed no number; its weights are "
-      "damaged, or numbers on the way are too large (keys and values beyond 65504 are)",
+      "the logit of token {} at position {} is {}: the model's output is not a finite number; its "
+      "weights are damaged, or values inside it overflow (keys and values do beyond 65504)",
       first % vocab, position + static_cast<int64_t>(first / vocab),
       std::isnan(logits[first]) ? "NaN"
       : logits[first] > 0       ? "infinity"

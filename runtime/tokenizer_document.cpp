@@ -36,7 +36,7 @@ class Builder {
       : file_(file), size_(size), has_model_(has_model) {}
 
   bool null() { return scalar(nullptr, "null"); }
-  bool boolean(bool value) { return scalar(value, "boolean"); }
+  bool boolean(bool value) { return scalar(value, "a boolean"); }
   bool number_integer(number_integer_t value) {
     if (mode_ == Mode::kVocab) return refuse_id(fmt::format("{}", value));  // negative
     return number(value);
@@ -64,7 +64,7 @@ class Builder {
         piece_ = std::move(value);
         return true;
       default:
-        return scalar(std::move(value), "string");
+        return scalar(std::move(value), "a string");
     }
   }
   bool binary(binary_t&) { return false; }  // not in JSON text
@@ -76,7 +76,7 @@ class Builder {
       return add(nullptr) != nullptr;
     }
     if (mode_ == Mode::kSkip || skips()) return skip_into();
-    if (mode_ != Mode::kDocument) return refuse("object");
+    if (mode_ != Mode::kDocument) return refuse("an object");
     return open(Json::object());
   }
   bool key(string_t& value) {
@@ -115,7 +115,7 @@ class Builder {
       return true;
     }
     if (mode_ == Mode::kSkip || skips()) return skip_into();
-    if (mode_ != Mode::kDocument) return refuse("array");
+    if (mode_ != Mode::kDocument) return refuse("an array");
     if (has_model_ && open_.size() == 1 && root_key_ == "added_tokens") {
       document_.added.emplace();
       values_without_added_ = values_ + 1;
@@ -217,7 +217,7 @@ class Builder {
   }
   template <class Number>
   bool number(Number value) {
-    if (mode_ != Mode::kPiece) return scalar(value, "number");
+    if (mode_ != Mode::kPiece) return scalar(value, "a number");
     if (score_ || !piece_) return refuse_piece();
     score_ = static_cast<double>(value);
     return true;
@@ -269,8 +269,8 @@ class Builder {
     return false;
   }
   bool refuse_id(std::string_view value) {
-    return refuse_vocab(fmt::format("gives token '{}' the id {}; expected an integer from 0 to {}",
-                                    key_, value, kMaxId));
+    return refuse_vocab(fmt::format(
+        "gives token '{}' {} as its id; expected an integer from 0 to {}", key_, value, kMaxId));
   }
   bool refuse_piece() {
     error_ = fmt::format("{}: model.vocab[{}] is not [\"token\", score]", file_,

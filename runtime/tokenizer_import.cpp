@@ -160,7 +160,8 @@ Result<std::optional<int32_t>> named_id(const Side& side, const char* name, Find
   if (!content) return std::optional<int32_t>();
   if (const auto id = side.added_id(*content)) return id;
   if (const std::optional<int32_t> id = find(*content)) return id;
-  return Error{fmt::format("tokenizer_config.json: {} is '{}', which is no token", name, *content)};
+  return Error{fmt::format(
+      "tokenizer_config.json: {} is '{}', which is not a token of the vocabulary", name, *content)};
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "runtime/json_text.h"
 #include "runtime/tokenizer_utf8.h"
 
 namespace sinter::runtime::tokenizer {
@@ -13,12 +14,16 @@ void JsonField::fail(std::string_view what) const {
   if (error_->empty()) *error_ = fmt::format("{} {}", path_, what);
 }
 
+std::string_view JsonField::kind() const {
+  return value_ == nullptr ? "missing" : kind_of(*value_);
+}
+
 JsonField JsonField::member(std::string_view key) const {
   const char* separator = path_.ends_with(':') ? " " : ".";
   std::string path = fmt::format("{}{}{}", path_, separator, key);
   if (is_null()) return {nullptr, std::move(path), error_};
   if (!value_->is_object()) {
-    fail(fmt::format("is {}, expected an object", value_->type_name()));
+    fail(fmt::format("is {}, expected an object", kind()));
     return {nullptr, std::move(path), error_};
   }
   const auto found = value_->find(std::string(key));
@@ -40,19 +45,19 @@ JsonField JsonField::item(size_t index) const {
 
 const Json* JsonField::object() const {
   if (value_ != nullptr && value_->is_object()) return value_;
-  fail(fmt::format("is {}, expected an object", value_ ? value_->type_name() : "missing"));
+  fail(fmt::format("is {}, expected an object", kind()));
   return nullptr;
 }
 
 const Json* JsonField::array() const {
   if (value_ != nullptr && value_->is_array()) return value_;
-  fail(fmt::format("is {}, expected an array", value_ ? value_->type_name() : "missing"));
+  fail(fmt::format("is {}, expected an array", kind()));
   return nullptr;
 }
 
 std::string JsonField::string() const {
   if (is_string()) return value_->get_ref<const std::string&>();
-  fail(fmt::format("is {}, expected a string", value_ ? value_->type_name() : "missing"));
+  fail(fmt::format("is {}, expected a string", kind()));
   return {};
 }
 
@@ -66,22 +71,20 @@ std::string JsonField::character() const {
 bool JsonField::boolean(bool if_null) const {
   if (is_null()) return if_null;
   if (value_->is_boolean()) return value_->get<bool>();
-  fail(fmt::format("is {}, expected true or false", value_->type_name()));
+  fail(fmt::format("is {}, expected true or false", kind()));
   return if_null;
 }
 
 double JsonField::number() const {
   if (value_ != nullptr && value_->is_number()) return value_->get<double>();
-  fail(fmt::format("is {}, expected a number", value_ ? value_->type_name() : "missing"));
+  fail(fmt::format("is {}, expected a number", kind()));
   return 0;
 }
 
 int64_t JsonField::integer(int64_t low, int64_t high) const {
   if (value_ == nullptr || !value_->is_number_integer()) {
-    fail(fmt::format("is {}, expected an integer", value_ == nullptr ? "missing"
-                                                   : value_->is_number_float()
-                                                       ? "a fraction"
-                                                       : value_->type_name()));
+    const bool fraction = value_ != nullptr && value_->is_number_float();
+    fail(fmt::format("is {}, expected an integer", fraction ? "a fraction" : kind()));
     return low;
   }
   const bool too_large = value_->is_number_unsigned() && value_->get<uint64_t>() > INT64_MAX;

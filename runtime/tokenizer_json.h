@@ -97,6 +97,8 @@ class JsonField {
   Result<Pattern> pattern() const;
 
  private:
+  std::string_view kind() const;  // of the value, for messages
+
   const Json* value_;
   std::string path_;  // "tokenizer.json: pre_tokenizer.pattern"
   std::string* error_;

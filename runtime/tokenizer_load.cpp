@@ -162,7 +162,7 @@ void read_aliases(const JsonField& field, Model* model) {
     const auto id = static_cast<size_t>(items[0].integer(0, kMaxId));
     const std::optional<int32_t> known = model->find_in_vocabulary(items[1].string());
     if (pair.failed()) return;
-    if (!known || id > 2 * model->ids.size() + 65536) return pair.fail("is an id of no token");
+    if (!known || id > 2 * model->ids.size() + 65536) return pair.fail("is not the id of a token");
     if (id >= model->ids.size()) model->ids.resize(id + 1);
     if (!model->ids[id].used) model->ids[id] = model->ids[static_cast<size_t>(*known)];
   }

@@ -322,7 +322,7 @@ Result<Text> normalize(const std::vector<NormalizerStep>& steps, Text text, Matc
     if (!next.ok()) return next;
     text = *std::move(next);
     if (text.text.size() > limit) {
-      return Error{"tokenizer.json: normalizer makes the text too large; check its Replace steps"};
+      return Error{"the tokenizer's normalizer makes the text too large; check its Replace steps"};
     }
   }
   return text;

@@ -17,7 +17,7 @@ int32_t read_id(const JsonField& field, const Model& model) {
   const int64_t id = field.integer(0, kMaxId);
   if (field.failed()) return 0;
   if (static_cast<size_t>(id) >= model.ids.size() || !model.ids[static_cast<size_t>(id)].used)
-    field.fail(fmt::format("is {}, which is no token's id", id));
+    field.fail(fmt::format("is {}, which is not the id of a token", id));
   return static_cast<int32_t>(id);
 }
 
@@ -128,7 +128,7 @@ std::vector<int32_t> read_end_token(const JsonField& add, bool adds_by_itself,
   if (const auto id = model.find(text)) return {*id};
   // What nobody has asked for may be missing.
   if (!add.is_null() || !token.is_null())
-    token.fail(fmt::format("is '{}', which is no token", text));
+    token.fail(fmt::format("is '{}', which is not a token of the vocabulary", text));
   return {};
 }
 

@@ -92,6 +92,24 @@ struct Pattern::Code {
   Pcre2Pattern pattern;
 };
 
+// A pattern in a message: one line, and not all of a long one.
+static std::string shown(std::string_view pattern) {
+  constexpr size_t kMostShown = 160;
+  const bool cut = pattern.size() > kMostShown;
+  size_t end = cut ? kMostShown : pattern.size();
+  // No part of a character: UTF-8's continuation bytes are 10xxxxxx.
+  while (cut && end > 0 && (static_cast<unsigned char>(pattern[end]) & 0xC0) == 0x80) --end;
+  std::string text;
+  for (const char c : pattern.substr(0, end)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7F)
+      text += fmt::format("\\x{:02x}", byte);
+    else
+      text += c;
+  }
+  return cut ? text + "..." : text;
+}
+
 Result<Pattern> Pattern::regex(std::string_view pattern) {
   if (pattern.size() > kMaxPatternBytes) {
     return Error{fmt::format("the pattern has {} bytes; at most {} are accepted", pattern.size(),
@@ -99,7 +117,8 @@ Result<Pattern> Pattern::regex(std::string_view pattern) {
   }
   auto translated = to_pcre2(pattern);
   if (!translated.ok())
-    return Error{fmt::format("cannot read pattern '{}': {}", pattern, translated.error().message)};
+    return Error{
+        fmt::format("cannot read pattern '{}': {}", shown(pattern), translated.error().message)};
   const std::unique_ptr<pcre2_compile_context, decltype(&pcre2_compile_context_free)> context(
       pcre2_compile_context_create(nullptr), pcre2_compile_context_free);
   if (context == nullptr) return Error{"out of memory compiling a pattern"};
@@ -116,7 +135,8 @@ Result<Pattern> Pattern::regex(std::string_view pattern) {
   code->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(), kOptions,
                              &error, &offset, context.get());
   if (code->code == nullptr)
-    return Error{fmt::format("cannot compile pattern '{}': {}", pattern, pcre2_message(error))};
+    return Error{
+        fmt::format("cannot compile pattern '{}': {}", shown(pattern), pcre2_message(error))};
   // Without JIT support the interpreter is used; results are the same.
   code->has_machine_code = pcre2_jit_compile(code->code, PCRE2_JIT_COMPLETE) == 0;
   return Pattern(std::move(code));
@@ -204,13 +224,13 @@ Result<std::vector<Span>> Pattern::find_all(std::string_view text, MatchBudget* 
     }
     if (rc == PCRE2_ERROR_CALLOUT || rc == PCRE2_ERROR_HEAPLIMIT ||
         rc == PCRE2_ERROR_JIT_STACKLIMIT) {
-      return Error{fmt::format("tokenizer.json: pattern '{}' takes too much {} on {} bytes of text",
-                               code_->source, rc == PCRE2_ERROR_CALLOUT ? "work" : "memory",
+      return Error{fmt::format("the tokenizer's pattern '{}' needs too much {} on {} bytes of text",
+                               shown(code_->source), rc == PCRE2_ERROR_CALLOUT ? "work" : "memory",
                                text.size())};
     }
     if (rc < 0) {
-      return Error{fmt::format("tokenizer.json: pattern '{}' fails on {} bytes of text: {}",
-                               code_->source, text.size(), pcre2_message(rc))};
+      return Error{fmt::format("the tokenizer's pattern '{}' fails on {} bytes of text: {}",
+                               shown(code_->source), text.size(), pcre2_message(rc))};
     }
     const PCRE2_SIZE* match = pcre2_get_ovector_pointer(data.get());
     const size_t begin = match[0], end = match[1];

@@ -430,7 +430,8 @@ Result<std::optional<uint32_t>> read_numbered_character(PatternReader* in) {
   } else if (kind != 'u' && *value >= 0x80) {
     return wrong("is a raw byte, which is not supported; write \\x{...}");
   }
-  if (*value > 0x10FFFF || (*value >= 0xD800 && *value < 0xE000)) return wrong("is no character");
+  if (*value > 0x10FFFF || (*value >= 0xD800 && *value < 0xE000))
+    return wrong("is not a character");
   in->at = at;
   return std::optional(*value);
 }

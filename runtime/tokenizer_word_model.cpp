@@ -38,7 +38,7 @@ WordModel WordModel::read(const JsonField& model, Document document) {
                     type));
     return result;
   }
-  if (document.pieces) vocab.fail("is array, expected an object");
+  if (document.pieces) vocab.fail("is an array, expected an object");
   if (!document.vocab) (void)vocab.object();
   if (model.failed()) return result;
   if (document.vocab->size() == 0) {
@@ -58,10 +58,10 @@ WordModel WordModel::read(const JsonField& model, Document document) {
 Error missing_unknown(std::string_view token, std::string_view text) {
   std::string quoted(text.substr(0, kMaxQuoted));
   while (!is_valid_utf8(quoted)) quoted.pop_back();
-  return Error{fmt::format(
-      "tokenizer.json: the text has '{}', which is not in model.vocab, nor is the unknown token "
-      "({})",
-      quoted, token)};
+  return Error{
+      fmt::format("the text has '{}', which is not in model.vocab, nor is the unknown token "
+                  "({})",
+                  quoted, token)};
 }
 
 }  // namespace sinter::runtime::tokenizer

@@ -20,7 +20,7 @@ class WorkLimit {
   }
   static Error error() {
     return Error{
-        "tokenizer.json: too many tokens of the vocabulary overlap in the text; it would take too "
+        "too many tokens of the tokenizer's vocabulary overlap in the text; it would take too "
         "long"};
   }
 

@@ -4,6 +4,7 @@
 #include <ctime>
 #include <memory>
 
+#include "runtime/json_text.h"
 #include "tools/chat.h"
 #include "tools/command.h"
 #include "tools/files.h"
@@ -44,7 +45,8 @@ Result<int> render(const Program& program, const ChatTemplateOptions& options) {
   if (const auto found = conversation->find("now");
       now.empty() && found != conversation->end() && !found->is_null()) {
     if (!found->is_string())
-      return Error{fmt::format("stdin: now is {}, expected a time as text", found->type_name())};
+      return Error{
+          fmt::format("stdin: now is {}, expected a time as a string", runtime::kind_of(*found))};
     now = found->get<std::string>();
   }
   std::tm time = runtime::local_time_now();

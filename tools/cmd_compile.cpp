@@ -34,7 +34,7 @@ struct CompileCommand {
 
 Result<int> compile(const Program& program, const CompileCommand& command) {
   if (command.model.empty() == command.synthetic.empty())
-    return Error{"give a MODEL folder or --synthetic CONFIG.json, one of them"};
+    return Error{"give either a MODEL or --synthetic CONFIG.json"};
   if (!command.quantize.empty() && !command.synthetic.empty())
     return Error{
         "--quantize is for a MODEL; the \"quantization\" of a synthetic model's "

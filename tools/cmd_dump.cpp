@@ -245,7 +245,7 @@ Result<Dump> dump_model(const DumpOptions& options) {
 
 Result<int> dump(const Program& program, const DumpOptions& options) {
   if (options.path.empty() == options.synthetic.empty())
-    return Error{"give a MODEL, a PLAN or --synthetic CONFIG.json, one of them"};
+    return Error{"give one of MODEL, PLAN and --synthetic CONFIG.json"};
   if (!is_known(options.stage))
     return Error{
         fmt::format("--stage: \"{}\" is unknown; known: {}", options.stage, known_stages())};

@@ -60,14 +60,14 @@ Result<std::vector<int32_t>> ids_of(const runtime::Tokenizer& tokenizer, const J
     return Error{fmt::format("stdin:{}: {}, expected an array of token ids from 0 to {}", line,
                              what, tokenizer.vocab_size() - 1)};
   };
-  if (!json.is_array()) return wrong(fmt::format("found {}", json.type_name()));
+  if (!json.is_array()) return wrong(fmt::format("found {}", runtime::kind_of(json)));
   std::vector<int32_t> ids;
   for (const Json& id : json) {
     const auto vocab_size = static_cast<uint64_t>(tokenizer.vocab_size());
     if (!id.is_number_unsigned() || id.get<uint64_t>() >= vocab_size) {
       // What has parts may be nested too deeply to be written out.
       const std::string found = id.is_structured()
-                                    ? id.type_name()
+                                    ? std::string(runtime::kind_of(id))
                                     : id.dump(-1, ' ', false, Json::error_handler_t::replace);
       return wrong(fmt::format("found {} in the array", found.substr(0, 40)));
     }
@@ -85,7 +85,7 @@ Result<std::string> convert(const runtime::Tokenizer& tokenizer, const TokenizeO
   }
   if (!json.is_string())
     return Error{fmt::format("stdin:{}: found {}, expected a string; --decode takes arrays of ids",
-                             line, json.type_name())};
+                             line, runtime::kind_of(json))};
   const auto ids = tokenizer.encode(json.get_ref<const std::string&>(), options.special);
   if (!ids.ok()) return Error{fmt::format("stdin:{}: {}", line, ids.error().message)};
   return Json(*ids).dump();

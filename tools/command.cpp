@@ -69,7 +69,7 @@ int CommandLine::run(int argc, const char* const* argv) {
     flush_output();
     return kExitInterrupted;
   } catch (const std::bad_alloc&) {
-    return fail(kExitBadInput, "out of memory; close other programs or take a smaller model");
+    return fail(kExitBadInput, "out of memory; close other programs or use a smaller model");
   } catch (const std::exception& error) {
     return fail(
         kExitBug,

@@ -18,7 +18,7 @@ namespace sinter::tools {
 namespace {
 
 constexpr const char* out_of_memory_text =
-    "out of memory; close other programs or take a smaller model";
+    "out of memory; close other programs or use a smaller model";
 
 constexpr const char* bug_text = "internal error: this is a bug in sinter, please report it: ";
 
@@ -97,7 +97,7 @@ void end_for_llvm(bool out_of_memory, const char* reason) noexcept {
   const std::string_view text = reason;
   if (out_of_memory || text.find("ut of memory") != std::string_view::npos)
     end_process(kExitBadInput, out_of_memory_text);
-  end_process(kExitBug, "LLVM gave up; this is a bug in sinter, please report it: ", text);
+  end_process(kExitBug, "LLVM failed; this is a bug in sinter, please report it: ", text);
 }
 
 void set_up_process(const char* program) {

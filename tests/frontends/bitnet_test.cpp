@@ -108,7 +108,7 @@ TEST_F(BitnetTest, CodesAndScalesThatAreNoNumbersAreRefused) {
 TEST_F(BitnetTest, WhatTheConfigurationSaysIsChecked) {
   block()["modules_to_not_convert"] = {"lm_head", "up_proj"};
   expect_error(open(), {"model.safetensors: tensor", kWeight,
-                        "\"quantization_config.modules_to_not_convert\" names it"});
+                        "\"quantization_config.modules_to_not_convert\" lists it"});
   block()["modules_to_not_convert"] = {"lm_head"};
   EXPECT_TRUE(open().ok());
   block()["use_rms_norm"] = true;

@@ -177,7 +177,7 @@ TEST_F(CheckpointTest, KeepsSeveralChatTemplatesByTheirNames) {
   EXPECT_EQ(open_good()->chat_template, R"({"rag":"R","default":"D"})");
   dir_.write("tokenizer_config.json", R"({"chat_template": 3})");
   expect_error(open_checkpoint(dir_.path()),
-               {"tokenizer_config.json: chat_template is number, expected an array"});
+               {"tokenizer_config.json: chat_template is a number, expected an array"});
 }
 
 TEST_F(CheckpointTest, ATensorThatTheIndexListsIsMissingWithItsFile) {
@@ -190,7 +190,7 @@ TEST_F(CheckpointTest, ATensorThatTheIndexListsIsMissingWithItsFile) {
   expect_error(checkpoint->matrix("b"),
                {"tensor \"b.weight\" is missing; model.safetensors.index.json says that it is in "
                 "\"model.safetensors\", which lacks it"});
-  expect_error(checkpoint->matrix("c"), {"\"gone.safetensors\", which is not there"});
+  expect_error(checkpoint->matrix("c"), {"\"gone.safetensors\", which is missing"});
 }
 
 TEST_F(CheckpointTest, GitLfsPointersAreNamed) {

@@ -126,7 +126,7 @@ TEST_F(PackQuantized, ZeroPointsShift) {
   make(4, 32, "group", false);
   folder_.tensor(part(".weight_zero_point")) = {
       part(".weight_zero_point"), "I8", {kRows, kCols / 32}, std::string(20, '\x08')};
-  expect_error(folder_.open(), {"weight_zero_point", "zero point 8, which 4 bits do not hold"});
+  expect_error(folder_.open(), {"weight_zero_point", "zero point 8, which does not fit in 4 bits"});
   folder_.remove(part(".weight_zero_point"));
   expect_error(folder_.open(), {"model.safetensors: tensor", "weight_zero_point", "is missing"});
 }

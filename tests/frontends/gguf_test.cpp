@@ -86,8 +86,8 @@ TEST_F(GgufTest, RefusesWhatIsNoGgufFile) {
 TEST_F(GgufTest, RefusesCountsAndLengthsBeyondTheFile) {
   const std::string huge = le(std::numeric_limits<uint64_t>::max());
   const std::string none = le(uint64_t{0});
-  expect_error(open("GGUF" + le(uint32_t{3}) + huge + none), {"announces 18,446,744"});
-  expect_error(open("GGUF" + le(uint32_t{3}) + none + huge), {"announces 0 tensors and 18,446"});
+  expect_error(open("GGUF" + le(uint32_t{3}) + huge + none), {"declares 18,446,744"});
+  expect_error(open("GGUF" + le(uint32_t{3}) + none + huge), {"declares 0 tensors and 18,446"});
   GgufFile file = two_tensors();
   file.keys = {{"k", kGgufString, huge + "abc"}};
   expect_error(open(file), {"the value of metadata key \"k\" has the length 18,446"});
@@ -147,7 +147,7 @@ TEST_F(GgufTest, BlocksOfAnotherSizeUnderAKnownIdAreSeen) {
   file.tensors.pop_back();
   expect_error(open(file), {"tensor \"t\" [64, 128] of type Q2_0 (18 bytes for 64 elements) needs "
                             "2,304 bytes",
-                            "the type id stands for other blocks"});
+                            "means another type by this id"});
   // And larger ones.
   file.tensors = {{"t", {128, 64}, 42, std::string(40 * 64, '\0')}, f32_entry("b", {2}, {7, 8})};
   expect_error(open(file), {"tensor \"t\" of type Q2_0", "needs 2,304 bytes, but 2,560 lie"});
@@ -393,7 +393,11 @@ TEST_F(GgufCheckpointTest, WhatIsNotUnderstoodIsRefused) {
   expect_error(open_with(key_u32("llama.block_count", 0)), {"\"llama.block_count\" is 0"});
   expect_error(open_with(key_u32("llama.block_count", 2000000000)), {"is 2000000000"});
   expect_error(open_with(key_u32("llama.attention.head_count_kv", 3)),
-               {"\"llama.attention.head_count_kv\" is 3, expected a divisor", ", 4"});
+               {"\"llama.attention.head_count_kv\" is 3, expected a divisor of "
+                "\"llama.attention.head_count\", which is 4"});
+  expect_error(open_with(key_u32("llama.attention.value_length", 3)),
+               {"\"llama.attention.value_length\" is 3, expected 8, which is "
+                "\"llama.embedding_length\" / \"llama.attention.head_count\""});
   const auto arrays = [](std::vector<uint32_t> values) {
     return GgufKey{"llama.feed_forward_length", kGgufArray,
                    le(kGgufUint32) + le(uint64_t{values.size()}) + bytes_of(values)};
@@ -405,7 +409,7 @@ TEST_F(GgufCheckpointTest, WhatIsNotUnderstoodIsRefused) {
   expect_error(open_model(file), {"model.gguf: \"llama.embedding_length\" is missing"});
   file = tiny_llama();
   file.tensors.push_back(f32_entry("model.embed_tokens", {2}, {1, 2}));
-  expect_error(open_model(file), {"stand for the same module"});
+  expect_error(open_model(file), {"belong to the same module"});
 }
 
 TEST_F(GgufCheckpointTest, KeysThatChangeNothingAreAccepted) {
@@ -493,7 +497,7 @@ TEST_F(GgufCheckpointTest, NvFp4HasAScaleOfTheWholeMatrix) {
   expect_error(with({f32_entry("blk.0.attn_q.scale", {1}, {2})}),
                {"\"blk.0.attn_q.scale\"", "\"blk.0.attn_q.weight\" is f32"});
   expect_error(with({f32_entry("blk.0.none.scale", {1}, {2})}),
-               {"\"blk.0.none.scale\"", "\"blk.0.none.weight\" is not there"});
+               {"\"blk.0.none.scale\"", "tensor \"blk.0.none.weight\" is missing"});
 }
 
 TEST_F(GgufCheckpointTest, AFileIsKnownByItsFirstBytes) {

@@ -118,7 +118,7 @@ TEST_F(GgufTokenizerTest, OneThatCannotBeUsedIsNamedInANote) {
     ASSERT_FALSE(files->notes.empty());
     for (const std::string& part : parts)
       EXPECT_NE(files->notes.back().find(part), std::string::npos) << files->notes.back();
-    EXPECT_TRUE(files->notes.back().ends_with("; the model takes token ids only, no text"));
+    EXPECT_TRUE(files->notes.back().ends_with("; the model can be used with token ids only"));
   };
   expect_note(open_with(bpe, key_text("tokenizer.ggml.model", "rwkv")),
               {"\"tokenizer.ggml.model\" is \"rwkv\"", "gpt2, llama, t5"});
@@ -128,16 +128,16 @@ TEST_F(GgufTokenizerTest, OneThatCannotBeUsedIsNamedInANote) {
   expect_note(open_with(bpe, key_texts("tokenizer.ggml.tokens", {"a", "b", "ab"})),
               {"\"tokenizer.ggml.token_type\" has 4 entries, but there are 3 tokens"});
   expect_note(open_with(bpe, key_texts("tokenizer.ggml.merges", {"a c"})),
-              {"\"tokenizer.ggml.merges\"[0] is \"a c\", which needs \"c\""});
+              {"\"tokenizer.ggml.merges\"[0] is \"a c\", which needs the token \"c\""});
   expect_note(open_with(bpe, key_texts("tokenizer.ggml.merges", {"ab"})),
               {"\"tokenizer.ggml.merges\"[0] is \"ab\", expected two tokens"});
   expect_note(open_with(pieces, key_numbers<float>("tokenizer.ggml.scores", kGgufFloat32, {0})),
               {"\"tokenizer.ggml.scores\" has 1 entries, but there are 7 tokens"});
   expect_note(open_with(pieces, key_numbers<int32_t>("tokenizer.ggml.token_type", kGgufInt32,
                                                      {1, 3, 3, 1, 1, 1, 1})),
-              {"no token has the type 2, unknown"});
+              {"no token has the type 2 (unknown)"});
   expect_note(open_with(pieces, key_texts("tokenizer.ggml.precompiled_charsmap", {"x"})),
-              {"\"tokenizer.ggml.precompiled_charsmap\" is no list of bytes"});
+              {"\"tokenizer.ggml.precompiled_charsmap\" is not an array of bytes"});
   expect_note(open_with(pieces, key_numbers<float>("tokenizer.ggml.scores", kGgufFloat32,
                                                    {0, 0, 0, NAN, -2, -2, -1})),
               {"piece 3 has the score nan"});

@@ -76,7 +76,7 @@ TEST(QuantizeChoice, TakesEveryDenseMatrixThatTheGroupDivides) {
     EXPECT_EQ(choice->matrices.at(name).format, format) << name;
   ASSERT_EQ(choice->notes.size(), 2U);
   EXPECT_EQ(choice->notes[0],
-            "down_proj [8, 96] stays bf16: 96 columns are no multiple of the group of 64 (in 2 "
+            "down_proj [8, 96] stays bf16: 96 columns are not a multiple of the group of 64 (in 2 "
             "layers)");
   EXPECT_NE(choice->notes[1].find("1 matrix is quantized already"), std::string::npos);
 }

@@ -110,7 +110,7 @@ TEST_F(TorchFileTest, WhatIsNoStateDictIsRefused) {
   expect_error(open(torch_bytes("\x80\x02}.", {})), {"holds no tensors"});
   expect_error(open(torch_bytes("\x80\x02}K\1Ns.", {})), {"the state dict has the key 1"});
   expect_error(open(torch_bytes("\x80\x02}" + pickle_text("epoch") + "K\1s.", {})),
-               {"tensor \"epoch\" is 1, expected a tensor; the file is no plain state dict"});
+               {"tensor \"epoch\" is 1, expected a tensor; the file is not a plain state dict"});
   expect_error(open(torch_bytes("\x80\x02"
                                 "cos\nsystem\n.",
                                 {})),

@@ -190,8 +190,8 @@ TEST_F(WeightFilesTest, AnIndexThatCannotBeReadIsPassedOverWithANote) {
       {R"({"weight_map": 1})", "\"weight_map\" is 1"},
       {R"({"weight_map": {}})", "\"weight_map\" names no tensors"},
       {R"({"weight_map": {"a": 3}})", "\"a\" is 3, expected a string"},
-      {R"({"weight_map": {"a": "../one.safetensors"}})", "tensor \"a\" is said to be in"},
-      {R"({"weight_map": {"a": "/one.safetensors"}})", "tensor \"a\" is said to be in"},
+      {R"({"weight_map": {"a": "../one.safetensors"}})", "tensor \"a\" is mapped to"},
+      {R"({"weight_map": {"a": "/one.safetensors"}})", "tensor \"a\" is mapped to"},
       {R"({"weight_map": {"a": "one.bin"}})", "expected the name of a .safetensors file"},
       {"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n", "Git LFS pointer"}};
   for (const auto& [index, why] : indexes) {

@@ -109,9 +109,8 @@ TEST(Generation, FieldsThatAreNotAppliedAreNamed) {
   EXPECT_EQ(generation.temperature, 0.5);
   EXPECT_EQ(generation.top_k, 20);
   EXPECT_EQ(generation.top_p, 0.9);
-  EXPECT_EQ(config.notes(),
-            (Lines{"generation_config.json: not applied: \"min_p\" (0.05), \"repetition_penalty\" "
-                   "(1.1)"}));
+  EXPECT_EQ(config.notes(), (Lines{"generation_config.json: fields that are not applied: \"min_p\" "
+                                   "(0.05), \"repetition_penalty\" (1.1)"}));
 }
 
 TEST(Generation, WithoutSamplingTheLikeliestTokenIsTaken) {

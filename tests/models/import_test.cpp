@@ -138,8 +138,8 @@ TEST(Import, EndTokensOutsideTheVocabularyAreANote) {
   EXPECT_EQ(model->ends.size(), 1);
   EXPECT_EQ(model->notes.size(), 3);
   EXPECT_EQ(model->notes[0],
-            "config.json: \"eos_token_id.1\" is 96, but the vocabulary has 96 tokens; it ends no "
-            "text");
+            "config.json: \"eos_token_id.1\" is 96, but the vocabulary has 96 tokens; it is "
+            "ignored");
 }
 
 // What the weight is, "" when there is none.
@@ -224,12 +224,11 @@ TEST(Import, FieldsThatNobodyReadAreNamed) {
   config["rope_scaling"] = {{"type", "default"}, {"factor", 4.0}};
   const auto model = import_synthetic(config);
   ASSERT_TRUE(model.ok()) << model.status();
-  EXPECT_EQ(
-      model->notes,
-      std::vector<std::string>{
-          "config.json: not known, and without effect here: \"attn_logit_softcapping\" (50.0), "
-          "\"rope_scaling.factor\" (4.0); if it changes what the model computes, the results "
-          "are wrong"});
+  EXPECT_EQ(model->notes,
+            std::vector<std::string>{
+                "config.json: unknown fields were ignored: \"attn_logit_softcapping\" (50.0), "
+                "\"rope_scaling.factor\" (4.0); if one of them changes what the model computes, "
+                "the results are wrong"});
 }
 
 // No value of any field may do more than give one clear line.

@@ -129,8 +129,8 @@ TEST(Rope, ScalingCountsBesideParameters) {
   ASSERT_TRUE(rope.ok()) << rope.status();
   expect_frequency(*rope, 0, 0.25);
   expect_frequency(*rope, 16, 0.01 / 4);
-  EXPECT_EQ(notes, std::vector<std::string>{"config.json: \"rope_scaling\" counts and "
-                                            "\"rope_parameters\" does not, as in transformers"});
+  EXPECT_EQ(notes, std::vector<std::string>{"config.json: \"rope_scaling\" is used and "
+                                            "\"rope_parameters\" is ignored, as in transformers"});
   // Neither null nor an empty object is a scaling.
   for (const json& none : {json(), json::object()}) {
     const auto other = read_rope(
@@ -157,8 +157,8 @@ TEST(Rope, ParametersMayBeKeyedByLayerType) {
             "config.json: \"rope_parameters\" is keyed by layer type, but has nothing for "
             "\"full_attention\", the type of this model's layers");
   EXPECT_EQ(error_of(keyed({{"full_attention", full}, {"rope_theta", 1e6}})),
-            "config.json: \"rope_parameters\" has both parameters and objects of parameters, "
-            "expected one kind");
+            "config.json: \"rope_parameters\" mixes parameters and objects for layer types; "
+            "expected one or the other");
 }
 
 TEST(Rope, YarnReachesFactorTimesTheOriginalPositions) {
@@ -198,7 +198,7 @@ TEST(Rope, TextThatIsANumberIsReadWithANote) {
       read_rope(json{{"rope_scaling", {{"type", "linear"}, {"factor", "4.0"}}}}, 64, 2048, &notes);
   ASSERT_TRUE(rope.ok()) << rope.status();
   expect_frequency(*rope, 0, 0.25);
-  EXPECT_EQ(notes, std::vector<std::string>{"config.json: \"rope_scaling.factor\" is the text "
+  EXPECT_EQ(notes, std::vector<std::string>{"config.json: \"rope_scaling.factor\" is the string "
                                             "\"4.0\"; it is read as a number"});
   for (const char* text : {"", "four", "4.0x", "0x4", "NaN", "-4"})
     EXPECT_NE(error_of(json{{"rope_scaling", {{"type", "linear"}, {"factor", text}}}})

@@ -175,7 +175,7 @@ TEST(ChatTemplate, HostileTemplatesAreRefusedSoon) {
 
 TEST(ChatVariables, ConversationsThatAreNoneAreRefused) {
   EXPECT_EQ(chat_variables(Json::array(), "").error().message,
-            "the conversation is array, expected an object with messages");
+            "the conversation is an array, expected an object with messages");
   EXPECT_EQ(chat_variables(Json::object(), "").error().message,
             "the conversation has no array `messages`");
   const Json good = {{"messages", Json::array()}};
@@ -205,7 +205,7 @@ TEST(ChatVariables, FieldsThatNothingReadsAreRefusedByName) {
       chat_variables(*read_conversation(R"({"messages": [], "add_generation_prompt": 1})"), "")
           .error()
           .message,
-      "the conversation's add_generation_prompt is number, expected a boolean");
+      "the conversation's add_generation_prompt is a number, expected a boolean");
 }
 
 TEST(ReadConversation, TakesAListOfMessagesAndIntegersOfAnySize) {

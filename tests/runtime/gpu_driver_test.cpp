@@ -21,10 +21,11 @@ TEST(GpuDriver, AmdsLibraryOpensAndSaysWhetherThereAreDevices) {
   if (devices.ok()) {
     for (const DeviceInfo& device : *devices) EXPECT_TRUE(device.architecture.starts_with("gfx"));
   } else {
-    EXPECT_EQ(devices.error().message,
-              (*driver)->library +
-                  " finds no device; see that the GPU's kernel driver is loaded and that this user "
-                  "may use it");
+    EXPECT_EQ(
+        devices.error().message,
+        (*driver)->library +
+            " finds no device; check that the GPU's kernel driver is loaded and that this user "
+            "may use it");
   }
 }
 
@@ -107,7 +108,8 @@ TEST(GpuDevice, WhatIsNotThereIsNamed) {
             "there is no device hip:-1: libdouble.so finds 2, hip:0 to hip:1");
   gpu.architectures = {""};
   EXPECT_EQ(message(GpuDevice::open(gpu.driver(), 0)),
-            "hip:0 (Double): its architecture cannot be made out of what libdouble.so says; update "
+            "hip:0 (Double): its architecture cannot be determined from what libdouble.so reports; "
+            "update "
             "the driver");
   gpu.architectures = {};
   EXPECT_NE(message(list_gpus(gpu.driver())).find("libdouble.so finds no device"),
@@ -125,9 +127,10 @@ TEST(GpuDevice, NamesAreParsed) {
   EXPECT_EQ(parse_gpu_name("cuda:1")->vendor, GpuVendor::nvidia);
   for (const char* text : {"", "gpu", "hip:", "hip:-1", "hip:+1", "hip:1x", "hip1", "cuda: 1",
                            "cuda:99999999999", "host", "HIP:0"})
-    EXPECT_EQ(message(parse_gpu_name(text)),
-              "\"" + std::string(text) +
-                  "\" is no device; there are host, hip:N (AMD) and cuda:N (NVIDIA), N from 0");
+    EXPECT_EQ(
+        message(parse_gpu_name(text)),
+        "\"" + std::string(text) +
+            "\" is not a device; devices are host, hip:N (AMD) and cuda:N (NVIDIA), N from 0");
 }
 
 // What each code object is for, and whether it is a cubin.

@@ -235,13 +235,13 @@ TEST_F(GpuSessionTest, AGraphThatComputesSomethingElseIsRefused) {
   const auto refused = Session::create(model, 0);
   EXPECT_EQ(message(refused),
             "hip:0: the graph of a decode step does not compute what its 3 phases do: logit 3 is "
-            "364 instead of 363; take --executor eager and report it");
+            "364 instead of 363; use --executor eager and report it");
   EXPECT_EQ(message(Session::create(model, 0, Executor::eager)), "");
 }
 
 TEST_F(GpuSessionTest, ExecutorsOfTheHostAreRefused) {
   EXPECT_EQ(message(Session::create(load(), 0, Executor::persistent)),
-            "hip:0 has no executor persistent; there are graph and eager");
+            "hip:0 has no persistent executor; its executors are graph and eager");
 }
 
 TEST_F(GpuSessionTest, GeneratesWhatTheHostsSamplerDraws) {
@@ -365,7 +365,7 @@ TEST_F(GpuSessionTest, SamplingErrorsAreThoseOfTheHost) {
     int given = 0;
     const auto sink = [&](int32_t) { return ++given > 0; };
     EXPECT_EQ(message(session->generate({.greedy = true}, 20, sink)),
-              "sampling: the logit of token 5 is NaN; the model computed garbage");
+              "sampling: the logit of token 5 is NaN; the model's output is not a number");
     EXPECT_EQ(given, 3);
     EXPECT_EQ(session->position(), 9);
   }
@@ -456,7 +456,7 @@ TEST_F(GpuSessionTest, LoadErrorsSayWhatIsWrong) {
   other.device = "hip:1";
   EXPECT_EQ(load_error(other), "there is no device hip:1: libdouble.so finds 1, hip:0");
   other.device = "gpu";
-  EXPECT_NE(load_error(other).find("\"gpu\" is no device"), std::string::npos);
+  EXPECT_NE(load_error(other).find("\"gpu\" is not a device"), std::string::npos);
   gpu.kernels.erase("toy_sum");
   EXPECT_EQ(load_error(options()),
             "hip:0: finding kernel toy_sum failed: something broke (error 500)");

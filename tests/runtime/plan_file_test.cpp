@@ -138,9 +138,10 @@ TEST_F(PlanFileTest, ProbesOutsideOrUncomputedAreRefused) {
     EXPECT_NE(
         error_with([&](DevicePlan& d) { d.probes[1].offset = offset; }).find("probes[1].offset"),
         std::string::npos);
-  EXPECT_NE(
-      error_with([](DevicePlan& d) { d.probes[0].expected = HUGE_VAL; }).find("can be no result"),
-      std::string::npos);
+  EXPECT_NE(error_with([](DevicePlan& d) {
+              d.probes[0].expected = HUGE_VAL;
+            }).find("is not a valid result"),
+            std::string::npos);
   for (const double tolerance : {-1.0, HUGE_VAL, std::nan("")})
     EXPECT_NE(
         error_with([&](DevicePlan& d) { d.probes[0].tolerance = tolerance; }).find("probes[0]:"),
@@ -323,7 +324,7 @@ TEST_F(PlanFileTest, WrongHeaderFieldsAreNamed) {
       {"\"arena_bytes\":80", "\"arena_bytes\":-80",
        "header field device_plans[0].arena_bytes is out of range"},
       {"\"arena_bytes\":80", "\"arena_bytes\":18446744073709551615",
-       "arena_bytes is 18446744073709551615: too large"},
+       "arena_bytes is 18446744073709551615, which is too large"},
       {"\"arena_bytes\":80", "\"arena_bytes\":64",
        "decode[1].arguments[2]: offset 64 is outside the region's 64 bytes"},
       {"\"weight_bytes\":1024", "\"weight_bytes\":1025",
@@ -342,7 +343,7 @@ TEST_F(PlanFileTest, WrongHeaderFieldsAreNamed) {
       {"[\"state\",1,0]", "[\"state\",1]",
        "header field device_plans[0].decode[0].arguments[2] is not"},
       {"[\"tokens\",0]", "[\"moon\",0]",
-       "header field device_plans[0].decode[0].arguments[0] is none of"},
+       "header field device_plans[0].decode[0].arguments[0] is not one of"},
       {"[\"tokens\",0]", "[\"tokens\",16]", "offset 16 is outside the region's 16 bytes"},
       {"[\"tokens\",0]", "[]", "header field device_plans[0].decode[0].arguments[0] is not"},
       {"[\"logits\",0]", "[\"logits\",256]", "offset 256 is outside the region's 256 bytes"},
@@ -406,8 +407,9 @@ TEST_F(PlanFileTest, FillsOutsideOrUnmatchedAreRefused) {
             std::string::npos);
   EXPECT_NE(error_with({{Fill::Kind::uniform, "f64", 0, 64, 0, 1, 0}}).find("\"f64\""),
             std::string::npos);
-  EXPECT_NE(error_with({{Fill::Kind::uniform, "f16", 0, 63, 0, 1, 0}}).find("no whole number"),
-            std::string::npos);
+  EXPECT_NE(
+      error_with({{Fill::Kind::uniform, "f16", 0, 63, 0, 1, 0}}).find("do not hold whole elements"),
+      std::string::npos);
   EXPECT_NE(error_with({{Fill::Kind::bits, "", 1000, 25, 0, 0, 0}}).find("beyond weight_bytes"),
             std::string::npos);
 }

@@ -95,8 +95,8 @@ TEST_F(SessionTest, LogitsDoNotDependOnTheNumberOfThreads) {
 // Whatever computes them, logits that are no numbers end the step, and nothing is drawn from them.
 TEST_F(SessionTest, LogitsThatAreNotFiniteAreAnError) {
   const std::string end =
-      ": the model computed no number; its weights are damaged, or numbers on the "
-      "way are too large (keys and values beyond 65504 are)";
+      ": the model's output is not a finite number; its weights are damaged, or values "
+      "inside it overflow (keys and values do beyond 65504)";
   const std::string nan = "v == 3 ? 0.0f / 0.0f : 1.0f";
   ASSERT_EQ(toy::write_plan(path, {}, toy::spoiled_kernel_object(6, nan)), "");
   const auto model = load();

@@ -202,7 +202,7 @@ TEST(Model, WordPieceTakesTheLongestPieceFromTheLeft) {
   const auto ids = must_load(json.dump()).encode("a x", false);
   ASSERT_FALSE(ids.ok());
   EXPECT_EQ(ids.error().message,
-            "tokenizer.json: the text has 'x', which is not in model.vocab, nor is the unknown "
+            "the text has 'x', which is not in model.vocab, nor is the unknown "
             "token (<none>)");
 }
 
@@ -277,7 +277,8 @@ TEST(PostProcessor, BertAndRobertaPutClsAndSepAround) {
     EXPECT_EQ(*must_load(json.dump()).encode("", true), (Ids{200, 201}));
     EXPECT_EQ(*must_load(json.dump()).encode("x", false), (Ids{'x'}));
     json["post_processor"]["sep"] = {"</s>", 999};
-    EXPECT_CONTAINS(json_error(json), "post_processor.sep[1] is 999, which is no token's id");
+    EXPECT_CONTAINS(json_error(json),
+                    "post_processor.sep[1] is 999, which is not the id of a token");
     json["post_processor"]["sep"] = {"</s>"};
     EXPECT_CONTAINS(json_error(json), "post_processor.sep is not [\"token\", id]");
   }
@@ -328,12 +329,13 @@ TEST(PostProcessor, SomeClassesRebuildItFromTheirFlags) {
             with_bos);
   EXPECT_EQ(encode(true, true, config("Qwen2Tokenizer", {{"add_bos_token", false}})), with_both);
   EXPECT_EQ(encode(true, true, Json{{"add_bos_token", false}}), with_both);
-  EXPECT_EQ(load_error(letter_tokenizer().dump(),
-                       R"({"tokenizer_class": "LlamaTokenizer", "bos_token": "<begin>"})"),
-            "tokenizer_config.json: bos_token is '<begin>', which is no token");
+  EXPECT_EQ(
+      load_error(letter_tokenizer().dump(),
+                 R"({"tokenizer_class": "LlamaTokenizer", "bos_token": "<begin>"})"),
+      "tokenizer_config.json: bos_token is '<begin>', which is not a token of the vocabulary");
   EXPECT_EQ(load_error(letter_tokenizer().dump(),
                        R"({"tokenizer_class": "LlamaTokenizer", "add_eos_token": 1})"),
-            "tokenizer_config.json: add_eos_token is number, expected true or false");
+            "tokenizer_config.json: add_eos_token is a number, expected true or false");
 }
 
 // transformers takes both off before it encodes, unless a call asks for them.

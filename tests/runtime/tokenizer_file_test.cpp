@@ -36,13 +36,14 @@ TEST(HostileFile, BadIdsAreErrorsThatNameTheField) {
     return json_error(json);
   };
   EXPECT_EQ(with_id('a'), "tokenizer.json: model.vocab gives id 97 to both 'a' and 'zz'");
-  EXPECT_CONTAINS(with_id(-1), "tokenizer.json: model.vocab gives token 'zz' the id -1");
-  EXPECT_CONTAINS(with_id(4294967296), "gives token 'zz' the id 4294967296");
-  EXPECT_CONTAINS(with_id(18446744073709551615u), "gives token 'zz' the id 18446744073709551615");
-  EXPECT_CONTAINS(with_id(1.5), "gives token 'zz' the id 1.5");
-  EXPECT_CONTAINS(with_id("1"), "gives token 'zz' the id string");
+  EXPECT_CONTAINS(with_id(-1), "tokenizer.json: model.vocab gives token 'zz' -1 as its id");
+  EXPECT_CONTAINS(with_id(4294967296), "gives token 'zz' 4294967296 as its id");
+  EXPECT_CONTAINS(with_id(18446744073709551615u),
+                  "gives token 'zz' 18446744073709551615 as its id");
+  EXPECT_CONTAINS(with_id(1.5), "gives token 'zz' 1.5 as its id");
+  EXPECT_CONTAINS(with_id("1"), "gives token 'zz' a string as its id");
   EXPECT_CONTAINS(with_id(2000000000), "tokenizer.json: model.vocab has 96 tokens but ids up to");
-  EXPECT_CONTAINS(with_id(Json::array()), "gives token 'zz' the id array");
+  EXPECT_CONTAINS(with_id(Json::array()), "gives token 'zz' an array as its id");
   EXPECT_EQ(load_error(R"({"model": {"vocab": {"a": 0, "b": 1, "a": 2}, "merges": []}})"),
             "tokenizer.json: model.vocab lists token 'a' twice");
   EXPECT_EQ(with_id(300), "no error");  // a few unused ids are usual
@@ -64,7 +65,8 @@ TEST(HostileFile, BadIdsAreErrorsThatNameTheField) {
   EXPECT_CONTAINS(with_added(Json::array({added("<x>", -5)})),
                   "added_tokens[0].id is -5, expected 0 to");
   EXPECT_EQ(with_added(Json::array({added("", 200)})), "no error");  // it matches nothing
-  EXPECT_CONTAINS(with_added({{{"id", "7"}, {"content", "<x>"}}}), "added_tokens[0].id is string");
+  EXPECT_CONTAINS(with_added({{{"id", "7"}, {"content", "<x>"}}}),
+                  "added_tokens[0].id is a string");
 }
 
 TEST(HostileFile, BadMergesAreErrorsThatNameTheField) {
@@ -81,7 +83,7 @@ TEST(HostileFile, BadMergesAreErrorsThatNameTheField) {
   EXPECT_CONTAINS(with_merge("ab"), "model.merges[0] is 'ab'; expected ");
   EXPECT_CONTAINS(with_merge("a b c"), "model.merges[0] is 'a b c'; expected ");
   EXPECT_CONTAINS(with_merge(Json::array({"a"})), "model.merges[0] is an array of 1; expected ");
-  EXPECT_CONTAINS(with_merge(7), "model.merges[0] is number; expected ");
+  EXPECT_CONTAINS(with_merge(7), "model.merges[0] is a number; expected ");
 }
 
 TEST(HostileFile, WrongTypesAreErrorsThatNameTheField) {
@@ -91,22 +93,23 @@ TEST(HostileFile, WrongTypesAreErrorsThatNameTheField) {
     return json_error(json);
   };
   EXPECT_CONTAINS(with("/version", "2.0"), "tokenizer.json: version is not 1.0");
-  EXPECT_CONTAINS(with("/model", 1), "tokenizer.json: model is number, expected an object");
+  EXPECT_CONTAINS(with("/model", 1), "tokenizer.json: model is a number, expected an object");
   EXPECT_CONTAINS(with("/model", nullptr), "tokenizer.json: model.vocab is missing");
-  EXPECT_CONTAINS(with("/model/vocab", Json::array()), "model.vocab is array, expected an object");
+  EXPECT_CONTAINS(with("/model/vocab", Json::array()),
+                  "model.vocab is an array, expected an object");
   EXPECT_CONTAINS(with("/model/vocab", Json::object()), "model.vocab is empty");
-  EXPECT_CONTAINS(with("/model/merges", "x"), "model.merges is string, expected an array");
+  EXPECT_CONTAINS(with("/model/merges", "x"), "model.merges is a string, expected an array");
   EXPECT_CONTAINS(with("/model/type", "Odd"), "model.type is 'Odd', which is not supported");
   EXPECT_CONTAINS(with("/model/type", "Unigram"),
                   "model.vocab is an object, expected an array of [\"token\", score]");
   EXPECT_CONTAINS(with("/model/dropout", 0.1), "model.dropout is not supported");
-  EXPECT_CONTAINS(with("/model/ignore_merges", "yes"), "model.ignore_merges is string");
-  EXPECT_CONTAINS(with("/model/end_of_word_suffix", 1), "model.end_of_word_suffix is number");
+  EXPECT_CONTAINS(with("/model/ignore_merges", "yes"), "model.ignore_merges is a string");
+  EXPECT_CONTAINS(with("/model/end_of_word_suffix", 1), "model.end_of_word_suffix is a number");
   EXPECT_CONTAINS(with("/model/continuing_subword_prefix", "####"),
                   "where the second part is shorter than continuing_subword_prefix '####'");
   EXPECT_CONTAINS(with("/normalizer/type", "Odd"),
                   "normalizer has type 'Odd', which is not supported");
-  EXPECT_CONTAINS(with("/normalizer", "NFC"), "normalizer is string, expected an object");
+  EXPECT_CONTAINS(with("/normalizer", "NFC"), "normalizer is a string, expected an object");
   EXPECT_CONTAINS(with("/pre_tokenizer/pretokenizers/0/type", "Odd"),
                   "pre_tokenizer.pretokenizers[0] has type 'Odd', which is not supported");
   EXPECT_CONTAINS(with("/pre_tokenizer", {{"type", "Metaspace"}, {"replacement", "__"}}),
@@ -130,8 +133,8 @@ TEST(HostileFile, WrongTypesAreErrorsThatNameTheField) {
   EXPECT_CONTAINS(with("/decoder/type", "Odd"), "decoder has type 'Odd', which is not supported");
   EXPECT_CONTAINS(with("/normalizer", {{"type", "Precompiled"}, {"precompiled_charsmap", "AAAA"}}),
                   "normalizer.precompiled_charsmap cannot be used: the normalization table");
-  EXPECT_CONTAINS(with("/added_tokens", 1), "added_tokens is number, expected an array");
-  EXPECT_CONTAINS(with("/added_tokens/0", 1), "added_tokens[0] is number, expected an object");
+  EXPECT_CONTAINS(with("/added_tokens", 1), "added_tokens is a number, expected an array");
+  EXPECT_CONTAINS(with("/added_tokens/0", 1), "added_tokens[0] is a number, expected an object");
 }
 
 TEST(HostileFile, BadPiecesOfAUnigramModelAreErrorsThatNameThem) {
@@ -148,7 +151,7 @@ TEST(HostileFile, BadPiecesOfAUnigramModelAreErrorsThatNameThem) {
   }
   EXPECT_CONTAINS(with(R"([["a", 0]])", R"(, "unk_id": 1)"), "model.unk_id is 1, expected 0 to 0");
   EXPECT_CONTAINS(with("{}"), "model.vocab is an object, expected an array");
-  EXPECT_CONTAINS(with("7"), "model.vocab is number, expected an array");
+  EXPECT_CONTAINS(with("7"), "model.vocab is a number, expected an array");
 }
 
 // What nobody reads is not kept, and what is read is counted: a file of N bytes must not take a
@@ -191,7 +194,7 @@ TEST(HostileFile, OverlappingTokensEndInAnErrorAndNotInHours) {
   for (const Json& json : {unigram, word_piece, added_tokens}) {
     const auto ids = must_load(json.dump()).encode(text, false);
     ASSERT_FALSE(ids.ok());
-    EXPECT_CONTAINS(ids.error().message, "too many tokens of the vocabulary overlap");
+    EXPECT_CONTAINS(ids.error().message, "too many tokens of the tokenizer's vocabulary overlap");
   }
 }
 

@@ -139,7 +139,7 @@ TEST(SentencePiece, DamagedModelsAreErrorsThatSayWhat) {
   EXPECT_CONTAINS(load_error(model.serialize()), "of kind word, which is not supported");
   EXPECT_CONTAINS(
       load_error(good, {.config = R"({"bos_token": "<bos>"})", .added = "", .special_map = ""}),
-      "bos_token is '<bos>', which is no token");
+      "bos_token is '<bos>', which is not a token of the vocabulary");
 }
 
 TEST(ReadTokenizer, TakesTheNextOneWithANoteWhenOneFails) {

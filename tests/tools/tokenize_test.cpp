@@ -53,8 +53,8 @@ TEST(Tokenize, NamesTheLineThatIsWrong) {
     EXPECT_NE(outcome.err.find(words), std::string::npos) << outcome.err;
   };
   expect_error(sinter(model, "\"a\"\nnope\n"), "stdin:2: not JSON");
-  expect_error(sinter(model, "[1]\n"), "stdin:1: found array, expected a string");
-  expect_error(sinter(model + "--decode", "\"a\"\n"), "stdin:1: found string");
+  expect_error(sinter(model, "[1]\n"), "stdin:1: found an array, expected a string");
+  expect_error(sinter(model + "--decode", "\"a\"\n"), "stdin:1: found a string");
   expect_error(sinter(model + "--decode", "[1, -1]\n"), "stdin:1: found -1");
   expect_error(sinter(model + "--decode", "[1.5]\n"), "stdin:1: found 1.5");
   expect_error(sinter(model + "--decode", "[1]\n[2, 1000000]\n"), "stdin:2: found 1000000");
