@@ -275,7 +275,7 @@ bool Evaluator::contains(const Value& container, const Value& value) {
   }
   if (const Mapping* dict = container.mapping()) return dict->find(value, budget_) != nullptr;
   if (const Sequence* list = container.sequence()) {
-    if (list->kind == Sequence::Kind::kKeys && !is_hashable(value))
+    if (list->kind == Sequence::Kind::kKeys && !is_hashable(value, budget_))
       throw Failure{fmt::format("a {} cannot be a key", type_name(value))};
     return std::any_of(list->items.begin(), list->items.end(),
                        [&](const Value& element) { return equal(element, value, budget_); });
@@ -359,6 +359,7 @@ Value Evaluator::evaluate_slice(const Expression& expression) {
 
 Value Evaluator::attribute(const Value& object, const std::string& name) {
   require_defined(object);
+  budget_.charge(name.size());
   const auto unknown = [&] {
     return make_undefined(
         fmt::format("'{} object' has no attribute '{}'", type_name(object), name));
@@ -379,7 +380,7 @@ Value Evaluator::attribute(const Value& object, const std::string& name) {
 Value Evaluator::item(const Value& object, const Value& key) {
   require_defined(object);
   if (const Mapping* dict = object.mapping()) {
-    const Value* found = is_hashable(key) ? dict->find(key, budget_) : nullptr;
+    const Value* found = is_hashable(key, budget_) ? dict->find(key, budget_) : nullptr;
     if (found != nullptr) return *found;
   } else if (const auto index = key.integer()) {
     const auto at = [&](int64_t size) -> std::optional<int64_t> {

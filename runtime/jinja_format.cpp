@@ -387,7 +387,7 @@ std::string format_float(double number, char conversion, int precision, bool alt
                          Budget& budget) {
   if (!std::isfinite(number)) return float_text(number);
   precision = std::clamp(precision, 0, kMaxPrecision);
-  budget.charge(400 + static_cast<size_t>(precision));
+  budget.charge(600 + 10 * static_cast<size_t>(precision));
   if (conversion == 'g') precision = std::max(precision, 1);
   const std::string spec =
       fmt::format("{{:{}.{}{}}}", alternative ? "#" : "", precision, conversion);

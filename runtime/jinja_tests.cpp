@@ -46,7 +46,7 @@ bool is_callable(const Value& value) {
 
 bool is_named(const Call& call, bool (*known)(std::string_view)) {
   (void)call.bind({});
-  if (!is_hashable(call.value))
+  if (!is_hashable(call.value, call.budget()))
     throw Failure{fmt::format("a {} cannot be a name", type_name(call.value))};
   return call.value.string() != nullptr && known(*call.value.string());
 }

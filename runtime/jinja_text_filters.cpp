@@ -133,7 +133,7 @@ Value wordcount_filter(const Call& call) {
   int64_t count = 0;
   bool within = false;
   const std::string text = call.text();
-  call.budget().charge(text.size());
+  call.budget().charge(text.size(), 4);
   for (std::string_view rest = text; !rest.empty();) {
     const tokenizer::Utf8Unit unit = tokenizer::next_utf8(rest);
     const bool word = unit.code_point == '_' || is_letter_or_number(unit.code_point);

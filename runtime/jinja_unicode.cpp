@@ -249,7 +249,7 @@ void append_lower(std::string_view text, size_t at, uint32_t c, Budget& budget, 
 // `map` appends what stands for a character: (text, position, character, out).
 template <class Map>
 std::string map_characters(std::string_view text, Budget& budget, const Map& map) {
-  budget.charge(text.size(), 4);
+  budget.charge(text.size(), 5);
   std::string out;
   out.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
@@ -370,7 +370,7 @@ namespace {
 
 bool has_case(std::string_view text, bool (*wanted)(uint32_t), bool (*other)(uint32_t),
               Budget& budget) {
-  budget.charge(text.size(), 2);
+  budget.charge(text.size(), 5);
   bool seen = false;
   while (!text.empty()) {
     const tokenizer::Utf8Unit unit = next_utf8(text);
@@ -392,7 +392,7 @@ bool is_lower(std::string_view text, Budget& budget) {
 }
 
 bool is_title(std::string_view text, Budget& budget) {
-  budget.charge(text.size(), 2);
+  budget.charge(text.size(), 5);
   bool seen = false, within = false;
   while (!text.empty()) {
     const tokenizer::Utf8Unit unit = next_utf8(text);

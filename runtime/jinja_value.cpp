@@ -34,7 +34,8 @@ size_t hash_of(const Value& value, Budget& budget) {
     for (const Value& item : *value.items()) hash = hash * 1000003 + hash_of(item, budget);
     return hash;
   }
-  if (!is_hashable(value)) throw Failure{fmt::format("a {} cannot be a key", type_name(value))};
+  if (!is_hashable(value, budget))
+    throw Failure{fmt::format("a {} cannot be a key", type_name(value))};
   if (const auto* space = value.as<Namespace*>()) return std::hash<void*>()(*space);
   if (const auto* loop = value.as<Loop*>()) return std::hash<void*>()(*loop);
   if (const auto* macro = value.as<Macro*>()) return std::hash<void*>()(*macro);
@@ -104,7 +105,7 @@ int Value::depth() const {
 
 size_t Mapping::index_of(const Value& key, Budget& budget) const {
   if (slots_.empty()) {
-    if (!is_hashable(key)) (void)hash_of(key, budget);
+    if (!is_hashable(key, budget)) (void)hash_of(key, budget);
     for (size_t i = 0; i < items_.size(); ++i)
       if (equal(items_[i].first, key, budget)) return i;
     return SIZE_MAX;
@@ -297,13 +298,15 @@ int compare(const Value& a, const Value& b, Budget& budget) {
   throw Failure{fmt::format("a {} and a {} have no order", type_name(a), type_name(b))};
 }
 
-bool is_hashable(const Value& value) {
+bool is_hashable(const Value& value, Budget& budget) {
+  budget.charge(8);  // tuples that share their items are walked as if they did not
   if (value.mapping() != nullptr) return false;
   const Sequence* list = value.sequence();
   if (list == nullptr) return true;
   if (list->kind == Sequence::Kind::kValues) return true;
   return list->kind == Sequence::Kind::kTuple &&
-         std::all_of(list->items.begin(), list->items.end(), is_hashable);
+         std::all_of(list->items.begin(), list->items.end(),
+                     [&](const Value& item) { return is_hashable(item, budget); });
 }
 
 std::string_view type_name(const Value& value) {

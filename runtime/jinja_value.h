@@ -210,7 +210,7 @@ int compare(const Value& a, const Value& b, Budget& budget);
 inline bool less(const Value& a, const Value& b, Budget& budget) {
   return compare(a, b, budget) < 0;
 }
-bool is_hashable(const Value& value);
+bool is_hashable(const Value& value, Budget& budget);
 // "str", "int", ... as Python names types.
 std::string_view type_name(const Value& value);
 // Fails with the reason if it is undefined.

@@ -31,14 +31,16 @@ size_t leading_space_length(std::string_view text) {
 }  // namespace
 
 void AddedTokenMatcher::add(std::string_view text, const AddedToken* token) {
-  texts_.emplace_back(text);
+  texts_.push_back(text);
   tokens_.push_back(token);
 }
 
 void AddedTokenMatcher::finish() {
   std::vector<Trie::Entry> entries;
+  entries.reserve(texts_.size());
   for (size_t i = 0; i < texts_.size(); ++i)
     entries.push_back({texts_[i], static_cast<int32_t>(i)});
+  texts_ = {};
   trie_ = Trie(std::move(entries));
 }
 

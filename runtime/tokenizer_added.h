@@ -32,8 +32,8 @@ struct Segment {
 // Finds the leftmost, then longest of a set of tokens.
 class AddedTokenMatcher {
  public:
-  // `token` must outlive the matcher. The first token added for a text wins; empty texts never
-  // match. finish() ends the adding.
+  // `text` and `token` must outlive the matcher. The first token added for a text wins; empty texts
+  // never match. finish() ends the adding.
   void add(std::string_view text, const AddedToken* token);
   void finish();
   // The parts of `text` (valid UTF-8) in order; white space that a token strips is in none of them.
@@ -41,7 +41,7 @@ class AddedTokenMatcher {
   Result<std::vector<Segment>> split(std::string_view text) const;
 
  private:
-  std::vector<std::string> texts_;
+  std::vector<std::string_view> texts_;    // until finish()
   std::vector<const AddedToken*> tokens_;  // of each text
   Trie trie_;                              // ids are places in these
 };

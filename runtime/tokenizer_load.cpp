@@ -91,6 +91,10 @@ void read_sentencepiece(const JsonField& field, Model* model) {
   model->decoder.pieces = true;
   model->decoder.strip_all_spaces = model->sentencepiece->model().remove_extra_whitespaces;
   const auto& pieces = model->sentencepiece->model().pieces;
+  model->control.reserve(static_cast<size_t>(
+      std::count_if(pieces.begin(), pieces.end(), [](const SentencePieceModel::Piece& piece) {
+        return piece.type == SentencePieceModel::PieceType::kControl;
+      })));
   for (size_t id = 0; id < pieces.size(); ++id) {
     if (pieces[id].type != SentencePieceModel::PieceType::kControl) continue;
     model->control.push_back(
@@ -176,8 +180,10 @@ void build_matchers(const JsonField& root, Model* model) {
     }
     auto normalized = normalize(model->normalizer, {token.content});
     if (!normalized.ok()) return root.member("normalizer").fail(normalized.error().message);
-    model->normalized_matcher.add(normalized->text, &token);
+    if (normalized->text.empty()) continue;
     if (normalized->text != token.content) token.normalized_content = std::move(normalized->text);
+    model->normalized_matcher.add(
+        token.normalized_content.empty() ? token.content : token.normalized_content, &token);
   }
   model->raw_matcher.finish();
   model->normalized_matcher.finish();

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "runtime/result.h"
@@ -85,7 +86,9 @@ class SentencePiece {
   SentencePiece& operator=(SentencePiece&&) = default;
 
   const SentencePieceModel& model() const { return *model_; }
-  const Vocabulary& vocabulary() const { return vocabulary_; }
+  // Views into the model.
+  using Ids = std::unordered_map<std::string_view, int32_t>;
+  const Ids& vocabulary() const { return vocabulary_; }
 
   // Appends the ids of `text`. The dummy prefix is the space that the model puts before a text.
   // Fails when the budget is spent: pieces may be as long as texts that begin them again and again.
@@ -106,7 +109,7 @@ class SentencePiece {
 
   std::unique_ptr<const SentencePieceModel> model_;  // owns what the indexes point into
   std::optional<Charsmap> charsmap_;
-  Vocabulary vocabulary_;    // all pieces
+  Ids vocabulary_;           // all pieces
   PieceIndex text_pieces_;   // those that can be found in text: normal and user defined
   PieceIndex user_defined_;  // never normalized, never split
   std::vector<int32_t> byte_ids_;

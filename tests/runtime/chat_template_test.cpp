@@ -119,6 +119,13 @@ double seconds_of_cpu() {
 // A loaded machine, and libraries that are built to look for errors.
 constexpr double kSlowness = 2;
 
+void expect_refused_soon(const std::string& source) {
+  const double start = seconds_of_cpu();
+  const std::string text = render(source);
+  EXPECT_TRUE(text.starts_with("error: chat template, line ")) << source.substr(0, 200);
+  EXPECT_LT(seconds_of_cpu() - start, 2.0 * kSlowness) << source.substr(0, 200);
+}
+
 // A template may be written to harm: each of these would run for ever, overflow the stack or fill
 // the memory.
 TEST(ChatTemplate, HostileTemplatesAreRefusedSoon) {
@@ -166,11 +173,22 @@ TEST(ChatTemplate, HostileTemplatesAreRefusedSoon) {
         std::string("{{ ('a' * 1000000).count('a' * 500000 ~ 'b') }}"
                     "{% for i in range(100000) %}{{ ('a' * 1000000).find('a' * 50000 ~ 'b') }}"
                     "{% endfor %}")}) {
-    const double start = seconds_of_cpu();
-    const std::string text = render(source);
-    EXPECT_TRUE(text.starts_with("error: chat template, line ")) << source.substr(0, 200);
-    EXPECT_LT(seconds_of_cpu() - start, 2.0 * kSlowness) << source.substr(0, 200);
+    expect_refused_soon(source);
   }
+}
+
+// Work that leaves no text behind.
+TEST(ChatTemplate, LookingCostsToo) {
+  const std::string loop = "{% for i in range(100000) %}{% for j in range(100000) %}{% set x = ";
+  for (const std::string expression :
+       {"'abc'[k]", "'%.300f' % 1e300", "s|wordcount", "s is lower", "s.istitle()", "s|title"}) {
+    expect_refused_soon("{% set k = 'a' * 100000 %}{% set s = '& ' * 10000 %}" + loop + expression +
+                        " %}{% endfor %}{% endfor %}");
+  }
+  // A tuple of 2^64 items, which share their memory.
+  expect_refused_soon(
+      "{% set ns = namespace(t=(1,)) %}{% for i in range(64) %}{% set ns.t = (ns.t, ns.t) %}"
+      "{% endfor %}{{ {ns.t: 1} }}");
 }
 
 TEST(ChatVariables, ConversationsThatAreNoneAreRefused) {
