@@ -260,10 +260,11 @@ Value Evaluator::call_macro(const Macro& macro, const Arguments& arguments) {
   for (const auto& [key, value] : arguments.keywords) {
     const auto found = std::find_if(parameters.begin(), parameters.end(),
                                     [&](const auto& parameter) { return parameter.first == key; });
-    if (found != parameters.end() &&
-        static_cast<size_t>(found - parameters.begin()) >= arguments.positional.size()) {
-      variables.insert_or_assign(key, value);
-    } else if (key == "caller" && statement.takes_caller && found == parameters.end()) {
+    const bool is_parameter =
+        found != parameters.end() &&
+        static_cast<size_t>(found - parameters.begin()) >= arguments.positional.size();
+    const bool is_caller = key == "caller" && statement.takes_caller && found == parameters.end();
+    if (is_parameter || is_caller) {
       variables.insert_or_assign(key, value);
     } else if (statement.takes_kwargs) {
       named.set(string(key), value, budget_);

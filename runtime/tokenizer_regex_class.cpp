@@ -331,7 +331,7 @@ class ClassReader {
     } else if (!*character) {
       fail(fmt::format("\\{} in a character class is not supported", in_.peek(1)));
     } else {
-      return **character;
+      return *character;
     }
     return std::nullopt;
   }
@@ -433,7 +433,7 @@ Result<std::optional<uint32_t>> read_numbered_character(PatternReader* in) {
   if (*value > 0x10FFFF || (*value >= 0xD800 && *value < 0xE000))
     return wrong("is not a character");
   in->at = at;
-  return std::optional(*value);
+  return value;
 }
 
 }  // namespace

@@ -344,7 +344,7 @@ class Translator {
     groups_.pop_back();
   }
 
-  void repeat(std::string operation, bool fixed, bool possessive) {
+  void repeat(std::string_view operation, bool fixed, bool possessive) {
     if (target_ == Target::kNone) return fail("a repetition has nothing to repeat");
     if (target_ == Target::kAnchor)
       return fail("a repeated anchor, lookahead or lookbehind is not supported");
