@@ -19,7 +19,7 @@ mkdir "$scratch/files" "$scratch/new"
 mkdir -p "$corpus"
 log=$artifacts/log
 
-set -- -max_total_time="$seconds" -timeout=25 -rss_limit_mb=2048 -malloc_limit_mb=512 -max_len=16384 -mutate_depth=2 -print_final_stats=1 \
+set -- -max_total_time="$seconds" -timeout=60 -rss_limit_mb=2048 -malloc_limit_mb=512 -max_len=16384 -mutate_depth=2 -print_final_stats=1 \
   -artifact_prefix="$artifacts/" "$corpus"
 [ -f "$here/dictionaries/$target.dict" ] && set -- -dict="$here/dictionaries/$target.dict" "$@"
 [ -d "$here/corpus/$target" ] && set -- "$@" "$here/corpus/$target"
