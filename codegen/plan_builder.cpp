@@ -6,16 +6,16 @@
 #include <set>
 #include <utility>
 
-#include "codegen/clang_compile.h"
-#include "codegen/kernel_resources.h"
-#include "codegen/object_cache.h"
+#include "codegen/compile/clang_compile.h"
+#include "codegen/compile/kernel_resources.h"
+#include "codegen/compile/object_cache.h"
 #include "codegen/probe.h"
 #include "codegen/synthetic_fills.h"
 #include "frontends/json_file.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
 #include "passes/rewrite.h"
-#include "runtime/plan_file.h"
+#include "runtime/plan/file.h"
 
 namespace sinter::codegen {
 

@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "codegen/lower.h"
-#include "codegen/memory.h"
+#include "codegen/schedule/lower.h"
+#include "codegen/schedule/memory.h"
 #include "codegen/source.h"
-#include "codegen/target.h"
+#include "codegen/targets/target.h"
 #include "frontends/checkpoint.h"
 #include "models/registry.h"
-#include "runtime/plan.h"
+#include "runtime/plan/plan.h"
 
 namespace sinter::codegen {
 

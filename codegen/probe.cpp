@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "codegen/layout.h"
+#include "codegen/layouts/layout.h"
 
 namespace sinter::codegen {
 

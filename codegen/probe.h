@@ -1,5 +1,5 @@
-// What the probes of a plan multiply and must compute (runtime/probe.h): a vector of constants, and
-// its product with one row of a weight by the plain decoder.
+// What the probes of a plan multiply and must compute (runtime/session/probe.h): a vector of
+// constants, and its product with one row of a weight by the plain decoder.
 #pragma once
 
 #include <cstdint>

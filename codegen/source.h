@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "codegen/lower.h"
-#include "runtime/plan.h"
+#include "codegen/schedule/lower.h"
+#include "runtime/plan/plan.h"
 
 namespace sinter::codegen {
 

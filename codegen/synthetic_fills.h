@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "codegen/layout.h"
-#include "runtime/plan.h"
+#include "codegen/layouts/layout.h"
+#include "runtime/plan/plan.h"
 
 namespace sinter::codegen {
 

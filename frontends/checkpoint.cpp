@@ -10,16 +10,16 @@
 
 #include "absl/strings/ascii.h"
 #include "frontends/error_text.h"
-#include "frontends/gguf.h"
-#include "frontends/gguf_checkpoint.h"
+#include "frontends/gguf/checkpoint.h"
+#include "frontends/gguf/gguf.h"
 #include "frontends/json_file.h"
 #include "frontends/mapped_file.h"
 #include "frontends/near_names.h"
-#include "frontends/quantization.h"
-#include "frontends/quantized_modules.h"
-#include "frontends/safetensors.h"
+#include "frontends/quantized/mlx.h"
+#include "frontends/quantized/modules.h"
+#include "frontends/safetensors/safetensors.h"
 #include "frontends/weight_files.h"
-#include "runtime/tokenizer_import.h"
+#include "runtime/text/tokenizer/import.h"
 
 namespace sinter::frontends {
 namespace {

@@ -28,8 +28,8 @@ class Checkpoint : public ir::MatrixSource {
   // What the source calls fields of the two, where it has other names: "rope_scaling.factor" is
   // "llama.rope.scaling.factor" in a GGUF file, "eos_token_id.1" its "tokenizer.ggml.eot_token_id".
   std::map<std::string, std::string, std::less<>> config_names, generation_names;
-  // The tokenizer, whatever its files, as runtime/tokenizer_import.h makes it; empty when there is
-  // none.
+  // The tokenizer, whatever its files, as runtime/text/tokenizer/import.h makes it; empty when
+  // there is none.
   std::string tokenizer_json;
   std::string tokenizer_config_json;  // bytes of tokenizer_config.json; empty when there is none
   // chat_template.jinja, else the (default) template of tokenizer_config.json; empty when there is

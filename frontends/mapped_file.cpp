@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "frontends/error_text.h"
-#include "runtime/git_lfs.h"
+#include "runtime/support/git_lfs.h"
 
 namespace sinter::frontends {
 namespace {

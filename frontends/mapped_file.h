@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "runtime/mapped_range.h"
+#include "runtime/support/mapped_range.h"
 
 struct stat;
 

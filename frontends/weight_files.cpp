@@ -11,7 +11,7 @@
 #include "absl/strings/ascii.h"
 #include "frontends/error_text.h"
 #include "frontends/json_file.h"
-#include "frontends/torch_file.h"
+#include "frontends/torch/torch_file.h"
 
 namespace sinter::frontends {
 namespace {

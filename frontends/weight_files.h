@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "frontends/safetensors.h"
+#include "frontends/safetensors/safetensors.h"
 
 namespace sinter::frontends {
 

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string_view>
 
-#include "runtime/tokenizer.h"
+#include "runtime/text/tokenizer/tokenizer.h"
 
 namespace sinter::models {
 

@@ -7,7 +7,7 @@
 
 #include "frontends/error_text.h"
 #include "frontends/json_file.h"
-#include "frontends/quantization.h"
+#include "frontends/quantized/mlx.h"
 #include "models/neutral_fields.h"
 
 namespace sinter::models {

@@ -9,10 +9,10 @@
 #include <optional>
 #include <string>
 
-#include "runtime/sampler.h"
-#include "runtime/session.h"
+#include "runtime/session/sampler.h"
+#include "runtime/session/session.h"
 #include "runtime/sinter.h"
-#include "runtime/tokenizer.h"
+#include "runtime/text/tokenizer/tokenizer.h"
 
 namespace rt = sinter::runtime;
 

@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "runtime/tokenizer_import.h"
+#include "runtime/text/tokenizer/import.h"
 #include "tools/files.h"
 #include "tools/model_options.h"
 

@@ -5,9 +5,9 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "runtime/chat_template.h"
-#include "runtime/plan_file.h"
-#include "runtime/result.h"
+#include "runtime/plan/file.h"
+#include "runtime/support/result.h"
+#include "runtime/text/chat_template.h"
 #include "tools/program.h"
 
 namespace sinter::tools {

@@ -7,10 +7,10 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "runtime/host_device.h"
-#include "runtime/kernel_abi.h"
-#include "runtime/session.h"
-#include "runtime/synthetic.h"
+#include "runtime/abi/kernel_abi.h"
+#include "runtime/host/device.h"
+#include "runtime/plan/synthetic.h"
+#include "runtime/session/session.h"
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/input_files.h"

@@ -4,7 +4,7 @@
 #include <ctime>
 #include <memory>
 
-#include "runtime/json_text.h"
+#include "runtime/support/json_text.h"
 #include "tools/chat.h"
 #include "tools/command.h"
 #include "tools/files.h"

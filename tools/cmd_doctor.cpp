@@ -4,10 +4,10 @@
 #include <array>
 #include <memory>
 
-#include "runtime/gpu_device.h"
-#include "runtime/host_device.h"
-#include "runtime/host_memory.h"
-#include "runtime/session.h"
+#include "runtime/gpu/device.h"
+#include "runtime/host/device.h"
+#include "runtime/host/memory.h"
+#include "runtime/session/session.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
 #include "tools/report.h"

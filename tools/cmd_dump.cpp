@@ -4,8 +4,8 @@
 #include <initializer_list>
 #include <memory>
 
-#include "codegen/clang_compile.h"
-#include "codegen/object_cache.h"
+#include "codegen/compile/clang_compile.h"
+#include "codegen/compile/object_cache.h"
 #include "ir/dot.h"
 #include "ir/json.h"
 #include "ir/text.h"
@@ -15,9 +15,9 @@
 #include "tools/files.h"
 #include "tools/model_input.h"
 #include "tools/model_options.h"
+#include "tools/phase_tables.h"
 #include "tools/plan_cache.h"
 #include "tools/reference.h"
-#include "tools/schedule.h"
 #include "tools/terminal.h"
 
 namespace sinter::tools {

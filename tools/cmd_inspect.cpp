@@ -1,7 +1,7 @@
 // inspect: a plan on one page.
 #include <memory>
 
-#include "runtime/plan_file.h"
+#include "runtime/plan/file.h"
 #include "tools/command.h"
 #include "tools/report.h"
 #include "tools/terminal.h"

@@ -3,7 +3,7 @@
 
 #include <memory>
 
-#include "runtime/sampler.h"
+#include "runtime/session/sampler.h"
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/input_files.h"

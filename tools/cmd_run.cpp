@@ -8,7 +8,7 @@
 #include <memory>
 #include <optional>
 
-#include "runtime/sampler.h"
+#include "runtime/session/sampler.h"
 #include "tools/chat.h"
 #include "tools/command.h"
 #include "tools/files.h"
@@ -209,7 +209,7 @@ Result<std::string> Generator::run(const std::vector<int32_t>& ids, bool echo) {
 }
 
 using Conversation =
-    nlohmann::ordered_json;  // with messages and kwargs; see runtime/chat_template.h
+    nlohmann::ordered_json;  // with messages and kwargs; see runtime/text/chat_template.h
 
 Conversation begin_conversation(const RunOptions& options) {
   Conversation conversation = {{"messages", Conversation::array()},

@@ -5,8 +5,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "codegen/target.h"
-#include "runtime/host_device.h"
+#include "codegen/targets/target.h"
+#include "runtime/host/device.h"
 #include "tools/command.h"
 #include "tools/terminal.h"
 

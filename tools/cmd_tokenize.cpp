@@ -5,8 +5,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
-#include "runtime/json_text.h"
-#include "runtime/tokenizer_import.h"
+#include "runtime/support/json_text.h"
+#include "runtime/text/tokenizer/import.h"
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/model_options.h"

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <memory>
 
-#include "runtime/sampler.h"
+#include "runtime/session/sampler.h"
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/model_options.h"

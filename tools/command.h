@@ -13,7 +13,7 @@
 #include <functional>
 #include <string>
 
-#include "runtime/result.h"
+#include "runtime/support/result.h"
 #include "tools/program.h"
 
 namespace sinter::tools {

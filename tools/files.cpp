@@ -12,8 +12,8 @@
 #include <iterator>
 #include <utility>
 
-#include "runtime/git_lfs.h"
-#include "runtime/plan_head.h"
+#include "runtime/plan/head.h"
+#include "runtime/support/git_lfs.h"
 
 namespace sinter::tools {
 

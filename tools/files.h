@@ -7,8 +7,8 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/result.h"
-#include "runtime/temporary_file.h"
+#include "runtime/support/result.h"
+#include "runtime/support/temporary_file.h"
 
 namespace sinter::tools {
 
@@ -22,7 +22,7 @@ bool is_gguf(const std::string& path);
 // The model folder that `path` names: itself, or the folder of a .safetensors or .bin file.
 std::string folder_of(const std::string& path);
 
-// A file that takes the place of `path` when it is whole (runtime/temporary_file.h).
+// A file that takes the place of `path` when it is whole (runtime/support/temporary_file.h).
 class OutputFile {
  public:
   // `shown` is the path in messages, when it is another.

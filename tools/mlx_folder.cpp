@@ -14,11 +14,11 @@
 #include <vector>
 
 #include "frontends/json_file.h"
-#include "frontends/mlx_form.h"
-#include "frontends/quantizers.h"
-#include "runtime/chat_template.h"
-#include "runtime/json_text.h"
-#include "runtime/tokenizer_import.h"
+#include "frontends/quantize/mlx_form.h"
+#include "frontends/quantize/quantizers.h"
+#include "runtime/support/json_text.h"
+#include "runtime/text/chat_template.h"
+#include "runtime/text/tokenizer/import.h"
 #include "tools/files.h"
 #include "tools/model_input.h"
 #include "tools/output_folder.h"

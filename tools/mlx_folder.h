@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "frontends/checkpoint.h"
-#include "frontends/quantize_rules.h"
-#include "frontends/quantized_checkpoint.h"
-#include "runtime/result.h"
+#include "frontends/quantize/checkpoint.h"
+#include "frontends/quantize/rules.h"
+#include "runtime/support/result.h"
 
 namespace sinter::tools {
 

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "codegen/target.h"
+#include "codegen/targets/target.h"
 #include "frontends/json_file.h"
-#include "runtime/host_device.h"
+#include "runtime/host/device.h"
 #include "tools/terminal.h"
 
 namespace sinter::tools {

@@ -9,9 +9,9 @@
 #include "absl/status/statusor.h"
 #include "codegen/plan_builder.h"
 #include "frontends/checkpoint.h"
-#include "frontends/quantized_checkpoint.h"
+#include "frontends/quantize/checkpoint.h"
 #include "models/registry.h"
-#include "runtime/result.h"
+#include "runtime/support/result.h"
 
 namespace sinter::tools {
 

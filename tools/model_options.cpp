@@ -2,8 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "runtime/gpu_device.h"
-#include "runtime/sampler.h"
+#include "runtime/gpu/device.h"
+#include "runtime/session/sampler.h"
 #include "tools/files.h"
 #include "tools/report.h"
 #include "tools/terminal.h"

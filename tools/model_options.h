@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
-#include "runtime/result.h"
-#include "runtime/session.h"
-#include "runtime/tokenizer.h"
+#include "runtime/session/session.h"
+#include "runtime/support/result.h"
+#include "runtime/text/tokenizer/tokenizer.h"
 #include "tools/program.h"
 
 namespace sinter::tools {

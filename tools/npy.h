@@ -5,7 +5,7 @@
 #include <span>
 #include <string>
 
-#include "runtime/result.h"
+#include "runtime/support/result.h"
 #include "tools/files.h"
 
 namespace sinter::tools {

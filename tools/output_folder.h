@@ -4,14 +4,14 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/result.h"
-#include "runtime/temporary_file.h"
+#include "runtime/support/result.h"
+#include "runtime/support/temporary_file.h"
 #include "tools/files.h"
 
 namespace sinter::tools {
 
 // Files are written into a temporary folder beside `path`, which `finish` renames
-// (runtime/temporary_file.h).
+// (runtime/support/temporary_file.h).
 class OutputFolder {
  public:
   // Errors name the path: something that is not an empty folder is there, or it cannot be made.

@@ -9,12 +9,12 @@
 #include <filesystem>
 #include <vector>
 
-#include "codegen/clang_compile.h"
+#include "codegen/compile/clang_compile.h"
 #include "codegen/plan_builder.h"
-#include "codegen/target.h"
+#include "codegen/targets/target.h"
 #include "frontends/mapped_file.h"
-#include "runtime/checksum.h"
-#include "runtime/temporary_file.h"
+#include "runtime/plan/checksum.h"
+#include "runtime/support/temporary_file.h"
 #include "tools/quantize_report.h"
 #include "tools/terminal.h"
 

@@ -4,7 +4,7 @@
 #include <optional>
 #include <string>
 
-#include "runtime/result.h"
+#include "runtime/support/result.h"
 #include "tools/model_input.h"
 #include "tools/program.h"
 

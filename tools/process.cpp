@@ -9,8 +9,8 @@
 #include <exception>
 #include <new>
 
-#include "runtime/mapped_range.h"
-#include "runtime/temporary_file.h"
+#include "runtime/support/mapped_range.h"
+#include "runtime/support/temporary_file.h"
 #include "tools/command.h"
 #include "tools/terminal.h"
 

@@ -11,9 +11,9 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/plan_file.h"
-#include "runtime/result.h"
-#include "runtime/tokenizer_import.h"
+#include "runtime/plan/file.h"
+#include "runtime/support/result.h"
+#include "runtime/text/tokenizer/import.h"
 
 namespace sinter::tools {
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "absl/types/span.h"
-#include "frontends/quantized_checkpoint.h"
+#include "frontends/quantize/checkpoint.h"
 #include "tools/model_input.h"
 
 namespace sinter::tools {

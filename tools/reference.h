@@ -5,7 +5,7 @@
 
 #include "ir/graph.h"
 #include "passes/pass.h"
-#include "runtime/result.h"
+#include "runtime/support/result.h"
 #include "tools/model_input.h"
 #include "tools/program.h"
 

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/plan.h"
+#include "runtime/plan/plan.h"
 #include "tools/program.h"
 
 namespace sinter::tools {

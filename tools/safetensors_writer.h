@@ -9,7 +9,7 @@
 #include <string_view>
 #include <vector>
 
-#include "runtime/result.h"
+#include "runtime/support/result.h"
 #include "tools/output_folder.h"
 
 namespace sinter::tools {

@@ -1,6 +1,6 @@
 // sinter: compiles models into plans, runs them, and shows every stage between.
 #include "tools/command.h"
-#include "tools/compiler.h"
+#include "tools/compiler_commands.h"
 #include "tools/process.h"
 
 int main(int argc, char** argv) {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/result.h"
+#include "runtime/support/result.h"
 
 namespace sinter::tools {
 

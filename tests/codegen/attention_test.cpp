@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "ir/ops.h"
-#include "runtime/half.h"
+#include "runtime/support/half.h"
 #include "tests/codegen/error_bounds.h"
 
 namespace sinter::codegen::test {

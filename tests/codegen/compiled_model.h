@@ -13,8 +13,8 @@
 #include <vector>
 
 #include "codegen/plan_builder.h"
-#include "runtime/host_device.h"
-#include "runtime/session.h"
+#include "runtime/host/device.h"
+#include "runtime/session/session.h"
 
 namespace sinter {
 

@@ -10,7 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "frontends/safetensors.h"
+#include "frontends/safetensors/safetensors.h"
 #include "ir/interpreter.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"

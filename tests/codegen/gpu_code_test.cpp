@@ -8,15 +8,15 @@
 #include <filesystem>
 #include <fstream>
 
-#include "codegen/clang_compile.h"
+#include "codegen/compile/clang_compile.h"
+#include "codegen/compile/instruction_count.h"
+#include "codegen/compile/kernel_resources.h"
+#include "codegen/compile/object_cache.h"
 #include "codegen/device_sources.h"
-#include "codegen/instruction_count.h"
-#include "codegen/kernel_resources.h"
-#include "codegen/object_cache.h"
 #include "codegen/plan_builder.h"
 #include "frontends/checkpoint.h"
 #include "models/registry.h"
-#include "runtime/plan_file.h"
+#include "runtime/plan/file.h"
 
 namespace sinter::codegen {
 namespace {

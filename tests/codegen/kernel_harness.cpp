@@ -13,12 +13,12 @@
 #include <thread>
 #include <utility>
 
-#include "codegen/object_cache.h"
+#include "codegen/compile/object_cache.h"
 #include "codegen/source.h"
-#include "frontends/ggml_blocks.h"
+#include "frontends/gguf/blocks.h"
 #include "passes/pipeline.h"
-#include "runtime/half.h"
-#include "runtime/host_device.h"
+#include "runtime/host/device.h"
+#include "runtime/support/half.h"
 
 namespace sinter::codegen::test {
 

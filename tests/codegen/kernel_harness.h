@@ -12,12 +12,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "codegen/lower.h"
-#include "codegen/target.h"
+#include "codegen/schedule/lower.h"
+#include "codegen/targets/target.h"
 #include "ir/builder.h"
 #include "ir/interpreter.h"
 #include "ir/matrix.h"
-#include "runtime/kernel_abi.h"
+#include "runtime/abi/kernel_abi.h"
 #include "tests/codegen/guarded_buffer.h"
 #include "tests/codegen/simt.h"
 

@@ -1,6 +1,6 @@
 // The packed layout, read back by the description in codegen/device/cpu/weights.h and not by the
 // code that writes it.
-#include "codegen/layout.h"
+#include "codegen/layouts/layout.h"
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>

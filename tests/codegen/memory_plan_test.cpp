@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "codegen/memory.h"
+#include "codegen/schedule/memory.h"
 #include "tests/codegen/kernel_harness.h"
 
 namespace sinter::codegen::test {

@@ -9,7 +9,7 @@
 #include "ir/interpreter.h"
 #include "models/registry.h"
 #include "tests/codegen/compiled_model.h"
-#include "tests/frontends/packed_modules.h"
+#include "tests/frontends/quantized/packed_modules.h"
 
 namespace sinter {
 namespace {

@@ -20,8 +20,8 @@
 #include <set>
 
 #include "codegen/plan_builder.h"
-#include "runtime/plan_head.h"
-#include "runtime/session.h"
+#include "runtime/plan/head.h"
+#include "runtime/session/session.h"
 
 namespace sinter::codegen {
 namespace {

@@ -5,7 +5,7 @@
 #include <filesystem>
 
 #include "codegen/plan_builder.h"
-#include "runtime/plan_check.h"
+#include "runtime/plan/check.h"
 
 namespace sinter::codegen {
 namespace {

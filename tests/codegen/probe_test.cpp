@@ -10,10 +10,10 @@
 #include <fstream>
 #include <set>
 
-#include "codegen/layout.h"
+#include "codegen/layouts/layout.h"
 #include "codegen/plan_builder.h"
 #include "ir/text.h"
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 
 namespace sinter::codegen {
 namespace {

@@ -1,4 +1,4 @@
-// Sampling on a GPU draws the very tokens that runtime/sampler.h defines.
+// Sampling on a GPU draws the very tokens that runtime/session/sampler.h defines.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
@@ -6,8 +6,8 @@
 #include <cstring>
 #include <limits>
 
-#include "codegen/object_cache.h"
-#include "runtime/sampler.h"
+#include "codegen/compile/object_cache.h"
+#include "runtime/session/sampler.h"
 #include "tests/codegen/kernel_harness.h"
 
 namespace sinter::codegen::test {

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
-#include "runtime/kernel_abi.h"
+#include "runtime/abi/kernel_abi.h"
 #include "tests/codegen/guarded_buffer.h"
 
 namespace sinter::codegen::test {

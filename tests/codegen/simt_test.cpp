@@ -8,7 +8,7 @@
 #include <functional>
 #include <string>
 
-#include "codegen/object_cache.h"
+#include "codegen/compile/object_cache.h"
 #include "tests/codegen/kernel_harness.h"
 
 namespace sinter::codegen::test {

@@ -1,11 +1,11 @@
 // The target table, and machine code for every row of it.
-#include "codegen/target.h"
+#include "codegen/targets/target.h"
 
 #include <gtest/gtest.h>
 
 #include <string>
 
-#include "codegen/clang_compile.h"
+#include "codegen/compile/clang_compile.h"
 
 namespace sinter::codegen {
 namespace {

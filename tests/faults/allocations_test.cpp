@@ -21,11 +21,11 @@
 #include <vector>
 
 #include "frontends/checkpoint.h"
-#include "runtime/chat_template.h"
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 #include "runtime/sinter.h"
-#include "runtime/tokenizer.h"
-#include "runtime/tokenizer_import.h"
+#include "runtime/text/chat_template.h"
+#include "runtime/text/tokenizer/import.h"
+#include "runtime/text/tokenizer/tokenizer.h"
 #include "tests/runtime/toy_plan.h"
 
 namespace {

@@ -3,7 +3,7 @@
 #include <ctime>
 
 #include "nlohmann/json.hpp"
-#include "runtime/chat_template.h"
+#include "runtime/text/chat_template.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace sinter::fuzz {

@@ -7,8 +7,8 @@
 #include <string>
 #include <utility>
 
-#include "runtime/plan_head.h"
-#include "runtime/session.h"
+#include "runtime/plan/head.h"
+#include "runtime/session/session.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/memory_folder.h"
 #include "tests/runtime/toy_plan.h"

@@ -1,5 +1,5 @@
 // tokenizer.model.
-#include "runtime/tokenizer_import.h"
+#include "runtime/text/tokenizer/import.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/use_tokenizer.h"
 

@@ -2,7 +2,7 @@
 // that is put into one with three storages.
 #include <string>
 
-#include "tests/frontends/torch_writer.h"
+#include "tests/frontends/torch/writer.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/memory_folder.h"
 #include "tests/fuzz/use_model.h"

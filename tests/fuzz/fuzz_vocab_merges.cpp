@@ -2,7 +2,7 @@
 // this order.
 #include <string>
 
-#include "runtime/tokenizer_import.h"
+#include "runtime/text/tokenizer/import.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/use_tokenizer.h"
 

@@ -12,7 +12,7 @@
 #include "ir/verifier.h"
 #include "models/registry.h"
 #include "passes/pipeline.h"
-#include "runtime/chat_template.h"
+#include "runtime/text/chat_template.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/use_tokenizer.h"
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "runtime/tokenizer.h"
+#include "runtime/text/tokenizer/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 
 namespace sinter::fuzz {

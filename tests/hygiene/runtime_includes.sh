@@ -1,7 +1,7 @@
 #!/bin/sh
 # runtime/ includes its own headers, the C and C++ libraries and the few libraries that are linked statically: no compiler, no Abseil.
 set -eu
-bad=$(grep -nE '^ *# *include *[<"]' runtime/*.h runtime/*.cpp |
+bad=$(git ls-files -co --exclude-standard 'runtime/*.h' 'runtime/*.cpp' | xargs grep -nE '^ *# *include *[<"]' |
   grep -vE '#include "runtime/' |
   grep -vE '#include <(fmt/[a-z-]+\.h|nlohmann/json\.hpp|utf8proc\.h|pcre2\.h|boost/multiprecision/cpp_int\.hpp)>' |
   grep -vE '#include "(fmt/[a-z]+\.h|nlohmann/json\.hpp)"' |

@@ -10,12 +10,12 @@
 #include <string>
 #include <vector>
 
-#include "frontends/gguf.h"
+#include "frontends/gguf/gguf.h"
 #include "frontends/json_file.h"
-#include "frontends/safetensors.h"
+#include "frontends/safetensors/safetensors.h"
 #include "ir/interpreter.h"
 #include "models/registry.h"
-#include "tests/frontends/gguf_writer.h"
+#include "tests/frontends/gguf/writer.h"
 #include "tests/frontends/test_files.h"
 
 namespace sinter::models {

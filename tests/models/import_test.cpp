@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "models/registry.h"
-#include "tests/frontends/gguf_writer.h"
+#include "tests/frontends/gguf/writer.h"
 #include "tests/frontends/test_files.h"
 
 namespace sinter::models {

@@ -15,8 +15,8 @@
 #include <string>
 #include <vector>
 
-#include "runtime/host_device.h"
-#include "runtime/plan_file.h"
+#include "runtime/host/device.h"
+#include "runtime/plan/file.h"
 
 namespace sinter::runtime::toy {
 

@@ -12,10 +12,10 @@
 #include <thread>
 #include <vector>
 
-#include "runtime/chat_template.h"
-#include "runtime/session.h"
+#include "runtime/session/session.h"
 #include "runtime/sinter.h"
-#include "runtime/tokenizer.h"
+#include "runtime/text/chat_template.h"
+#include "runtime/text/tokenizer/tokenizer.h"
 #include "tests/runtime/toy_plan.h"
 
 namespace sinter::runtime {

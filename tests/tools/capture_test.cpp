@@ -3,7 +3,7 @@
 
 #include <map>
 
-#include "runtime/kernel_abi.h"
+#include "runtime/abi/kernel_abi.h"
 #include "tests/tools/command_line.h"
 
 namespace sinter::tools {

@@ -1,5 +1,5 @@
-// Packed weights as the host kernels read them. codegen/layout.cpp writes this layout; change both
-// together.
+// Packed weights as the host kernels read them. codegen/layouts/layout.cpp writes this layout;
+// change both together.
 //
 // Rows are tiled by 16, one lane each. A coded tile is, unit after unit of columns (a group, two
 // where groups have 16 columns), a block of `unit * 2 * bits` bytes. The width is split into fields
@@ -8,7 +8,7 @@
 // + k carries the codes of column 4*step + k, step s of the chunk in bits [s*w, (s+1)*w). So one
 // shift and one mask give the four codes of all 16 rows, with no crossing of lanes. Scales and
 // biases are apart: [tile][group][16]. A row may have been made longer by columns whose codes are 0
-// (kernel_type in codegen/layout.h); activations are 0 there.
+// (kernel_type in codegen/layouts/layout.h); activations are 0 there.
 #pragma once
 
 #include "cpu/dot.h"

@@ -1,5 +1,5 @@
-// Kernels that every code object has: sampling, as runtime/sampler.h defines it, and a read of
-// memory.
+// Kernels that every code object has: sampling, as runtime/session/sampler.h defines it, and a read
+// of memory.
 #pragma once
 
 #include "gpu/platform.h"
@@ -45,8 +45,8 @@ SINTER_INLINE u64 sum_block_wide(u64 value, u64* scratch) {
   return value;
 }
 
-// The weight of a token, an integer: see sampling_weight in runtime/sampler.h. No multiply-add may
-// be fused here, the host's are not.
+// The weight of a token, an integer: see sampling_weight in runtime/session/sampler.h. No
+// multiply-add may be fused here, the host's are not.
 SINTER_INLINE u64 sampling_weight(float logit, float highest, float scale) {
 #pragma clang fp contract(off)
   const float difference = logit - highest;
@@ -159,8 +159,8 @@ SINTER_INLINE int draw_token(const float* logits, const SampleParams& params, u6
   return id_of(candidates.first_beyond(true, least, target));
 }
 
-// See runtime/kernel_abi.h. Blocks look for the highest logit together; the one that finishes last
-// goes on alone.
+// See runtime/abi/kernel_abi.h. Blocks look for the highest logit together; the one that finishes
+// last goes on alone.
 SINTER_INLINE void sample(const Launch* launch, const float* all_logits, SampleParams* params,
                           i32* tokens, StepParams* step, i32* ring, u64* workspace) {
   u64* const shared = reinterpret_cast<u64*>(shared_memory());

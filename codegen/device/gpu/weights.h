@@ -1,5 +1,5 @@
-// Packed weights as the GPU kernels read them. codegen/layout.cpp writes this layout; change both
-// together.
+// Packed weights as the GPU kernels read them. codegen/layouts/layout.cpp writes this layout;
+// change both together.
 //
 // Rows are tiled by 16, columns by blocks of 128. The width is split into fields of 4, 2 and 1 bits
 // (3 = 2+1, 5 = 4+1, 6 = 4+2, 7 = 4+2+1; 8 is one field, stored less 128, since matrix units
@@ -12,7 +12,7 @@
 // A last block of fewer segments is stored a word at a time: [field][words][16 rows][4 bytes].
 // Scales and biases are apart: [tile][block][16 rows][groups of the block]; where groups do not
 // divide a block, [tile][group][16 rows]. A row may have been made longer by columns whose codes
-// are 0 (kernel_type in codegen/layout.h); activations are 0 there.
+// are 0 (kernel_type in codegen/layouts/layout.h); activations are 0 there.
 #pragma once
 
 #include "gpu/platform.h"

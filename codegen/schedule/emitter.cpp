@@ -1,0 +1,23 @@
+#include "codegen/schedule/emitter.h"
+
+namespace sinter::codegen {
+
+std::string_view c_type(ir::DType dtype) {
+  switch (dtype) {
+    case ir::DType::f32:
+      return "float";
+    case ir::DType::f16:
+      return "f16";
+    case ir::DType::bf16:
+      return "bf16";
+    case ir::DType::i32:
+      return "i32";
+    case ir::DType::e8m0:
+      return "e8m0";
+    case ir::DType::e4m3:
+      return "e4m3";
+  }
+  return "void";
+}
+
+}  // namespace sinter::codegen

@@ -1,0 +1,40 @@
+// Plans the arena: every buffer that phases share gets an offset, buffers that never live at the
+// same time share room.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "codegen/schedule/lower.h"
+
+namespace sinter::codegen {
+
+struct Placement {
+  std::string name;
+  int64_t offset = 0;
+  int64_t bytes = 0;
+  size_t first = 0, last = 0;  // phases between which it lives
+};
+
+struct MemoryPlan {
+  // By kind and number of the buffer.
+  std::map<std::pair<Buffer::Kind, int64_t>, Placement> placements;
+  int64_t bytes = 0;
+};
+
+// Rows of a step: what the symbols T and L are at most.
+struct StepRows {
+  int64_t tokens = 1;
+  int64_t logits = 1;
+};
+
+// Pinned buffers come first, from offset 0: both schedules place them alike.
+MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering, const LoweredMode& mode,
+                       StepRows rows);
+
+std::string print_memory(const MemoryPlan& plan, const LoweredMode& mode);
+
+}  // namespace sinter::codegen

@@ -1,0 +1,671 @@
+#include "frontends/gguf/checkpoint.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "frontends/error_text.h"
+#include "frontends/gguf/gguf.h"
+#include "frontends/gguf/tokenizer.h"
+#include "frontends/json_file.h"
+
+namespace sinter::frontends {
+namespace {
+
+struct GgufArchitecture {
+  std::string_view name;        // general.architecture, the prefix of its keys
+  std::string_view model_type;  // of config.json
+  // The converter reordered the rows of q and k for RoPE on adjacent pairs.
+  bool interleaved_heads;
+  std::string_view hidden_act = "silu";  // no key says it
+};
+
+constexpr std::array<GgufArchitecture, 3> kArchitectures = {{
+    {"llama", "llama", true},
+    {"qwen3", "qwen3", false},
+    // 1bitLLM's models. Microsoft's are "bitnet-b1.58", whose files hold I2_S, which is refused.
+    {"bitnet", "bitnet", false},
+}};
+
+struct TensorName {
+  std::string_view gguf;
+  std::string_view hugging_face;
+};
+
+constexpr std::array<TensorName, 3> kModelTensors = {{
+    {"token_embd", "model.embed_tokens"},
+    {"output_norm", "model.norm"},
+    {"output", "lm_head"},
+}};
+
+// "blk.N." and "model.layers.N." before them.
+constexpr std::array<TensorName, 13> kLayerTensors = {{
+    {"attn_norm", "input_layernorm"},
+    {"attn_q", "self_attn.q_proj"},
+    {"attn_k", "self_attn.k_proj"},
+    {"attn_v", "self_attn.v_proj"},
+    {"attn_output", "self_attn.o_proj"},
+    {"attn_q_norm", "self_attn.q_norm"},
+    {"attn_k_norm", "self_attn.k_norm"},
+    {"attn_sub_norm", "self_attn.attn_sub_norm"},
+    {"ffn_norm", "post_attention_layernorm"},
+    {"ffn_gate", "mlp.gate_proj"},
+    {"ffn_up", "mlp.up_proj"},
+    {"ffn_down", "mlp.down_proj"},
+    {"ffn_sub_norm", "mlp.ffn_sub_norm"},
+}};
+
+// Sizes of models; products of two fit in 63 bits.
+constexpr IntRange kSize{1, int64_t{1} << 30};
+
+constexpr std::string_view kRopeFactors = "rope_freqs.weight";
+constexpr std::string_view kScaleSuffix = ".scale";
+
+// Keys that change nothing when they have one of these values, for every architecture here. Others
+// are refused by name. Source: LLM_KV_NAMES and the defaults of llama_hparams in
+// ggml-org/llama.cpp.
+struct NeutralKey {
+  std::string_view name;
+  std::vector<Json> values;
+};
+const std::vector<NeutralKey>& neutral_keys() {
+  static const std::vector<NeutralKey> keys = {
+      {"attention.causal", {true}},
+      {"attention.clamp_kqv", {0}},
+      {"attention.max_alibi_bias", {0}},
+      {"attention.group_norm_groups", {0}},
+      {"attention.q_lora_rank", {0}},
+      {"attention.kv_lora_rank", {0}},
+      {"attention.key_length_mla", {0}},
+      {"attention.value_length_mla", {0}},
+      {"attention.shared_kv_layers", {0}},
+      {"attention.output_scale", {0, 1}},
+      {"attention.temperature_length", {0}},
+      {"attention.temperature_scale", {0}},
+      {"attn_logit_softcapping", {0}},
+      {"final_logit_softcapping", {0}},
+      {"router_logit_softcapping", {0}},
+      {"logit_scale", {0, 1}},
+      {"residual_scale", {0, 1}},
+      {"embedding_scale", {0, 1}},
+      {"use_parallel_residual", {false}},
+      {"swin_norm", {false}},
+      {"rescale_every_n_layers", {0}},
+      {"pooling_type", {0}},
+      {"embedding_length_per_layer_input", {0}},
+      {"expert_count", {0}},
+      {"expert_used_count", {0}},
+      {"expert_shared_count", {0}},
+      {"expert_group_count", {0}},
+      {"expert_group_used_count", {0}},
+      {"expert_feed_forward_length", {0}},
+      {"expert_shared_feed_forward_length", {0}},
+      {"expert_weights_scale", {0, 1}},
+      {"expert_weights_norm", {false}},
+      {"expert_gating_func", {0}},
+      {"leading_dense_block_count", {0}},
+      {"interleave_moe_layer_step", {0}},
+      {"moe_every_n_layers", {0}},
+      {"nextn_predict_layers", {0}},
+      {"rope.scaling.yarn_attn_factor", {1}},
+      {"rope.scaling.yarn_log_multiplier", {0}},
+      {"ssm.conv_kernel", {0}},
+      {"ssm.inner_size", {0}},
+      {"ssm.state_size", {0}},
+      {"ssm.time_step_rank", {0}},
+      {"ssm.group_count", {0}},
+      {"ssm.dt_b_c_rms", {false}},
+  };
+  return keys;
+}
+
+// A value, or all values of an array.
+bool is_neutral(const Json& value, const NeutralKey& key) {
+  if (value.is_array()) {
+    return std::all_of(value.begin(), value.end(),
+                       [&](const Json& item) { return is_neutral(item, key); });
+  }
+  return std::find(key.values.begin(), key.values.end(), value) != key.values.end();
+}
+
+// A module's name without ".weight", a bias's with ".bias"; names that are not known stay as they
+// are, and nobody will use them.
+std::string hugging_face_name(std::string_view name) {
+  std::string_view module = name;
+  std::string suffix;
+  if (name.ends_with(".weight")) {
+    module.remove_suffix(7);
+  } else if (name.ends_with(".bias")) {
+    module.remove_suffix(5);
+    suffix = ".bias";
+  } else {
+    return std::string(name);
+  }
+  for (const TensorName& tensor : kModelTensors)
+    if (module == tensor.gguf) return std::string(tensor.hugging_face) + suffix;
+  if (!module.starts_with("blk.")) return std::string(name);
+  const size_t dot = module.find('.', 4);
+  if (dot == std::string_view::npos) return std::string(name);
+  for (const TensorName& tensor : kLayerTensors) {
+    if (module.substr(dot + 1) == tensor.gguf) {
+      return fmt::format("model.layers.{}.{}{}", module.substr(4, dot - 4), tensor.hugging_face,
+                         suffix);
+    }
+  }
+  return std::string(name);
+}
+
+// The other way.
+std::string gguf_name(std::string_view name) {
+  constexpr std::string_view kLayers = "model.layers.";
+  std::string_view module = name;
+  std::string_view suffix = ".weight";
+  if (name.ends_with(".bias")) {
+    suffix = ".bias";
+    module.remove_suffix(suffix.size());
+  }
+  for (const TensorName& tensor : kModelTensors)
+    if (module == tensor.hugging_face) return fmt::format("{}{}", tensor.gguf, suffix);
+  if (!module.starts_with(kLayers)) return std::string(name);
+  module.remove_prefix(kLayers.size());
+  const size_t dot = module.find('.');
+  for (const TensorName& tensor : kLayerTensors)
+    if (dot != std::string_view::npos && module.substr(dot + 1) == tensor.hugging_face)
+      return fmt::format("blk.{}.{}{}", module.substr(0, dot), tensor.gguf, suffix);
+  return std::string(name);
+}
+
+// The keys of one architecture; remembers which were asked for.
+class Keys {
+ public:
+  Keys(const Gguf& gguf, std::string_view architecture)
+      : gguf_(gguf), prefix_(std::string(architecture) + ".") {}
+
+  // The key's value; null when it is absent.
+  const Json* find(std::string_view name) {
+    known_.insert(prefix_ + std::string(name));
+    return find_field(gguf_.metadata, prefix_ + std::string(name));
+  }
+  bool has(std::string_view name) { return find(name) != nullptr; }
+  // The whole key, for messages.
+  std::string quoted(std::string_view name) const { return fmt::format("\"{}{}\"", prefix_, name); }
+  // The key that messages about this field of the configuration speak of.
+  void name_field(std::string_view path, std::string_view name) {
+    names_[std::string(path)] = prefix_ + std::string(name);
+  }
+  const std::map<std::string, std::string, std::less<>>& names() const { return names_; }
+
+  absl::Status copy_int(std::string_view name, std::string_view field, Json& config,
+                        bool required) {
+    const Json* value = find(name);
+    if (value == nullptr && !required) return absl::OkStatus();
+    // A number per layer says one thing when all layers agree.
+    if (value != nullptr && value->is_array() && !value->empty() &&
+        std::all_of(value->begin(), value->end(),
+                    [&](const Json& other) { return other == value->front(); })) {
+      Json common_object = Json::object();
+      common_object[prefix_ + std::string(name)] = value->front();
+      const auto common = get_int(common_object, prefix_ + std::string(name), gguf_.file, kSize);
+      if (!common.ok()) return common.status();
+      config[std::string(field)] = *common;
+      return absl::OkStatus();
+    }
+    const auto number = get_int(gguf_.metadata, prefix_ + std::string(name), gguf_.file, kSize);
+    if (!number.ok()) return number.status();
+    config[std::string(field)] = *number;
+    return absl::OkStatus();
+  }
+
+  absl::Status copy_number(std::string_view name, std::string_view field, Json& config,
+                           bool required) {
+    if (find(name) == nullptr && !required) return absl::OkStatus();
+    const auto number = get_double(gguf_.metadata, prefix_ + std::string(name), gguf_.file);
+    if (!number.ok()) return number.status();
+    config[std::string(field)] = *number;
+    return absl::OkStatus();
+  }
+
+  // Keys whose value says that there is nothing to do. Error: another value.
+  absl::Status check_neutral() {
+    for (const NeutralKey& key : neutral_keys()) {
+      if (const Json* value = find(key.name); value != nullptr && !is_neutral(*value, key)) {
+        return refuse(key.name, fmt::format("{}; other values are not supported for this "
+                                            "architecture",
+                                            Json(key.values.front()).dump()));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // Other keys of the architecture would change what the model computes.
+  absl::Status check_all_known() const {
+    for (const auto& field : gguf_.metadata.items()) {
+      if (!field.key().starts_with(prefix_) || known_.contains(field.key())) continue;
+      return invalid("{}: the key {} is {}, which is not supported for this architecture",
+                     gguf_.file, in_quotes(field.key()), describe(field.value()));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status refuse(std::string_view name, std::string_view expected) {
+    return invalid("{}: \"{}{}\" is {}, expected {}", gguf_.file, prefix_, name,
+                   describe(*find(name)), expected);
+  }
+
+ private:
+  const Gguf& gguf_;
+  std::string prefix_;
+  std::set<std::string, std::less<>> known_;
+  std::map<std::string, std::string, std::less<>> names_;
+};
+
+// The factors that divide the RoPE frequencies, of rope_freqs.weight.
+absl::StatusOr<Json> rope_factors(const GgufTensor& tensor, int64_t head_dim) {
+  if (tensor.type->name != "F32" || tensor.shape != std::vector<int64_t>{head_dim / 2}) {
+    return invalid("{}: tensor \"{}\" is {} {}, expected F32 [{}], half the dimensions of a head",
+                   tensor.file, kRopeFactors, tensor.type->name, shape_text(tensor.shape),
+                   head_dim / 2);
+  }
+  Json factors = Json::array();
+  for (int64_t i = 0; i < tensor.shape[0]; ++i) {
+    const float factor = ir::read_element(ir::DType::f32, tensor.bytes.data(), i);
+    // Written so that a NaN fails too.
+    if (!(factor > 0 && factor <= 1e9F)) {
+      return invalid("{}: tensor \"{}\" has the element {}, expected positive numbers", tensor.file,
+                     kRopeFactors, factor);
+    }
+    factors.push_back(factor);
+  }
+  return factors;
+}
+
+// `rope_scaling` of config.json; null when nothing is scaled.
+absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, Keys& keys) {
+  Json scaling = Json::object();
+  std::string type = "none";
+  // Without a type a factor means linear scaling.
+  const bool has_factor = keys.has("rope.scaling.factor");
+  const bool has_old_factor = keys.has("rope.scale_linear");
+  if (const Json* value = keys.find("rope.scaling.type"); value != nullptr) {
+    if (!value->is_string()) return keys.refuse("rope.scaling.type", "a string");
+    type = value->get<std::string>();
+    if (type != "none" && type != "linear" && type != "yarn")
+      return keys.refuse("rope.scaling.type", "none, linear or yarn");
+  } else if (has_factor || has_old_factor) {
+    type = "linear";
+  }
+  // How much of YaRN there is; below 0 says nothing.
+  if (const Json* extent = keys.find("rope.scaling.yarn_ext_factor"); extent != nullptr) {
+    const int expected = type == "yarn" ? 1 : 0;
+    if (!extent->is_number() || (extent->get<double>() >= 0 && *extent != expected))
+      return keys.refuse("rope.scaling.yarn_ext_factor", std::to_string(expected));
+  }
+  keys.find("rope.scaling.finetuned");  // says how the model was made
+  if (type != "none") {
+    scaling["rope_type"] = type;
+    const char* factor =
+        has_factor || !has_old_factor ? "rope.scaling.factor" : "rope.scale_linear";
+    keys.name_field("rope_scaling.rope_type", "rope.scaling.type");
+    keys.name_field("rope_scaling.factor", factor);
+    keys.name_field("rope_scaling.original_max_position_embeddings",
+                    "rope.scaling.original_context_length");
+    keys.name_field("rope_scaling.attention_factor", "rope.scaling.attn_factor");
+    absl::Status status = keys.copy_number(factor, "factor", scaling, true);
+    if (!status.ok()) return status;
+  }
+  Json unused;
+  absl::Status status =
+      keys.copy_int("rope.scaling.original_context_length", "original_max_position_embeddings",
+                    type == "yarn" ? scaling : unused, false);
+  if (!status.ok()) return status;
+  if (type == "yarn") {
+    for (const auto& [name, field] : {std::pair("rope.scaling.yarn_beta_fast", "beta_fast"),
+                                      std::pair("rope.scaling.yarn_beta_slow", "beta_slow")}) {
+      status = keys.copy_number(name, field, scaling, false);
+      if (!status.ok()) return status;
+      keys.name_field(fmt::format("rope_scaling.{}", field), name);
+    }
+    // GGUF multiplies YaRN's own attention factor, config.json replaces it.
+    Json attention;
+    status = keys.copy_number("rope.scaling.attn_factor", "factor", attention, false);
+    if (!status.ok()) return status;
+    if (!attention.is_null()) {
+      const double factor = std::max(1.0, scaling["factor"].get<double>());
+      scaling["attention_factor"] =
+          attention["factor"].get<double>() * (0.1 * std::log(factor) + 1.0);
+    }
+  }
+  if (const auto tensor = gguf.tensors.find(kRopeFactors); tensor != gguf.tensors.end()) {
+    auto factors = rope_factors(tensor->second, head_dim);
+    if (!factors.ok()) return factors.status();
+    scaling["frequency_factors"] = *std::move(factors);
+  }
+  return scaling.empty() ? Json() : scaling;
+}
+
+// Projections of a layer that may have biases.
+constexpr std::array<std::string_view, 4> kAttention = {"attn_q", "attn_k", "attn_v",
+                                                        "attn_output"};
+constexpr std::array<std::string_view, 3> kMlp = {"ffn_gate", "ffn_up", "ffn_down"};
+
+// Whether any of the projections has a bias in any layer.
+template <size_t n>
+bool has_bias(const Gguf& gguf, const std::array<std::string_view, n>& projections) {
+  return std::any_of(gguf.tensors.begin(), gguf.tensors.end(), [&](const auto& tensor) {
+    return std::any_of(projections.begin(), projections.end(), [&](std::string_view projection) {
+      return tensor.first.ends_with(fmt::format(".{}.bias", projection));
+    });
+  });
+}
+
+absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& architecture,
+                                 Keys& keys) {
+  Json config = {{"model_type", architecture.model_type}, {"hidden_act", architecture.hidden_act}};
+  struct Field {
+    const char* key;
+    const char* field;
+    bool required;
+  };
+  for (const Field& f : {Field{"block_count", "num_hidden_layers", true},
+                         Field{"context_length", "max_position_embeddings", true},
+                         Field{"embedding_length", "hidden_size", true},
+                         Field{"feed_forward_length", "intermediate_size", true},
+                         Field{"attention.head_count", "num_attention_heads", true},
+                         Field{"attention.head_count_kv", "num_key_value_heads", false},
+                         Field{"attention.key_length", "head_dim", false},
+                         Field{"attention.sliding_window", "sliding_window", false}}) {
+    const Json* value = keys.find(f.key);
+    // A window of 0 is none.
+    if (value != nullptr && *value == 0 && std::string_view(f.field) == "sliding_window") continue;
+    absl::Status status = keys.copy_int(f.key, f.field, config, f.required);
+    if (!status.ok()) return status;
+    keys.name_field(f.field, f.key);
+  }
+  for (const Field& f : {Field{"attention.layer_norm_rms_epsilon", "rms_norm_eps", true},
+                         Field{"rope.freq_base", "rope_theta", false}}) {
+    absl::Status status = keys.copy_number(f.key, f.field, config, f.required);
+    if (!status.ok()) return status;
+    keys.name_field(f.field, f.key);
+  }
+  if (absl::Status status = keys.check_neutral(); !status.ok()) return status;
+  keys.find("attention.layer_norm_epsilon");  // of norms with a mean, which there are none of
+  keys.find("vocab_size");
+  // What llama.cpp takes for keys that are absent, whatever the defaults of config.json are.
+  if (!config.contains("num_key_value_heads"))
+    config["num_key_value_heads"] = config["num_attention_heads"];
+  if (!config.contains("rope_theta")) config["rope_theta"] = 10000.0;
+  keys.find("tensor_data_layout");  // a name for the order of q's and k's rows
+  // Absent: all of the hidden size, divided among the heads.
+  if (!config.contains("head_dim")) {
+    config["head_dim"] = std::max<int64_t>(
+        1, config["hidden_size"].get<int64_t>() / config["num_attention_heads"].get<int64_t>());
+  }
+  if (config["num_attention_heads"].get<int64_t>() % config["num_key_value_heads"].get<int64_t>() !=
+      0) {
+    return keys.refuse(
+        "attention.head_count_kv",
+        fmt::format("a divisor of {}, which is {}", keys.quoted("attention.head_count"),
+                    config["num_attention_heads"].get<int64_t>()));
+  }
+  const auto head_dim = config["head_dim"].get<int64_t>();
+  // For messages: the key that the length of a key is from.
+  const std::string head_dim_source = keys.has("attention.key_length")
+                                          ? keys.quoted("attention.key_length")
+                                          : fmt::format("{} / {}", keys.quoted("embedding_length"),
+                                                        keys.quoted("attention.head_count"));
+  for (const char* key : {"attention.value_length", "rope.dimension_count"}) {
+    const Json* value = keys.find(key);
+    if (value != nullptr && *value != head_dim)
+      return keys.refuse(key, fmt::format("{}, which is {}", head_dim, head_dim_source));
+  }
+  if (architecture.interleaved_heads && head_dim % 2 != 0)
+    return invalid("{}: {} is {}, expected an even number", gguf.file, head_dim_source, head_dim);
+  // Which layers have the window: nothing without one.
+  if (const Json* pattern = keys.find("attention.sliding_window_pattern"); pattern != nullptr) {
+    const NeutralKey all_layers{"attention.sliding_window_pattern", {true}};
+    if (config.contains("sliding_window") && !is_neutral(*pattern, all_layers))
+      return keys.refuse(all_layers.name, "true for every layer");
+  }
+  if (const Json* scale = keys.find("attention.scale"); scale != nullptr) {
+    const double usual = 1 / std::sqrt(static_cast<double>(head_dim));
+    const bool is_usual = scale->is_number() &&
+                          (*scale == 0 || std::abs(scale->get<double>() - usual) < 1e-6 * usual);
+    if (!is_usual) {
+      return keys.refuse("attention.scale",
+                         fmt::format("{}, 1 / sqrt({})", usual, head_dim_source));
+    }
+  }
+  // The rows of the embedding count: converters have written other sizes.
+  const auto embedding = gguf.tensors.find("token_embd.weight");
+  if (embedding == gguf.tensors.end())
+    return invalid("{}: tensor \"token_embd.weight\" is missing", gguf.file);
+  config["vocab_size"] = embedding->second.shape.front();
+  config["tie_word_embeddings"] = !gguf.tensors.contains("output.weight");
+  config["attention_bias"] = has_bias(gguf, kAttention);
+  config["mlp_bias"] = has_bias(gguf, kMlp);
+  auto scaling = read_rope_scaling(gguf, head_dim, keys);
+  if (!scaling.ok()) return scaling.status();
+  if (!scaling->is_null()) config["rope_scaling"] = *std::move(scaling);
+  if (absl::Status status = keys.check_all_known(); !status.ok()) return status;
+  return config;
+}
+
+// What generation_config.json would say. Whether the ids are tokens is for the model to judge.
+void read_generation_config(const Gguf& gguf, Checkpoint& checkpoint) {
+  Json config = Json::object();
+  Json ends = Json::array();
+  for (const char* key : {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                          "tokenizer.ggml.eom_token_id"}) {
+    const Json* id = find_field(gguf.metadata, key);
+    if (id == nullptr || std::find(ends.begin(), ends.end(), *id) != ends.end()) continue;
+    checkpoint.generation_names[fmt::format("eos_token_id.{}", ends.size())] = key;
+    ends.push_back(*id);
+  }
+  if (!ends.empty()) config["eos_token_id"] = std::move(ends);
+  constexpr const char* kBos = "tokenizer.ggml.bos_token_id";
+  if (const Json* id = find_field(gguf.metadata, kBos); id != nullptr) {
+    checkpoint.generation_names["bos_token_id"] = kBos;
+    config["bos_token_id"] = *id;
+  }
+  checkpoint.generation_config = std::move(config);
+}
+
+std::string supported_types() {
+  std::vector<std::string_view> names;
+  for (const GgmlType& type : ggml_types())
+    if (type.has_format) names.push_back(type.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+// Files the tensor as a matrix, or as unsupported with the reason.
+absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64_t head_dim,
+                        const GgufArchitecture& architecture, Checkpoint& checkpoint) {
+  const GgmlType& type = *tensor.type;
+  const std::string key = hugging_face_name(name);
+  const std::string what = fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name),
+                                       type.name, shape_text(tensor.shape));
+  if (checkpoint.has(key) || checkpoint.unsupported.contains(key)) {
+    return invalid("{}: tensors {} and {} belong to the same module", tensor.file, in_quotes(name),
+                   in_quotes(key));
+  }
+  if (!type.has_format) {
+    checkpoint.unsupported[key] =
+        fmt::format("{} ({} bytes for {} elements); supported are {}", what, type.block_bytes,
+                    type.block_elements, supported_types());
+    return absl::OkStatus();
+  }
+  const bool packed = !type.format.is_dense();
+  if (tensor.shape.size() > 3 || (packed && tensor.shape.size() < 2)) {
+    checkpoint.unsupported[key] =
+        fmt::format("{}; supported are {} to three dimensions", what, packed ? "two" : "one");
+    return absl::OkStatus();
+  }
+  if (type.scales_are_finite != nullptr) {
+    const size_t blocks = tensor.bytes.size() / type.block_bytes;
+    for (size_t i = 0; i < blocks; ++i) {
+      if (type.scales_are_finite(tensor.bytes.data() + i * type.block_bytes)) continue;
+      return invalid("{}, and a scale of its block {} is infinite or NaN; the file is damaged",
+                     what, with_commas(i));
+    }
+  }
+  ir::Matrix matrix;
+  matrix.type.shape = tensor.shape;
+  matrix.type.format = type.format;
+  matrix.codes = tensor.bytes;
+  if (packed) {
+    matrix.blocks = &type.blocks;
+    matrix.order = type.order;
+  }
+  const bool rotated = key.find(".self_attn.q_proj") != std::string::npos ||
+                       key.find(".self_attn.k_proj") != std::string::npos;
+  if (architecture.interleaved_heads && rotated) {
+    if (tensor.shape.front() % head_dim != 0) {
+      return invalid(
+          "{}; expected a number of rows that is a multiple of the {} dimensions of a head", what,
+          head_dim);
+    }
+    matrix.interleaved_head = head_dim;
+  }
+  if (!name.ends_with(".weight")) checkpoint.plain_tensors.insert(key);
+  checkpoint.stored_names[key] = name;
+  checkpoint.matrices[key] = std::move(matrix);
+  return absl::OkStatus();
+}
+
+// GGUF leaves biases out one by one, a configuration has them for all projections of a kind: those
+// that are not there are zeros.
+template <size_t n>
+void fill_biases(const std::array<std::string_view, n>& projections, Checkpoint& checkpoint) {
+  const auto layers = checkpoint.config["num_hidden_layers"].get<int64_t>();
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    for (const std::string_view projection : projections) {
+      const std::string module =
+          hugging_face_name(fmt::format("blk.{}.{}.weight", layer, projection));
+      const auto weight = checkpoint.matrices.find(module);
+      if (weight == checkpoint.matrices.end()) break;  // the importer will say so
+      const std::string bias = module + ".bias";
+      if (checkpoint.has(bias) || checkpoint.unsupported.contains(bias)) continue;
+      ir::Matrix zeros;
+      zeros.type.shape = {weight->second.type.rows()};
+      zeros.codes = checkpoint.keep(std::vector<uint8_t>(
+          static_cast<size_t>(zeros.type.cols() * ir::byte_size(zeros.type.format.scale_type))));
+      checkpoint.matrices[bias] = zeros;
+      checkpoint.plain_tensors.insert(bias);
+    }
+  }
+}
+
+// Tensors that models here compute without: activations are not in 4 bits, angles follow from the
+// configuration.
+bool is_unneeded(std::string_view name) {
+  return name.ends_with(".input_scale") || name.ends_with(".attn_rot_embd.weight");
+}
+
+// NVFP4 has one more scale for the whole matrix, "<module>.scale".
+absl::Status apply_scale(const std::string& name, const GgufTensor& tensor,
+                         Checkpoint& checkpoint) {
+  const std::string weight = name.substr(0, name.size() - kScaleSuffix.size()) + ".weight";
+  const auto matrix = checkpoint.matrices.find(hugging_face_name(weight));
+  const std::string what = fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name),
+                                       tensor.type->name, shape_text(tensor.shape));
+  if (matrix == checkpoint.matrices.end())
+    return invalid("{}, but tensor {} is missing", what, in_quotes(weight));
+  if (tensor.type->name != "F32" || tensor.bytes.size() != sizeof(float))
+    return invalid("{}, expected F32 [1]", what);
+  const float scale = ir::read_element(ir::DType::f32, tensor.bytes.data(), 0);
+  if (!std::isfinite(scale) || scale == 0)
+    return invalid("{}: tensor {} is {}; a scale must be finite and not 0", tensor.file,
+                   in_quotes(name), scale);
+  if (scale == 1) return absl::OkStatus();
+  ir::WeightFormat& format = matrix->second.type.format;
+  if (format.is_dense()) {
+    return invalid("{}, but {} is {}; a scale of the whole matrix is supported for packed types",
+                   what, in_quotes(weight), ir::to_string(format));
+  }
+  format.tensor_scale = true;
+  matrix->second.tensor_scale = scale;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<const GgufArchitecture*> find_architecture(const Gguf& gguf) {
+  const auto name = get_string(gguf.metadata, "general.architecture", gguf.file);
+  if (!name.ok()) return name.status();
+  std::vector<std::string_view> names;
+  for (const GgufArchitecture& architecture : kArchitectures) {
+    if (architecture.name == *name) return &architecture;
+    names.push_back(architecture.name);
+  }
+  return invalid("{}: \"general.architecture\" is {}, which is not supported; known: {}", gguf.file,
+                 in_quotes(*name), fmt::join(names, ", "));
+}
+
+// Keys outside the architecture's own that change what the model computes.
+absl::Status check_manifest(const Gguf& gguf) {
+  const auto type = get_string_or(gguf.metadata, "general.type", gguf.file, "model");
+  if (!type.ok()) return type.status();
+  if (*type != "model")
+    return invalid("{}: \"general.type\" is {}, expected \"model\"", gguf.file, in_quotes(*type));
+  for (const auto& field : gguf.metadata.items()) {
+    for (const std::string_view prefix : {"prism.", "adapter."}) {
+      if (field.key().starts_with(prefix)) {
+        return invalid("{}: the key {} asks for a transform of activations that is not supported",
+                       gguf.file, in_quotes(field.key()));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
+    const std::filesystem::path& path) {
+  absl::StatusOr<Gguf> gguf = open_gguf(path);
+  if (!gguf.ok()) return gguf.status();
+  const auto architecture = find_architecture(*gguf);
+  if (!architecture.ok()) return architecture.status();
+  if (absl::Status status = check_manifest(*gguf); !status.ok()) return status;
+
+  auto checkpoint = std::make_unique<Checkpoint>();
+  checkpoint->path = path;
+  checkpoint->config_file = gguf->file;
+  checkpoint->generation_file = gguf->file;
+  checkpoint->stored_name = gguf_name;
+  Keys keys(*gguf, (*architecture)->name);
+  auto config = read_config(*gguf, **architecture, keys);
+  if (!config.ok()) return config.status();
+  checkpoint->config = *std::move(config);
+  checkpoint->config_names = keys.names();
+  read_generation_config(*gguf, *checkpoint);
+  auto tokenizer = gguf_tokenizer(*gguf);
+  if (!tokenizer.ok()) return tokenizer.status();
+  checkpoint->tokenizer_json = std::move(tokenizer->tokenizer_json);
+  checkpoint->tokenizer_config_json = std::move(tokenizer->tokenizer_config_json);
+  checkpoint->chat_template = std::move(tokenizer->chat_template);
+  for (const std::string& note : tokenizer->notes)
+    checkpoint->notes.push_back(fmt::format("{}: {}", gguf->file, note));
+
+  checkpoint->storage = std::move(gguf->files);
+  const auto head_dim = checkpoint->config["head_dim"].get<int64_t>();
+  for (const auto& [name, tensor] : gguf->tensors) {
+    // Factors are in the configuration.
+    if (name == kRopeFactors || is_unneeded(name) || name.ends_with(kScaleSuffix)) continue;
+    absl::Status status = add_tensor(name, tensor, head_dim, **architecture, *checkpoint);
+    if (!status.ok()) return status;
+    // The scales were looked at, which brought every page of the tensor in.
+    for (const auto& file : checkpoint->storage) file->release(tensor.bytes);
+  }
+  for (const auto& [name, tensor] : gguf->tensors) {
+    if (!name.ends_with(kScaleSuffix)) continue;
+    absl::Status status = apply_scale(name, tensor, *checkpoint);
+    if (!status.ok()) return status;
+  }
+  if (checkpoint->config["attention_bias"] == true) fill_biases(kAttention, *checkpoint);
+  if (checkpoint->config["mlp_bias"] == true) fill_biases(kMlp, *checkpoint);
+  return checkpoint;
+}
+
+}  // namespace sinter::frontends

@@ -1,0 +1,244 @@
+#include "runtime/plan/accesses.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <string>
+#include <tuple>
+#include <vector>
+
+namespace sinter::runtime {
+namespace {
+
+using Access = Parameter::Access;
+using Region = Argument::Region;
+
+constexpr uint64_t alignment = 64;  // of everything but tokens and logits, which are whole
+// No real parameter comes near; sums of a few of them do not overflow.
+constexpr uint64_t largest_extent = uint64_t{1} << 50;
+
+// How large a step and its session are.
+struct Step {
+  uint64_t tokens = 1;
+  uint64_t rows = 1;
+  uint64_t capacity = 16;
+};
+
+// Saturates.
+uint64_t scaled(uint64_t bytes, uint64_t times) {
+  uint64_t product = 0;
+  return __builtin_mul_overflow(bytes, times, &product) || product > largest_extent ? largest_extent
+                                                                                    : product;
+}
+
+uint64_t extent(const Parameter& p, const Step& step) {
+  return std::min(p.bytes, largest_extent) + scaled(p.bytes_per_token, step.tokens) +
+         scaled(p.bytes_per_row, step.rows) + scaled(p.bytes_per_position, step.capacity);
+}
+
+// Bytes of the arena, [begin, end).
+struct Range {
+  uint64_t begin = 0, end = 0;
+  bool overlaps(const Range& other) const { return begin < other.end && other.begin < end; }
+  bool holds(const Range& other) const { return begin <= other.begin && other.end <= end; }
+};
+
+class AccessChecker {
+ public:
+  AccessChecker(const Plan& whole, const DevicePlan& plan) : whole_(whole), plan_(plan) {
+    for (const PlanWeight& weight : plan.weights)
+      if (weight.bytes != 0) weights_.push_back({weight.offset, weight.offset + weight.bytes});
+    std::ranges::sort(weights_, {}, &Range::begin);
+  }
+
+  Status check() {
+    for (size_t i = 1; i < weights_.size(); ++i)
+      if (weights_[i].begin < weights_[i - 1].end)
+        return Error{fmt::format("weights overlap at offset {}", weights_[i].begin)};
+    const auto most_tokens = static_cast<uint64_t>(plan_.chunk);
+    const auto most_rows = static_cast<uint64_t>(plan_.logits_rows);
+    const uint64_t most_positions = (static_cast<uint64_t>(whole_.max_context) + 15) / 16 * 16;
+    collect_kept();
+    // Extents grow linearly, so the smallest and the largest step say it for all between.
+    for (const uint64_t capacity : {uint64_t{16}, most_positions}) {
+      for (const auto& [name, phases, step] :
+           {std::tuple("decode", &plan_.decode, Step{1, 1, capacity}),
+            std::tuple("prefill", &plan_.prefill, Step{1, 1, capacity}),
+            std::tuple("prefill", &plan_.prefill, Step{most_tokens, most_rows, capacity}),
+            std::tuple("probe", &plan_.probe, Step{1, 1, capacity})}) {
+        if (Status status = check_schedule(name, *phases, step); !status.ok()) return status;
+      }
+    }
+    return Done{};
+  }
+
+ private:
+  // What schedules update in the arena lives from step to step.
+  void collect_kept() {
+    for (const auto* phases : {&plan_.decode, &plan_.prefill, &plan_.probe}) {
+      for (const Phase& phase : *phases) {
+        const auto& parameters = plan_.kernels[phase.kernel].parameters;
+        for (size_t a = 0; a < std::min(phase.arguments.size(), parameters.size()); ++a) {
+          const Argument& argument = phase.arguments[a];
+          if (argument.region != Region::arena || parameters[a].access != Access::update) continue;
+          kept_.push_back({argument.offset, argument.offset + extent(parameters[a], Step{})});
+        }
+      }
+    }
+  }
+
+  Status check_schedule(const std::string& name, const std::vector<Phase>& phases,
+                        const Step& step) {
+    written_.clear();
+    bool reads_tokens = false, writes_logits = false;
+    for (size_t i = 0; i < phases.size(); ++i) {
+      const Phase& phase = phases[i];
+      const Kernel& kernel = plan_.kernels[phase.kernel];
+      const std::string where = fmt::format("{}[{}]", name, i);
+      if (Status status = check_kernel(phase, kernel, where); !status.ok()) return status;
+      // Reads first: a phase reads what those before it wrote.
+      for (const bool writes : {false, true}) {
+        for (size_t a = 0; a < phase.arguments.size(); ++a) {
+          const Argument& argument = phase.arguments[a];
+          const Parameter& parameter = kernel.parameters[a];
+          if ((parameter.access == Access::write) != writes) continue;
+          const Status status = check_argument(argument, parameter, step);
+          if (!status.ok())
+            return Error{fmt::format("{}.arguments[{}]: {}", where, a, status.error().message)};
+          reads_tokens |= argument.region == Region::tokens;
+          writes_logits |= argument.region == Region::logits && writes;
+        }
+      }
+    }
+    if (name == "probe") return check_probes();
+    if (!reads_tokens) return Error{fmt::format("{}: no phase reads the tokens", name)};
+    if (!writes_logits) return Error{fmt::format("{}: no phase writes the logits", name)};
+    return Done{};
+  }
+
+  Status check_kernel(const Phase& phase, const Kernel& kernel, const std::string& where) const {
+    if (phase.arguments.size() != kernel.parameters.size())
+      return Error{fmt::format("{}: {} arguments for kernel {}, which has {} parameters", where,
+                               phase.arguments.size(), kernel.symbol, kernel.parameters.size())};
+    if (phase.shared_bytes < kernel.shared_bytes)
+      return Error{fmt::format("{}: shared_bytes {} are less than the {} that kernel {} needs",
+                               where, phase.shared_bytes, kernel.shared_bytes, kernel.symbol)};
+    if (plan_.scratch_bytes < kernel.scratch_bytes)
+      return Error{fmt::format("scratch_bytes {} are less than the {} that kernel {} needs",
+                               plan_.scratch_bytes, kernel.scratch_bytes, kernel.symbol)};
+    return Done{};
+  }
+
+  Status check_argument(const Argument& argument, const Parameter& parameter, const Step& step) {
+    if (parameter.bytes_per_position != 0 && argument.region != Region::state)
+      return Error{"only a state has bytes per position"};
+    const uint64_t bytes = extent(parameter, step);
+    if (bytes == 0) return Error{"the kernel's parameter has no bytes"};
+    switch (argument.region) {
+      case Region::weights:
+        return check_weight(argument, parameter, bytes);
+      case Region::state:
+        return check_state(argument, bytes, step);
+      case Region::arena:
+        return check_arena(argument, parameter, bytes);
+      case Region::tokens:
+        return check_whole(argument, parameter, Access::read, bytes, step.tokens * 4);
+      case Region::logits:
+        return check_whole(argument, parameter, Access::write, bytes,
+                           step.rows * static_cast<uint64_t>(whole_.vocab_size) * 4);
+    }
+    return Done{};
+  }
+
+  static Status check_aligned(const Argument& argument) {
+    if (argument.offset % alignment == 0) return Done{};
+    return Error{fmt::format("offset {} is not a multiple of {}", argument.offset, alignment)};
+  }
+
+  Status check_weight(const Argument& argument, const Parameter& parameter, uint64_t bytes) const {
+    if (parameter.access != Access::read) return Error{"weights are only read"};
+    if (Status status = check_aligned(argument); !status.ok()) return status;
+    const Range range{argument.offset, argument.offset + bytes};
+    const auto after = std::ranges::upper_bound(weights_, range.begin, {}, &Range::begin);
+    if (after != weights_.begin() && std::prev(after)->holds(range)) return Done{};
+    return Error{
+        fmt::format("{} bytes at offset {} are not within one weight", bytes, argument.offset)};
+  }
+
+  Status check_state(const Argument& argument, uint64_t bytes, const Step& step) const {
+    if (Status status = check_aligned(argument); !status.ok()) return status;
+    const PlanState& state = plan_.states[argument.index];
+    const uint64_t size = state.bytes_per_position * step.capacity + state.fixed_bytes;
+    if (argument.offset <= size && bytes <= size - argument.offset) return Done{};
+    return Error{
+        fmt::format("{} bytes at offset {} reach beyond state {}, which has {} at {} "
+                    "positions",
+                    bytes, argument.offset, argument.index, size, step.capacity)};
+  }
+
+  // Tokens and logits: all of them and no more.
+  static Status check_whole(const Argument& argument, const Parameter& parameter, Access access,
+                            uint64_t bytes, uint64_t wanted) {
+    if (parameter.access != access)
+      return Error{access == Access::read ? "tokens are only read" : "logits are only written"};
+    if (argument.offset == 0 && bytes == wanted) return Done{};
+    return Error{fmt::format("{} bytes at offset {}, expected {} at offset 0", bytes,
+                             argument.offset, wanted)};
+  }
+
+  Status check_arena(const Argument& argument, const Parameter& parameter, uint64_t bytes) {
+    if (Status status = check_aligned(argument); !status.ok()) return status;
+    if (argument.offset > plan_.arena_bytes || bytes > plan_.arena_bytes - argument.offset)
+      return Error{fmt::format("{} bytes at offset {} reach beyond the arena of {}", bytes,
+                               argument.offset, plan_.arena_bytes)};
+    const Range range{argument.offset, argument.offset + bytes};
+    const auto overlaps = [&](const Range& other) { return other.overlaps(range); };
+    switch (parameter.access) {
+      case Access::update:
+        return Done{};
+      case Access::read:
+        if (std::ranges::any_of(written_, [&](const Range& r) { return r.holds(range); }))
+          return Done{};
+        return Error{
+            fmt::format("reads {} bytes at offset {} of the arena that no phase before it "
+                        "wrote",
+                        bytes, argument.offset)};
+      case Access::write:
+        if (std::ranges::any_of(kept_, overlaps))
+          return Error{
+              fmt::format("overwrites what is kept between steps at offset {} of the "
+                          "arena",
+                          argument.offset)};
+        std::erase_if(written_, overlaps);
+        written_.push_back(range);
+        return Done{};
+    }
+    return Done{};
+  }
+
+  // After the probe schedule.
+  Status check_probes() const {
+    for (size_t i = 0; i < plan_.probes.size(); ++i) {
+      const uint64_t at = plan_.probes[i].offset;
+      const Range result{at, at + sizeof(float)};
+      if (std::ranges::none_of(written_, [&](const Range& r) { return r.holds(result); }))
+        return Error{fmt::format("probes[{}].offset {}: no phase writes there", i, at)};
+    }
+    return Done{};
+  }
+
+  const Plan& whole_;
+  const DevicePlan& plan_;
+  std::vector<Range> weights_;  // in order
+  std::vector<Range> kept_;
+  std::vector<Range> written_;  // of the schedule that is checked, up to the phase that is checked
+};
+
+}  // namespace
+
+Status check_accesses(const Plan& whole, const DevicePlan& plan) {
+  return AccessChecker(whole, plan).check();
+}
+
+}  // namespace sinter::runtime

@@ -1,0 +1,328 @@
+#include "runtime/plan/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "runtime/abi/kernel_abi.h"
+#include "runtime/plan/accesses.h"
+#include "runtime/plan/synthetic.h"
+
+namespace sinter::runtime {
+namespace {
+
+// No real plan comes near; sums of a few such sizes do not overflow.
+constexpr uint64_t largest_size = 1ull << 50;
+
+bool is_identifier(std::string_view name) {
+  const auto letter = [](char c) {
+    return c == '_' || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  };
+  if (name.empty() || name.size() > 255 || !letter(name[0])) return false;
+  return std::all_of(name.begin(), name.end(),
+                     [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
+}
+
+bool inside(uint64_t offset, uint64_t bytes, uint64_t whole) {
+  return offset <= whole && bytes <= whole - offset;
+}
+
+Status check_weights(const DevicePlan& plan) {
+  if (plan.synthetic() && plan.weights_section.bytes != 0) {
+    return Error{"weights_section: a synthetic plan (one with fills) has none"};
+  }
+  if (!plan.synthetic() && plan.weights_section.bytes != plan.weight_bytes) {
+    return Error{fmt::format("weight_bytes is {}, but the weights section has {} bytes",
+                             plan.weight_bytes, plan.weights_section.bytes)};
+  }
+  for (size_t i = 0; i < plan.weights.size(); ++i) {
+    const PlanWeight& weight = plan.weights[i];
+    if (weight.offset % 64 != 0) {
+      return Error{fmt::format("weights[{}].offset {} is not a multiple of 64", i, weight.offset)};
+    }
+    if (!inside(weight.offset, weight.bytes, plan.weight_bytes)) {
+      return Error{fmt::format("weights[{}]: bytes {}+{} reach beyond weight_bytes {}", i,
+                               weight.offset, weight.bytes, plan.weight_bytes)};
+    }
+  }
+  return Done{};
+}
+
+// How many numbers a fill holds; 0 when its dtype is none or its bytes do not fit the dtype.
+uint64_t fill_elements(const Fill& fill) {
+  const uint64_t size = fill_element_bytes(fill.dtype);
+  return size != 0 && fill.bytes % size == 0 ? fill.bytes / size : 0;
+}
+
+Status check_fills(const DevicePlan& plan) {
+  for (size_t i = 0; i < plan.fills.size(); ++i) {
+    const Fill& fill = plan.fills[i];
+    const auto fail = [i](std::string_view what) {
+      return Error{fmt::format("fills[{}]: {}", i, what)};
+    };
+    if (!inside(fill.offset, fill.bytes, plan.weight_bytes)) {
+      return fail(fmt::format("bytes {}+{} reach beyond weight_bytes {}", fill.offset, fill.bytes,
+                              plan.weight_bytes));
+    }
+    const bool numbers = fill.kind == Fill::Kind::uniform || fill.kind == Fill::Kind::paired;
+    if (numbers && fill.bytes != 0 && fill_elements(fill) == 0) {
+      return fail(fmt::format(
+          "{} bytes do not hold whole elements of dtype \"{}\" (f32, f16, bf16, e8m0 or e4m3)",
+          fill.bytes, fill.dtype));
+    }
+    if (fill.kind != Fill::Kind::paired) continue;
+    if (i == 0 || plan.fills[i - 1].kind != Fill::Kind::uniform) {
+      return fail("a paired fill must follow the uniform fill of its scales");
+    }
+    if (fill_element_bytes(fill.dtype) == 1 || fill_element_bytes(plan.fills[i - 1].dtype) == 1) {
+      return fail("a paired fill and its scales have f32, f16 or bf16");
+    }
+    if (fill_elements(plan.fills[i - 1]) != fill_elements(fill)) {
+      return fail(fmt::format("{} numbers, but the scales before it are {}", fill_elements(fill),
+                              fill_elements(plan.fills[i - 1])));
+    }
+  }
+  // Threads write the fills in any order.
+  std::vector<const Fill*> order;
+  for (const Fill& fill : plan.fills) {
+    if (fill.bytes != 0) order.push_back(&fill);
+  }
+  std::sort(order.begin(), order.end(),
+            [](const Fill* a, const Fill* b) { return a->offset < b->offset; });
+  for (size_t i = 1; i < order.size(); ++i) {
+    if (order[i]->offset < order[i - 1]->offset + order[i - 1]->bytes) {
+      return Error{fmt::format("fills overlap at offset {} of the weights", order[i]->offset)};
+    }
+  }
+  return Done{};
+}
+
+// Bytes that an argument of the region may point into, for the smallest session (16 positions).
+uint64_t region_bytes(const Plan& whole, const DevicePlan& plan, const Argument& argument) {
+  switch (argument.region) {
+    case Argument::Region::weights:
+      return plan.weight_bytes;
+    case Argument::Region::state: {
+      const PlanState& state = plan.states[argument.index];
+      return state.bytes_per_position * 16 + state.fixed_bytes;
+    }
+    case Argument::Region::arena:
+      return plan.arena_bytes;
+    case Argument::Region::tokens:
+      return static_cast<uint64_t>(plan.chunk) * 4;
+    case Argument::Region::logits:
+      return static_cast<uint64_t>(plan.logits_rows) * whole.vocab_size * 4;
+  }
+  return 0;
+}
+
+Status check_phases(const Plan& whole, const DevicePlan& plan, const std::vector<Phase>& phases,
+                    std::string_view field) {
+  for (size_t i = 0; i < phases.size(); ++i) {
+    const Phase& phase = phases[i];
+    if (phase.kernel >= plan.kernels.size()) {
+      return Error{fmt::format("{}[{}].kernel {} is outside the {} kernels", field, i, phase.kernel,
+                               plan.kernels.size())};
+    }
+    if (phase.arguments.size() > static_cast<size_t>(max_arguments) || phase.blocks < 1 ||
+        phase.blocks > (1U << 24) || phase.tokens_per_block > (1U << 20) ||
+        phase.shared_bytes > (1U << 20)) {
+      return Error{
+          fmt::format("{}[{}]: arguments, blocks or shared memory are out of range", field, i)};
+    }
+    for (size_t a = 0; a < phase.arguments.size(); ++a) {
+      const Argument& argument = phase.arguments[a];
+      if (argument.region == Argument::Region::state && argument.index >= plan.states.size()) {
+        return Error{fmt::format("{}[{}].arguments[{}]: state {} is outside the {} states", field,
+                                 i, a, argument.index, plan.states.size())};
+      }
+      if (const uint64_t bytes = region_bytes(whole, plan, argument); argument.offset >= bytes) {
+        return Error{fmt::format("{}[{}].arguments[{}]: offset {} is outside the region's {} bytes",
+                                 field, i, a, argument.offset, bytes)};
+      }
+    }
+  }
+  return Done{};
+}
+
+Status check_probes(const DevicePlan& plan) {
+  if (!plan.probes.empty() && plan.probe.empty()) return Error{"probes: no phase computes them"};
+  for (size_t i = 0; i < plan.probes.size(); ++i) {
+    const Probe& probe = plan.probes[i];
+    if (probe.offset % sizeof(float) != 0 ||
+        !inside(probe.offset, sizeof(float), plan.arena_bytes)) {
+      return Error{
+          fmt::format("probes[{}].offset {} is not the offset of a float in the arena of {} bytes",
+                      i, probe.offset, plan.arena_bytes)};
+    }
+    if (!std::isfinite(probe.expected) || !std::isfinite(probe.tolerance) || probe.tolerance < 0) {
+      return Error{fmt::format("probes[{}]: {} within {} is not a valid result", i, probe.expected,
+                               probe.tolerance)};
+    }
+  }
+  return Done{};
+}
+
+Status check_range(std::string_view field, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return Done{};
+  return Error{fmt::format("{} is {}, outside {}..{}", field, value, low, high)};
+}
+
+Status check_device_sizes(const Plan& whole, const DevicePlan& plan) {
+  const auto small = [](std::string_view field, uint64_t value) -> Status {
+    if (value <= largest_size) return Done{};
+    return Error{fmt::format("{} is {}, which is too large", field, value)};
+  };
+  for (const Status& status :
+       {check_range("chunk", plan.chunk, 1, 1 << 20),
+        check_range("logits_rows", plan.logits_rows, 1, plan.chunk),
+        small("weight_bytes", plan.weight_bytes), small("arena_bytes", plan.arena_bytes),
+        small("scratch_bytes", plan.scratch_bytes)}) {
+    if (!status.ok()) return status;
+  }
+  for (size_t i = 0; i < plan.states.size(); ++i) {
+    const PlanState& state = plan.states[i];
+    if (state.bytes_per_position > largest_size || state.fixed_bytes > largest_size) {
+      return Error{fmt::format("states[{}] is too large", i)};
+    }
+  }
+  return small("the state at max_context", plan.state_bytes(whole.max_context));
+}
+
+Status check_device_plan(const Plan& whole, const DevicePlan& plan) {
+  if (plan.device != "host" && plan.device != "gpu") {
+    return Error{fmt::format("device \"{}\" is neither host nor gpu", plan.device)};
+  }
+  std::set<std::string_view> symbols;
+  for (size_t i = 0; i < plan.kernels.size(); ++i) {
+    if (!is_identifier(plan.kernels[i].symbol)) {
+      return Error{fmt::format("kernels[{}].symbol is not a C identifier", i)};
+    }
+    if (!symbols.insert(plan.kernels[i].symbol).second) {
+      return Error{
+          fmt::format("kernels[{}].symbol \"{}\" is there twice", i, plan.kernels[i].symbol)};
+    }
+  }
+  if (Status status = check_device_sizes(whole, plan); !status.ok()) return status;
+  if (Status status = check_weights(plan); !status.ok()) return status;
+  if (Status status = check_fills(plan); !status.ok()) return status;
+  if (plan.decode.empty()) return Error{"decode has no phases"};
+  if (plan.prefill.empty()) return Error{"prefill has no phases"};
+  for (const auto& [field, phases] :
+       {std::pair("decode", &plan.decode), std::pair("prefill", &plan.prefill),
+        std::pair("probe", &plan.probe)}) {
+    if (Status status = check_phases(whole, plan, *phases, field); !status.ok()) return status;
+  }
+  if (Status status = check_probes(plan); !status.ok()) return status;
+  return whole.minor < 3 ? Status(Done{}) : check_accesses(whole, plan);
+}
+
+}  // namespace
+
+uint64_t DevicePlan::state_bytes(int64_t capacity) const {
+  const auto add = [](uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; };
+  const uint64_t positions = capacity <= 0 ? 0 : (static_cast<uint64_t>(capacity) + 15) / 16 * 16;
+  uint64_t total = 0;
+  for (const PlanState& state : states) {
+    uint64_t bytes = 0;
+    if (__builtin_mul_overflow(state.bytes_per_position, positions, &bytes)) bytes = UINT64_MAX;
+    total = add(total, add(bytes, state.fixed_bytes));
+  }
+  return total;
+}
+
+std::vector<NamedSection> present_sections(const Plan& plan) {
+  std::vector<NamedSection> sections;
+  const auto add = [&](std::string name, const Section& section, bool is_weights = false) {
+    if (section.bytes != 0) sections.push_back({std::move(name), &section, is_weights});
+  };
+  for (const CodeObject& code : plan.code) add("code for " + code.target, code.section);
+  for (const DevicePlan& device : plan.device_plans) {
+    add(device.device + " weights", device.weights_section, true);
+    add(device.device + " source", device.source);
+    add(device.device + " memory", device.memory);
+  }
+  add("tokenizer", plan.tokenizer);
+  add("tokenizer_config", plan.tokenizer_config);
+  add("chat_template", plan.chat_template);
+  add("graph", plan.graph);
+  return sections;
+}
+
+Status check_sections(const Plan& plan, uint64_t header_offset) {
+  for (const CodeObject& code : plan.code) {
+    if (code.section.bytes == 0) {
+      return Error{fmt::format("the code for {} is absent", code.target)};
+    }
+  }
+  std::vector<NamedSection> sections = present_sections(plan);
+  for (const NamedSection& named : sections) {
+    const Section& section = *named.section;
+    if (section.offset % plan_alignment != 0) {
+      return Error{fmt::format("section {}: offset {} is not a multiple of 4096", named.name,
+                               section.offset)};
+    }
+    if (!inside(section.offset, section.bytes, header_offset)) {
+      return Error{
+          fmt::format("section {}: bytes {}+{} reach beyond the file's sections, which end at {}",
+                      named.name, section.offset, section.bytes, header_offset)};
+    }
+  }
+  std::sort(sections.begin(), sections.end(), [](const NamedSection& a, const NamedSection& b) {
+    return a.section->offset < b.section->offset;
+  });
+  uint64_t free = plan_alignment;  // where the next section must start
+  std::string before = "the file's first 4096 bytes";
+  for (const NamedSection& named : sections) {
+    const Section& section = *named.section;
+    if (section.offset < free) {
+      return Error{
+          fmt::format("section {} at offset {} overlaps {}", named.name, section.offset, before)};
+    }
+    if (section.offset > free) break;
+    // No overflow: within header_offset, which is within a file.
+    free = (section.offset + section.bytes + plan_alignment - 1) / plan_alignment * plan_alignment;
+    before = "section " + named.name;
+  }
+  if (free != header_offset) {
+    return Error{fmt::format("the bytes at offset {} belong to no section", free)};
+  }
+  return Done{};
+}
+
+Status check_contents(const Plan& plan) {
+  if (plan.code.empty()) return Error{"code has no target"};
+  for (const Status& status : {check_range("vocab_size", plan.vocab_size, 1, 1 << 28),
+                               check_range("max_context", plan.max_context, 1, 1 << 30)}) {
+    if (!status.ok()) return status;
+  }
+  for (size_t i = 0; i < plan.code.size(); ++i) {
+    const CodeObject& code = plan.code[i];
+    if (code.device_plan >= plan.device_plans.size()) {
+      return Error{fmt::format("code[{}].device_plan {} is outside the {} device plans", i,
+                               code.device_plan, plan.device_plans.size())};
+    }
+    const std::string& device = plan.device_plans[code.device_plan].device;
+    if (code.family.starts_with("host") != (device == "host")) {
+      return Error{fmt::format("code[{}] is for {}, but its device plan is of kind {}", i,
+                               code.family, device)};
+    }
+    const size_t kernels = plan.device_plans[code.device_plan].kernels.size();
+    if (!code.resources.empty() && code.resources.size() != kernels) {
+      return Error{fmt::format("code[{}].resources has {} entries for {} kernels", i,
+                               code.resources.size(), kernels)};
+    }
+  }
+  for (size_t i = 0; i < plan.device_plans.size(); ++i) {
+    if (Status status = check_device_plan(plan, plan.device_plans[i]); !status.ok()) {
+      return Error{fmt::format("device_plans[{}]: {}", i, status.error().message)};
+    }
+  }
+  return Done{};
+}
+
+}  // namespace sinter::runtime

@@ -1,0 +1,250 @@
+// The plan: everything a machine needs to run a model, in one file.
+//
+//   offset 0   "SINTERPL", u32 major, u32 minor, u64 header offset, u64 header bytes, u64 header
+//   checksum; zeros up to 4096       sections, each starting at the first multiple of 4096 after
+//   the one before it, zeros in between last       the header: JSON, the fields of `Plan` below; it
+//   starts like a section and the file ends with it. Sections
+//              are named there with offset, bytes and checksum
+// All integers little-endian; checksums are XXH3 of 64 bits (runtime/plan/checksum.h).
+// The header's covers the 32 bytes of the file before it and then the JSON, so no byte of the file
+// is left unchecked.
+//
+// Version rule: a reader refuses another major version, and a minor version newer than its own.
+// Major changes when an old reader would compute wrong numbers (kernel ABI, layouts); minor when
+// fields are added that old plans lack:
+//   1  probes; bits of weights
+//   2  early_launch
+//   3  checksums by XXH3 instead of FNV-1a; parameters of kernels, scratch_bytes and shared_bytes
+//      that they need; code carries a mark of the schedules it is for (code_mark in plan_file.h);
+//      where each end of generation comes from
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace sinter::runtime {
+
+inline constexpr uint32_t plan_major = 2;
+inline constexpr uint32_t plan_minor = 3;
+
+// A run of bytes in the file.
+struct Section {
+  uint64_t offset = 0;
+  uint64_t bytes = 0;
+  uint64_t checksum = 0;
+};
+
+// How the bytes of a synthetic weight are made at load; see runtime/plan/synthetic.h.
+struct Fill {
+  enum class Kind {
+    bits,     // uniform random bytes: any code is a valid code
+    ternary,  // bytes whose 2-bit fields are uniform in 0..2
+    uniform,  // numbers of `dtype` uniform in [low, high)
+    paired,   // the biases of the scales written by the fill before it: -factor * scale, element by
+              // element
+  };
+  Kind kind = Kind::bits;
+  std::string dtype;    // "f32", "f16" or "bf16"; for uniform also "e8m0" or "e4m3"
+  uint64_t offset = 0;  // within the weights section
+  uint64_t bytes = 0;
+  double low = 0, high = 0;
+  double factor = 0;
+};
+
+// A weight as stored in the plan, in the layout that the kernels read.
+struct PlanWeight {
+  std::string name;
+  std::string type;     // the IR's text form, e.g. "weight<512x256, symmetric b1 z0.5 g128 f16>"
+  std::string layout;   // e.g. "cpu16"
+  uint64_t offset = 0;  // within the weights section, a multiple of 64
+  uint64_t bytes = 0;   // with padding
+  double bits = 0;      // per number, without padding; 0 in plans before version 2.1
+};
+
+// KV cache and the like. A session with room for C positions (a multiple of 16) allocates
+// bytes_per_position * C.
+struct PlanState {
+  std::string name;
+  uint64_t bytes_per_position = 0;
+  uint64_t fixed_bytes = 0;
+};
+
+// Where an argument of a phase lies.
+struct Argument {
+  enum class Region {
+    weights,  // offset within the weights section
+    state,    // `index` into Plan::states
+    arena,    // offset within the activations' arena
+    tokens,   // int32 [chunk]: the step's token ids
+    logits,   // float32 [logits_rows, vocab_size]
+  };
+  Region region = Region::arena;
+  uint64_t offset = 0;
+  uint32_t index = 0;
+};
+
+// One kernel call of a step. Phases run in order, with a barrier between them.
+struct Phase {
+  std::string name;     // "layers.3.gate_up"
+  std::string what;     // ops, e.g. "rms_norm, matmul, silu, mul"
+  uint32_t kernel = 0;  // index into Plan::kernels
+  std::vector<Argument> arguments;
+  uint64_t weight_bytes = 0;  // read per call
+  double operations = 0;      // multiply-adds per token
+  // For decode, on the best target of the first code object's family.
+  double predicted_us = 0;
+  // For GPUs: how many blocks have work, `blocks` times the steps of `tokens_per_block` tokens when
+  // that is not 0; and the shared memory of a block. Any number of blocks gives the same result.
+  uint32_t blocks = 1;
+  uint32_t tokens_per_block = 0;
+  uint32_t shared_bytes = 0;
+};
+
+// What a kernel does with one of its arguments and how far that reaches: the sum of these bytes.
+// What lies behind them, up to the slack that every buffer has at its end, may be touched but
+// changes nothing.
+struct Parameter {
+  enum class Access {
+    read,
+    write,   // all of it, before anybody reads it
+    update,  // reads what earlier steps left; all zeros in a new session
+  };
+  Access access = Access::read;
+  uint64_t bytes = 0;
+  uint64_t bytes_per_token = 0;     // of the step
+  uint64_t bytes_per_row = 0;       // of the step's logits
+  uint64_t bytes_per_position = 0;  // of the session's capacity
+};
+
+struct Kernel {
+  std::string symbol;   // C name, the same in every code object
+  std::string summary;  // one line for people
+  // Of every argument, in order. None in plans before version 2.3, which are not checked for it.
+  std::vector<Parameter> parameters = {};
+  uint64_t scratch_bytes = 0;  // per worker of the host, at least
+  uint32_t shared_bytes = 0;   // of a GPU's block, at least
+};
+
+// What a kernel occupies on a GPU.
+struct KernelResources {
+  uint32_t vgprs = 0;          // vector registers per lane
+  uint32_t sgprs = 0;          // scalar registers per wave
+  uint32_t shared_bytes = 0;   // static shared memory of a block
+  uint32_t scratch_bytes = 0;  // private memory per lane; anything but 0 is slow
+  uint32_t spills = 0;         // registers spilled to it
+  uint32_t occupancy = 0;      // waves that a SIMD can hold, as registers allow
+};
+
+struct CodeObject {
+  std::string target;  // "x86-64-v4"
+  std::string family;  // "host-x86-64", "host-aarch64", "amdgpu", "nvptx"
+  std::vector<std::string>
+      features;              // that the machine must have, as in /proc/cpuinfo: "avx512f", ...
+  uint32_t device_plan = 0;  // index into Plan::device_plans
+  // Exporting the kernels: an ELF shared object for CPUs, a code object for AMD, PTX (or a cubin,
+  // by its ELF magic) for NVIDIA.
+  Section section;
+  // Of each kernel, in order; empty where the compiler does not say (CPUs, PTX).
+  std::vector<KernelResources> resources;
+  // Kernels wait by themselves for what the one before writes (griddepcontrol.wait), so that they
+  // may be launched before it has ended.
+  bool early_launch = false;
+};
+
+struct PlanRemark {
+  std::string pass;
+  bool accepted = false;
+  std::string subject;  // node or weight
+  std::string reason;
+  int64_t bytes_saved = 0;
+  int64_t launches_saved = 0;
+};
+
+// A dot product that the kernels must compute as the compiler did: of a row of one weight with a
+// vector of constants. There is one for every format of weights, so that a wrong decode is found
+// before the first token.
+struct Probe {
+  std::string format;   // "affine b4 g64 f16"
+  std::string weight;   // name of the weight
+  uint64_t offset = 0;  // in the arena: where the probe schedule leaves the float32
+  double expected = 0;
+  double tolerance = 0;  // what rounding may change
+};
+
+// A token that ends a text, for people.
+struct PlanEnd {
+  int32_t id = 0;
+  std::string text;    // as the vocabulary spells it
+  std::string source;  // "eos_token_id of generation_config.json"
+};
+
+// What one kind of device runs: its schedules and where everything lies. Code objects of the same
+// kind share it.
+struct DevicePlan {
+  std::string device;       // "host" or "gpu"
+  int64_t chunk = 0;        // tokens of a prefill step at most
+  int64_t logits_rows = 0;  // rows of the logits buffer: at most so many per step
+  std::vector<Kernel> kernels;
+  std::vector<Phase> decode;   // one token
+  std::vector<Phase> prefill;  // up to `chunk` tokens
+  std::vector<Phase> probe;    // one row of constants; what it computes is in `probes`
+  std::vector<Probe> probes;   // none in synthetic plans and in plans before version 2.1
+  std::vector<PlanWeight> weights;
+  std::vector<PlanState> states;
+  std::vector<Fill> fills;    // of a synthetic plan; the weights section is then absent
+  uint64_t weight_bytes = 0;  // of the weights section, or of what the fills make
+  uint64_t arena_bytes = 0;
+  uint64_t scratch_bytes = 0;  // per worker of the host
+
+  // Sections. An absent one has bytes == 0.
+  Section weights_section;
+  Section source;  // the generated kernel source
+  Section memory;  // the memory plan, as text for people
+
+  bool synthetic() const { return !fills.empty(); }
+  // Of a session that holds `capacity` positions; saturates.
+  uint64_t state_bytes(int64_t capacity) const;
+};
+
+struct Plan {
+  uint32_t minor = plan_minor;  // version of the file
+  // Written by the compiler.
+  std::string model;         // folder name or "synthetic <config>"
+  std::string architecture;  // "qwen3"
+  std::string activations;   // "a8" or "a16"
+  std::string compiler;      // version
+  int64_t vocab_size = 0;
+  int64_t max_context = 0;  // positions a session may hold at most
+  int64_t layers = 0;
+  int64_t parameters = 0;        // numbers in weights, as the model counts them
+  std::vector<int32_t> eos_ids;  // tokens that end a text
+  std::vector<PlanEnd> ends;     // what is known of them; none in plans before version 2.3
+  int32_t bos_id = -1;
+  // Recommended by generation_config.json; negative when absent.
+  double temperature = -1, top_p = -1;
+  int64_t top_k = -1;
+
+  std::vector<CodeObject> code;
+  std::vector<DevicePlan> device_plans;
+  uint64_t seed = 0;  // of synthetic weights
+  std::vector<PlanRemark> remarks;
+
+  // Sections. An absent one has bytes == 0.
+  Section tokenizer;         // tokenizer.json
+  Section tokenizer_config;  // tokenizer_config.json
+  Section chat_template;
+  Section graph;  // the final graph, as IR text
+
+  // The code object that a device plan's predicted times are for: the best of its first one's
+  // family; null when there is none.
+  const CodeObject* predicted_for(size_t device_plan) const {
+    const CodeObject* best = nullptr;
+    for (const CodeObject& object : code)
+      if (object.device_plan == device_plan && (best == nullptr || object.family == best->family))
+        best = &object;
+    return best;
+  }
+};
+
+}  // namespace sinter::runtime

@@ -1,0 +1,162 @@
+// A loaded model and sequences running on it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "runtime/plan/file.h"
+#include "runtime/session/sampler.h"
+#include "runtime/support/result.h"
+
+namespace sinter::runtime {
+
+struct GpuDriver;
+
+enum class Executor {
+  automatic,   // persistent on the host, graph on a GPU
+  eager,       // one dispatch to the pool, or one launch, per phase
+  persistent,  // the host's: one dispatch per step, a barrier between phases
+  graph,       // a GPU's: one replay per decode step; prefill steps are launched phase by phase
+};
+
+std::string_view name(Executor executor);  // "graph"
+
+struct LoadOptions {
+  int threads = 0;             // 0: all this process may use
+  bool verify_weights = true;  // check the checksum of the weights while loading
+  std::function<void(double fraction)> progress = {};  // may be empty
+  // "host", or a GPU by its number: "hip:0", "cuda:1"; "hip" and "cuda" are number 0.
+  std::string device = "host";
+  // Positions of the session to come, so that what does not fit into a GPU's memory is refused
+  // before weights are loaded; 0: not known.
+  int64_t context = 0;
+  // What GPUs are driven with; null: the driver of this machine.
+  std::shared_ptr<const GpuDriver> driver = {};
+};
+
+struct DeviceInfo {
+  std::string id;            // "host", "hip:0", "cuda:1"
+  std::string name;          // "AMD Radeon Graphics"
+  std::string architecture;  // "gfx1151", "sm_90", "host-x86-64"
+  uint64_t total_memory = 0, free_memory = 0;
+};
+
+struct PhaseTime {
+  double seconds = 0;
+  uint64_t calls = 0;
+};
+
+class DeviceModel;
+class DeviceSession;
+struct Sequence;
+
+// Weights in memory, code loaded, threads running. Shared by sessions; one step at a time. On the
+// host, weights of a stored plan are used in place from the memory map; those of a synthetic plan
+// are generated. On a GPU they lie in its memory.
+class Model {
+ public:
+  // Errors: among others, a device that is not there, or for which the plan has no code. Nothing
+  // else is taken in its place.
+  static Result<std::shared_ptr<Model>> load(std::shared_ptr<const PlanFile> file,
+                                             const LoadOptions& options);
+  ~Model();
+  const Plan& plan() const;
+  const PlanFile& file() const;
+  const CodeObject& code() const;
+  const DevicePlan& device_plan() const;  // that the code belongs to
+  const DeviceInfo& device() const;       // as it was before the model was loaded
+  int workers() const;                    // threads of the host, or multiprocessors of the GPU
+  // Bytes per second that the device reads from its memory: the roof that speeds are compared with,
+  // measured now over `bytes` of it (0: as many as make a good measurement).
+  Result<double> streaming_read(uint64_t bytes = 0) const;
+  DeviceModel& on_device() const { return *device_; }
+  // A child of fork has neither the threads nor the driver's connection of its parent. Error: this
+  // is not the process that loaded the model.
+  Status check_process() const;
+
+ private:
+  Model();
+  int process_ = 0;  // that loaded it
+  std::shared_ptr<const PlanFile> file_;
+  std::unique_ptr<DeviceModel> device_;
+};
+
+class Session {
+ public:
+  // context: positions the session can hold; 0 takes the plan's maximum. Errors: more than the
+  // plan's maximum, out of memory, an executor that the device does not have, kernels that do not
+  // compute the plan's probes, a graph that does not compute what its phases do.
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<Model> model, int64_t context,
+                                                 Executor executor = Executor::automatic);
+  ~Session();
+
+  // Appends tokens in chunks. logits_rows: how many of the last rows get logits (1 <= logits_rows
+  // <= tokens), at most DevicePlan::logits_rows unless `sink` is given: then each chunk's rows go
+  // to the sink in order as they are made (row-major float32, `rows` of them) and any number may be
+  // asked for. Errors (nothing is changed): a token outside the vocabulary, more tokens than the
+  // context has room for. Logits that are not finite are an error, too: then the tokens are part of
+  // the sequence, which is of no use any more. On a GPU they are looked at when they are asked for.
+  using LogitsSink = std::function<void(std::span<const float> logits, int64_t rows)>;
+  Status prefill(std::span<const int32_t> tokens, int64_t logits_rows = 1,
+                 const LogitsSink& sink = {});
+  // Appends one token through the decode schedule.
+  Status decode(int32_t token);
+
+  // Draws up to `count` tokens, each from the logits of the step before it, and decodes them: gives
+  // a token to the sink, which stops by returning false, then decodes it, and so on. Afterwards
+  // every token that the sink got but the last is part of the sequence. Draws are numbered from
+  // the session's start or last reset. Errors: options out of range, no logits yet, no room for
+  // count - 1 more tokens (all of these before anything is drawn), logits that are not numbers.
+  using TokenSink = std::function<bool(int32_t token)>;
+  Status generate(const SamplingOptions& options, int64_t count, const TokenSink& sink);
+
+  // Logits of the last row computed, [vocab_size], valid until the next step. Errors: no step yet,
+  // a GPU that fails to give them, logits that are not finite.
+  Result<std::span<const float>> read_logits() const;
+  // The same; empty where that is an error, which the next step then reports.
+  std::span<const float> logits() const;
+
+  int64_t position() const;  // tokens so far
+  int64_t context() const;   // positions it can hold
+  Executor executor() const;
+  // Back to an empty sequence. What fails on a GPU is reported by the next step.
+  void reset();
+
+  uint64_t state_bytes() const;
+  uint64_t arena_bytes() const;
+  uint64_t device_bytes() const;  // all that it takes of the device's memory
+
+  // Times per decode phase, summed over calls of `decode` while `profile(true)` is on (worker 0's
+  // clock, or the GPU's).
+  void profile(bool on);
+  const std::vector<PhaseTime>& decode_times() const;
+
+ private:
+  Session();
+  // What `logits` or `reset` could not report.
+  Status take_failure();
+  Status check_tokens(std::span<const int32_t> tokens) const;
+  Status check_room(uint64_t tokens) const;
+  Status check_last_logits(int64_t row) const;  // that row of the logits buffer
+
+  std::shared_ptr<Model> model_;
+  std::unique_ptr<DeviceSession> device_;
+  std::unique_ptr<Sequence> sequence_;
+  int64_t context_ = 0;
+  mutable std::optional<Error> failure_;
+};
+
+// Peak resident memory of this process in bytes, as the kernel counts it.
+uint64_t peak_resident_bytes();
+// Reads `bytes` of the host's memory with `threads` workers (0: all) and gives bytes per second,
+// the median of several passes: the roof that speeds are compared with. 0 when it cannot be
+// measured (no memory, no threads).
+double measure_streaming_read(int threads, uint64_t bytes);
+
+}  // namespace sinter::runtime

@@ -1,0 +1,336 @@
+// JSON text to Document.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "runtime/text/tokenizer/json.h"
+
+namespace sinter::runtime::tokenizer {
+namespace {
+
+constexpr size_t kMaxDepth = 64;  // tokenizer files nest less than ten deep
+constexpr int32_t kMaxId = std::numeric_limits<int32_t>::max() - 1;
+constexpr size_t kMaxVocabularyBytes = UINT32_MAX;
+// Json values that are kept, some hundred bytes each.
+constexpr size_t kMaxValues = size_t{1} << 20;
+
+// The members of a tokenizer.json that are read. `truncation` and `padding` are not: lengths are
+// the caller's to manage, as they are in transformers unless a call asks for them.
+constexpr std::array<std::string_view, 8> kMembers = {
+    "version",        "added_tokens", "normalizer", "pre_tokenizer",
+    "post_processor", "decoder",      "model",      "aliases"};
+
+// Receives nlohmann's parse events. Every event answers whether to go on.
+class Builder {
+ public:
+  using number_integer_t = Json::number_integer_t;
+  using number_unsigned_t = Json::number_unsigned_t;
+  using number_float_t = Json::number_float_t;
+  using string_t = Json::string_t;
+  using binary_t = Json::binary_t;
+
+  Builder(std::string_view file, size_t size, bool has_model)
+      : file_(file), size_(size), has_model_(has_model) {}
+
+  bool null() { return scalar(nullptr, "null"); }
+  bool boolean(bool value) { return scalar(value, "a boolean"); }
+  bool number_integer(number_integer_t value) {
+    if (mode_ == Mode::kVocab) return refuse_id(fmt::format("{}", value));  // negative
+    return number(value);
+  }
+  bool number_unsigned(number_unsigned_t value) {
+    if (mode_ != Mode::kVocab) return number(value);
+    if (value > number_unsigned_t{kMaxId}) return refuse_id(fmt::format("{}", value));
+    if (!add_to_vocabulary(&*document_.vocab, key_, static_cast<int32_t>(value)))
+      return refuse_vocab(fmt::format("lists token '{}' twice", key_));
+    return error_.empty();
+  }
+  bool number_float(number_float_t value, const string_t& text) {
+    if (mode_ == Mode::kVocab) return refuse_id(text);
+    return number(value);
+  }
+  bool string(string_t& value) {
+    switch (mode_) {
+      case Mode::kMerges:
+        return merge_line(value);
+      case Mode::kMergePair:
+        pair_.push_back(std::move(value));
+        return true;
+      case Mode::kPiece:
+        if (piece_) return refuse_piece();
+        piece_ = std::move(value);
+        return true;
+      default:
+        return scalar(std::move(value), "a string");
+    }
+  }
+  bool binary(binary_t&) { return false; }  // not in JSON text
+
+  bool start_object(size_t) {
+    if (mode_ == Mode::kDocument && at_model_member("vocab")) {
+      mode_ = Mode::kVocab;
+      document_.vocab.emplace();
+      return add(nullptr) != nullptr;
+    }
+    if (mode_ == Mode::kSkip || skips()) return skip_into();
+    if (mode_ != Mode::kDocument) return refuse("an object");
+    return open(Json::object());
+  }
+  bool key(string_t& value) {
+    if (mode_ == Mode::kSkip) return true;
+    key_ = std::move(value);
+    if (open_.size() == 1) root_key_ = key_;
+    return true;
+  }
+  bool end_object() {
+    if (mode_ == Mode::kVocab) {
+      mode_ = Mode::kDocument;
+      return true;
+    }
+    return end_container();
+  }
+  bool start_array(size_t) {
+    if (mode_ == Mode::kDocument && at_model_member("merges")) {
+      mode_ = Mode::kMerges;
+      document_.merges.emplace();
+      return add(nullptr) != nullptr;
+    }
+    if (mode_ == Mode::kDocument && at_model_member("vocab")) {
+      mode_ = Mode::kPieces;
+      document_.pieces.emplace();
+      return add(nullptr) != nullptr;
+    }
+    if (mode_ == Mode::kMerges) {
+      mode_ = Mode::kMergePair;
+      pair_.clear();
+      return true;
+    }
+    if (mode_ == Mode::kPieces) {
+      mode_ = Mode::kPiece;
+      piece_.reset();
+      score_.reset();
+      return true;
+    }
+    if (mode_ == Mode::kSkip || skips()) return skip_into();
+    if (mode_ != Mode::kDocument) return refuse("an array");
+    if (has_model_ && open_.size() == 1 && root_key_ == "added_tokens") {
+      document_.added.emplace();
+      values_without_added_ = values_ + 1;
+    }
+    return open(Json::array());
+  }
+  bool end_array() {
+    switch (mode_) {
+      case Mode::kMergePair:
+        mode_ = Mode::kMerges;
+        if (pair_.size() != 2) return refuse_merge(fmt::format("an array of {}", pair_.size()));
+        document_.merges->add(pair_[0], pair_[1]);
+        return true;
+      case Mode::kPiece:
+        mode_ = Mode::kPieces;
+        return end_piece();
+      case Mode::kMerges:
+      case Mode::kPieces:
+        mode_ = Mode::kDocument;
+        return true;
+      default:
+        return end_container();
+    }
+  }
+  bool parse_error(size_t position, const std::string&, const Json::exception& e) {
+    constexpr int kNumberOverflow = 406;
+    error_ = e.id == kNumberOverflow
+                 ? fmt::format("{}: a number before byte {} is out of range", file_, position)
+                 : fmt::format("{}: broken JSON at byte {} of {}; download the file again", file_,
+                               position, size_);
+    return false;
+  }
+
+  const std::string& error() const { return error_; }
+  Document& document() { return document_; }
+
+ private:
+  enum class Mode { kDocument, kSkip, kVocab, kPieces, kPiece, kMerges, kMergePair };
+
+  bool at_model_member(std::string_view name) const {
+    return has_model_ && open_.size() == 2 && root_key_ == "model" && open_.back()->is_object() &&
+           key_ == name;
+  }
+  // Whether the value that comes next belongs to a member of the file that nobody reads.
+  bool skips() const {
+    return has_model_ && mode_ == Mode::kDocument && open_.size() == 1 &&
+           open_.back()->is_object() &&
+           std::find(kMembers.begin(), kMembers.end(), root_key_) == kMembers.end();
+  }
+  bool skip_into() {
+    mode_ = Mode::kSkip;
+    return ++skipped_depth_ + open_.size() <= kMaxDepth || too_deep();
+  }
+  bool too_deep() {
+    error_ = fmt::format("{}: nests more than {} levels deep", file_, kMaxDepth);
+    return false;
+  }
+
+  Json* add(Json value) {
+    if (++values_ > kMaxValues) {
+      error_ = fmt::format("{}: has more than {} values beside its vocabulary", file_, kMaxValues);
+      return nullptr;
+    }
+    if (open_.empty()) {
+      document_.root = std::move(value);
+      return &document_.root;
+    }
+    Json& parent = *open_.back();
+    if (parent.is_array()) {
+      parent.push_back(std::move(value));
+      return &parent.back();
+    }
+    Json& member = parent[key_];
+    member = std::move(value);
+    return &member;
+  }
+
+  bool open(Json container) {
+    if (open_.size() == kMaxDepth) return too_deep();
+    Json* const added = add(std::move(container));
+    if (added == nullptr) return false;
+    open_.push_back(added);
+    return true;
+  }
+
+  bool end_container() {
+    if (mode_ == Mode::kSkip) {
+      if (--skipped_depth_ == 0) mode_ = Mode::kDocument;
+      return true;
+    }
+    open_.pop_back();
+    return take_added_token();
+  }
+
+  bool scalar(Json value, const char* type) {
+    if (mode_ == Mode::kSkip || skips()) return true;
+    if (mode_ != Mode::kDocument) return refuse(type);
+    return add(std::move(value)) != nullptr && take_added_token();
+  }
+  template <class Number>
+  bool number(Number value) {
+    if (mode_ != Mode::kPiece) return scalar(value, "a number");
+    if (score_ || !piece_) return refuse_piece();
+    score_ = static_cast<double>(value);
+    return true;
+  }
+
+  // If an entry of added_tokens has just ended, reads it and lets its Json go.
+  bool take_added_token() {
+    if (!document_.added || open_.size() != 2 || root_key_ != "added_tokens" ||
+        !open_.back()->is_array() || open_.back()->empty())
+      return true;
+    Json& list = *open_.back();
+    const JsonField field(
+        &list.back(), fmt::format("{}: added_tokens[{}]", file_, document_.added->size()), &error_);
+    AddedToken token = read_added_token(field);
+    token.id = static_cast<int32_t>(field.member("id").integer(0, kMaxId));
+    document_.added->push_back(std::move(token));
+    list.clear();
+    values_ = values_without_added_;
+    return error_.empty();
+  }
+
+  bool add_to_vocabulary(TokenTable* table, std::string_view token, int32_t id) {
+    vocabulary_bytes_ += token.size();
+    if (vocabulary_bytes_ > kMaxVocabularyBytes) {
+      error_ = fmt::format("{}: model.vocab has more than 4 GiB of text", file_);
+      return true;
+    }
+    return table->add(token, id);
+  }
+
+  bool end_piece() {
+    if (!piece_ || !score_ || std::isnan(*score_)) return refuse_piece();
+    const size_t id = document_.pieces->scores.size();
+    if (id > size_t{kMaxId}) return refuse_vocab("has too many pieces");
+    // Of pieces that stand there twice the last counts.
+    (void)add_to_vocabulary(&document_.pieces->pieces, *piece_, static_cast<int32_t>(id));
+    document_.pieces->scores.push_back(*score_);
+    return error_.empty();
+  }
+
+  // A value where the vocabulary or the merges cannot have one.
+  bool refuse(const char* type) {
+    if (mode_ == Mode::kVocab) return refuse_id(type);
+    if (mode_ == Mode::kPieces || mode_ == Mode::kPiece) return refuse_piece();
+    return refuse_merge(type);
+  }
+  bool refuse_vocab(std::string_view what) {
+    if (error_.empty()) error_ = fmt::format("{}: model.vocab {}", file_, what);
+    return false;
+  }
+  bool refuse_id(std::string_view value) {
+    return refuse_vocab(fmt::format(
+        "gives token '{}' {} as its id; expected an integer from 0 to {}", key_, value, kMaxId));
+  }
+  bool refuse_piece() {
+    error_ = fmt::format("{}: model.vocab[{}] is not [\"token\", score]", file_,
+                         document_.pieces->scores.size());
+    return false;
+  }
+  bool refuse_merge(std::string_view what) {
+    error_ =
+        fmt::format("{}: model.merges[{}] is {}; expected \"left right\" or [\"left\", \"right\"]",
+                    file_, document_.merges->size(), what);
+    return false;
+  }
+
+  bool merge_line(std::string_view line) {
+    // A merges.txt carried over keeps its header line.
+    if (line.starts_with("#version")) return true;
+    const size_t space = line.find(' ');
+    if (space == line.npos || line.find(' ', space + 1) != line.npos) {
+      return refuse_merge(fmt::format("'{}'", line));
+    }
+    document_.merges->add(line.substr(0, space), line.substr(space + 1));
+    return true;
+  }
+
+  std::string_view file_;
+  size_t size_;
+  bool has_model_;
+  Document document_;
+  Mode mode_ = Mode::kDocument;
+  std::vector<Json*> open_;   // the containers that are not closed yet
+  size_t skipped_depth_ = 0;  // of those that are not kept
+  size_t values_ = 0;
+  size_t values_without_added_ = 0;  // what values_ was before the entry of added_tokens
+  size_t vocabulary_bytes_ = 0;
+  std::string root_key_, key_;
+  std::vector<std::string> pair_;
+  std::optional<std::string> piece_;
+  std::optional<double> score_;
+  std::string error_;
+};
+
+}  // namespace
+
+Result<Document> parse_json(std::string_view text, std::string_view file, bool has_model) {
+  Builder builder(file, text.size(), has_model);
+  if (!Json::sax_parse(text.data(), text.data() + text.size(), &builder)) {
+    return Error{builder.error()};
+  }
+  return std::move(builder.document());
+}
+
+AddedToken read_added_token(const JsonField& field) {
+  AddedToken token;
+  token.content = field.member("content").string();
+  token.special = field.member("special").boolean(false);
+  token.normalized = field.member("normalized").boolean(!token.special);
+  token.lstrip = field.member("lstrip").boolean(false);
+  token.rstrip = field.member("rstrip").boolean(false);
+  token.single_word = field.member("single_word").boolean(false);
+  return token;
+}
+
+}  // namespace sinter::runtime::tokenizer

@@ -1,0 +1,129 @@
+// A plan whose kernels would read or write elsewhere than it says is refused before anything runs.
+#include "runtime/plan/accesses.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "runtime/plan/check.h"
+#include "tests/runtime/toy_plan.h"
+
+namespace sinter::runtime {
+namespace {
+
+using Access = Parameter::Access;
+using Region = Argument::Region;
+
+std::string error_with(const std::function<void(Plan&, DevicePlan&)>& edit) {
+  Plan plan = toy::description();
+  toy::with_probes(plan);
+  plan.code = {{"toy", "host-x86-64", {}, 0, {4096, 1, 0}, {}}};
+  plan.device_plans[0].fills = {{Fill::Kind::bits, "", 0, 64, 0, 0, 0}};
+  edit(plan, plan.device_plans[0]);
+  const Status status = check_contents(plan);
+  return status.ok() ? std::string() : status.error().message;
+}
+
+TEST(PlanAccesses, ThePlanAsItIsIsTaken) {
+  EXPECT_EQ(error_with([](Plan&, DevicePlan&) {}), "");
+}
+
+TEST(PlanAccesses, WhatDoesNotFitIsNamed) {
+  struct Case {
+    std::function<void(Plan&, DevicePlan&)> edit;
+    std::string message;
+  };
+  const Case cases[] = {
+      {[](Plan&, DevicePlan& d) { d.decode[1].arguments.pop_back(); },
+       "decode[1]: 2 arguments for kernel toy_sum, which has 3 parameters"},
+      {[](Plan&, DevicePlan& d) { d.kernels[2].parameters.clear(); },
+       "decode[2]: 3 arguments for kernel toy_logits, which has 0 parameters"},
+      {[](Plan&, DevicePlan& d) {
+         std::swap(d.prefill[1].arguments[0], d.prefill[1].arguments[1]);
+       },
+       "prefill[1].arguments[0]: only a state has bytes per position"},
+      {[](Plan&, DevicePlan& d) { d.scratch_bytes = 63; },
+       "scratch_bytes 63 are less than the 64 that kernel toy_sum needs"},
+      {[](Plan&, DevicePlan& d) { d.kernels[0].shared_bytes = 8; },
+       "decode[0]: shared_bytes 0 are less than the 8 that kernel toy_remember needs"},
+      // Weights
+      {[](Plan&, DevicePlan& d) { d.weights[0].bytes = 1000; },
+       "decode[1].arguments[1]: 1024 bytes at offset 0 are not within one weight"},
+      {[](Plan&, DevicePlan& d) { d.decode[1].arguments[1].offset = 64; },
+       "decode[1].arguments[1]: 1024 bytes at offset 64 are not within one weight"},
+      {[](Plan&, DevicePlan& d) { d.decode[1].arguments[1].offset = 1; },
+       "decode[1].arguments[1]: offset 1 is not a multiple of 64"},
+      {[](Plan&, DevicePlan& d) { d.kernels[1].parameters[1].access = Access::update; },
+       "decode[1].arguments[1]: weights are only read"},
+      {[](Plan&, DevicePlan& d) { d.weights.push_back({"v", "", "plain", 64, 64, 0}); },
+       "weights overlap at offset 64"},
+      // States
+      {[](Plan&, DevicePlan& d) { d.states[0].bytes_per_position = 3; },
+       "decode[0].arguments[1]: 64 bytes at offset 0 reach beyond state 0, which has 48 at 16"},
+      {[](Plan&, DevicePlan& d) { d.states[0] = {"history", 0, 64}; },
+       "256 bytes at offset 0 reach beyond state 0, which has 64 at 64 positions"},
+      {[](Plan&, DevicePlan& d) { d.decode[0].arguments[2].index = 0, d.states[0] = d.states[1]; },
+       "reach beyond state 0, which has 4"},
+      // The arena
+      {[](Plan&, DevicePlan& d) { d.arena_bytes = 79; },
+       "prefill[1].arguments[2]: 16 bytes at offset 64 reach beyond the arena of 79"},
+      {[](Plan&, DevicePlan& d) { d.chunk = 5; },
+       "prefill[1].arguments[2]: 20 bytes at offset 64 reach beyond the arena of 80"},
+      {[](Plan&, DevicePlan& d) { d.decode[2].arguments[0].offset = 0; },
+       "decode[2].arguments[0]: reads 4 bytes at offset 0 of the arena that no phase before it"},
+      {[](Plan&, DevicePlan& d) { std::swap(d.decode[1], d.decode[2]); },
+       "decode[1].arguments[0]: reads 4 bytes at offset 64 of the arena that no phase before it"},
+      {[](Plan&, DevicePlan& d) {
+         // Overwritten by another phase before it is read.
+         d.kernels[3].parameters[1].bytes = 2;
+         d.decode.insert(d.decode.begin() + 2, d.probe[0]);
+       },
+       "decode[3].arguments[0]: reads 4 bytes at offset 64 of the arena"},
+      {[](Plan&, DevicePlan& d) {
+         d.kernels.push_back({"toy_keep", "keeps", {{Access::update, 4, 0, 0, 0}}});
+         d.decode.push_back(d.probe[0]);
+         d.decode.back().kernel = 4;
+         d.decode.back().arguments = {{Region::arena, 64, 0}};
+       },
+       "decode[1].arguments[2]: overwrites what is kept between steps at offset 64"},
+      // Tokens and logits
+      {[](Plan& p, DevicePlan&) { p.vocab_size = 31; },
+       "decode[2].arguments[2]: 128 bytes at offset 0, expected 124 at offset 0"},
+      {[](Plan& p, DevicePlan&) { p.vocab_size = 33; }, "expected 132 at offset 0"},
+      {[](Plan&, DevicePlan& d) { d.decode[0].arguments[0].offset = 4; },
+       "decode[0].arguments[0]: 4 bytes at offset 4, expected 4 at offset 0"},
+      {[](Plan&, DevicePlan& d) { d.decode.pop_back(); }, "decode: no phase writes the logits"},
+      {[](Plan&, DevicePlan& d) { d.prefill.erase(d.prefill.begin()); },
+       "prefill: no phase reads the tokens"},
+      {[](Plan&, DevicePlan& d) { d.kernels[2].parameters[2].access = Access::read; },
+       "decode[2].arguments[2]: logits are only written"},
+      // Probes
+      {[](Plan&, DevicePlan& d) { d.probes[1].offset = 0; },
+       "probes[1].offset 0: no phase writes there"},
+      // Kernels
+      {[](Plan&, DevicePlan& d) { d.kernels[1].symbol = "toy_remember"; },
+       "kernels[1].symbol \"toy_remember\" is there twice"},
+      {[](Plan&, DevicePlan& d) { d.kernels[1].parameters[1].bytes = UINT64_MAX; },
+       "are not within one weight"},
+      {[](Plan&, DevicePlan& d) { d.kernels[1].parameters[2].bytes_per_token = UINT64_MAX; },
+       "reach beyond the arena"},
+      {[](Plan&, DevicePlan& d) { d.kernels[1].parameters[1].bytes = 0; },
+       "the kernel's parameter has no bytes"},
+  };
+  for (const Case& c : cases) {
+    const std::string error = error_with(c.edit);
+    EXPECT_NE(error.find(c.message), std::string::npos) << "not \"" << c.message << "\": " << error;
+  }
+}
+
+// Their kernels do not say what they do.
+TEST(PlanAccesses, OlderPlansAreTakenWithoutParameters) {
+  const auto older = [](Plan& p, DevicePlan& d) {
+    p.minor = 2;
+    for (Kernel& kernel : d.kernels) kernel.parameters.clear();
+  };
+  EXPECT_EQ(error_with(older), "");
+}
+
+}  // namespace
+}  // namespace sinter::runtime

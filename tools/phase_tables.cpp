@@ -1,0 +1,217 @@
+#include "tools/phase_tables.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <sstream>
+
+#include "tools/report.h"
+#include "tools/terminal.h"
+
+namespace sinter::tools {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using runtime::DevicePlan;
+using runtime::Phase;
+
+std::string argument_text(const DevicePlan& plan, const runtime::Argument& argument) {
+  using Region = runtime::Argument::Region;
+  const std::string offset = argument.offset == 0 ? "" : fmt::format("+{}", argument.offset);
+  switch (argument.region) {
+    case Region::weights:
+      return fmt::format("weights+{}", argument.offset);
+    case Region::state:
+      return fmt::format("@{}{}", plan.states[argument.index].name, offset);
+    case Region::arena:
+      return fmt::format("arena+{}", argument.offset);
+    case Region::tokens:
+      return "tokens" + offset;
+    case Region::logits:
+      return "logits" + offset;
+  }
+  return "?";
+}
+
+std::string arguments_text(const DevicePlan& plan, const Phase& phase) {
+  std::string text;
+  for (const runtime::Argument& argument : phase.arguments)
+    text += (text.empty() ? "" : ", ") + argument_text(plan, argument);
+  return text;
+}
+
+std::string mode_text(const DevicePlan& plan, std::string_view name,
+                      const std::vector<Phase>& phases) {
+  uint64_t bytes = 0;
+  double macs = 0, us = 0;
+  std::string rows;
+  for (size_t i = 0; i < phases.size(); ++i) {
+    const Phase& phase = phases[i];
+    bytes += phase.weight_bytes;
+    macs += phase.operations;
+    us += phase.predicted_us;
+    rows += fmt::format("{:>5} {:<44} {:<34} {:>12} {:>14.0f} {:>9.2f}  {}  ({})\n", i,
+                        printable(phase.name), printable(plan.kernels[phase.kernel].symbol),
+                        phase.weight_bytes, phase.operations, phase.predicted_us,
+                        arguments_text(plan, phase), printable(phase.what));
+  }
+  return fmt::format(
+             "{}: {} phases, {} bytes of weights, {:.0f} multiply-adds per token, {:.1f} us "
+             "predicted for a token\n{:>5} {:<44} {:<34} {:>12} {:>14} {:>9}  {}\n",
+             name, phases.size(), bytes, macs, us, "#", "phase", "kernel", "weight bytes",
+             "multiply-adds", "us", "arguments (ops)") +
+         rows;
+}
+
+Json mode_json(const DevicePlan& plan, const std::vector<Phase>& phases) {
+  Json list = Json::array();
+  for (const Phase& phase : phases) {
+    Json arguments = Json::array();
+    for (const runtime::Argument& argument : phase.arguments)
+      arguments.push_back(argument_text(plan, argument));
+    list.push_back({{"name", phase.name},
+                    {"ops", phase.what},
+                    {"kernel", plan.kernels[phase.kernel].symbol},
+                    {"arguments", arguments},
+                    {"weight_bytes", phase.weight_bytes},
+                    {"multiply_adds_per_token", phase.operations},
+                    {"predicted_us", phase.predicted_us}});
+  }
+  return list;
+}
+
+// A row of the memory table: "offset bytes  buffer   first .. last".
+struct Buffer {
+  uint64_t offset = 0, bytes = 0;
+  std::string name, first, last;
+};
+
+bool parse_buffer(const std::string& line, Buffer& buffer) {
+  std::istringstream in(line);
+  if (!(in >> buffer.offset >> buffer.bytes)) return false;
+  std::string rest;
+  std::getline(in, rest);
+  const size_t dots = rest.rfind(" .. ");
+  if (dots == std::string::npos) return false;
+  buffer.last = rest.substr(dots + 4);
+  const std::string before = rest.substr(0, dots);
+  const size_t space = before.rfind(' ');
+  if (space == std::string::npos) return false;
+  buffer.first = before.substr(space + 1);
+  buffer.name = before.substr(0, space);
+  return !buffer.first.empty() && !buffer.last.empty();
+}
+
+std::string check_buffers(const std::vector<Buffer>& buffers, uint64_t arena,
+                          const std::vector<std::string>& phases) {
+  // A buffer may live up to the end of the step, after the last phase.
+  const auto position = [&](const std::string& phase) {
+    return static_cast<size_t>(std::find(phases.begin(), phases.end(), phase) - phases.begin());
+  };
+  for (size_t i = 0; i < buffers.size(); ++i) {
+    const Buffer& a = buffers[i];
+    if (a.bytes > arena || a.offset > arena - a.bytes)
+      return fmt::format("buffer{} leaves the arena of {} bytes", a.name, arena);
+    for (size_t j = 0; j < i; ++j) {
+      const Buffer& b = buffers[j];
+      const bool both_live =
+          position(a.first) <= position(b.last) && position(b.first) <= position(a.last);
+      if (both_live && a.offset < b.offset + b.bytes && b.offset < a.offset + a.bytes)
+        return fmt::format("buffers{} and{} share bytes while both live", b.name, a.name);
+    }
+  }
+  return "";
+}
+
+}  // namespace
+
+std::vector<KernelUse> kernel_uses(const std::vector<runtime::Kernel>& kernels,
+                                   const std::vector<uint32_t>& decode,
+                                   const std::vector<uint32_t>& prefill,
+                                   const std::vector<uint32_t>& probe) {
+  std::vector<KernelUse> uses;
+  for (const runtime::Kernel& kernel : kernels) uses.push_back({kernel.symbol, kernel.summary});
+  for (const uint32_t kernel : decode) ++uses[kernel].decode;
+  for (const uint32_t kernel : prefill) ++uses[kernel].prefill;
+  for (const uint32_t kernel : probe) ++uses[kernel].probe;
+  return uses;
+}
+
+std::string kernels_text(const std::vector<KernelUse>& kernels) {
+  std::string text =
+      fmt::format("{:<40} {:>7} {:>8} {:>6}  {}\n", "kernel", "decode", "prefill", "probe", "what");
+  for (const KernelUse& kernel : kernels)
+    text += fmt::format("{:<40} {:>7} {:>8} {:>6}  {}\n", printable(kernel.symbol), kernel.decode,
+                        kernel.prefill, kernel.probe, printable(kernel.summary));
+  return text;
+}
+
+Json kernels_json(const std::vector<KernelUse>& kernels) {
+  Json list = Json::array();
+  for (const KernelUse& kernel : kernels)
+    list.push_back({{"symbol", kernel.symbol},
+                    {"summary", kernel.summary},
+                    {"decode_phases", kernel.decode},
+                    {"prefill_phases", kernel.prefill},
+                    {"probe_phases", kernel.probe}});
+  return list;
+}
+
+std::string schedule_text(const DevicePlan& plan) {
+  return mode_text(plan, "decode", plan.decode) + "\n" + mode_text(plan, "prefill", plan.prefill) +
+         (plan.probe.empty() ? "" : "\n" + mode_text(plan, "probe", plan.probe));
+}
+
+Json schedule_json(const DevicePlan& plan) {
+  return {{"decode", mode_json(plan, plan.decode)},
+          {"prefill", mode_json(plan, plan.prefill)},
+          {"probe", mode_json(plan, plan.probe)}};
+}
+
+std::string check_schedule_text(const std::string& text, const DevicePlan& plan) {
+  std::vector<const Phase*> expected;
+  for (const auto* phases : {&plan.decode, &plan.prefill, &plan.probe})
+    for (const Phase& phase : *phases) expected.push_back(&phase);
+  std::istringstream in(text);
+  std::string line;
+  size_t found = 0;
+  while (std::getline(in, line)) {
+    std::istringstream words(line);
+    size_t number = 0;
+    std::string name, kernel;
+    if (!(words >> number >> name >> kernel)) continue;
+    if (found == expected.size()) return "there are more rows than phases";
+    const Phase& phase = *expected[found++];
+    if (name != phase.name || kernel != plan.kernels[phase.kernel].symbol)
+      return fmt::format("row {} is {} with {}, the plan has {}", number, name, kernel, phase.name);
+  }
+  return found == expected.size()
+             ? ""
+             : fmt::format("{} of {} phases are listed", found, expected.size());
+}
+
+std::string check_memory_text(const std::string& text,
+                              const std::vector<std::vector<std::string>>& schedules) {
+  constexpr std::string_view kArena = "arena of ";
+  std::istringstream in(text);
+  std::string line;
+  for (const std::vector<std::string>& phases : schedules) {
+    while (std::getline(in, line) && line.find(kArena) == std::string::npos) continue;
+    if (!in) return "a table is missing";
+    std::istringstream numbers(line.substr(line.find(kArena) + kArena.size()));
+    std::string word;
+    uint64_t arena = 0;
+    size_t announced = 0;
+    if (!(numbers >> arena >> word >> announced))
+      return fmt::format("\"{}\" does not give the arena's size", line);
+    std::vector<Buffer> buffers;
+    while (buffers.size() < announced && std::getline(in, line))
+      if (Buffer buffer; parse_buffer(line, buffer)) buffers.push_back(std::move(buffer));
+    if (buffers.size() != announced)
+      return fmt::format("{} of {} buffers are listed", buffers.size(), announced);
+    if (std::string wrong = check_buffers(buffers, arena, phases); !wrong.empty()) return wrong;
+  }
+  return "";
+}
+
+}  // namespace sinter::tools

@@ -1,0 +1,41 @@
+// The phases of a plan, and its kernels, as tables.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "runtime/plan/plan.h"
+
+namespace sinter::tools {
+
+// A kernel and how many phases call it.
+struct KernelUse {
+  std::string symbol;
+  std::string summary;
+  size_t decode = 0;
+  size_t prefill = 0;
+  size_t probe = 0;
+};
+
+// `decode`, `prefill` and `probe`: the kernel of each phase, indices into `kernels`.
+std::vector<KernelUse> kernel_uses(const std::vector<runtime::Kernel>& kernels,
+                                   const std::vector<uint32_t>& decode,
+                                   const std::vector<uint32_t>& prefill,
+                                   const std::vector<uint32_t>& probe);
+std::string kernels_text(const std::vector<KernelUse>& kernels);
+nlohmann::ordered_json kernels_json(const std::vector<KernelUse>& kernels);
+
+// All schedules: phases in order with kernel, arguments, bytes, multiply-adds, predicted time.
+std::string schedule_text(const runtime::DevicePlan& plan);
+nlohmann::ordered_json schedule_json(const runtime::DevicePlan& plan);
+
+// Checks of printed forms; empty when they hold, else what is wrong.
+// The text lists every phase once and in order, and every kernel is one that the plan has.
+std::string check_schedule_text(const std::string& text, const runtime::DevicePlan& plan);
+// The memory tables of schedules in order, with the names of the phases of each: every buffer lies
+// inside the arena, and no two that live at the same time overlap.
+std::string check_memory_text(const std::string& text,
+                              const std::vector<std::vector<std::string>>& schedules);
+
+}  // namespace sinter::tools
