@@ -39,21 +39,20 @@ struct GpuArguments {
 
 // Every GPU code object has these kernels beside those of the plan:
 //
-//   sinter_sample  draws the next token from the last row of logits, as runtime/session/sampler.h
-//   defines
-//                  it, and prepares the next step: args are logits, SampleParams, the step's
-//                  tokens, its StepParams (`step` again, to be written), ring, workspace of
-//                  gpu_sample_workspace bytes that starts as zeros and is left so. Any number of
-//                  blocks up to gpu_sample_blocks. Effects: tokens[0] = ring[drawn % ring_size] =
-//                  the token (or a negative SampleError), draw and drawn go up by one, position by
-//                  `tokens`, then tokens = logits_rows = 1.
+//   sinter_sample  draws the next token from the last row of logits, as
+//                  runtime/session/sampler.h defines it, and prepares the next step: args are
+//                  logits, SampleParams, the step's tokens, its StepParams (`step` again, to be
+//                  written), ring, workspace of gpu_sample_workspace bytes that starts as zeros
+//                  and is left so. Any number of blocks up to gpu_sample_blocks. Effects:
+//                  tokens[0] = ring[drawn % ring_size] = the token (or a negative SampleError),
+//                  draw and drawn go up by one, position by `tokens`, then
+//                  tokens = logits_rows = 1.
 //   sinter_stream  reads memory as fast as it can: args are the memory, its size in bytes (a
-//                  multiple of 16, as the pointer's value), and 4 bytes that are written to keep
-//                  the reads from being optimised away.
-//   sinter_decode  runs the whole decode schedule: args are a table of DecodePhase, how many there
-//   are (as
-//                  the pointer's value), and 8 bytes that start as zeros, for its barriers. All of
-//                  its blocks must be resident at the same time.
+//                  multiple of 16, as the pointer's value), and 4 bytes that are written to
+//                  keep the reads from being optimised away.
+//   sinter_decode  runs the whole decode schedule: args are a table of DecodePhase, how many
+//                  there are (as the pointer's value), and 8 bytes that start as zeros, for its
+//                  barriers. All of its blocks must be resident at the same time.
 struct DecodePhase {
   long kernel;  // index into the plan's kernels
   void* args[max_arguments];

@@ -1,10 +1,12 @@
 // The plan: everything a machine needs to run a model, in one file.
 //
-//   offset 0   "SINTERPL", u32 major, u32 minor, u64 header offset, u64 header bytes, u64 header
-//   checksum; zeros up to 4096       sections, each starting at the first multiple of 4096 after
-//   the one before it, zeros in between last       the header: JSON, the fields of `Plan` below; it
-//   starts like a section and the file ends with it. Sections
-//              are named there with offset, bytes and checksum
+//   offset 0   "SINTERPL", u32 major, u32 minor, u64 header offset, u64 header bytes,
+//              u64 header checksum; zeros up to 4096
+//   sections   each starts at the first multiple of 4096 after the one before it, with
+//              zeros in between
+//   header     JSON, the fields of `Plan` below; it starts like a section and the file
+//              ends with it. Sections are named there with offset, bytes and checksum
+//
 // All integers little-endian; checksums are XXH3 of 64 bits (runtime/plan/checksum.h).
 // The header's covers the 32 bytes of the file before it and then the JSON, so no byte of the file
 // is left unchecked.
@@ -15,7 +17,7 @@
 //   1  probes; bits of weights
 //   2  early_launch
 //   3  checksums by XXH3 instead of FNV-1a; parameters of kernels, scratch_bytes and shared_bytes
-//      that they need; code carries a mark of the schedules it is for (code_mark in plan_file.h);
+//      that they need; code carries a mark of the schedules it is for (code_mark in file.h);
 //      where each end of generation comes from
 #pragma once
 
