@@ -10,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "codegen/schedule/lower.h"
 #include "codegen/schedule/memory.h"
-#include "codegen/source.h"
+#include "codegen/schedule/source.h"
 #include "codegen/targets/target.h"
 #include "frontends/checkpoint.h"
 #include "models/registry.h"

@@ -107,4 +107,13 @@ const Node* find_definition(const std::vector<Node>& nodes, ValueId id) {
   return nullptr;
 }
 
+int64_t row_bytes(const Module& module, ValueId value) {
+  const auto* type = std::get_if<TensorType>(&module.value(value).type);
+  if (type == nullptr) return 0;
+  int64_t elements = 1;
+  for (const Dim& dim : type->shape)
+    if (!dim.is_symbol()) elements *= dim.value;
+  return elements * byte_size(type->dtype);
+}
+
 }  // namespace sinter::ir

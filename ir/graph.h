@@ -95,4 +95,7 @@ std::vector<ValueId> inputs_of(const Node& node);
 // Node, or for `fused` the body node, whose result is `id` within `nodes`; nullptr when none.
 const Node* find_definition(const std::vector<Node>& nodes, ValueId id);
 
+// Bytes of one row (one token) of a float32 tensor; 0 for anything else.
+int64_t row_bytes(const Module& module, ValueId value);
+
 }  // namespace sinter::ir

@@ -65,7 +65,7 @@ absl::StatusOr<ir::Module> fuse_attention(ir::Module module, PassContext& contex
       const Node& node = module.nodes[m];
       names.insert(ir::info(node.op).name);
       if (node.op == Op::rope || node.op == Op::rms_norm)
-        saved += 2 * row_bytes(module, node.results[0]);
+        saved += 2 * ir::row_bytes(module, node.results[0]);
       if (node.op == Op::rope || node.op == Op::rms_norm || node.op == Op::kv_append) ++launches;
       taken[m] = true;
       body.push_back(node);

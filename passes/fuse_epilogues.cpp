@@ -99,7 +99,7 @@ absl::StatusOr<ir::Module> fuse_epilogues(ir::Module module, PassContext& contex
       for (size_t k = 0; k < count; ++k) {
         const Node& node = module.nodes[candidates[k]];
         joined.push_back(ir::info(node.op).name);
-        if (node.op != Op::slice) saved += 2 * row_bytes(module, node.results[0]);
+        if (node.op != Op::slice) saved += 2 * ir::row_bytes(module, node.results[0]);
         taken[candidates[k]] = true;
       }
       const auto launches =

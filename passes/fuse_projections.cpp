@@ -208,7 +208,7 @@ class Rewriter {
     context_.remarks.push_back(
         {kName, true, label,
          fmt::format("one product of {} rows for {} matrices", begin, projections.size()),
-         row_bytes(module_, input) * static_cast<int64_t>(projections.size() - 1),
+         ir::row_bytes(module_, input) * static_cast<int64_t>(projections.size() - 1),
          static_cast<int64_t>(projections.size()) - 1});
   }
 

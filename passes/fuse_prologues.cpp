@@ -62,7 +62,7 @@ absl::StatusOr<ir::Module> fuse_prologues(ir::Module module, PassContext& contex
         take(*norm, product.operands[0]);
         context.remarks.push_back({kName, true, norm->label,
                                    fmt::format("recomputed inside {}", node.label),
-                                   first ? 2 * row_bytes(module, input) : 0, first ? 1 : 0});
+                                   first ? 2 * ir::row_bytes(module, input) : 0, first ? 1 : 0});
         const ValueId rows = body.front().operands[0];
         if (const Node* last = defined_by(rows, Op::last_rows); last != nullptr)
           take(*last, body.front().operands[0]);

@@ -75,13 +75,4 @@ Node make_fused(std::string kind, std::string label, std::vector<Node> body,
   return fused;
 }
 
-int64_t row_bytes(const ir::Module& module, ValueId value) {
-  const auto* type = std::get_if<ir::TensorType>(&module.value(value).type);
-  if (type == nullptr) return 0;
-  int64_t elements = 1;
-  for (const ir::Dim& dim : type->shape)
-    if (!dim.is_symbol()) elements *= dim.value;
-  return elements * ir::byte_size(type->dtype);
-}
-
 }  // namespace sinter::passes

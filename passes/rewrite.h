@@ -23,9 +23,6 @@ ir::Node make_fused(std::string kind, std::string label, std::vector<ir::Node> b
 std::vector<ir::ValueId> leaving_values(const std::vector<ir::Node>& body,
                                         const std::vector<int>& uses);
 
-// Bytes of one row (one token) of a float32 tensor; 0 for anything else.
-int64_t row_bytes(const ir::Module& module, ir::ValueId value);
-
 inline bool is_fused(const ir::Node& node, std::string_view kind) {
   return node.op == ir::Op::fused && node.text("kind", "") == kind;
 }

@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "codegen/schedule/lower.h"
+#include "codegen/schedule/phase.h"
 #include "ir/type.h"
 
 namespace sinter::codegen {

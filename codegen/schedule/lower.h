@@ -2,109 +2,20 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "codegen/layouts/layout.h"
+#include "codegen/schedule/phase.h"
 #include "codegen/targets/target.h"
 #include "ir/graph.h"
 #include "passes/pass.h"
-#include "runtime/plan/plan.h"
 
 namespace sinter::codegen {
-
-enum class Activations {
-  a8,   // int8 with a scale per group of columns
-  a16,  // 16-bit integers with a scale per group
-};
-
-// Which steps a schedule is for.
-enum class Mode {
-  decode,   // one token
-  prefill,  // any number of tokens up to the chunk
-  probe,    // a row of constants, before the first token
-};
-
-// A buffer that a phase is given the address of.
-struct Buffer {
-  enum class Kind {
-    weight,      // `value` is the weight; `offset` a piece of it (codes, scales, biases)
-    state,       // `value` is the state
-    activation,  // `value` is computed by one phase and read by others
-    temporary,   // written and read within a few phases: `value` numbers it
-    pinned,      // zeroed once and never shared: `value` numbers it
-    tokens,
-    logits,
-  };
-  Kind kind = Kind::activation;
-  int64_t value = 0;
-  int64_t offset = 0;
-  bool operator==(const Buffer&) const = default;
-};
-
-using Access = runtime::Parameter::Access;
-
-// A phase before kernels are numbered and buffers have addresses.
-struct LoweredPhase {
-  std::string name;
-  std::string what;     // the ops, for people
-  std::string summary;  // one line about the kernel: shapes and formats
-  std::string body;     // of the phase function; equal bodies become one kernel
-  std::vector<Buffer> arguments;
-  std::vector<Access> accesses;  // of each argument
-  int64_t scratch_bytes = 0;     // per worker of the host
-  int64_t weight_bytes = 0;      // read per call
-  // For GPUs, as in runtime::Phase.
-  int64_t blocks = 1;
-  int64_t tokens_per_block = 0;
-  int64_t shared_bytes = 0;
-  // How a GPU's kernel is declared: codegen/device/gpu/phase.h.
-  enum class Kernel { plain, wide, early } kernel = Kernel::plain;
-  double macs = 0;  // multiply-adds per token
-};
-
-// How much room a temporary or pinned buffer needs.
-struct Room {
-  int64_t bytes_per_row = 0;  // times the tokens of a step
-  int64_t fixed_bytes = 0;
-};
-
-struct LoweredMode {
-  std::vector<LoweredPhase> phases;
-  std::map<int64_t, Room> temporaries;
-};
-
-// What a phase of the probe schedule computes: the first `rows` rows of a weight times a vector,
-// from element `first` of the schedule's results.
-struct LoweredProbe {
-  ir::ValueId weight = -1;
-  int64_t first = 0;
-  int64_t rows = 0;
-};
-
-struct Lowering {
-  LoweredMode decode;
-  LoweredMode prefill;
-  LoweredMode probe;
-  std::vector<LoweredProbe> probes;  // one of each of its phases
-  Buffer probe_results;              // float32
-  std::map<int64_t, Room> pinned;
-  std::map<ir::ValueId, PackedLayout> layouts;  // of every weight that a phase reads
-  int64_t scratch_bytes = 0;                    // per worker of the host
-};
 
 // Bytes a state needs per position of capacity, on any device.
 int64_t state_bytes_per_position(const ir::Module& module, ir::ValueId state);
 
 absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
                                std::vector<passes::Remark>& remarks);
-
-// Adds the probe schedule: for every format of the matrices that the other schedules read, a phase
-// that multiplies the first rows of the smallest with `input`, a vector of constants, as a decode
-// step would.
-absl::Status lower_probes(const ir::Module& module, Device device, Activations activations,
-                          ir::ValueId input, Lowering& lowering);
 
 }  // namespace sinter::codegen

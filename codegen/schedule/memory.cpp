@@ -5,8 +5,6 @@
 #include <algorithm>
 #include <tuple>
 
-#include "passes/rewrite.h"
-
 namespace sinter::codegen {
 
 namespace {
@@ -44,7 +42,7 @@ MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering, const
       if (buffer.kind == Buffer::Kind::activation) {
         const auto id = static_cast<ir::ValueId>(buffer.value);
         const bool last_rows = module.tensor(id).shape[0].symbol == 'L';
-        bytes = passes::row_bytes(module, id) * (last_rows ? rows.logits : rows.tokens);
+        bytes = ir::row_bytes(module, id) * (last_rows ? rows.logits : rows.tokens);
       } else if (buffer.kind == Buffer::Kind::temporary) {
         const Room& room = mode.temporaries.at(buffer.value);
         bytes = room.bytes_per_row * rows.tokens + room.fixed_bytes;

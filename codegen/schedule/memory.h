@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "codegen/schedule/lower.h"
+#include "codegen/schedule/phase.h"
 
 namespace sinter::codegen {
 

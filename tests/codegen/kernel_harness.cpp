@@ -14,7 +14,7 @@
 #include <utility>
 
 #include "codegen/compile/object_cache.h"
-#include "codegen/source.h"
+#include "codegen/schedule/source.h"
 #include "frontends/gguf/blocks.h"
 #include "passes/pipeline.h"
 #include "runtime/host/device.h"

@@ -97,7 +97,7 @@ struct QuantizedRows {
   static constexpr int groups = Cols / group;
   // Of a row of its own the scale never falls below that of 1e-5.
   static constexpr float least = Group == 0 ? 1e-5F : 1e-30F;
-  // The largest q; sums of a lane's do not overflow (most_row_cols in codegen/schedule/lower.cpp).
+  // The largest q; sums of a lane's do not overflow (most_row_cols in codegen/regions/products.h).
   static constexpr float top = Planes == 1 ? 127.0F : 127.0F * 256.0F;
   static_assert(index{group / lanes} * static_cast<index>(top) <= 0x7fffffff);
   i8* planes;     // [Planes][rows][Cols]

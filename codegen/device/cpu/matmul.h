@@ -61,7 +61,7 @@ SINTER_INLINE void multiply_tile(const W& w, index tile, index row,
   for (int m = 0; m < M; ++m) y[m] = splat(0.0F);
   IntegerSums<M, Planes> sums;
   if constexpr (!W::has_scales) {
-    // Of a whole row (most_row_cols in codegen/schedule/lower.cpp).
+    // Of a whole row (most_row_cols in codegen/regions/products.h).
     static_assert(index{W::cols} * ((1 << W::level_bits) - 1) * 128 <= 0x7fffffff);
     sums.clear();
     for (int u = 0; u < W::cols / W::unit; ++u, unit += W::unit_bytes) {

@@ -6,7 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "codegen/schedule/lower.h"
+#include "codegen/schedule/phase.h"
+#include "codegen/targets/target.h"
 #include "runtime/plan/plan.h"
 
 namespace sinter::codegen {

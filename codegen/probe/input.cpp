@@ -1,4 +1,4 @@
-#include "codegen/probe.h"
+#include "codegen/probe/input.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,4 +1,4 @@
-#include "codegen/synthetic_fills.h"
+#include "codegen/layouts/synthetic_fills.h"
 
 #include <cmath>
 

@@ -1,4 +1,4 @@
-#include "codegen/source.h"
+#include "codegen/schedule/source.h"
 
 #include <fmt/format.h>
 

@@ -1,0 +1,161 @@
+#include "codegen/regions/context.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "codegen/layouts/weight_structs.h"
+#include "codegen/regions/products.h"
+#include "ir/ops.h"
+
+namespace sinter::codegen {
+
+using ir::Node;
+using ir::Op;
+using ir::ValueId;
+
+RegionContext::RegionContext(const ir::Module& of, Device on, Activations with, Mode in,
+                             Lowering& to, std::vector<passes::Remark>& said)
+    : module(of),
+      device(on),
+      activations(with),
+      mode(in),
+      out(to),
+      remarks(said),
+      lowered(in == Mode::decode    ? to.decode
+              : in == Mode::prefill ? to.prefill
+                                    : to.probe) {}
+
+std::string RegionContext::row_count(ValueId id) const {
+  return module.tensor(id).shape[0].symbol == 'L' ? "launch->step->logits_rows"
+                                                  : "launch->step->tokens";
+}
+
+Buffer RegionContext::buffer(ValueId id) const {
+  if (id == module.returns[0]) return {Buffer::Kind::logits, 0, 0};
+  if (module.value(id).kind == ir::ValueKind::param) return {Buffer::Kind::tokens, 0, 0};
+  return {Buffer::Kind::activation, id, 0};
+}
+
+Buffer RegionContext::temporary(Room room) {
+  const auto id = static_cast<int64_t>(lowered.temporaries.size());
+  lowered.temporaries[id] = room;
+  return {Buffer::Kind::temporary, id, 0};
+}
+
+Buffer RegionContext::pinned(const std::string& key, int64_t bytes) {
+  const int64_t id = pinned_.emplace(key, static_cast<int64_t>(pinned_.size())).first->second;
+  out.pinned[id].fixed_bytes = bytes;
+  return {Buffer::Kind::pinned, id, 0};
+}
+
+absl::StatusOr<PackedLayout> RegionContext::layout(ValueId weight, int64_t parts) {
+  const auto sources = static_cast<int64_t>(module.weights.at(weight).sources.size());
+  const PackedLayout wanted = packed_layout(module.weight(weight), parts,
+                                            on_gpu() ? Layout::gpu16 : Layout::cpu16, sources);
+  const auto [at, inserted] = out.layouts.emplace(weight, wanted);
+  if (!inserted && at->second.parts != parts)
+    return absl::InternalError(fmt::format("\"{}\" is read in {} and in {} parts",
+                                           module.value(weight).name, at->second.parts, parts));
+  return at->second;
+}
+
+absl::Status RegionContext::declare_weights(Emitter& e, ValueId weight, int64_t parts) {
+  const ir::WeightType& type = module.weight(weight);
+  if (const int64_t most = most_row_cols(*this, type.format); type.cols() > most)
+    return absl::UnimplementedError(
+        fmt::format("weight \"{}\" is {}: kernels sum the products of at most {} columns that "
+                    "share a scale",
+                    module.value(weight).name, ir::to_string(type), most));
+  const auto chosen = layout(weight, parts);
+  if (!chosen.ok()) return chosen.status();
+  const auto sources = static_cast<int64_t>(module.weights.at(weight).sources.size());
+  return codegen::declare_weights(e, {weight, module.value(weight).name, type, *chosen, sources});
+}
+
+absl::StatusOr<std::string> RegionContext::vector_pointer(Emitter& e, ValueId weight) {
+  if (auto chosen = layout(weight, 1); !chosen.ok()) return chosen.status();
+  return e.pointer({Buffer::Kind::weight, weight, 0},
+                   fmt::format("const {}", c_type(module.weight(weight).format.scale_type)));
+}
+
+absl::Status RegionContext::declare_vectors(const Node& node) {
+  for (const Node& inner : node.body) {
+    if (inner.op == Op::matmul) continue;
+    for (const ValueId id : inner.operands)
+      if (module.is_weight(id))
+        if (auto chosen = layout(id, 1); !chosen.ok()) return chosen.status();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RegionContext::Prologue> RegionContext::declare_prologue(Emitter& e,
+                                                                        const Node& node,
+                                                                        ValueId input) {
+  Prologue prologue{input, true};
+  const Node* norm = ir::find_definition(node.body, input);
+  if (norm != nullptr && norm->op != Op::rms_norm) norm = nullptr;
+  std::string norm_weight;
+  if (norm != nullptr) {
+    auto pointer = vector_pointer(e, norm->operands[1]);
+    if (!pointer.ok()) return pointer.status();
+    norm_weight = *std::move(pointer);
+    prologue = {norm->operands[0], false};
+  }
+  std::string first = "0";
+  if (const Node* last = ir::find_definition(node.body, prologue.source);
+      last != nullptr && last->op == Op::last_rows) {
+    prologue = {last->operands[0], false};
+    first = "launch->step->tokens - launch->step->logits_rows";
+  }
+  if (ir::find_definition(node.body, prologue.source) != nullptr)
+    return absl::UnimplementedError(
+        fmt::format("phase \"{}\": no prologue of this form", node.label));
+  const std::string rows = e.pointer(buffer(prologue.source), "const float");
+  if (norm == nullptr) {
+    e.line("const PlainRows<{}> x{{{}, {}}};", width(input), rows, first);
+  } else {
+    e.line("const RmsNormRows<{}, {}> x{{{}, {}, {}, {}}};", width(input),
+           c_type(module.weight(norm->operands[1]).format.scale_type), rows, norm_weight,
+           float_literal(norm->number("eps", 0)), first);
+  }
+  return prologue;
+}
+
+bool RegionContext::made_just_before(const Node& node, ValueId id) const {
+  if (&node == module.nodes.data()) return false;
+  const auto& made = (&node - 1)->results;
+  return std::find(made.begin(), made.end(), id) != made.end();
+}
+
+LoweredPhase& RegionContext::finish(std::string name, const Emitter& emitter, std::string what,
+                                    std::string summary) {
+  LoweredPhase phase;
+  phase.name = std::move(name);
+  phase.what = std::move(what);
+  phase.summary = std::move(summary);
+  phase.body = emitter.text();
+  phase.arguments = emitter.arguments();
+  phase.accesses = emitter.accesses();
+  lowered.phases.push_back(std::move(phase));
+  return lowered.phases.back();
+}
+
+std::string ops_of(const Node& node) {
+  std::vector<std::string_view> names;
+  for (const Node& inner : node.body)
+    if (inner.op != Op::reshape && inner.op != Op::slice &&
+        std::find(names.begin(), names.end(), ir::info(inner.op).name) == names.end())
+      names.push_back(ir::info(inner.op).name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+std::string float_literal(double value) {
+  std::string text = fmt::format("{}", static_cast<float>(value));
+  if (text.find_first_of(".en") == std::string::npos) text += ".0";
+  return text + "F";
+}
+
+}  // namespace sinter::codegen

@@ -1,0 +1,85 @@
+// What the lowering of one region works with: the graph, the device and the schedule that it is
+// for, and the parts that kinds of regions have in common.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "codegen/schedule/emitter.h"
+#include "codegen/schedule/phase.h"
+#include "codegen/targets/target.h"
+#include "ir/graph.h"
+#include "passes/pass.h"
+
+namespace sinter::codegen {
+
+class RegionContext {
+ public:
+  RegionContext(const ir::Module& module, Device device, Activations activations, Mode mode,
+                Lowering& out, std::vector<passes::Remark>& remarks);
+
+  const ir::Module& module;
+  const Device device;
+  const Activations activations;
+  const Mode mode;
+  Lowering& out;
+  std::vector<passes::Remark>& remarks;
+  LoweredMode& lowered;  // the schedule in `out` that phases are added to
+
+  bool on_gpu() const { return device == Device::gpu; }
+  // Whether steps have one row.
+  bool one_row() const { return mode != Mode::prefill; }
+  // int8 planes of an activation.
+  int planes() const { return activations == Activations::a8 ? 1 : 2; }
+  int64_t width(ir::ValueId id) const { return module.tensor(id).shape.back().value; }
+  // The C++ expression for the rows of a value.
+  std::string row_count(ir::ValueId id) const;
+
+  // Where a value of the graph lies.
+  Buffer buffer(ir::ValueId id) const;
+  Buffer temporary(Room room);
+  // Zeroed once and left so by every phase; phases with the same key share it.
+  Buffer pinned(const std::string& key, int64_t bytes);
+
+  // The layout of a weight; all its readers must agree on the parts.
+  absl::StatusOr<PackedLayout> layout(ir::ValueId weight, int64_t parts);
+  // Declares `Weights` and the variable `w`.
+  absl::Status declare_weights(Emitter& e, ir::ValueId weight, int64_t parts);
+  // A vector among the weights, in its own element type.
+  absl::StatusOr<std::string> vector_pointer(Emitter& e, ir::ValueId weight);
+  // Layouts of the weight vectors that the epilogue of `node` reads.
+  absl::Status declare_vectors(const ir::Node& node);
+
+  // `const auto x = prologue;` for the chain last_rows, rms_norm that ends in `input` and begins
+  // with `source`. `plain`: there is none.
+  struct Prologue {
+    ir::ValueId source = -1;
+    bool plain = true;
+  };
+  absl::StatusOr<Prologue> declare_prologue(Emitter& e, const ir::Node& node, ir::ValueId input);
+
+  // Whether the phase before `node` writes the value.
+  bool made_just_before(const ir::Node& node, ir::ValueId id) const;
+
+  // Appends the phase that `emitter` holds.
+  LoweredPhase& finish(std::string name, const Emitter& emitter, std::string what,
+                       std::string summary);
+
+ private:
+  std::map<std::string, int64_t> pinned_;
+};
+
+// Shared memory of a GPU's block that sums over a row: three numbers per wave.
+inline constexpr int64_t kReduceBytes = 128;
+
+// The names of the ops in a region, but for those that only say where numbers lie.
+std::string ops_of(const ir::Node& node);
+
+std::string float_literal(double value);
+
+}  // namespace sinter::codegen

@@ -1,0 +1,51 @@
+#include "codegen/regions/products.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "codegen/layouts/weight_structs.h"
+
+namespace sinter::codegen {
+
+namespace {
+
+constexpr int64_t kGpuBlock = 128;  // columns
+
+}  // namespace
+
+int64_t most_row_cols(const RegionContext& c, const ir::WeightFormat& format) {
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
+  if (format.group > 0 || multiplies_floats(format)) return kMost;
+  const int64_t top = c.planes() == 1 ? 127 : 127 * 256;
+  if (c.on_gpu()) return kMost / top / 8 * 2048;  // each of 256 threads has 8 of 2048
+  const int bits = format.map == ir::CodeMap::fp4   ? 5
+                   : format.map == ir::CodeMap::iq4 ? 8
+                                                    : format.bits;
+  return std::min(kMost / (((int64_t{1} << bits) - 1) * 128), kMost / top * 16) / 32 * 32;
+}
+
+int64_t prepared_row_bytes(const RegionContext& c, const ir::WeightType& type) {
+  if (multiplies_floats(type.format)) return type.cols() * 4;
+  const int64_t filled = kernel_type(type).cols();
+  const int64_t cols = c.on_gpu() ? (filled + kGpuBlock - 1) / kGpuBlock * kGpuBlock : filled;
+  return cols * c.planes() + row_groups(type) * 8;
+}
+
+GpuShape gpu_shape(const RegionContext& c, const ir::WeightType& type, int64_t out_width) {
+  const int64_t tiles = (out_width + kTileRows - 1) / kTileRows;
+  if (c.one_row()) {
+    // Rows are padded to avoid bank conflicts; partial sums lie behind them.
+    const int64_t column_blocks = (type.cols() + kGpuBlock - 1) / kGpuBlock;
+    const int64_t padding = column_blocks * 16 * c.planes() + 64;
+    return {tiles, 0, prepared_row_bytes(c, type) + padding + 2304};
+  }
+  constexpr int64_t kTokens = 64;
+  const bool floats = multiplies_floats(type.format);
+  const int64_t block_groups =
+      type.format.group > 0 && !floats ? kGpuBlock / dot_group(kernel_type(type)) : 1;
+  const int64_t shared =
+      floats ? kTokens * 36 * 4 : 2 * kTokens * (160 * c.planes() + block_groups * 8);
+  return {(tiles + 7) / 8, kTokens, shared};
+}
+
+}  // namespace sinter::codegen
