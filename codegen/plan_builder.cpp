@@ -15,7 +15,6 @@
 #include "frontends/json_file.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
-#include "passes/rewrite.h"
 #include "runtime/plan/file.h"
 
 namespace sinter::codegen {
@@ -70,12 +69,13 @@ class PlanAssembler {
       plan.states.push_back({c_.module.value(id).name,
                              static_cast<uint64_t>(state_bytes_per_position(c_.module, id)), 0});
     }
-    plan.decode = phases(d_.lowering.decode, d_.source.decode, d_.decode_memory);
-    plan.prefill = phases(d_.lowering.prefill, d_.source.prefill, d_.prefill_memory);
     plan.kernels = kernels();
-    plan.probe = phases(d_.lowering.probe, d_.source.probe, d_.probe_memory);
-    plan.arena_bytes = static_cast<uint64_t>(
-        std::max({d_.decode_memory.bytes, d_.prefill_memory.bytes, d_.probe_memory.bytes}));
+    for (size_t i = 0; i < d_.lowering.schedules.size(); ++i) {
+      const LoweredSchedule& schedule = d_.lowering.schedules[i];
+      plan.schedules.push_back({schedule.shape.name, schedule.shape.entry, schedule.shape.most_rows,
+                                phases(schedule, d_.source.used[i], d_.memory[i])});
+      plan.arena_bytes = std::max(plan.arena_bytes, static_cast<uint64_t>(d_.memory[i].bytes));
+    }
     if (d_.device == Device::host)
       plan.scratch_bytes = static_cast<uint64_t>((d_.lowering.scratch_bytes + 127) / 64 * 64);
     return plan;
@@ -87,7 +87,7 @@ class PlanAssembler {
       const auto result = probe_result(c_.module, probe.weight, probe.rows, c_.probe_input, source);
       if (!result.ok()) return result.status();
       if (!*result) continue;
-      const uint64_t results = argument(d_.lowering.probe_results, d_.probe_memory).offset;
+      const uint64_t results = argument(d_.lowering.probe_results, d_.memory.back()).offset;
       all.push_back({ir::to_string(c_.module.weight(probe.weight).format),
                      c_.module.value(probe.weight).name,
                      results + static_cast<uint64_t>(probe.first + (*result)->row) * sizeof(float),
@@ -110,31 +110,30 @@ class PlanAssembler {
   // With what they do with their arguments. Equal bodies have equal parameters, whatever the phase.
   std::vector<runtime::Kernel> kernels() const {
     std::vector<runtime::Kernel> all = d_.source.kernels;
-    const auto add = [&](const LoweredMode& mode, const std::vector<uint32_t>& numbers) {
-      for (size_t i = 0; i < mode.phases.size(); ++i) {
-        const LoweredPhase& phase = mode.phases[i];
-        runtime::Kernel& kernel = all[numbers[i]];
+    for (size_t s = 0; s < d_.lowering.schedules.size(); ++s) {
+      const LoweredSchedule& schedule = d_.lowering.schedules[s];
+      for (size_t i = 0; i < schedule.phases.size(); ++i) {
+        const LoweredPhase& phase = schedule.phases[i];
+        runtime::Kernel& kernel = all[d_.source.used[s][i]];
         kernel.scratch_bytes = static_cast<uint64_t>(phase.scratch_bytes);
         kernel.shared_bytes = static_cast<uint32_t>(phase.shared_bytes);
         kernel.parameters.clear();
         for (size_t a = 0; a < phase.arguments.size(); ++a)
-          kernel.parameters.push_back(parameter(phase.arguments[a], phase.accesses[a], mode));
+          kernel.parameters.push_back(parameter(phase.arguments[a], phase.accesses[a], schedule));
       }
-    };
-    add(d_.lowering.decode, d_.source.decode);
-    add(d_.lowering.prefill, d_.source.prefill);
-    add(d_.lowering.probe, d_.source.probe);
+    }
     return all;
   }
 
-  runtime::Parameter parameter(const Buffer& buffer, Access access, const LoweredMode& mode) const {
+  runtime::Parameter parameter(const Buffer& buffer, Access access,
+                               const LoweredSchedule& schedule) const {
     runtime::Parameter p{.access = access};
     const auto id = static_cast<ir::ValueId>(buffer.value);
     // One of these for each row of the value.
     const auto rows = [&](ir::ValueId value) {
       const bool last_rows = c_.module.tensor(value).shape[0].symbol == 'L';
       (last_rows ? p.bytes_per_row : p.bytes_per_token) =
-          static_cast<uint64_t>(passes::row_bytes(c_.module, value));
+          static_cast<uint64_t>(ir::row_bytes(c_.module, value));
     };
     switch (buffer.kind) {
       case Buffer::Kind::weight:
@@ -147,7 +146,7 @@ class PlanAssembler {
         rows(id);
         break;
       case Buffer::Kind::temporary: {
-        const Room& room = mode.temporaries.at(buffer.value);
+        const Room& room = schedule.temporaries.at(buffer.value);
         p.bytes = static_cast<uint64_t>(room.fixed_bytes);
         p.bytes_per_token = static_cast<uint64_t>(room.bytes_per_row);
         break;
@@ -165,11 +164,12 @@ class PlanAssembler {
     return p;
   }
 
-  std::vector<runtime::Phase> phases(const LoweredMode& mode, const std::vector<uint32_t>& kernels,
+  std::vector<runtime::Phase> phases(const LoweredSchedule& schedule,
+                                     const std::vector<uint32_t>& kernels,
                                      const MemoryPlan& memory) {
     std::vector<runtime::Phase> out;
-    for (size_t i = 0; i < mode.phases.size(); ++i) {
-      const LoweredPhase& from = mode.phases[i];
+    for (size_t i = 0; i < schedule.phases.size(); ++i) {
+      const LoweredPhase& from = schedule.phases[i];
       runtime::Phase to;
       to.name = from.name;
       to.what = from.what;
@@ -263,8 +263,8 @@ absl::Status write_weights(const ir::Module& module, const Lowering& lowering,
 absl::Status check_shared_memory(const Lowering& lowering, const std::vector<Target>& targets) {
   for (const Target& target : targets) {
     if (target.device() != Device::gpu) continue;
-    for (const LoweredMode* mode : {&lowering.decode, &lowering.prefill, &lowering.probe})
-      for (const LoweredPhase& phase : mode->phases)
+    for (const LoweredSchedule& schedule : lowering.schedules)
+      for (const LoweredPhase& phase : schedule.phases)
         if (phase.shared_bytes > target.shared_bytes)
           return absl::UnimplementedError(fmt::format(
               "phase \"{}\" ({}): a block needs {} bytes of shared memory, of which {} has {}; "
@@ -308,8 +308,12 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
     const int64_t chunk = options.chunk > 0 ? options.chunk : device == Device::host ? 128 : 512;
     d.chunk = std::min(chunk, c.max_context);
     d.logits_rows = logits_rows_for(model.vocab_size, d.chunk);
-    auto lowering =
-        lower(c.module, device, options.activations, c.devices.empty() ? context.remarks : again);
+    const std::vector<ScheduleShape> shapes = {
+        {"decode", runtime::Schedule::Entry::main, 1},
+        {"prefill", runtime::Schedule::Entry::main, d.chunk},
+    };
+    auto lowering = lower(c.module, device, options.activations, shapes,
+                          c.devices.empty() ? context.remarks : again);
     if (!lowering.ok()) return lowering.status();
     d.lowering = *std::move(lowering);
     if (c.probe_input >= 0)
@@ -321,10 +325,11 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
       if (auto status = check_shared_memory(d.lowering, options.targets); !status.ok())
         return status;
     d.source = assemble_source(d.lowering, device, c.module.name);
-    d.decode_memory = plan_memory(c.module, d.lowering, d.lowering.decode, {1, 1});
-    d.prefill_memory =
-        plan_memory(c.module, d.lowering, d.lowering.prefill, {d.chunk, d.logits_rows});
-    d.probe_memory = plan_memory(c.module, d.lowering, d.lowering.probe, {1, 1});
+    for (const LoweredSchedule& schedule : d.lowering.schedules) {
+      const int64_t rows = schedule.shape.most_rows;
+      d.memory.push_back(
+          plan_memory(c.module, d.lowering, schedule, {rows, std::min(rows, d.logits_rows)}));
+    }
     c.devices.push_back(std::move(d));
   }
   c.remarks = std::move(context.remarks);
@@ -332,10 +337,12 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
 }
 
 std::string DeviceCompilation::memory_text() const {
-  return "decode: " + print_memory(decode_memory, lowering.decode) +
-         "\nprefill: " + print_memory(prefill_memory, lowering.prefill) +
-         (lowering.probe.phases.empty() ? ""
-                                        : "\nprobe: " + print_memory(probe_memory, lowering.probe));
+  std::string text;
+  for (size_t i = 0; i < memory.size(); ++i) {
+    const LoweredSchedule& schedule = lowering.schedules[i];
+    text += (i == 0 ? "" : "\n") + schedule.shape.name + ": " + print_memory(memory[i], schedule);
+  }
+  return text;
 }
 
 runtime::DevicePlan assemble_device_plan(const Compilation& compilation,

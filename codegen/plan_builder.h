@@ -33,9 +33,7 @@ struct DeviceCompilation {
   Device device = Device::host;
   Lowering lowering;
   KernelSource source;
-  MemoryPlan decode_memory;
-  MemoryPlan prefill_memory;
-  MemoryPlan probe_memory;
+  std::vector<MemoryPlan> memory;  // of each schedule
   int64_t chunk = 0;
   int64_t logits_rows = 0;
 

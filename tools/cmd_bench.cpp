@@ -157,8 +157,9 @@ struct Row {
 // The slowest first.
 std::vector<Row> rows_of(const runtime::DevicePlan& plan, const Session& session, bool by_phase) {
   std::map<size_t, Row> rows;
-  for (size_t i = 0; i < plan.decode.size(); ++i) {
-    const runtime::Phase& phase = plan.decode[i];
+  const auto& decode = plan.phases_for(runtime::Schedule::Entry::main, 1);
+  for (size_t i = 0; i < decode.size(); ++i) {
+    const runtime::Phase& phase = decode[i];
     const runtime::PhaseTime& time = session.decode_times()[i];
     Row& row = rows[by_phase ? i : phase.kernel];
     row.name = by_phase ? phase.name : plan.kernels[phase.kernel].symbol;
@@ -211,7 +212,8 @@ Result<int> profile(const Program& program, ProfileOptions options) {
     return 0;
   }
   output("{} decode steps of {} phases, {:.1f} us in the phases of a step, {}\n", options.gen,
-         plan.decode.size(), total / static_cast<double>(options.gen) * 1e6, workers_text(**model));
+         session.decode_times().size(), total / static_cast<double>(options.gen) * 1e6,
+         workers_text(**model));
   if (streaming > 0)
     output("streaming read {:.1f} GB/s, measured in this run: the roof\n\n", streaming * 1e-9);
   else

@@ -183,15 +183,20 @@ class Capture {
                   arguments, std::move(relocations));
   }
 
+  const std::vector<Phase>& phases_for(int64_t rows) const {
+    return device_.phases_for(runtime::Schedule::Entry::main, rows);
+  }
+
   // What the kernel that runs the whole schedule walks through.
   Status add_decode_table() {
-    std::vector<DecodePhase> table(device_.decode.size());
+    const std::vector<Phase>& phases = phases_for(1);
+    std::vector<DecodePhase> table(phases.size());
     Json relocations = Json::array();
     for (size_t i = 0; i < table.size(); ++i) {
-      table[i].kernel = device_.decode[i].kernel;
-      for (size_t a = 0; a < device_.decode[i].arguments.size(); ++a)
+      table[i].kernel = phases[i].kernel;
+      for (size_t a = 0; a < phases[i].arguments.size(); ++a)
         relocations.push_back(
-            relocation(device_.decode[i].arguments[a],
+            relocation(phases[i].arguments[a],
                        i * sizeof(DecodePhase) + offsetof(DecodePhase, args) + a * sizeof(void*)));
     }
     const std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(table.data()),
@@ -205,9 +210,9 @@ class Capture {
   Json launch_whole_decode() const {
     GpuArguments arguments{};
     arguments.workers = 1;
-    arguments.args[1] = reinterpret_cast<void*>(device_.decode.size());
+    arguments.args[1] = reinterpret_cast<void*>(phases_for(1).size());
     uint32_t shared_bytes = 0;
-    for (const Phase& phase : device_.decode)
+    for (const Phase& phase : phases_for(1))
       shared_bytes = std::max(shared_bytes, phase.shared_bytes);
     const size_t args = offsetof(GpuArguments, args);
     return launch("decode", "sinter_decode", 1, shared_bytes, arguments,
@@ -229,7 +234,7 @@ class Capture {
     if (decode && options_.schedule == "persistent") {
       json["launches"].push_back(launch_whole_decode());
     } else {
-      for (const Phase& phase : decode ? device_.decode : device_.prefill)
+      for (const Phase& phase : phases_for(decode ? 1 : device_.chunk))
         json["launches"].push_back(launch(phase, static_cast<int64_t>(step.tokens.size())));
     }
     Json read = {{"name", "logits"},

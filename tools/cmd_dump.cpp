@@ -1,7 +1,8 @@
 // dump: a model or a plan at any stage of its compilation.
 #include <fmt/format.h>
 
-#include <initializer_list>
+#include <algorithm>
+#include <iterator>
 #include <memory>
 
 #include "codegen/compile/clang_compile.h"
@@ -121,15 +122,13 @@ Result<Dump> dump_source(const DumpOptions& options, const std::string& source) 
               }};
 }
 
-// The names of the phases of every schedule that is there.
-template <class Phase>
-std::vector<std::vector<std::string>> names_of(
-    std::initializer_list<const std::vector<Phase>*> schedules) {
+// The names of the phases of every schedule.
+template <class Schedule>
+std::vector<std::vector<std::string>> names_of(const std::vector<Schedule>& schedules) {
   std::vector<std::vector<std::string>> names;
-  for (const std::vector<Phase>* phases : schedules) {
-    if (phases->empty()) continue;
+  for (const Schedule& schedule : schedules) {
     names.emplace_back();
-    for (const Phase& phase : *phases) names.back().push_back(phase.name);
+    for (const auto& phase : schedule.phases) names.back().push_back(phase.name);
   }
   return names;
 }
@@ -140,14 +139,14 @@ Result<Dump> dump_memory(const DumpOptions& options, const std::string& text,
   return Dump{text, [=] { return check_memory_text(text, schedules); }};
 }
 
-Result<Dump> dump_kernels(const DumpOptions& options, const std::vector<KernelUse>& kernels) {
+Result<Dump> dump_kernels(const DumpOptions& options, const KernelTable& kernels) {
   if (options.format == "dot") return no_such_format(options, "text and json");
   const std::string text =
       options.format == "json" ? json_text(kernels_json(kernels)) : kernels_text(kernels);
   if (options.format == "json") return Dump{text, [text] { return check_json(text); }};
   return Dump{text, [kernels] {
-                for (const KernelUse& kernel : kernels)
-                  if (kernel.decode + kernel.prefill + kernel.probe == 0)
+                for (const KernelUse& kernel : kernels.kernels)
+                  if (std::ranges::count(kernel.phases, 0) == std::ssize(kernel.phases))
                     return fmt::format("kernel {} is never called", kernel.symbol);
                 return std::string();
               }};
@@ -163,10 +162,13 @@ Result<Dump> dump_schedule(const DumpOptions& options, const runtime::DevicePlan
   return Dump{text, [text, plan] { return check_schedule_text(text, plan); }};
 }
 
-std::vector<uint32_t> kernels_of(const std::vector<runtime::Phase>& phases) {
-  std::vector<uint32_t> kernels;
-  for (const runtime::Phase& phase : phases) kernels.push_back(phase.kernel);
-  return kernels;
+std::vector<ScheduleKernels> kernels_of(const std::vector<runtime::Schedule>& schedules) {
+  std::vector<ScheduleKernels> all;
+  for (const runtime::Schedule& schedule : schedules) {
+    auto& [name, kernels] = all.emplace_back(schedule.name, std::vector<uint32_t>());
+    for (const runtime::Phase& phase : schedule.phases) kernels.push_back(phase.kernel);
+  }
+  return all;
 }
 
 // That of the target asked for, or the plan's first.
@@ -191,12 +193,10 @@ Result<Dump> dump_plan(const DumpOptions& options) {
   if (options.stage == "hip" || options.stage == "asm")
     return dump_source(options, section(plan.source));
   if (options.stage == "memory")
-    return dump_memory(options, section(plan.memory),
-                       names_of({&plan.decode, &plan.prefill, &plan.probe}));
+    return dump_memory(options, section(plan.memory), names_of(plan.schedules));
   if (options.stage == "schedule") return dump_schedule(options, plan);
   if (options.stage == "kernels")
-    return dump_kernels(options, kernel_uses(plan.kernels, kernels_of(plan.decode),
-                                             kernels_of(plan.prefill), kernels_of(plan.probe)));
+    return dump_kernels(options, kernel_table(plan.kernels, kernels_of(plan.schedules)));
   if (options.stage == "final") {
     const auto module = ir::parse(section((*file)->plan().graph), options.path);
     if (!module.ok()) return to_error(module.status());
@@ -233,13 +233,14 @@ Result<Dump> dump_model(const DumpOptions& options) {
   if (!compiled.ok()) return to_error(compiled.status());
   if (options.stage == "final") return dump_graph(options, compiled->module);
   const codegen::DeviceCompilation& device = compiled->devices.front();
-  if (options.stage == "kernels")
-    return dump_kernels(options, kernel_uses(device.source.kernels, device.source.decode,
-                                             device.source.prefill, device.source.probe));
+  if (options.stage == "kernels") {
+    std::vector<ScheduleKernels> schedules;
+    for (size_t i = 0; i < device.source.used.size(); ++i)
+      schedules.emplace_back(device.lowering.schedules[i].shape.name, device.source.used[i]);
+    return dump_kernels(options, kernel_table(device.source.kernels, schedules));
+  }
   if (options.stage == "memory")
-    return dump_memory(options, device.memory_text(),
-                       names_of({&device.lowering.decode.phases, &device.lowering.prefill.phases,
-                                 &device.lowering.probe.phases}));
+    return dump_memory(options, device.memory_text(), names_of(device.lowering.schedules));
   return dump_source(options, device.source.text);
 }
 

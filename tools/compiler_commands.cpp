@@ -64,7 +64,7 @@ Result<std::string> count_instructions(const runtime::PlanFile& file) {
     for (const std::string& column : columns) text += fmt::format(" {:>8}", column);
     text += "\n";
     std::set<uint32_t> seen;
-    for (const runtime::Phase& phase : device.decode) {
+    for (const runtime::Phase& phase : device.phases_for(runtime::Schedule::Entry::main, 1)) {
       if (phase.weight_bytes == 0 || phase.operations == 0 || !seen.insert(phase.kernel).second)
         continue;
       const std::string& symbol = device.kernels[phase.kernel].symbol;

@@ -40,8 +40,8 @@ std::string arguments_text(const DevicePlan& plan, const Phase& phase) {
   return text;
 }
 
-std::string mode_text(const DevicePlan& plan, std::string_view name,
-                      const std::vector<Phase>& phases) {
+std::string schedule_text(const DevicePlan& plan, const runtime::Schedule& schedule) {
+  const std::vector<Phase>& phases = schedule.phases;
   uint64_t bytes = 0;
   double macs = 0, us = 0;
   std::string rows;
@@ -58,12 +58,12 @@ std::string mode_text(const DevicePlan& plan, std::string_view name,
   return fmt::format(
              "{}: {} phases, {} bytes of weights, {:.0f} multiply-adds per token, {:.1f} us "
              "predicted for a token\n{:>5} {:<44} {:<34} {:>12} {:>14} {:>9}  {}\n",
-             name, phases.size(), bytes, macs, us, "#", "phase", "kernel", "weight bytes",
-             "multiply-adds", "us", "arguments (ops)") +
+             printable(schedule.name), phases.size(), bytes, macs, us, "#", "phase", "kernel",
+             "weight bytes", "multiply-adds", "us", "arguments (ops)") +
          rows;
 }
 
-Json mode_json(const DevicePlan& plan, const std::vector<Phase>& phases) {
+Json phases_json(const DevicePlan& plan, const std::vector<Phase>& phases) {
   Json list = Json::array();
   for (const Phase& phase : phases) {
     Json arguments = Json::array();
@@ -125,53 +125,60 @@ std::string check_buffers(const std::vector<Buffer>& buffers, uint64_t arena,
 
 }  // namespace
 
-std::vector<KernelUse> kernel_uses(const std::vector<runtime::Kernel>& kernels,
-                                   const std::vector<uint32_t>& decode,
-                                   const std::vector<uint32_t>& prefill,
-                                   const std::vector<uint32_t>& probe) {
-  std::vector<KernelUse> uses;
-  for (const runtime::Kernel& kernel : kernels) uses.push_back({kernel.symbol, kernel.summary});
-  for (const uint32_t kernel : decode) ++uses[kernel].decode;
-  for (const uint32_t kernel : prefill) ++uses[kernel].prefill;
-  for (const uint32_t kernel : probe) ++uses[kernel].probe;
-  return uses;
+KernelTable kernel_table(const std::vector<runtime::Kernel>& kernels,
+                         const std::vector<ScheduleKernels>& schedules) {
+  KernelTable table;
+  for (const runtime::Kernel& kernel : kernels)
+    table.kernels.push_back({kernel.symbol, kernel.summary, std::vector<size_t>(schedules.size())});
+  for (const auto& [name, used] : schedules) {
+    for (const uint32_t kernel : used) ++table.kernels[kernel].phases[table.schedules.size()];
+    table.schedules.push_back(name);
+  }
+  return table;
 }
 
-std::string kernels_text(const std::vector<KernelUse>& kernels) {
-  std::string text =
-      fmt::format("{:<40} {:>7} {:>8} {:>6}  {}\n", "kernel", "decode", "prefill", "probe", "what");
-  for (const KernelUse& kernel : kernels)
-    text += fmt::format("{:<40} {:>7} {:>8} {:>6}  {}\n", printable(kernel.symbol), kernel.decode,
-                        kernel.prefill, kernel.probe, printable(kernel.summary));
+std::string kernels_text(const KernelTable& table) {
+  std::string text = fmt::format("{:<40}", "kernel");
+  for (const std::string& name : table.schedules) text += fmt::format("  {}", name);
+  text += "  what\n";
+  for (const KernelUse& kernel : table.kernels) {
+    text += fmt::format("{:<40}", printable(kernel.symbol));
+    for (size_t i = 0; i < table.schedules.size(); ++i)
+      text += fmt::format(" {:>{}}", kernel.phases[i], table.schedules[i].size() + 1);
+    text += fmt::format("  {}\n", printable(kernel.summary));
+  }
   return text;
 }
 
-Json kernels_json(const std::vector<KernelUse>& kernels) {
+Json kernels_json(const KernelTable& table) {
   Json list = Json::array();
-  for (const KernelUse& kernel : kernels)
-    list.push_back({{"symbol", kernel.symbol},
-                    {"summary", kernel.summary},
-                    {"decode_phases", kernel.decode},
-                    {"prefill_phases", kernel.prefill},
-                    {"probe_phases", kernel.probe}});
+  for (const KernelUse& kernel : table.kernels) {
+    Json row = {{"symbol", kernel.symbol}, {"summary", kernel.summary}};
+    for (size_t i = 0; i < table.schedules.size(); ++i)
+      row[table.schedules[i] + "_phases"] = kernel.phases[i];
+    list.push_back(row);
+  }
   return list;
 }
 
 std::string schedule_text(const DevicePlan& plan) {
-  return mode_text(plan, "decode", plan.decode) + "\n" + mode_text(plan, "prefill", plan.prefill) +
-         (plan.probe.empty() ? "" : "\n" + mode_text(plan, "probe", plan.probe));
+  std::string text;
+  for (const runtime::Schedule& schedule : plan.schedules)
+    text += (text.empty() ? "" : "\n") + schedule_text(plan, schedule);
+  return text;
 }
 
 Json schedule_json(const DevicePlan& plan) {
-  return {{"decode", mode_json(plan, plan.decode)},
-          {"prefill", mode_json(plan, plan.prefill)},
-          {"probe", mode_json(plan, plan.probe)}};
+  Json all = Json::object();
+  for (const runtime::Schedule& schedule : plan.schedules)
+    all[schedule.name] = phases_json(plan, schedule.phases);
+  return all;
 }
 
 std::string check_schedule_text(const std::string& text, const DevicePlan& plan) {
   std::vector<const Phase*> expected;
-  for (const auto* phases : {&plan.decode, &plan.prefill, &plan.probe})
-    for (const Phase& phase : *phases) expected.push_back(&phase);
+  for (const runtime::Schedule& schedule : plan.schedules)
+    for (const Phase& phase : schedule.phases) expected.push_back(&phase);
   std::istringstream in(text);
   std::string line;
   size_t found = 0;

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/plan/plan.h"
@@ -13,18 +14,19 @@ namespace sinter::tools {
 struct KernelUse {
   std::string symbol;
   std::string summary;
-  size_t decode = 0;
-  size_t prefill = 0;
-  size_t probe = 0;
+  std::vector<size_t> phases;  // of each schedule
+};
+struct KernelTable {
+  std::vector<std::string> schedules;  // names
+  std::vector<KernelUse> kernels;
 };
 
-// `decode`, `prefill` and `probe`: the kernel of each phase, indices into `kernels`.
-std::vector<KernelUse> kernel_uses(const std::vector<runtime::Kernel>& kernels,
-                                   const std::vector<uint32_t>& decode,
-                                   const std::vector<uint32_t>& prefill,
-                                   const std::vector<uint32_t>& probe);
-std::string kernels_text(const std::vector<KernelUse>& kernels);
-nlohmann::ordered_json kernels_json(const std::vector<KernelUse>& kernels);
+// A schedule by its name and the kernel of each phase, indices into `kernels`.
+using ScheduleKernels = std::pair<std::string, std::vector<uint32_t>>;
+KernelTable kernel_table(const std::vector<runtime::Kernel>& kernels,
+                         const std::vector<ScheduleKernels>& schedules);
+std::string kernels_text(const KernelTable& table);
+nlohmann::ordered_json kernels_json(const KernelTable& table);
 
 // All schedules: phases in order with kernel, arguments, bytes, multiply-adds, predicted time.
 std::string schedule_text(const runtime::DevicePlan& plan);

@@ -14,9 +14,13 @@ namespace {
 using runtime::DevicePlan;
 using runtime::Plan;
 
+const std::vector<runtime::Phase>& decode_phases(const DevicePlan& plan) {
+  return plan.phases_for(runtime::Schedule::Entry::main, 1);
+}
+
 double seconds_per_token(const DevicePlan& plan) {
   double us = 0;
-  for (const runtime::Phase& phase : plan.decode) us += phase.predicted_us;
+  for (const runtime::Phase& phase : decode_phases(plan)) us += phase.predicted_us;
   return us * 1e-6;
 }
 
@@ -57,7 +61,7 @@ std::string prediction(const DevicePlan& plan, std::string_view target,
   const double floor = bytes / rates->bandwidth_gbs * 1e-9;
   double reading = 0,
          multiplying = 0;  // seconds in phases that wait for memory, or for multipliers
-  for (const runtime::Phase& phase : plan.decode) {
+  for (const runtime::Phase& phase : decode_phases(plan)) {
     const double read = static_cast<double>(phase.weight_bytes) / rates->bandwidth_gbs * 1e-9;
     const double multiply = phase.operations / rates->gmacs * 1e-9;
     (read >= multiply ? reading : multiplying) += std::max(read, multiply);
@@ -124,7 +128,7 @@ int64_t layer_of(std::string_view name) {
 
 PhasesPerLayer phases_per_layer(const DevicePlan& plan) {
   std::map<int64_t, int64_t> counts;
-  for (const runtime::Phase& phase : plan.decode)
+  for (const runtime::Phase& phase : decode_phases(plan))
     if (const int64_t layer = layer_of(phase.name); layer >= 0) ++counts[layer];
   PhasesPerLayer result;
   for (const auto& [layer, count] : counts) {
@@ -136,13 +140,13 @@ PhasesPerLayer phases_per_layer(const DevicePlan& plan) {
 
 uint64_t weight_bytes_per_token(const DevicePlan& plan) {
   uint64_t bytes = 0;
-  for (const runtime::Phase& phase : plan.decode) bytes += phase.weight_bytes;
+  for (const runtime::Phase& phase : decode_phases(plan)) bytes += phase.weight_bytes;
   return bytes;
 }
 
 double macs_per_token(const DevicePlan& plan) {
   double macs = 0;
-  for (const runtime::Phase& phase : plan.decode) macs += phase.operations;
+  for (const runtime::Phase& phase : decode_phases(plan)) macs += phase.operations;
   return macs;
 }
 
@@ -151,8 +155,8 @@ namespace {
 // Kernels of a code object; shared memory counts what the launch asks for.
 std::string resources_text(const DevicePlan& device, const runtime::CodeObject& code) {
   std::vector<uint32_t> shared(device.kernels.size(), 0);
-  for (const auto* phases : {&device.decode, &device.prefill, &device.probe})
-    for (const runtime::Phase& phase : *phases)
+  for (const runtime::Schedule& schedule : device.schedules)
+    for (const runtime::Phase& phase : schedule.phases)
       shared[phase.kernel] = std::max(shared[phase.kernel], phase.shared_bytes);
   std::string text = fmt::format("\n{:<40} {:>6} {:>6} {:>8} {:>8} {:>10}\n", "on " + code.target,
                                  "VGPRs", "SGPRs", "shared", "scratch", "waves/SIMD");
@@ -192,6 +196,7 @@ std::string device_summary(const Plan& plan, size_t index, const std::optional<R
   if (device.scratch_bytes > 0) memory("scratch per thread", device.scratch_bytes, "");
 
   text += "\n" + weights_by_format(device) + "\n";
+  const std::vector<runtime::Phase>& decode = decode_phases(device);
   const PhasesPerLayer per_layer = phases_per_layer(device);
   const std::string layer_text = per_layer.fewest == per_layer.most
                                      ? fmt::format("{}", per_layer.most)
@@ -199,9 +204,9 @@ std::string device_summary(const Plan& plan, size_t index, const std::optional<R
   line("kernels", fmt::format("{}", device.kernels.size()));
   line("phases", fmt::format("{} per token, {} per layer, {} barriers; {} in a prefill step of at "
                              "most {} tokens",
-                             device.decode.size(), layer_text,
-                             device.decode.empty() ? 0 : device.decode.size() - 1,
-                             device.prefill.size(), device.chunk));
+                             decode.size(), layer_text, decode.empty() ? 0 : decode.size() - 1,
+                             device.phases_for(runtime::Schedule::Entry::main, device.chunk).size(),
+                             device.chunk));
   if (!device.probes.empty())
     line("probes", fmt::format("{}, each a dot product that is checked before the first token",
                                device.probes.size()));

@@ -69,7 +69,8 @@ absl::Status lower_probes(const ir::Module& module, Device device, Activations a
     if (type.elements() < module.weight(known).elements()) known = id;
   }
   std::vector<passes::Remark> none;
-  RegionContext c(module, device, activations, Mode::probe, lowering, none);
+  RegionContext c(module, device, activations, {"probe", runtime::Schedule::Entry::probe, 1},
+                  lowering, none);
   lowering.probe_results = c.temporary({});
   for (const auto& [format, weight] : smallest)
     if (auto status = lower_probe(c, weight, input); !status.ok()) return status;

@@ -16,17 +16,15 @@ using ir::Node;
 using ir::Op;
 using ir::ValueId;
 
-RegionContext::RegionContext(const ir::Module& of, Device on, Activations with, Mode in,
-                             Lowering& to, std::vector<passes::Remark>& said)
+RegionContext::RegionContext(const ir::Module& of, Device on, Activations with,
+                             const ScheduleShape& shape, Lowering& to,
+                             std::vector<passes::Remark>& said)
     : module(of),
       device(on),
       activations(with),
-      mode(in),
       out(to),
       remarks(said),
-      lowered(in == Mode::decode    ? to.decode
-              : in == Mode::prefill ? to.prefill
-                                    : to.probe) {}
+      lowered(to.schedules.emplace_back(LoweredSchedule{shape, {}, {}})) {}
 
 std::string RegionContext::row_count(ValueId id) const {
   return module.tensor(id).shape[0].symbol == 'L' ? "launch->step->logits_rows"

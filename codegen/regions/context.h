@@ -20,20 +20,20 @@ namespace sinter::codegen {
 
 class RegionContext {
  public:
-  RegionContext(const ir::Module& module, Device device, Activations activations, Mode mode,
-                Lowering& out, std::vector<passes::Remark>& remarks);
+  // Adds a schedule of that shape to `out`.
+  RegionContext(const ir::Module& module, Device device, Activations activations,
+                const ScheduleShape& shape, Lowering& out, std::vector<passes::Remark>& remarks);
 
   const ir::Module& module;
   const Device device;
   const Activations activations;
-  const Mode mode;
   Lowering& out;
   std::vector<passes::Remark>& remarks;
-  LoweredMode& lowered;  // the schedule in `out` that phases are added to
+  LoweredSchedule& lowered;  // the schedule in `out` that phases are added to
 
   bool on_gpu() const { return device == Device::gpu; }
   // Whether steps have one row.
-  bool one_row() const { return mode != Mode::prefill; }
+  bool one_row() const { return lowered.shape.most_rows == 1; }
   // int8 planes of an activation.
   int planes() const { return activations == Activations::a8 ? 1 : 2; }
   int64_t width(ir::ValueId id) const { return module.tensor(id).shape.back().value; }

@@ -36,12 +36,14 @@ int64_t state_bytes_per_position(const ir::Module& module, ir::ValueId state) {
 }
 
 absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
+                               const std::vector<ScheduleShape>& shapes,
                                std::vector<passes::Remark>& remarks) {
   Lowering out;
-  std::vector<passes::Remark> again;  // the second schedule says the same
-  for (const auto& [mode, said] :
-       {std::pair{Mode::decode, &remarks}, std::pair{Mode::prefill, &again}})
-    if (auto status = lower_schedule({module, device, activations, mode, out, *said}); !status.ok())
+  std::vector<passes::Remark> again;  // every schedule says the same
+  for (const ScheduleShape& shape : shapes)
+    if (auto status = lower_schedule(
+            {module, device, activations, shape, out, out.schedules.empty() ? remarks : again});
+        !status.ok())
       return status;
   return out;
 }

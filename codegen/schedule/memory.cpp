@@ -25,26 +25,26 @@ std::string buffer_name(const ir::Module& module, const Buffer& buffer) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering, const LoweredMode& mode,
-                       StepRows rows) {
+MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering,
+                       const LoweredSchedule& schedule, StepRows rows) {
   MemoryPlan plan;
   for (const auto& [id, room] : lowering.pinned) {
     Placement p{fmt::format("pinned {}", id), plan.bytes, padded(room.fixed_bytes), 0,
-                mode.phases.size()};
+                schedule.phases.size()};
     plan.bytes += p.bytes;
     plan.placements[{Buffer::Kind::pinned, id}] = p;
   }
   const int64_t pinned_end = plan.bytes;
 
-  for (size_t i = 0; i < mode.phases.size(); ++i) {
-    for (const Buffer& buffer : mode.phases[i].arguments) {
+  for (size_t i = 0; i < schedule.phases.size(); ++i) {
+    for (const Buffer& buffer : schedule.phases[i].arguments) {
       int64_t bytes = 0;
       if (buffer.kind == Buffer::Kind::activation) {
         const auto id = static_cast<ir::ValueId>(buffer.value);
         const bool last_rows = module.tensor(id).shape[0].symbol == 'L';
         bytes = ir::row_bytes(module, id) * (last_rows ? rows.logits : rows.tokens);
       } else if (buffer.kind == Buffer::Kind::temporary) {
-        const Room& room = mode.temporaries.at(buffer.value);
+        const Room& room = schedule.temporaries.at(buffer.value);
         bytes = room.bytes_per_row * rows.tokens + room.fixed_bytes;
       } else {
         continue;
@@ -81,7 +81,7 @@ MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering, const
   return plan;
 }
 
-std::string print_memory(const MemoryPlan& plan, const LoweredMode& mode) {
+std::string print_memory(const MemoryPlan& plan, const LoweredSchedule& schedule) {
   std::vector<const Placement*> order;
   for (const auto& [key, p] : plan.placements) order.push_back(&p);
   std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
@@ -91,7 +91,7 @@ std::string print_memory(const MemoryPlan& plan, const LoweredMode& mode) {
                                  plan.bytes, order.size(), "offset", "bytes", "buffer");
   for (const Placement* p : order) {
     const auto phase = [&](size_t i) {
-      return i < mode.phases.size() ? mode.phases[i].name : std::string("always");
+      return i < schedule.phases.size() ? schedule.phases[i].name : std::string("always");
     };
     text += fmt::format("{:>12} {:>12}  {:<40} {} .. {}\n", p->offset, p->bytes, p->name,
                         phase(p->first), phase(p->last));

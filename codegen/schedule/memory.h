@@ -31,10 +31,10 @@ struct StepRows {
   int64_t logits = 1;
 };
 
-// Pinned buffers come first, from offset 0: both schedules place them alike.
-MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering, const LoweredMode& mode,
-                       StepRows rows);
+// Pinned buffers come first, from offset 0: all schedules place them alike.
+MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering,
+                       const LoweredSchedule& schedule, StepRows rows);
 
-std::string print_memory(const MemoryPlan& plan, const LoweredMode& mode);
+std::string print_memory(const MemoryPlan& plan, const LoweredSchedule& schedule);
 
 }  // namespace sinter::codegen

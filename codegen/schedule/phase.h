@@ -19,10 +19,10 @@ enum class Activations {
 };
 
 // Which steps a schedule is for.
-enum class Mode {
-  decode,   // one token
-  prefill,  // any number of tokens up to the chunk
-  probe,    // a row of constants, before the first token
+struct ScheduleShape {
+  std::string name;
+  runtime::Schedule::Entry entry = runtime::Schedule::Entry::main;
+  int64_t most_rows = 1;  // that a step may have
 };
 
 // A buffer that a phase is given the address of.
@@ -69,7 +69,8 @@ struct Room {
   int64_t fixed_bytes = 0;
 };
 
-struct LoweredMode {
+struct LoweredSchedule {
+  ScheduleShape shape;
   std::vector<LoweredPhase> phases;
   std::map<int64_t, Room> temporaries;
 };
@@ -83,10 +84,8 @@ struct LoweredProbe {
 };
 
 struct Lowering {
-  LoweredMode decode;
-  LoweredMode prefill;
-  LoweredMode probe;
-  std::vector<LoweredProbe> probes;  // one of each of its phases
+  std::vector<LoweredSchedule> schedules;
+  std::vector<LoweredProbe> probes;  // one of each phase of the schedule of probes
   Buffer probe_results;              // float32
   std::map<int64_t, Room> pinned;
   std::map<ir::ValueId, PackedLayout> layouts;  // of every weight that a phase reads

@@ -4,6 +4,7 @@
 
 #include <cctype>
 #include <map>
+#include <set>
 
 namespace sinter::codegen {
 
@@ -49,9 +50,10 @@ KernelSource assemble_source(const Lowering& lowering, Device device, std::strin
   std::map<std::string, uint32_t> known;
   std::map<std::string, int> symbols;
   std::string phases;
-  const auto add = [&](const LoweredMode& mode, std::string_view suffix,
-                       std::vector<uint32_t>& numbers) {
-    for (const LoweredPhase& phase : mode.phases) {
+  for (const LoweredSchedule& schedule : lowering.schedules) {
+    const std::string_view suffix = schedule.shape.most_rows == 1 ? "" : "_rows";
+    std::vector<uint32_t>& numbers = out.used.emplace_back();
+    for (const LoweredPhase& phase : schedule.phases) {
       const auto next = static_cast<uint32_t>(out.kernels.size());
       const auto [at, inserted] = known.emplace(phase.body, next);
       numbers.push_back(at->second);
@@ -62,14 +64,11 @@ KernelSource assemble_source(const Lowering& lowering, Device device, std::strin
       phases += fmt::format("\n// {}: {}\n{}({}) {{\n{}}}\n", phase.what, phase.summary,
                             declaration(phase.kernel), symbol, phase.body);
     }
-  };
-  add(lowering.decode, "", out.decode);
-  const size_t decode_kernels = out.kernels.size();
-  add(lowering.prefill, "_rows", out.prefill);
-  add(lowering.probe, "", out.probe);
+  }
   if (device == Device::gpu) {
+    const std::set<uint32_t> decode(out.used[0].begin(), out.used[0].end());
     phases += "\nSINTER_DECODE {\n  switch (kernel) {\n";
-    for (size_t i = 0; i < decode_kernels; ++i)
+    for (const uint32_t i : decode)
       phases += fmt::format("    case {}:\n      {}_phase(launch);\n      break;\n", i,
                             out.kernels[i].symbol);
     phases += "  }\n}\n";

@@ -1,5 +1,5 @@
 // One translation unit from the bodies of all phases: equal bodies share a kernel. For GPUs there
-// is one more, which runs the whole decode schedule.
+// is one more, which runs all of the first schedule.
 #pragma once
 
 #include <cstdint>
@@ -15,9 +15,7 @@ namespace sinter::codegen {
 struct KernelSource {
   std::string text;
   std::vector<runtime::Kernel> kernels;
-  std::vector<uint32_t> decode;  // kernel of each phase
-  std::vector<uint32_t> prefill;
-  std::vector<uint32_t> probe;
+  std::vector<std::vector<uint32_t>> used;  // kernel of each phase of each schedule
 };
 
 KernelSource assemble_source(const Lowering& lowering, Device device, std::string_view model);

@@ -69,8 +69,8 @@ Status GpuModel::load_code() {
   module_ = std::move(*module);
   const DevicePlan& plan = device_plan();
   std::vector<uint32_t> shared_bytes(plan.kernels.size());  // at most, over a kernel's phases
-  for (const auto* phases : {&plan.decode, &plan.prefill, &plan.probe}) {
-    for (const Phase& phase : *phases)
+  for (const Schedule& schedule : plan.schedules) {
+    for (const Phase& phase : schedule.phases)
       shared_bytes[phase.kernel] = std::max(shared_bytes[phase.kernel], phase.shared_bytes);
   }
   for (size_t i = 0; i < plan.kernels.size(); ++i) {

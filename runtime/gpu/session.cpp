@@ -49,7 +49,7 @@ class GpuSession : public DeviceSession {
 
   Executor executor() const override { return executor_; }
   uint64_t bytes() const override { return layout_.bytes; }
-  Status step(Schedule schedule, std::span<const int32_t> tokens, int64_t position,
+  Status step(size_t schedule, std::span<const int32_t> tokens, int64_t position,
               int64_t rows) override;
   bool logits_at_hand() const override { return false; }
   Result<std::span<const float>> logits(int64_t first_row, int64_t rows) override;
@@ -70,8 +70,8 @@ class GpuSession : public DeviceSession {
   Status upload(const SampleParams& sampling);
   Status launch(const GpuPhase& phase, unsigned blocks, bool early = false);
   Status launch_all(const std::vector<GpuPhase>& phases, bool early = false);
-  Status launch_decode() { return launch_all(decode_); }
-  Status launch_prefill(size_t tokens);
+  Status launch_decode() { return launch_all(decode()); }
+  Status launch_rows(const std::vector<GpuPhase>& phases, size_t rows);
   Status launch_sampler();
   Status issue();
   Status measure_decode();
@@ -82,6 +82,7 @@ class GpuSession : public DeviceSession {
   Status start_drawing(const Sequence& sequence, const SamplingOptions& options);
   Status refresh_logits();
 
+  const std::vector<GpuPhase>& decode() const { return schedules_[one_row_]; }
   uint8_t* at(uint64_t offset) const { return static_cast<uint8_t*>(memory_.get()) + offset; }
   uint8_t* pinned(uint64_t offset) const { return static_cast<uint8_t*>(pinned_.get()) + offset; }
   const int32_t* ring() const { return reinterpret_cast<const int32_t*>(pinned(ring_offset_)); }
@@ -98,8 +99,9 @@ class GpuSession : public DeviceSession {
   GpuMemory memory_;
   PinnedMemory pinned_;  // what is copied to the device, the ring, logits
   uint64_t sampling_offset_ = 0, ring_offset_ = 0, logits_offset_ = 0;
-  std::vector<GpuEvent> drawn_;  // after the replays in flight
-  std::vector<GpuPhase> decode_, prefill_;
+  std::vector<GpuEvent> drawn_;                   // after the replays in flight
+  std::vector<std::vector<GpuPhase>> schedules_;  // as in the device plan
+  size_t one_row_ = 0;                            // the schedule of a step of one row
   unsigned sampler_blocks_ = 0;
   GpuGraph graph_;
 
@@ -153,13 +155,14 @@ Status GpuSession::allocate() {
 
 Status GpuSession::prepare() {
   if (Status s = allocate(); !s.ok()) return s;
-  for (const auto& [phases, resolved] : {std::pair(&model_.device_plan().decode, &decode_),
-                                         std::pair(&model_.device_plan().prefill, &prefill_)}) {
-    auto result = resolve(*phases);
-    if (!result.ok()) return result.error();
-    *resolved = std::move(*result);
+  const DevicePlan& plan = model_.device_plan();
+  for (const Schedule& schedule : plan.schedules) {
+    auto resolved = resolve(schedule.phases);
+    if (!resolved.ok()) return resolved.error();
+    schedules_.push_back(std::move(*resolved));
   }
-  times_.resize(decode_.size());
+  one_row_ = *plan.schedule_for(Schedule::Entry::main, 1);
+  times_.resize(decode().size());
   const auto blocks =
       device_.resident_blocks(model_.sampler(), gpu_sample_shared_bytes, "sinter_sample");
   if (!blocks.ok()) return blocks.error();
@@ -169,7 +172,7 @@ Status GpuSession::prepare() {
   if (Status s = probe(); !s.ok()) return s;
   if (executor_ != Executor::graph) return Done{};
   auto graph = device_.capture(stream_.get(), [this] {
-    Status launched = launch_all(decode_, model_.code().early_launch);
+    Status launched = launch_all(decode(), model_.code().early_launch);
     return launched.ok() ? launch_sampler() : launched;
   });
   if (!graph.ok()) return graph.error();
@@ -248,9 +251,9 @@ Status GpuSession::launch_all(const std::vector<GpuPhase>& phases, bool early) {
   return Done{};
 }
 
-Status GpuSession::launch_prefill(size_t tokens) {
-  for (const GpuPhase& phase : prefill_) {
-    if (Status s = launch(phase, working_blocks(*phase.phase, tokens)); !s.ok()) return s;
+Status GpuSession::launch_rows(const std::vector<GpuPhase>& phases, size_t rows) {
+  for (const GpuPhase& phase : phases) {
+    if (Status s = launch(phase, working_blocks(*phase.phase, rows)); !s.ok()) return s;
   }
   return Done{};
 }
@@ -273,7 +276,7 @@ Status GpuSession::issue() {
   return launch_sampler();
 }
 
-Status GpuSession::step(Schedule schedule, std::span<const int32_t> tokens, int64_t position,
+Status GpuSession::step(size_t schedule, std::span<const int32_t> tokens, int64_t position,
                         int64_t rows) {
   if (Status s = device_.make_current(); !s.ok()) return s;
   stale_.reset();
@@ -284,23 +287,22 @@ Status GpuSession::step(Schedule schedule, std::span<const int32_t> tokens, int6
                                  .capacity = static_cast<int>(capacity_)});
       !s.ok())
     return s;
-  const bool decode = schedule == Schedule::decode;
-  Status launched = !decode                   ? launch_prefill(tokens.size())
+  Status launched = schedule != one_row_      ? launch_rows(schedules_[schedule], tokens.size())
                     : profiling_              ? measure_decode()
                     : graph_.get() != nullptr ? issue()
                                               : launch_decode();
   // Also after an error: what was launched before it uses the pinned memory.
   const int code = driver_.hipStreamSynchronize(stream_.get());
   if (!launched.ok() || code == hip_success) return launched;
-  return device_.error(
-      code, fmt::format("the {} step at position {}", decode ? "decode" : "prefill", position));
+  return device_.error(code, fmt::format("the {} step at position {}",
+                                         model_.device_plan().schedules[schedule].name, position));
 }
 
 // Launches with a mark between phases. The GPU is kept busy reading weights until everything is
 // queued, or the marks would measure how fast the host launches.
 Status GpuSession::measure_decode() {
   constexpr uint64_t read_per_phase = 20 << 20;  // 5 us at 4 TB/s
-  while (marks_.size() <= decode_.size()) {
+  while (marks_.size() <= decode().size()) {
     auto mark = device_.create_event(true);
     if (!mark.ok()) return mark.error();
     marks_.push_back(std::move(*mark));
@@ -310,21 +312,21 @@ Status GpuSession::measure_decode() {
                          "marking the time");
   };
   const uint64_t readable = model_.device_plan().weight_bytes / 16 * 16;
-  const uint64_t wanted = read_per_phase * decode_.size();
+  const uint64_t wanted = read_per_phase * decode().size();
   for (uint64_t read = 0; readable >= read_per_phase && read < wanted; read += readable) {
     if (Status s = model_.launch_stream(model_.weights(), readable, stream_.get()); !s.ok())
       return s;
   }
   if (Status s = mark(0); !s.ok()) return s;
-  for (size_t i = 0; i < decode_.size(); ++i) {
-    const GpuPhase& phase = decode_[i];
+  for (size_t i = 0; i < decode().size(); ++i) {
+    const GpuPhase& phase = decode()[i];
     if (Status s = launch(phase, std::min(phase.resident, working_blocks(*phase.phase, 1)));
         !s.ok())
       return s;
     if (Status s = mark(i + 1); !s.ok()) return s;
   }
   if (Status s = device_.wait(stream_.get(), "the measured decode step"); !s.ok()) return s;
-  for (size_t i = 0; i < decode_.size(); ++i) {
+  for (size_t i = 0; i < decode().size(); ++i) {
     float milliseconds = 0;
     if (Status s = device_.check(
             driver_.hipEventElapsedTime(&milliseconds, marks_[i].get(), marks_[i + 1].get()),
@@ -358,7 +360,7 @@ Result<std::span<const float>> GpuSession::logits(int64_t first_row, int64_t row
 Status GpuSession::refresh_logits() {
   if (!stale_) return Done{};
   const Stale stale = *stale_;
-  return step(Schedule::decode, {&stale.token, 1}, stale.position, 1);
+  return step(one_row_, {&stale.token, 1}, stale.position, 1);
 }
 
 Status GpuSession::clear() {
@@ -372,11 +374,10 @@ Status GpuSession::clear() {
 Status GpuSession::probe() {
   const DevicePlan& plan = model_.device_plan();
   if (plan.probes.empty()) return Done{};
-  const auto phases = resolve(plan.probe);
-  if (!phases.ok()) return phases.error();
+  const auto schedule = plan.schedule_for(Schedule::Entry::probe, 1);
   const int32_t token = 0;
   if (Status s = upload({&token, 1}, probe_step(capacity_)); !s.ok()) return s;
-  Status launched = launch_all(*phases);
+  Status launched = launch_all(schedules_[*schedule]);
   auto* const computed = reinterpret_cast<float*>(pinned(logits_offset_));
   int code = hip_success;
   for (size_t i = 0; i < plan.probes.size() && launched.ok() && code == hip_success; ++i)
@@ -420,7 +421,7 @@ Status GpuSession::check_graph() {
     return Error{fmt::format(
         "{}: the graph of a decode step does not compute what its {} phases do: logit {} is {} "
         "instead of {}; use --executor eager and report it",
-        model_.info().id, decode_.size(), i, a, b)};
+        model_.info().id, decode().size(), i, a, b)};
   }
   return Done{};
 }

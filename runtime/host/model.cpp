@@ -114,7 +114,7 @@ class HostSession : public DeviceSession {
   uint64_t bytes() const override {
     return state_.bytes() + arena_.bytes() + tokens_.bytes() + logits_.bytes() + scratch_.bytes();
   }
-  Status step(Schedule schedule, std::span<const int32_t> tokens, int64_t position,
+  Status step(size_t schedule, std::span<const int32_t> tokens, int64_t position,
               int64_t rows) override;
   bool logits_at_hand() const override { return true; }
   Result<std::span<const float>> logits(int64_t first_row, int64_t rows) override;
@@ -145,7 +145,8 @@ class HostSession : public DeviceSession {
   Memory arena_, tokens_, logits_, scratch_;
   uint64_t scratch_stride_ = 0;
   StepParams params_{};
-  std::vector<ResolvedPhase> decode_, prefill_;
+  std::vector<std::vector<ResolvedPhase>> schedules_;  // as in the device plan
+  size_t one_row_ = 0;                                 // the schedule of a step of one row
 
   // Of the step that runs.
   const std::vector<ResolvedPhase>* schedule_ = nullptr;
@@ -158,9 +159,10 @@ class HostSession : public DeviceSession {
 
 Status HostSession::prepare() {
   if (Status status = allocate(); !status.ok()) return status;
-  decode_ = resolve(model_.device_plan().decode);
-  prefill_ = resolve(model_.device_plan().prefill);
-  times_.resize(decode_.size());
+  const DevicePlan& plan = model_.device_plan();
+  for (const Schedule& schedule : plan.schedules) schedules_.push_back(resolve(schedule.phases));
+  one_row_ = *plan.schedule_for(Schedule::Entry::main, 1);
+  times_.resize(schedules_[one_row_].size());
   worker_function_ = [this](int worker) { run_worker(worker); };
   return probe();
 }
@@ -253,8 +255,9 @@ Status HostSession::probe() {
   const DevicePlan& plan = model_.device_plan();
   const std::lock_guard<std::mutex> lock(model_.step_mutex());
   params_ = probe_step(capacity_);
-  for (const ResolvedPhase& phase : resolve(plan.probe))
-    model_.pool().run([&](int worker) { run_phase(phase, worker); });
+  if (const auto schedule = plan.schedule_for(Schedule::Entry::probe, 1))
+    for (const ResolvedPhase& phase : schedules_[*schedule])
+      model_.pool().run([&](int worker) { run_phase(phase, worker); });
   std::vector<float> computed;
   for (const Probe& probe : plan.probes)
     std::memcpy(&computed.emplace_back(), arena_.data() + probe.offset, sizeof(float));
@@ -278,7 +281,7 @@ void HostSession::run_worker(int worker) {
   }
 }
 
-Status HostSession::step(Schedule schedule, std::span<const int32_t> tokens, int64_t position,
+Status HostSession::step(size_t schedule, std::span<const int32_t> tokens, int64_t position,
                          int64_t rows) {
   const std::lock_guard<std::mutex> lock(model_.step_mutex());
   std::memcpy(tokens_.data(), tokens.data(), tokens.size_bytes());
@@ -286,8 +289,8 @@ Status HostSession::step(Schedule schedule, std::span<const int32_t> tokens, int
              .tokens = static_cast<int>(tokens.size()),
              .logits_rows = static_cast<int>(rows),
              .capacity = static_cast<int>(capacity_)};
-  schedule_ = schedule == Schedule::decode ? &decode_ : &prefill_;
-  timing_ = profiling_ && schedule == Schedule::decode;
+  schedule_ = &schedules_[schedule];
+  timing_ = profiling_ && schedule == one_row_;
   if (executor_ == Executor::persistent) {
     model_.pool().run(worker_function_);
     return Done{};
@@ -316,7 +319,7 @@ Status HostSession::generate(Sequence& sequence, const SamplingOptions& options,
     if (!token.ok()) return token.error();
     ++sequence.draws;
     if (!sink(*token) || i + 1 == count) break;
-    if (Status status = step(Schedule::decode, {&*token, 1}, sequence.position, 1); !status.ok())
+    if (Status status = step(one_row_, {&*token, 1}, sequence.position, 1); !status.ok())
       return status;
     sequence.logits_row = -1;
     if (Status status = check_logits(*logits(0, 1), model_.plan().vocab_size, sequence.position++);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <iterator>
 #include <string>
-#include <tuple>
 #include <vector>
 
 namespace sinter::runtime {
@@ -56,18 +55,16 @@ class AccessChecker {
     for (size_t i = 1; i < weights_.size(); ++i)
       if (weights_[i].begin < weights_[i - 1].end)
         return Error{fmt::format("weights overlap at offset {}", weights_[i].begin)};
-    const auto most_tokens = static_cast<uint64_t>(plan_.chunk);
-    const auto most_rows = static_cast<uint64_t>(plan_.logits_rows);
+    const auto most_logits = static_cast<uint64_t>(plan_.logits_rows);
     const uint64_t most_positions = (static_cast<uint64_t>(whole_.max_context) + 15) / 16 * 16;
     collect_kept();
     // Extents grow linearly, so the smallest and the largest step say it for all between.
     for (const uint64_t capacity : {uint64_t{16}, most_positions}) {
-      for (const auto& [name, phases, step] :
-           {std::tuple("decode", &plan_.decode, Step{1, 1, capacity}),
-            std::tuple("prefill", &plan_.prefill, Step{1, 1, capacity}),
-            std::tuple("prefill", &plan_.prefill, Step{most_tokens, most_rows, capacity}),
-            std::tuple("probe", &plan_.probe, Step{1, 1, capacity})}) {
-        if (Status status = check_schedule(name, *phases, step); !status.ok()) return status;
+      for (const Schedule& schedule : plan_.schedules) {
+        const auto rows = static_cast<uint64_t>(schedule.most_rows);
+        for (const Step& step :
+             {Step{1, 1, capacity}, Step{rows, std::min(rows, most_logits), capacity}})
+          if (Status status = check_schedule(schedule, step); !status.ok()) return status;
       }
     }
     return Done{};
@@ -76,8 +73,8 @@ class AccessChecker {
  private:
   // What schedules update in the arena lives from step to step.
   void collect_kept() {
-    for (const auto* phases : {&plan_.decode, &plan_.prefill, &plan_.probe}) {
-      for (const Phase& phase : *phases) {
+    for (const Schedule& schedule : plan_.schedules) {
+      for (const Phase& phase : schedule.phases) {
         const auto& parameters = plan_.kernels[phase.kernel].parameters;
         for (size_t a = 0; a < std::min(phase.arguments.size(), parameters.size()); ++a) {
           const Argument& argument = phase.arguments[a];
@@ -88,8 +85,9 @@ class AccessChecker {
     }
   }
 
-  Status check_schedule(const std::string& name, const std::vector<Phase>& phases,
-                        const Step& step) {
+  Status check_schedule(const Schedule& schedule, const Step& step) {
+    const std::string& name = schedule.name;
+    const std::vector<Phase>& phases = schedule.phases;
     written_.clear();
     bool reads_tokens = false, writes_logits = false;
     for (size_t i = 0; i < phases.size(); ++i) {
@@ -111,7 +109,7 @@ class AccessChecker {
         }
       }
     }
-    if (name == "probe") return check_probes();
+    if (schedule.entry == Schedule::Entry::probe) return check_probes();
     if (!reads_tokens) return Error{fmt::format("{}: no phase reads the tokens", name)};
     if (!writes_logits) return Error{fmt::format("{}: no phase writes the logits", name)};
     return Done{};

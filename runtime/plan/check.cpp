@@ -149,8 +149,26 @@ Status check_phases(const Plan& whole, const DevicePlan& plan, const std::vector
   return Done{};
 }
 
+Status check_schedules(const Plan& whole, const DevicePlan& plan) {
+  std::set<std::string_view> names;
+  for (const Schedule& schedule : plan.schedules) {
+    if (!names.insert(schedule.name).second)
+      return Error{fmt::format("schedule \"{}\" is there twice", schedule.name)};
+    if (schedule.phases.empty()) return Error{fmt::format("{} has no phases", schedule.name)};
+    if (schedule.most_rows < 1 || schedule.most_rows > plan.chunk)
+      return Error{fmt::format("{} is for steps of at most {} rows, expected 1..{}", schedule.name,
+                               schedule.most_rows, plan.chunk)};
+    if (Status status = check_phases(whole, plan, schedule.phases, schedule.name); !status.ok())
+      return status;
+  }
+  if (!plan.schedule_for(Schedule::Entry::main, plan.chunk))
+    return Error{fmt::format("no schedule serves steps of {} rows", plan.chunk)};
+  return Done{};
+}
+
 Status check_probes(const DevicePlan& plan) {
-  if (!plan.probes.empty() && plan.probe.empty()) return Error{"probes: no phase computes them"};
+  if (!plan.probes.empty() && plan.phases_for(Schedule::Entry::probe, 1).empty())
+    return Error{"probes: no phase computes them"};
   for (size_t i = 0; i < plan.probes.size(); ++i) {
     const Probe& probe = plan.probes[i];
     if (probe.offset % sizeof(float) != 0 ||
@@ -210,18 +228,28 @@ Status check_device_plan(const Plan& whole, const DevicePlan& plan) {
   if (Status status = check_device_sizes(whole, plan); !status.ok()) return status;
   if (Status status = check_weights(plan); !status.ok()) return status;
   if (Status status = check_fills(plan); !status.ok()) return status;
-  if (plan.decode.empty()) return Error{"decode has no phases"};
-  if (plan.prefill.empty()) return Error{"prefill has no phases"};
-  for (const auto& [field, phases] :
-       {std::pair("decode", &plan.decode), std::pair("prefill", &plan.prefill),
-        std::pair("probe", &plan.probe)}) {
-    if (Status status = check_phases(whole, plan, *phases, field); !status.ok()) return status;
-  }
+  if (Status status = check_schedules(whole, plan); !status.ok()) return status;
   if (Status status = check_probes(plan); !status.ok()) return status;
   return whole.minor < 3 ? Status(Done{}) : check_accesses(whole, plan);
 }
 
 }  // namespace
+
+std::optional<size_t> DevicePlan::schedule_for(Schedule::Entry entry, int64_t rows) const {
+  std::optional<size_t> best;
+  for (size_t i = 0; i < schedules.size(); ++i) {
+    const Schedule& schedule = schedules[i];
+    if (schedule.entry != entry || schedule.most_rows < rows) continue;
+    if (!best || schedule.most_rows < schedules[*best].most_rows) best = i;
+  }
+  return best;
+}
+
+const std::vector<Phase>& DevicePlan::phases_for(Schedule::Entry entry, int64_t rows) const {
+  static const std::vector<Phase> none;
+  const auto number = schedule_for(entry, rows);
+  return number ? schedules[*number].phases : none;
+}
 
 uint64_t DevicePlan::state_bytes(int64_t capacity) const {
   const auto add = [](uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; };

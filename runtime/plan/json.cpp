@@ -116,6 +116,11 @@ Json to_json(const CodeObject& code) {
           {"resources", to_json(code.resources)}};
 }
 
+Json phases_named(const DevicePlan& plan, std::string_view name) {
+  const auto schedule = std::ranges::find(plan.schedules, name, &Schedule::name);
+  return schedule == plan.schedules.end() ? Json::array() : to_json(schedule->phases);
+}
+
 Json to_json(const DevicePlan& plan) {
   return {{"device", plan.device},
           {"chunk", plan.chunk},
@@ -125,9 +130,9 @@ Json to_json(const DevicePlan& plan) {
           {"scratch_bytes", plan.scratch_bytes},
           {"kernels", to_json(plan.kernels)},
           {"states", to_json(plan.states)},
-          {"decode", to_json(plan.decode)},
-          {"prefill", to_json(plan.prefill)},
-          {"probe", to_json(plan.probe)},
+          {"decode", phases_named(plan, "decode")},
+          {"prefill", phases_named(plan, "prefill")},
+          {"probe", phases_named(plan, "probe")},
           {"probes", to_json(plan.probes)},
           {"weights", to_json(plan.weights)},
           {"fills", to_json(plan.fills)},
@@ -420,9 +425,13 @@ void read_device_plan(const Parsed& json, const std::string& where, Failure& fai
   fields.read("scratch_bytes", out.scratch_bytes);
   fields.list("kernels", out.kernels, read_kernel);
   fields.list("states", out.states, read_state);
-  fields.list("decode", out.decode, read_phase);
-  fields.list("prefill", out.prefill, read_phase);
-  fields.added_list("probe", out.probe, read_phase);
+  out.schedules = {{"decode", Schedule::Entry::main, 1, {}},
+                   {"prefill", Schedule::Entry::main, out.chunk, {}},
+                   {"probe", Schedule::Entry::probe, 1, {}}};
+  fields.list("decode", out.schedules[0].phases, read_phase);
+  fields.list("prefill", out.schedules[1].phases, read_phase);
+  fields.added_list("probe", out.schedules[2].phases, read_phase);
+  if (out.schedules[2].phases.empty()) out.schedules.pop_back();
   fields.added_list("probes", out.probes, read_probe);
   fields.list("weights", out.weights, read_weight);
   fields.list("fills", out.fills, read_fill);
@@ -507,8 +516,8 @@ std::string plan_to_json(const Plan& plan, int indent) {
 
 std::string code_mark(const Plan& plan, const CodeObject& code) {
   DevicePlan device = plan.device_plans[code.device_plan];
-  for (auto* phases : {&device.decode, &device.prefill, &device.probe})
-    for (Phase& phase : *phases) phase.predicted_us = 0;
+  for (Schedule& schedule : device.schedules)
+    for (Phase& phase : schedule.phases) phase.predicted_us = 0;
   device.probes.clear();  // what they compute is known from the weights alone
   device.weights_section = device.source = device.memory = {};
   const Json json = {{"target", code.target},

@@ -22,6 +22,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -101,6 +102,18 @@ struct Phase {
   uint32_t blocks = 1;
   uint32_t tokens_per_block = 0;
   uint32_t shared_bytes = 0;
+};
+
+// The phases of a step. Several schedules may serve a step; the one for the fewest rows is taken.
+struct Schedule {
+  enum class Entry {
+    main,   // from tokens to logits
+    probe,  // what `probes` says is computed
+  };
+  std::string name;  // "decode"; no two of a device plan have the same
+  Entry entry = Entry::main;
+  int64_t most_rows = 1;  // that a step may have
+  std::vector<Phase> phases;
 };
 
 // What a kernel does with one of its arguments and how far that reaches: the sum of these bytes.
@@ -185,13 +198,11 @@ struct PlanEnd {
 // kind share it.
 struct DevicePlan {
   std::string device;       // "host" or "gpu"
-  int64_t chunk = 0;        // tokens of a prefill step at most
+  int64_t chunk = 0;        // rows of a step at most
   int64_t logits_rows = 0;  // rows of the logits buffer: at most so many per step
   std::vector<Kernel> kernels;
-  std::vector<Phase> decode;   // one token
-  std::vector<Phase> prefill;  // up to `chunk` tokens
-  std::vector<Phase> probe;    // one row of constants; what it computes is in `probes`
-  std::vector<Probe> probes;   // none in synthetic plans and in plans before version 2.1
+  std::vector<Schedule> schedules;
+  std::vector<Probe> probes;  // none in synthetic plans and in plans before version 2.1
   std::vector<PlanWeight> weights;
   std::vector<PlanState> states;
   std::vector<Fill> fills;    // of a synthetic plan; the weights section is then absent
@@ -205,6 +216,11 @@ struct DevicePlan {
   Section memory;  // the memory plan, as text for people
 
   bool synthetic() const { return !fills.empty(); }
+  // The number of the schedule for the fewest rows that serves steps of so many; none when no
+  // schedule does.
+  std::optional<size_t> schedule_for(Schedule::Entry entry, int64_t rows) const;
+  // The phases of that schedule; none when no schedule does.
+  const std::vector<Phase>& phases_for(Schedule::Entry entry, int64_t rows) const;
   // Of a session that holds `capacity` positions; saturates.
   uint64_t state_bytes(int64_t capacity) const;
 };

@@ -27,17 +27,16 @@ struct Sequence {
   uint64_t draws = 0;       // tokens drawn so far
 };
 
-enum class Schedule { decode, prefill };
-
 // A sequence's memory on a device, and the steps on it. What it is called with has been checked.
 class DeviceSession {
  public:
   virtual ~DeviceSession() = default;
   virtual Executor executor() const = 0;
   virtual uint64_t bytes() const = 0;  // of the device's memory
-  // Appends tokens (one for decode) at `position`; the last `rows` get logits.
-  virtual Status step(Schedule schedule, std::span<const int32_t> tokens, int64_t position,
-                      int64_t rows) = 0;
+  // Appends tokens at `position` through a schedule of the device plan that serves so many; the
+  // last `logits_rows` get logits.
+  virtual Status step(size_t schedule, std::span<const int32_t> tokens, int64_t position,
+                      int64_t logits_rows) = 0;
   // Whether logits() waits for nothing and copies nothing.
   virtual bool logits_at_hand() const = 0;
   // Rows of the logits buffer, [rows, vocab_size], valid until the next call.

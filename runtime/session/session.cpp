@@ -70,6 +70,8 @@ Status Session::prefill(std::span<const int32_t> tokens, int64_t logits_rows,
     return Error{fmt::format("{} rows of logits were asked for, outside 1..{}", logits_rows, most)};
   }
   if (Status status = take_failure(); !status.ok()) return status;
+  // All chunks of a prompt, however short, are read alike.
+  const size_t schedule = *plan.schedule_for(Schedule::Entry::main, plan.chunk);
   const int64_t first_wanted = count - logits_rows;
   for (int64_t done = 0; done < count;) {
     int64_t size = std::min(plan.chunk, count - done);
@@ -79,7 +81,7 @@ Status Session::prefill(std::span<const int32_t> tokens, int64_t logits_rows,
         std::min(size, done + size - first_wanted);  // <= 0 when none of the chunk's are
     const int64_t rows = std::max<int64_t>(1, wanted);
     if (Status status = device_->step(
-            Schedule::prefill, tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(size)),
+            schedule, tokens.subspan(static_cast<size_t>(done), static_cast<size_t>(size)),
             position(), rows);
         !status.ok())
       return status;
@@ -112,8 +114,8 @@ Status Session::decode(int32_t token) {
   if (Status status = model_->check_process(); !status.ok()) return status;
   if (Status status = check_tokens(one); !status.ok()) return status;
   if (Status status = take_failure(); !status.ok()) return status;
-  if (Status status = device_->step(Schedule::decode, one, position(), 1); !status.ok())
-    return status;
+  const size_t schedule = *model_->device_plan().schedule_for(Schedule::Entry::main, 1);
+  if (Status status = device_->step(schedule, one, position(), 1); !status.ok()) return status;
   ++sequence_->position;
   sequence_->logits_row = -1;
   if (device_->logits_at_hand())

@@ -240,7 +240,7 @@ void expect_counters_are_zero(const Kernels& kernels, const Machine& machine) {
     if (node.text("kind", "") != "attention") continue;
     const ValueId keys = node.body.back().operands[1];
     const auto bytes = static_cast<size_t>(kernels.model->module.tensor(keys).shape[0].value) * 4;
-    for (const LoweredPhase& phase : kernels.lowering.decode.phases)
+    for (const LoweredPhase& phase : kernels.schedule(Mode::decode).phases)
       for (const Buffer& buffer : phase.arguments) {
         if (phase.name != node.label || buffer.kind != Buffer::Kind::pinned) continue;
         const auto counters = machine.pinned(buffer.value).last(bytes);
@@ -326,7 +326,7 @@ const std::vector<Stretch>& boundaries() {
 void expect_tables_are_there(const Kernels& kernels) {
   const std::vector<ir::Node>& nodes = kernels.model->module.nodes;
   for (size_t i = 1; i < nodes.size(); ++i)
-    for (const LoweredPhase& phase : kernels.lowering.decode.phases)
+    for (const LoweredPhase& phase : kernels.schedule(Mode::decode).phases)
       if (phase.name == nodes[i].label && nodes[i].text("kind", "") == "attention")
         EXPECT_EQ(phase.kernel == LoweredPhase::Kernel::early,
                   nodes[i - 1].text("kind", "") != "rope_table")

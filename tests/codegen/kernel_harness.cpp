@@ -381,15 +381,15 @@ Suite compile(const std::vector<Variant>& variants, const TestTarget& on) {
   Lowering all;
   for (const auto& [model, activations] : variants) {
     std::vector<passes::Remark> remarks;
-    auto lowering = lower(model->module, on.device(), activations, remarks);
+    auto lowering = lower(model->module, on.device(), activations,
+                          {{"decode", runtime::Schedule::Entry::main, 1},
+                           {"prefill", runtime::Schedule::Entry::main, kChunk}},
+                          remarks);
     EXPECT_TRUE(lowering.ok()) << model->name << ": " << lowering.status();
     if (!lowering.ok()) return {};
-    const auto join = [](LoweredMode& to, const LoweredMode& from) {
-      to.phases.insert(to.phases.end(), from.phases.begin(), from.phases.end());
-    };
-    join(all.decode, lowering->decode);
-    join(all.prefill, lowering->prefill);
-    suite.kernels.push_back({model, activations, on.wave, *std::move(lowering), {}, {}, {}, {}});
+    all.schedules.insert(all.schedules.end(), lowering->schedules.begin(),
+                         lowering->schedules.end());
+    suite.kernels.push_back({model, activations, on.wave, *std::move(lowering), {}, {}});
   }
   // Phase by phase: the kernel that runs a whole schedule needs blocks that run at the same time,
   // and would be all kernels of decode once more.
@@ -399,22 +399,20 @@ Suite compile(const std::vector<Variant>& variants, const TestTarget& on) {
   if (!shared.ok()) return {};
   suite.code = LoadedCode(*shared);
 
-  auto decode = source.decode.begin();
-  auto prefill = source.prefill.begin();
-  const auto find = [&](uint32_t kernel, std::vector<PhaseFunction>& host,
-                        std::vector<SimtKernel>& simt) {
-    const std::string& symbol = source.kernels[kernel].symbol;
-    if (on.device() == Device::host) {
-      host.push_back(suite.code.find<PhaseFunction>(symbol));
-    } else {
-      simt.push_back(suite.code.find_simt(symbol));
-    }
-  };
+  auto used = source.used.begin();
   for (Kernels& k : suite.kernels) {
-    for (size_t i = 0; i < k.lowering.decode.phases.size(); ++i)
-      find(*decode++, k.decode, k.decode_simt);
-    for (size_t i = 0; i < k.lowering.prefill.phases.size(); ++i)
-      find(*prefill++, k.prefill, k.prefill_simt);
+    for (size_t i = 0; i < k.lowering.schedules.size(); ++i, ++used) {
+      std::vector<PhaseFunction>& host = k.host.emplace_back();
+      std::vector<SimtKernel>& simt = k.simt.emplace_back();
+      for (const uint32_t kernel : *used) {
+        const std::string& symbol = source.kernels[kernel].symbol;
+        if (on.device() == Device::host) {
+          host.push_back(suite.code.find<PhaseFunction>(symbol));
+        } else {
+          simt.push_back(suite.code.find_simt(symbol));
+        }
+      }
+    }
   }
   if (::testing::Test::HasFailure()) return {};
   return suite;
@@ -533,8 +531,8 @@ absl::Status Machine::run_on_gpu(const SimtKernel& kernel, const LoweredPhase& p
 
 StepValues Machine::run(const Step& step) {
   const ir::Module& module = kernels_.model->module;
-  const bool decode = step.mode == Mode::decode;
-  const LoweredMode& mode = decode ? kernels_.lowering.decode : kernels_.lowering.prefill;
+  const auto number = static_cast<size_t>(step.mode);
+  const LoweredSchedule& schedule = kernels_.schedule(step.mode);
   const std::string what = fmt::format("{}, {}", kernels_.name(), step.name());
 
   std::map<ir::ValueId, GuardedBuffer> activations;
@@ -563,7 +561,7 @@ StepValues Machine::run(const Step& step) {
         return pinned_.at(buffer.value).data();
       case Buffer::Kind::temporary:
         if (!temporaries.contains(buffer.value)) {
-          const Room& room = mode.temporaries.at(buffer.value);
+          const Room& room = schedule.temporaries.at(buffer.value);
           temporaries[buffer.value] = GuardedBuffer(
               room.bytes_per_row * step.count() + room.fixed_bytes, kSlack, uint8_t{0xaa});
         }
@@ -581,15 +579,15 @@ StepValues Machine::run(const Step& step) {
   std::vector<GuardedBuffer> scratch;
   for (int w = 0; w < step.workers; ++w)
     scratch.emplace_back(kernels_.lowering.scratch_bytes, kSlack, uint8_t{0xaa});
-  for (size_t i = 0; i < mode.phases.size(); ++i) {
-    const LoweredPhase& phase = mode.phases[i];
+  for (size_t i = 0; i < schedule.phases.size(); ++i) {
+    const LoweredPhase& phase = schedule.phases[i];
     std::vector<void*> args;
     for (const Buffer& buffer : phase.arguments) args.push_back(address(buffer));
     if (kernels_.wave == 0) {
-      const PhaseFunction function = (decode ? kernels_.decode : kernels_.prefill)[i];
+      const PhaseFunction function = kernels_.host[number][i];
       run_on_host(function, args, params, scratch, step);
     } else {
-      const SimtKernel& kernel = (decode ? kernels_.decode_simt : kernels_.prefill_simt)[i];
+      const SimtKernel& kernel = kernels_.simt[number][i];
       const auto status = run_on_gpu(kernel, phase, args, params, step);
       EXPECT_TRUE(status.ok()) << what << ": " << phase.name << ": " << status.message();
       if (!status.ok()) break;
@@ -597,14 +595,14 @@ StepValues Machine::run(const Step& step) {
     const auto check = [&](const auto& buffers, std::string_view kind) {
       for (const auto& [id, buffer] : buffers)
         EXPECT_TRUE(buffer.intact())
-            << what << ": " << mode.phases[i].name << " wrote behind " << kind << " " << id;
+            << what << ": " << schedule.phases[i].name << " wrote behind " << kind << " " << id;
     };
     check(activations, "activation");
     check(temporaries, "temporary");
     check(pinned_, "pinned");
     for (const GuardedBuffer& buffer : scratch)
       EXPECT_TRUE(buffer.intact())
-          << what << ": " << mode.phases[i].name << " wrote behind scratch";
+          << what << ": " << schedule.phases[i].name << " wrote behind scratch";
   }
 
   StepValues values;

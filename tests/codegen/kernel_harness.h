@@ -133,17 +133,26 @@ struct TestTarget {
 // Targets of a device whose code this machine can run; none is a test failure.
 std::vector<TestTarget> runnable_targets(Device device);
 
+// The schedules of a model, in order.
+enum class Mode : size_t { decode, prefill };
+// Tokens of a prefill step, at most.
+inline constexpr int64_t kChunk = 512;
+
 // The kernels of one model in one activation mode.
 struct Kernels {
   const TestModel* model = nullptr;
   Activations activations = Activations::a8;
   int wave = 0;  // as in TestTarget
   Lowering lowering;
-  std::vector<PhaseFunction> decode, prefill;         // of each phase, on the host
-  std::vector<SimtKernel> decode_simt, prefill_simt;  // the same on a GPU
+  // Of each phase of each schedule: on the host, or on a GPU.
+  std::vector<std::vector<PhaseFunction>> host;
+  std::vector<std::vector<SimtKernel>> simt;
 
   Device device() const { return wave == 0 ? Device::host : Device::gpu; }
   std::string name() const;
+  const LoweredSchedule& schedule(Mode mode) const {
+    return lowering.schedules[static_cast<size_t>(mode)];
+  }
 };
 
 // Machine code, loaded; functions stay valid as long as it lives.

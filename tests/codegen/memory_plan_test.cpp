@@ -17,7 +17,8 @@ using Key = std::pair<Buffer::Kind, int64_t>;
 struct Schedule {
   ir::Module module;
   Lowering lowering;
-  LoweredMode& mode() { return lowering.decode; }
+  Schedule() { lowering.schedules.resize(1); }
+  LoweredSchedule& lowered() { return lowering.schedules[0]; }
 };
 
 ir::ValueId add_tensor(ir::Module& module, char rows, int64_t width) {
@@ -32,7 +33,7 @@ Schedule random_schedule(Random& random) {
     add_tensor(s.module, random.below(4) == 0 ? 'L' : 'T', 1 + random.below(300));
   const int64_t temporaries = random.below(8);
   for (int64_t i = 0; i < temporaries; ++i)
-    s.mode().temporaries[i] = {random.below(500), random.below(100)};
+    s.lowered().temporaries[i] = {random.below(500), random.below(100)};
   for (int64_t i = 0; i < random.below(3); ++i) s.lowering.pinned[i] = {0, 1 + random.below(1000)};
   const int64_t phases = 1 + random.below(25);
   for (int64_t p = 0; p < phases; ++p) {
@@ -52,15 +53,16 @@ Schedule random_schedule(Random& random) {
         phase.arguments.push_back({Buffer::Kind::activation, near, 0});
       }
     }
-    s.mode().phases.push_back(std::move(phase));
+    s.lowered().phases.push_back(std::move(phase));
   }
   return s;
 }
 
-int64_t bytes_of(const Schedule& s, const LoweredMode& mode, const Key& key, StepRows rows) {
+int64_t bytes_of(const Schedule& s, const LoweredSchedule& schedule, const Key& key,
+                 StepRows rows) {
   if (key.first == Buffer::Kind::pinned) return s.lowering.pinned.at(key.second).fixed_bytes;
   if (key.first == Buffer::Kind::temporary) {
-    const Room& room = mode.temporaries.at(key.second);
+    const Room& room = schedule.temporaries.at(key.second);
     return room.bytes_per_row * rows.tokens + room.fixed_bytes;
   }
   const auto& shape = s.module.tensor(static_cast<ir::ValueId>(key.second)).shape;
@@ -73,14 +75,14 @@ TEST(MemoryPlan, BuffersThatLiveTogetherLieApart) {
     SCOPED_TRACE(round);
     Schedule s = random_schedule(random);
     const StepRows rows{1 + random.below(40), 1 + random.below(5)};
-    const MemoryPlan plan = plan_memory(s.module, s.lowering, s.mode(), rows);
+    const MemoryPlan plan = plan_memory(s.module, s.lowering, s.lowered(), rows);
 
     // Lives, found here a second time. Pinned buffers live always.
     std::map<Key, std::pair<size_t, size_t>> lives;
     for (const auto& [id, room] : s.lowering.pinned)
-      lives[{Buffer::Kind::pinned, id}] = {0, s.mode().phases.size()};
-    for (size_t p = 0; p < s.mode().phases.size(); ++p)
-      for (const Buffer& b : s.mode().phases[p].arguments)
+      lives[{Buffer::Kind::pinned, id}] = {0, s.lowered().phases.size()};
+    for (size_t p = 0; p < s.lowered().phases.size(); ++p)
+      for (const Buffer& b : s.lowered().phases[p].arguments)
         if (b.kind == Buffer::Kind::activation || b.kind == Buffer::Kind::temporary)
           lives.emplace(Key{b.kind, b.value}, std::pair{p, p}).first->second.second = p;
 
@@ -92,7 +94,7 @@ TEST(MemoryPlan, BuffersThatLiveTogetherLieApart) {
       EXPECT_EQ(a.offset % 64, 0);
       EXPECT_GE(a.offset, 0);
       // 64 bytes behind every buffer may be read.
-      EXPECT_GE(a.bytes, bytes_of(s, s.mode(), key, rows) + 64);
+      EXPECT_GE(a.bytes, bytes_of(s, s.lowered(), key, rows) + 64);
       EXPECT_EQ(std::pair(a.first, a.last), live);
       end = std::max(end, a.offset + a.bytes);
       sum += a.bytes;
@@ -117,9 +119,9 @@ TEST(MemoryPlan, ChainOfEqualBuffersNeedsRoomForTwo) {
     LoweredPhase phase;
     if (i > 0) phase.arguments.push_back({Buffer::Kind::activation, i - 1, 0});
     phase.arguments.push_back({Buffer::Kind::activation, i, 0});
-    s.mode().phases.push_back(std::move(phase));
+    s.lowered().phases.push_back(std::move(phase));
   }
-  EXPECT_EQ(plan_memory(s.module, s.lowering, s.mode(), {4, 1}).bytes, 2 * (48 * 4 * 4 + 64));
+  EXPECT_EQ(plan_memory(s.module, s.lowering, s.lowered(), {4, 1}).bytes, 2 * (48 * 4 * 4 + 64));
 }
 
 // Decode finds what is pinned where prefill left it.
@@ -127,12 +129,12 @@ TEST(MemoryPlan, PinnedBuffersLieAtTheSamePlaceInBothSchedules) {
   Random random(2);
   for (int round = 0; round < 50; ++round) {
     Schedule s = random_schedule(random);
-    s.lowering.prefill = random_schedule(random).mode();
-    for (LoweredPhase& phase : s.lowering.prefill.phases)
+    s.lowering.schedules.push_back(random_schedule(random).lowered());
+    for (LoweredPhase& phase : s.lowering.schedules[1].phases)
       std::erase_if(phase.arguments,
                     [](const Buffer& b) { return b.kind == Buffer::Kind::activation; });
-    const MemoryPlan decode = plan_memory(s.module, s.lowering, s.lowering.decode, {1, 1});
-    const MemoryPlan prefill = plan_memory(s.module, s.lowering, s.lowering.prefill, {64, 8});
+    const MemoryPlan decode = plan_memory(s.module, s.lowering, s.lowering.schedules[0], {1, 1});
+    const MemoryPlan prefill = plan_memory(s.module, s.lowering, s.lowering.schedules[1], {64, 8});
     for (const auto& [id, room] : s.lowering.pinned) {
       const Key key{Buffer::Kind::pinned, id};
       EXPECT_EQ(decode.placements.at(key).offset, prefill.placements.at(key).offset);

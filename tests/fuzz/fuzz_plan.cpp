@@ -30,8 +30,8 @@ std::string program(const Plan& plan) {
   kept.vocab_size = plan.vocab_size;
   kept.max_context = plan.max_context;
   for (DevicePlan device : plan.device_plans) {
-    for (auto* phases : {&device.decode, &device.prefill, &device.probe}) {
-      for (Phase& phase : *phases) {
+    for (Schedule& schedule : device.schedules) {
+      for (Phase& phase : schedule.phases) {
         phase.name.clear();
         phase.what.clear();
         phase.weight_bytes = 0;

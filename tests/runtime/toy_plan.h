@@ -176,7 +176,7 @@ inline Plan description() {
   device.weight_bytes = weight_count;
   device.arena_bytes = 64 + chunk * 4;
   device.scratch_bytes = 64;
-  device.decode = {
+  std::vector<Phase> phases = {
       {"remember",
        "keep",
        0,
@@ -198,7 +198,8 @@ inline Plan description() {
        0,
        3,
        1}};
-  device.prefill = device.decode;
+  device.schedules = {{"decode", Schedule::Entry::main, 1, phases},
+                      {"prefill", Schedule::Entry::main, chunk, phases}};
   plan.device_plans = {device};
   plan.remarks = {{"by_hand", true, "w", "because", 12, -1}};
   return plan;
@@ -210,17 +211,25 @@ inline std::vector<uint8_t> weights() {
   return bytes;
 }
 
+// Phases of the schedules.
+inline std::vector<Phase>& decode(DevicePlan& device) { return device.schedules[0].phases; }
+inline std::vector<Phase>& prefill(DevicePlan& device) { return device.schedules[1].phases; }
+inline std::vector<Phase>& probe(DevicePlan& device) { return device.schedules[2].phases; }
+
 // Adds the probe schedule: two rows of the weights times 1, 2, .. 16.
 inline void with_probes(Plan& plan) {
   using Region = Argument::Region;
   DevicePlan& device = plan.device_plans[0];
-  device.probe = {{"probe.w",
-                   "matmul",
-                   static_cast<uint32_t>(device.kernels.size()),
-                   {argument(Region::weights), argument(Region::arena, 64)},
-                   32,
-                   32,
-                   1}};
+  device.schedules.push_back({"probe",
+                              Schedule::Entry::probe,
+                              1,
+                              {{"probe.w",
+                                "matmul",
+                                static_cast<uint32_t>(device.kernels.size()),
+                                {argument(Region::weights), argument(Region::arena, 64)},
+                                32,
+                                32,
+                                1}}});
   device.kernels.push_back(
       {"toy_probe", "multiplies", {{access_read, 32, 0, 0, 0}, {access_write, 8, 0, 0, 0}}});
   const std::vector<uint8_t> bytes = weights();

@@ -167,8 +167,8 @@ TEST_F(GpuSessionTest, ProbesAreLaunchedBeforeAnythingElse) {
   ASSERT_EQ(toy::write_gpu_plan(path,
                                 [](Plan& plan) {
                                   toy::with_probes(plan);
-                                  plan.device_plans[0].probe[0].blocks = 1000;
-                                  plan.device_plans[0].probe[0].shared_bytes = 512;
+                                  toy::probe(plan.device_plans[0])[0].blocks = 1000;
+                                  toy::probe(plan.device_plans[0])[0].shared_bytes = 512;
                                 }),
             "");
   const auto model = load();

@@ -142,12 +142,12 @@ inline std::string write_gpu_plan(const std::string& path,
         device.device = "gpu";
         plan.code[0].target = "gfx1100";
         plan.code[0].family = "amdgpu";
-        for (auto* phases : {&device.decode, &device.prefill}) {
-          (*phases)[0].tokens_per_block = 2;
-          (*phases)[1].blocks = 3;
-          (*phases)[1].tokens_per_block = 1;
-          (*phases)[1].shared_bytes = 2048;
-          (*phases)[2].blocks = 1000;
+        for (auto& [name, entry, most_rows, phases] : device.schedules) {
+          phases[0].tokens_per_block = 2;
+          phases[1].blocks = 3;
+          phases[1].tokens_per_block = 1;
+          phases[1].shared_bytes = 2048;
+          phases[2].blocks = 1000;
         }
         if (edit) edit(plan);
       },

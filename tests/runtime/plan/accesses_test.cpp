@@ -34,12 +34,12 @@ TEST(PlanAccesses, WhatDoesNotFitIsNamed) {
     std::string message;
   };
   const Case cases[] = {
-      {[](Plan&, DevicePlan& d) { d.decode[1].arguments.pop_back(); },
+      {[](Plan&, DevicePlan& d) { toy::decode(d)[1].arguments.pop_back(); },
        "decode[1]: 2 arguments for kernel toy_sum, which has 3 parameters"},
       {[](Plan&, DevicePlan& d) { d.kernels[2].parameters.clear(); },
        "decode[2]: 3 arguments for kernel toy_logits, which has 0 parameters"},
       {[](Plan&, DevicePlan& d) {
-         std::swap(d.prefill[1].arguments[0], d.prefill[1].arguments[1]);
+         std::swap(toy::prefill(d)[1].arguments[0], toy::prefill(d)[1].arguments[1]);
        },
        "prefill[1].arguments[0]: only a state has bytes per position"},
       {[](Plan&, DevicePlan& d) { d.scratch_bytes = 63; },
@@ -49,9 +49,9 @@ TEST(PlanAccesses, WhatDoesNotFitIsNamed) {
       // Weights
       {[](Plan&, DevicePlan& d) { d.weights[0].bytes = 1000; },
        "decode[1].arguments[1]: 1024 bytes at offset 0 are not within one weight"},
-      {[](Plan&, DevicePlan& d) { d.decode[1].arguments[1].offset = 64; },
+      {[](Plan&, DevicePlan& d) { toy::decode(d)[1].arguments[1].offset = 64; },
        "decode[1].arguments[1]: 1024 bytes at offset 64 are not within one weight"},
-      {[](Plan&, DevicePlan& d) { d.decode[1].arguments[1].offset = 1; },
+      {[](Plan&, DevicePlan& d) { toy::decode(d)[1].arguments[1].offset = 1; },
        "decode[1].arguments[1]: offset 1 is not a multiple of 64"},
       {[](Plan&, DevicePlan& d) { d.kernels[1].parameters[1].access = Access::update; },
        "decode[1].arguments[1]: weights are only read"},
@@ -62,38 +62,41 @@ TEST(PlanAccesses, WhatDoesNotFitIsNamed) {
        "decode[0].arguments[1]: 64 bytes at offset 0 reach beyond state 0, which has 48 at 16"},
       {[](Plan&, DevicePlan& d) { d.states[0] = {"history", 0, 64}; },
        "256 bytes at offset 0 reach beyond state 0, which has 64 at 64 positions"},
-      {[](Plan&, DevicePlan& d) { d.decode[0].arguments[2].index = 0, d.states[0] = d.states[1]; },
+      {[](Plan&, DevicePlan& d) {
+         toy::decode(d)[0].arguments[2].index = 0, d.states[0] = d.states[1];
+       },
        "reach beyond state 0, which has 4"},
       // The arena
       {[](Plan&, DevicePlan& d) { d.arena_bytes = 79; },
        "prefill[1].arguments[2]: 16 bytes at offset 64 reach beyond the arena of 79"},
-      {[](Plan&, DevicePlan& d) { d.chunk = 5; },
+      {[](Plan&, DevicePlan& d) { d.chunk = d.schedules[1].most_rows = 5; },
        "prefill[1].arguments[2]: 20 bytes at offset 64 reach beyond the arena of 80"},
-      {[](Plan&, DevicePlan& d) { d.decode[2].arguments[0].offset = 0; },
+      {[](Plan&, DevicePlan& d) { toy::decode(d)[2].arguments[0].offset = 0; },
        "decode[2].arguments[0]: reads 4 bytes at offset 0 of the arena that no phase before it"},
-      {[](Plan&, DevicePlan& d) { std::swap(d.decode[1], d.decode[2]); },
+      {[](Plan&, DevicePlan& d) { std::swap(toy::decode(d)[1], toy::decode(d)[2]); },
        "decode[1].arguments[0]: reads 4 bytes at offset 64 of the arena that no phase before it"},
       {[](Plan&, DevicePlan& d) {
          // Overwritten by another phase before it is read.
          d.kernels[3].parameters[1].bytes = 2;
-         d.decode.insert(d.decode.begin() + 2, d.probe[0]);
+         toy::decode(d).insert(toy::decode(d).begin() + 2, toy::probe(d)[0]);
        },
        "decode[3].arguments[0]: reads 4 bytes at offset 64 of the arena"},
       {[](Plan&, DevicePlan& d) {
          d.kernels.push_back({"toy_keep", "keeps", {{Access::update, 4, 0, 0, 0}}});
-         d.decode.push_back(d.probe[0]);
-         d.decode.back().kernel = 4;
-         d.decode.back().arguments = {{Region::arena, 64, 0}};
+         toy::decode(d).push_back(toy::probe(d)[0]);
+         toy::decode(d).back().kernel = 4;
+         toy::decode(d).back().arguments = {{Region::arena, 64, 0}};
        },
        "decode[1].arguments[2]: overwrites what is kept between steps at offset 64"},
       // Tokens and logits
       {[](Plan& p, DevicePlan&) { p.vocab_size = 31; },
        "decode[2].arguments[2]: 128 bytes at offset 0, expected 124 at offset 0"},
       {[](Plan& p, DevicePlan&) { p.vocab_size = 33; }, "expected 132 at offset 0"},
-      {[](Plan&, DevicePlan& d) { d.decode[0].arguments[0].offset = 4; },
+      {[](Plan&, DevicePlan& d) { toy::decode(d)[0].arguments[0].offset = 4; },
        "decode[0].arguments[0]: 4 bytes at offset 4, expected 4 at offset 0"},
-      {[](Plan&, DevicePlan& d) { d.decode.pop_back(); }, "decode: no phase writes the logits"},
-      {[](Plan&, DevicePlan& d) { d.prefill.erase(d.prefill.begin()); },
+      {[](Plan&, DevicePlan& d) { toy::decode(d).pop_back(); },
+       "decode: no phase writes the logits"},
+      {[](Plan&, DevicePlan& d) { toy::prefill(d).erase(toy::prefill(d).begin()); },
        "prefill: no phase reads the tokens"},
       {[](Plan&, DevicePlan& d) { d.kernels[2].parameters[2].access = Access::read; },
        "decode[2].arguments[2]: logits are only written"},

@@ -82,10 +82,11 @@ TEST_F(PlanFileTest, EveryFieldSurvivesWritingAndReading) {
   EXPECT_EQ(plan.ends[0].source, "eos_token_id of config.json");
   EXPECT_EQ(plan.temperature, 0.75);
   EXPECT_EQ(plan.top_k, -1);
-  ASSERT_EQ(plan.device_plans[0].decode.size(), 3u);
-  EXPECT_EQ(plan.device_plans[0].decode[0].arguments[2].region, Argument::Region::state);
-  EXPECT_EQ(plan.device_plans[0].decode[0].arguments[2].index, 1u);
-  EXPECT_EQ(plan.device_plans[0].decode[1].arguments[2].offset, 64u);
+  ASSERT_EQ(plan.device_plans[0].schedules[0].phases.size(), 3u);
+  EXPECT_EQ(plan.device_plans[0].schedules[0].phases[0].arguments[2].region,
+            Argument::Region::state);
+  EXPECT_EQ(plan.device_plans[0].schedules[0].phases[0].arguments[2].index, 1u);
+  EXPECT_EQ(plan.device_plans[0].schedules[0].phases[1].arguments[2].offset, 64u);
   EXPECT_EQ(plan.remarks[0].launches_saved, -1);
   EXPECT_EQ((*file)->text(plan.tokenizer), "{\"tokenizer\": 1}");
   EXPECT_TRUE((*file)->text(plan.code[0].section).starts_with(fake_code));
@@ -104,7 +105,7 @@ TEST_F(PlanFileTest, ProbesSurviveWritingAndReading) {
   const auto again = plan_from_json(plan_to_json(plan, -1));
   ASSERT_TRUE(again.ok());
   const DevicePlan& device = again->device_plans[0];
-  EXPECT_EQ(device.probe.size(), 1u);
+  EXPECT_EQ(device.phases_for(Schedule::Entry::probe, 1).size(), 1u);
   ASSERT_EQ(device.probes.size(), 2u);
   EXPECT_EQ(device.probes[1].format, "other bytes");
   EXPECT_EQ(device.probes[1].weight, "w");
@@ -130,10 +131,12 @@ TEST_F(PlanFileTest, ProbesOutsideOrUncomputedAreRefused) {
     return status.ok() ? std::string() : status.error().message;
   };
   EXPECT_EQ(error_with([](DevicePlan&) {}), "");
-  EXPECT_NE(error_with([](DevicePlan& d) { d.probe.clear(); }).find("no phase computes them"),
-            std::string::npos);
-  EXPECT_NE(error_with([](DevicePlan& d) { d.probe[0].kernel = 4; }).find("probe[0].kernel 4"),
-            std::string::npos);
+  EXPECT_NE(
+      error_with([](DevicePlan& d) { d.schedules.pop_back(); }).find("no phase computes them"),
+      std::string::npos);
+  EXPECT_NE(
+      error_with([](DevicePlan& d) { toy::probe(d)[0].kernel = 4; }).find("probe[0].kernel 4"),
+      std::string::npos);
   for (const uint64_t offset : {uint64_t{2}, uint64_t{80}, UINT64_MAX - 3})
     EXPECT_NE(
         error_with([&](DevicePlan& d) { d.probes[1].offset = offset; }).find("probes[1].offset"),
@@ -457,7 +460,7 @@ TEST(PlanWriter, AnUnfinishedOrRefusedPlanLeavesTheOldFileAndNoOther) {
     ASSERT_TRUE((*PlanWriter::create(path))->add(std::string_view("x")).ok());
   }
   const std::string error = toy::write_plan(
-      path, [](Plan& plan) { plan.device_plans[0].decode[0].kernel = 9; }, fake_code);
+      path, [](Plan& plan) { plan.device_plans[0].schedules[0].phases[0].kernel = 9; }, fake_code);
   EXPECT_NE(error.find("decode[0].kernel 9 is outside the 3 kernels"), std::string::npos) << error;
   EXPECT_EQ(toy::read_file(path), "the old file");
   EXPECT_EQ(folder.entries(), 1u);
