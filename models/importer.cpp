@@ -48,16 +48,16 @@ static absl::Status with_assumptions(const absl::Status& status, const Config& c
 
 ir::ValueId Importer::weight(std::string_view name, const std::vector<int64_t>& shape) {
   if (!ok()) return -1;
-  const ir::ValueId known = graph_.module().find_symbol(name);
-  if (known >= 0) return known;
+  if (const auto known = weights_.find(name); known != weights_.end()) return known->second;
   auto type = catalog_.type(name, shape);
   if (!type.ok()) {
     fail(with_assumptions(type.status(), config_));
     return -1;
   }
   used_.insert(std::string(name));
-  return graph_.weight(std::string(name), *std::move(type),
-                       {.sources = {std::string(name)}, .constant = {}});
+  const ir::ValueId id = graph_.weight(std::string(name), *std::move(type),
+                                       {.sources = {std::string(name)}, .constant = {}});
+  return weights_[std::string(name)] = id;
 }
 
 ir::ValueId Importer::dense(ir::ValueId weight) {

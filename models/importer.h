@@ -62,6 +62,7 @@ class Importer {
   const Config& config_;
   const WeightCatalog& catalog_;
   ir::Builder graph_;
+  std::map<std::string, ir::ValueId, std::less<>> weights_;  // of the graph, by name
   std::set<std::string> used_;
   absl::Status status_;
 };

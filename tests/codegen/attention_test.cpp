@@ -399,7 +399,7 @@ TEST_P(Attention, HeadsAreAsLongAsKernelsCanTake) {
     const TestModel model =
         b.finish(add_attention(b, "", {.heads = heads, .kv_heads = 1, .head_dim = head_dim}));
     std::vector<passes::Remark> remarks;
-    return lower(model.module, GetParam(), Activations::a8, remarks).status();
+    return lower(model.module, GetParam(), Activations::a8, schedules(), remarks).status();
   };
   const bool host = GetParam() == Device::host;
   const absl::Status refused = lowered(1, 262144);

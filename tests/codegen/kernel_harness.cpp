@@ -376,15 +376,17 @@ SimtKernel LoadedCode::find_simt(const std::string& symbol) const {
           find<int*>("sinter_simt_block")};
 }
 
+std::vector<ScheduleShape> schedules() {
+  using Entry = runtime::Schedule::Entry;
+  return {{"decode", Entry::main, 1}, {"prefill", Entry::main, 512}};
+}
+
 Suite compile(const std::vector<Variant>& variants, const TestTarget& on) {
   Suite suite;
   Lowering all;
   for (const auto& [model, activations] : variants) {
     std::vector<passes::Remark> remarks;
-    auto lowering = lower(model->module, on.device(), activations,
-                          {{"decode", runtime::Schedule::Entry::main, 1},
-                           {"prefill", runtime::Schedule::Entry::main, kChunk}},
-                          remarks);
+    auto lowering = lower(model->module, on.device(), activations, schedules(), remarks);
     EXPECT_TRUE(lowering.ok()) << model->name << ": " << lowering.status();
     if (!lowering.ok()) return {};
     all.schedules.insert(all.schedules.end(), lowering->schedules.begin(),
@@ -531,7 +533,7 @@ absl::Status Machine::run_on_gpu(const SimtKernel& kernel, const LoweredPhase& p
 
 StepValues Machine::run(const Step& step) {
   const ir::Module& module = kernels_.model->module;
-  const auto number = static_cast<size_t>(step.mode);
+  const auto at = static_cast<size_t>(step.mode);
   const LoweredSchedule& schedule = kernels_.schedule(step.mode);
   const std::string what = fmt::format("{}, {}", kernels_.name(), step.name());
 
@@ -584,10 +586,10 @@ StepValues Machine::run(const Step& step) {
     std::vector<void*> args;
     for (const Buffer& buffer : phase.arguments) args.push_back(address(buffer));
     if (kernels_.wave == 0) {
-      const PhaseFunction function = kernels_.host[number][i];
+      const PhaseFunction function = kernels_.host[at][i];
       run_on_host(function, args, params, scratch, step);
     } else {
-      const SimtKernel& kernel = kernels_.simt[number][i];
+      const SimtKernel& kernel = kernels_.simt[at][i];
       const auto status = run_on_gpu(kernel, phase, args, params, step);
       EXPECT_TRUE(status.ok()) << what << ": " << phase.name << ": " << status.message();
       if (!status.ok()) break;

@@ -135,8 +135,7 @@ std::vector<TestTarget> runnable_targets(Device device);
 
 // The schedules of a model, in order.
 enum class Mode : size_t { decode, prefill };
-// Tokens of a prefill step, at most.
-inline constexpr int64_t kChunk = 512;
+std::vector<ScheduleShape> schedules();
 
 // The kernels of one model in one activation mode.
 struct Kernels {
