@@ -15,6 +15,7 @@
 #include "codegen/probe.h"
 #include "codegen/weight_structs.h"
 #include "ir/ops.h"
+#include "ir/regions.h"
 
 namespace sinter::codegen {
 
@@ -24,10 +25,15 @@ using ir::Node;
 using ir::Op;
 using ir::ValueId;
 
-std::string float_literal(double value) {
-  std::string text = fmt::format("{}", static_cast<float>(value));
-  if (text.find_first_of(".en") == std::string::npos) text += ".0";
-  return text + "F";
+// "rms_norm" -> "RmsNorm"
+std::string camel_case(std::string_view name) {
+  std::string out;
+  bool upper = true;
+  for (const char c : name) {
+    if (c != '_') out += upper && c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    upper = c == '_';
+  }
+  return out;
 }
 
 // Lowers one schedule. Every region kind is one member function.
@@ -47,29 +53,10 @@ class Lowerer {
 
   absl::Status run() {
     for (const Node& node : module_.nodes) {
-      const std::string kind = node.text("kind", "");
-      absl::Status status;
-      if (node.op != Op::fused) {
-        status = absl::InternalError(fmt::format("[{}] outside a phase", ir::info(node.op).name));
-      } else if (kind == "embed") {
-        status = embed(node);
-      } else if (kind == "rope_table") {
-        status = rope_table(node);
-      } else if (kind == "matmul") {
-        status = matmul(node);
-      } else if (kind == "attention") {
-        status = attention(node);
-      } else if (kind == "rows") {
-        status = rows(node);
-      } else if (kind == "top_k") {
-        status = top_k(node);
-      } else if (kind == "experts") {
-        status = experts(node);
-      } else {
-        status =
-            absl::UnimplementedError(fmt::format("no kernel for a phase of kind \"{}\"", kind));
-      }
-      if (!status.ok()) return status;
+      const ir::Region* region = ir::region_of(node);
+      if (region == nullptr)
+        return absl::InternalError(fmt::format("[{}] outside a phase", ir::info(node.op).name));
+      if (absl::Status status = lower(*region, node); !status.ok()) return status;
     }
     return absl::OkStatus();
   }
@@ -89,6 +76,26 @@ class Lowerer {
   }
 
  private:
+  absl::Status lower(const ir::Region& region, const Node& node) {
+    switch (region.kind) {
+      case ir::RegionKind::embed:
+        return embed(node);
+      case ir::RegionKind::rope_table:
+        return rope_table(node);
+      case ir::RegionKind::matmul:
+        return matmul(node);
+      case ir::RegionKind::attention:
+        return attention(node);
+      case ir::RegionKind::rows:
+        return rows(node);
+      case ir::RegionKind::top_k:
+        return top_k(node);
+      case ir::RegionKind::experts:
+        return experts(node);
+    }
+    return absl::InternalError("unknown region");
+  }
+
   // Whether steps have one row.
   bool decode() const { return mode_ != Mode::prefill; }
   bool on_gpu() const { return device_ == Device::gpu; }
@@ -216,21 +223,32 @@ class Lowerer {
                      fmt::format("const {}", c_type(module_.weight(weight).format.scale_type)));
   }
 
-  // `const auto x = prologue;` for the chain last_rows, rms_norm that ends in `input`.
+  // `const auto x = prologue;` for the chain last_rows, op by row that ends in `input`. The struct
+  // has the vectors and attributes of the op as fields (codegen/device/*/activations.h).
   absl::Status declare_prologue(Emitter& e, const Node& node, ValueId input, ValueId& source,
                                 bool& plain) {
-    std::string norm_weight;
-    std::string_view norm_type;
-    double eps = 0;
+    std::string name = "Plain";
+    std::string types;
+    std::string fields;
     plain = true;
     source = input;
-    if (const Node* norm = ir::find_definition(node.body, source);
-        norm != nullptr && norm->op == Op::rms_norm) {
-      if (auto chosen = layout(norm->operands[1], 1); !chosen.ok()) return chosen.status();
-      norm_weight = vector_pointer(e, norm->operands[1]);
-      norm_type = c_type(module_.weight(norm->operands[1]).format.scale_type);
-      eps = norm->number("eps", 0);
-      source = norm->operands[0];
+    if (const Node* op = ir::find_definition(node.body, source);
+        op != nullptr && ir::is_by_row(op->op)) {
+      const ir::OpInfo& info = ir::info(op->op);
+      name = camel_case(info.name);
+      for (size_t i = 1; i < info.operands.size(); ++i) {
+        if (i >= op->operands.size()) {
+          types += ", void";
+          fields += ", nullptr";
+          continue;
+        }
+        if (auto chosen = layout(op->operands[i], 1); !chosen.ok()) return chosen.status();
+        types += fmt::format(", {}", c_type(module_.weight(op->operands[i]).format.scale_type));
+        fields += ", " + vector_pointer(e, op->operands[i]);
+      }
+      for (const ir::AttributeInfo& attribute : info.attributes)
+        fields += ", " + float_literal(op->number(attribute.name));
+      source = op->operands[0];
       plain = false;
     }
     std::string first = "0";
@@ -243,13 +261,8 @@ class Lowerer {
     if (ir::find_definition(node.body, source) != nullptr)
       return absl::UnimplementedError(
           fmt::format("phase \"{}\": no prologue of this form", node.label));
-    const std::string rows = e.pointer(buffer(source), "const float");
-    if (norm_weight.empty()) {
-      e.line("const PlainRows<{}> x{{{}, {}}};", width(input), rows, first);
-    } else {
-      e.line("const RmsNormRows<{}, {}> x{{{}, {}, {}, {}}};", width(input), norm_type, rows,
-             norm_weight, float_literal(eps), first);
-    }
+    e.line("const {}Rows<{}{}> x{{{}{}, {}}};", name, width(input), types,
+           e.pointer(buffer(source), "const float"), fields, first);
     return absl::OkStatus();
   }
 
@@ -698,7 +711,7 @@ class Lowerer {
       return absl::UnimplementedError(fmt::format(
           "[{}] at \"{}\" on heads has no kernel of its own", ir::info(op.op).name, node.label));
     Emitter e;
-    if (op.op == Op::rms_norm || op.op == Op::last_rows) {
+    if (ir::is_by_row(op.op) || op.op == Op::last_rows) {
       ValueId source = -1;
       bool plain = false;
       if (auto status = declare_prologue(e, node, result, source, plain); !status.ok())

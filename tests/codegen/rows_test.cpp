@@ -133,7 +133,8 @@ TEST_P(Rows, OpsThatNoProductAbsorbs) {
       const auto& nodes = models.back().module.nodes;
       EXPECT_EQ(nodes.back().text("kind", ""), "rows") << models.back().name;
     };
-    for (const Op op : {Op::silu, Op::gelu, Op::gelu_erf, Op::relu2, Op::sigmoid, Op::last_rows})
+    for (const Op op : {Op::silu, Op::gelu, Op::gelu_erf, Op::relu2, Op::sigmoid, Op::tanh, Op::exp,
+                        Op::softplus, Op::softmax, Op::last_rows})
       model(op, [&](ModelBuilder& b, ir::ValueId x) { return b.add("y", op, {x}); });
     for (const Op op : {Op::add, Op::mul})
       model(op, [&](ModelBuilder& b, ir::ValueId x) {
@@ -142,6 +143,19 @@ TEST_P(Rows, OpsThatNoProductAbsorbs) {
       });
     model(Op::rms_norm, [&](ModelBuilder& b, ir::ValueId x) {
       return b.add("y", Op::rms_norm, {x, b.vector("w", width)}, {{"eps", 1e-5}});
+    });
+    model(Op::l2_norm, [&](ModelBuilder& b, ir::ValueId x) {
+      return b.add("y", Op::l2_norm, {x}, {{"eps", 1e-6}});
+    });
+    model(Op::layer_norm, [&](ModelBuilder& b, ir::ValueId x) {
+      const auto y = b.add("y", Op::layer_norm, {x, b.vector("w", width)}, {{"eps", 1e-5}});
+      return b.add("z", Op::layer_norm,
+                   {y, b.vector("v", width, DType::bf16), b.vector("b", width)}, {{"eps", 1e-5}});
+    });
+    model(Op::clamp, [&](ModelBuilder& b, ir::ValueId x) {
+      const auto y = b.add("y", Op::clamp, {x}, {{"min", -1.25}, {"max", 0.5}});
+      const auto z = b.add("z", Op::clamp, {x}, {{"max", int64_t{1}}});
+      return b.add("sum", Op::add, {y, z});
     });
     model(Op::slice, [&](ModelBuilder& b, ir::ValueId x) {
       return b.add("y", Op::slice, {x}, {{"begin", width / 3}, {"end", width - 1}});
@@ -153,13 +167,34 @@ TEST_P(Rows, OpsThatNoProductAbsorbs) {
 // Arguments of exp() far beyond where it saturates.
 TEST_P(Rows, ActivationsOfLargeNumbers) {
   std::vector<TestModel> models;
-  for (const Op op : {Op::silu, Op::gelu, Op::sigmoid}) {
+  for (const Op op : {Op::silu, Op::gelu, Op::sigmoid, Op::tanh, Op::softplus, Op::softmax}) {
     ModelBuilder b(fmt::format("rows_large_{}", ir::info(op).name));
     auto x = b.rows("x", 40);
     x = b.add("scaled", Op::mul, {x, b.constant("factor", std::vector<float>(40, 120.0F))});
     models.push_back(b.finish(b.add("y", op, {x})));
   }
   expect_models_match(models, GetParam());
+}
+
+// Near the largest number that there is, and down to 0.
+TEST_P(Rows, ExpOfEverySize) {
+  std::vector<float> values;
+  for (int64_t i = 0; i < kVocabulary * 32; ++i)
+    values.push_back(88.7F - 0.2F * static_cast<float>(i % 1280));
+  ModelBuilder b("rows_exp");
+  const TestModel model = b.finish(b.add("y", Op::exp, {b.rows("x", 32, values)}));
+  expect_models_match({model}, GetParam());
+}
+
+// Where x is far from 0 beside its spread, the mean must be taken off before squares are summed.
+TEST_P(Rows, LayerNormFarFromZero) {
+  std::vector<float> values;
+  for (int64_t i = 0; i < kVocabulary * 100; ++i)
+    values.push_back(1000.0F + static_cast<float>(i * 37 % 64) / 64);
+  ModelBuilder b("rows_far");
+  const TestModel model = b.finish(
+      b.add("y", Op::layer_norm, {b.rows("x", 100, values), b.vector("w", 100)}, {{"eps", 1e-5}}));
+  expect_models_match({model}, GetParam());
 }
 
 }  // namespace
