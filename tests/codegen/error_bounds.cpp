@@ -23,6 +23,14 @@ double rms_norm_error(int64_t n, bool lanes) {
   return ((lanes ? count / 32 + 40 : count) / 2 + 8) * kRounding;
 }
 
+namespace {
+
+// Of a sum of n numbers, relative to the sum of their sizes: in 16 lanes or more, then the lanes',
+// and at most 15 that are left over.
+double sum_error(size_t n) { return (static_cast<double>(n) / 16 + 24) * kRounding; }
+
+}  // namespace
+
 double exp_error(Device device, double x) {
   if (device == Device::host) return 2e-7 + 4 * kRounding;
   return (4 + 1.25 * std::abs(x)) * kRounding;
@@ -211,7 +219,7 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
           variance += (x[i] - mean) * (x[i] - mean) / static_cast<double>(n);
         const double scale = 1 / std::sqrt(variance + node.number("eps"));
         // The sum of the mean, whose error all elements share, and that of the squares.
-        const double off = static_cast<double>(n + 2) * kRounding * size;
+        const double off = sum_error(n) * size;
         const double relative = rms_norm_error(static_cast<int64_t>(n), true) +
                                 (off * off + 2 * kRounding * variance) * scale * scale;
         for (size_t i = row; i < row + n; ++i) {
@@ -234,7 +242,7 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
         const auto term = [&](size_t i) {
           return exp_of(x[i] - most) + kRounding * std::abs(x[i] - most);
         };
-        double sum = static_cast<double>(n) * kRounding;
+        double sum = sum_error(n);
         for (size_t i = row; i < row + n; ++i) sum += result.data[i] * term(i);
         for (size_t i = row; i < row + n; ++i)
           out[i] = (term(i) + sum + 4 * kRounding) * result.data[i] + 2e-38;
