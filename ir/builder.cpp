@@ -74,7 +74,7 @@ ValueId Builder::append(Node node, const TensorType* wanted) {
     return -1;
   }
   ValueId id = -1;
-  if (info(node.op).has_result) {
+  if (info(node.op).has_result()) {
     id = module_.add_value({ValueKind::result, *std::move(type), ""});
     node.results.push_back(id);
   }

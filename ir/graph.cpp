@@ -20,7 +20,27 @@ void count(const Module& module, const std::vector<ValueId>& ids, std::vector<in
   }
 }
 
+// The op's fallback for an attribute, if it is of this type.
+template <class T>
+T fallback_of(const Node& node, std::string_view key) {
+  const AttributeInfo* known = info(node.op).find_attribute(key);
+  const T* value = known && known->fallback ? std::get_if<T>(&*known->fallback) : nullptr;
+  return value ? *value : T();
+}
+
 }  // namespace
+
+int64_t Node::integer(std::string_view key) const {
+  return integer(key, fallback_of<int64_t>(*this, key));
+}
+
+double Node::number(std::string_view key) const {
+  return number(key, fallback_of<double>(*this, key));
+}
+
+std::string Node::text(std::string_view key) const {
+  return text(key, fallback_of<std::string>(*this, key));
+}
 
 int64_t Node::integer(std::string_view key, int64_t fallback) const {
   const Attribute* a = find(attributes, key);

@@ -40,10 +40,10 @@ struct WeightData {
   bool operator==(const WeightData&) const = default;
 };
 
-using Attribute = std::variant<int64_t, double, std::string>;
+using Attribute = std::variant<int64_t, double, std::string, bool, std::vector<int64_t>>;
 using Attributes = std::map<std::string, Attribute>;
 
-enum class Op : uint16_t;  // the table is in ir/ops.h
+enum class Op : uint16_t;  // the table is in ir/ops.def
 
 struct Node {
   Op op{};
@@ -57,8 +57,13 @@ struct Node {
   // dumps.
   std::string label;
 
+  // The attribute, or the fallback of the op table.
+  int64_t integer(std::string_view key) const;
+  double number(std::string_view key) const;  // accepts integers too
+  std::string text(std::string_view key) const;
+  // The attribute, or the fallback given.
   int64_t integer(std::string_view key, int64_t fallback) const;
-  double number(std::string_view key, double fallback) const;  // accepts integers too
+  double number(std::string_view key, double fallback) const;
   std::string text(std::string_view key, std::string_view fallback) const;
 };
 

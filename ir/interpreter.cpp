@@ -97,90 +97,73 @@ class Step {
     }
     const absl::StatusOr<TensorType> type = result_type(module_, node, declared);
     if (!type.ok()) return type.status();
-    if (has_result != info(node.op).has_result || (declared && *declared != *type)) {
+    if (has_result != info(node.op).has_result() || (declared && *declared != *type)) {
       return error(fmt::format("[{}] the result is not what the op gives; verify the module first",
                                info(node.op).name));
     }
     if (node.op == Op::dequantize) {
       dequantized_[node.results[0]] = node.operands[0];
-    } else if (node.op == Op::kv_append) {
-      const auto x = get(node.operands[1]);
-      if (!x.ok()) return x.status();
-      const ValueId cache = node.operands[0];
-      if (absl::Status s = reserve(cache, (*x)->shape[0]); !s.ok()) return s;
-      if (absl::Status s = kv_append(cache_of(cache), **x, state_.position); !s.ok()) return s;
     } else {
-      absl::StatusOr<Array> result = compute(node);
+      absl::StatusOr<OpArguments> arguments = fetch(node);
+      if (!arguments.ok()) return arguments.status();
+      if (info(node.op).reference == nullptr) {
+        return error(fmt::format("[{}] the op has no reference function", info(node.op).name));
+      }
+      absl::StatusOr<Array> result = info(node.op).reference(*arguments);
       if (!result.ok()) return result.status();
-      if (absl::Status s = set(node.results[0], *std::move(result)); !s.ok()) return s;
+      if (has_result) {
+        if (absl::Status s = set(node.results[0], *std::move(result)); !s.ok()) return s;
+      }
     }
     release(node.operands);
     return absl::OkStatus();
   }
 
-  absl::StatusOr<Array> compute(const Node& node) {
-    // First the ops that read a weight matrix row by row.
-    if (node.op == Op::embed || node.op == Op::matmul) {
-      const auto x = get(node.operands[0]);
-      if (!x.ok()) return x.status();
-      const auto rows = matrix(node.operands[1]);
-      if (!rows.ok()) return rows.status();
-      return node.op == Op::embed ? embed(**x, *rows) : matmul(**x, *rows);
+  absl::StatusOr<OpArguments> fetch(const Node& node) {
+    OpArguments in{.node = node,
+                   .operands = {},
+                   .shape = {},
+                   .tokens = tokens_,
+                   .logits_rows = logits_rows_,
+                   .position = state_.position};
+    if (!node.results.empty()) in.shape = bind(module_.tensor(node.results[0]));
+    for (size_t i = 0; i < node.operands.size(); ++i) {
+      auto operand = fetch(node.operands[i], info(node.op).operands[i].kind);
+      if (!operand.ok()) return operand.status();
+      in.operands.push_back(*std::move(operand));
     }
-    if (node.op == Op::gather_matmul) {
-      const auto x = get(node.operands[0]);
-      if (!x.ok()) return x.status();
-      const auto chosen = get(node.operands[1]);
-      if (!chosen.ok()) return chosen.status();
-      const auto rows = matrix(node.operands[2]);
-      if (!rows.ok()) return rows.status();
-      const int64_t out = module_.tensor(node.results[0]).shape[2].value;
-      return gather_matmul(**x, **chosen, *rows, out);
-    }
-    if (node.op == Op::rope_table) {
-      const auto inv_freq = vector(node.operands[0]);
-      if (!inv_freq.ok()) return inv_freq.status();
-      return rope_table(*inv_freq, tokens_, state_.position, node.number("scale", 1.0));
-    }
-    const auto first = get(node.operands[0]);
-    if (!first.ok()) return first.status();
-    const Array& x = **first;
-    switch (node.op) {
-      case Op::add:
-      case Op::mul:
-      case Op::rms_norm:
-      case Op::rope: {
-        const auto second = tensor_or_vector(node.operands[1]);
-        if (!second.ok()) return second.status();
-        if (node.op == Op::add) return add(x, *second);
-        if (node.op == Op::mul) return mul(x, *second);
-        if (node.op == Op::rms_norm) return rms_norm(x, *second, node.number("eps", 0));
-        return rope(x, *second, node.text("style", "half") == "interleaved");
+    return in;
+  }
+
+  absl::StatusOr<OpArguments::Operand> fetch(ValueId id, OperandKind kind) {
+    switch (kind) {
+      case OperandKind::matrix: {
+        auto rows = matrix(id);
+        if (!rows.ok()) return rows.status();
+        return *std::move(rows);
       }
-      case Op::silu:
-      case Op::gelu:
-      case Op::gelu_erf:
-      case Op::relu2:
-      case Op::sigmoid:
-        return activation(node.op, x);
-      case Op::reshape:
-        return Array{bind(module_.tensor(node.results[0])), x.data};
-      case Op::slice:
-        return slice(x, node.integer("begin", 0), node.integer("end", 0));
-      case Op::top_k:
-        return top_k(x, node.integer("k", 0));
-      case Op::last_rows:
-        return last_rows(x, logits_rows_);
-      case Op::attention: {
-        for (size_t i : {1, 2}) {
-          if (absl::Status s = reserve(node.operands[i], 0); !s.ok()) return s;
+      case OperandKind::read_state:
+      case OperandKind::updated_state: {
+        const int64_t rows = kind == OperandKind::updated_state ? tokens_ : 0;
+        if (absl::Status s = reserve(id, rows); !s.ok()) return s;
+        return &state_.states[id];
+      }
+      case OperandKind::vector:
+      case OperandKind::broadcast:
+        if (module_.is_weight(id)) {
+          auto numbers = vector(id);
+          if (!numbers.ok()) return numbers.status();
+          return *std::move(numbers);
         }
-        return attention(x, cache_of(node.operands[1]), cache_of(node.operands[2]), state_.position,
-                         node.number("scale", 1.0));
-      }
-      default:
-        return error(fmt::format("[{}] the op has no reference function", info(node.op).name));
+        [[fallthrough]];
+      case OperandKind::tensor:
+      case OperandKind::integers:
+      case OperandKind::packed:
+        break;
     }
+    const auto array = get(id);
+    if (!array.ok()) return array.status();
+    return *array;
   }
 
   // The rows of a weight, of a dequantized weight or of a matrix that was given.
@@ -201,20 +184,11 @@ class Step {
     return out;
   }
 
-  absl::StatusOr<Array> tensor_or_vector(ValueId id) const {
-    if (module_.is_weight(id)) return vector(id);
-    const auto array = get(id);
-    if (!array.ok()) return array.status();
-    return **array;
-  }
-
-  Array& cache_of(ValueId id) { return state_.states[id]; }
-
   // Makes the cache if this is its first use, and checks its shape and that `rows` more fit its
   // capacity.
   absl::Status reserve(ValueId id, int64_t rows) {
     const TensorType& type = module_.tensor(id);
-    Array& cache = cache_of(id);
+    Array& cache = state_.states[id];
     const int64_t heads = type.shape[0].value;
     const int64_t head_dim = type.shape[2].value;
     if (cache.shape.empty()) cache = {{heads, 0, head_dim}, {}};

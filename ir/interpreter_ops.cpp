@@ -10,9 +10,13 @@
 #include <numeric>
 #include <thread>
 
+#include "absl/types/span.h"
+
 namespace sinter::ir {
 
 namespace {
+
+using Result = absl::StatusOr<Array>;
 
 Array zeros(std::vector<int64_t> shape) {
   size_t elements = 1;
@@ -35,37 +39,55 @@ double dot(const double* a, const double* b, int64_t n) {
   return sum;
 }
 
+// The function sees doubles; the result is rounded once.
 template <class Function>
-Array elementwise(const Array& x, const Array& y, Function function) {
-  Array out = x;
+Array map(const OpArguments& in, Function function) {
+  Array out = in.array(0);
+  for (float& value : out.data) value = static_cast<float>(function(double{value}));
+  return out;
+}
+
+// The second operand has the shape of the first or is one row [H] for all.
+template <class Function>
+Array map2(const OpArguments& in, Function function) {
+  const Array& y = in.array(1);
+  Array out = in.array(0);
   for (size_t i = 0; i < out.data.size(); ++i) {
-    out.data[i] = function(x.data[i], y.data[i % y.data.size()]);
+    out.data[i] = function(out.data[i], y.data[i % y.data.size()]);
   }
   return out;
 }
 
-double activate(Op op, double x) {
-  switch (op) {
-    case Op::silu:
-      return x / (1 + std::exp(-x));
-    case Op::sigmoid:
-      return 1 / (1 + std::exp(-x));
-    case Op::relu2:
-      return x < 0 ? 0 : x * x;
-    case Op::gelu: {
-      const double inner = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
-      return 0.5 * x * (1 + std::tanh(inner));
-    }
-    case Op::gelu_erf:
-      return 0.5 * x * std::erfc(-x / std::numbers::sqrt2);
-    default:
-      return x;
+// function(row, length) for every run along the last extent of a copy of the first operand.
+template <class Function>
+Array map_rows(const OpArguments& in, Function function) {
+  Array out = in.array(0);
+  const auto features = static_cast<size_t>(out.shape.back());
+  for (size_t begin = 0; begin < out.data.size(); begin += features) {
+    function(absl::MakeSpan(out.data).subspan(begin, features));
   }
+  return out;
+}
+
+double sum_of_squares(absl::Span<const float> row, double mean = 0) {
+  double sum = 0;
+  for (const float x : row) sum += (x - mean) * (x - mean);
+  return sum;
+}
+
+double sum(absl::Span<const float> row) {
+  double total = 0;
+  for (const float x : row) total += x;
+  return total;
 }
 
 }  // namespace
 
-absl::StatusOr<Array> embed(const Array& tokens, const WeightRows& table) {
+namespace reference {
+
+Result embed(const OpArguments& in) {
+  const Array& tokens = in.array(0);
+  const WeightRows& table = in.matrix(1);
   Array out = zeros({tokens.shape[0], table.cols()});
   for (size_t t = 0; t < tokens.data.size(); ++t) {
     const float token = tokens.data[t];
@@ -78,7 +100,9 @@ absl::StatusOr<Array> embed(const Array& tokens, const WeightRows& table) {
   return out;
 }
 
-Array matmul(const Array& x, const WeightRows& weight) {
+Result matmul(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const WeightRows& weight = in.matrix(1);
   const int64_t tokens = x.shape[0];
   const int64_t cols = weight.cols();
   const int64_t rows = weight.rows();
@@ -109,7 +133,9 @@ Array matmul(const Array& x, const WeightRows& weight) {
   return out;
 }
 
-Array top_k(const Array& x, int64_t k) {
+Result top_k(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const int64_t k = in.node.integer("k");
   const int64_t tokens = x.shape[0];
   const int64_t cols = x.shape[1];
   Array out = zeros({tokens, k});
@@ -130,8 +156,11 @@ Array top_k(const Array& x, int64_t k) {
   return out;
 }
 
-absl::StatusOr<Array> gather_matmul(const Array& x, const Array& experts, const WeightRows& weight,
-                                    int64_t out) {
+Result gather_matmul(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const Array& experts = in.array(1);
+  const WeightRows& weight = in.matrix(2);
+  const int64_t out = in.shape[2];
   const int64_t pairs = experts.shape[0] * experts.shape[1];
   const int64_t cols = weight.cols();
   const int64_t count = weight.rows() / out;
@@ -157,37 +186,104 @@ absl::StatusOr<Array> gather_matmul(const Array& x, const Array& experts, const 
   return result;
 }
 
-Array add(const Array& x, const Array& y) {
-  return elementwise(x, y, [](float a, float b) { return a + b; });
+Result add(const OpArguments& in) {
+  return map2(in, [](float x, float y) { return x + y; });
 }
 
-Array mul(const Array& x, const Array& y) {
-  return elementwise(x, y, [](float a, float b) { return a * b; });
+Result mul(const OpArguments& in) {
+  return map2(in, [](float x, float y) { return x * y; });
 }
 
-Array activation(Op op, const Array& x) {
-  Array out = x;
-  for (float& value : out.data) value = static_cast<float>(activate(op, value));
-  return out;
+Result silu(const OpArguments& in) {
+  return map(in, [](double x) { return x / (1 + std::exp(-x)); });
 }
 
-Array rms_norm(const Array& x, const Array& weight, double eps) {
-  Array out = x;
-  const size_t features = weight.data.size();
-  for (size_t begin = 0; begin < out.data.size(); begin += features) {
-    double squares = 0;
-    for (size_t i = 0; i < features; ++i) {
-      squares += static_cast<double>(x.data[begin + i]) * x.data[begin + i];
+Result gelu(const OpArguments& in) {
+  return map(in, [](double x) {
+    const double inner = std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x);
+    return 0.5 * x * (1 + std::tanh(inner));
+  });
+}
+
+Result gelu_erf(const OpArguments& in) {
+  return map(in, [](double x) { return 0.5 * x * std::erfc(-x / std::numbers::sqrt2); });
+}
+
+Result relu2(const OpArguments& in) {
+  return map(in, [](double x) { return x < 0 ? 0 : x * x; });
+}
+
+Result sigmoid(const OpArguments& in) {
+  return map(in, [](double x) { return 1 / (1 + std::exp(-x)); });
+}
+
+Result tanh(const OpArguments& in) {
+  return map(in, [](double x) { return std::tanh(x); });
+}
+
+Result exp(const OpArguments& in) {
+  return map(in, [](double x) { return std::exp(x); });
+}
+
+Result softplus(const OpArguments& in) {
+  // e^x alone would overflow.
+  return map(in, [](double x) { return (x > 0 ? x : 0) + std::log1p(std::exp(-std::abs(x))); });
+}
+
+Result clamp(const OpArguments& in) {
+  const auto min = static_cast<float>(in.node.number("min"));
+  const auto max = static_cast<float>(in.node.number("max"));
+  // A NaN stays one.
+  return map(in, [=](double x) { return x < min ? min : x > max ? max : x; });
+}
+
+Result rms_norm(const OpArguments& in) {
+  const Array& weight = in.array(1);
+  return map_rows(in, [&](absl::Span<float> row) {
+    const double mean = sum_of_squares(row) / static_cast<double>(row.size());
+    const double scale = 1 / std::sqrt(mean + in.node.number("eps"));
+    for (size_t i = 0; i < row.size(); ++i) {
+      row[i] = static_cast<float>(row[i] * scale * weight.data[i]);
     }
-    const double scale = 1 / std::sqrt(squares / static_cast<double>(features) + eps);
-    for (size_t i = 0; i < features; ++i) {
-      out.data[begin + i] = static_cast<float>(x.data[begin + i] * scale * weight.data[i]);
-    }
-  }
-  return out;
+  });
 }
 
-Array slice(const Array& x, int64_t begin, int64_t end) {
+Result layer_norm(const OpArguments& in) {
+  const Array& weight = in.array(1);
+  const Array* bias = in.operands.size() > 2 ? &in.array(2) : nullptr;
+  return map_rows(in, [&](absl::Span<float> row) {
+    const auto count = static_cast<double>(row.size());
+    const double mean = sum(row) / count;
+    const double scale = 1 / std::sqrt(sum_of_squares(row, mean) / count + in.node.number("eps"));
+    for (size_t i = 0; i < row.size(); ++i) {
+      row[i] = static_cast<float>((row[i] - mean) * scale * weight.data[i] +
+                                  (bias == nullptr ? 0.0F : bias->data[i]));
+    }
+  });
+}
+
+Result l2_norm(const OpArguments& in) {
+  return map_rows(in, [&](absl::Span<float> row) {
+    const double scale = 1 / std::sqrt(sum_of_squares(row) + in.node.number("eps"));
+    for (float& x : row) x = static_cast<float>(x * scale);
+  });
+}
+
+Result softmax(const OpArguments& in) {
+  return map_rows(in, [](absl::Span<float> row) {
+    const double highest = *std::max_element(row.begin(), row.end());
+    double total = 0;
+    for (const float x : row) total += std::exp(x - highest);
+    for (float& x : row) x = static_cast<float>(std::exp(x - highest) / total);
+  });
+}
+
+Result reshape(const OpArguments& in) { return Array{in.shape, in.array(0).data}; }
+
+Result slice(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const int64_t begin = in.node.integer("begin");
+  const int64_t end = in.node.integer("end");
   const int64_t features = x.shape.back();
   Array out = x;
   out.shape.back() = end - begin;
@@ -198,19 +294,22 @@ Array slice(const Array& x, int64_t begin, int64_t end) {
   return out;
 }
 
-Array last_rows(const Array& x, int64_t rows) {
-  return {{rows, x.shape[1]}, std::vector<float>(x.data.end() - rows * x.shape[1], x.data.end())};
+Result last_rows(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const int64_t elements = in.logits_rows * x.shape[1];
+  return Array{in.shape, std::vector<float>(x.data.end() - elements, x.data.end())};
 }
 
-Array rope_table(const Array& inv_freq, int64_t tokens, int64_t position, double scale) {
+Result rope_table(const OpArguments& in) {
+  const Array& inv_freq = in.array(0);
   const size_t half = inv_freq.data.size();
-  Array out = zeros({tokens, static_cast<int64_t>(2 * half)});
-  const auto factor = static_cast<float>(scale);
-  for (int64_t t = 0; t < tokens; ++t) {
+  Array out = zeros({in.tokens, static_cast<int64_t>(2 * half)});
+  const auto factor = static_cast<float>(in.node.number("scale"));
+  for (int64_t t = 0; t < in.tokens; ++t) {
     float* row = out.data.data() + static_cast<size_t>(t) * 2 * half;
     for (size_t i = 0; i < half; ++i) {
       // The product is rounded to float32 because the models were trained with angles computed so.
-      const float angle = static_cast<float>(position + t) * inv_freq.data[i];
+      const float angle = static_cast<float>(in.position + t) * inv_freq.data[i];
       row[i] = static_cast<float>(std::cos(static_cast<double>(angle))) * factor;
       row[half + i] = static_cast<float>(std::sin(static_cast<double>(angle))) * factor;
     }
@@ -218,7 +317,10 @@ Array rope_table(const Array& inv_freq, int64_t tokens, int64_t position, double
   return out;
 }
 
-Array rope(const Array& x, const Array& table, bool interleaved) {
+Result rope(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const Array& table = in.array(1);
+  const bool interleaved = in.node.text("style") == "interleaved";
   Array out = x;
   const auto heads = static_cast<size_t>(x.shape[1]);
   const auto head_dim = static_cast<size_t>(x.shape[2]);
@@ -240,7 +342,11 @@ Array rope(const Array& x, const Array& table, bool interleaved) {
   return out;
 }
 
-absl::Status kv_append(Array& cache, const Array& x, int64_t position) {
+// Cuts the cache to the step's position, then appends the rows of x.
+Result kv_append(const OpArguments& in) {
+  Array& cache = in.state(0);
+  const Array& x = in.array(1);
+  const int64_t position = in.position;
   const int64_t tokens = x.shape[0];
   const int64_t heads = x.shape[1];
   const int64_t head_dim = x.shape[2];
@@ -259,11 +365,15 @@ absl::Status kv_append(Array& cache, const Array& x, int64_t position) {
     }
   }
   cache = std::move(grown);
-  return absl::OkStatus();
+  return Array{};
 }
 
-absl::StatusOr<Array> attention(const Array& q, const Array& k, const Array& v, int64_t position,
-                                double scale) {
+Result attention(const OpArguments& in) {
+  const Array& q = in.array(0);
+  const Array& k = in.state(1);
+  const Array& v = in.state(2);
+  const int64_t position = in.position;
+  const double scale = in.node.number("scale");
   const int64_t tokens = q.shape[0];
   const int64_t heads = q.shape[1];
   const int64_t head_dim = q.shape[2];
@@ -310,5 +420,7 @@ absl::StatusOr<Array> attention(const Array& q, const Array& k, const Array& v, 
   }
   return out;
 }
+
+}  // namespace reference
 
 }  // namespace sinter::ir

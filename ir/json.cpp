@@ -112,10 +112,8 @@ class Writer {
       for (const auto& [key, attribute] : n.attributes) {
         if (const auto* text = std::get_if<std::string>(&attribute)) {
           attributes[utf8(key)] = utf8(*text);
-        } else if (const auto* integer = std::get_if<int64_t>(&attribute)) {
-          attributes[utf8(key)] = *integer;
         } else {
-          attributes[utf8(key)] = std::get<double>(attribute);
+          std::visit([&](const auto& value) { attributes[utf8(key)] = value; }, attribute);
         }
       }
       json item = {{"op", info(n.op).name},

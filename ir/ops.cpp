@@ -1,32 +1,69 @@
 #include "ir/ops.h"
 
+#include <algorithm>
+#include <limits>
+#include <string>
+#include <utility>
+
+#include "ir/interpreter_ops.h"
+#include "ir/shape_rules.h"
+
 namespace sinter::ir {
 
-const std::vector<OpInfo>& op_table() {
-  // In the order of the enumeration.
-  static const std::vector<OpInfo> table = {
-      {Op::dequantize, "dequantize", 1, true, false, {}, {}},
-      {Op::embed, "embed", 2, true, false, {}, {}},
-      {Op::matmul, "matmul", 2, true, false, {}, {}},
-      {Op::add, "add", 2, true, true, {}, {}},
-      {Op::mul, "mul", 2, true, true, {}, {}},
-      {Op::silu, "silu", 1, true, true, {}, {}},
-      {Op::gelu, "gelu", 1, true, true, {}, {}},
-      {Op::gelu_erf, "gelu_erf", 1, true, true, {}, {}},
-      {Op::relu2, "relu2", 1, true, true, {}, {}},
-      {Op::sigmoid, "sigmoid", 1, true, true, {}, {}},
-      {Op::rms_norm, "rms_norm", 2, true, false, {"eps"}, {"eps"}},
-      {Op::reshape, "reshape", 1, true, false, {}, {}},
-      {Op::slice, "slice", 1, true, false, {"begin", "end"}, {"begin", "end"}},
-      {Op::last_rows, "last_rows", 1, true, false, {}, {}},
-      {Op::rope_table, "rope_table", 2, true, false, {"scale"}, {}},
-      {Op::rope, "rope", 2, true, false, {"style"}, {}},
-      {Op::kv_append, "kv_append", 2, false, false, {}, {}},
-      {Op::attention, "attention", 3, true, false, {"scale"}, {"scale"}},
-      {Op::top_k, "top_k", 1, true, false, {"k"}, {"k"}},
-      {Op::gather_matmul, "gather_matmul", 3, true, false, {}, {}},
-      {Op::fused, "fused", -1, true, false, {"kind"}, {"kind"}},
+namespace {
+
+// The words of ir/ops.def.
+constexpr double infinity = std::numeric_limits<double>::infinity();
+OperandInfo optional(OperandKind kind) { return {kind, true}; }
+AttributeInfo integer(std::string_view name) { return {name, AttributeType::integer, {}}; }
+AttributeInfo number(std::string_view name) { return {name, AttributeType::number, {}}; }
+AttributeInfo number(std::string_view name, double fallback) {
+  return {name, AttributeType::number, fallback};
+}
+AttributeInfo text(std::string_view name) { return {name, AttributeType::text, {}}; }
+AttributeInfo text(std::string_view name, std::string fallback) {
+  return {name, AttributeType::text, std::move(fallback)};
+}
+
+std::vector<OpInfo> make_table() {
+  using enum OperandKind;
+#define SINTER_LIST(...) {__VA_ARGS__}
+#define SINTER_ROW(name, op_class, operands, attributes, rule, reference)               \
+  {Op::name, #name,    OpClass::op_class, SINTER_LIST operands, SINTER_LIST attributes, \
+   rule,     reference},
+#define SINTER_OP(name, op_class, operands, attributes, rule) \
+  SINTER_ROW(name, op_class, operands, attributes, shape_rule::rule, reference::name)
+#define SINTER_FORM(name, op_class, operands, attributes, rule) \
+  SINTER_ROW(name, op_class, operands, attributes, shape_rule::rule, nullptr)
+  return {
+#include "ir/ops.def"
   };
+}
+
+}  // namespace
+
+size_t OpInfo::least_operands() const {
+  return static_cast<size_t>(std::count_if(operands.begin(), operands.end(),
+                                           [](const auto& o) { return !o.is_optional; }));
+}
+
+Effect OpInfo::effect() const {
+  Effect most = Effect::none;
+  for (const OperandInfo& operand : operands) {
+    if (operand.kind == OperandKind::updated_state) return Effect::updates;
+    if (operand.kind == OperandKind::read_state) most = Effect::reads;
+  }
+  return most;
+}
+
+const AttributeInfo* OpInfo::find_attribute(std::string_view attribute) const {
+  const auto at = std::find_if(attributes.begin(), attributes.end(),
+                               [&](const auto& known) { return known.name == attribute; });
+  return at == attributes.end() ? nullptr : &*at;
+}
+
+const std::vector<OpInfo>& op_table() {
+  static const std::vector<OpInfo> table = make_table();
   return table;
 }
 
@@ -40,8 +77,8 @@ const OpInfo* find_op(std::string_view name) {
 }
 
 bool is_matrix_operand(Op op, size_t operand) {
-  if (op == Op::gather_matmul) return operand == 2;
-  return (op == Op::matmul || op == Op::embed) && operand == 1;
+  const std::vector<OperandInfo>& operands = info(op).operands;
+  return operand < operands.size() && operands[operand].kind == OperandKind::matrix;
 }
 
 }  // namespace sinter::ir

@@ -135,7 +135,7 @@ absl::StatusOr<Token> Lexer::next() {
     token.text = text_.substr(start, at_ - start);
     return token;
   }
-  if (std::string_view("=:,{}()<>").find(c) != std::string_view::npos) {
+  if (std::string_view("=:,{}()<>[]").find(c) != std::string_view::npos) {
     token.kind = TokenKind::punctuation;
     token.text = c;
     ++at_;

@@ -15,7 +15,7 @@ enum class TokenKind {
   symbol,       // @name
   value,        // %name or %12
   string,       // "..."
-  punctuation,  // one of = : , { } ( ) < >
+  punctuation,  // one of = : , { } ( ) < > [ ]
 };
 
 struct Token {

@@ -224,22 +224,7 @@ class Parser {
       auto key = cursor_.take(TokenKind::word, "the name of an attribute");
       if (!key || !punctuation("=")) return false;
       Attribute value;
-      if (cursor_.is(TokenKind::string)) {
-        auto text = cursor_.take(TokenKind::string, "a string");
-        if (!text) return false;
-        value = std::move(text->text);
-      } else {
-        const auto word = cursor_.take(TokenKind::word, "a number or a string");
-        if (!word) return false;
-        if (const auto integer = parse_integer(word->text)) {
-          value = *integer;
-        } else if (const auto real = parse_double(word->text)) {
-          value = *real;
-        } else {
-          return cursor_.fail(word->offset, fmt::format("found {}, expected a number or a string",
-                                                        describe(*word)));
-        }
-      }
+      if (!attribute(value)) return false;
       const size_t offset = key->offset;
       if (!out.attributes.emplace(key->text, std::move(value)).second) {
         return cursor_.fail(offset, fmt::format("attribute {} is given twice", key->text));
@@ -248,9 +233,50 @@ class Parser {
     return punctuation("}");
   }
 
+  bool attribute(Attribute& value) {
+    if (cursor_.is(TokenKind::string)) {
+      auto text = cursor_.take(TokenKind::string, "a string");
+      if (!text) return false;
+      value = std::move(text->text);
+      return true;
+    }
+    if (cursor_.accept(TokenKind::punctuation, "[")) return list(value);
+    const auto word = cursor_.take(TokenKind::word, "a number or a string");
+    if (!word) return false;
+    if (word->text == "true" || word->text == "false") {
+      value = word->text == "true";
+    } else if (const auto integer = parse_integer(word->text)) {
+      value = *integer;
+    } else if (const auto real = parse_double(word->text)) {
+      value = *real;
+    } else {
+      return cursor_.fail(word->offset,
+                          fmt::format("found {}, expected a number or a string", describe(*word)));
+    }
+    return true;
+  }
+
+  // After its '['.
+  bool list(Attribute& value) {
+    std::vector<int64_t> items;
+    while (!cursor_.is_punctuation("]")) {
+      if (!items.empty() && !punctuation(",")) return false;
+      const auto word = cursor_.take(TokenKind::word, "an integer");
+      if (!word) return false;
+      const auto item = parse_integer(word->text);
+      if (!item) {
+        return cursor_.fail(word->offset,
+                            fmt::format("found {}, expected an integer", describe(*word)));
+      }
+      items.push_back(*item);
+    }
+    value = std::move(items);
+    return punctuation("]");
+  }
+
   // The result of a node without a body: its type is parsed and checked against the shape rule.
   bool result(Node& out, const std::vector<Token>& names, const Token& op) {
-    const size_t expected = info(out.op).has_result ? 1 : 0;
+    const size_t expected = info(out.op).has_result() ? 1 : 0;
     if (names.size() != expected) {
       return cursor_.fail(op.offset, fmt::format("[{}] found {} results, expected {}", op.text,
                                                  names.size(), expected));

@@ -79,20 +79,6 @@ bool parse_count(Cursor& cursor, std::string_view prefix, std::string_view what,
   return true;
 }
 
-struct MapName {
-  const char* name;
-  CodeMap map;
-  int bits;  // 0: said by the text
-};
-constexpr std::array<MapName, 8> kMaps = {{{"affine", CodeMap::affine, 0},
-                                           {"symmetric", CodeMap::symmetric, 0},
-                                           {"ternary", CodeMap::ternary, 0},
-                                           {"shifted", CodeMap::shifted, 0},
-                                           {"fp4", CodeMap::fp4, 4},
-                                           {"iq4", CodeMap::iq4, 4},
-                                           {"fp8", CodeMap::fp8, 8},
-                                           {"sign", CodeMap::sign, 1}}};
-
 bool parse_zero(Cursor& cursor, double& zero) {
   const auto field = take_field(cursor, "z", "a zero point, e.g. z7.5");
   if (!field) return false;
@@ -127,16 +113,20 @@ bool parse_groups(Cursor& cursor, WeightFormat& format) {
 
 std::optional<WeightFormat> parse_format(Cursor& cursor) {
   WeightFormat format;
-  for (const MapName& known : kMaps) {
-    if (!cursor.accept(TokenKind::word, known.name)) continue;
+  for (const CodeMapInfo& known : kCodeMaps) {
+    if (known.map == CodeMap::dense || !cursor.accept(TokenKind::word, known.name)) continue;
     format.map = known.map;
     format.bits = known.bits;
     break;
   }
   if (format.is_dense()) {
-    constexpr std::string_view kWhat =
-        "affine, symmetric, ternary, shifted, fp4, iq4, fp8, sign or an element type";
-    if (!parse_scale_type(cursor, kWhat, format.scale_type)) return std::nullopt;
+    std::string what;
+    for (const CodeMapInfo& known : kCodeMaps) {
+      if (known.map != CodeMap::dense)
+        what += fmt::format("{}{}", what.empty() ? "" : ", ", known.name);
+    }
+    what += " or an element type";
+    if (!parse_scale_type(cursor, what, format.scale_type)) return std::nullopt;
     return format;
   }
   if (format.map == CodeMap::ternary && cursor.accept(TokenKind::word, "base3")) {

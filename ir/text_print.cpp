@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <string>
 
@@ -123,6 +124,10 @@ class Printer {
   static std::string attribute(const Attribute& value) {
     if (const auto* integer = std::get_if<int64_t>(&value)) return fmt::format("{}", *integer);
     if (const auto* real = std::get_if<double>(&value)) return number(*real);
+    if (const auto* flag = std::get_if<bool>(&value)) return *flag ? "true" : "false";
+    if (const auto* items = std::get_if<std::vector<int64_t>>(&value)) {
+      return fmt::format("[{}]", fmt::join(*items, ", "));
+    }
     return in_quotes(std::get<std::string>(value));
   }
 

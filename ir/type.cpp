@@ -6,34 +6,6 @@
 
 namespace sinter::ir {
 
-namespace {
-
-const char* name(CodeMap map) {
-  switch (map) {
-    case CodeMap::dense:
-      return "dense";
-    case CodeMap::affine:
-      return "affine";
-    case CodeMap::symmetric:
-      return "symmetric";
-    case CodeMap::ternary:
-      return "ternary";
-    case CodeMap::shifted:
-      return "shifted";
-    case CodeMap::fp4:
-      return "fp4";
-    case CodeMap::iq4:
-      return "iq4";
-    case CodeMap::fp8:
-      return "fp8";
-    case CodeMap::sign:
-      return "sign";
-  }
-  return "?";
-}
-
-}  // namespace
-
 int byte_size(DType dtype) {
   switch (dtype) {
     case DType::f32:
@@ -93,26 +65,22 @@ int64_t WeightType::packed_bytes() const {
   return rows() * static_cast<int64_t>(std::ceil(row_bits / 8));
 }
 
+std::string to_string(const Dim& dim) {
+  return dim.is_symbol() ? std::string(1, dim.symbol) : fmt::format("{}", dim.value);
+}
+
 std::string to_string(const TensorType& type) {
   std::string text = "tensor<";
-  for (const Dim& dim : type.shape) {
-    if (dim.is_symbol()) {
-      text += dim.symbol;
-    } else {
-      text += fmt::format("{}", dim.value);
-    }
-    text += 'x';
-  }
+  for (const Dim& dim : type.shape) text += to_string(dim) + 'x';
   return text + name(type.dtype) + ">";
 }
 
 std::string to_string(const WeightFormat& format) {
   if (format.is_dense()) return name(format.scale_type);
-  std::string text = name(format.map);
-  // The others have one width.
+  std::string text(info(format.map).name);
   if (format.base3) {
     text += " base3";
-  } else if (format.map < CodeMap::fp4) {
+  } else if (info(format.map).bits == 0) {
     text += fmt::format(" b{}", format.bits);
   }
   if (format.map == CodeMap::symmetric) text += fmt::format(" z{}", format.zero);

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -53,6 +54,26 @@ enum class CodeMap {
   fp8,        // w = scale * E4M3(code)
   sign,       // w = scale * (2 code - 1), one bit
 };
+
+struct CodeMapInfo {
+  CodeMap map;
+  std::string_view name;  // in the text form
+  int bits;               // per code where the map has one width; 0 where the format says it
+};
+
+// In the order of the enumeration.
+inline constexpr std::array<CodeMapInfo, 9> kCodeMaps = {{
+    {CodeMap::dense, "dense", 0},
+    {CodeMap::affine, "affine", 0},
+    {CodeMap::symmetric, "symmetric", 0},
+    {CodeMap::ternary, "ternary", 0},
+    {CodeMap::shifted, "shifted", 0},
+    {CodeMap::fp4, "fp4", 4},
+    {CodeMap::iq4, "iq4", 4},
+    {CodeMap::fp8, "fp8", 8},
+    {CodeMap::sign, "sign", 1},
+}};
+constexpr const CodeMapInfo& info(CodeMap map) { return kCodeMaps[static_cast<size_t>(map)]; }
 
 // One descriptor covers every low-bit format; a kernel is generated from it. Everything that is
 // stored per group or block lies along the columns.
@@ -107,6 +128,7 @@ struct WeightType {
 using Type = std::variant<TensorType, WeightType>;
 
 // The text form, e.g. "tensor<Tx256xf32>", "weight<1024x256, symmetric b1 z0.5 g128 f16>".
+std::string to_string(const Dim& dim);
 std::string to_string(const TensorType& type);
 std::string to_string(const WeightFormat& format);
 std::string to_string(const WeightType& type);

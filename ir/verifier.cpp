@@ -4,12 +4,13 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "ir/ops.h"
+#include "ir/regions.h"
 
 namespace sinter::ir {
 
@@ -33,41 +34,38 @@ absl::Status count_elements(int64_t extent, const std::string& type, int64_t& el
   return absl::OkStatus();
 }
 
-enum class AttributeKind { integer, number, text };
-
-AttributeKind attribute_kind(std::string_view name) {
-  if (name == "begin" || name == "end" || name == "k") return AttributeKind::integer;
-  if (name == "style" || name == "kind") return AttributeKind::text;
-  return AttributeKind::number;
-}
-
-bool has_kind(const Attribute& attribute, AttributeKind kind) {
-  switch (kind) {
-    case AttributeKind::integer:
+bool has_type(const Attribute& attribute, AttributeType type) {
+  switch (type) {
+    case AttributeType::integer:
       return std::holds_alternative<int64_t>(attribute);
-    case AttributeKind::text:
+    case AttributeType::text:
       return std::holds_alternative<std::string>(attribute);
-    case AttributeKind::number:
+    case AttributeType::flag:
+      return std::holds_alternative<bool>(attribute);
+    case AttributeType::integers:
+      return std::holds_alternative<std::vector<int64_t>>(attribute);
+    case AttributeType::number:
       break;
   }
   const double* number = std::get_if<double>(&attribute);
   return std::holds_alternative<int64_t>(attribute) || (number && std::isfinite(*number));
 }
 
-const char* name(AttributeKind kind) {
-  switch (kind) {
-    case AttributeKind::integer:
+const char* name(AttributeType type) {
+  switch (type) {
+    case AttributeType::integer:
       return "an integer";
-    case AttributeKind::text:
+    case AttributeType::text:
       return "a string";
-    case AttributeKind::number:
+    case AttributeType::flag:
+      return "true or false";
+    case AttributeType::integers:
+      return "a list of integers";
+    case AttributeType::number:
       break;
   }
   return "a finite number";
 }
-
-constexpr std::array<std::string_view, 7> kFusedKinds = {
-    "embed", "rope_table", "matmul", "attention", "rows", "top_k", "experts"};
 
 class Verifier {
  public:
@@ -183,7 +181,7 @@ class Verifier {
     for (size_t i = 0; i < node.operands.size(); ++i) {
       if (absl::Status s = operand(node, i); !s.ok()) return s;
     }
-    const size_t expected = info(node.op).has_result ? 1 : 0;
+    const size_t expected = info(node.op).has_result() ? 1 : 0;
     if (node.results.size() != expected) {
       return error(fmt::format("[{}] it has {} results, the op gives {}", op, node.results.size(),
                                expected));
@@ -245,6 +243,10 @@ class Verifier {
     for (const Node& inner : node.body) {
       if (inner.op == Op::fused) return error("[fused] a body may not have a fused node");
       if (absl::Status s = plain(inner); !s.ok()) return s;
+      if (const Region& region = *region_of(node); !region.may_hold(inner.op)) {
+        return error(fmt::format("[{}] in a phase of kind \"{}\", which is {}", info(inner.op).name,
+                                 region.name, region.what));
+      }
       local.insert(inner.results.begin(), inner.results.end());
     }
     for (ValueId id : local) set(visible_, id, false);
@@ -304,9 +306,8 @@ namespace {
 // The widths and zero point of codes.
 absl::Status verify_codes(const WeightType& type, const std::string& text) {
   const WeightFormat& format = type.format;
-  if (format.map >= CodeMap::fp4) {
-    const int width = format.map == CodeMap::sign ? 1 : format.map == CodeMap::fp8 ? 8 : 4;
-    if (format.bits != width) return error(fmt::format("{}: its codes have {} bits", text, width));
+  if (const int width = info(format.map).bits; width > 0 && format.bits != width) {
+    return error(fmt::format("{}: its codes have {} bits", text, width));
   }
   if (format.bits < 1 || format.bits > 8) {
     return error(fmt::format("{}: {} bits per code; 1 to 8 can be", text, format.bits));
@@ -388,6 +389,22 @@ absl::Status verify_type(const WeightType& type) {
   return verify_scales(type, text);
 }
 
+absl::Status verify_attributes(const OpInfo& op, const Attributes& attributes) {
+  for (const auto& [key, attribute] : attributes) {
+    const AttributeInfo* known = op.find_attribute(key);
+    if (known == nullptr) return error(fmt::format("[{}] attribute {} is unknown", op.name, key));
+    if (!has_type(attribute, known->type)) {
+      return error(fmt::format("[{}] attribute {} must be {}", op.name, key, name(known->type)));
+    }
+  }
+  for (const AttributeInfo& known : op.attributes) {
+    if (!known.fallback && !attributes.contains(std::string(known.name))) {
+      return error(fmt::format("[{}] attribute {} is missing", op.name, known.name));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status verify_attributes(const Node& node) {
   if (static_cast<size_t>(node.op) >= op_table().size()) {
     return error(fmt::format("op number {} is not in the table", static_cast<int>(node.op)));
@@ -396,30 +413,19 @@ absl::Status verify_attributes(const Node& node) {
   if (node.op == Op::fused && !node.operands.empty()) {
     return error("[fused] it has operands; what its body reads are its inputs");
   }
-  if (op.operands >= 0 && node.operands.size() != static_cast<size_t>(op.operands)) {
-    return error(fmt::format("[{}] it has {} operands, the op takes {}", op.name,
-                             node.operands.size(), op.operands));
+  const size_t least = op.least_operands();
+  const size_t most = op.operands.size();
+  if (node.operands.size() < least || node.operands.size() > most) {
+    const std::string range = least == most ? "" : fmt::format("{} to ", least);
+    return error(fmt::format("[{}] it has {} operands, the op takes {}{}", op.name,
+                             node.operands.size(), range, most));
   }
-  for (const auto& [key, attribute] : node.attributes) {
-    if (std::find(op.attributes.begin(), op.attributes.end(), key) == op.attributes.end()) {
-      return error(fmt::format("[{}] attribute {} is unknown", op.name, key));
-    }
-    const AttributeKind kind = attribute_kind(key);
-    if (!has_kind(attribute, kind)) {
-      return error(fmt::format("[{}] attribute {} must be {}", op.name, key, name(kind)));
-    }
-  }
-  for (std::string_view key : op.required) {
-    if (!node.attributes.contains(std::string(key))) {
-      return error(fmt::format("[{}] attribute {} is missing", op.name, key));
-    }
-  }
-  if (node.op == Op::fused) {
-    const std::string kind = node.text("kind", "");
-    if (std::find(kFusedKinds.begin(), kFusedKinds.end(), kind) == kFusedKinds.end()) {
-      return error(fmt::format("[fused] kind \"{}\" is unknown; known: {}", kind,
-                               fmt::join(kFusedKinds, ", ")));
-    }
+  if (absl::Status s = verify_attributes(op, node.attributes); !s.ok()) return s;
+  if (node.op == Op::fused && region_of(node) == nullptr) {
+    std::vector<std::string_view> known;
+    for (const Region& region : kRegions) known.push_back(region.name);
+    return error(fmt::format("[fused] kind \"{}\" is unknown; known: {}", node.text("kind"),
+                             fmt::join(known, ", ")));
   }
   return absl::OkStatus();
 }

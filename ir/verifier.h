@@ -8,6 +8,8 @@
 
 namespace sinter::ir {
 
+struct OpInfo;
+
 absl::Status verify(const Module& module);
 
 // Whether a type makes sense by itself: extents are positive and their product fits, symbols are
@@ -15,7 +17,9 @@ absl::Status verify(const Module& module);
 absl::Status verify_type(const TensorType& type);
 absl::Status verify_type(const WeightType& type);
 
-// Operand count, attribute names and their types by the op table. `fused` included.
+// Attribute names and their types by a row of the op table.
+absl::Status verify_attributes(const OpInfo& op, const Attributes& attributes);
+// The same, and the number of operands. `fused` included: its kind is a region's.
 absl::Status verify_attributes(const Node& node);
 
 }  // namespace sinter::ir

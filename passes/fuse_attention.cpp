@@ -64,14 +64,14 @@ absl::StatusOr<ir::Module> fuse_attention(ir::Module module, PassContext& contex
     for (const size_t m : members) {
       const Node& node = module.nodes[m];
       names.insert(ir::info(node.op).name);
-      if (node.op == Op::rope || node.op == Op::rms_norm)
-        saved += 2 * ir::row_bytes(module, node.results[0]);
-      if (node.op == Op::rope || node.op == Op::rms_norm || node.op == Op::kv_append) ++launches;
+      const bool computes = ir::is_by_row(node.op) || ir::is_by_head(node.op);
+      if (computes) saved += 2 * ir::row_bytes(module, node.results[0]);
+      if (computes || ir::is(node.op, ir::OpClass::state)) ++launches;
       taken[m] = true;
       body.push_back(node);
     }
     const std::string label = module.nodes[i].label;
-    module.nodes[i] = make_fused("attention", label, std::move(body), uses);
+    module.nodes[i] = make_fused(ir::RegionKind::attention, label, std::move(body), uses);
     taken[i] = false;
     context.remarks.push_back({kName, true, label,
                                fmt::format("one phase for {}", fmt::join(names, ", ")), saved,

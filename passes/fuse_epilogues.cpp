@@ -47,7 +47,7 @@ std::string check_slices(const ir::Module& module, const std::vector<Node>& body
   return expected == total ? "" : "its slices do not cover the product";
 }
 
-bool may_join(const Node& node) { return ir::info(node.op).elementwise || node.op == Op::slice; }
+bool may_join(const Node& node) { return ir::is_elementwise(node.op) || node.op == Op::slice; }
 
 }  // namespace
 
@@ -55,7 +55,7 @@ absl::StatusOr<ir::Module> fuse_epilogues(ir::Module module, PassContext& contex
   const std::vector<int> uses = ir::count_uses(module);
   std::vector<bool> taken(module.nodes.size(), false);
   for (size_t i = 0; i < module.nodes.size(); ++i) {
-    if (!is_fused(module.nodes[i], "matmul")) continue;
+    if (!ir::is_region(module.nodes[i], ir::RegionKind::matmul)) continue;
     Node& group = module.nodes[i];
     std::set<ValueId> inside;
     for (const Node& node : group.body) inside.insert(node.results.begin(), node.results.end());
@@ -96,14 +96,16 @@ absl::StatusOr<ir::Module> fuse_epilogues(ir::Module module, PassContext& contex
       }
       std::vector<std::string_view> joined;
       int64_t saved = 0;
+      int64_t launches = 0;
       for (size_t k = 0; k < count; ++k) {
         const Node& node = module.nodes[candidates[k]];
         joined.push_back(ir::info(node.op).name);
-        if (node.op != Op::slice) saved += 2 * ir::row_bytes(module, node.results[0]);
+        if (ir::is_elementwise(node.op)) {
+          saved += 2 * ir::row_bytes(module, node.results[0]);
+          ++launches;
+        }
         taken[candidates[k]] = true;
       }
-      const auto launches =
-          std::count_if(joined.begin(), joined.end(), [](auto name) { return name != "slice"; });
       context.remarks.push_back({kName, true, group.label,
                                  fmt::format("{} on the accumulators", fmt::join(joined, ", ")),
                                  saved, launches});

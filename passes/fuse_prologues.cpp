@@ -73,7 +73,7 @@ absl::StatusOr<ir::Module> fuse_prologues(ir::Module module, PassContext& contex
     body.push_back(std::move(product));
     Node group;
     group.op = Op::fused;
-    group.attributes["kind"] = "matmul";
+    group.attributes["kind"] = std::string(ir::region(ir::RegionKind::matmul).name);
     group.label = node.label;
     group.results = node.results;
     group.body = std::move(body);

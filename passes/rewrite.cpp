@@ -19,10 +19,9 @@ void replace_in(std::vector<Node>& nodes, ValueId from, ValueId to) {
   }
 }
 
-bool has_effect(const ir::Module& module, const Node& node) {
-  if (node.op == Op::kv_append) return true;
-  return std::any_of(node.body.begin(), node.body.end(),
-                     [&](const Node& inner) { return has_effect(module, inner); });
+bool updates_state(const Node& node) {
+  return ir::info(node.op).effect() == ir::Effect::updates ||
+         std::any_of(node.body.begin(), node.body.end(), updates_state);
 }
 
 }  // namespace
@@ -38,7 +37,7 @@ void erase_dead(ir::Module& module) {
   for (auto node = module.nodes.rbegin(); node != module.nodes.rend(); ++node) {
     const bool used = std::any_of(node->results.begin(), node->results.end(),
                                   [&](ValueId id) { return uses[static_cast<size_t>(id)] > 0; });
-    if (used || has_effect(module, *node)) {
+    if (used || updates_state(*node)) {
       kept.push_back(std::move(*node));
       continue;
     }
@@ -64,11 +63,11 @@ std::vector<ValueId> leaving_values(const std::vector<Node>& body, const std::ve
   return leaving;
 }
 
-Node make_fused(std::string kind, std::string label, std::vector<Node> body,
+Node make_fused(ir::RegionKind kind, std::string label, std::vector<Node> body,
                 const std::vector<int>& uses) {
   Node fused;
   fused.op = Op::fused;
-  fused.attributes["kind"] = std::move(kind);
+  fused.attributes["kind"] = std::string(ir::region(kind).name);
   fused.label = std::move(label);
   fused.results = leaving_values(body, uses);
   fused.body = std::move(body);

@@ -5,26 +5,25 @@
 
 #include "ir/graph.h"
 #include "ir/ops.h"
+#include "ir/regions.h"
 
 namespace sinter::passes {
 
 // Every use of `from`, in nodes, bodies and returns, becomes a use of `to`.
 void replace_uses(ir::Module& module, ir::ValueId from, ir::ValueId to);
 
-// Removes nodes whose results nobody uses (state ops stay), and weights that nobody uses.
+// Removes nodes whose results nobody uses (those that update states stay), and weights that nobody
+// uses.
 void erase_dead(ir::Module& module);
 
 // Puts `body` in a `fused` node. Its results are the values of the body that are used outside of
 // it. `uses` counts all uses in the module, the body's own included.
-ir::Node make_fused(std::string kind, std::string label, std::vector<ir::Node> body,
+ir::Node make_fused(ir::RegionKind kind, std::string label, std::vector<ir::Node> body,
                     const std::vector<int>& uses);
 
 // What leaves the body: values it defines that have more uses than it makes itself.
 std::vector<ir::ValueId> leaving_values(const std::vector<ir::Node>& body,
                                         const std::vector<int>& uses);
 
-inline bool is_fused(const ir::Node& node, std::string_view kind) {
-  return node.op == ir::Op::fused && node.text("kind", "") == kind;
-}
 
 }  // namespace sinter::passes

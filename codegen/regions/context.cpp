@@ -16,6 +16,21 @@ using ir::Node;
 using ir::Op;
 using ir::ValueId;
 
+namespace {
+
+// "rms_norm" -> "RmsNorm"
+std::string camel_case(std::string_view name) {
+  std::string out;
+  bool upper = true;
+  for (const char c : name) {
+    if (c != '_') out += upper && c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    upper = c == '_';
+  }
+  return out;
+}
+
+}  // namespace
+
 RegionContext::RegionContext(const ir::Module& of, Device on, Activations with,
                              const ScheduleShape& shape, Lowering& to,
                              std::vector<passes::Remark>& said)
@@ -93,14 +108,27 @@ absl::StatusOr<RegionContext::Prologue> RegionContext::declare_prologue(Emitter&
                                                                         const Node& node,
                                                                         ValueId input) {
   Prologue prologue{input, true};
-  const Node* norm = ir::find_definition(node.body, input);
-  if (norm != nullptr && norm->op != Op::rms_norm) norm = nullptr;
-  std::string norm_weight;
-  if (norm != nullptr) {
-    auto pointer = vector_pointer(e, norm->operands[1]);
-    if (!pointer.ok()) return pointer.status();
-    norm_weight = *std::move(pointer);
-    prologue = {norm->operands[0], false};
+  std::string name = "Plain";
+  std::string types;
+  std::string fields;
+  if (const Node* op = ir::find_definition(node.body, input);
+      op != nullptr && ir::is_by_row(op->op)) {
+    const ir::OpInfo& info = ir::info(op->op);
+    name = camel_case(info.name);
+    for (size_t i = 1; i < info.operands.size(); ++i) {
+      if (i >= op->operands.size()) {
+        types += ", void";
+        fields += ", nullptr";
+        continue;
+      }
+      auto pointer = vector_pointer(e, op->operands[i]);
+      if (!pointer.ok()) return pointer.status();
+      types += fmt::format(", {}", c_type(module.weight(op->operands[i]).format.scale_type));
+      fields += ", " + *pointer;
+    }
+    for (const ir::AttributeInfo& attribute : info.attributes)
+      fields += ", " + float_literal(op->number(attribute.name));
+    prologue = {op->operands[0], false};
   }
   std::string first = "0";
   if (const Node* last = ir::find_definition(node.body, prologue.source);
@@ -111,14 +139,8 @@ absl::StatusOr<RegionContext::Prologue> RegionContext::declare_prologue(Emitter&
   if (ir::find_definition(node.body, prologue.source) != nullptr)
     return absl::UnimplementedError(
         fmt::format("phase \"{}\": no prologue of this form", node.label));
-  const std::string rows = e.pointer(buffer(prologue.source), "const float");
-  if (norm == nullptr) {
-    e.line("const PlainRows<{}> x{{{}, {}}};", width(input), rows, first);
-  } else {
-    e.line("const RmsNormRows<{}, {}> x{{{}, {}, {}, {}}};", width(input),
-           c_type(module.weight(norm->operands[1]).format.scale_type), rows, norm_weight,
-           float_literal(norm->number("eps", 0)), first);
-  }
+  e.line("const {}Rows<{}{}> x{{{}{}, {}}};", name, width(input), types,
+         e.pointer(buffer(prologue.source), "const float"), fields, first);
   return prologue;
 }
 
@@ -148,12 +170,6 @@ std::string ops_of(const Node& node) {
         std::find(names.begin(), names.end(), ir::info(inner.op).name) == names.end())
       names.push_back(ir::info(inner.op).name);
   return fmt::format("{}", fmt::join(names, ", "));
-}
-
-std::string float_literal(double value) {
-  std::string text = fmt::format("{}", static_cast<float>(value));
-  if (text.find_first_of(".en") == std::string::npos) text += ".0";
-  return text + "F";
 }
 
 }  // namespace sinter::codegen

@@ -55,8 +55,9 @@ class RegionContext {
   // Layouts of the weight vectors that the epilogue of `node` reads.
   absl::Status declare_vectors(const ir::Node& node);
 
-  // `const auto x = prologue;` for the chain last_rows, rms_norm that ends in `input` and begins
-  // with `source`. `plain`: there is none.
+  // `const auto x = prologue;` for the chain last_rows, op by row that ends in `input` and begins
+  // with `source`. The struct has the vectors and attributes of the op as fields
+  // (codegen/device/*/activations.h). `plain`: there is no such chain.
   struct Prologue {
     ir::ValueId source = -1;
     bool plain = true;
@@ -79,7 +80,5 @@ inline constexpr int64_t kReduceBytes = 128;
 
 // The names of the ops in a region, but for those that only say where numbers lie.
 std::string ops_of(const ir::Node& node);
-
-std::string float_literal(double value);
 
 }  // namespace sinter::codegen

@@ -2,13 +2,24 @@
 
 namespace sinter::codegen {
 
-const std::vector<Region>& regions() {
-  static const std::vector<Region> table = {
-      {"attention", lower_attention}, {"embed", lower_embed},           {"experts", lower_experts},
-      {"matmul", lower_matmul},       {"rope_table", lower_rope_table}, {"rows", lower_rows},
-      {"top_k", lower_top_k},
-  };
-  return table;
+LowerRegion lowering_of(ir::RegionKind kind) {
+  switch (kind) {
+    case ir::RegionKind::attention:
+      return lower_attention;
+    case ir::RegionKind::embed:
+      return lower_embed;
+    case ir::RegionKind::experts:
+      return lower_experts;
+    case ir::RegionKind::matmul:
+      return lower_matmul;
+    case ir::RegionKind::rope_table:
+      return lower_rope_table;
+    case ir::RegionKind::rows:
+      return lower_rows;
+    case ir::RegionKind::top_k:
+      return lower_top_k;
+  }
+  return nullptr;
 }
 
 }  // namespace sinter::codegen

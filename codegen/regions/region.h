@@ -1,24 +1,19 @@
-// Kinds of fused regions. A kind is a file in this folder, a declaration here and a row in
-// region.cpp.
+// How kinds of fused regions become phases. A kind is a row in ir/regions.h, a file in this folder
+// and a line in region.cpp.
 #pragma once
-
-#include <string_view>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "codegen/regions/context.h"
 #include "ir/graph.h"
+#include "ir/regions.h"
 
 namespace sinter::codegen {
 
 // Appends the phases of a `fused` node to the schedule.
 using LowerRegion = absl::Status (*)(RegionContext& c, const ir::Node& node);
 
-struct Region {
-  std::string_view kind;
-  LowerRegion lower;
-};
-const std::vector<Region>& regions();
+// That of a kind; `ir/regions.h` says what the kinds are.
+LowerRegion lowering_of(ir::RegionKind kind);
 
 absl::Status lower_attention(RegionContext& c, const ir::Node& node);
 absl::Status lower_embed(RegionContext& c, const ir::Node& node);

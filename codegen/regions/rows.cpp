@@ -21,7 +21,7 @@ absl::Status lower_rows(RegionContext& c, const Node& node) {
     return absl::UnimplementedError(fmt::format("[{}] at \"{}\" on heads has no kernel of its own",
                                                 ir::info(op.op).name, node.label));
   Emitter e;
-  if (op.op == Op::rms_norm || op.op == Op::last_rows) {
+  if (ir::is_by_row(op.op) || op.op == Op::last_rows) {
     if (auto prologue = c.declare_prologue(e, node, result); !prologue.ok())
       return prologue.status();
     e.line("write_rows<FloatRows<{}>>(launch, {}, {}, x);", c.width(result),

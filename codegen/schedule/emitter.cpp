@@ -1,5 +1,7 @@
 #include "codegen/schedule/emitter.h"
 
+#include <cmath>
+
 namespace sinter::codegen {
 
 std::string_view c_type(ir::DType dtype) {
@@ -18,6 +20,13 @@ std::string_view c_type(ir::DType dtype) {
       return "e4m3";
   }
   return "void";
+}
+
+std::string float_literal(double value) {
+  if (std::isinf(value)) return value < 0 ? "-__builtin_inff()" : "__builtin_inff()";
+  std::string text = fmt::format("{}", static_cast<float>(value));
+  if (text.find_first_of(".en") == std::string::npos) text += ".0";
+  return text + "F";
 }
 
 }  // namespace sinter::codegen

@@ -18,6 +18,9 @@ namespace sinter::codegen {
 // The C++ name of an element type in codegen/device.
 std::string_view c_type(ir::DType dtype);
 
+// A C++ literal of type float.
+std::string float_literal(double value);
+
 class Emitter {
  public:
   // A C++ expression for the address of a buffer, as `const T*` or `T*`, which is read or written

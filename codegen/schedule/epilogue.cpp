@@ -24,7 +24,7 @@ absl::StatusOr<std::string> ElementwiseCode::evaluate(ir::ValueId value, int64_t
 
   std::string expression;
   if (node != nullptr) {
-    if (!ir::info(node->op).elementwise)
+    if (!ir::is_elementwise(node->op))
       return absl::UnimplementedError(fmt::format("[{}] at \"{}\" cannot be computed lane by lane",
                                                   ir::info(node->op).name, node->label));
     std::string operands;
@@ -33,6 +33,8 @@ absl::StatusOr<std::string> ElementwiseCode::evaluate(ir::ValueId value, int64_t
       if (!code.ok()) return code.status();
       operands += (operands.empty() ? "" : ", ") + *code;
     }
+    for (const ir::AttributeInfo& attribute : ir::info(node->op).attributes)
+      operands += ", " + float_literal(node->number(attribute.name));
     expression = fmt::format("{}({})", ir::info(node->op).name, operands);
   } else {
     auto found = pointers_.find(value);

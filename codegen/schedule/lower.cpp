@@ -2,12 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <string>
-#include <utility>
-
 #include "codegen/regions/region.h"
 #include "ir/ops.h"
+#include "ir/regions.h"
 
 namespace sinter::codegen {
 
@@ -15,13 +12,10 @@ namespace {
 
 absl::Status lower_schedule(RegionContext c) {
   for (const ir::Node& node : c.module.nodes) {
-    if (node.op != ir::Op::fused)
+    const ir::Region* region = ir::region_of(node);
+    if (region == nullptr)
       return absl::InternalError(fmt::format("[{}] outside a phase", ir::info(node.op).name));
-    const std::string kind = node.text("kind", "");
-    const auto region = std::ranges::find(regions(), kind, &Region::kind);
-    if (region == regions().end())
-      return absl::UnimplementedError(fmt::format("no kernel for a phase of kind \"{}\"", kind));
-    if (auto status = region->lower(c, node); !status.ok()) return status;
+    if (auto status = lowering_of(region->kind)(c, node); !status.ok()) return status;
   }
   return absl::OkStatus();
 }

@@ -23,6 +23,14 @@ double rms_norm_error(int64_t n, bool lanes) {
   return ((lanes ? count / 32 + 40 : count) / 2 + 8) * kRounding;
 }
 
+namespace {
+
+// Of a sum of n numbers, relative to the sum of their sizes: in 16 lanes or more, then the lanes',
+// and at most 15 that are left over.
+double sum_error(size_t n) { return (static_cast<double>(n) / 16 + 24) * kRounding; }
+
+}  // namespace
+
 double exp_error(Device device, double x) {
   if (device == Device::host) return 2e-7 + 4 * kRounding;
   return (4 + 1.25 * std::abs(x)) * kRounding;
@@ -192,6 +200,55 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
         out[i] = rms_norm_error(features, true) * std::abs(double{result.data[i]});
       return out;
     }
+    case Op::l2_norm:
+      for (size_t i = 0; i < count; ++i)
+        out[i] = rms_norm_error(result.shape.back(), true) * std::abs(double{result.data[i]});
+      return out;
+    case Op::layer_norm: {
+      const auto n = static_cast<size_t>(result.shape.back());
+      const std::vector<float>& x = values.at(node.operands[0]).data;
+      for (size_t row = 0; row < count; row += n) {
+        double mean = 0;
+        double size = 0;
+        for (size_t i = row; i < row + n; ++i) {
+          mean += x[i] / static_cast<double>(n);
+          size += std::abs(double{x[i]}) / static_cast<double>(n);
+        }
+        double variance = 0;
+        for (size_t i = row; i < row + n; ++i)
+          variance += (x[i] - mean) * (x[i] - mean) / static_cast<double>(n);
+        const double scale = 1 / std::sqrt(variance + node.number("eps"));
+        // The sum of the mean, whose error all elements share, and that of the squares.
+        const double off = sum_error(n) * size;
+        const double relative = rms_norm_error(static_cast<int64_t>(n), true) +
+                                (off * off + 2 * kRounding * variance) * scale * scale;
+        for (size_t i = row; i < row + n; ++i) {
+          const double weight = operand(1, i).first;
+          const double bias = node.operands.size() > 2 ? operand(2, i).first : 0.0;
+          const double y = (x[i] - mean) * scale * weight;
+          out[i] = std::abs(weight) * scale * (off + kRounding * std::abs(x[i] - mean)) +
+                   relative * std::abs(y) + 2 * kRounding * (std::abs(y) + std::abs(bias));
+        }
+      }
+      return out;
+    }
+    case Op::softmax: {
+      const auto n = static_cast<size_t>(result.shape.back());
+      const std::vector<float>& x = values.at(node.operands[0]).data;
+      for (size_t row = 0; row < count; row += n) {
+        const double most = *std::max_element(x.begin() + static_cast<int64_t>(row),
+                                              x.begin() + static_cast<int64_t>(row + n));
+        // Of a term: exp of a difference that was rounded. Of the sum: the terms', by their weight.
+        const auto term = [&](size_t i) {
+          return exp_of(x[i] - most) + kRounding * std::abs(x[i] - most);
+        };
+        double sum = sum_error(n);
+        for (size_t i = row; i < row + n; ++i) sum += result.data[i] * term(i);
+        for (size_t i = row; i < row + n; ++i)
+          out[i] = (term(i) + sum + 4 * kRounding) * result.data[i] + 2e-38;
+      }
+      return out;
+    }
     case Op::slice: {
       const auto error = errors.find(node.operands[0]);
       if (error == errors.end()) return out;
@@ -241,6 +298,20 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
                  2 * kRounding * y + 1e-35;
         break;
       }
+      case Op::exp:
+        // Subnormal results are rounded to nothing, or to a multiple of the least.
+        out[i] = y * std::expm1(ea) + (exp_of(a) + kRounding) * y + 2e-38;
+        break;
+      case Op::tanh:
+        // 1 - 2 / (e^2x + 1), or the fraction.
+        out[i] = ea + (8 * kRounding + 2e-8) * y + exp_of(2 * a) * (1 - y);
+        break;
+      case Op::softplus:
+        out[i] = ea + (exp_of(a) + 8 * kRounding + 2e-8) * y + 2e-38;
+        break;
+      case Op::clamp:
+        out[i] = ea;
+        break;
       case Op::relu2:
         out[i] = 2 * std::abs(a) * ea + ea * ea + 2 * kRounding * y;
         break;

@@ -301,6 +301,16 @@ TEST_P(Matmul, Epilogues) {
     models.push_back(b.finish(b.add("sum", Op::add, {residual, y})));
     ++i;
   }
+  // A soft cap, and attributes of which one is left out.
+  ModelBuilder b("epilogue_soft_cap");
+  auto y = b.add("y", Op::matmul, {b.rows("x", 96), b.matrix("w", 33, 96, dense(DType::f16))});
+  y = b.add("inverse", Op::mul, {y, b.constant("inverse_w", std::vector<float>(33, 0.125F))});
+  y = b.add("tanh", Op::tanh, {y});
+  y = b.add("cap", Op::mul, {y, b.constant("cap_w", std::vector<float>(33, 8.0F))});
+  y = b.add("most", Op::clamp, {y}, {{"max", 4.5}});
+  y = b.add("clamp", Op::clamp, {y}, {{"min", -5.0}, {"max", int64_t{3}}});
+  y = b.add("softplus", Op::softplus, {y});
+  models.push_back(b.finish(b.add("exp", Op::exp, {y})));
   expect_models_match(models, GetParam());
 }
 

@@ -106,6 +106,55 @@ TEST_P(NotANumber, GoesThroughProducts) {
   }
 }
 
+// Ops by row spread it over the row, elementwise ones leave it where it is.
+TEST_P(NotANumber, GoesThroughRows) {
+  constexpr int64_t kCols = 100, kAt = 5;
+  struct Case {
+    Op op;
+    ir::Attributes attributes;
+    int32_t bads;  // how many of kBad are none in the result
+  };
+  const std::vector<Case> cases = {{Op::layer_norm, {{"eps", 1e-6}}, kBads},
+                                   {Op::l2_norm, {{"eps", 1e-6}}, kBads},
+                                   {Op::softmax, {}, 3},
+                                   {Op::tanh, {}, 2},
+                                   {Op::softplus, {}, 3},
+                                   {Op::exp, {}, 3},
+                                   {Op::clamp, {{"min", -1.0}}, 3}};
+  std::vector<TestModel> models;
+  for (const Case& c : cases) {
+    ModelBuilder b(fmt::format("bad_{}", ir::info(c.op).name));
+    std::vector<ValueId> operands = {
+        b.rows("x", kCols, table_with(kCols, {std::begin(kBad), std::end(kBad)}, kAt))};
+    if (c.op == Op::layer_norm) operands.push_back(b.vector("w", kCols));
+    models.push_back(b.finish(b.add("y", c.op, operands, c.attributes)));
+  }
+  for (const TestTarget& target : runnable_targets(GetParam())) {
+    SCOPED_TRACE(target.target.name);
+    std::vector<Variant> variants;
+    for (const TestModel& model : models) variants.push_back({&model, Activations::a8});
+    const Suite suite = compile(variants, target);
+    ASSERT_FALSE(suite.kernels.empty());
+    for (size_t m = 0; m < models.size(); ++m) {
+      Machine machine(suite.kernels[m], 16);
+      for (int32_t bad = 0; bad < cases[m].bads; ++bad) {
+        const StepValues values = machine.run({.mode = Mode::decode, .tokens = {kFirstBad + bad}});
+        const std::vector<float> row = row_of(values, models[m].module.returns[0], 0);
+        const std::string what = fmt::format("{}, {}", models[m].name, kBad[bad]);
+        if (ir::is_by_row(cases[m].op)) {
+          EXPECT_TRUE(none_finite(row)) << what;
+        } else {
+          const auto at = static_cast<size_t>((kAt + bad * 37) % kCols);
+          EXPECT_FALSE(std::isfinite(row[at])) << what;
+          EXPECT_EQ(std::count_if(row.begin(), row.end(), [](float x) { return std::isfinite(x); }),
+                    kCols - 1)
+              << what;
+        }
+      }
+    }
+  }
+}
+
 // One KV head, whose keys and values every query head sees.
 TEST_P(NotANumber, StaysInTheCaches) {
   constexpr int64_t kHeads = 3, kDim = 32;

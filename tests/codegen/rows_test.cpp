@@ -6,6 +6,9 @@
 #include <cmath>
 #include <functional>
 
+#include "codegen/kernel_resources.h"
+#include "codegen/object_cache.h"
+#include "codegen/source.h"
 #include "ir/ops.h"
 #include "tests/codegen/error_bounds.h"
 
@@ -146,6 +149,23 @@ TEST_P(Rows, OpsThatNoProductAbsorbs) {
     model(Op::slice, [&](ModelBuilder& b, ir::ValueId x) {
       return b.add("y", Op::slice, {x}, {{"begin", width / 3}, {"end", width - 1}});
     });
+    // Less than a vector, and several with a rest.
+    if (width != 5 && width != 100) continue;
+    for (const Op op : {Op::tanh, Op::exp, Op::softplus, Op::softmax})
+      model(op, [&](ModelBuilder& b, ir::ValueId x) { return b.add("y", op, {x}); });
+    model(Op::l2_norm, [&](ModelBuilder& b, ir::ValueId x) {
+      return b.add("y", Op::l2_norm, {x}, {{"eps", 1e-6}});
+    });
+    model(Op::layer_norm, [&](ModelBuilder& b, ir::ValueId x) {
+      const auto y = b.add("y", Op::layer_norm, {x, b.vector("w", width)}, {{"eps", 1e-5}});
+      return b.add("z", Op::layer_norm,
+                   {y, b.vector("v", width, DType::bf16), b.vector("b", width)}, {{"eps", 1e-5}});
+    });
+    model(Op::clamp, [&](ModelBuilder& b, ir::ValueId x) {
+      const auto y = b.add("y", Op::clamp, {x}, {{"min", -1.25}, {"max", 0.5}});
+      const auto z = b.add("z", Op::clamp, {x}, {{"max", int64_t{1}}});
+      return b.add("sum", Op::add, {y, z});
+    });
   }
   expect_models_match(models, GetParam());
 }
@@ -153,13 +173,62 @@ TEST_P(Rows, OpsThatNoProductAbsorbs) {
 // Arguments of exp() far beyond where it saturates.
 TEST_P(Rows, ActivationsOfLargeNumbers) {
   std::vector<TestModel> models;
-  for (const Op op : {Op::silu, Op::gelu, Op::sigmoid}) {
+  for (const Op op : {Op::silu, Op::gelu, Op::sigmoid, Op::tanh, Op::softplus, Op::softmax}) {
     ModelBuilder b(fmt::format("rows_large_{}", ir::info(op).name));
     auto x = b.rows("x", 40);
     x = b.add("scaled", Op::mul, {x, b.constant("factor", std::vector<float>(40, 120.0F))});
     models.push_back(b.finish(b.add("y", op, {x})));
   }
   expect_models_match(models, GetParam());
+}
+
+// Near the largest number that there is, and down to 0.
+TEST_P(Rows, ExpOfEverySize) {
+  std::vector<float> values;
+  for (int64_t i = 0; i < kVocabulary * 32; ++i)
+    values.push_back(88.7F - 0.2F * static_cast<float>(i % 1280));
+  ModelBuilder b("rows_exp");
+  const TestModel model = b.finish(b.add("y", Op::exp, {b.rows("x", 32, values)}));
+  expect_models_match({model}, GetParam());
+}
+
+// Where x is far from 0 beside its spread, the mean must be taken off before squares are summed.
+TEST_P(Rows, LayerNormFarFromZero) {
+  std::vector<float> values;
+  for (int64_t i = 0; i < kVocabulary * 100; ++i)
+    values.push_back(1000.0F + static_cast<float>(i * 37 % 64) / 64);
+  ModelBuilder b("rows_far");
+  const TestModel model = b.finish(
+      b.add("y", Op::layer_norm, {b.rows("x", 100, values), b.vector("w", 100)}, {{"eps", 1e-5}}));
+  expect_models_match({model}, GetParam());
+}
+
+// As machine code, which nothing here can run: without memory for what registers can hold.
+TEST(GpuRows, CompileForEveryFamily) {
+  ModelBuilder b("rows_of_gpus");
+  ir::ValueId x = b.rows("x", 3000);
+  x = b.add("layer_norm", Op::layer_norm,
+            {x, b.vector("w", 3000), b.vector("bias", 3000, DType::f16)}, {{"eps", 1e-5}});
+  for (const Op op : {Op::tanh, Op::exp, Op::softplus})
+    x = b.add(std::string(ir::info(op).name), op, {x});
+  x = b.add("clamp", Op::clamp, {x}, {{"max", 7.0}});
+  x = b.add("l2_norm", Op::l2_norm, {x}, {{"eps", 1e-6}});
+  const TestModel model = b.finish(b.add("softmax", Op::softmax, {x}));
+  std::vector<passes::Remark> remarks;
+  const auto lowering = lower(model.module, Device::gpu, Activations::a8, remarks);
+  ASSERT_TRUE(lowering.ok()) << lowering.status();
+  const KernelSource source = assemble_source(*lowering, Device::gpu, "tests");
+  for (const char* name : {"sm_80", "gfx1100", "gfx942"}) {
+    SCOPED_TRACE(name);
+    const auto target = parse_targets(name);
+    ASSERT_TRUE(target.ok()) << target.status();
+    const auto object = compile_shared(source.text, target->front());
+    ASSERT_TRUE(object.ok()) << object.status();
+    if (target->front().family == "nvptx") continue;
+    const auto resources = kernel_resources(*object, source.kernels);
+    ASSERT_TRUE(resources.ok()) << resources.status();
+    for (const runtime::KernelResources& kernel : *resources) EXPECT_EQ(kernel.scratch_bytes, 0U);
+  }
 }
 
 }  // namespace

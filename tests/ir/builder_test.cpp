@@ -55,6 +55,12 @@ TEST_F(ShapeRules, GiveResultTypes) {
   EXPECT_EQ(type(b.add(Op::last_rows, {x})), "tensor<Lx8xf32>");
   EXPECT_EQ(type(b.add(Op::rope_table, {vector, tokens})), "tensor<Tx16xf32>");
   EXPECT_EQ(type(b.add(Op::rope, {heads, table})), "tensor<Tx4x2xf32>");
+  EXPECT_EQ(type(b.add(Op::tanh, {heads})), "tensor<Tx4x2xf32>");
+  EXPECT_EQ(type(b.add(Op::clamp, {half}, {{"min", -1.0}})), "tensor<Tx8xf16>");
+  EXPECT_EQ(type(b.add(Op::layer_norm, {x, vector}, {{"eps", 1e-5}})), "tensor<Tx8xf32>");
+  EXPECT_EQ(type(b.add(Op::layer_norm, {x, vector, vector}, {{"eps", 1e-5}})), "tensor<Tx8xf32>");
+  EXPECT_EQ(type(b.add(Op::l2_norm, {heads}, {{"eps", 1e-6}})), "tensor<Tx4x2xf32>");
+  EXPECT_EQ(type(b.add(Op::softmax, {x})), "tensor<Tx8xf32>");
   EXPECT_EQ(type(b.add(Op::attention, {heads, k, v}, {{"scale", 1.0}})), "tensor<Tx8xf32>");
   EXPECT_TRUE(b.finish({x}).ok());
 }
@@ -117,6 +123,19 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
             "they must be equal");
   EXPECT_EQ(error(Op::attention, {heads, wide, wide}, {{"scale", 1.0}}),
             "[attention] 4 query heads do not share 3 KV heads evenly");
+  EXPECT_EQ(error(Op::clamp, {x}, {{"min", 2.0}, {"max", 1.0}}), "[clamp] min is 2, above max, 1");
+  EXPECT_EQ(error(Op::layer_norm, {x}, {{"eps", 1e-5}}),
+            "[layer_norm] it has 1 operands, the op takes 2 to 3");
+  EXPECT_EQ(error(Op::layer_norm, {x, vector, vector, vector}, {{"eps", 1e-5}}),
+            "[layer_norm] it has 4 operands, the op takes 2 to 3");
+  EXPECT_EQ(error(Op::layer_norm, {x, vector, table}, {{"eps", 1e-5}}),
+            "[layer_norm] the bias must be a weight, operand 2 is a tensor<Tx2xf32>");
+  EXPECT_EQ(error(Op::layer_norm, {table, vector, vector}, {{"eps", 1e-5}}),
+            "[layer_norm] the input has 2 features, the weight 8");
+  EXPECT_EQ(error(Op::l2_norm, {heads}, {{"eps", -1.0}}),
+            "[l2_norm] eps is -1, it must not be negative");
+  EXPECT_EQ(error(Op::softmax, {b.param("square", {DType::f32, {T, T}})}),
+            "[softmax] the last extent must be a number, it is tensor<TxTxf32>");
   EXPECT_EQ(error(Op::fused, {}, {{"kind", std::string("rows")}}),
             "[fused] its result types are those of the values that leave its body");
 }

@@ -46,6 +46,14 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %23 = gather_matmul %14, %22, @experts : tensor<Tx3x5xf32>
     %24 = gelu_erf %14 : tensor<Tx8xf32>
     %25 = matmul %21, @"an odd name" : tensor<Lx16xf32>
+    %26 = tanh %14 : tensor<Tx8xf32>
+    %27 = exp %14 : tensor<Tx8xf32>
+    %28 = softplus %14 : tensor<Tx8xf32>
+    %29 = clamp %14 {max = 7.0} : tensor<Tx8xf32>
+    %30 = layer_norm %14, @norm {eps = 1e-05} : tensor<Tx8xf32>
+    %31 = layer_norm %14, @norm, @norm {eps = 1e-05} : tensor<Tx8xf32>
+    %32 = l2_norm %12 {eps = 1e-06} : tensor<Tx4x2xf32>
+    %33 = softmax %14 : tensor<Tx8xf32>
     return %25
   }
 }

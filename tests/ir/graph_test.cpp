@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "ir/ops.h"
+#include "ir/regions.h"
 #include "ir/text.h"
 #include "tests/ir/every_op.h"
 
@@ -27,12 +28,57 @@ TEST(Graph, TableRowsStandInTheOrderOfTheEnumeration) {
   EXPECT_EQ(find_op("melt"), nullptr);
 }
 
+TEST(Graph, RowsAreWhole) {
+  for (const OpInfo& op : op_table()) {
+    const bool form = op.op == Op::dequantize || op.op == Op::fused;
+    EXPECT_EQ(op.reference == nullptr, form) << op.name;
+    EXPECT_NE(op.shape_rule, nullptr) << op.name;
+    // Optional operands stand last.
+    for (size_t i = 0; i < op.least_operands(); ++i) EXPECT_FALSE(op.operands[i].is_optional);
+    for (const AttributeInfo& attribute : op.attributes) {
+      EXPECT_EQ(op.find_attribute(attribute.name), &attribute) << op.name;
+    }
+  }
+  EXPECT_EQ(info(Op::add).find_attribute("eps"), nullptr);
+}
+
+TEST(Graph, EffectsFollowFromTheStatesThatAnOpTakes) {
+  for (const OpInfo& op : op_table()) {
+    const Effect expected = op.op == Op::kv_append   ? Effect::updates
+                            : op.op == Op::attention ? Effect::reads
+                                                     : Effect::none;
+    EXPECT_EQ(op.effect(), expected) << op.name;
+  }
+}
+
+TEST(Graph, RegionsStandInTheOrderOfTheEnumeration) {
+  for (size_t i = 0; i < kRegions.size(); ++i) {
+    EXPECT_EQ(static_cast<size_t>(kRegions[i].kind), i) << kRegions[i].name;
+    EXPECT_EQ(find_region(kRegions[i].name), &kRegions[i]);
+    EXPECT_EQ(&region(kRegions[i].kind), &kRegions[i]);
+  }
+  EXPECT_EQ(find_region("melt"), nullptr);
+}
+
+// An op that stands alone in a phase may be there, and no op belongs to two kinds of phases.
+TEST(Graph, AnOpAloneHasOneRegion) {
+  for (const OpInfo& op : op_table()) {
+    int regions = 0;
+    for (const Region& region : kRegions) {
+      if (!region.alone(op.op)) continue;
+      ++regions;
+      EXPECT_TRUE(region.may_hold(op.op)) << region.name << ", " << op.name;
+    }
+    EXPECT_LE(regions, 1) << op.name;
+  }
+}
+
 TEST(Graph, CountsUsesInBodiesAndReturns) {
   const Module module = every_op();
   const std::vector<int> uses = count_uses(module);
   EXPECT_EQ(uses[static_cast<size_t>(module.params[0])], 2);
   EXPECT_EQ(uses[static_cast<size_t>(module.find_symbol("layers.0.k"))], 2);
-  EXPECT_EQ(uses[static_cast<size_t>(module.find_symbol("norm"))], 2);
+  EXPECT_EQ(uses[static_cast<size_t>(module.find_symbol("norm"))], 5);
   EXPECT_EQ(uses[static_cast<size_t>(module.returns[0])], 1);
   // The fused matmul is read by the two slices beside it.
   EXPECT_EQ(uses[static_cast<size_t>(first_fused(module).body[0].results[0])], 2);
@@ -66,6 +112,20 @@ TEST(Graph, ReadsAttributesByKind) {
   EXPECT_EQ(node.number("none", 1.5), 1.5);
   EXPECT_EQ(node.text("s", ""), "x");
   EXPECT_EQ(node.text("i", "fallback"), "fallback");
+}
+
+TEST(Graph, ReadsAttributesThatAreLeftOutFromTheTable) {
+  Node node;
+  node.op = Op::rope_table;
+  EXPECT_EQ(node.number("scale"), 1.0);
+  node.attributes = {{"scale", int64_t{2}}};
+  EXPECT_EQ(node.number("scale"), 2.0);
+  node.op = Op::rope;
+  EXPECT_EQ(node.text("style"), "half");
+  node.op = Op::slice;
+  EXPECT_EQ(node.integer("begin"), 0);
+  node.attributes = {{"begin", int64_t{3}}};
+  EXPECT_EQ(node.integer("begin"), 3);
 }
 
 TEST(Graph, FindsNoWeightThatAPassDropped) {

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "ir/builder.h"
 #include "ir/interpreter.h"
@@ -157,6 +158,67 @@ TEST_F(OpTest, RmsNormOfHeadsNormalisesEachAlone) {
   const ValueId w = dense("w", {2}, {1, 2});
   expect(run(Op::rms_norm, {x, w}, {{"eps", 0.0}}), {1, 2, 2},
          {0.8485281F, 2.2627417F, 0.8485281F, -2.2627417F});
+}
+
+TEST_F(OpTest, HyperbolicTangentExpAndSoftplus) {
+  const ValueId x = input({-1, 4}, {0, 1, -2, 0.001F});
+  expect(run(Op::tanh, {x}), {1, 4}, {0, 0.7615942F, -0.9640276F, 0.001F});
+  expect(run(Op::exp, {x}), {1, 4}, {1, 2.7182818F, 0.1353353F, 1.0010005F});
+  expect(run(Op::softplus, {x}), {1, 4}, {0.6931472F, 1.3132617F, 0.1269280F, 0.6936473F});
+  // e^100 overflows a float; softplus is x from far below on.
+  const ValueId large = input({-1, 3}, {100, -100, 90});
+  EXPECT_EQ(run(Op::softplus, {large}).data, (std::vector<float>{100, 3.7835063e-44F, 90}));
+  EXPECT_EQ(run(Op::tanh, {large}).data, (std::vector<float>{1, -1, 1}));
+  EXPECT_EQ(run(Op::exp, {large}).data[0], std::numeric_limits<float>::infinity());
+}
+
+TEST_F(OpTest, ClampBoundsOnTheSidesThatAreGiven) {
+  const ValueId x = input({-1, 4}, {-9, -1, 2, 9});
+  expect(run(Op::clamp, {x}, {{"min", -7.0}, {"max", int64_t{7}}}), {1, 4}, {-7, -1, 2, 7});
+  expect(run(Op::clamp, {x}, {{"max", 7.0}}), {1, 4}, {-9, -1, 2, 7});
+  expect(run(Op::clamp, {x}, {{"min", -7.0}}), {1, 4}, {-7, -1, 2, 9});
+  expect(run(Op::clamp, {x}), {1, 4}, {-9, -1, 2, 9});
+  const ValueId nothing = input({-1, 1}, {std::numeric_limits<float>::quiet_NaN()});
+  EXPECT_TRUE(std::isnan(run(Op::clamp, {nothing}, {{"min", 0.0}, {"max", 1.0}}).data[0]));
+}
+
+// Means 3 and 20, variances 4 and 100 with eps.
+TEST_F(OpTest, LayerNormOfRows) {
+  tokens = 2;
+  const ValueId x = input({-1, 2}, {1, 5, 10, 30});
+  const ValueId w = dense("w", {2}, {1, 2});
+  const ValueId bias = dense("b", {2}, {10, -10});
+  expect(run(Op::layer_norm, {x, w}, {{"eps", 0.0}}), {2, 2}, {-1, 2, -1, 2});
+  expect(run(Op::layer_norm, {x, w, bias}, {{"eps", 0.0}}), {2, 2}, {9, -8, 9, -8});
+  // 4 + 12 = 4^2, 100 + 12
+  expect(run(Op::layer_norm, {x, w, bias}, {{"eps", 12.0}}), {2, 2},
+         {9.5F, -9, 9.0550888F, -8.1101776F});
+}
+
+// The numbers are far from 0 beside their spread.
+TEST_F(OpTest, LayerNormDoesNotCancel) {
+  const ValueId x = input({-1, 4}, {100000, 100001, 100002, 100003});
+  const ValueId w = dense("w", {4}, {1, 1, 1, 1});
+  expect(run(Op::layer_norm, {x, w}, {{"eps", 0.0}}), {1, 4},
+         {-1.3416408F, -0.4472136F, 0.4472136F, 1.3416408F});
+}
+
+TEST_F(OpTest, L2NormOfRowsAndHeads) {
+  expect(run(Op::l2_norm, {input({-1, 2}, {3, 4})}, {{"eps", 0.0}}), {1, 2}, {0.6F, 0.8F});
+  // 3^2 + 4^2 + 75 = 10^2, 30^2 + 40^2 + 75 = 2575
+  expect(run(Op::l2_norm, {input({-1, 2, 2}, {3, 4, 30, -40})}, {{"eps", 75.0}}), {1, 2, 2},
+         {0.3F, 0.4F, 0.5911975F, -0.7882633F});
+}
+
+// Logarithms of 1, 3 and 4, on their own and 1000 higher.
+TEST_F(OpTest, SoftmaxOfRows) {
+  tokens = 2;
+  const auto log3 = static_cast<float>(std::log(3.0));
+  const auto log4 = static_cast<float>(std::log(4.0));
+  const Array y = run(Op::softmax, {input({-1, 3}, {0, log3, log4, 1000, 1000, 1000})});
+  expect(y, {2, 3}, {0.125F, 0.375F, 0.5F, 1.0F / 3, 1.0F / 3, 1.0F / 3});
+  const ValueId heads = input({-1, 1, 2}, {0, log3, -5000, 5000});
+  expect(run(Op::softmax, {heads}), {2, 1, 2}, {0.25F, 0.75F, 0, 1});
 }
 
 TEST_F(OpTest, ReshapeKeepsTheOrder) {

@@ -109,6 +109,23 @@ TEST(Text, LeavesOutWeightsThatAPassDropped) {
   EXPECT_EQ(print(module), kEveryOp);
 }
 
+TEST(Text, PrintsAttributesOfEveryType) {
+  Module module;
+  module.name = "m";
+  Node node;
+  node.op = Op::add;
+  node.attributes = {{"flag", true},
+                     {"integer", int64_t{-3}},
+                     {"integers", std::vector<int64_t>{16, 24, -1}},
+                     {"number", 3.0},
+                     {"text", "a \"b\""}};
+  module.nodes = {node};
+  EXPECT_NE(print(module).find("add {flag = true, integer = -3, integers = [16, 24, -1], "
+                               "number = 3.0, text = \"a \\\"b\\\"\"}\n"),
+            std::string::npos)
+      << print(module);
+}
+
 TEST(Text, PrintsModulesThatDoNotVerify) {
   Module module;
   module.name = "broken";
@@ -144,7 +161,7 @@ TEST(TextErrors, SayFileLineColumnFoundAndExpected) {
   EXPECT_EQ(error_of("module @\"a\\q\""),
             "f.sir:1:11: an unknown escape, expected \\\", \\\\, \\n, \\t or \\x and two digits");
   EXPECT_EQ(error_of(std::string(kEveryOp) + "x"),
-            "f.sir:47:1: found 'x', expected the end of the text");
+            "f.sir:55:1: found 'x', expected the end of the text");
 }
 
 TEST(TextErrors, PointAtTheNode) {
@@ -171,6 +188,18 @@ TEST(TextErrors, PointAtTheNode) {
   EXPECT_EQ(error_after("constant(0.01)", "constant(0.01x)"),
             "f.sir:7:53: found '0.01x', expected a finite f32");
   EXPECT_EQ(error_after("weight @q ", "weight @norm "), "f.sir:4:10: '@norm' is declared twice");
+}
+
+TEST(TextErrors, AttributesHaveTheTypeOfTheTable) {
+  EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = true}"),
+            "f.sir:14:10: [rms_norm] attribute eps must be a finite number");
+  EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = [1, -2]}"),
+            "f.sir:14:10: [rms_norm] attribute eps must be a finite number");
+  EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = []}"),
+            "f.sir:14:10: [rms_norm] attribute eps must be a finite number");
+  EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = [1, 0.5]}"),
+            "f.sir:14:40: found '0.5', expected an integer");
+  EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = [1 2]}"), "f.sir:14:39: found '2', expected ','");
 }
 
 TEST(TextErrors, KeepLocalValuesInTheirBody) {

@@ -103,6 +103,47 @@ TEST(Verifier, ChecksBodies) {
             "top_k, experts (in place)");
 }
 
+TEST(Verifier, HoldsBodiesToWhatTheirKindMayHold) {
+  const auto as = [](const char* kind) {
+    return error_after([&](Module& m) { m.nodes[2].attributes["kind"] = std::string(kind); });
+  };
+  EXPECT_EQ(as("matmul"), "");
+  EXPECT_EQ(as("attention"), "");
+  EXPECT_EQ(as("embed"),
+            "[silu] in a phase of kind \"embed\", which is rows of a table (in place)");
+  EXPECT_EQ(as("experts"),
+            "[silu] in a phase of kind \"experts\", which is products with the matrices that a "
+            "router chose (in place)");
+}
+
+// A row of the table that no op has yet.
+TEST(Verifier, ChecksAttributesByTheirTypes) {
+  OpInfo op = info(Op::silu);
+  op.name = "melt";
+  op.attributes = {{"count", AttributeType::integer, {}},
+                   {"heat", AttributeType::number, 1.0},
+                   {"name", AttributeType::text, "tin"},
+                   {"slowly", AttributeType::flag, false},
+                   {"parts", AttributeType::integers, std::vector<int64_t>{}}};
+  const auto check = [&](Attributes attributes) {
+    attributes.emplace("count", int64_t{1});
+    return message(verify_attributes(op, attributes));
+  };
+  EXPECT_EQ(message(verify_attributes(op, {})), "[melt] attribute count is missing");
+  EXPECT_EQ(check({}), "");
+  EXPECT_EQ(check({{"heat", int64_t{1}}, {"name", "lead"}, {"slowly", true}}), "");
+  EXPECT_EQ(check({{"parts", std::vector<int64_t>{1, 2}}}), "");
+  EXPECT_EQ(check({{"count", 1.0}}), "[melt] attribute count must be an integer");
+  EXPECT_EQ(check({{"count", true}}), "[melt] attribute count must be an integer");
+  EXPECT_EQ(check({{"heat", true}}), "[melt] attribute heat must be a finite number");
+  EXPECT_EQ(check({{"heat", std::numeric_limits<double>::infinity()}}),
+            "[melt] attribute heat must be a finite number");
+  EXPECT_EQ(check({{"name", int64_t{1}}}), "[melt] attribute name must be a string");
+  EXPECT_EQ(check({{"slowly", int64_t{1}}}), "[melt] attribute slowly must be true or false");
+  EXPECT_EQ(check({{"parts", int64_t{1}}}), "[melt] attribute parts must be a list of integers");
+  EXPECT_EQ(check({{"quickly", true}}), "[melt] attribute quickly is unknown");
+}
+
 TEST(Verifier, KeepsLocalValuesInTheirBody) {
   EXPECT_EQ(error_after([](Module& m) {
               Node node = m.nodes[1];

@@ -133,11 +133,11 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
       for (index b = 0; b < blocks; ++b) {
         const f32x16 s = load(&scores[r][b * lanes]);
         // A NaN is none of the masked.
-        const f32x16 p = s <= splat(0.5F * masked) ? splat(0.0F) : exp(s - top);
+        const f32x16 p = s <= splat(0.5F * masked) ? splat(0.0F) : bounded_exp(s - top);
         store_unaligned(&scores[r][b * lanes], p);
         sum += p;
       }
-      const float keep = exp(partial.top[r] - top);
+      const float keep = bounded_exp(partial.top[r] - top);
       partial.total[r] = partial.total[r] * keep + reduce_add(sum);
       partial.top[r] = top;
       for (int i = 0; i < C::value_dim; ++i) partial.out[r][i] *= keep;
@@ -227,7 +227,7 @@ SINTER_INLINE void combine(const SplitBuffers<C>& buffers, index head, index spl
   float sums[C::value_dim] = {};
   for (index s = 0; s < splits; ++s) {
     const float* row = rows + s * SplitBuffers<C>::row;
-    const float weight = exp(row[0] - top);
+    const float weight = bounded_exp(row[0] - top);
     total += row[1] * weight;
     for (int i = 0; i < C::value_dim; ++i) sums[i] += row[2 + i] * weight;
   }

@@ -50,8 +50,21 @@ SINTER_INLINE float sum_block(float value, float* scratch) {
   return sum;
 }
 
+// The largest number over the block; every thread gets it. `scratch`: as of sum_block.
+SINTER_INLINE float max_block(float value, float* scratch) {
+  value = max_lanes<wave_size>(value);
+  if (lane() == 0) scratch[wave()] = value;
+  barrier();
+  float most = scratch[0];
+#pragma clang loop unroll(full)
+  for (int i = 1; i < waves; ++i) most = larger(most, scratch[i]);
+  return most;
+}
+
 // A prologue: prepare(r, row, scratch) makes this thread's columns of row r, (i * threads + thread)
-// * 8 .. for i < rounds. `first` is the tensor row that row 0 stands for.
+// * 8 .. for i < rounds. `first` is the tensor row that row 0 stands for. An op by row is the
+// struct of its name: its vectors and attributes are fields, in the order of the op table; a vector
+// that is left out is of type void.
 template <int Cols>
 struct PlainRows {
   const float* x;  // [rows, Cols]
@@ -94,6 +107,90 @@ struct RmsNormRows {
     for (int i = 0; i < rounds<Cols>; ++i)
 #pragma clang loop unroll(full)
       for (int j = 0; j < held; ++j) row[i].v[j] *= factor * scale[i].v[j];
+  }
+};
+
+// f(element j of Held i, its column) for this thread's columns of a row.
+template <int Cols, class F>
+SINTER_INLINE void for_each_held(const F& f) {
+#pragma clang loop unroll(full)
+  for (int i = 0; i < rounds<Cols>; ++i)
+#pragma clang loop unroll(full)
+    for (int j = 0; j < held; ++j) {
+      const int k = (i * threads + thread()) * held + j;
+      if (k < Cols) f(i, j, k);
+    }
+}
+
+// (x - mean(x)) * rsqrt(mean((x - mean(x))^2) + eps) * weight + bias
+template <int Cols, class Weight, class Bias>
+struct LayerNormRows {
+  const float* x;        // [rows, Cols]
+  const Weight* weight;  // [Cols]
+  const Bias* bias;      // [Cols]
+  float eps;
+  index first;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float* scratch) const {
+    PlainRows<Cols>{x, first}.prepare(r, row, scratch);
+    float sum = 0;
+    for_each_held<Cols>([&](int i, int j, int) { sum += row[i].v[j]; });
+    const float mean = sum_block(sum, scratch) / Cols;
+    float squares = 0;
+    for_each_held<Cols>([&](int i, int j, int) {
+      row[i].v[j] -= mean;
+      squares += row[i].v[j] * row[i].v[j];
+    });
+    barrier();
+    const float factor = inverse_root(sum_block(squares, scratch) / Cols + eps);
+    for_each_held<Cols>([&](int i, int j, int k) {
+      row[i].v[j] *= factor * load(weight + k);
+      if constexpr (!__is_same(Bias, void)) row[i].v[j] += load(bias + k);
+    });
+  }
+};
+
+// x * rsqrt(sum(x^2) + eps)
+template <int Cols>
+struct L2NormRows {
+  const float* x;  // [rows, Cols]
+  float eps;
+  index first;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float* scratch) const {
+    PlainRows<Cols>{x, first}.prepare(r, row, scratch);
+    float squares = 0;
+    for_each_held<Cols>([&](int i, int j, int) { squares += row[i].v[j] * row[i].v[j]; });
+    const float factor = inverse_root(sum_block(squares, scratch) + eps);
+    for_each_held<Cols>([&](int i, int j, int) { row[i].v[j] *= factor; });
+  }
+};
+
+// e^x / sum(e^x), both times e^-max(x)
+template <int Cols>
+struct SoftmaxRows {
+  const float* x;  // [rows, Cols]
+  index first;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float* scratch) const {
+    PlainRows<Cols>{x, first}.prepare(r, row, scratch);
+    float most = -__builtin_inff();
+    for_each_held<Cols>([&](int i, int j, int) { most = larger(most, row[i].v[j]); });
+    most = max_block(most, scratch);
+    float sum = 0;
+    for_each_held<Cols>([&](int i, int j, int) {
+      row[i].v[j] = exp(row[i].v[j] - most);
+      sum += row[i].v[j];
+    });
+    barrier();
+    const float factor = 1.0F / sum_block(sum, scratch);
+    for_each_held<Cols>([&](int i, int j, int) { row[i].v[j] *= factor; });
   }
 };
 

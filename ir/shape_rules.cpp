@@ -1,0 +1,283 @@
+#include "ir/shape_rules.h"
+
+#include <fmt/format.h>
+
+#include <string>
+
+#include "ir/ops.h"
+#include "ir/shape_operands.h"
+#include "ir/verifier.h"
+
+namespace sinter::ir {
+
+namespace {
+
+using Result = absl::StatusOr<TensorType>;
+
+// Product of the constant extents; the caller's types were verified, so that it fits.
+int64_t constant_extents(const TensorType& type) {
+  int64_t product = 1;
+  for (const Dim& dim : type.shape) {
+    if (!dim.is_symbol()) product *= dim.value;
+  }
+  return product;
+}
+
+// What is computed along a row needs its length.
+const absl::Status& fail_length(ShapeOperands& in, const TensorType& type) {
+  return in.fail(fmt::format("the last extent must be a number, it is {}", to_string(type)));
+}
+
+}  // namespace
+
+namespace shape_rule {
+
+Result dequantize(ShapeOperands& in) {
+  const WeightType* w = in.weight(0, "operand");
+  if (w == nullptr) return in.status();
+  if (w->shape.size() < 2) {
+    return in.fail(fmt::format("the weight must be a matrix, it is {}", to_string(*w)));
+  }
+  return TensorType{DType::f32, {w->shape.begin(), w->shape.end()}};
+}
+
+Result embed(ShapeOperands& in) {
+  const TensorType* tokens = in.tokens(0);
+  const auto [rows, cols] = in.matrix(1, "table");
+  if (!in.ok()) return in.status();
+  return TensorType{DType::f32, {tokens->shape[0], cols}};
+}
+
+Result matmul(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "input", 2);
+  const auto [rows, cols] = in.matrix(1, "weight");
+  if (!in.ok()) return in.status();
+  if (x->shape[1] != Dim(cols)) {
+    return in.fail(fmt::format("the input has {} features, the weight takes {}",
+                               to_string(x->shape[1]), cols));
+  }
+  return TensorType{x->dtype, {x->shape[0], rows}};
+}
+
+Result top_k(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "operand", 2);
+  if (x == nullptr) return in.status();
+  const int64_t k = in.node().integer("k");
+  if (x->shape[1].is_symbol() || k < 1 || k > x->shape[1].value) {
+    return in.fail(fmt::format("{} of {} columns", k, to_string(x->shape[1])));
+  }
+  return TensorType{DType::i32, {x->shape[0], k}};
+}
+
+Result gather_matmul(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "input", 0);
+  const TensorType* chosen = in.indices(1, "experts");
+  const std::vector<int64_t> w = in.stacked(2, "weight");
+  if (!in.ok()) return in.status();
+  const size_t rank = x->shape.size();
+  const bool each = rank == 3 && x->shape[1] == chosen->shape[1];
+  if (x->shape[0] != chosen->shape[0] || (rank != 2 && !each)) {
+    return in.fail(fmt::format("an input of {} does not go with experts of {}", to_string(*x),
+                               to_string(*chosen)));
+  }
+  if (x->shape.back() != Dim(w[2])) {
+    return in.fail(fmt::format("the input has {} features, the weight takes {}",
+                               to_string(x->shape.back()), w[2]));
+  }
+  return TensorType{x->dtype, {chosen->shape[0], chosen->shape[1], w[1]}};
+}
+
+Result binary(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "first operand", 0);
+  if (x == nullptr) return in.status();
+  if (in.is_weight(1)) {
+    const int64_t n = in.weight_vector(1, "second operand");
+    if (!in.ok()) return in.status();
+    if (x->shape.back() != Dim(n)) {
+      return in.fail(fmt::format("the first operand has {} features, the weight vector {}",
+                                 to_string(x->shape.back()), n));
+    }
+    return *x;
+  }
+  const TensorType* y = in.tensor(1, "second operand", 0);
+  if (y == nullptr) return in.status();
+  if (*x != *y) {
+    return in.fail(fmt::format("the operands differ: {} and {}", to_string(*x), to_string(*y)));
+  }
+  return *x;
+}
+
+Result unary(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "operand", 0);
+  if (x == nullptr) return in.status();
+  return *x;
+}
+
+Result clamp(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "operand", 0);
+  if (x == nullptr) return in.status();
+  const double min = in.node().number("min");
+  const double max = in.node().number("max");
+  if (!(min <= max)) return in.fail(fmt::format("min is {}, above max, {}", min, max));
+  return *x;
+}
+
+Result softmax(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "operand", 0);
+  if (x == nullptr) return in.status();
+  if (x->shape.back().is_symbol()) return fail_length(in, *x);
+  return *x;
+}
+
+// A tensor, and vectors as long as its rows: the weight, and the bias.
+Result norm(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "input", 0);
+  if (x == nullptr) return in.status();
+  if (x->shape.back().is_symbol()) return fail_length(in, *x);
+  for (size_t i = 1; i < in.count(); ++i) {
+    const std::string_view what = i == 1 ? "weight" : "bias";
+    const int64_t n = in.weight_vector(i, what);
+    if (!in.ok()) return in.status();
+    if (x->shape.back() != Dim(n)) {
+      return in.fail(
+          fmt::format("the input has {} features, the {} {}", to_string(x->shape.back()), what, n));
+    }
+  }
+  const double eps = in.node().number("eps");
+  if (!(eps >= 0)) return in.fail(fmt::format("eps is {}, it must not be negative", eps));
+  return *x;
+}
+
+Result reshape(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "input", 0);
+  if (x == nullptr) return in.status();
+  const TensorType* wanted = in.wanted();
+  if (wanted == nullptr) return in.fail("the result type must be given");
+  if (const absl::Status s = verify_type(*wanted); !s.ok()) {
+    return in.fail(std::string(s.message()));
+  }
+  for (const TensorType* type : {x, wanted}) {
+    for (size_t i = 1; i < type->shape.size(); ++i) {
+      if (type->shape[i].is_symbol()) {
+        return in.fail(
+            fmt::format("only the first extent may be a symbol, found {}", to_string(*type)));
+      }
+    }
+  }
+  const bool symbolic = x->shape[0].is_symbol() || wanted->shape[0].is_symbol();
+  if (x->dtype != wanted->dtype || (symbolic && x->shape[0] != wanted->shape[0]) ||
+      constant_extents(*x) != constant_extents(*wanted)) {
+    return in.fail(
+        fmt::format("{} does not hold the elements of {}", to_string(*wanted), to_string(*x)));
+  }
+  return *wanted;
+}
+
+Result slice(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "input", 0);
+  if (x == nullptr) return in.status();
+  const int64_t begin = in.node().integer("begin");
+  const int64_t end = in.node().integer("end");
+  const Dim last = x->shape.back();
+  if (last.is_symbol() || begin < 0 || begin >= end || end > last.value) {
+    return in.fail(
+        fmt::format("{}..{} is no range of the {} features", begin, end, to_string(last)));
+  }
+  TensorType result = *x;
+  result.shape.back() = end - begin;
+  return result;
+}
+
+Result last_rows(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "input", 2);
+  if (x == nullptr) return in.status();
+  if (x->shape[0] != Dim::of('T')) return in.fail_rows(*x);
+  TensorType result = *x;
+  result.shape[0] = Dim::of('L');
+  return result;
+}
+
+Result rope_table(ShapeOperands& in) {
+  const int64_t n = in.weight_vector(0, "inv_freq");
+  const TensorType* tokens = in.tokens(1);
+  if (!in.ok() || tokens == nullptr) return in.status();
+  return TensorType{DType::f32, {tokens->shape[0], 2 * n}};
+}
+
+Result rope(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "input", 3);
+  const TensorType* table = in.tensor(1, "table", 2);
+  if (!in.ok()) return in.status();
+  if (x->shape[0] != table->shape[0]) {
+    return in.fail(fmt::format("the input has {} rows, the table {}", to_string(x->shape[0]),
+                               to_string(table->shape[0])));
+  }
+  const Dim head_dim = x->shape[2];
+  const Dim rotated = table->shape[1];
+  if (head_dim.is_symbol() || rotated.is_symbol() || rotated.value % 2 != 0 ||
+      rotated.value > head_dim.value) {
+    return in.fail(
+        fmt::format("the table rotates {} features of heads with {}; it must be an even number, "
+                    "no more than a head has",
+                    to_string(rotated), to_string(head_dim)));
+  }
+  const std::string style = in.node().text("style");
+  if (style != "half" && style != "interleaved") {
+    return in.fail(fmt::format("style \"{}\" is unknown; \"half\" and \"interleaved\" are", style));
+  }
+  return *x;
+}
+
+Result kv_append(ShapeOperands& in) {
+  const TensorType* cache = in.state(0, "cache");
+  if (cache == nullptr) return in.status();
+  const TensorType* x = in.tensor(1, "input", 3);
+  if (x == nullptr) return in.status();
+  if (x->shape[0] != Dim::of('T')) return in.fail_rows(*x);
+  if (x->shape[1] != cache->shape[0] || x->shape[2] != cache->shape[2]) {
+    return in.fail(fmt::format("the input has {} heads of {}, the cache {} of {}",
+                               to_string(x->shape[1]), to_string(x->shape[2]),
+                               to_string(cache->shape[0]), to_string(cache->shape[2])));
+  }
+  return TensorType{};  // no result
+}
+
+Result attention(ShapeOperands& in) {
+  const TensorType* q = in.tensor(0, "query", 3);
+  if (q == nullptr) return in.status();
+  if (q->shape[0] != Dim::of('T')) return in.fail_rows(*q);
+  const TensorType* k = in.state(1, "key cache");
+  if (k == nullptr) return in.status();
+  const TensorType* v = in.state(2, "value cache");
+  if (v == nullptr) return in.status();
+  if (k->shape != v->shape) {
+    return in.fail(fmt::format("the key cache is {}, the value cache {}; they must be equal",
+                               to_string(*k), to_string(*v)));
+  }
+  const Dim heads = q->shape[1];
+  const Dim head_dim = q->shape[2];
+  if (head_dim != k->shape[2] || heads.is_symbol()) {
+    return in.fail(fmt::format("the query has {} heads of {} features, the cache heads of {}",
+                               to_string(heads), to_string(head_dim), to_string(k->shape[2])));
+  }
+  if (k->shape[0].value <= 0 || heads.value % k->shape[0].value != 0) {
+    return in.fail(fmt::format("{} query heads do not share {} KV heads evenly", heads.value,
+                               k->shape[0].value));
+  }
+  return TensorType{q->dtype, {q->shape[0], heads.value * head_dim.value}};
+}
+
+Result fused(ShapeOperands& in) {
+  return in.fail("its result types are those of the values that leave its body");
+}
+
+}  // namespace shape_rule
+
+absl::StatusOr<TensorType> result_type(const Module& module, const Node& node,
+                                       const TensorType* wanted) {
+  if (const absl::Status s = verify_attributes(node); !s.ok()) return s;
+  ShapeOperands in(module, node, wanted);
+  return info(node.op).shape_rule(in);
+}
+
+}  // namespace sinter::ir
