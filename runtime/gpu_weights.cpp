@@ -11,8 +11,9 @@
 
 #include "runtime/checksum.h"
 #include "runtime/gpu_model.h"
-#include "runtime/host_device.h"
+#include "runtime/host_cpu.h"
 #include "runtime/synthetic.h"
+#include "runtime/thread_pool.h"
 
 namespace sinter::runtime {
 namespace {
@@ -130,7 +131,7 @@ Status upload_synthetic(Uploader& uploader, const DevicePlan& plan, uint64_t see
     const auto buffer = uploader.next();
     if (!buffer.ok()) return buffer.error();
     std::atomic<size_t> next{0};
-    pool.run([&](int) {
+    pool.run([&](Share) {
       for (size_t p = next.fetch_add(1); p < pieces.size(); p = next.fetch_add(1)) {
         const Piece& piece = pieces[p];
         fill_piece(plan.fills, piece.fill, seed, piece.first, piece.last, *buffer + piece.at);
