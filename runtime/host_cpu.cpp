@@ -175,8 +175,10 @@ HostCpu detect_host_cpu() {
 #else
   cpu.family = "host-unknown";
 #endif
-  cpu.threads = cgroup_threads(affinity_threads());
+  cpu.threads = usable_processors();
   return cpu;
 }
+
+int usable_processors() { return cgroup_threads(affinity_threads()); }
 
 }  // namespace sinter::runtime

@@ -18,6 +18,7 @@ struct HostCpu {
   int threads = 1;  // that the process may run on (affinity and cgroup limits counted)
 };
 HostCpu detect_host_cpu();
+int usable_processors();  // `threads` alone, as it is now
 
 // Its parts. What CPUID and XGETBV say on x86-64.
 struct X86Registers {

@@ -25,7 +25,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int cache_line = 64;
 // How long a worker leaves the shares of others to them: longer than they need to see a new phase.
-constexpr auto patience = std::chrono::microseconds(5);
+// Less when they did not come to the last one.
+constexpr auto patience = std::chrono::nanoseconds(5000);
+constexpr auto patience_alone = std::chrono::nanoseconds(500);
 // How long a worker spins before it sleeps: longer than workers that run differ in their shares of
 // a decode step, and than the host needs between two steps.
 constexpr auto longest_spin = std::chrono::microseconds(100);
@@ -57,12 +59,14 @@ bool is_before(uint32_t a, uint32_t b) { return static_cast<int32_t>(b - a) > 0;
 struct ThreadPool::Impl {
   struct alignas(cache_line) Slot {
     std::atomic<uint32_t> taken{0};  // the last tick at which somebody took this share
+    // Of the worker: others did not come for their shares of the last phase.
+    bool alone = false;
   };
 
   explicit Impl(int count)
       : workers(count),
         slots(new Slot[static_cast<size_t>(count)]),
-        count(count, [] { return detect_host_cpu().threads; }),
+        count(count, usable_processors),
         shares(static_cast<uint32_t>(count)) {}
 
   // `share` is less than `shares`, read after the tick `now`.
@@ -108,22 +112,21 @@ struct ThreadPool::Impl {
       tick_now = tick.load(std::memory_order_acquire);
       return tick_now != now;
     };
-    Clock::time_point start = Clock::now();
+    bool& alone = slots[static_cast<size_t>(worker)].alone;
     bool helped = !is_open(now);
-    while (true) {
-      for (int i = 0; i < 16; ++i) {
-        if (changed()) return tick_now;
-        pause_cpu();
-      }
-      const Clock::time_point time = Clock::now();
-      if (!helped && time - start > patience) {
+    Clock::time_point start = Clock::now();
+    for (Clock::time_point time = start; time - start < longest_spin; time = Clock::now()) {
+      if (!helped && time - start > (alone ? patience_alone : patience)) {
         helped = true;
-        if (help(worker, now)) {
+        alone = help(worker, now);
+        if (alone) {
           lose(time);
           start = Clock::now();
         }
-      } else if (time - start > longest_spin) {
-        break;
+      }
+      for (int i = 0; i < 16; ++i) {
+        if (changed()) return tick_now;
+        pause_cpu();
       }
     }
     sleepers.fetch_add(1, std::memory_order_seq_cst);

@@ -7,8 +7,9 @@ namespace {
 
 // Several time slices of the system's scheduler.
 constexpr double window_seconds = 0.025;
-// Share of the time whose loss is worth a trial.
-constexpr double tolerated_loss = 0.05;
+// Lost worker time per time, from which on a trial is worth it. One worker fewer cannot be faster
+// unless about a whole worker's time is lost, half of which is that of the late one and not seen.
+constexpr double tolerated_loss = 0.25;
 // Windows between trials: so many after one that was a gain, twice as many after each that was not.
 constexpr int least_pause = 4, most_pause = 64;
 // Speeds that count as equal; then fewer workers are kept.
@@ -55,7 +56,8 @@ void WorkerCount::decide() {
   }
   before_ += window_;
   if (++windows_ < pause_) return;
-  const int tried = loss ? std::clamp(processors_(), 1, now_ - 1) : std::min(now_ + 1, most_);
+  const int processors = std::max(1, processors_());
+  const int tried = now_ > processors ? processors : loss ? now_ - 1 : std::min(now_ + 1, most_);
   if (tried == now_) return;
   trial_before_ = now_;
   now_ = tried;

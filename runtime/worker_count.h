@@ -5,11 +5,11 @@ namespace sinter::runtime {
 
 // All of them while none waits long for another. Where some do again and again, processors have
 // other work, too, and fewer workers may be faster: then the next smaller number is tried for a
-// while and the faster one is kept. Later, larger ones are tried in the same way.
+// while and the faster one is kept. So is the number of processors where that is smaller. Later,
+// larger ones are tried in the same way.
 class WorkerCount {
  public:
-  // `processors` says how many the process may use now; fewer workers are tried at once if those
-  // are fewer still.
+  // `processors` says how many the process may use now.
   WorkerCount(int most, int (*processors)()) : most_(most), processors_(processors), now_(most) {}
 
   int now() const { return now_; }

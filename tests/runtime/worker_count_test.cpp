@@ -34,7 +34,7 @@ double linear(int n) { return n; }
 double no_loss(int) { return 0; }
 
 TEST(WorkerCount, AllTakePartWhileNobodyWaits) {
-  WorkerCount count(8, two_processors);
+  WorkerCount count(8, many_processors);
   // Even where fewer would be faster: that is not looked for.
   EXPECT_EQ(mean_count(count, {[](int n) { return 10.0 - n; }, no_loss}, 60), 8);
 }
