@@ -8,10 +8,12 @@ BUILD ?= build
 PREFIX ?= /usr/local
 MODEL = models/tiny-bonsai-1bit
 TIME ?= 3600
+CONFIGURE = cmake -S . -B $(BUILD) -G Ninja -DCMAKE_C_COMPILER=clang-22 -DCMAKE_CXX_COMPILER=clang++-22 \
+  -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 JOBS ?= $(shell nproc)
 TARGETS ?= $(patsubst tests/fuzz/fuzz_%.cpp,%,$(filter-out tests/fuzz/fuzz_main.cpp,$(wildcard tests/fuzz/fuzz_*.cpp)))
 
-.PHONY: demo test fuzz programs setup install format clean
+.PHONY: demo test fuzz programs with-tests install format clean
 
 demo: programs
 	@mkdir -p $(BUILD)/demo
@@ -19,23 +21,23 @@ demo: programs
 	@echo
 	$(BUILD)/bin/sinter-run run $(BUILD)/demo/tiny-bonsai.plan -p 'ROMEO:' -n 200 --stats
 
-test: setup $(BUILD)/build.ninja
+test: with-tests
 	@ninja -C $(BUILD) --quiet
 	cd $(BUILD) && ctest -j 2 --output-on-failure --no-tests=error
 
-fuzz: setup $(BUILD)/build.ninja
+fuzz: with-tests
 	@ninja -C $(BUILD) --quiet sanitized
 	tests/fuzz/fuzz.sh $(BUILD) $(TIME) $(JOBS) $(TARGETS)
 
-programs: setup $(BUILD)/build.ninja
+programs:
+	@.ci/setup programs
+	@[ -e $(BUILD)/build.ninja ] || $(CONFIGURE) -DBUILD_TESTING=OFF
 	@ninja -C $(BUILD) --quiet sinter-compiler sinter-run sinter
 
-$(BUILD)/build.ninja:
-	cmake -S . -B $(BUILD) -G Ninja -DCMAKE_C_COMPILER=clang-22 -DCMAKE_CXX_COMPILER=clang++-22 \
-	  -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
-
-setup:
-	@.ci/setup
+# A folder that was configured for the programs alone gets its tests, and keeps what is built.
+with-tests:
+	@.ci/setup programs tests
+	@grep -q '^BUILD_TESTING:BOOL=ON' $(BUILD)/CMakeCache.txt 2>/dev/null || $(CONFIGURE) -DBUILD_TESTING=ON
 
 install: programs
 	cmake --install $(BUILD) --prefix $(PREFIX)

@@ -18,25 +18,18 @@ namespace {
 
 using runtime::Result;
 
-// Features that a target in the table may ask for.
-std::string interesting_features(const runtime::HostCpu& cpu) {
-  std::string text;
-  for (const std::string& feature : cpu.features) {
-    bool interesting = false;
-    for (const char* start : {"avx", "fma", "f16c", "bmi2", "amx", "asimd", "fphp", "sve", "i8mm"})
-      interesting |= feature.starts_with(start);
-    if (interesting) text += (text.empty() ? "" : " ") + feature;
-  }
-  return text;
-}
-
 std::vector<DoctorLine> examine_machine() {
   std::vector<DoctorLine> lines;
   const runtime::HostCpu cpu = runtime::detect_host_cpu();
-  lines.push_back({!cpu.family.empty(), fmt::format("CPU: {}, {}", cpu.model_name, cpu.family)});
-  const std::string features = interesting_features(cpu);
-  lines.push_back({!features.empty(),
-                   fmt::format("CPU features: {}", features.empty() ? "none known" : features)});
+  lines.push_back(
+      {!cpu.family.empty(),
+       fmt::format("CPU: {}, {}", cpu.model_name.empty() ? "unknown model" : cpu.model_name,
+                   cpu.family)});
+  lines.push_back(
+      {!cpu.features.empty(),
+       fmt::format("CPU features: {}", cpu.features.empty()
+                                           ? "none known"
+                                           : fmt::format("{}", fmt::join(cpu.features, " ")))});
   lines.push_back({cpu.threads > 0, fmt::format("threads: {}", cpu.threads)});
   const auto memory = runtime::available_memory();
   lines.push_back({memory.has_value(),

@@ -19,7 +19,7 @@ struct Target {
   std::string_view family;  // code of one family never runs on another
   std::string_view triple;
   std::vector<std::string_view> flags;     // for Clang
-  std::vector<std::string_view> features;  // that a CPU must report, by the names of /proc/cpuinfo
+  std::vector<std::string_view> features;  // that a CPU must report (runtime/host/cpu.h)
   // For predictions when nothing was measured.
   double bandwidth_gbs;  // streaming read of the whole machine
   double gmacs;          // int8 multiply-adds per nanosecond of the whole machine

@@ -13,8 +13,8 @@ struct StepParams {
   int capacity;     // positions that the caches hold, a multiple of 16
 };
 
-// One worker's share of a phase. Workers of a phase run at the same time and may not wait for each
-// other; what one phase writes, the next may read.
+// One worker's share of a phase. Workers of a phase may run at the same time and may not wait for
+// each other; what one phase writes, the next may read.
 struct Launch {
   void* const* args;  // resolved addresses, in the order of the phase's arguments in the plan
   const StepParams* step;

@@ -10,7 +10,8 @@
 #include <optional>
 
 #include "runtime/gpu/model.h"
-#include "runtime/host/device.h"
+#include "runtime/host/cpu.h"
+#include "runtime/host/thread_pool.h"
 #include "runtime/plan/checksum.h"
 #include "runtime/plan/synthetic.h"
 
@@ -130,7 +131,7 @@ Status upload_synthetic(Uploader& uploader, const DevicePlan& plan, uint64_t see
     const auto buffer = uploader.next();
     if (!buffer.ok()) return buffer.error();
     std::atomic<size_t> next{0};
-    pool.run([&](int) {
+    pool.run([&](Share) {
       for (size_t p = next.fetch_add(1); p < pieces.size(); p = next.fetch_add(1)) {
         const Piece& piece = pieces[p];
         fill_piece(plan.fills, piece.fill, seed, piece.first, piece.last, *buffer + piece.at);

@@ -3,10 +3,12 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <span>
 #include <vector>
 
-#include "runtime/host/device.h"
+#include "runtime/host/cpu.h"
 #include "runtime/host/memory.h"
+#include "runtime/host/thread_pool.h"
 #include "runtime/session/session.h"
 
 namespace sinter::runtime {
@@ -41,23 +43,28 @@ Sum best_sum() {
   return sum_baseline;
 }
 
-double measure(ThreadPool& pool, const uint64_t* words, uint64_t count) {
+// The words of a share.
+std::span<uint64_t> part(std::span<uint64_t> words, Share share) {
+  const size_t each = words.size() / static_cast<size_t>(share.count);
+  return words.subspan(each * static_cast<size_t>(share.index), each);
+}
+
+double measure(ThreadPool& pool, std::span<uint64_t> words) {
   const Sum sum = best_sum();
-  const uint64_t share = count / static_cast<uint64_t>(pool.workers());
   std::vector<double> seconds;
   std::vector<uint64_t> sums(static_cast<size_t>(pool.workers()) * 8);  // a cache line each
   for (int pass = 0; pass < passes; ++pass) {
     const auto start = std::chrono::steady_clock::now();
-    pool.run([&](int worker) {
-      volatile uint64_t& result = sums[static_cast<size_t>(worker) * 8];
-      result = sum(words + share * static_cast<uint64_t>(worker), share);
+    pool.run([&](Share share) {
+      const std::span<uint64_t> mine = part(words, share);
+      volatile uint64_t& result = sums[static_cast<size_t>(share.index) * 8];
+      result = sum(mine.data(), mine.size());
     });
     seconds.push_back(
         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
   std::nth_element(seconds.begin(), seconds.begin() + passes / 2, seconds.end());
-  return static_cast<double>(share * 8 * static_cast<uint64_t>(pool.workers())) /
-         seconds[passes / 2];
+  return static_cast<double>(words.size_bytes()) / seconds[passes / 2];
 }
 
 }  // namespace
@@ -67,14 +74,13 @@ double measure_streaming_read(int threads, uint64_t bytes) try {
   const Result<Memory> memory =
       Memory::allocate(std::max<uint64_t>(bytes / 64 * 64, 4096), "a measurement", true);
   if (!memory.ok()) return 0;
-  uint64_t* words = reinterpret_cast<uint64_t*>(memory->data());
-  const uint64_t count = memory->bytes() / 8;
+  const std::span<uint64_t> words(reinterpret_cast<uint64_t*>(memory->data()), memory->bytes() / 8);
   // Written by the workers that read it, so that pages exist and lie near them.
-  const uint64_t share = count / static_cast<uint64_t>(pool.workers());
-  pool.run([&](int worker) {
-    std::memset(words + share * static_cast<uint64_t>(worker), 1, share * 8);
+  pool.run([&](Share share) {
+    const std::span<uint64_t> mine = part(words, share);
+    std::memset(mine.data(), 1, mine.size_bytes());
   });
-  return measure(pool, words, count);
+  return measure(pool, words);
 } catch (const std::exception&) {  // no threads
   return 0;
 }

@@ -10,9 +10,12 @@
 #include <exception>
 #include <mutex>
 #include <optional>
+#include <thread>
 
+#include "runtime/host/cpu.h"
 #include "runtime/host/device.h"
 #include "runtime/host/memory.h"
+#include "runtime/host/thread_pool.h"
 #include "runtime/plan/synthetic.h"
 #include "runtime/session/device.h"
 #include "runtime/session/probe.h"
@@ -54,12 +57,13 @@ void fill_weights(const DevicePlan& plan, uint64_t seed, uint8_t* weights, Threa
   }
   std::atomic<size_t> next{0};
   std::atomic<uint64_t> done{0};
-  pool.run([&](int worker) {
+  const std::thread::id caller = std::this_thread::get_id();
+  pool.run([&](Share) {
     for (size_t p = next.fetch_add(1); p < pieces.size(); p = next.fetch_add(1)) {
       const Piece& piece = pieces[p];
       fill_range(plan.fills, piece.fill, seed, piece.first, piece.last, weights);
       const uint64_t words = done.fetch_add(piece.last - piece.first) + piece.last - piece.first;
-      if (worker == 0 && options.progress) {
+      if (options.progress && std::this_thread::get_id() == caller) {
         options.progress(static_cast<double>(words) / static_cast<double>(total));
       }
     }
@@ -131,8 +135,7 @@ class HostSession : public DeviceSession {
   Status allocate();
   std::vector<ResolvedPhase> resolve(const std::vector<Phase>& phases) const;
   void* address(const Argument& argument) const;
-  void run_worker(int worker);
-  void run_phase(const ResolvedPhase& phase, int worker);
+  void run_phase(const ResolvedPhase& phase, Share share) const;
   Status probe();
 
   HostModel& model_;
@@ -148,11 +151,6 @@ class HostSession : public DeviceSession {
   std::vector<std::vector<ResolvedPhase>> schedules_;  // as in the device plan
   size_t one_row_ = 0;                                 // the schedule of a step of one row
 
-  // Of the step that runs.
-  const std::vector<ResolvedPhase>* schedule_ = nullptr;
-  bool timing_ = false;
-  std::function<void(int)> worker_function_;
-
   bool profiling_ = false;
   std::vector<PhaseTime> times_;
 };
@@ -163,7 +161,6 @@ Status HostSession::prepare() {
   for (const Schedule& schedule : plan.schedules) schedules_.push_back(resolve(schedule.phases));
   one_row_ = *plan.schedule_for(Schedule::Entry::main, 1);
   times_.resize(schedules_[one_row_].size());
-  worker_function_ = [this](int worker) { run_worker(worker); };
   return probe();
 }
 
@@ -242,12 +239,13 @@ std::vector<ResolvedPhase> HostSession::resolve(const std::vector<Phase>& phases
   return resolved;
 }
 
-void HostSession::run_phase(const ResolvedPhase& phase, int worker) {
-  const Launch launch{.args = phase.arguments.data(),
-                      .step = &params_,
-                      .scratch = scratch_.data() + scratch_stride_ * static_cast<uint64_t>(worker),
-                      .worker = worker,
-                      .workers = model_.pool().workers()};
+void HostSession::run_phase(const ResolvedPhase& phase, Share share) const {
+  const Launch launch{
+      .args = phase.arguments.data(),
+      .step = &params_,
+      .scratch = scratch_.data() + scratch_stride_ * static_cast<uint64_t>(share.index),
+      .worker = share.index,
+      .workers = share.count};
   phase.function(&launch);
 }
 
@@ -257,28 +255,11 @@ Status HostSession::probe() {
   params_ = probe_step(capacity_);
   if (const auto schedule = plan.schedule_for(Schedule::Entry::probe, 1))
     for (const ResolvedPhase& phase : schedules_[*schedule])
-      model_.pool().run([&](int worker) { run_phase(phase, worker); });
+      model_.pool().run([&](Share share) { run_phase(phase, share); });
   std::vector<float> computed;
   for (const Probe& probe : plan.probes)
     std::memcpy(&computed.emplace_back(), arena_.data() + probe.offset, sizeof(float));
   return check_probes(plan.probes, computed, model_.info().id, model_.code().target);
-}
-
-// The whole schedule, as one worker of the persistent executor sees it.
-void HostSession::run_worker(int worker) {
-  const std::vector<ResolvedPhase>& phases = *schedule_;
-  const bool clock = timing_ && worker == 0;
-  Clock::time_point start = clock ? Clock::now() : Clock::time_point();
-  for (size_t i = 0; i < phases.size(); ++i) {
-    run_phase(phases[i], worker);
-    // The pool waits for all after the last phase; for its time worker 0 must see that, too.
-    if (i + 1 < phases.size() || timing_) model_.pool().barrier(worker);
-    if (!clock) continue;
-    const Clock::time_point end = Clock::now();
-    times_[i].seconds += std::chrono::duration<double>(end - start).count();
-    ++times_[i].calls;
-    start = end;
-  }
 }
 
 Status HostSession::step(size_t schedule, std::span<const int32_t> tokens, int64_t position,
@@ -289,16 +270,19 @@ Status HostSession::step(size_t schedule, std::span<const int32_t> tokens, int64
              .tokens = static_cast<int>(tokens.size()),
              .logits_rows = static_cast<int>(rows),
              .capacity = static_cast<int>(capacity_)};
-  schedule_ = &schedules_[schedule];
-  timing_ = profiling_ && schedule == one_row_;
-  if (executor_ == Executor::persistent) {
-    model_.pool().run(worker_function_);
+  const std::vector<ResolvedPhase>& phases = schedules_[schedule];
+  const bool timing = profiling_ && schedule == one_row_;
+  if (executor_ == Executor::persistent && !timing) {
+    model_.pool().run(
+        static_cast<int>(phases.size()),
+        [&](int phase, Share share) { run_phase(phases[static_cast<size_t>(phase)], share); },
+        static_cast<double>(tokens.size()));
     return Done{};
   }
-  for (size_t i = 0; i < schedule_->size(); ++i) {
-    const Clock::time_point start = timing_ ? Clock::now() : Clock::time_point();
-    model_.pool().run([this, phase = &(*schedule_)[i]](int worker) { run_phase(*phase, worker); });
-    if (!timing_) continue;
+  for (size_t i = 0; i < phases.size(); ++i) {
+    const Clock::time_point start = timing ? Clock::now() : Clock::time_point();
+    model_.pool().run([&](Share share) { run_phase(phases[i], share); });
+    if (!timing) continue;
     times_[i].seconds += std::chrono::duration<double>(Clock::now() - start).count();
     ++times_[i].calls;
   }

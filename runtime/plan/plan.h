@@ -155,7 +155,7 @@ struct CodeObject {
   std::string target;  // "x86-64-v4"
   std::string family;  // "host-x86-64", "host-aarch64", "amdgpu", "nvptx"
   std::vector<std::string>
-      features;              // that the machine must have, as in /proc/cpuinfo: "avx512f", ...
+      features;              // that the machine must have, by Linux's names: "avx512f", ...
   uint32_t device_plan = 0;  // index into Plan::device_plans
   // Exporting the kernels: an ELF shared object for CPUs, a code object for AMD, PTX (or a cubin,
   // by its ELF magic) for NVIDIA.

@@ -21,7 +21,7 @@ struct GpuDriver;
 enum class Executor {
   automatic,   // persistent on the host, graph on a GPU
   eager,       // one dispatch to the pool, or one launch, per phase
-  persistent,  // the host's: one dispatch per step, a barrier between phases
+  persistent,  // the host's: one dispatch per step
   graph,       // a GPU's: one replay per decode step; prefill steps are launched phase by phase
 };
 

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <functional>
 
-#include "codegen/kernel_resources.h"
-#include "codegen/object_cache.h"
-#include "codegen/source.h"
+#include "codegen/compile/kernel_resources.h"
+#include "codegen/compile/object_cache.h"
+#include "codegen/schedule/source.h"
 #include "ir/ops.h"
 #include "tests/codegen/error_bounds.h"
 

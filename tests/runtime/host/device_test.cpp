@@ -16,50 +16,10 @@
 #include <cstddef>
 #include <cstdlib>
 
-#include <algorithm>
-#include <thread>
-
 #include "tests/runtime/toy_plan.h"
 
 namespace sinter::runtime {
 namespace {
-
-TEST(HostCpu, ReadsFeaturesOfBothFamilies) {
-  const HostCpu x86 = parse_cpuinfo(
-      "processor\t: 0\nmodel name\t: Some CPU @ 2GHz\nflags\t\t: fpu avx2  avx512f\nbugs\t: x\n\n"
-      "processor\t: 1\nmodel name\t: Other\nflags\t: none\n");
-  EXPECT_EQ(x86.model_name, "Some CPU @ 2GHz");
-  EXPECT_EQ(x86.features, (std::vector<std::string>{"fpu", "avx2", "avx512f"}));
-  const HostCpu arm =
-      parse_cpuinfo("processor : 0\nFeatures\t: fp asimd asimddp\nHardware : board\n");
-  EXPECT_EQ(arm.features, (std::vector<std::string>{"fp", "asimd", "asimddp"}));
-  EXPECT_EQ(arm.model_name, "board");
-  EXPECT_TRUE(parse_cpuinfo("").features.empty());
-  EXPECT_TRUE(parse_cpuinfo("flags").features.empty());
-}
-
-TEST(HostCpu, NamesTheBitsOfAArch64) {
-  EXPECT_EQ(hwcap_features(0), std::vector<std::string>());
-  EXPECT_EQ(hwcap_features(1U << 1 | 1U << 20 | 1U << 31),
-            (std::vector<std::string>{"asimd", "asimddp"}));
-}
-
-TEST(HostCpu, ControlGroupLimitsRoundUp) {
-  EXPECT_EQ(parse_cpu_max("max 100000\n", 8), 8);
-  EXPECT_EQ(parse_cpu_max("200000 100000\n", 8), 2);
-  EXPECT_EQ(parse_cpu_max("150000 100000\n", 8), 2);
-  EXPECT_EQ(parse_cpu_max("1000 100000\n", 8), 1);
-  EXPECT_EQ(parse_cpu_max("100000 0\n", 8), 8);
-  EXPECT_EQ(parse_cpu_max("100000", 8), 8);
-  EXPECT_EQ(parse_cpu_max("", 8), 8);
-}
-
-TEST(HostCpu, ThisMachineHasThreadsAndAFamily) {
-  const HostCpu cpu = detect_host_cpu();
-  EXPECT_GE(cpu.threads, 1);
-  EXPECT_LE(cpu.threads, static_cast<int>(std::max(1u, std::thread::hardware_concurrency())));
-  EXPECT_EQ(cpu.family.find("host-"), 0u);
-}
 
 Plan plan_with_code() {
   Plan plan;

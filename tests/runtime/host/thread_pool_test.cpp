@@ -1,58 +1,111 @@
+#include "runtime/host/thread_pool.h"
+
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <map>
+#include <mutex>
 #include <thread>
 #include <vector>
 
-#include "runtime/host/device.h"
+#include "runtime/host/cpu.h"
 #include "runtime/session/session.h"
 
 namespace sinter::runtime {
 namespace {
 
-TEST(ThreadPool, RunsEveryWorkerOnceAndWorkerZeroHere) {
+TEST(ThreadPool, RunsEveryShareOfEveryPhaseOnce) {
   for (const int workers : {1, 2, 3, 7}) {
     ThreadPool pool(workers);
     EXPECT_EQ(pool.workers(), workers);
-    for (int round = 0; round < 200; ++round) {
-      std::vector<int> calls(static_cast<size_t>(workers));
-      std::thread::id zero;
-      pool.run([&](int worker) {
-        ++calls[static_cast<size_t>(worker)];
-        if (worker == 0) zero = std::this_thread::get_id();
+    for (const int phases : {0, 1, 50}) {
+      std::vector<std::atomic<int>> calls(static_cast<size_t>(phases * workers));
+      std::atomic<int> wrong{0};
+      pool.run(phases, [&](int phase, Share share) {
+        if (share.count != workers) ++wrong;
+        ++calls[static_cast<size_t>(phase * workers + share.index)];
       });
-      ASSERT_EQ(calls, std::vector<int>(static_cast<size_t>(workers), 1));
-      ASSERT_EQ(zero, std::this_thread::get_id());
+      ASSERT_EQ(wrong, 0);
+      for (const std::atomic<int>& count : calls) ASSERT_EQ(count, 1);
     }
   }
 }
 
 TEST(ThreadPool, NoOrNegativeWorkersMeanOne) { EXPECT_EQ(ThreadPool(-3).workers(), 1); }
 
-// Each round a worker reads what its neighbour wrote in the round before: plain memory, ordered by
-// the barrier alone.
-TEST(ThreadPool, WhatWasWrittenBeforeTheBarrierIsSeenAfterIt) {
+// In each phase a share reads what its neighbour wrote in the one before: plain memory, ordered by
+// the phases alone.
+TEST(ThreadPool, APhaseSeesWhatTheOneBeforeWrote) {
   for (const int workers : {1, 2, 3, 5}) {  // more workers than processors too
     ThreadPool pool(workers);
-    const int rounds = workers <= 2 ? 5000 : 300;
-    std::vector<int> cells[2] = {std::vector<int>(static_cast<size_t>(workers)),
-                                 std::vector<int>(static_cast<size_t>(workers))};
+    const int phases = workers <= 2 ? 5000 : 300;
+    std::vector<int> cells[2] = {std::vector<int>(static_cast<size_t>(workers), -1),
+                                 std::vector<int>(static_cast<size_t>(workers), -1)};
     std::atomic<int> wrong{0};
     for (int call = 0; call < 3; ++call) {
-      pool.run([&](int worker) {
-        for (int round = 1; round <= rounds; ++round) {
-          cells[round & 1][static_cast<size_t>(worker)] = call * rounds + round;
-          pool.barrier(worker);
-          const int neighbour = (worker + 1) % workers;
-          if (cells[round & 1][static_cast<size_t>(neighbour)] != call * rounds + round) ++wrong;
-          pool.barrier(worker);
-        }
+      std::ranges::fill(cells[1], -1);
+      pool.run(phases, [&](int phase, Share share) {
+        const int neighbour = (share.index + 1) % share.count;
+        if (cells[(phase + 1) & 1][static_cast<size_t>(neighbour)] != phase - 1) ++wrong;
+        cells[phase & 1][static_cast<size_t>(share.index)] = phase;
       });
     }
     EXPECT_EQ(wrong, 0) << workers;
   }
+}
+
+// Time that the process was on processors.
+double cpu_seconds() {
+  rusage used{};
+  ::getrusage(RUSAGE_SELF, &used);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
+  return seconds(used.ru_utime) + seconds(used.ru_stime);
+}
+
+TEST(ThreadPool, WhoeverWaitsLongLeavesTheProcessor) {
+  ThreadPool pool(4);
+  for (const int slow : {0, 1}) {
+    const double before = cpu_seconds();
+    pool.run(2, [&](int phase, Share share) {
+      if (phase == 0 && share.index == slow)
+        std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    });
+    EXPECT_LT(cpu_seconds() - before, 0.05) << slow;
+  }
+}
+
+// With one processor for all workers: who runs does the shares of those that cannot, too.
+TEST(ThreadPool, SharesOfWorkersWithoutAProcessorAreDoneByOthers) {
+  cpu_set_t all, one;
+  ASSERT_EQ(::sched_getaffinity(0, sizeof(all), &all), 0);
+  CPU_ZERO(&one);
+  for (int cpu = 0; CPU_COUNT(&one) == 0; ++cpu)
+    if (CPU_ISSET(cpu, &all)) CPU_SET(cpu, &one);
+  ASSERT_EQ(::sched_setaffinity(0, sizeof(one), &one), 0);
+  {
+    ThreadPool pool(4);  // whose threads inherit the mask
+    constexpr int phases = 200;
+    std::mutex mutex;
+    std::map<std::thread::id, int> done;
+    pool.run(phases, [&](int, Share) {
+      const std::lock_guard<std::mutex> lock(mutex);
+      ++done[std::this_thread::get_id()];
+    });
+    int sum = 0, most = 0;
+    for (const auto& [thread, count] : done) {
+      sum += count;
+      most = std::max(most, count);
+    }
+    EXPECT_EQ(sum, 4 * phases);
+    EXPECT_GT(most, phases);
+  }
+  ASSERT_EQ(::sched_setaffinity(0, sizeof(all), &all), 0);
 }
 
 TEST(ThreadPool, SleepersWakeUpForTheNextRun) {
@@ -60,7 +113,7 @@ TEST(ThreadPool, SleepersWakeUpForTheNextRun) {
   std::atomic<int> calls{0};
   for (int round = 0; round < 20; ++round) {
     std::this_thread::sleep_for(std::chrono::microseconds(round * 50));
-    pool.run([&](int) { ++calls; });
+    pool.run([&](Share) { ++calls; });
   }
   EXPECT_EQ(calls, 60);
 }
@@ -69,35 +122,33 @@ TEST(ThreadPool, MayBeUsedFromDifferentThreadsInTurn) {
   ThreadPool pool(2);
   std::atomic<int> calls{0};
   for (int i = 0; i < 5; ++i) {
-    std::thread([&] { pool.run([&](int) { ++calls; }); }).join();
+    std::thread([&] { pool.run([&](Share) { ++calls; }); }).join();
   }
   EXPECT_EQ(calls, 10);
 }
 
-TEST(ThreadPool, PrintsTheCostOfBarrierAndRun) {
+TEST(ThreadPool, PrintsTheCostOfPhaseAndRun) {
   const int workers = detect_host_cpu().threads;
   ThreadPool pool(workers);
   const int rounds = 2000;
-  std::vector<double> barriers, runs;
-  for (int repeat = 0; repeat < 9; ++repeat) {
-    pool.run([&](int worker) {
-      const auto start = std::chrono::steady_clock::now();
-      for (int i = 0; i < rounds; ++i) pool.barrier(worker);
-      if (worker == 0) {
-        barriers.push_back(
-            std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() /
-            rounds);
-      }
-    });
+  std::vector<double> phases, runs;
+  const auto nanoseconds = [&](const auto& work) {
     const auto start = std::chrono::steady_clock::now();
-    for (int i = 0; i < rounds; ++i) pool.run([](int) {});
-    runs.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() /
-                   rounds);
+    work();
+    return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start)
+               .count() /
+           rounds;
+  };
+  for (int repeat = 0; repeat < 9; ++repeat) {
+    phases.push_back(nanoseconds([&] { pool.run(rounds, [](int, Share) {}); }));
+    runs.push_back(nanoseconds([&] {
+      for (int i = 0; i < rounds; ++i) pool.run([](Share) {});
+    }));
   }
-  std::sort(barriers.begin(), barriers.end());
-  std::sort(runs.begin(), runs.end());
-  std::printf("%d workers: barrier median %.0f ns (least %.0f), run median %.0f ns\n", workers,
-              barriers[4] * 1e9, barriers[0] * 1e9, runs[4] * 1e9);
+  std::ranges::sort(phases);
+  std::ranges::sort(runs);
+  std::printf("%d workers: phase median %.0f ns (least %.0f), run median %.0f ns\n", workers,
+              phases[4], phases[0], runs[4]);
 }
 
 TEST(Bandwidth, IsPositiveAndPrinted) {

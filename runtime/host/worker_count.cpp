@@ -1,0 +1,66 @@
+#include "runtime/host/worker_count.h"
+
+#include <algorithm>
+
+namespace sinter::runtime {
+namespace {
+
+// Several time slices of the system's scheduler.
+constexpr double window_seconds = 0.025;
+// Lost worker time per time, from which on a trial is worth it. One worker fewer cannot be faster
+// unless about a whole worker's time is lost, half of which is that of the late one and not seen.
+constexpr double tolerated_loss = 0.25;
+// Windows between trials: so many after one that was a gain, twice as many after each that was not.
+constexpr int least_pause = 4, most_pause = 64;
+// Speeds that count as equal; then fewer workers are kept.
+constexpr double margin = 0.03;
+
+void operator+=(WorkerCount::Run& sum, const WorkerCount::Run& run) {
+  sum.work += run.work;
+  sum.seconds += run.seconds;
+  sum.lost += run.lost;
+}
+
+double speed(const WorkerCount::Run& run) { return run.work / run.seconds; }
+
+}  // namespace
+
+void WorkerCount::add(const Run& run) {
+  if (run.kind != window_.kind) {
+    if (trial_before_ != 0) now_ = trial_before_;
+    trial_before_ = windows_ = 0;
+    before_ = {};
+    window_ = {.kind = run.kind};
+  }
+  window_ += run;
+  if (window_.seconds < window_seconds) return;
+  decide();
+  window_ = {.kind = run.kind};
+}
+
+void WorkerCount::decide() {
+  if (trial_before_ != 0) {
+    const double equal = now_ > trial_before_ ? 1 + margin : 1 - margin;
+    const bool gain = speed(window_) > speed(before_) * equal;
+    if (!gain) now_ = trial_before_;
+    pause_ = gain ? least_pause : std::min(2 * pause_, most_pause);
+    trial_before_ = windows_ = 0;
+    before_ = {};
+    return;
+  }
+  const bool loss = now_ > 1 && window_.lost > tolerated_loss * window_.seconds;
+  if (loss != loss_) {
+    loss_ = loss;
+    before_ = {};
+    windows_ = 0;
+  }
+  before_ += window_;
+  if (++windows_ < pause_) return;
+  const int processors = std::max(1, processors_());
+  const int tried = now_ > processors ? processors : loss ? now_ - 1 : std::min(now_ + 1, most_);
+  if (tried == now_) return;
+  trial_before_ = now_;
+  now_ = tried;
+}
+
+}  // namespace sinter::runtime

@@ -1,0 +1,40 @@
+// How many of a pool's workers take part.
+#pragma once
+
+namespace sinter::runtime {
+
+// All of them while none waits long for another. Where some do again and again, processors have
+// other work, too, and fewer workers may be faster: then the next smaller number is tried for a
+// while and the faster one is kept. So is the number of processors where that is smaller. Later,
+// larger ones are tried in the same way.
+class WorkerCount {
+ public:
+  // `processors` says how many the process may use now.
+  WorkerCount(int most, int (*processors)()) : most_(most), processors_(processors), now_(most) {}
+
+  int now() const { return now_; }
+
+  struct Run {
+    int kind = 0;        // speeds of different kinds are not compared
+    double work = 0;     // in any unit
+    double seconds = 0;  // that it took
+    double lost = 0;     // seconds in which workers waited for late ones or did their work
+  };
+  // After every run of now() workers.
+  void add(const Run& run);
+
+ private:
+  void decide();
+
+  int most_;
+  int (*processors_)();
+  int now_;
+  Run window_;            // runs since the last look
+  Run before_;            // windows before the trial, all with loss or all without
+  int windows_ = 0;       // in `before_`
+  bool loss_ = false;     // in `before_`
+  int trial_before_ = 0;  // the number of workers before the trial; 0: there is none
+  int pause_ = 4;         // windows before the next trial
+};
+
+}  // namespace sinter::runtime
