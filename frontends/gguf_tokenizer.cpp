@@ -413,6 +413,8 @@ class Reader {
     if (!*unknown)
       return invalid("{}: no token has the type 2 (unknown), and \"{}\" names none", gguf_.file,
                      "tokenizer.ggml.unknown_token_id");
+    // Of pieces with the same text the last counts.
+    *unknown = static_cast<int32_t>(*find(tokens_[static_cast<size_t>(**unknown)].text));
     for (Token& token : tokens_)
       if (token.type == PieceType::kUnknown) token.type = PieceType::kControl;
     tokens_[static_cast<size_t>(**unknown)].type = PieceType::kUnknown;

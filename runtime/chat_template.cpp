@@ -70,6 +70,7 @@ Result<std::string> ChatTemplate::render(const Json& variables, const std::tm& n
     const jinja::Value value = jinja::from_json(variables, evaluator.budget());
     if (value.mapping() == nullptr)
       return Error{"the variables of a chat template are not an object"};
+    evaluator.budget().end_input();
     return evaluator.render(tree_->body, *value.mapping());
   } catch (const jinja::Failure& failure) {
     return failure_at(evaluator.line(), failure.message);

@@ -170,6 +170,9 @@ class Builder {
     constexpr int kNumberOverflow = 406;
     error_ = e.id == kNumberOverflow
                  ? fmt::format("{}: a number before byte {} is out of range", file_, position)
+             : position > size_
+                 ? fmt::format("{}: ends within its JSON, after {} bytes; download the file again",
+                               file_, size_)
                  : fmt::format("{}: broken JSON at byte {} of {}; download the file again", file_,
                                position, size_);
     return false;

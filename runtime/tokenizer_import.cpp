@@ -472,6 +472,20 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
   files.tokenizer_config_json = side.config;
 
   std::vector<std::string> failures;
+  // What is said of the tokenizer.json that other files became, of those.
+  const auto of_source = [](std::string why, std::string_view name) {
+    constexpr std::pair<std::string_view, std::string_view> kSources[] = {
+        {"tokenizer.json: model.proto cannot be used", "tokenizer.model"},
+        {"tokenizer.json: model.vocab", "vocab.json:"},
+        {"tokenizer.json: model.merges", "merges.txt:"},
+        {"tokenizer.json: added_tokens", "added_tokens.json:"}};
+    if (name == "tokenizer.json") return why;
+    for (const auto& [place, source] : kSources)
+      if (why.starts_with(place)) return why.replace(0, place.size(), source);
+    return why.find(".json: ") != why.npos || why.starts_with(name)
+               ? why
+               : fmt::format("{}: {}", name, why);
+  };
   // True if `json` loads and was taken. What it was made of is let go of before.
   const auto take = [&](const char* name, Result<std::string> json) {
     std::string why;
@@ -486,7 +500,7 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
         files.notes.push_back(fmt::format("{}; using {} instead", failure, name));
       return true;
     }
-    failures.push_back(fmt::format("{} cannot be used ({})", name, why));
+    failures.push_back(of_source(std::move(why), name));
     return false;
   };
 
