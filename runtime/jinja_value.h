@@ -34,7 +34,7 @@ class Budget {
   // To be called when the variables have been read: what is left then depends on how many they are,
   // so that a small conversation cannot make a text of hundreds of megabytes.
   void end_input() {
-    constexpr size_t kBase = size_t{1} << 26, kPerUnit = 32;
+    constexpr size_t kBase = size_t{1} << 26, kPerUnit = 128;
     left_ = std::min(left_, kBase + kPerUnit * (kMost - left_));
   }
   // a * b units, which may be beyond size_t.

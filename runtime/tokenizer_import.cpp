@@ -478,7 +478,7 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
         {"tokenizer.json: model.proto cannot be used", "tokenizer.model"},
         {"tokenizer.json: model.vocab", "vocab.json:"},
         {"tokenizer.json: model.merges", "merges.txt:"},
-        {"tokenizer.json: added_tokens", "added_tokens.json:"}};
+        {"tokenizer.json: added_tokens", "added_tokens.json: entry "}};
     if (name == "tokenizer.json") return why;
     for (const auto& [place, source] : kSources)
       if (why.starts_with(place)) return why.replace(0, place.size(), source);
