@@ -167,6 +167,7 @@ sinter_status sinter_token_text(sinter_session* session, int32_t token, const ch
       return rt::Error{
           fmt::format("there is no token {}: ids end at {}", token, session->token_limit - 1)};
     session->text = token < 0 ? session->decoder->flush() : session->decoder->push(token);
+    if (rt::Status status = session->decoder->status(); !status.ok()) return status;
     *text = session->text.c_str();
     *bytes = session->text.size();
     return rt::Done{};

@@ -31,7 +31,9 @@ Result<std::string> ChatFormat::render(const Json& conversation, const std::tm& 
   if (!variables.ok()) return variables.error();
   const auto prompt = templates.for_conversation(conversation);
   if (!prompt.ok()) return Error{fmt::format("{}: {}", name, prompt.error().message)};
-  return prompt->render(*variables, now);
+  auto text = prompt->render(*variables, now);
+  if (!text.ok()) return Error{fmt::format("{}: {}", name, text.error().message)};
+  return text;
 }
 
 Result<ChatFormat> chat_format_of(const runtime::PlanFile& file) {

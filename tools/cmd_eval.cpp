@@ -22,7 +22,7 @@ using runtime::Session;
 
 struct EvalOptions {
   ModelOptions model;
-  std::string text;
+  std::string text, ids;  // files, one of which is given
   int64_t window = 256;
   bool json = false;
 };
@@ -38,8 +38,20 @@ double negative_log_likelihood(std::span<const float> logits, int32_t target) {
 
 Result<int> eval(const Program& program, EvalOptions options) {
   options.model.context = options.window;
-  const auto text = read_file(options.text);
-  if (!text.ok()) return text.error();
+  if (options.text.empty() && options.ids.empty())
+    return Error{"eval needs what the model is to predict; give --text FILE or --ids FILE"};
+  const bool by_ids = options.text.empty();
+  const std::string& source = by_ids ? options.ids : options.text;
+  std::string text;
+  Result<std::vector<int32_t>> ids = std::vector<int32_t>();
+  if (by_ids) {
+    ids = read_token_ids(source);
+    if (!ids.ok()) return ids.error();
+  } else {
+    auto found = read_file(source);
+    if (!found.ok()) return found.error();
+    text = *std::move(found);
+  }
   auto model = load_model(program, options.model);
   if (!model.ok()) return model.error();
   const runtime::Plan& plan = (*model)->plan();
@@ -47,18 +59,20 @@ Result<int> eval(const Program& program, EvalOptions options) {
   if (window > plan.max_context)
     return Error{
         fmt::format("--window {} is longer than the context of {}", window, plan.max_context)};
-  const auto tokenizer = tokenizer_of((*model)->file());
-  if (!tokenizer.ok()) return tokenizer.error();
-  const auto ids = tokenizer->encode(*text, false);
-  if (!ids.ok()) return ids.error();
-  if (auto status = check_token_ids(*ids, plan.vocab_size, options.text); !status.ok())
+  if (!by_ids) {
+    const auto tokenizer = tokenizer_of(program, options.model.path, (*model)->file());
+    if (!tokenizer.ok()) return tokenizer.error();
+    ids = tokenizer->encode(text, false);
+    if (!ids.ok()) return ids.error();
+  }
+  if (auto status = check_token_ids(*ids, plan.vocab_size, source); !status.ok())
     return status.error();
   // Every input needs the token after it.
   const int64_t windows = (static_cast<int64_t>(ids->size()) - 1) / window;
   if (ids->empty() || windows < 1)
     return Error{
-        fmt::format("{}: has {} tokens, fewer than one window of {} and the token after it",
-                    options.text, ids->size(), window)};
+        fmt::format("{}: has {} tokens, fewer than one window of {} and the token after it", source,
+                    ids->size(), window)};
   auto session = Session::create(*model, window);
   if (!session.ok()) return session.error();
   announce(**model);
@@ -120,9 +134,13 @@ void add_eval(CommandLine& line) {
       program.name + " eval model.plan --text validation.txt --window 256",
       [&program, options] { return eval(program, *options); });
   add_model_argument(app, program, options->model);
-  app.add_option("--text", options->text, "A UTF-8 text file; - is stdin")
-      ->required()
-      ->type_name("FILE");
+  CLI::Option* text =
+      app.add_option("--text", options->text, "A UTF-8 text file; - is stdin")->type_name("FILE");
+  app.add_option("--ids", options->ids,
+                 "The text as a file of token ids, separated by white space; - is stdin. Needs no "
+                 "tokenizer")
+      ->type_name("FILE")
+      ->excludes(text);
   app.add_option("--window", options->window, "Tokens of a window")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
       ->capture_default_str();

@@ -15,6 +15,7 @@
 #include "tools/model_options.h"
 #include "tools/report.h"
 #include "tools/terminal.h"
+#include "tools/token_ids.h"
 
 namespace sinter::tools {
 namespace {
@@ -29,6 +30,7 @@ struct RunOptions {
   ModelOptions model;
   std::optional<std::string> prompt;  // "-" is the standard input
   std::string prompt_file;
+  std::string ids_file;  // the prompt as token ids
   int64_t tokens = 128;
   std::optional<double> temperature, top_p;
   std::optional<int> top_k;
@@ -72,6 +74,19 @@ Result<std::optional<std::string>> prompt_text(const RunOptions& options) {
   return std::optional(*std::move(text));
 }
 
+runtime::Status check_length(const std::vector<int32_t>& ids, const RunOptions& options,
+                             const Plan& plan) {
+  const int64_t context = options.model.max_context > 0
+                              ? std::min(options.model.max_context, plan.max_context)
+                              : plan.max_context;
+  if (static_cast<int64_t>(ids.size()) > context)
+    return Error{fmt::format(
+        "the prompt has {} tokens, but the context holds {}; shorten it{}", ids.size(), context,
+        context < plan.max_context ? " or raise --context"
+                                   : " or compile with a larger --max-context")};
+  return runtime::Done{};
+}
+
 Result<std::vector<int32_t>> prompt_tokens(const RunOptions& options, const Plan& plan,
                                            const runtime::Tokenizer& tokenizer,
                                            const std::string& prompt) {
@@ -83,16 +98,36 @@ Result<std::vector<int32_t>> prompt_tokens(const RunOptions& options, const Plan
     return Error{
         "the prompt is empty, and the model has no token to begin a text with; give -p TEXT or -f "
         "FILE"};
-  const int64_t context = options.model.max_context > 0
-                              ? std::min(options.model.max_context, plan.max_context)
-                              : plan.max_context;
-  if (static_cast<int64_t>(ids->size()) > context)
-    return Error{fmt::format(
-        "the prompt has {} tokens, but the context holds {}; shorten it{}", ids->size(), context,
-        context < plan.max_context ? " or raise --context"
-                                   : " or compile with a larger --max-context")};
+  if (auto status = check_length(*ids, options, plan); !status.ok()) return status.error();
   return ids;
 }
+
+Result<std::vector<int32_t>> given_tokens(const RunOptions& options, const Plan& plan) {
+  auto ids = read_token_ids(options.ids_file);
+  if (!ids.ok()) return ids.error();
+  if (auto status = check_token_ids(*ids, plan.vocab_size, options.ids_file); !status.ok())
+    return status.error();
+  if (auto status = check_length(*ids, options, plan); !status.ok()) return status.error();
+  return ids;
+}
+
+// What tokens are shown as, one after the other: their text, or their ids where no tokenizer is.
+class TokenText {
+ public:
+  explicit TokenText(const std::optional<runtime::Tokenizer>& tokenizer) {
+    if (tokenizer) decoder_.emplace(*tokenizer, true);
+  }
+  std::string push(int32_t id) {
+    if (decoder_) return decoder_->push(id);
+    return fmt::format("{}{}", std::exchange(first_, false) ? "" : " ", id);
+  }
+  std::string flush() { return decoder_ ? decoder_->flush() : ""; }
+  runtime::Status status() const { return decoder_ ? decoder_->status() : runtime::Done{}; }
+
+ private:
+  std::optional<runtime::StreamingDecoder> decoder_;
+  bool first_ = true;
+};
 
 // The prompt in chunks, so that Ctrl-C is seen between them.
 runtime::Status prefill(Session& session, std::span<const int32_t> ids, size_t chunk,
@@ -130,7 +165,7 @@ void print_stats(const Timing& t, const runtime::Model& model, const Session& se
 struct Generator {
   const RunOptions& options;
   const runtime::Model& model;
-  const runtime::Tokenizer& tokenizer;
+  const std::optional<runtime::Tokenizer>& tokenizer;
   runtime::SamplingOptions sampling;
   Session& session;
   std::vector<int32_t> history = {};  // what the session holds
@@ -147,7 +182,7 @@ Result<std::string> Generator::run(const std::vector<int32_t>& ids, bool echo) {
   };
   // The prompt goes through the decoder, too: what it holds back belongs before the first new
   // token.
-  runtime::StreamingDecoder decoder(tokenizer, true);
+  TokenText decoder(tokenizer);
   std::string prompt_text;
   for (const int32_t id : ids) prompt_text += decoder.push(id);
   if (echo) show(prompt_text);
@@ -202,6 +237,7 @@ Result<std::string> Generator::run(const std::vector<int32_t>& ids, bool echo) {
          !interrupted();
   timing.decode = seconds_since(decode_start);
   const std::string rest = decoder.flush();
+  if (auto status = decoder.status(); !status.ok()) return status.error();
   if (!rest.empty()) last = rest.back();
   show(rest + (last == '\n' ? "" : "\n"));
   if (options.stats) print_stats(timing, model, session);
@@ -240,8 +276,11 @@ Result<int> run(const Program& program, RunOptions options) {
   auto model = load_model(program, options.model);
   if (!model.ok()) return model.error();
   const Plan& plan = (*model)->plan();
-  auto tokenizer = tokenizer_of(program, options.model.path, (*model)->file());
-  if (!tokenizer.ok()) return tokenizer.error();
+  const bool by_ids = !options.ids_file.empty();
+  auto found_tokenizer = tokenizer_of(program, options.model.path, (*model)->file());
+  if (!found_tokenizer.ok() && !by_ids) return found_tokenizer.error();
+  std::optional<runtime::Tokenizer> tokenizer;
+  if (found_tokenizer.ok()) tokenizer = *std::move(found_tokenizer);
   auto sampling = sampling_of(options, plan);
   if (!sampling.ok()) return sampling.error();
 
@@ -260,7 +299,8 @@ Result<int> run(const Program& program, RunOptions options) {
       if (!text.ok()) return text.error();
       prompt = *std::move(text);
     }
-    auto encoded = prompt_tokens(options, plan, *tokenizer, prompt);
+    auto encoded =
+        by_ids ? given_tokens(options, plan) : prompt_tokens(options, plan, *tokenizer, prompt);
     if (!encoded.ok()) return encoded.error();
     ids = *std::move(encoded);
   }
@@ -273,7 +313,7 @@ Result<int> run(const Program& program, RunOptions options) {
   auto created = Session::create(*model, context, executor_of(options.model));
   if (!created.ok()) return created.error();
   announce(**model);
-  Generator generator{options, **model, *tokenizer, *sampling, **created};
+  Generator generator{options, **model, tokenizer, *sampling, **created};
   const auto full_note = [&] {
     if (generator.full)
       note(fmt::format("{}: stopped: the context of {} is full", program.name,
@@ -329,10 +369,18 @@ void add_run(CommandLine& line) {
                  "The same from a file, byte for byte but for one newline at its end")
       ->type_name("FILE")
       ->excludes(prompt);
-  app.add_flag(
-      "--chat", options->chat,
-      "Talk with the model in the form of its chat template: answer the message of -p or -f, or, "
-      "without one, lines from the terminal, keeping the conversation");
+  CLI::Option* ids =
+      app.add_option("--ids", options->ids_file,
+                     "The prompt as a file of token ids, separated by white space; - is stdin. "
+                     "Needs no tokenizer: without one, ids are printed instead of text")
+          ->type_name("FILE")
+          ->excludes(prompt)
+          ->excludes("--file");
+  app.add_flag("--chat", options->chat,
+               "Talk with the model in the form of its chat template: answer the message of -p or "
+               "-f, or, "
+               "without one, lines from the terminal, keeping the conversation")
+      ->excludes(ids);
   app.add_option("--system", options->system,
                  "With --chat: what the model is told before the conversation");
   app.add_option("-n,--tokens", options->tokens, "How many tokens to make at most")

@@ -81,7 +81,9 @@ Result<std::string> convert(const runtime::Tokenizer& tokenizer, const TokenizeO
   if (options.decode) {
     const auto ids = ids_of(tokenizer, json, line);
     if (!ids.ok()) return ids.error();
-    return Json(tokenizer.decode(*ids, options.skip_special)).dump();
+    auto text = tokenizer.decode(*ids, options.skip_special);
+    if (!text.ok()) return Error{fmt::format("stdin:{}: {}", line, text.error().message)};
+    return runtime::tokenizer::json_string(*std::move(text));
   }
   if (!json.is_string())
     return Error{fmt::format("stdin:{}: found {}, expected a string; --decode takes arrays of ids",
@@ -108,7 +110,8 @@ Result<int> tokenize(const Program& program, const TokenizeOptions& options) {
           fmt::format("stdin:{}: {}; write one JSON value per line", line, json.error().message)};
     const auto converted = convert(*tokenizer, options, *json, line);
     if (!converted.ok()) return converted.error();
-    write_output(*converted + "\n");
+    write_output(*converted);
+    write_output("\n");
   }
   return 0;
 }

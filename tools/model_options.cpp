@@ -176,7 +176,7 @@ Result<runtime::Tokenizer> tokenizer_of(const runtime::PlanFile& file) {
   const runtime::Plan& plan = file.plan();
   if (plan.tokenizer.bytes == 0)
     return Error{fmt::format(
-        "{}: has no tokenizer: the model was compiled without one; `logits` takes token ids",
+        "{}: has no tokenizer: the model was compiled without one; --ids takes token ids",
         plan.model)};
   return runtime::Tokenizer::from_json(file.text(plan.tokenizer), file.text(plan.tokenizer_config));
 }

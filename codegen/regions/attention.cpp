@@ -118,9 +118,9 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
 
   if (const int64_t most = most_head_dim(c, heads / kv_heads); head_dim > most)
     return absl::UnimplementedError(fmt::format(
-        "phase \"{}\": heads have {} features (head_dim; in GGUF files key_length); "
-        "attention on {} with {} to a KV head has kernels for at most {}",
-        node.label, head_dim, c.on_gpu() ? "GPUs" : "the host", heads / kv_heads, most));
+        "config.json: \"head_dim\" (of a GGUF file \"attention.key_length\") is {}; attention on "
+        "{} with {} heads to a KV head has kernels for at most {}",
+        head_dim, c.on_gpu() ? "GPUs" : "the host", heads / kv_heads, most));
 
   const std::string shape = fmt::format("{} heads of {}, {} KV heads", heads, head_dim, kv_heads);
   const std::string scale = float_literal(op->number("scale", 1.0));

@@ -1,25 +1,30 @@
 #include "frontends/gguf/tokenizer.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <deque>
-#include <limits>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <tuple>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "frontends/checkpoint.h"
 #include "frontends/error_text.h"
 #include "frontends/json_file.h"
+#include "frontends/near_names.h"
 #include "runtime/text/chat_template.h"
 #include "runtime/text/tokenizer/decoder.h"
 #include "runtime/text/tokenizer/patterns.h"
 #include "runtime/text/tokenizer/sentencepiece.h"
 #include "runtime/text/tokenizer/tokenizer.h"
 #include "runtime/text/tokenizer/utf8.h"
+#include "runtime/text/tokenizer/vocabulary.h"
 
 namespace sinter::frontends {
 namespace {
@@ -32,8 +37,13 @@ constexpr uint64_t kMaxTokens = 1 << 21;
 constexpr uint64_t kMaxMerges = 1 << 22;
 
 constexpr const char* kTokens = "tokenizer.ggml.tokens";
+constexpr const char* kScores = "tokenizer.ggml.scores";
 constexpr const char* kTypes = "tokenizer.ggml.token_type";
 constexpr const char* kMerges = "tokenizer.ggml.merges";
+constexpr const char* kCharsmap = "tokenizer.ggml.precompiled_charsmap";
+
+constexpr std::array<std::string_view, 6> kKinds = {"gpt2",   "llama",      "t5",
+                                                    "gemma4", "whitespace", "bert"};
 
 struct Token {
   std::string_view text;
@@ -45,6 +55,26 @@ bool is_special(PieceType type) {
   return type == PieceType::kControl || type == PieceType::kUnknown;
 }
 
+// A message about the tokenizer.json that the lists were made into, in the words of the lists.
+std::string in_words_of_gguf(std::string message) {
+  const std::pair<std::string_view, const char*> kPlaces[] = {
+      {"model.vocab", kTokens},
+      {"model.merges", kMerges},
+      {"model.proto", kTokens},
+      {"added_tokens", kTypes},
+      {"aliases", kTokens},
+      {"normalizer", kCharsmap},
+      {"post_processor", "tokenizer.ggml.bos_token_id"},
+  };
+  constexpr std::string_view kFile = "tokenizer.json: ";
+  if (!message.starts_with(kFile)) return message;
+  message.erase(0, kFile.size());
+  for (const auto& [place, key] : kPlaces)
+    if (message.starts_with(place))
+      return fmt::format("\"{}\"{}", key, std::string_view(message).substr(place.size()));
+  return message;
+}
+
 // Reads what a file says of its tokenizer. Errors name the file and the key.
 class Reader {
  public:
@@ -53,16 +83,25 @@ class Reader {
   // `kind`: "tokenizer.ggml.model".
   absl::Status read(const std::string& kind) {
     if (absl::Status status = read_tokens(); !status.ok()) return status;
-    const bool is_bpe = kind == "gpt2" || kind == "gemma4" || kind == "whitespace";
-    auto json = is_bpe ? bpe(kind) : sentencepiece(/*unigram=*/kind == "t5");
+    if (kind == "bert") spell_as_wordpiece();
+    find_duplicates();
+    const bool is_sentencepiece = kind == "llama" || kind == "t5";
+    auto json = kind == "bert"     ? wordpiece()
+                : is_sentencepiece ? sentencepiece(/*unigram=*/kind == "t5")
+                                   : bpe(kind);
     if (!json.ok()) return json.status();
     // What a chat template asks of tokenizer_config.json.
     Json config = Json::object();
     for (const auto& [name, id] : {std::pair("bos_token", bos_), std::pair("eos_token", eos_)})
       if (id) config[name] = std::string(tokens_[static_cast<size_t>(*id)].text);
     const std::string config_json = config.dump(-1, ' ', false, Json::error_handler_t::replace);
+    // These are as large as what is loaded from them.
+    tokens_ = {};
+    ids_ = {};
+    made_.clear();
     const auto loaded = runtime::Tokenizer::from_json(*json, config_json);
-    if (!loaded.ok()) return invalid("{}: {}", gguf_.file, loaded.error().message);
+    if (!loaded.ok())
+      return invalid("{}: {}", gguf_.file, in_words_of_gguf(loaded.error().message));
     files_.tokenizer_json = *std::move(json);
     files_.tokenizer_config_json = config_json;
     return absl::OkStatus();
@@ -102,12 +141,14 @@ class Reader {
     if (!texts.ok()) return texts.status();
     if (!texts->is_text())
       return invalid("{}: \"{}\" is not an array of strings", gguf_.file, kTokens);
+    if (texts->count == 0) return invalid("{}: \"{}\" is empty", gguf_.file, kTokens);
     if (texts->count > kMaxTokens) {
       return invalid("{}: \"{}\" has {} entries, at most {} are accepted", gguf_.file, kTokens,
                      with_commas(texts->count), with_commas(kMaxTokens));
     }
+    tokens_.reserve(texts->count);
     for (const std::string_view text : texts->texts()) tokens_.push_back({.text = text});
-    const auto scores = list_of("tokenizer.ggml.scores");
+    const auto scores = list_of(kScores);
     if (!scores.ok()) return scores.status();
     const auto types = list_of(kTypes);
     if (!types.ok()) return types.status();
@@ -115,6 +156,9 @@ class Reader {
     for (size_t i = 0; i < tokens_.size(); ++i) {
       Token& token = tokens_[i];
       if (*scores) token.score = static_cast<float>((*scores)->number(i));
+      if (!std::isfinite(token.score))
+        return invalid("{}: \"{}\"[{}] is {}, expected a finite number", gguf_.file, kScores, i,
+                       token.score);
       if (*types) {
         const double type = (*types)->number(i);
         // 0 is "undefined": such tokens are found in text as normal ones are.
@@ -136,26 +180,25 @@ class Reader {
     if (undefined > 0)
       note("\"{}\" has {} entries outside 0 to 6; they are read as normal tokens", kTypes,
            undefined);
-    return find_duplicates();
+    return absl::OkStatus();
+  }
+
+  auto text_of() const {
+    return [this](size_t id) { return tokens_[id].text; };
   }
 
   // Fills ids_: of tokens with the same text the last counts.
-  absl::Status find_duplicates() {
-    ids_.reserve(tokens_.size());
+  void find_duplicates() {
     size_t duplicates = 0;
     std::string_view example;
-    for (size_t i = 0; i < tokens_.size(); ++i) {
-      const auto [entry, is_new] = ids_.emplace(tokens_[i].text, static_cast<int32_t>(i));
-      if (is_new) continue;
-      entry->second = static_cast<int32_t>(i);
-      if (++duplicates == 1) example = tokens_[i].text;
-    }
+    for (size_t i = 0; i < tokens_.size(); ++i)
+      if (!ids_.put(i, text_of()) && ++duplicates == 1) example = tokens_[i].text;
     if (duplicates > 0)
       note("\"{}\" repeats {} tokens, such as {}; text is encoded as the last of each", kTokens,
            duplicates, in_quotes(example));
-    return absl::OkStatus();
   }
-  bool counts(size_t id) const { return ids_.at(tokens_[id].text) == static_cast<int32_t>(id); }
+  std::optional<size_t> find(std::string_view text) const { return ids_.find(text, text_of()); }
+  bool counts(size_t id) const { return find(tokens_[id].text) == id; }
 
   // Nothing when the key is absent, or, with a note, when its value is no token.
   absl::StatusOr<std::optional<int32_t>> token_id(const char* key) {
@@ -208,8 +251,12 @@ class Reader {
     if (!pre.ok()) return pre.status();
     const std::string name = kind == "gpt2" ? *pre : kind;
     if (const auto* split = runtime::tokenizer::find_split_patterns(name)) return split;
-    return invalid("{}: \"tokenizer.ggml.pre\" is {}, whose split pattern is not known; known: {}",
-                   gguf_.file, in_quotes(name), runtime::tokenizer::known_split_patterns());
+    const auto known = runtime::tokenizer::known_split_patterns();
+    const auto near = near_names(name, known);
+    return invalid("{}: \"tokenizer.ggml.pre\" is {}, whose split pattern is not known{}",
+                   gguf_.file, in_quotes(name),
+                   near.empty() ? fmt::format("; {} others are", known.size())
+                                : fmt::format("; did you mean {}?", some_quoted(near)));
   }
 
   // ["left right", ...]
@@ -233,13 +280,14 @@ class Reader {
       const std::string_view left = merge.substr(0, space), right = merge.substr(space + 1);
       joined.assign(left).append(right);
       for (const std::string_view token : {left, right, std::string_view(joined)}) {
-        if (!ids_.contains(token))
+        if (!find(token))
           return invalid(
               "{}: \"{}\"[{}] is {}, which needs the token {}, but the vocabulary does not have it",
               gguf_.file, kMerges, index, in_quotes(merge), in_quotes(token));
       }
       json += index == 0 ? "[" : ",[";
-      json += runtime::tokenizer::json_string(left) + ',' + runtime::tokenizer::json_string(right);
+      json += runtime::tokenizer::json_string(std::string(left)) + ',' +
+              runtime::tokenizer::json_string(std::string(right));
       json += ']';
       ++index;
     }
@@ -262,24 +310,83 @@ class Reader {
     auto pairs = merges();
     if (!pairs.ok()) return pairs.status();
     parts.merges = *std::move(pairs);
-    parts.vocab = "{";
+    parts.tokens = token_lists();
+    return runtime::tokenizer::bpe_json(std::move(parts), around_);
+  }
+
+  runtime::tokenizer::TokenLists token_lists() const {
+    runtime::tokenizer::TokenLists lists;
+    lists.vocab = "{";
     for (size_t i = 0; i < tokens_.size(); ++i) {
-      const std::string text = runtime::tokenizer::json_string(tokens_[i].text);
+      const std::string text = runtime::tokenizer::json_string(std::string(tokens_[i].text));
       if (counts(i)) {
-        if (parts.vocab.size() > 1) parts.vocab += ',';
-        parts.vocab += text + ':' + std::to_string(i);
+        if (lists.vocab.size() > 1) lists.vocab += ',';
+        lists.vocab += text + ':' + std::to_string(i);
       } else {
-        parts.aliases += fmt::format("{}[{},{}]", parts.aliases.empty() ? '[' : ',', i, text);
+        lists.aliases += fmt::format("{}[{},{}]", lists.aliases.empty() ? '[' : ',', i, text);
       }
     }
-    parts.vocab += '}';
-    if (!parts.aliases.empty()) parts.aliases += ']';
-    parts.added_tokens = added_tokens();
-    return runtime::tokenizer::bpe_json(parts, around_);
+    lists.vocab += '}';
+    if (!lists.aliases.empty()) lists.aliases += ']';
+    lists.added = added_tokens();
+    return lists;
+  }
+
+  // "bert" marks the pieces that begin a word, by U+2581, where WordPiece marks those that go on.
+  void spell_as_wordpiece() {
+    for (Token& token : tokens_) {
+      std::string_view text = token.text;
+      const bool named = text.size() > 2 && text.starts_with('[') && text.ends_with(']');
+      if (is_special(token.type) || named) continue;
+      if (text.starts_with(runtime::tokenizer::kSpaceSymbol))
+        token.text.remove_prefix(runtime::tokenizer::kSpaceSymbol.size());
+      else
+        token.text = made_.emplace_back(fmt::format("##{}", text));
+    }
+  }
+
+  // The first of the keys that is there, else the token that BERT calls so.
+  absl::StatusOr<std::optional<int32_t>> named_token(std::initializer_list<const char*> keys,
+                                                     std::string_view name) {
+    for (const char* key : keys) {
+      auto id = token_id(key);
+      if (!id.ok() || *id) return id;
+    }
+    const auto found = find(name);
+    return found ? std::optional(static_cast<int32_t>(*found)) : std::nullopt;
+  }
+
+  absl::StatusOr<std::string> wordpiece() {
+    for (const auto& [keys, name, flag, to] :
+         {std::tuple(std::initializer_list<const char*>{"tokenizer.ggml.bos_token_id",
+                                                        "tokenizer.ggml.cls_token_id"},
+                     "[CLS]", "tokenizer.ggml.add_bos_token", &around_.bos),
+          // The key is spelled so.
+          std::tuple(std::initializer_list<const char*>{"tokenizer.ggml.seperator_token_id",
+                                                        "tokenizer.ggml.eos_token_id"},
+                     "[SEP]", "tokenizer.ggml.add_sep_token", &around_.eos)}) {
+      const auto id = named_token(keys, name);
+      if (!id.ok()) return id.status();
+      const auto wanted = get_bool_or(gguf_.metadata, flag, gguf_.file, true);
+      if (!wanted.ok()) return wanted.status();
+      if (*wanted) *to = *id;
+    }
+    const auto unknown = named_token({"tokenizer.ggml.unknown_token_id"}, "[UNK]");
+    if (!unknown.ok()) return unknown.status();
+    if (!*unknown)
+      return invalid("{}: no token is [UNK], and \"tokenizer.ggml.unknown_token_id\" names none",
+                     gguf_.file);
+    // A vocabulary without capitals is for text without them.
+    const bool has_capitals = std::any_of(tokens_.begin(), tokens_.end(), [](const Token& token) {
+      return !is_special(token.type) && !token.text.starts_with('[') &&
+             std::any_of(token.text.begin(), token.text.end(),
+                         [](char c) { return c >= 'A' && c <= 'Z'; });
+    });
+    return runtime::tokenizer::wordpiece_json(
+        token_lists(), tokens_[static_cast<size_t>(**unknown)].text, !has_capitals, around_);
   }
 
   absl::Status read_charsmap(SentencePieceModel* model) const {
-    constexpr const char* kCharsmap = "tokenizer.ggml.precompiled_charsmap";
     if (find_field(gguf_.metadata, kCharsmap) == nullptr) return absl::OkStatus();
     const auto list = array(kCharsmap);
     if (!list.ok()) return list.status();
@@ -306,6 +413,8 @@ class Reader {
     if (!*unknown)
       return invalid("{}: no token has the type 2 (unknown), and \"{}\" names none", gguf_.file,
                      "tokenizer.ggml.unknown_token_id");
+    // Of pieces with the same text the last counts.
+    *unknown = static_cast<int32_t>(*find(tokens_[static_cast<size_t>(**unknown)].text));
     for (Token& token : tokens_)
       if (token.type == PieceType::kUnknown) token.type = PieceType::kControl;
     tokens_[static_cast<size_t>(**unknown)].type = PieceType::kUnknown;
@@ -366,8 +475,8 @@ class Reader {
   const Gguf& gguf_;
   runtime::TokenizerFiles& files_;
   std::vector<Token> tokens_;
-  std::deque<std::string> made_;  // texts of tokens that the file does not hold
-  std::unordered_map<std::string_view, int32_t> ids_;
+  std::deque<std::string> made_;       // texts of tokens that the file does not hold
+  runtime::tokenizer::TextIndex ids_;  // places in tokens_
   std::optional<int32_t> bos_, eos_;
   runtime::tokenizer::Around around_;
 };
@@ -400,11 +509,9 @@ absl::StatusOr<runtime::TokenizerFiles> gguf_tokenizer(const Gguf& gguf) {
   if (!kind.ok()) return kind.status();
   if (*kind == "none" || *kind == "no_vocab") return files;
   absl::Status status;
-  if (*kind != "gpt2" && *kind != "llama" && *kind != "t5" && *kind != "gemma4" &&
-      *kind != "whitespace") {
-    status = invalid(
-        "{}: \"{}\" is {}, which is not supported; supported: gpt2, llama, t5, gemma4, whitespace",
-        gguf.file, kModel, in_quotes(*kind));
+  if (std::find(kKinds.begin(), kKinds.end(), *kind) == kKinds.end()) {
+    status = invalid("{}: \"{}\" is {}, which is not supported; supported: {}", gguf.file, kModel,
+                     in_quotes(*kind), fmt::join(kKinds, ", "));
   } else {
     status = Reader(gguf, &files).read(*kind);
   }

@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -51,19 +53,42 @@ class JsonBuilder {
   Json take() { return std::move(root_); }
 
  private:
+  // A container that is not closed yet.
+  struct Open {
+    Json* container;
+    std::unordered_map<typename Json::string_t, size_t> places;  // of members of a large object
+  };
+
   Json* place(Json value) {
     if (open_.empty()) {
       root_ = std::move(value);
       return &root_;
     }
-    Json& parent = *open_.back();
+    Json& parent = *open_.back().container;
     if (parent.is_array()) {
       parent.push_back(std::move(value));
       return &parent.back();
     }
-    Json& member = parent[key_];
+    Json& member = member_of(open_.back());
     member = std::move(value);
     return &member;
+  }
+  // The member with the key that was read; of several with one key the last counts. Documents that
+  // keep the order of their members look for one by comparing all, so large ones have an index.
+  Json& member_of(Open& open) {
+    Json& object = *open.container;
+    if constexpr (std::is_same_v<Json, nlohmann::ordered_json>) {
+      constexpr size_t kFewMembers = 16;
+      auto& members = object.template get_ref<typename Json::object_t&>();
+      if (members.size() >= kFewMembers) {
+        for (size_t i = open.places.size(); i < members.size(); ++i)
+          open.places.emplace(members.begin()[static_cast<ptrdiff_t>(i)].first, i);
+        const auto [place, is_new] = open.places.emplace(key_, members.size());
+        if (is_new) members.emplace_back(key_, nullptr);
+        return members.begin()[static_cast<ptrdiff_t>(place->second)].second;
+      }
+    }
+    return object[key_];
   }
   bool add(Json value) {
     place(std::move(value));
@@ -74,7 +99,7 @@ class JsonBuilder {
       error_ = fmt::format("the JSON nests more than {} levels deep", kMaxJsonDepth);
       return false;
     }
-    open_.push_back(place(std::move(container)));
+    open_.push_back({place(std::move(container)), {}});
     return true;
   }
   bool close() {
@@ -84,7 +109,7 @@ class JsonBuilder {
 
   bool keeps_integers_;
   Json root_;
-  std::vector<Json*> open_;  // the containers that are not closed yet
+  std::vector<Open> open_;
   Json::string_t key_;
   std::string error_;
 };

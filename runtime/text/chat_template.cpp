@@ -17,6 +17,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr size_t kMaxSource = size_t{4} << 20;  // bytes; templates have some ten thousand
+constexpr size_t kMaxVariables = 1000;          // that a conversation gives to a template
 
 constexpr std::string_view kDefaultTemplate = "default", kToolTemplate = "tool_use";
 
@@ -69,6 +70,7 @@ Result<std::string> ChatTemplate::render(const Json& variables, const std::tm& n
     const jinja::Value value = jinja::from_json(variables, evaluator.budget());
     if (value.mapping() == nullptr)
       return Error{"the variables of a chat template are not an object"};
+    evaluator.budget().end_input();
     return evaluator.render(tree_->body, *value.mapping());
   } catch (const jinja::Failure& failure) {
     return failure_at(evaluator.line(), failure.message);
@@ -84,7 +86,9 @@ std::string ChatTemplates::to_text(const Texts& templates) {
   if (templates.size() == 1 && name == kDefaultTemplate && from_text(text) == templates)
     return text;
   Json object = Json::object();
-  for (const auto& [key, source] : templates) object[key] = source;
+  // Names are distinct; operator[] would compare each with all before it.
+  auto& members = object.get_ref<Json::object_t&>();
+  for (const auto& [key, source] : templates) members.emplace_back(key, source);
   return object.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
@@ -172,6 +176,9 @@ Result<Json> chat_variables(const Json& conversation, std::string_view tokenizer
     if (!kwargs->is_object())
       return Error{
           fmt::format("the conversation's {} is {}, expected an object", field, kind_of(*kwargs))};
+    if (kwargs->size() > kMaxVariables)
+      return Error{fmt::format("the conversation's {} has {} fields, at most {} are read", field,
+                               kwargs->size(), kMaxVariables)};
     for (const auto& [name, value] : kwargs->items()) variables[name] = value;
   }
   return variables;

@@ -405,13 +405,13 @@ TEST_P(Attention, HeadsAreAsLongAsKernelsCanTake) {
   const absl::Status refused = lowered(1, 262144);
   EXPECT_EQ(refused.code(), absl::StatusCode::kUnimplemented);
   EXPECT_NE(
-      refused.message().find("heads have 262144 features (head_dim; in GGUF files key_length)"),
+      refused.message().find(R"("head_dim" (of a GGUF file "attention.key_length") is 262144)"),
       std::string::npos)
       << refused;
-  EXPECT_NE(
-      refused.message().find(host ? "on the host with 1 to a KV head has kernels for at most 3248"
-                                  : "on GPUs with 1 to a KV head has kernels for at most 256"),
-      std::string::npos)
+  EXPECT_NE(refused.message().find(
+                host ? "on the host with 1 heads to a KV head has kernels for at most 3248"
+                     : "on GPUs with 1 heads to a KV head has kernels for at most 256"),
+            std::string::npos)
       << refused;
   EXPECT_TRUE(lowered(1, host ? 3248 : 256).ok());
   EXPECT_FALSE(lowered(1, host ? 3264 : 272).ok());

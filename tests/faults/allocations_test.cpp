@@ -211,7 +211,7 @@ TEST(Allocations, Tokenizers) {
     if (!tokenizer.ok()) return tokenizer.error().message;
     const auto ids = tokenizer->encode("Hello, world: 12 <s>", true);
     if (!ids.ok()) return ids.error().message;
-    return tokenizer->decode(*ids, false).empty() ? "no text" : "";
+    return tokenizer->decode(*ids, false)->empty() ? "no text" : "";
   };
   expect_survives([&] { return use(rt::Tokenizer::from_json(json)); });
   expect_survives([&]() -> std::string {

@@ -32,7 +32,10 @@ inline void use_tokenizer(const runtime::Result<runtime::Tokenizer>& tokenizer,
       streamed += decoder.push(id);
     }
     streamed += decoder.flush();
-    if (streamed != tokenizer->decode(*ids, special))
+    const auto decoded = tokenizer->decode(*ids, special);
+    if (!decoded.ok())
+      check_quoting(decoded.error());
+    else if (streamed != *decoded)
       fail("decoding piece by piece gives another text", streamed);
   }
 }

@@ -107,13 +107,13 @@ TEST_F(Threads, ShareATokenizerAndATemplate) {
       nlohmann::ordered_json::parse(R"({"messages": [{"role": "user", "content": "abab"}]})");
   const auto alone_ids = tokenizer->encode("abab", false);
   ASSERT_TRUE(alone_ids.ok());
-  const std::string alone_text = tokenizer->decode(*alone_ids, false);
+  const std::string alone_text = *tokenizer->decode(*alone_ids, false);
   std::atomic<int> wrong{0};
   on_threads([&](int) {
     const Tokenizer mine = *tokenizer;
     for (int round = 0; round < kRounds; ++round) {
       const auto ids = mine.encode("abab", false);
-      if (!ids.ok() || *ids != *alone_ids || mine.decode(*ids, false) != alone_text) ++wrong;
+      if (!ids.ok() || *ids != *alone_ids || *mine.decode(*ids, false) != alone_text) ++wrong;
       const auto text = chat->render(variables, std::tm{});
       if (!text.ok() || *text != "USER\"abab\"") ++wrong;
     }

@@ -85,6 +85,42 @@ TEST(SinterRun, NeedsTheCAndCxxRuntimeAlone) {
   }
 }
 
+TEST(Run, ContinuesTokenIds) {
+  const std::string ids = "846 268 40 724 423 11";
+  const Outcome text = sinter_run(fmt::format("run '{}' --ids - -n 8 --greedy", tiny_plan()), ids);
+  ASSERT_EQ(text.code, 0) << text.err;
+  const Outcome prompt =
+      sinter_run(fmt::format("tokenize '{}' --decode", tiny_plan()), "[846,268,40,724,423,11]");
+  EXPECT_EQ(text.out.rfind(Json::parse(prompt.out).get<std::string>(), 0), 0u) << text.out;
+
+  // Without a tokenizer the same tokens are shown as ids.
+  const fs::path model = copy_of_model("no-tokenizer");
+  fs::remove(model / "tokenizer.json");
+  const std::string plan = (work_folder() / "no-tokenizer.plan").string();
+  ASSERT_EQ(sinter(fmt::format("compile '{}' -o '{}'", model.string(), plan)).code, 0);
+  const Outcome shown = sinter_run(fmt::format("run '{}' --ids - -n 8 --greedy", plan), ids);
+  ASSERT_EQ(shown.code, 0) << shown.err;
+  EXPECT_EQ(shown.out.rfind(ids + " ", 0), 0u) << shown.out;
+  std::string list = shown.out.substr(0, shown.out.size() - 1);
+  std::replace(list.begin(), list.end(), ' ', ',');
+  const Outcome decoded =
+      sinter_run(fmt::format("tokenize '{}' --decode", tiny_plan()), "[" + list + "]");
+  EXPECT_EQ(Json::parse(decoded.out).get<std::string>(), text.out.substr(0, text.out.size() - 1));
+
+  expect_refusal(sinter_run(fmt::format("run '{}' --ids -", plan), "1 2 1024"),
+                 {"entry 3 is 1024", "1024 tokens"});
+  expect_refusal(sinter_run(fmt::format("run '{}' --ids - -n 1 --context 4", plan), "1 2 3 4 5"),
+                 {"the prompt has 5 tokens", "--context"});
+  expect_refusal(sinter_run(fmt::format("run '{}' -p x", plan)), {"no tokenizer", "--ids"});
+
+  std::string many;
+  for (int i = 0; i < 33; ++i) many += ids + " ";
+  const Outcome eval = sinter_run(fmt::format("eval '{}' --ids - --window 32", plan), many);
+  ASSERT_EQ(eval.code, 0) << eval.err;
+  EXPECT_NE(eval.out.find("192 in 6 windows of 32"), std::string::npos) << eval.out;
+  expect_refusal(sinter_run(fmt::format("eval '{}'", plan)), {"--text FILE or --ids FILE"});
+}
+
 TEST(Help, IsThereForEveryCommand) {
   for (const char* command :
        {"compile", "convert", "run", "inspect", "dump", "explain", "opt", "logits", "eval", "bench",

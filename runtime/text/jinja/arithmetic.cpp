@@ -103,7 +103,7 @@ Value arithmetic(std::string_view operation, const Value& a, const Value& b, Bud
     if (is_repeatable(b) && a.is_integer()) return repeat(b, a, budget);
   }
   throw Failure{
-      fmt::format("'{}' does not work on a {} and a {}", operation, type_name(a), type_name(b))};
+      fmt::format("'{}' does not work on {} and {}", operation, described(a), described(b))};
 }
 
 }  // namespace sinter::runtime::jinja

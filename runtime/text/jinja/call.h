@@ -34,13 +34,12 @@ struct Call {
     if (argument == nullptr) return otherwise;
     require_defined(*argument);
     if (const auto number = argument->integer()) return *number;
-    throw Failure{fmt::format("{} needs an int of 64 bits, not a {}", name, type_name(*argument))};
+    throw Failure{fmt::format("{} needs an int of 64 bits, not {}", name, described(*argument))};
   }
   const std::string& string(const Value* argument, std::string_view what) const {
     require_defined(*argument);
     if (argument->string() == nullptr)
-      throw Failure{
-          fmt::format("{} needs a str as {}, not a {}", name, what, type_name(*argument))};
+      throw Failure{fmt::format("{} needs a str as {}, not {}", name, what, described(*argument))};
     return *argument->string();
   }
   // A str that joins the value: escaped where the value is Markup.

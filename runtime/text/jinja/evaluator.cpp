@@ -25,7 +25,7 @@ int64_t index_of(std::string_view function, const Value& value) {
   require_defined(value);
   if (const auto integer = value.integer()) return std::clamp(*integer, -kFar, kFar);
   if (value.is_integer()) return sign(value) * kFar;
-  throw Failure{fmt::format("{} needs an integer, not a {}", function, type_name(value))};
+  throw Failure{fmt::format("{} needs an integer, not {}", function, described(value))};
 }
 
 Value make_range(std::string_view name, const std::vector<const Value*>& arguments) {
@@ -218,7 +218,7 @@ Arguments Evaluator::evaluate_arguments(const std::vector<CallArgument>& argumen
         require_defined(value);
         const Mapping* mapping = value.mapping();
         if (mapping == nullptr)
-          throw Failure{fmt::format("** needs a dict, not a {}", type_name(value))};
+          throw Failure{fmt::format("** needs a dict, not {}", described(value))};
         for (const auto& [key, element] : mapping->items()) {
           if (key.string() == nullptr) throw Failure{"** needs a dict whose keys are strings"};
           budget_.charge(kValueCost + key.string()->size());

@@ -107,7 +107,7 @@ bool reversed_order(const Call& call, const Value* argument) {
   if (!integer || *integer != static_cast<int32_t>(*integer)) {
     require_defined(*argument);
     throw Failure{
-        fmt::format("{} needs a boolean as reverse, not a {}", call.name, type_name(*argument))};
+        fmt::format("{} needs a boolean as reverse, not {}", call.name, described(*argument))};
   }
   return Call::flag(argument, false);
 }
@@ -144,7 +144,7 @@ Value dictsort_filter(const Call& call) {
   const Mapping* dict = call.value.mapping();
   if (dict == nullptr) {
     require_defined(call.value);
-    throw Failure{fmt::format("dictsort needs a dict, not a {}", type_name(call.value))};
+    throw Failure{fmt::format("dictsort needs a dict, not {}", described(call.value))};
   }
   std::vector<Value> pairs, keys;
   for (const auto& [key, value] : dict->items()) {
@@ -246,7 +246,7 @@ Next start_select(const Call& call) {
 Next start_items(const Call& call) {
   if (call.value.is<Undefined>()) return kNothing;
   if (call.value.mapping() == nullptr)
-    throw Failure{fmt::format("items needs a dict, not a {}", type_name(call.value))};
+    throw Failure{fmt::format("items needs a dict, not {}", described(call.value))};
   return [call, i = size_t{0}]() mutable -> std::optional<Value> {
     const auto& items = call.value.mapping()->items();
     if (i == items.size()) return std::nullopt;

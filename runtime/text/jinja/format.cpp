@@ -328,7 +328,7 @@ class Fields {
     } else if (mapping_ != nullptr) {
       const Mapping* dict = mapping_->mapping();
       if (dict == nullptr)
-        throw Failure{fmt::format("format_map() needs a dict, not a {}", type_name(*mapping_))};
+        throw Failure{fmt::format("format_map() needs a dict, not {}", described(*mapping_))};
       if (const Value* found = dict->find(evaluator_.string(std::string(name)), budget()))
         return *found;
     } else {

@@ -202,7 +202,7 @@ Value filesizeformat_filter(const Call& call) {
     number = to_float(call.value);
   if (!number || std::isnan(*number)) {
     require_defined(call.value);
-    throw Failure{fmt::format("filesizeformat needs a number, not a {}", type_name(call.value))};
+    throw Failure{fmt::format("filesizeformat needs a number, not {}", described(call.value))};
   }
   const double base = binary ? 1024 : 1000;
   if (*number == 1) return call.result("1 Byte");

@@ -3,20 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "runtime/text/tokenizer/utf8.h"
 
 namespace sinter::runtime::jinja {
-namespace {
 
 using tokenizer::next_utf8;
-
-// A search may compare the whole part at every position.
-size_t search_cost(size_t seen, size_t part) {
-  return seen / 8 + (part > 16 ? seen / 32 * (part / 32 + 1) : 0) + 1;
-}
-
-}  // namespace
 
 std::string_view strip(std::string_view text, const std::string* which, bool left, bool right,
                        Budget& budget) {
@@ -41,21 +34,22 @@ std::string_view strip(std::string_view text, const std::string* which, bool lef
   return text;
 }
 
+size_t position_of(std::string_view part, std::string_view text, size_t from) {
+  if (from > text.size()) return std::string_view::npos;
+  const void* found = ::memmem(text.data() + from, text.size() - from, part.data(), part.size());
+  return found == nullptr ? std::string_view::npos
+                          : static_cast<size_t>(static_cast<const char*>(found) - text.data());
+}
+
 size_t find(std::string_view text, std::string_view part, size_t from, Budget& budget) {
-  if (from > text.size()) return std::string::npos;
-  // What is found costs no more than the way to it, but that is known afterwards only.
-  const size_t found = part.size() <= 16 ? text.find(part, from) : std::string::npos;
-  if (part.size() <= 16) {
-    budget.charge(
-        search_cost((found == std::string::npos ? text.size() : found) - from, part.size()));
-    return found;
-  }
-  budget.charge(search_cost(text.size() - from, part.size()));
-  return text.find(part, from);
+  const size_t found = position_of(part, text, from);
+  budget.charge((std::min(found, text.size()) - std::min(from, text.size())) / 4 + 1);
+  return found;
 }
 
 size_t find_last(std::string_view text, std::string_view part, Budget& budget) {
-  budget.charge(search_cost(text.size(), part.size()));
+  // Each place may be compared with all of the part.
+  budget.charge(text.size(), 1 + part.size() / 32);
   return text.rfind(part);
 }
 
@@ -77,9 +71,8 @@ std::string replace(std::string_view text, std::string_view from, std::string_vi
     return out += text.substr(at);
   }
   while (count != 0) {
-    const size_t found = text.find(from, at);
-    const size_t seen = (found == std::string::npos ? text.size() : found) - at;
-    budget.charge(search_cost(seen, from.size()) + to.size());
+    const size_t found = find(text, from, at, budget);
+    budget.charge(to.size());
     if (found == std::string::npos) break;
     out += text.substr(at, found - at);
     out += to;

@@ -36,7 +36,10 @@ std::string_view strip(std::string_view text, const std::string* which, bool lef
                        Budget& budget);
 std::string replace(std::string_view text, std::string_view from, std::string_view to,
                     int64_t count, Budget& budget);
-// The position of `part` at or after `from`; npos when it is not there.
+// The position of `part` at or after `from`, npos when it is not there: in time proportional to the
+// text, however it repeats itself.
+size_t position_of(std::string_view part, std::string_view text, size_t from);
+// The same, charged.
 size_t find(std::string_view text, std::string_view part, size_t from, Budget& budget);
 // The last position of `part`.
 size_t find_last(std::string_view text, std::string_view part, Budget& budget);

@@ -85,7 +85,7 @@ Value indent_filter(const Call& call) {
   const bool blank = Call::flag(bound[2], false);
   if (call.value.string() == nullptr) {
     require_defined(call.value);
-    throw Failure{fmt::format("indent needs a str, not a {}", type_name(call.value))};
+    throw Failure{fmt::format("indent needs a str, not {}", described(call.value))};
   }
   const bool by_text = bound[0] != nullptr && bound[0]->string() != nullptr;
   const std::string indent =
@@ -195,7 +195,7 @@ Value xmlattr_filter(const Call& call) {
   const Mapping* dict = call.value.mapping();
   if (dict == nullptr) {
     require_defined(call.value);
-    throw Failure{fmt::format("xmlattr needs a dict, not a {}", type_name(call.value))};
+    throw Failure{fmt::format("xmlattr needs a dict, not {}", described(call.value))};
   }
   std::string out;
   for (const auto& [key, value] : dict->items()) {

@@ -72,9 +72,9 @@ Value split_method(const Call& call, bool from_right) {
   if (separator.empty()) throw Failure{"split() has an empty separator"};
   std::vector<std::string_view> parts;
   std::string_view rest = text_of(call);
-  call.budget().charge(rest.size() + rest.size() / 32 * (separator.size() / 32));
+  call.budget().charge(rest.size(), from_right ? 1 + separator.size() / 32 : 1);
   while (most < 0 || static_cast<int64_t>(parts.size()) < most) {
-    const size_t at = from_right ? rest.rfind(separator) : rest.find(separator);
+    const size_t at = from_right ? rest.rfind(separator) : position_of(separator, rest, 0);
     if (at == std::string_view::npos) break;
     call.budget().charge(kValueCost);
     const std::string_view before = rest.substr(0, at), after = rest.substr(at + separator.size());
@@ -160,10 +160,11 @@ Value count_method(const Call& call) {
   const auto within = window(call, bound[1], bound[2]);
   if (!within) return int64_t{0};
   const std::string_view text = within->text;
-  call.budget().charge(text.size() + text.size() / 32 * (part.size() / 32));
+  call.budget().charge(text.size());
   if (part.empty()) return static_cast<int64_t>(count_characters(text)) + 1;
   int64_t count = 0;
-  for (size_t at = text.find(part); at != text.npos; at = text.find(part, at + part.size()))
+  for (size_t at = position_of(part, text, 0); at != text.npos;
+       at = position_of(part, text, at + part.size()))
     ++count;
   return count;
 }
@@ -289,7 +290,7 @@ Value maketrans_method(const Call& call) {
 Value translate_method(const Call& call) {
   const Value& table = *call.in_order(1, 1)[0];
   if (table.mapping() == nullptr)
-    throw Failure{fmt::format("translate() needs a dict, not a {}", type_name(table))};
+    throw Failure{fmt::format("translate() needs a dict, not {}", described(table))};
   std::string out;
   for (const std::string_view character : characters(text_of(call), call.budget())) {
     call.budget().charge(32);

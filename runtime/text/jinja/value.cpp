@@ -35,7 +35,7 @@ size_t hash_of(const Value& value, Budget& budget) {
     return hash;
   }
   if (!is_hashable(value, budget))
-    throw Failure{fmt::format("a {} cannot be a key", type_name(value))};
+    throw Failure{fmt::format("{} cannot be a key", described(value))};
   if (const auto* space = value.as<Namespace*>()) return std::hash<void*>()(*space);
   if (const auto* loop = value.as<Loop*>()) return std::hash<void*>()(*loop);
   if (const auto* macro = value.as<Macro*>()) return std::hash<void*>()(*macro);
@@ -295,7 +295,7 @@ int compare(const Value& a, const Value& b, Budget& budget) {
       if (!equal((*x)[i], (*y)[i], budget)) return compare((*x)[i], (*y)[i], budget);
     return x->size() < y->size() ? -1 : x->size() > y->size() ? 1 : 0;
   }
-  throw Failure{fmt::format("a {} and a {} have no order", type_name(a), type_name(b))};
+  throw Failure{fmt::format("{} and {} have no order", described(a), described(b))};
 }
 
 bool is_hashable(const Value& value, Budget& budget) {
@@ -339,6 +339,12 @@ std::string_view type_name(const Value& value) {
   if (value.is<Joiner*>()) return "Joiner";
   if (value.is<Undefined>()) return "Undefined";
   return value.method() != nullptr ? "method" : "function";
+}
+
+std::string described(const Value& value) {
+  const std::string_view name = type_name(value);
+  const bool vowel = std::string_view("aeiouAEIOU").find(name[0]) != std::string_view::npos;
+  return fmt::format("{} {}", vowel ? "an" : "a", name);
 }
 
 void require_defined(const Value& value) {

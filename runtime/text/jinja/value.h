@@ -1,6 +1,7 @@
 // Values of the template language: Python's, without the means to change them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,6 +31,12 @@ class Budget {
     }
     left_ -= units;
   }
+  // To be called when the variables have been read: what is left then depends on how many they are,
+  // so that a small conversation cannot make a text of hundreds of megabytes.
+  void end_input() {
+    constexpr size_t kBase = size_t{1} << 26, kPerUnit = 128;
+    left_ = std::min(left_, kBase + kPerUnit * (kMost - left_));
+  }
   // a * b units, which may be beyond size_t.
   void charge(size_t a, size_t b) {
     size_t units = 0;
@@ -37,7 +44,8 @@ class Budget {
   }
 
  private:
-  size_t left_ = size_t{1} << 28;
+  static constexpr size_t kMost = size_t{1} << 28;
+  size_t left_ = kMost;
 };
 
 inline constexpr size_t kNodeCost = 64;   // of evaluating one node
@@ -214,6 +222,8 @@ inline bool less(const Value& a, const Value& b, Budget& budget) {
 bool is_hashable(const Value& value, Budget& budget);
 // "str", "int", ... as Python names types.
 std::string_view type_name(const Value& value);
+// The same with its article: "an int".
+std::string described(const Value& value);
 // Fails with the reason if it is undefined.
 void require_defined(const Value& value);
 

@@ -1,6 +1,7 @@
 #include "runtime/text/tokenizer/added.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "runtime/text/tokenizer/utf8.h"
 #include "runtime/text/tokenizer/work_limit.h"
@@ -30,19 +31,12 @@ size_t leading_space_length(std::string_view text) {
 
 }  // namespace
 
-void AddedTokenMatcher::add(std::string_view text, const AddedToken* token) {
-  texts_.push_back(text);
-  tokens_.push_back(token);
+void AddedTokenMatcher::add(std::string_view text, Rule rule) {
+  entries_.push_back({text, static_cast<int32_t>(rules_.size())});
+  rules_.push_back(rule);
 }
 
-void AddedTokenMatcher::finish() {
-  std::vector<Trie::Entry> entries;
-  entries.reserve(texts_.size());
-  for (size_t i = 0; i < texts_.size(); ++i)
-    entries.push_back({texts_[i], static_cast<int32_t>(i)});
-  texts_ = {};
-  trie_ = Trie(std::move(entries));
-}
+void AddedTokenMatcher::finish() { trie_ = Trie(std::exchange(entries_, {})); }
 
 Result<std::vector<Segment>> AddedTokenMatcher::split(std::string_view text) const {
   std::vector<Segment> segments;
@@ -52,10 +46,10 @@ Result<std::vector<Segment>> AddedTokenMatcher::split(std::string_view text) con
   size_t at = 0;
   while (at < text.size()) {
     size_t length = 0;
-    const AddedToken* token = nullptr;
+    const Rule* token = nullptr;
     const size_t work = trie_.prefixes_of(text.substr(at), [&](size_t found, int32_t i) {
       length = found;
-      token = tokens_[static_cast<size_t>(i)];
+      token = &rules_[static_cast<size_t>(i)];
     });
     if (!limit.spend(work)) return WorkLimit::error();
     if (token == nullptr) {
@@ -80,11 +74,11 @@ Result<std::vector<Segment>> AddedTokenMatcher::split(std::string_view text) con
       }
       end = space_end;
     }
-    if (covered < begin) segments.push_back({nullptr, text.substr(covered, begin - covered)});
-    segments.push_back({token, text.substr(begin, end - begin)});
+    if (covered < begin) segments.push_back({-1, text.substr(covered, begin - covered)});
+    segments.push_back({token->id, text.substr(begin, end - begin)});
     covered = end;
   }
-  if (covered < text.size()) segments.push_back({nullptr, text.substr(covered)});
+  if (covered < text.size()) segments.push_back({-1, text.substr(covered)});
   return segments;
 }
 

@@ -23,27 +23,39 @@ struct AddedToken {
   std::string normalized_content = {};
 };
 
-// A part of a text: a token, or (token == nullptr) text between tokens.
+// A part of a text: a token, or text between tokens.
 struct Segment {
-  const AddedToken* token;
+  int32_t id;  // of the token; -1 for text
   std::string_view text;
+
+  bool is_token() const { return id >= 0; }
 };
 
 // Finds the leftmost, then longest of a set of tokens.
 class AddedTokenMatcher {
  public:
-  // `text` and `token` must outlive the matcher. The first token added for a text wins; empty texts
-  // never match. finish() ends the adding.
-  void add(std::string_view text, const AddedToken* token);
+  // `text` must outlive the matcher. The first token added for a text wins; empty texts never
+  // match. finish() ends the adding.
+  void add(std::string_view text, const AddedToken& token) {
+    add(text, {token.id, token.lstrip, token.rstrip, token.single_word});
+  }
+  void add(std::string_view text, int32_t id) { add(text, Rule{.id = id}); }
   void finish();
   // The parts of `text` (valid UTF-8) in order; white space that a token strips is in none of them.
   // Fails on texts that begin long tokens again and again.
   Result<std::vector<Segment>> split(std::string_view text) const;
 
  private:
-  std::vector<std::string_view> texts_;    // until finish()
-  std::vector<const AddedToken*> tokens_;  // of each text
-  Trie trie_;                              // ids are places in these
+  // How a token is found; the fields are AddedToken's.
+  struct Rule {
+    int32_t id;
+    bool lstrip = false, rstrip = false, single_word = false;
+  };
+  void add(std::string_view text, Rule rule);
+
+  std::vector<Trie::Entry> entries_;  // until finish(); ids are places in rules_
+  std::vector<Rule> rules_;
+  Trie trie_;
 };
 
 }  // namespace sinter::runtime::tokenizer

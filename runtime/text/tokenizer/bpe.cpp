@@ -32,14 +32,15 @@ struct Symbol {
 }  // namespace
 
 void MergeTable::reserve(size_t merges) {
-  slots_.assign(std::bit_ceil(merges + merges / 3 + 1), Slot());
+  slots_.assign(std::bit_ceil(merges + merges / 3 + 2), Slot());
+  shift_ = 64 - std::countr_zero(slots_.size());
 }
 
 size_t MergeTable::place_of(int32_t left, int32_t right) const {
   const uint64_t pair =
       (uint64_t{static_cast<uint32_t>(left)} << 32) | static_cast<uint32_t>(right);
-  // Fibonacci hashing: both halves reach the bits that choose the slot.
-  size_t place = static_cast<size_t>((pair * 0x9E3779B97F4A7C15ull) >> 20) & (slots_.size() - 1);
+  // Fibonacci hashing: the highest bits depend on all of both halves.
+  size_t place = static_cast<size_t>((pair * 0x9E3779B97F4A7C15ull) >> shift_);
   while (slots_[place].merge.id >= 0 &&
          (slots_[place].left != left || slots_[place].right != right))
     place = (place + 1) & (slots_.size() - 1);

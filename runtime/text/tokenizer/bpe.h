@@ -35,6 +35,7 @@ class MergeTable {
   };
   size_t place_of(int32_t left, int32_t right) const;
   std::vector<Slot> slots_;  // a power of two, a quarter of them free
+  int shift_ = 0;            // leaves the bits that number the slots
 };
 
 class Bpe {

@@ -17,8 +17,13 @@ using Kind = DecoderStep::Kind;
 constexpr int kMaxDepth = 8;      // of Sequence in Sequence
 constexpr size_t kMaxSteps = 64;  // in all
 constexpr int64_t kMaxStrip = 1 << 20;
-// How many times longer Replace steps may make a text, all together.
-constexpr size_t kMaxGrowth = 4096;
+// How many times longer the steps may make a text, all together.
+constexpr size_t kMaxGrowth = 64;
+// Steps of a MatchBudget: for one step of a decoder and its token, for each byte of that, and what
+// a token adds to the budget.
+constexpr uint64_t kStepWork = 50;
+constexpr uint64_t kByteWork = 2, kSlowByteWork = 20;
+constexpr uint64_t kWorkPerToken = 500;
 
 struct Reader {
   std::vector<DecoderStep> steps;
@@ -61,11 +66,13 @@ struct Reader {
     } else if (type == "BPEDecoder") {
       step.kind = Kind::kBpe;
       step.content = text_or("suffix", "</w>");
+      if (step.content.empty()) grow(field, 2);
     } else if (type == "CTC") {
       step.kind = Kind::kCtc;
       step.content = text_or("pad_token", "<pad>");
       step.delimiter = text_or("word_delimiter_token", "|");
       step.cleanup = field.member("cleanup").boolean(true);
+      if (step.delimiter.empty()) grow(field, 2);
     } else if (type != "Fuse") {
       return field.fail(fmt::format(
           "has type '{}', which is not supported (supported: ByteLevel, Replace, ByteFallback, "
@@ -86,9 +93,13 @@ struct Reader {
     // What stands in for one byte at most; an empty match may be before every byte.
     const JsonField literal = source.member("String");
     const size_t shortest = literal.is_null() ? 0 : literal.string().size();
-    growth *= shortest == 0 ? step->content.size() + 1
-                            : std::max<size_t>(1, (step->content.size() + shortest - 1) / shortest);
-    if (growth > kMaxGrowth)
+    grow(field, shortest == 0
+                    ? step->content.size() + 1
+                    : std::max<size_t>(1, (step->content.size() + shortest - 1) / shortest));
+  }
+
+  void grow(const JsonField& field, size_t times) {
+    if (__builtin_mul_overflow(growth, times, &growth) || growth > kMaxGrowth)
       field.fail(fmt::format("makes text more than {} times longer", kMaxGrowth));
   }
 };
@@ -116,23 +127,15 @@ std::string clean_up(std::string text) {
       {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
       {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
       {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  const auto may_match = [&](size_t space) {
+    return space + 1 < text.size() &&
+           std::string_view(".?!,'nd").find(text[space + 1]) != text.npos;
+  };
+  size_t space = text.find(' ');
+  while (space != text.npos && !may_match(space)) space = text.find(' ', space + 1);
+  if (space == text.npos) return text;
   for (const auto& [from, to] : kRules) text = replace_all(text, from, to);
   return text;
-}
-
-std::string replace_pattern(const DecoderStep& step, std::string text) {
-  if (text.empty()) return text;
-  const auto spans = step.pattern[0].find_all(text);
-  if (!spans.ok()) return text;
-  std::string replaced;
-  for (const Span& span : *spans) {
-    if (span.is_match) {
-      replaced += step.content;
-    } else {
-      replaced.append(text, span.begin, span.end - span.begin);
-    }
-  }
-  return replaced;
 }
 
 std::string strip(const DecoderStep& step, std::string_view text) {
@@ -155,7 +158,7 @@ Decoder read_decoder(const JsonField& field) {
     step.rest_streams = streams;
     streams &= step.kind == Kind::kFuse || (step.kind == Kind::kStrip && step.stop == 0);
   }
-  return {.steps = std::move(reader.steps)};
+  return {.steps = std::move(reader.steps), .growth = reader.growth};
 }
 
 DecoderRun::DecoderRun(const std::vector<DecoderStep>& steps) : steps_(steps) { reset(); }
@@ -163,14 +166,48 @@ DecoderRun::DecoderRun(const std::vector<DecoderStep>& steps) : steps_(steps) { 
 void DecoderRun::reset() {
   states_.assign(steps_.size(), State());
   for (size_t i = 0; i < steps_.size(); ++i) states_[i].left = steps_[i].start;
+  budget_ = MatchBudget(0);
+  gave_up_ = false;
+}
+
+bool DecoderRun::can_work(const DecoderStep& step, size_t bytes) {
+  const bool slow = step.cleanup || step.kind == Kind::kByteLevel;
+  const uint64_t per_byte = slow ? kSlowByteWork : kByteWork;
+  gave_up_ |= !budget_.take(kStepWork + per_byte * bytes);
+  return !gave_up_;
+}
+
+std::string DecoderRun::replace_pattern(const DecoderStep& step, std::string text) {
+  if (text.empty()) return text;
+  const auto spans = step.pattern[0].find_all(text, &budget_);
+  if (!spans.ok()) {
+    gave_up_ = true;
+    return text;
+  }
+  std::string replaced;
+  for (const Span& span : *spans) {
+    if (span.is_match) {
+      replaced += step.content;
+    } else {
+      replaced.append(text, span.begin, span.end - span.begin);
+    }
+  }
+  return replaced;
+}
+
+void DecoderRun::push(std::string token, std::string* out) {
+  budget_.add(kWorkPerToken);
+  pass(0, std::move(token), out);
 }
 
 void DecoderRun::pass(size_t step_index, std::string token, std::string* out) {
+  if (gave_up_) return;
   if (step_index == steps_.size()) {
     *out += token;
     return;
   }
   const DecoderStep& step = steps_[step_index];
+  if (!can_work(step, token.size())) return;
   State& state = states_[step_index];
   const size_t next = step_index + 1;
   const size_t place = state.tokens++;
@@ -229,6 +266,7 @@ void DecoderRun::pass(size_t step_index, std::string token, std::string* out) {
 void DecoderRun::pass_part(size_t step_index, std::string_view part, std::string* out) {
   for (; step_index < steps_.size(); ++step_index) {
     const DecoderStep& step = steps_[step_index];
+    if (!can_work(step, 0)) return;
     State& state = states_[step_index];
     while (step.kind == Kind::kStrip && state.left > 0 && !part.empty()) {
       if (part.starts_with(step.content)) {
@@ -292,8 +330,7 @@ void DecoderRun::end(size_t step_index, std::string* out) {
 }
 
 void DecoderRun::flush(std::string* out) {
-  for (size_t i = 0; i < steps_.size(); ++i) end(i, out);
-  reset();
+  for (size_t i = 0; i < steps_.size() && !gave_up_; ++i) end(i, out);
 }
 
 int fallback_byte(std::string_view text) {

@@ -40,6 +40,8 @@ struct Decoder {
   // A SentencePiece model's own decoder, in place of the steps.
   bool pieces = false;
   bool strip_all_spaces = false;  // pieces: not just the dummy prefix, all spaces at the start go
+  // How many times longer than the tokens their text may be, but for spaces between tokens.
+  size_t growth = 1;
 };
 
 Decoder read_decoder(const JsonField& field);
@@ -49,9 +51,13 @@ class DecoderRun {
  public:
   explicit DecoderRun(const std::vector<DecoderStep>& steps);
   // Appends the text that is certain after `token`: valid UTF-8.
-  void push(std::string token, std::string* out) { pass(0, std::move(token), out); }
-  // Appends the rest; then a new text can begin.
+  void push(std::string token, std::string* out);
+  // Appends the rest.
   void flush(std::string* out);
+  // Begins a new text.
+  void reset();
+  // The text needed too much work: from there on nothing was appended.
+  bool gave_up() const { return gave_up_; }
 
  private:
   struct State {
@@ -65,10 +71,14 @@ class DecoderRun {
   void end(size_t step, std::string* out);
   void pass_bytes(size_t step, std::string* out);
   void pass_characters(size_t step, bool all, std::string* out);
-  void reset();
+  // Takes the work of a step on a text off the budget; false when it is spent.
+  bool can_work(const DecoderStep& step, size_t bytes);
+  std::string replace_pattern(const DecoderStep& step, std::string text);
 
   const std::vector<DecoderStep>& steps_;
   std::vector<State> states_;
+  MatchBudget budget_{0};
+  bool gave_up_ = false;
 };
 
 // The byte that "<0xHH>" stands for, or -1.

@@ -34,6 +34,9 @@ class Builder {
 
   Builder(std::string_view file, size_t size, bool has_model)
       : file_(file), size_(size), has_model_(has_model) {}
+  // Of a file that is a vocabulary.
+  Builder(std::string_view file, size_t size)
+      : file_(file), size_(size), has_model_(false), is_vocabulary_(true) {}
 
   bool null() { return scalar(nullptr, "null"); }
   bool boolean(bool value) { return scalar(value, "a boolean"); }
@@ -42,6 +45,11 @@ class Builder {
     return number(value);
   }
   bool number_unsigned(number_unsigned_t value) {
+    if (mode_ == Mode::kAlias) {
+      if (alias_id_ || value > number_unsigned_t{kMaxId}) return refuse_alias();
+      alias_id_ = static_cast<int32_t>(value);
+      return true;
+    }
     if (mode_ != Mode::kVocab) return number(value);
     if (value > number_unsigned_t{kMaxId}) return refuse_id(fmt::format("{}", value));
     if (!add_to_vocabulary(&*document_.vocab, key_, static_cast<int32_t>(value)))
@@ -60,17 +68,24 @@ class Builder {
         pair_.push_back(std::move(value));
         return true;
       case Mode::kPiece:
-        if (piece_) return refuse_piece();
+      case Mode::kAlias:
+        if (piece_) return refuse(kString);
         piece_ = std::move(value);
         return true;
       default:
-        return scalar(std::move(value), "a string");
+        break;
     }
+    if (mode_ == Mode::kDocument && at_model_member("proto")) {
+      document_.proto = std::move(value);
+      return add(nullptr) != nullptr;
+    }
+    return scalar(std::move(value), kString);
   }
   bool binary(binary_t&) { return false; }  // not in JSON text
 
   bool start_object(size_t) {
-    if (mode_ == Mode::kDocument && at_model_member("vocab")) {
+    const bool begins_vocabulary = is_vocabulary_ && open_.empty();
+    if (mode_ == Mode::kDocument && (begins_vocabulary || at_model_member("vocab"))) {
       mode_ = Mode::kVocab;
       document_.vocab.emplace();
       return add(nullptr) != nullptr;
@@ -108,10 +123,16 @@ class Builder {
       pair_.clear();
       return true;
     }
-    if (mode_ == Mode::kPieces) {
-      mode_ = Mode::kPiece;
+    if (mode_ == Mode::kDocument && has_model_ && open_.size() == 1 && root_key_ == "aliases") {
+      mode_ = Mode::kAliases;
+      document_.aliases.emplace();
+      return add(nullptr) != nullptr;
+    }
+    if (mode_ == Mode::kPieces || mode_ == Mode::kAliases) {
+      mode_ = mode_ == Mode::kPieces ? Mode::kPiece : Mode::kAlias;
       piece_.reset();
       score_.reset();
+      alias_id_.reset();
       return true;
     }
     if (mode_ == Mode::kSkip || skips()) return skip_into();
@@ -127,13 +148,18 @@ class Builder {
       case Mode::kMergePair:
         mode_ = Mode::kMerges;
         if (pair_.size() != 2) return refuse_merge(fmt::format("an array of {}", pair_.size()));
-        document_.merges->add(pair_[0], pair_[1]);
-        return true;
+        return add_merge(pair_[0], pair_[1]);
       case Mode::kPiece:
         mode_ = Mode::kPieces;
         return end_piece();
+      case Mode::kAlias:
+        mode_ = Mode::kAliases;
+        if (!piece_ || !alias_id_) return refuse_alias();
+        (void)add_to_vocabulary(&*document_.aliases, *piece_, *alias_id_);
+        return error_.empty();
       case Mode::kMerges:
       case Mode::kPieces:
+      case Mode::kAliases:
         mode_ = Mode::kDocument;
         return true;
       default:
@@ -144,6 +170,9 @@ class Builder {
     constexpr int kNumberOverflow = 406;
     error_ = e.id == kNumberOverflow
                  ? fmt::format("{}: a number before byte {} is out of range", file_, position)
+             : position > size_
+                 ? fmt::format("{}: ends within its JSON, after {} bytes; download the file again",
+                               file_, size_)
                  : fmt::format("{}: broken JSON at byte {} of {}; download the file again", file_,
                                position, size_);
     return false;
@@ -153,7 +182,18 @@ class Builder {
   Document& document() { return document_; }
 
  private:
-  enum class Mode { kDocument, kSkip, kVocab, kPieces, kPiece, kMerges, kMergePair };
+  enum class Mode {
+    kDocument,
+    kSkip,
+    kVocab,
+    kPieces,
+    kPiece,
+    kMerges,
+    kMergePair,
+    kAliases,
+    kAlias
+  };
+  static constexpr const char* kString = "a string";
 
   bool at_model_member(std::string_view name) const {
     return has_model_ && open_.size() == 2 && root_key_ == "model" && open_.back()->is_object() &&
@@ -242,7 +282,7 @@ class Builder {
   bool add_to_vocabulary(TokenTable* table, std::string_view token, int32_t id) {
     vocabulary_bytes_ += token.size();
     if (vocabulary_bytes_ > kMaxVocabularyBytes) {
-      error_ = fmt::format("{}: model.vocab has more than 4 GiB of text", file_);
+      (void)refuse_vocab("has more than 4 GiB of text");
       return true;
     }
     return table->add(token, id);
@@ -262,10 +302,12 @@ class Builder {
   bool refuse(const char* type) {
     if (mode_ == Mode::kVocab) return refuse_id(type);
     if (mode_ == Mode::kPieces || mode_ == Mode::kPiece) return refuse_piece();
+    if (mode_ == Mode::kAliases || mode_ == Mode::kAlias) return refuse_alias();
     return refuse_merge(type);
   }
   bool refuse_vocab(std::string_view what) {
-    if (error_.empty()) error_ = fmt::format("{}: model.vocab {}", file_, what);
+    if (error_.empty())
+      error_ = fmt::format("{}: {}{}", file_, is_vocabulary_ ? "" : "model.vocab ", what);
     return false;
   }
   bool refuse_id(std::string_view value) {
@@ -275,6 +317,11 @@ class Builder {
   bool refuse_piece() {
     error_ = fmt::format("{}: model.vocab[{}] is not [\"token\", score]", file_,
                          document_.pieces->scores.size());
+    return false;
+  }
+  bool refuse_alias() {
+    error_ =
+        fmt::format("{}: aliases[{}] is not [id, \"token\"]", file_, document_.aliases->size());
     return false;
   }
   bool refuse_merge(std::string_view what) {
@@ -291,13 +338,21 @@ class Builder {
     if (space == line.npos || line.find(' ', space + 1) != line.npos) {
       return refuse_merge(fmt::format("'{}'", line));
     }
-    document_.merges->add(line.substr(0, space), line.substr(space + 1));
+    return add_merge(line.substr(0, space), line.substr(space + 1));
+  }
+  bool add_merge(std::string_view left, std::string_view right) {
+    if (document_.merges->text.size() + left.size() + right.size() > kMaxVocabularyBytes) {
+      error_ = fmt::format("{}: model.merges has more than 4 GiB of text", file_);
+      return false;
+    }
+    document_.merges->add(left, right);
     return true;
   }
 
   std::string_view file_;
   size_t size_;
   bool has_model_;
+  bool is_vocabulary_ = false;
   Document document_;
   Mode mode_ = Mode::kDocument;
   std::vector<Json*> open_;   // the containers that are not closed yet
@@ -309,6 +364,7 @@ class Builder {
   std::vector<std::string> pair_;
   std::optional<std::string> piece_;
   std::optional<double> score_;
+  std::optional<int32_t> alias_id_;
   std::string error_;
 };
 
@@ -320,6 +376,14 @@ Result<Document> parse_json(std::string_view text, std::string_view file, bool h
     return Error{builder.error()};
   }
   return std::move(builder.document());
+}
+
+Result<TokenTable> parse_vocabulary(std::string_view text, std::string_view file) {
+  Builder builder(file, text.size());
+  if (!Json::sax_parse(text.data(), text.data() + text.size(), &builder))
+    return Error{builder.error()};
+  if (!builder.document().vocab) return Error{fmt::format("{}: is not a JSON object", file)};
+  return *std::move(builder.document().vocab);
 }
 
 AddedToken read_added_token(const JsonField& field) {

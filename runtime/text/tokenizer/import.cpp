@@ -45,9 +45,18 @@ Json around_json(const Around& around) {
   return {{"type", "TemplateProcessing"}, {"single", single}, {"special_tokens", tokens}};
 }
 
-Json added_token(const std::string& content, int64_t id, bool special) {
-  return {{"id", id}, {"content", content}, {"special", special}, {"normalized", false}};
-}
+// [a, b, ...] of JSON texts.
+class JsonArray {
+ public:
+  void add(std::string_view json) {
+    if (text_.size() > 1) text_ += ',';
+    text_ += json;
+  }
+  std::string finish() { return std::move(text_) + ']'; }
+
+ private:
+  std::string text_ = "[";
+};
 
 std::string one_line_json(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -60,7 +69,6 @@ class Side {
     Side side;
     for (const auto& [text, name, to] :
          {std::tuple(&files.config, "tokenizer_config.json", &side.config_),
-          std::tuple(&files.added, "added_tokens.json", &side.added_),
           std::tuple(&files.special_map, "special_tokens_map.json", &side.special_map_)}) {
       *to = Json::object();
       if (text->empty()) continue;
@@ -69,11 +77,10 @@ class Side {
       if (!parsed->root.is_object()) return Error{fmt::format("{}: is not a JSON object", name)};
       *to = std::move(parsed->root);
     }
-    for (const auto& [content, id] : side.added_.items()) {
-      if (id.is_number_unsigned() && id.get<uint64_t>() < (uint64_t{1} << 31) - 1) continue;
-      return Error{fmt::format("added_tokens.json: gives token '{}' the id {}, expected an integer",
-                               content, one_line_json(id))};
-    }
+    if (files.added.empty()) return side;
+    auto added = parse_vocabulary(files.added, "added_tokens.json");
+    if (!added.ok()) return added.error();
+    side.added_ = *std::move(added);
     return side;
   }
 
@@ -86,8 +93,8 @@ class Side {
     }
     return std::nullopt;
   }
-  std::set<std::string> special_tokens() const {
-    std::set<std::string> tokens;
+  std::set<std::string, std::less<>> special_tokens() const {
+    std::set<std::string, std::less<>> tokens;
     for (const char* name : kNamedTokens)
       if (const auto token = named(name)) tokens.insert(*token);
     for (const Json* file : {&config_, &special_map_}) {
@@ -100,25 +107,25 @@ class Side {
   }
   // Tokens of added_tokens.json that tokenizer_config.json does not describe: the loader reads
   // those itself.
-  Json added_tokens() const {
-    std::set<std::string> described;
+  JsonArray added_tokens() const {
+    std::set<std::string, std::less<>> described;
     if (const auto decoder = config_.find("added_tokens_decoder");
         decoder != config_.end() && decoder->is_object()) {
       for (const auto& [id, token] : decoder->items())
         if (const auto content = content_of(token)) described.insert(*content);
     }
-    const std::set<std::string> special = special_tokens();
-    Json tokens = Json::array();
-    for (const auto& [content, id] : added_.items()) {
+    const auto special = special_tokens();
+    JsonArray tokens;
+    for (size_t i = 0; i < added_.size(); ++i) {
+      const std::string_view content = added_.token(i);
       if (!described.contains(content))
-        tokens.push_back(added_token(content, id.get<int64_t>(), special.contains(content)));
+        tokens.add(added_token_json(content, added_.id(i), special.contains(content)));
     }
     return tokens;
   }
   // The id of an added token, of either file.
   std::optional<int32_t> added_id(const std::string& content) const {
-    if (const auto found = added_.find(content); found != added_.end())
-      return found->get<int32_t>();
+    if (const auto id = added_.find(content)) return id;
     const auto decoder = config_.find("added_tokens_decoder");
     if (decoder == config_.end() || !decoder->is_object()) return std::nullopt;
     for (const auto& [id, token] : decoder->items()) {
@@ -150,7 +157,8 @@ class Side {
     return content->get<std::string>();
   }
 
-  Json config_, added_, special_map_;
+  Json config_, special_map_;
+  TokenTable added_;
 };
 
 // The id of the token that `name` names, looked up by `find` after the added ones.
@@ -166,16 +174,30 @@ Result<std::optional<int32_t>> named_id(const Side& side, const char* name, Find
 
 }  // namespace
 
-std::string json_string(std::string_view text) {
-  return Json(text).dump(-1, ' ', false, Json::error_handler_t::replace);
+std::string json_string(std::string text) {
+  return Json(std::move(text)).dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::string added_token_json(std::string_view content, int64_t id, bool special) {
   return fmt::format(R"({{"id":{},"content":{},"special":{},"normalized":false}})", id,
-                     json_string(content), special);
+                     json_string(std::string(content)), special);
 }
 
-std::string bpe_json(const BpeParts& parts, const Around& around) {
+namespace {
+
+// `model`: its members but for the vocabulary, as JSON.
+std::string tokenizer_json(const Json& stages, TokenLists tokens, std::string_view model) {
+  std::string json = R"({"version":"1.0","added_tokens":)" + std::exchange(tokens.added, {});
+  for (const auto& [name, stage] : stages.items())
+    json += fmt::format(R"(,"{}":{})", name, one_line_json(stage));
+  if (!tokens.aliases.empty()) json += R"(,"aliases":)" + tokens.aliases;
+  json.append(R"(,"model":{)").append(model).append(R"(,"vocab":)").append(tokens.vocab);
+  return json + "}}";
+}
+
+}  // namespace
+
+std::string bpe_json(BpeParts parts, const Around& around) {
   Json steps = Json::array();
   Json normalizer, decoder = {{"type", "ByteLevel"}};
   const bool is_byte_level = parts.split.alphabet == Alphabet::kBytes;
@@ -207,14 +229,22 @@ std::string bpe_json(const BpeParts& parts, const Around& around) {
                        {"pre_tokenizer", {{"type", "Sequence"}, {"pretokenizers", steps}}},
                        {"post_processor", around_json(around)},
                        {"decoder", decoder}};
-  std::string json = R"({"version":"1.0","added_tokens":)" + parts.added_tokens;
-  for (const auto& [name, stage] : stages.items())
-    json += fmt::format(R"(,"{}":{})", name, one_line_json(stage));
-  if (!parts.aliases.empty()) json += R"(,"aliases":)" + parts.aliases;
-  json += fmt::format(R"(,"model":{{"type":"BPE","ignore_merges":{},"byte_fallback":{},"vocab":)",
-                      parts.split.ignore_merges, parts.split.alphabet == Alphabet::kSpaceSymbols);
-  json.append(parts.vocab).append(R"(,"merges":)").append(parts.merges).append("}}");
-  return json;
+  std::string model =
+      fmt::format(R"("type":"BPE","ignore_merges":{},"byte_fallback":{},"merges":)",
+                  parts.split.ignore_merges, parts.split.alphabet == Alphabet::kSpaceSymbols);
+  model += std::exchange(parts.merges, {});
+  return tokenizer_json(stages, std::move(parts.tokens), model);
+}
+
+std::string wordpiece_json(TokenLists tokens, std::string_view unknown_token, bool lowercase,
+                           const Around& around) {
+  const Json stages = {{"normalizer", {{"type", "BertNormalizer"}, {"lowercase", lowercase}}},
+                       {"pre_tokenizer", {{"type", "BertPreTokenizer"}}},
+                       {"post_processor", around_json(around)},
+                       {"decoder", {{"type", "WordPiece"}}}};
+  return tokenizer_json(
+      stages, std::move(tokens),
+      R"("type":"WordPiece","unk_token":)" + json_string(std::string(unknown_token)));
 }
 
 std::string sentencepiece_json(std::string_view model, std::string_view added_tokens, bool legacy,
@@ -255,7 +285,7 @@ Result<std::string> import_sentencepiece(std::string_view bytes, const SideFiles
     around.eos = *id;
     if (!around.eos && is_piece(model->eos_id)) around.eos = model->eos_id;
   }
-  return sentencepiece_json(bytes, one_line_json(side->added_tokens()), side->flag("legacy", true),
+  return sentencepiece_json(bytes, side->added_tokens().finish(), side->flag("legacy", true),
                             around);
 }
 
@@ -276,39 +306,30 @@ Result<std::string> import_vocab_merges(std::string_view vocab, std::string_view
         "vocab.json and merges.txt is not known; known: GPT2Tokenizer, Qwen2Tokenizer",
         name)};
   }
-  auto parsed = parse_json(vocab, "vocab.json", /*has_model=*/false);
-  if (!parsed.ok()) return parsed.error();
-  if (!parsed->root.is_object()) return Error{"vocab.json: is not a JSON object"};
-  const Json tokens = std::move(parsed->root);
-  parts.vocab = vocab;
-  Json pairs = Json::array();
-  const std::string text = replace_invalid_utf8(merges);
-  for (std::string_view rest = text; !rest.empty();) {
+  const auto tokens = parse_vocabulary(vocab, "vocab.json");
+  if (!tokens.ok()) return tokens.error();
+  parts.tokens.vocab = vocab;
+  JsonArray pairs;
+  for (std::string_view rest = merges; !rest.empty();) {
     const size_t end = std::min(rest.find('\n'), rest.size());
     std::string_view line = rest.substr(0, end);
     rest.remove_prefix(std::min(end + 1, rest.size()));
     if (line.ends_with('\r')) line.remove_suffix(1);
-    if (!line.empty() && !line.starts_with("#version")) pairs.push_back(line);
+    if (!line.empty() && !line.starts_with("#version")) pairs.add(json_string(std::string(line)));
   }
   parts.add_prefix_space = name != "Qwen2Tokenizer" && side->flag("add_prefix_space", false);
 
-  const auto find = [&](const std::string& token) -> std::optional<int32_t> {
-    const auto found = tokens.find(token);
-    if (found == tokens.end() || !found->is_number_unsigned() ||
-        found->get<uint64_t>() >= (uint64_t{1} << 31) - 1)
-      return std::nullopt;
-    return found->get<int32_t>();
-  };
-  parts.merges = one_line_json(pairs);
-  Json added = side->added_tokens();
+  const auto find = [&](const std::string& token) { return tokens->find(token); };
+  parts.merges = pairs.finish();
+  JsonArray added = side->added_tokens();
   // Special tokens may stand in vocab.json alone, as GPT-2's own does.
-  std::set<std::string> special = side->special_tokens();
+  auto special = side->special_tokens();
   special.insert("<|endoftext|>");
   for (const std::string& token : special) {
     if (token.empty() || side->added_id(token)) continue;
-    if (const auto id = find(token)) added.push_back(added_token(token, *id, true));
+    if (const auto id = find(token)) added.add(added_token_json(token, *id, true));
   }
-  parts.added_tokens = one_line_json(added);
+  parts.tokens.added = added.finish();
   Around around;
   for (const auto& [flag, token, id] : {std::tuple("add_bos_token", "bos_token", &around.bos),
                                         std::tuple("add_eos_token", "eos_token", &around.eos)}) {
@@ -317,7 +338,7 @@ Result<std::string> import_vocab_merges(std::string_view vocab, std::string_view
     if (!found.ok()) return found.error();
     *id = *found;
   }
-  return bpe_json(parts, around);
+  return bpe_json(std::move(parts), around);
 }
 
 namespace {
@@ -408,6 +429,7 @@ namespace {
 // A file's bytes; nullopt when it is not there.
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 constexpr const char* kMoreTemplates = "additional_chat_templates";
+constexpr size_t kMaxTemplates = 100;  // models have four at most
 
 // The last one of a name counts.
 void set_template(ChatTemplates::Texts& templates, std::string name, std::string text) {
@@ -450,7 +472,21 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
   files.tokenizer_config_json = side.config;
 
   std::vector<std::string> failures;
-  // True if `json` loads and was taken.
+  // What is said of the tokenizer.json that other files became, of those.
+  const auto of_source = [](std::string why, std::string_view name) {
+    constexpr std::pair<std::string_view, std::string_view> kSources[] = {
+        {"tokenizer.json: model.proto cannot be used", "tokenizer.model"},
+        {"tokenizer.json: model.vocab", "vocab.json:"},
+        {"tokenizer.json: model.merges", "merges.txt:"},
+        {"tokenizer.json: added_tokens", "added_tokens.json: entry "}};
+    if (name == "tokenizer.json") return why;
+    for (const auto& [place, source] : kSources)
+      if (why.starts_with(place)) return why.replace(0, place.size(), source);
+    return why.find(".json: ") != why.npos || why.starts_with(name)
+               ? why
+               : fmt::format("{}: {}", name, why);
+  };
+  // True if `json` loads and was taken. What it was made of is let go of before.
   const auto take = [&](const char* name, Result<std::string> json) {
     std::string why;
     if (!json.ok()) {
@@ -464,7 +500,7 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
         files.notes.push_back(fmt::format("{}; using {} instead", failure, name));
       return true;
     }
-    failures.push_back(fmt::format("{} cannot be used ({})", name, why));
+    failures.push_back(of_source(std::move(why), name));
     return false;
   };
 
@@ -473,15 +509,21 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
   if (*json && take("tokenizer.json", **std::move(json))) return files;
   auto model = read_if_there(folder, "tokenizer.model");
   if (!model.ok()) return model.error();
-  if (*model && take("tokenizer.model", tokenizer::import_sentencepiece(**model, side)))
-    return files;
+  if (*model) {
+    auto imported = tokenizer::import_sentencepiece(**model, side);
+    model->reset();
+    if (take("tokenizer.model", std::move(imported))) return files;
+  }
   auto vocab = read_if_there(folder, "vocab.json");
   if (!vocab.ok()) return vocab.error();
   auto merges = read_if_there(folder, "merges.txt");
   if (!merges.ok()) return merges.error();
-  if (*vocab && *merges &&
-      take("vocab.json", tokenizer::import_vocab_merges(**vocab, **merges, side)))
-    return files;
+  if (*vocab && *merges) {
+    auto imported = tokenizer::import_vocab_merges(**vocab, **merges, side);
+    vocab->reset();
+    merges->reset();
+    if (take("vocab.json", std::move(imported))) return files;
+  }
   if (failures.empty()) return files;
   std::string message = "no tokenizer can be used: ";
   for (size_t i = 0; i < failures.size(); ++i) message += (i == 0 ? "" : "; ") + failures[i];
@@ -502,6 +544,10 @@ Result<ChatTemplates::Texts> templates_of_config(std::string_view config) {
   if (found.is_string()) {
     templates.emplace_back("default", found.string());
   } else if (!found.is_null()) {
+    if (found.array() != nullptr && found.value()->size() > kMaxTemplates)
+      found.fail(fmt::format("has {} templates, at most {} are read", found.value()->size(),
+                             kMaxTemplates));
+    if (!error.empty()) return Error{error};
     for (const tokenizer::JsonField& entry : found.items())
       set_template(templates, entry.member("name").string(), entry.member("template").string());
   }
@@ -521,6 +567,9 @@ Result<ChatTemplates::Texts> template_files(const std::string& folder) {
        !error && file != end; file.increment(error))
     if (file->path().extension() == ".jinja") names.push_back(file->path().filename().string());
   std::sort(names.begin(), names.end());
+  if (names.size() > kMaxTemplates)
+    return Error{fmt::format("{}: has {} templates, at most {} are read", kMoreTemplates,
+                             names.size(), kMaxTemplates)};
   for (const std::string& name : names) {
     auto more = read_if_there(folder, fmt::format("{}/{}", kMoreTemplates, name).c_str());
     if (!more.ok()) return more.error();

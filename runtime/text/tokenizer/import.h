@@ -53,26 +53,32 @@ Result<std::string> import_vocab_merges(std::string_view vocab, std::string_view
                                         const SideFiles& side);
 
 // Tokenizer.json texts from parts, large ones of which are JSON texts.
-struct BpeParts {
-  std::string vocab;                // {token: id, ...}
-  std::string merges;               // ["left right" or [left, right], ...]
-  std::string added_tokens = "[]";  // as in tokenizer.json
+struct TokenLists {
+  std::string vocab;         // {token: id, ...}
+  std::string added = "[]";  // as in tokenizer.json
   // [[id, token], ...]: ids of tokens that occur more than once, but for the one that counts when
   // text is encoded.
   std::string aliases = {};
+};
+struct BpeParts {
+  TokenLists tokens;
+  std::string merges;  // ["left right" or [left, right], ...]
   SplitPatterns split;
   bool add_prefix_space = false;
 };
 struct Around {
   std::optional<int32_t> bos, eos;  // ids that --special puts around a text
 };
-std::string bpe_json(const BpeParts& parts, const Around& around);
+std::string bpe_json(BpeParts parts, const Around& around);
+// As BERT's. `lowercase`: text loses capitals and accents first.
+std::string wordpiece_json(TokenLists tokens, std::string_view unknown_token, bool lowercase,
+                           const Around& around);
 std::string sentencepiece_json(std::string_view model, std::string_view added_tokens, bool legacy,
                                const Around& around);
 // One entry of `added_tokens`.
 std::string added_token_json(std::string_view content, int64_t id, bool special);
 // `text` (UTF-8) as a JSON string.
-std::string json_string(std::string_view text);
+std::string json_string(std::string text);
 
 // The files of a folder that hold what a plan's tokenizer is, in forms that others read too: a
 // tokenizer.json, or a tokenizer.model with its tokenizer_config.json.

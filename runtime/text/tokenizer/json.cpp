@@ -108,7 +108,7 @@ Result<Pattern> JsonField::pattern() const {
   const JsonField literal = member("String");
   if (!regex.is_null() && literal.is_null()) {
     auto compiled = Pattern::regex(regex.string());
-    if (!compiled.ok()) fail(compiled.error().message);
+    if (!compiled.ok()) fail(fmt::format("is wrong: {}", compiled.error().message));
     return compiled;
   }
   if (!literal.is_null() && regex.is_null()) {

@@ -21,8 +21,8 @@ using Json = nlohmann::json;
 
 // The merges of a BPE model: left and right parts of all of them, one after the other.
 struct MergeList {
-  std::string text;
-  std::vector<size_t> ends;  // in `text`: of left, right, left, ...
+  std::string text;            // 4 GiB at most: the reader sees to it
+  std::vector<uint32_t> ends;  // in `text`: of left, right, left, ...
 
   size_t size() const { return ends.size() / 2; }
   // `part` counts left and right parts alike.
@@ -33,7 +33,7 @@ struct MergeList {
   void add(std::string_view left, std::string_view right) {
     for (const std::string_view side : {left, right}) {
       text += side;
-      ends.push_back(text.size());
+      ends.push_back(static_cast<uint32_t>(text.size()));
     }
   }
 };
@@ -53,11 +53,16 @@ struct Document {
   std::optional<PieceList> pieces;               // root.model.vocab, if it is an array
   std::optional<MergeList> merges;               // root.model.merges, if it is an array
   std::optional<std::vector<AddedToken>> added;  // root.added_tokens, if it is an array
+  std::optional<std::string> proto;              // root.model.proto, if it is a string
+  std::optional<TokenTable> aliases;             // root.aliases, if it is an array
 };
 
 // `file` names the text in messages; a syntax error has its byte position. With `has_model` it is a
 // tokenizer.json: malformed entries of the large parts are errors.
 Result<Document> parse_json(std::string_view text, std::string_view file, bool has_model);
+
+// {token: id, ...}. Error: it is something else, or lists a token twice.
+Result<TokenTable> parse_vocabulary(std::string_view text, std::string_view file);
 
 class JsonField;
 // One entry of added_tokens or, without an id, of added_tokens_decoder.

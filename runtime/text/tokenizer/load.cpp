@@ -74,11 +74,15 @@ void read_added_tokens(std::optional<std::vector<AddedToken>> tokens, const Json
   }
 }
 
-// A model of type SentencePiece: `proto` has the bytes of a tokenizer.model.
-void read_sentencepiece(const JsonField& field, Model* model) {
+// A model of type SentencePiece: `base64` has the bytes of a tokenizer.model.
+void read_sentencepiece(const JsonField& field, std::optional<std::string> base64, Model* model) {
   const JsonField proto = field.member("proto");
-  auto bytes = from_base64(proto.string());
-  if (field.failed()) return;
+  if (!base64) {
+    (void)proto.string();
+    return;
+  }
+  auto bytes = from_base64(*base64);
+  base64.reset();
   if (!bytes) return proto.fail("is not base64");
   auto parsed = SentencePieceModel::parse(*bytes);
   bytes.reset();
@@ -91,16 +95,9 @@ void read_sentencepiece(const JsonField& field, Model* model) {
   model->decoder.pieces = true;
   model->decoder.strip_all_spaces = model->sentencepiece->model().remove_extra_whitespaces;
   const auto& pieces = model->sentencepiece->model().pieces;
-  model->control.reserve(static_cast<size_t>(
-      std::count_if(pieces.begin(), pieces.end(), [](const SentencePieceModel::Piece& piece) {
-        return piece.type == SentencePieceModel::PieceType::kControl;
-      })));
-  for (size_t id = 0; id < pieces.size(); ++id) {
-    if (pieces[id].type != SentencePieceModel::PieceType::kControl) continue;
-    model->control.push_back(
-        {.content = pieces[id].text, .id = static_cast<int32_t>(id), .special = true});
-  }
-  for (const AddedToken& token : model->control) model->control_matcher.add(token.content, &token);
+  for (size_t id = 0; id < pieces.size(); ++id)
+    if (pieces[id].type == SentencePieceModel::PieceType::kControl)
+      model->control_matcher.add(pieces[id].text, static_cast<int32_t>(id));
   model->control_matcher.finish();
 }
 
@@ -119,7 +116,7 @@ void each_token(const Model& model, Put put) {
 }
 
 // The tokens of all ids. Requires that model->added no longer changes.
-void build_ids(const JsonField& root, Model* model) {
+void build_ids(const JsonField& root, const std::optional<TokenTable>& aliases, Model* model) {
   const JsonField vocab = root.member("model").member("vocab");
   int64_t highest = -1, count = 0;
   const auto see = [&](std::string_view, int32_t id) {
@@ -128,6 +125,7 @@ void build_ids(const JsonField& root, Model* model) {
   };
   each_token(*model, see);
   for (const AddedToken& token : model->added) see(token.content, token.id);
+  for (size_t i = 0; aliases && i < aliases->size(); ++i) see(aliases->token(i), aliases->id(i));
   // Published vocabularies leave a few ids unused; a table that is mostly unused is a broken file.
   if (highest >= 2 * count + 65536) {
     return vocab.fail(fmt::format("has {} tokens but ids up to {}; expected nearly all ids in use",
@@ -146,28 +144,31 @@ void build_ids(const JsonField& root, Model* model) {
     const PieceType type = model->sentencepiece->model().pieces[static_cast<size_t>(id)].type;
     entry.special = type == PieceType::kControl || type == PieceType::kUnknown;
   });
-  for (const AddedToken& token : model->added) {
+  for (size_t i = 0; i < model->added.size(); ++i) {
+    const AddedToken& token = model->added[i];
     IdEntry& entry = model->ids[static_cast<size_t>(token.id)];
     if (entry.used && entry.token != token.content) {
       return root.member("added_tokens")
           .fail(fmt::format("gives token '{}' the id {}, which '{}' has", token.content, token.id,
                             entry.token));
     }
-    entry = {.token = token.content, .added = &token, .used = true, .special = token.special};
+    entry = {.token = token.content,
+             .added = static_cast<int32_t>(i),
+             .used = true,
+             .special = token.special};
   }
 }
 
-// Further ids of tokens, with which text is not encoded: see BpeParts::aliases.
-void read_aliases(const JsonField& field, Model* model) {
-  if (field.is_null() || field.failed()) return;
-  for (const JsonField& pair : field.items()) {
-    const auto items = pair.items();
-    if (items.size() != 2) return pair.fail("is not [id, token]");
-    const auto id = static_cast<size_t>(items[0].integer(0, kMaxId));
-    const std::optional<int32_t> known = model->find_in_vocabulary(items[1].string());
-    if (pair.failed()) return;
-    if (!known || id > 2 * model->ids.size() + 65536) return pair.fail("is not the id of a token");
-    if (id >= model->ids.size()) model->ids.resize(id + 1);
+// Further ids of tokens, with which text is not encoded: see TokenLists::aliases.
+void read_aliases(const std::optional<TokenTable>& aliases, const JsonField& field, Model* model) {
+  if (!aliases && !field.is_null()) (void)field.array();
+  if (!aliases || field.failed()) return;
+  for (size_t i = 0; i < aliases->size(); ++i) {
+    const auto id = static_cast<size_t>(aliases->id(i));
+    const std::optional<int32_t> known = model->find_in_vocabulary(aliases->token(i));
+    if (!known)
+      return field.fail(fmt::format("gives token '{}' the id {}, but model.vocab has no such token",
+                                    aliases->token(i), id));
     if (!model->ids[id].used) model->ids[id] = model->ids[static_cast<size_t>(*known)];
   }
 }
@@ -175,7 +176,7 @@ void read_aliases(const JsonField& field, Model* model) {
 void build_matchers(const JsonField& root, Model* model) {
   for (AddedToken& token : model->added) {
     if (!token.normalized) {
-      model->raw_matcher.add(token.content, &token);
+      model->raw_matcher.add(token.content, token);
       continue;
     }
     auto normalized = normalize(model->normalizer, {token.content});
@@ -183,7 +184,7 @@ void build_matchers(const JsonField& root, Model* model) {
     if (normalized->text.empty()) continue;
     if (normalized->text != token.content) token.normalized_content = std::move(normalized->text);
     model->normalized_matcher.add(
-        token.normalized_content.empty() ? token.content : token.normalized_content, &token);
+        token.normalized_content.empty() ? token.content : token.normalized_content, token);
   }
   model->raw_matcher.finish();
   model->normalized_matcher.finish();
@@ -203,6 +204,7 @@ Result<std::shared_ptr<const Model>> load(std::string_view tokenizer_json,
   if (!document.ok()) return document.error();
   const Json json = std::move(document->root);
   auto added = std::move(document->added);
+  const auto aliases = std::move(document->aliases);
   Json config;
   if (!tokenizer_config_json.empty()) {
     auto parsed = parse_json(tokenizer_config_json, "tokenizer_config.json", /*has_model=*/false);
@@ -226,7 +228,7 @@ Result<std::shared_ptr<const Model>> load(std::string_view tokenizer_json,
   const JsonField kind = root.member("model").member("type");
   if (root.failed()) return Error{error};
   if (kind.is_string() && kind.string() == "SentencePiece") {
-    read_sentencepiece(root.member("model"), model.get());
+    read_sentencepiece(root.member("model"), std::move(document->proto), model.get());
   } else {
     model->words = WordModel::read(root.member("model"), *std::move(document));
   }
@@ -241,8 +243,8 @@ Result<std::shared_ptr<const Model>> load(std::string_view tokenizer_json,
       if (token.special == special) ordered.push_back(std::move(token));
   }
   model->added = std::move(ordered);
-  if (!root.failed()) build_ids(root, model.get());
-  if (!root.failed()) read_aliases(root.member("aliases"), model.get());
+  if (!root.failed()) build_ids(root, aliases, model.get());
+  if (!root.failed()) read_aliases(aliases, root.member("aliases"), model.get());
   if (!root.failed()) build_matchers(root, model.get());
   if (!root.failed()) read_post_processor(root.member("post_processor"), config_root, model.get());
   if (root.failed()) return Error{error};
@@ -253,9 +255,7 @@ Result<std::shared_ptr<const Model>> load(std::string_view tokenizer_json,
 
 std::optional<int32_t> Model::find_in_vocabulary(std::string_view token) const {
   if (!sentencepiece) return words.vocabulary().find(token);
-  const auto found = sentencepiece->vocabulary().find(token);
-  if (found == sentencepiece->vocabulary().end()) return std::nullopt;
-  return found->second;
+  return sentencepiece->find(token);
 }
 
 std::optional<int32_t> Model::find(std::string_view token) const {

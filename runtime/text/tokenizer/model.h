@@ -20,7 +20,7 @@ namespace sinter::runtime::tokenizer {
 
 struct IdEntry {
   std::string_view token;  // as the vocabulary spells it; owned by the model or Model::added
-  const AddedToken* added = nullptr;
+  int32_t added = -1;      // its place in Model::added; -1: it is not there
   bool used = false;
   bool special = false;
 };
@@ -40,8 +40,7 @@ struct Model {
   std::vector<AddedToken> added;  // special ones first
   AddedTokenMatcher raw_matcher;  // finds those with normalized == false, before normalizing
   AddedTokenMatcher normalized_matcher;
-  std::vector<AddedToken> control;  // of sentencepiece: pieces that text does not contain
-  AddedTokenMatcher control_matcher;
+  AddedTokenMatcher control_matcher;  // of sentencepiece: pieces that text does not contain
   std::vector<int32_t> template_prefix, template_suffix;  // what the post-processor puts around
   TokenTable added_ids;
   std::vector<IdEntry> ids;

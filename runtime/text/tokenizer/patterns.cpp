@@ -168,13 +168,9 @@ const SplitPatterns* find_split_patterns(std::string_view pre) {
   return nullptr;
 }
 
-std::string known_split_patterns() {
-  std::string names;
-  for (const Row& row : rows())
-    for (const std::string_view name : row.names) {
-      if (!names.empty()) names += ", ";
-      names += name;
-    }
+std::vector<std::string_view> known_split_patterns() {
+  std::vector<std::string_view> names;
+  for (const Row& row : rows()) names.insert(names.end(), row.names.begin(), row.names.end());
   return names;
 }
 

@@ -25,7 +25,6 @@ struct SplitPatterns {
 
 // `pre`: a name of GGUF's "tokenizer.ggml.pre". nullptr if it is not known.
 const SplitPatterns* find_split_patterns(std::string_view pre);
-// "default, gpt-2, ..."
-std::string known_split_patterns();
+std::vector<std::string_view> known_split_patterns();
 
 }  // namespace sinter::runtime::tokenizer

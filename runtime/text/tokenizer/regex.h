@@ -25,6 +25,8 @@ struct Span {
 class MatchBudget {
  public:
   explicit MatchBudget(size_t text_bytes);
+  // For text that came later.
+  void add(uint64_t work) { left_ += work; }
   // True, and `work` is taken off, unless less is left.
   bool take(uint64_t work) {
     if (work > left_) left_ = 0;

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <queue>
+#include <unordered_map>
 #include <utility>
 
 #include "runtime/text/tokenizer/decoder.h"
@@ -92,7 +93,6 @@ Result<SentencePiece> SentencePiece::create(SentencePieceModel model) {
   if (pieces.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
     return Error{fmt::format("the model has {} pieces", pieces.size())};
   result.byte_ids_.assign(256, -1);
-  result.vocabulary_.reserve(pieces.size());
   // The library starts the highest score there, so it is positive even when all scores are not.
   float lowest = std::numeric_limits<float>::max(), highest = std::numeric_limits<float>::min();
   std::optional<int32_t> unknown;
@@ -106,12 +106,12 @@ Result<SentencePiece> SentencePiece::create(SentencePieceModel model) {
     if (pieces[i].text.empty()) return Error{fmt::format("piece {} is empty", i)};
     if (!std::isfinite(pieces[i].score))
       return Error{fmt::format("piece {} has the score {}", i, pieces[i].score)};
-    result.vocabulary_[pieces[i].text] = static_cast<int32_t>(i);
+    result.ids_.put(i, result.text_of());
   }
   for (size_t i = 0; i < pieces.size(); ++i) {
     const auto& piece = pieces[i];
     const auto id = static_cast<int32_t>(i);
-    if (result.vocabulary_.find(piece.text)->second != id) continue;
+    if (result.find(piece.text) != id) continue;
     switch (piece.type) {
       case PieceType::kNormal:
         lowest = std::min(lowest, piece.score);
@@ -199,9 +199,13 @@ std::string SentencePiece::normalize(std::string_view text, bool dummy_prefix,
   return out;
 }
 
+std::optional<int32_t> SentencePiece::find(std::string_view piece) const {
+  const auto id = ids_.find(piece, text_of());
+  return id ? std::optional(static_cast<int32_t>(*id)) : std::nullopt;
+}
+
 int32_t SentencePiece::id_of(std::string_view piece) const {
-  const auto found = vocabulary_.find(piece);
-  return found == vocabulary_.end() ? unknown_id_ : found->second;
+  return find(piece).value_or(unknown_id_);
 }
 
 std::optional<std::vector<SentencePiece::Part>> SentencePiece::encode_bpe(
@@ -235,9 +239,9 @@ std::optional<std::vector<SentencePiece::Part>> SentencePiece::encode_bpe(
     if (left < 0 || right < 0 || symbols[left].frozen || symbols[right].frozen) return;
     const std::string_view joined = join(symbols[left], symbols[right]);
     steps += joined.size() / kHashedPerStep + 1;
-    const auto found = vocabulary_.find(joined);
-    if (found == vocabulary_.end() || !can_merge(found->second)) return;
-    const auto& piece = model_->pieces[static_cast<size_t>(found->second)];
+    const auto found = find(joined);
+    if (!found || !can_merge(*found)) return;
+    const auto& piece = model_->pieces[static_cast<size_t>(*found)];
     queue.push({piece.score, left, right, joined.size()});
     if (piece.type == PieceType::kUnused) left_lengths[joined] = symbols[left].text.size();
   };

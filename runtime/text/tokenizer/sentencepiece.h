@@ -9,13 +9,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "runtime/support/result.h"
 #include "runtime/text/tokenizer/bpe.h"
 #include "runtime/text/tokenizer/charsmap.h"
 #include "runtime/text/tokenizer/regex.h"
+#include "runtime/text/tokenizer/vocabulary.h"
 
 namespace sinter::runtime::tokenizer {
 
@@ -86,9 +86,8 @@ class SentencePiece {
   SentencePiece& operator=(SentencePiece&&) = default;
 
   const SentencePieceModel& model() const { return *model_; }
-  // Views into the model.
-  using Ids = std::unordered_map<std::string_view, int32_t>;
-  const Ids& vocabulary() const { return vocabulary_; }
+  // The id of the last piece that is spelled so.
+  std::optional<int32_t> find(std::string_view piece) const;
 
   // Appends the ids of `text`. The dummy prefix is the space that the model puts before a text.
   // Fails when the budget is spent: pieces may be as long as texts that begin them again and again.
@@ -101,6 +100,9 @@ class SentencePiece {
     int32_t id;
   };
   SentencePiece() = default;
+  auto text_of() const {
+    return [&pieces = model_->pieces](size_t id) -> std::string_view { return pieces[id].text; };
+  }
   std::string normalize(std::string_view text, bool dummy_prefix, uint64_t* steps) const;
   int32_t id_of(std::string_view piece) const;  // the unknown id for what is no piece
   // nullopt when the budget is spent.
@@ -109,7 +111,7 @@ class SentencePiece {
 
   std::unique_ptr<const SentencePieceModel> model_;  // owns what the indexes point into
   std::optional<Charsmap> charsmap_;
-  Ids vocabulary_;           // all pieces
+  TextIndex ids_;            // all pieces
   PieceIndex text_pieces_;   // those that can be found in text: normal and user defined
   PieceIndex user_defined_;  // never normalized, never split
   std::vector<int32_t> byte_ids_;

@@ -102,7 +102,7 @@ class MessageReader {
 };
 
 // More than any model has; bounds the memory that small pieces take.
-constexpr size_t kMaxPieces = 1 << 20;
+constexpr size_t kMaxPieces = 1 << 21;
 
 Error damaged(std::string_view what) {
   return Error{fmt::format("{} is damaged or not of a SentencePiece model", what)};

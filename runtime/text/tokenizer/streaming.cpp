@@ -1,4 +1,6 @@
 // Token ids to text, one at a time.
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "runtime/text/tokenizer/model.h"
@@ -12,6 +14,10 @@ using tokenizer::Utf8Unit;
 
 namespace {
 
+// How long the text of some tokens may be: tokens have a few bytes, runs of spaces a hundred.
+constexpr size_t kTextBytes = size_t{64} << 20;
+constexpr size_t kTextBytesPerToken = 8;
+
 // What a piece of a SentencePiece model decodes to.
 struct PieceText {
   std::string text;
@@ -24,7 +30,7 @@ PieceText text_of_piece(const tokenizer::SentencePiece& sentencepiece, int32_t i
   using PieceType = tokenizer::SentencePieceModel::PieceType;
   const tokenizer::SentencePieceModel& model = sentencepiece.model();
   // Added tokens keep their text.
-  if (entry.added != nullptr || static_cast<size_t>(id) >= model.pieces.size())
+  if (entry.added >= 0 || static_cast<size_t>(id) >= model.pieces.size())
     return {.text = std::string(entry.token)};
   switch (model.pieces[static_cast<size_t>(id)].type) {
     case PieceType::kControl:
@@ -55,19 +61,47 @@ PieceText text_of_piece(const tokenizer::SentencePiece& sentencepiece, int32_t i
 StreamingDecoder::StreamingDecoder(const Tokenizer& tokenizer, bool skip_special_tokens)
     : model_(tokenizer.model_),
       skip_special_tokens_(skip_special_tokens),
-      run_(std::make_unique<tokenizer::DecoderRun>(model_->decoder.steps)) {}
+      run_(std::make_unique<tokenizer::DecoderRun>(model_->decoder.steps)),
+      room_(kTextBytes) {}
 StreamingDecoder::StreamingDecoder(StreamingDecoder&&) noexcept = default;
 StreamingDecoder& StreamingDecoder::operator=(StreamingDecoder&&) noexcept = default;
 StreamingDecoder::~StreamingDecoder() = default;
 
 std::string StreamingDecoder::push(int32_t id) {
   const IdEntry* entry = model_->entry_of(id);
-  if (entry == nullptr || (skip_special_tokens_ && entry->special)) return {};
+  if (ended_) begin();
+  if (error_ || entry == nullptr || (skip_special_tokens_ && entry->special)) return {};
+  ++ids_;
+  room_ += kTextBytesPerToken;
   if (model_->decoder.pieces) return push_piece(id);
+  std::string_view token = entry->token;
+  if (entry->added >= 0) {
+    const auto& added = model_->added[static_cast<size_t>(entry->added)];
+    if (!added.normalized_content.empty()) token = added.normalized_content;
+  }
   std::string text;
-  const bool as_normalized = entry->added != nullptr && !entry->added->normalized_content.empty();
-  run_->push(as_normalized ? entry->added->normalized_content : std::string(entry->token), &text);
+  if (take_room(token.size() * model_->decoder.growth)) run_->push(std::string(token), &text);
   return text;
+}
+
+bool StreamingDecoder::take_room(size_t bytes) {
+  if (bytes > room_) {
+    error_ = Error{
+        fmt::format("the text of {} tokens is longer than {} bytes; decode fewer of them at once",
+                    ids_, kTextBytes + ids_ * kTextBytesPerToken)};
+    return false;
+  }
+  room_ -= bytes;
+  return true;
+}
+
+Status StreamingDecoder::status() const {
+  if (error_) return *error_;
+  if (run_->gave_up())
+    return Error{fmt::format(
+        "the tokenizer's decoder needs too much work for {} tokens; decode fewer of them at once",
+        ids_)};
+  return Done{};
 }
 
 std::string StreamingDecoder::push_piece(int32_t id) {
@@ -77,6 +111,7 @@ std::string StreamingDecoder::push_piece(int32_t id) {
     return take_bytes(/*all=*/false);
   }
   std::string text = take_bytes(/*all=*/true);
+  if (!take_room(piece.text.size())) return text;
   if (!text.empty()) first_ = false;
   const bool strip = first_ && piece.space_prefix;
   text += strip ? piece.text.substr(1) : piece.text;
@@ -87,8 +122,17 @@ std::string StreamingDecoder::push_piece(int32_t id) {
 std::string StreamingDecoder::flush() {
   std::string text = take_bytes(/*all=*/true);
   run_->flush(&text);
-  first_ = true;
+  ended_ = true;
   return text;
+}
+
+void StreamingDecoder::begin() {
+  run_->reset();
+  first_ = true;
+  ended_ = false;
+  ids_ = 0;
+  room_ = kTextBytes;
+  error_.reset();
 }
 
 // The characters of the pending bytes; a byte that is of none becomes U+FFFD. Unless `all`, those

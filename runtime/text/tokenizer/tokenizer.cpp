@@ -79,20 +79,20 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
     if (!parts.ok()) return parts.error();
     segments = *std::move(parts);
   } else {
-    segments.push_back({nullptr, clean});
+    segments.push_back({-1, clean});
   }
   bool at_start = true;
   for (const Segment& part : segments) {
-    if (part.token != nullptr) {
-      ids.push_back(part.token->id);
+    if (part.is_token()) {
+      ids.push_back(part.id);
       at_start = false;
       continue;
     }
     const auto raws = model_->raw_matcher.split(part.text);
     if (!raws.ok()) return raws.error();
     for (const Segment& raw : *raws) {
-      if (raw.token != nullptr) {
-        ids.push_back(raw.token->id);
+      if (raw.is_token()) {
+        ids.push_back(raw.id);
         at_start = false;
         continue;
       }
@@ -107,8 +107,8 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
       const auto pieces = model_->normalized_matcher.split(whole);
       if (!pieces.ok()) return pieces.error();
       for (const Segment& piece : *pieces) {
-        if (piece.token != nullptr) {
-          ids.push_back(piece.token->id);
+        if (piece.is_token()) {
+          ids.push_back(piece.id);
           at_start = false;
           continue;
         }
@@ -139,11 +139,16 @@ Result<std::vector<int32_t>> Tokenizer::encode(std::string_view text, bool add_s
   return ids;
 }
 
-std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {
+Result<std::string> Tokenizer::decode(std::span<const int32_t> ids,
+                                      bool skip_special_tokens) const {
   StreamingDecoder decoder(*this, skip_special_tokens);
   std::string text;
-  for (const int32_t id : ids) text += decoder.push(id);
+  for (const int32_t id : ids) {
+    text += decoder.push(id);
+    if (Status status = decoder.status(); !status.ok()) return status.error();
+  }
   text += decoder.flush();
+  if (Status status = decoder.status(); !status.ok()) return status.error();
   return text;
 }
 

@@ -40,8 +40,8 @@ class Tokenizer {
                                       bool control_pieces = false) const;
 
   // Always valid UTF-8: bytes that are not become U+FFFD, one for each maximal invalid part. Ids
-  // without a token contribute nothing.
-  std::string decode(std::span<const int32_t> ids, bool skip_special_tokens) const;
+  // without a token contribute nothing. Fails where StreamingDecoder::status() would.
+  Result<std::string> decode(std::span<const int32_t> ids, bool skip_special_tokens) const;
 
   // The id of exactly this token (not of a text), added tokens included.
   std::optional<int32_t> find(std::string_view token) const;
@@ -74,10 +74,15 @@ class StreamingDecoder {
   std::string push(int32_t id);
   // The rest; the decoder is then ready for a new text.
   std::string flush();
+  // Fails when the text, or the one that flush() has just ended, needed too much work, or is far
+  // longer than texts of so many tokens are: not all of it came then.
+  Status status() const;
 
  private:
   std::string push_piece(int32_t id);
   std::string take_bytes(bool all);
+  bool take_room(size_t bytes);
+  void begin();
 
   std::shared_ptr<const tokenizer::Model> model_;
   bool skip_special_tokens_;
@@ -85,6 +90,10 @@ class StreamingDecoder {
   // Of a SentencePiece model, in place of run_.
   std::string pending_;
   bool first_ = true;  // nothing came before
+  bool ended_ = false;
+  size_t ids_ = 0;  // since the text began
+  size_t room_;     // how many bytes may still come
+  std::optional<Error> error_;
 };
 
 }  // namespace sinter::runtime

@@ -31,6 +31,8 @@ Trie::Trie(std::vector<Entry> entries) {
     const int order = a.text.compare(b.text);
     return order != 0 ? order < 0 : a.id < b.id;
   });
+  // As many as there can be: pages that no node comes to stay untouched.
+  nodes_.reserve(2 * entries.size());
   // Level by level: the nodes of one are those that the level before has just appended.
   std::vector<Range> level, next;
   add_children(entries, {0, static_cast<uint32_t>(entries.size()), 0}, &level);

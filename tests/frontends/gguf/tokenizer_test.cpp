@@ -95,7 +95,7 @@ TEST_F(GgufTokenizerTest, ReadsSentencePiece) {
   const runtime::Tokenizer tokenizer = load(open(sentencepiece_keys()));
   EXPECT_EQ(*tokenizer.encode("ab b", true), (Ids{1, 3, 6, 3, 5}));
   EXPECT_EQ(*tokenizer.encode("?", false), (Ids{3, 0}));
-  EXPECT_EQ(tokenizer.decode(Ids{1, 3, 6, 3, 5}, true), "ab b");
+  EXPECT_EQ(*tokenizer.decode(Ids{1, 3, 6, 3, 5}, true), "ab b");
   const auto plain =
       open_with(sentencepiece_keys(), key_bool("tokenizer.ggml.add_space_prefix", false));
   EXPECT_EQ(*load(plain).encode("ab", false), (Ids{6}));
@@ -123,7 +123,11 @@ TEST_F(GgufTokenizerTest, OneThatCannotBeUsedIsNamedInANote) {
   expect_note(open_with(bpe, key_text("tokenizer.ggml.model", "rwkv")),
               {"\"tokenizer.ggml.model\" is \"rwkv\"", "gpt2, llama, t5"});
   expect_note(open_with(bpe, key_text("tokenizer.ggml.pre", "odd")),
-              {"\"tokenizer.ggml.pre\" is \"odd\"", "qwen2"});
+              {"\"tokenizer.ggml.pre\" is \"odd\", whose split pattern is not known; ", "others"});
+  expect_note(open_with(bpe, key_text("tokenizer.ggml.pre", "qwen3")),
+              {"\"tokenizer.ggml.pre\" is \"qwen3\"", "did you mean \"qwen2\""});
+  expect_note(open_with(bpe, key_texts("tokenizer.ggml.tokens", {})),
+              {"\"tokenizer.ggml.tokens\" is empty"});
   expect_note(open_with(bpe, key_u32("tokenizer.ggml.tokens", 1)), {"tokenizer.ggml.tokens"});
   expect_note(open_with(bpe, key_texts("tokenizer.ggml.tokens", {"a", "b", "ab"})),
               {"\"tokenizer.ggml.token_type\" has 4 entries, but there are 3 tokens"});
@@ -140,7 +144,47 @@ TEST_F(GgufTokenizerTest, OneThatCannotBeUsedIsNamedInANote) {
               {"\"tokenizer.ggml.precompiled_charsmap\" is not an array of bytes"});
   expect_note(open_with(pieces, key_numbers<float>("tokenizer.ggml.scores", kGgufFloat32,
                                                    {0, 0, 0, NAN, -2, -2, -1})),
-              {"piece 3 has the score nan"});
+              {"\"tokenizer.ggml.scores\"[3] is nan, expected a finite number"});
+  expect_note(
+      open_with(pieces, key_numbers<uint8_t>("tokenizer.ggml.precompiled_charsmap", 0, {1, 2, 3})),
+      {"\"tokenizer.ggml.precompiled_charsmap\"", "damaged"});
+}
+
+// Of 65,536 unused ids a file is taken to be broken; these are used.
+TEST_F(GgufTokenizerTest, OneTokenMayFillTheWholeVocabulary) {
+  auto keys = byte_level_keys();
+  set(&keys, key_texts("tokenizer.ggml.tokens", std::vector<std::string>(200000, "a")));
+  set(&keys, key_texts("tokenizer.ggml.merges", {}));
+  std::erase_if(keys, [](const GgufKey& key) { return key.name == "tokenizer.ggml.token_type"; });
+  const runtime::Tokenizer tokenizer = load(open(keys));
+  EXPECT_EQ(*tokenizer.encode("aa", false), (Ids{199999, 199999}));
+  EXPECT_EQ(*tokenizer.decode(Ids{0, 1000}, false), "aa");
+}
+
+// "bert" marks pieces that begin a word; WordPiece those that do not.
+TEST_F(GgufTokenizerTest, ReadsWordPiece) {
+  const auto word = [](const char* text) { return kSpace + text; };
+  const std::vector<GgufKey> keys = {
+      key_text("tokenizer.ggml.model", "bert"),
+      key_texts("tokenizer.ggml.tokens", {"[PAD]", "[UNK]", "[CLS]", "[SEP]", word("un"), "aff",
+                                          "able", word("able"), word("!"), word("e")}),
+      key_numbers<int32_t>("tokenizer.ggml.token_type", kGgufInt32, {3, 3, 3, 3, 1, 1, 1, 1, 1, 1}),
+      key_u32("tokenizer.ggml.unknown_token_id", 1),
+      key_u32("tokenizer.ggml.cls_token_id", 2),
+      key_u32("tokenizer.ggml.seperator_token_id", 3)};
+  const runtime::Tokenizer tokenizer = load(open(keys));
+  EXPECT_EQ(*tokenizer.encode("Unaffable, able! \u00C9", true), (Ids{2, 4, 5, 6, 1, 7, 8, 9, 3}));
+  EXPECT_EQ(*tokenizer.encode("aff", false), (Ids{1}));
+  EXPECT_EQ(*tokenizer.decode(Ids{2, 4, 5, 6, 7, 8, 3}, true), "unaffable able!");
+  // A vocabulary with capitals is for text with them.
+  const runtime::Tokenizer cased =
+      load(open_with(keys, key_texts("tokenizer.ggml.tokens",
+                                     {"[PAD]", "[UNK]", "[CLS]", "[SEP]", word("Un"), "aff", "able",
+                                      word("able"), word("!"), word("e")})));
+  EXPECT_EQ(*cased.encode("Unaffable able unable", false), (Ids{4, 5, 6, 7, 1}));
+  const auto none = open_with(
+      keys, key_texts("tokenizer.ggml.tokens", {"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}));
+  EXPECT_NE(none->tokenizer_json, "");  // the key names the unknown one
 }
 
 TEST_F(GgufTokenizerTest, SpecialTokensInTextAreTokens) {
@@ -151,7 +195,7 @@ TEST_F(GgufTokenizerTest, SpecialTokensInTextAreTokens) {
   const runtime::Tokenizer tokenizer = load(open(keys));
   // Each part of the text between them has the space in front, as in llama.cpp.
   EXPECT_EQ(*tokenizer.encode("<s>a<|x|>a<y></s>", false), (Ids{1, 3, 4, 5, 3, 4, 6, 2}));
-  EXPECT_EQ(tokenizer.decode(Ids{1, 3, 4, 6, 2}, true), "a<y>");
+  EXPECT_EQ(*tokenizer.decode(Ids{1, 3, 4, 6, 2}, true), "a<y>");
   EXPECT_TRUE(tokenizer.is_special(5));
   EXPECT_FALSE(tokenizer.is_special(6));
 }
@@ -165,14 +209,14 @@ TEST_F(GgufTokenizerTest, OfTokensWithTheSameTextTheLastCounts) {
   ASSERT_EQ(files->notes.size(), 1u);
   EXPECT_NE(files->notes[0].find("such as \"a\""), std::string::npos);
   EXPECT_EQ(*tokenizer.encode("ab", false), (Ids{2, 1}));
-  EXPECT_EQ(tokenizer.decode(Ids{0, 1, 2}, false), "aba");
+  EXPECT_EQ(*tokenizer.decode(Ids{0, 1, 2}, false), "aba");
   EXPECT_EQ(tokenizer.vocab_size(), 4);
 
   auto pieces = sentencepiece_keys();
   set(&pieces, key_texts("tokenizer.ggml.tokens", {"<unk>", "<s>", "</s>", kSpace, "a", "b", "a"}));
   const runtime::Tokenizer sentencepiece = load(open(pieces));
   EXPECT_EQ(*sentencepiece.encode("ab", false), (Ids{3, 6, 5}));
-  EXPECT_EQ(sentencepiece.decode(Ids{4, 6}, false), "aa");
+  EXPECT_EQ(*sentencepiece.decode(Ids{4, 6}, false), "aa");
 }
 
 TEST_F(GgufTokenizerTest, OddTypesAndIdsAreNotesAtMost) {
@@ -188,7 +232,7 @@ TEST_F(GgufTokenizerTest, OddTypesAndIdsAreNotesAtMost) {
   }
   const auto bytes =
       open_with(byte_level_keys(), key_texts("tokenizer.ggml.tokens", {"a", "b", "ab", "\xFF"}));
-  EXPECT_EQ(load(bytes).decode(Ids{0, 3}, false), "a\uFFFD");
+  EXPECT_EQ(*load(bytes).decode(Ids{0, 3}, false), "a\uFFFD");
   const auto prefix =
       open_with(byte_level_keys(), key_bool("tokenizer.ggml.add_space_prefix", true));
   EXPECT_EQ(*load(prefix).encode("ab", false), (Ids{2}));
@@ -225,7 +269,7 @@ TEST_F(GgufTokenizerTest, TokensOfCharactersHaveSymbolsForSpaces) {
             key_u32("tokenizer.ggml.bos_token_id", 6)});
   const runtime::Tokenizer tokenizer = load(files);
   EXPECT_EQ(*tokenizer.encode("a a\n\nb?", true), (Ids{6, 0, 3, 5, 1, 7 + '?'}));
-  EXPECT_EQ(tokenizer.decode(Ids{0, 3, 5, 1, 7 + '?'}, true), "a a\n\nb?");
+  EXPECT_EQ(*tokenizer.decode(Ids{0, 3, 5, 1, 7 + '?'}, true), "a a\n\nb?");
 }
 
 TEST_F(GgufTokenizerTest, SplitsAreThoseOfLlamaCpp) {
@@ -297,7 +341,7 @@ TEST_F(GgufTokenizerTest, SplitsAreThoseOfLlamaCpp) {
     std::vector<std::string> words;
     const auto ids = tokenizer.encode(text, false);
     ASSERT_TRUE(ids.ok()) << ids.error().message;
-    for (const int32_t id : *ids) words.push_back(tokenizer.decode(Ids{id}, false));
+    for (const int32_t id : *ids) words.push_back(*tokenizer.decode(Ids{id}, false));
     EXPECT_EQ(words, c.words);
   }
 }

@@ -1,5 +1,6 @@
 #include "runtime/text/chat_template.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <ctime>
@@ -181,7 +182,9 @@ TEST(ChatTemplate, HostileTemplatesAreRefusedSoon) {
 TEST(ChatTemplate, LookingCostsToo) {
   const std::string loop = "{% for i in range(100000) %}{% for j in range(100000) %}{% set x = ";
   for (const std::string expression :
-       {"'abc'[k]", "'%.300f' % 1e300", "s|wordcount", "s is lower", "s.istitle()", "s|title"}) {
+       {"'abc'[k]", "'%.300f' % 1e300", "k.rfind('b')", "k.rfind('b' ~ k[:9000])",
+        "k.find(k[:9000] ~ 'b')", "k[:9000] ~ 'b' in k", "k.count(k[:300] ~ 'b')", "s|wordcount",
+        "s is lower", "s.istitle()", "s|title"}) {
     expect_refused_soon("{% set k = 'a' * 100000 %}{% set s = '& ' * 10000 %}" + loop + expression +
                         " %}{% endfor %}{% endfor %}");
   }
@@ -189,6 +192,35 @@ TEST(ChatTemplate, LookingCostsToo) {
   expect_refused_soon(
       "{% set ns = namespace(t=(1,)) %}{% for i in range(64) %}{% set ns.t = (ns.t, ns.t) %}"
       "{% endfor %}{{ {ns.t: 1} }}");
+}
+
+// Much text of a large conversation is no more than it has; of a small one it is.
+TEST(ChatTemplate, TextGrowsWithTheConversation) {
+  const std::string large =
+      "{{ messages[0] }}{% for i in range(5) %}{{ 'a' * 10000000 }}{% endfor %}";
+  const auto parsed = ChatTemplate::parse(large);
+  ASSERT_TRUE(parsed.ok());
+  const std::tm now{};
+  EXPECT_FALSE(parsed->render(Json{{"messages", {"short"}}}, now).ok());
+  const auto text = parsed->render(Json{{"messages", {std::string(10000000, 'b')}}}, now);
+  ASSERT_TRUE(text.ok()) << text.error().message;
+  EXPECT_EQ(text->size(), 60000000u);
+}
+
+// Members of objects keep their order; of several with one name the last counts.
+TEST(ReadConversation, ObjectsMayHaveManyMembers) {
+  std::string json = R"({"messages": [], "kwargs": {"x": {)";
+  for (int i = 0; i < 50000; ++i) json += fmt::format(R"("k{}": {}, )", i, i);
+  json += R"("k49999": "last", "k7": "again"}}})";
+  const double start = seconds_of_cpu();
+  const auto conversation = read_conversation(json);
+  ASSERT_TRUE(conversation.ok()) << conversation.error().message;
+  const Json& members = (*conversation)["kwargs"]["x"];
+  EXPECT_EQ(members.size(), 50000u);
+  EXPECT_EQ(members.items().begin().key(), "k0");
+  EXPECT_EQ(members["k7"], "again");
+  EXPECT_EQ(members["k49999"], "last");
+  EXPECT_LT(seconds_of_cpu() - start, 1.0 * kSlowness);
 }
 
 TEST(ChatVariables, ConversationsThatAreNoneAreRefused) {

@@ -150,7 +150,7 @@ TEST_P(SentencePieceLibrary, GivesTheSameIdsAndTexts) {
     }
     std::string decoded;
     ASSERT_TRUE(library.Decode(expected, &decoded).ok());
-    ASSERT_EQ(ours->decode(expected, false), decoded);
+    ASSERT_EQ(*ours->decode(expected, false), decoded);
   }
   EXPECT_LE(ties, 10);
 }

@@ -1,6 +1,8 @@
 // Files of tokenizers that are damaged or hostile: one line each, which names the field.
 #include <fmt/format.h>
 
+#include <ctime>
+
 #include "tests/runtime/text/tokenizer_test.h"
 
 namespace sinter::runtime {
@@ -9,11 +11,11 @@ namespace {
 TEST(HostileFile, BrokenJsonIsReportedWithItsPosition) {
   EXPECT_EQ(load_error("{\"version\": }"),
             "tokenizer.json: broken JSON at byte 13 of 13; download the file again");
-  EXPECT_CONTAINS(load_error(""), "broken JSON at byte");
+  EXPECT_CONTAINS(load_error(""), "ends within its JSON, after 0 bytes");
   EXPECT_CONTAINS(load_error("{\"a\": \"\xFF\"}"), "broken JSON at byte 8");
   EXPECT_CONTAINS(load_error("[1e999]"), "tokenizer.json: a number before byte 6 is out of range");
   const std::string text = golden("tok_qwen", "tokenizer.json");
-  EXPECT_CONTAINS(load_error(text.substr(0, text.size() / 2)), "broken JSON at byte");
+  EXPECT_CONTAINS(load_error(text.substr(0, text.size() / 2)), "ends within its JSON, after ");
 }
 
 TEST(HostileFile, DeepNestingIsAnErrorAndNotACrash) {
@@ -204,12 +206,58 @@ TEST(HostileFile, ReplaceStepsOfADecoderCannotBlowTextUp) {
   const auto replace = [](const Json& pattern, const std::string& content) {
     return Json{{"type", "Replace"}, {"pattern", pattern}, {"content", content}};
   };
-  for (int i = 0; i < 12; ++i) steps.push_back(replace({{"String", "a"}}, "aa"));
+  for (int i = 0; i < 6; ++i) steps.push_back(replace({{"String", "a"}}, "aa"));
   json["decoder"] = {{"type", "Sequence"}, {"decoders", steps}};
   EXPECT_EQ(json_error(json), "no error");
   json["decoder"]["decoders"].push_back(replace({{"Regex", "a"}}, "a"));
   EXPECT_EQ(json_error(json),
-            "tokenizer.json: decoder.decoders[12] makes text more than 4096 times longer");
+            "tokenizer.json: decoder.decoders[6] makes text more than 64 times longer");
+}
+
+TEST(HostileFile, TextOfLongTokensHasABound) {
+  Json json = letter_tokenizer();
+  json["model"]["vocab"][std::string(1 << 20, 'x')] = 500;
+  json["decoder"] = {{"type", "Fuse"}};
+  const Tokenizer tokenizer = must_load(json.dump());
+  EXPECT_EQ(tokenizer.decode(Ids(64, 500), false)->size(), size_t{64} << 20);
+  const auto text = tokenizer.decode(Ids(66, 500), false);
+  ASSERT_FALSE(text.ok());
+  EXPECT_CONTAINS(text.error().message, "the text of 65 tokens is longer than 67109384 bytes");
+  // The next text has a bound of its own.
+  StreamingDecoder decoder(tokenizer, false);
+  for (int i = 0; i < 66; ++i) (void)decoder.push(500);
+  EXPECT_FALSE(decoder.status().ok());
+  (void)decoder.flush();
+  EXPECT_FALSE(decoder.status().ok());
+  EXPECT_EQ(decoder.push('a'), "a");
+  EXPECT_TRUE(decoder.status().ok());
+}
+
+TEST(HostileFile, StepsOfADecoderShareABudget) {
+  Json json = letter_tokenizer();
+  json["model"]["vocab"][" ." + std::string(2000, 'x')] = 500;
+  json["decoder"] = {{"type", "Sequence"},
+                     {"decoders", Json(60, Json{{"type", "WordPiece"}, {"prefix", "##"}})}};
+  const auto text = must_load(json.dump()).decode(Ids(10000, 500), false);
+  ASSERT_FALSE(text.ok());
+  EXPECT_CONTAINS(text.error().message, "the tokenizer's decoder needs too much work");
+}
+
+// Pairs that have one side in common do not crowd the table of merges.
+TEST(HostileFile, AWordOfOneLetterIsMergedSoon) {
+  Json json = letter_tokenizer();
+  Json& model = json["model"];
+  std::string longer = "aa";
+  for (int id = 200; id < 2200; ++id, longer += 'a') {
+    model["vocab"][longer] = id;
+    model["merges"].insert(model["merges"].begin(), Json{longer.substr(1), "a"});
+  }
+  const Tokenizer tokenizer = must_load(json.dump());
+  const std::clock_t begin = std::clock();
+  const auto ids = tokenizer.encode(std::string(500000, 'a'), false);
+  ASSERT_TRUE(ids.ok()) << ids.error().message;
+  EXPECT_LT(ids->size(), 500u);
+  EXPECT_LT(static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC, 1.5);
 }
 
 TEST(HostileFile, MessagesAreOneLine) {

@@ -63,8 +63,8 @@ TEST_P(Golden, EncodesAndDecodesAsHuggingFaceDoes) {
     ASSERT_TRUE(with_special.ok()) << with_special.error().message;
     EXPECT_EQ(*with_special, entry["ids_special"].get<Ids>());
     // Both decodings are of `ids`.
-    EXPECT_EQ(tokenizer.decode(*ids, false), entry["decoded"].get<std::string>());
-    EXPECT_EQ(tokenizer.decode(*ids, true), entry["decoded_skip_special"].get<std::string>());
+    EXPECT_EQ(*tokenizer.decode(*ids, false), entry["decoded"].get<std::string>());
+    EXPECT_EQ(*tokenizer.decode(*ids, true), entry["decoded_skip_special"].get<std::string>());
   }
 }
 
@@ -73,7 +73,7 @@ TEST_P(Golden, StreamsTheSameTextInValidPieces) {
   for (const Json& entry : Json::parse(golden(GetParam(), "tokens.json"))) {
     const Ids ids = entry["ids"];
     for (const bool skip : {false, true}) {
-      EXPECT_EQ(stream(tokenizer, ids, skip), tokenizer.decode(ids, skip));
+      EXPECT_EQ(stream(tokenizer, ids, skip), *tokenizer.decode(ids, skip));
       StreamingDecoder decoder(tokenizer, skip);
       for (const int32_t id : ids) {
         // dump() refuses strings that are not UTF-8.
@@ -97,7 +97,7 @@ TEST_P(Golden, FindsTokensByNameAndById) {
   for (const int32_t id : {-1, tokenizer.vocab_size(), INT32_MAX, INT32_MIN}) {
     EXPECT_FALSE(tokenizer.id_to_token(id));
     EXPECT_FALSE(tokenizer.is_special(id));
-    EXPECT_EQ(tokenizer.decode(Ids{id}, false), "");
+    EXPECT_EQ(*tokenizer.decode(Ids{id}, false), "");
   }
 }
 
@@ -141,7 +141,7 @@ TEST(Tokenizer, RandomTextComesBackFromAByteLevelTokenizer) {
     for (const Tokenizer& tokenizer : {bytes, gpt2}) {
       const auto ids = tokenizer.encode(text, false);
       ASSERT_TRUE(ids.ok()) << ids.error().message;
-      EXPECT_EQ(tokenizer.decode(*ids, false), text);
+      EXPECT_EQ(*tokenizer.decode(*ids, false), text);
       EXPECT_EQ(stream(tokenizer, *ids, false), text);
     }
   }
@@ -158,7 +158,7 @@ TEST(Tokenizer, RandomBytesEncodeAsTheirReplacedText) {
     }
     const auto ids = tokenizer.encode(bytes, false);
     ASSERT_TRUE(ids.ok());
-    const std::string text = tokenizer.decode(*ids, false);
+    const std::string text = *tokenizer.decode(*ids, false);
     EXPECT_NO_THROW(Json(text).dump());
     const auto again = tokenizer.encode(text, false);
     EXPECT_EQ(*again, *ids);
@@ -181,11 +181,11 @@ TEST(Tokenizer, InvalidBytesBecomeOneReplacementForEachMaximalPart) {
       {"\x80\x80", r + r},
   };
   for (const auto& [bytes, text] : cases) {
-    EXPECT_EQ(tokenizer.decode(*tokenizer.encode(bytes, false), false), text);
+    EXPECT_EQ(*tokenizer.decode(*tokenizer.encode(bytes, false), false), text);
     // The same bytes as tokens: the decoder meets what the encoder would have replaced.
     Ids ids;
     for (const char c : bytes) {
-      const std::string one = tokenizer.decode(*tokenizer.encode("a", false), false);
+      const std::string one = *tokenizer.decode(*tokenizer.encode("a", false), false);
       for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
         const auto token = *tokenizer.id_to_token(id);
         const auto byte = static_cast<unsigned char>(c);
@@ -204,7 +204,7 @@ TEST(Tokenizer, InvalidBytesBecomeOneReplacementForEachMaximalPart) {
       }
     }
     ASSERT_EQ(ids.size(), bytes.size());
-    EXPECT_EQ(tokenizer.decode(ids, false), text);
+    EXPECT_EQ(*tokenizer.decode(ids, false), text);
     EXPECT_EQ(stream(tokenizer, ids, false), text);
   }
 }
@@ -233,11 +233,11 @@ TEST(Tokenizer, LongWordsTakeLittleTime) {
   for (int i = 0; i < 300000; ++i) word += "thequickou"[i % 10];
   const auto ids = tokenizer.encode(word, false);
   ASSERT_TRUE(ids.ok()) << ids.error().message;
-  EXPECT_EQ(tokenizer.decode(*ids, false), word);
+  EXPECT_EQ(*tokenizer.decode(*ids, false), word);
   const std::string spaces(1000000, ' ');
   const auto space_ids = tokenizer.encode(spaces + "x", false);
   ASSERT_TRUE(space_ids.ok()) << space_ids.error().message;
-  EXPECT_EQ(tokenizer.decode(*space_ids, false), spaces + "x");
+  EXPECT_EQ(*tokenizer.decode(*space_ids, false), spaces + "x");
 }
 
 TEST(Tokenizer, MergesByRankAndThenFromTheLeft) {
@@ -495,7 +495,7 @@ TEST(AddedTokens, ComeFromTheConfigToo) {
                   "tokenizer_config.json: added_tokens_decoder.x is not a token id");
   EXPECT_CONTAINS(load_error(json, R"({"added_tokens_decoder": 3})"),
                   "tokenizer_config.json: added_tokens_decoder is a number, expected an object");
-  EXPECT_CONTAINS(load_error(json, "{"), "tokenizer_config.json: broken JSON at byte ");
+  EXPECT_CONTAINS(load_error(json, "{"), "tokenizer_config.json: ends within its JSON");
 }
 
 TEST(PostProcessor, TemplatesPutTokensAroundTheText) {
@@ -537,7 +537,7 @@ TEST(Decoder, TextDecodersJoinBytesAndStripTheStart) {
       {{0, 0}, "a a"}, {{1, 0}, " a"},         {{2, 3}, "\xC3\xA9"}, {{4, 2, 3, 4}, "z\xC3\xA9z"},
       {{2}, r},        {{2, 3, 3}, r + r + r}, {{4, 1}, "z "},       {{2, 4}, r + "z"}};
   for (const auto& [ids, text] : cases) {
-    EXPECT_EQ(tokenizer.decode(ids, false), text);
+    EXPECT_EQ(*tokenizer.decode(ids, false), text);
     EXPECT_EQ(stream(tokenizer, ids, false), text);
   }
 }
@@ -552,15 +552,15 @@ TEST(Decoder, MetaspaceDropsTheSpacesOfTheFirstToken) {
   const std::vector<std::tuple<Ids, std::string, std::string>> cases = {
       {{0, 0}, "a a", " a a"}, {{1, 0}, " a", "  a"}, {{2, 0, 2}, "b ab", "b ab"}};
   for (const auto& [ids, dropped, kept] : cases) {
-    EXPECT_EQ(dropping.decode(ids, false), dropped);
+    EXPECT_EQ(*dropping.decode(ids, false), dropped);
     EXPECT_EQ(stream(dropping, ids, false), dropped);
-    EXPECT_EQ(keeping.decode(ids, false), kept);
+    EXPECT_EQ(*keeping.decode(ids, false), kept);
   }
 }
 
 TEST(Decoder, NoDecoderPutsSpacesBetweenTokens) {
   const Tokenizer tokenizer = must_load(letter_tokenizer().dump());
-  EXPECT_EQ(tokenizer.decode(Ids{'a', 'b'}, false), "a b");
+  EXPECT_EQ(*tokenizer.decode(Ids{'a', 'b'}, false), "a b");
   EXPECT_EQ(stream(tokenizer, Ids{'a', 'b'}, false), "a b");
 }
 
