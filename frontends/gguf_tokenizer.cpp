@@ -15,6 +15,7 @@
 #include "frontends/error_text.h"
 #include "frontends/json_file.h"
 #include "runtime/chat_template.h"
+#include "runtime/json_text.h"
 #include "runtime/tokenizer.h"
 #include "runtime/tokenizer_decoder.h"
 #include "runtime/tokenizer_patterns.h"
@@ -60,7 +61,7 @@ class Reader {
     Json config = Json::object();
     for (const auto& [name, id] : {std::pair("bos_token", bos_), std::pair("eos_token", eos_)})
       if (id) config[name] = std::string(tokens_[static_cast<size_t>(*id)].text);
-    const std::string config_json = config.dump(-1, ' ', false, Json::error_handler_t::replace);
+    const std::string config_json = runtime::to_line(config);
     const auto loaded = runtime::Tokenizer::from_json(*json, config_json);
     if (!loaded.ok()) return invalid("{}: {}", gguf_.file, loaded.error().message);
     files_.tokenizer_json = *std::move(json);

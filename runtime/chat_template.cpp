@@ -85,7 +85,7 @@ std::string ChatTemplates::to_text(const Texts& templates) {
     return text;
   Json object = Json::object();
   for (const auto& [key, source] : templates) object[key] = source;
-  return object.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return to_line(object);
 }
 
 ChatTemplates::Texts ChatTemplates::from_text(std::string_view text) {

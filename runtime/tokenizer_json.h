@@ -59,6 +59,10 @@ struct Document {
 // tokenizer.json: malformed entries of the large parts are errors.
 Result<Document> parse_json(std::string_view text, std::string_view file, bool has_model);
 
+// The class that a tokenizer_config.json names, without "Fast" at its end; empty when it names
+// none.
+std::string class_of(const Json& config);
+
 class JsonField;
 // One entry of added_tokens or, without an id, of added_tokens_decoder.
 AddedToken read_added_token(const JsonField& field);
