@@ -87,7 +87,7 @@ Scenario compile_scenario() {
 
 Scenario logits_scenario() {
   const fs::path folder = work_folder() / "logits";
-  const std::string plan = tiny_plan();
+  const std::string& plan = tiny_plan();
   Scenario scenario;
   scenario.folder = folder;
   scenario.command = fmt::format("'{}' logits '{}' --ids '{}' --out '{}' --threads 2",
