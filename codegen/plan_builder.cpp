@@ -465,8 +465,8 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
   }
   if (!status.ok()) return status;
   report(options, "writing", 1);
-  if (checkpoint != nullptr)
-    if (auto unchanged = checkpoint->check_unchanged(); !unchanged.ok()) return unchanged;
+  if (auto unchanged = runtime::check_unchanged(model.sources); !unchanged.ok())
+    return absl::AbortedError(unchanged.error().message);
   auto size = (*writer)->finish(plan);
   if (!size.ok()) return to_absl(size.error());
   return plan;

@@ -52,35 +52,10 @@ bool has_gguf_name(const fs::path& path) {
   return absl::AsciiStrToLower(path.extension().string()) == ".gguf";
 }
 
-// The GGUF file that `path` is or that its folder holds instead of safetensors; empty when there is
-// none.
-absl::StatusOr<fs::path> gguf_file(const fs::path& path) {
-  std::error_code error;
-  if (!fs::is_directory(path, error)) {
-    return has_gguf_name(path) || begins_as_gguf(path) ? path : fs::path();
-  }
-  if (has_safetensors(path)) return fs::path();
-  std::vector<fs::path> found;
-  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
-    // The first part of a split file stands for the others; projectors of images and importance
-    // matrices are no models.
-    const bool other_part =
-        name.find("-of-") != std::string::npos && name.find("-00001-of-") == std::string::npos;
-    const bool no_model =
-        name.find("mmproj") != std::string::npos || name.find("imatrix") != std::string::npos;
-    if (other_part || no_model) continue;
-    if (has_gguf_name(it->path()) || begins_as_gguf(it->path())) found.push_back(it->path());
-  }
-  if (found.size() < 2) return found.empty() ? fs::path() : found[0];
-  std::sort(found.begin(), found.end());
-  return invalid("{}: holds {} GGUF files; name one of them, such as {}",
-                 one_line(path.string(), 1000), found.size(), file_name(found[0]));
-}
-
 absl::Status read_text_files(Checkpoint& checkpoint) {
   const fs::path& folder = checkpoint.path;
-  absl::StatusOr<Json> config = read_json_object(folder / kConfigFile, &checkpoint.notes);
+  absl::StatusOr<Json> config =
+      read_json_object(folder / kConfigFile, &checkpoint.notes, &checkpoint.sources);
   if (absl::IsNotFound(config.status())) {
     return absl::NotFoundError(
         fmt::format("{}; a model folder needs it", std::string(config.status().message())));
@@ -89,18 +64,18 @@ absl::Status read_text_files(Checkpoint& checkpoint) {
   checkpoint.config = *std::move(config);
 
   absl::StatusOr<Json> generation_config =
-      read_json_object(folder / kGenerationFile, &checkpoint.notes);
+      read_json_object(folder / kGenerationFile, &checkpoint.notes, &checkpoint.sources);
   if (generation_config.ok()) {
     checkpoint.generation_config = *std::move(generation_config);
   } else if (!absl::IsNotFound(generation_config.status())) {
     return generation_config.status();
   }
 
-  auto chat = runtime::read_chat_template(folder.string());
+  auto chat = runtime::read_chat_template(folder.string(), &checkpoint.sources);
   if (!chat.ok()) return absl::InvalidArgumentError(chat.error().message);
   checkpoint.tokenizer_config_json = std::move(chat->tokenizer_config_json);
   checkpoint.chat_template = std::move(chat->chat_template);
-  auto tokenizer = runtime::read_tokenizer(folder.string());
+  auto tokenizer = runtime::read_tokenizer(folder.string(), &checkpoint.sources);
   if (!tokenizer.ok()) {
     checkpoint.notes.push_back(fmt::format("{}: {}; the model can be used with token ids only",
                                            one_line(folder.string(), 1000),
@@ -184,7 +159,8 @@ absl::StatusOr<FoundBlock> find_block(const StoredTensors& tensors, Checkpoint& 
   });
   if (words == tensors.end()) return found;
   for (const char* file : kBlockFiles) {
-    absl::StatusOr<Json> value = read_json_object(checkpoint.path / file);
+    absl::StatusOr<Json> value =
+        read_json_object(checkpoint.path / file, nullptr, &checkpoint.sources);
     if (absl::IsNotFound(value.status())) continue;
     if (!value.ok()) return value.status();
     auto method = method_of(*value, file);
@@ -253,6 +229,11 @@ absl::Span<const uint8_t> Checkpoint::keep(std::vector<uint8_t> bytes) {
   return *buffers.back();
 }
 
+void Checkpoint::keep(std::shared_ptr<const MappedFile> file) {
+  sources.push_back(file->source());
+  storage.push_back(std::move(file));
+}
+
 absl::Status Checkpoint::check_finite(std::string_view name) const {
   const auto found = matrices.find(name);
   if (found == matrices.end() || !found->second.type.format.is_dense()) return absl::OkStatus();
@@ -277,12 +258,6 @@ absl::Status Checkpoint::check_finite(std::string_view name) const {
       : number > 0       ? "infinity"
                          : "-infinity",
       shape_text(place));
-}
-
-absl::Status Checkpoint::check_unchanged() const {
-  for (const auto& file : storage)
-    if (absl::Status status = file->check_unchanged(); !status.ok()) return status;
-  return absl::OkStatus();
 }
 
 absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {
@@ -354,10 +329,32 @@ absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const
       count > kShown ? ", ..." : "");
 }
 
-absl::StatusOr<fs::path> find_gguf(const fs::path& path) { return gguf_file(path); }
+absl::StatusOr<fs::path> find_gguf(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) {
+    return has_gguf_name(path) || begins_as_gguf(path) ? path : fs::path();
+  }
+  if (has_safetensors(path)) return fs::path();
+  std::vector<fs::path> found;
+  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
+    const std::string name = it->path().filename().string();
+    // The first part of a split file stands for the others; projectors of images and importance
+    // matrices are no models.
+    const bool other_part =
+        name.find("-of-") != std::string::npos && name.find("-00001-of-") == std::string::npos;
+    const bool no_model =
+        name.find("mmproj") != std::string::npos || name.find("imatrix") != std::string::npos;
+    if (other_part || no_model) continue;
+    if (has_gguf_name(it->path()) || begins_as_gguf(it->path())) found.push_back(it->path());
+  }
+  if (found.size() < 2) return found.empty() ? fs::path() : found[0];
+  std::sort(found.begin(), found.end());
+  return invalid("{}: holds {} GGUF files; name one of them, such as {}",
+                 one_line(path.string(), 1000), found.size(), file_name(found[0]));
+}
 
 absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path) {
-  absl::StatusOr<fs::path> gguf = gguf_file(path);
+  absl::StatusOr<fs::path> gguf = find_gguf(path);
   if (!gguf.ok()) return gguf.status();
   if (!gguf->empty()) return open_gguf_checkpoint(*gguf);
   absl::StatusOr<fs::path> folder = model_folder(path);
@@ -366,7 +363,8 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path
   checkpoint->path = *std::move(folder);
   if (absl::Status status = read_text_files(*checkpoint); !status.ok()) return status;
 
-  absl::StatusOr<WeightFiles> weights = open_weight_files(checkpoint->path, path);
+  absl::StatusOr<WeightFiles> weights =
+      open_weight_files(checkpoint->path, path, &checkpoint->sources);
   if (!weights.ok()) return weights.status();
   checkpoint->absent = std::move(weights->absent);
   for (std::string& note : weights->notes) checkpoint->notes.push_back(std::move(note));
@@ -375,7 +373,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path
   for (auto& file : weights->files.files) {
     // Codes and scales were looked at, which brought their pages in.
     file->release(file->bytes());
-    checkpoint->storage.push_back(std::move(file));
+    checkpoint->keep(std::move(file));
   }
   return checkpoint;
 }

@@ -15,6 +15,7 @@
 #include "frontends/mapped_file.h"
 #include "ir/matrix.h"
 #include "nlohmann/json.hpp"
+#include "runtime/support/source_files.h"
 
 namespace sinter::frontends {
 
@@ -36,6 +37,7 @@ class Checkpoint : public ir::MatrixSource {
   // none.
   std::string chat_template;
   std::vector<std::string> notes;  // what the user should know: files that could not be used
+  runtime::SourceFiles sources;    // all that were read
 
   // The name that the source has for a module or tensor of `matrices`; null where it is the same.
   std::string (*stored_name)(std::string_view name) = nullptr;
@@ -89,9 +91,8 @@ class Checkpoint : public ir::MatrixSource {
   // Keeps bytes that a reader had to make as long as this checkpoint and its copies live.
   absl::Span<const uint8_t> keep(std::vector<uint8_t> bytes);
 
-  // Error: a file behind the matrices changed since it was opened. Asked before what was made of
-  // them gets its name.
-  absl::Status check_unchanged() const;
+  // Maps a file's memory for as long as this checkpoint and its copies live.
+  void keep(std::shared_ptr<const MappedFile> file);
 
   // Own the memory behind the matrices, together with their copies: maps, and what was kept.
   std::vector<std::shared_ptr<const MappedFile>> storage;

@@ -11,6 +11,7 @@
 
 #include "frontends/error_text.h"
 #include "frontends/mapped_file.h"
+#include "runtime/support/json_text.h"
 
 namespace sinter::frontends {
 namespace {
@@ -108,12 +109,11 @@ class TreeBuilder {
   bool end_object() { return close(); }
   bool end_array() { return close(); }
   bool key(std::string& name) {
-    Json& object = *open_.back();
-    if (object.contains(name)) {
+    if (tree_.top().contains(name)) {
       if (!may_repeat_) return fail(fmt::format("the key {} occurs twice", in_quotes(name)));
       repeated.insert(name);
     }
-    slot_ = &object[name];
+    tree_.key = std::move(name);
     return true;
   }
   bool parse_error(size_t position, const std::string&, const nlohmann::detail::exception& error) {
@@ -128,37 +128,26 @@ class TreeBuilder {
     return fail_at(position == 0 ? 0 : position - 1, what);
   }
 
+  Json take() { return std::move(tree_.root); }
+
   absl::Status status;
-  Json root;
   std::set<std::string> repeated;  // keys that occur again in one object
 
  private:
   template <class Value>
   bool put(Value&& value) {
-    place(Json(std::forward<Value>(value)));
+    tree_.add(Json(std::forward<Value>(value)));
     return true;
   }
-  Json* place(Json value) {
-    if (open_.empty()) {
-      root = std::move(value);
-      return &root;
-    }
-    if (open_.back()->is_array()) {
-      open_.back()->push_back(std::move(value));
-      return &open_.back()->back();
-    }
-    *slot_ = std::move(value);
-    return slot_;
-  }
   bool open(Json container) {
-    if (open_.size() >= static_cast<size_t>(kMaxJsonDepth)) {
+    if (tree_.depth() >= static_cast<size_t>(kMaxJsonDepth)) {
       return fail(fmt::format("nested deeper than {} levels", kMaxJsonDepth));
     }
-    open_.push_back(place(std::move(container)));
+    tree_.open(std::move(container));
     return true;
   }
   bool close() {
-    open_.pop_back();
+    tree_.close();
     return true;
   }
   size_t offset() const { return static_cast<size_t>(*position_ - text_.data()); }
@@ -174,8 +163,7 @@ class TreeBuilder {
   const char* const* position_;
   const Literals& literals_;
   bool may_repeat_;
-  std::vector<Json*> open_;
-  Json* slot_ = nullptr;
+  runtime::JsonTree<Json> tree_;
 };
 
 // Reads the text and leaves a trace of how far the parser got.
@@ -263,13 +251,15 @@ absl::StatusOr<Json> parse_json(std::string_view text, std::string_view file,
                                  one_line(file), some_quoted(builder.repeated),
                                  builder.repeated.size() == 1 ? "occurs" : "occur"));
   }
-  return std::move(builder.root);
+  return builder.take();
 }
 
 absl::StatusOr<Json> read_json_object(const std::filesystem::path& path,
-                                      std::vector<std::string>* notes) {
+                                      std::vector<std::string>* notes,
+                                      runtime::SourceFiles* sources) {
   absl::StatusOr<MappedFile> file = MappedFile::open(path);
   if (!file.ok()) return file.status();
+  if (sources != nullptr) sources->push_back(file->source());
   absl::StatusOr<Json> value = parse_json(file->text(), file_name(path), notes);
   if (!value.ok()) return value.status();
   if (!value->is_object()) {
@@ -293,7 +283,7 @@ std::string describe(const Json& value) {
     const auto number = value.get<double>();
     return std::isnan(number) ? "NaN" : number > 0 ? "Infinity" : "-Infinity";
   }
-  return one_line(value.dump(-1, ' ', false, Json::error_handler_t::replace), 60);
+  return one_line(runtime::to_line(value), 60);
 }
 
 absl::StatusOr<int64_t> get_int(const Json& object, std::string_view key, std::string_view file,

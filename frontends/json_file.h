@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "nlohmann/json.hpp"
+#include "runtime/support/source_files.h"
 
 namespace sinter::frontends {
 
@@ -26,9 +27,10 @@ inline constexpr int kMaxJsonDepth = 64;
 absl::StatusOr<Json> parse_json(std::string_view text, std::string_view file,
                                 std::vector<std::string>* notes = nullptr);
 
-// The whole file, which must hold a JSON object.
+// The whole file, which must hold a JSON object and is added to `sources`.
 absl::StatusOr<Json> read_json_object(const std::filesystem::path& path,
-                                      std::vector<std::string>* notes = nullptr);
+                                      std::vector<std::string>* notes = nullptr,
+                                      runtime::SourceFiles* sources = nullptr);
 
 struct IntRange {
   int64_t min = std::numeric_limits<int64_t>::min();

@@ -56,8 +56,7 @@ absl::StatusOr<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   MappedFile mapped;
   mapped.data_ = static_cast<const uint8_t*>(data);
   mapped.size_ = size;
-  mapped.path_ = path;
-  mapped.identity_ = identity(info);
+  mapped.source_.emplace(path.string(), info);
   mapped.range_ = runtime::MappedRange({mapped.data_, size}, path.string());
   if (runtime::is_git_lfs_pointer(mapped.text())) {
     return invalid("{}: {}", name, runtime::git_lfs_advice);
@@ -68,15 +67,13 @@ absl::StatusOr<MappedFile> MappedFile::open(const std::filesystem::path& path) {
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
-      path_(std::move(other.path_)),
-      identity_(other.identity_),
+      source_(std::move(other.source_)),
       range_(std::move(other.range_)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(size_, other.size_);
-  std::swap(path_, other.path_);
-  std::swap(identity_, other.identity_);
+  std::swap(source_, other.source_);
   std::swap(range_, other.range_);
   return *this;
 }
@@ -88,22 +85,6 @@ void MappedFile::release(absl::Span<const uint8_t> bytes) const {
   const auto end = reinterpret_cast<uintptr_t>(bytes.data() + bytes.size()) / page * page;
   // Advice only: a refusal changes nothing.
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
-
-MappedFile::Identity MappedFile::identity(const struct stat& info) {
-  return {.device = info.st_dev,
-          .inode = info.st_ino,
-          .size = static_cast<uint64_t>(info.st_size),
-          .seconds = info.st_mtim.tv_sec,
-          .nanoseconds = info.st_mtim.tv_nsec};
-}
-
-absl::Status MappedFile::check_unchanged() const {
-  struct stat info = {};
-  if (::stat(path_.c_str(), &info) == 0 && identity(info) == identity_) return absl::OkStatus();
-  return absl::AbortedError(fmt::format(
-      "{}: changed while it was read, so what was made of it may be wrong; run the command again",
-      one_line(path_.string(), 1000)));
 }
 
 MappedFile::~MappedFile() {

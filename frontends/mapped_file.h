@@ -3,14 +3,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <string>
+#include <optional>
 #include <string_view>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "runtime/support/mapped_range.h"
-
-struct stat;
+#include "runtime/support/source_files.h"
 
 namespace sinter::frontends {
 
@@ -30,8 +29,8 @@ class MappedFile {
   absl::Span<const uint8_t> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   uint64_t size() const { return size_; }
-  // Error: the path names another file by now, or this one was written to.
-  absl::Status check_unchanged() const;
+  // As it was before it was mapped.
+  const runtime::SourceFile& source() const { return *source_; }
 
   // Gives the memory of whole pages inside `bytes` back; they are read from the file again when
   // touched. Does nothing for bytes that are not of this file.
@@ -40,18 +39,9 @@ class MappedFile {
  private:
   MappedFile() = default;
 
-  // What tells one state of a file from another.
-  struct Identity {
-    uint64_t device = 0, inode = 0, size = 0;
-    int64_t seconds = 0, nanoseconds = 0;  // of the last modification
-    bool operator==(const Identity&) const = default;
-  };
-  static Identity identity(const struct stat& info);
-
   const uint8_t* data_ = nullptr;
   size_t size_ = 0;
-  std::filesystem::path path_;
-  Identity identity_;
+  std::optional<runtime::SourceFile> source_;
   runtime::MappedRange range_;
 };
 

@@ -120,9 +120,10 @@ std::vector<Group> find_groups(const fs::path& folder, std::string_view extensio
 // What an index of Hugging Face says: the file of every tensor.
 using WeightMap = std::map<std::string, std::string>;
 
-absl::StatusOr<WeightMap> read_index(const fs::path& index_file, std::string_view extension) {
+absl::StatusOr<WeightMap> read_index(const fs::path& index_file, std::string_view extension,
+                                     runtime::SourceFiles* sources) {
   const std::string index_name = file_name(index_file);
-  absl::StatusOr<Json> index = read_json_object(index_file);
+  absl::StatusOr<Json> index = read_json_object(index_file, nullptr, sources);
   if (!index.ok()) return index.status();
   absl::StatusOr<const Json*> weight_map = get_object(*index, "weight_map", index_name);
   if (!weight_map.ok()) return weight_map.status();
@@ -162,7 +163,8 @@ struct Listing {
   }
 };
 
-Listing list_folder(const fs::path& folder, const Family& family) {
+Listing list_folder(const fs::path& folder, const Family& family,
+                    runtime::SourceFiles* sources = nullptr) {
   Listing listing{&family, folder, find_groups(folder, family.extension), {}, {}, {}};
   std::error_code error;
   for (const std::string_view stem :
@@ -170,7 +172,7 @@ Listing list_folder(const fs::path& folder, const Family& family) {
     const std::string name = fmt::format("{}{}.index.json", stem, family.extension);
     if (!fs::exists(folder / name, error)) continue;
     listing.index = name;
-    auto map = read_index(folder / name, family.extension);
+    auto map = read_index(folder / name, family.extension, sources);
     listing.index_status = map.status();
     if (map.ok()) listing.listed = *std::move(map);
     break;
@@ -312,11 +314,12 @@ absl::StatusOr<WeightFiles> open_listing(const Listing& listing, const std::stri
 
 }  // namespace
 
-absl::StatusOr<WeightFiles> open_weight_files(const fs::path& folder, const fs::path& named) {
+absl::StatusOr<WeightFiles> open_weight_files(const fs::path& folder, const fs::path& named,
+                                              runtime::SourceFiles* sources) {
   const bool one = named != folder;
   for (const Family& family : kFamilies) {
     if (one && absl::AsciiStrToLower(named.extension().string()) != family.extension) continue;
-    const Listing listing = list_folder(folder, family);
+    const Listing listing = list_folder(folder, family, sources);
     if (listing.groups.empty() && listing.listed.empty() && listing.index_status.ok()) continue;
     return open_listing(listing, one ? named.filename().string() : std::string());
   }

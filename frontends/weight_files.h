@@ -9,6 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "frontends/safetensors/safetensors.h"
+#include "runtime/support/source_files.h"
 
 namespace sinter::frontends {
 
@@ -26,9 +27,10 @@ struct WeightFiles {
 //   on, or the only file that is there;
 // or, when `named` is one of those files and not the folder, that file and those it is a part with.
 // NotFoundError when the folder has no such files. Other errors name the part that is missing, or
-// files that each could be the model.
+// files that each could be the model. An index that is read is added to `sources`.
 absl::StatusOr<WeightFiles> open_weight_files(const std::filesystem::path& folder,
-                                              const std::filesystem::path& named);
+                                              const std::filesystem::path& named,
+                                              runtime::SourceFiles* sources = nullptr);
 
 // Whether .safetensors files are there whose names or index say that they are a model.
 bool has_safetensors(const std::filesystem::path& folder);

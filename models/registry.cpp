@@ -160,6 +160,7 @@ absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoin
   if (!model.ok()) return model.status();
   checkpoint.drop_zero_biases(used);
   if (auto status = checkpoint.check_all_used(used); !status.ok()) return status;
+  model->sources = checkpoint.sources;
   return model;
 }
 

@@ -13,6 +13,7 @@
 #include "models/end_tokens.h"
 #include "models/generation.h"
 #include "models/importer.h"
+#include "runtime/support/source_files.h"
 
 namespace sinter::models {
 
@@ -44,6 +45,7 @@ struct ImportedModel {
   int32_t bos_id = -1;
   Generation generation;
   std::vector<std::string> notes;  // what the user should know about the configuration
+  runtime::SourceFiles sources;    // all that the configuration and the weights were read from
 };
 
 // The graph of a checkpoint, whose matrices lose the rows of padding that only the shapes of the

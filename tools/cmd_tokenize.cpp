@@ -66,9 +66,8 @@ Result<std::vector<int32_t>> ids_of(const runtime::Tokenizer& tokenizer, const J
     const auto vocab_size = static_cast<uint64_t>(tokenizer.vocab_size());
     if (!id.is_number_unsigned() || id.get<uint64_t>() >= vocab_size) {
       // What has parts may be nested too deeply to be written out.
-      const std::string found = id.is_structured()
-                                    ? std::string(runtime::kind_of(id))
-                                    : id.dump(-1, ' ', false, Json::error_handler_t::replace);
+      const std::string found =
+          id.is_structured() ? std::string(runtime::kind_of(id)) : runtime::to_line(id);
       return wrong(fmt::format("found {} in the array", found.substr(0, 40)));
     }
     ids.push_back(id.get<int32_t>());

@@ -41,14 +41,6 @@ Result<std::string> read_file(const std::string& path) {
   return text;
 }
 
-Result<std::optional<std::string>> read_if_there(const std::string& path) {
-  struct stat info{};
-  if (::stat(path.c_str(), &info) != 0 && errno == ENOENT) return std::optional<std::string>();
-  auto text = read_file(path);
-  if (!text.ok()) return text.error();
-  return std::optional<std::string>(*std::move(text));
-}
-
 namespace {
 
 bool has_extension(const std::string& path, std::string_view extension) {

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -15,8 +14,6 @@ namespace sinter::tools {
 // The whole file; "-" is the standard input. Errors name the path.
 runtime::Result<std::string> read_file(const std::string& path);
 
-// The same of a file that need not be there; nullopt when it is not.
-runtime::Result<std::optional<std::string>> read_if_there(const std::string& path);
 // Whether it is a file that begins as GGUF does, or one that its name says to be of GGUF.
 bool is_gguf(const std::string& path);
 // The model folder that `path` names: itself, or the folder of a .safetensors or .bin file.

@@ -17,6 +17,7 @@
 #include "frontends/quantize/mlx_form.h"
 #include "frontends/quantize/quantizers.h"
 #include "runtime/support/json_text.h"
+#include "runtime/support/source_files.h"
 #include "runtime/text/chat_template.h"
 #include "runtime/text/tokenizer/import.h"
 #include "tools/files.h"
@@ -180,7 +181,8 @@ Result<std::string> with_templates(std::string_view config,
   return object.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
-Status write_text_files(const Checkpoint& checkpoint, const OutputFolder& folder) {
+Status write_text_files(const Checkpoint& checkpoint, const OutputFolder& folder,
+                        runtime::SourceFiles& sources) {
   // Several templates are a list in tokenizer_config.json, whatever their files were.
   const auto templates = runtime::ChatTemplates::from_text(checkpoint.chat_template);
   const bool several = templates.size() > 1;
@@ -193,8 +195,9 @@ Status write_text_files(const Checkpoint& checkpoint, const OutputFolder& folder
   std::error_code error;
   if (fs::is_directory(checkpoint.path, error)) {
     for (const std::string_view name : kTextFiles) {
-      const auto text = read_if_there((checkpoint.path / name).string());
-      if (!text.ok()) return text.error();
+      const std::string path = (checkpoint.path / name).string();
+      const auto text = runtime::read_source(path, &sources);
+      if (!text.ok()) return Error{fmt::format("{}: {}", path, text.error().message)};
       if (!text->has_value()) continue;
       if (several && (name == "tokenizer_config.json" || name == "chat_template.jinja")) continue;
       if (Status status = folder.write(std::string(name), **text); !status.ok()) return status;
@@ -295,13 +298,14 @@ Result<MlxFolderResult> write_mlx_folder(const MlxFolderRequest& request) {
   if (scaling != nullptr && scaling->is_object() && scaling->contains("frequency_factors"))
     result.notes.emplace_back(
         "config.json has \"rope_scaling.frequency_factors\", which sinter reads and others do not");
-  if (Status status = write_text_files(checkpoint, *folder); !status.ok()) return status.error();
+  runtime::SourceFiles sources = checkpoint.sources;
+  if (Status status = write_text_files(checkpoint, *folder, sources); !status.ok())
+    return status.error();
   // The last file: a folder without it is no model.
   if (Status status = folder->write("config.json", text_of(config_of(checkpoint, *modules)));
       !status.ok())
     return status.error();
-  if (const auto unchanged = checkpoint.check_unchanged(); !unchanged.ok())
-    return to_error(unchanged);
+  if (Status status = check_unchanged(sources); !status.ok()) return status.error();
   if (Status status = folder->finish(); !status.ok()) return status.error();
   return result;
 }

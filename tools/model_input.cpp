@@ -80,11 +80,13 @@ Result<ModelInput> open_model(const std::string& path,
 Result<ModelInput> open_synthetic(const std::string& config_path) {
   ModelInput input;
   std::vector<std::string> notes;
-  const auto config = frontends::read_json_object(config_path, &notes);
+  runtime::SourceFiles sources;
+  const auto config = frontends::read_json_object(config_path, &notes, &sources);
   if (!config.ok()) return to_error(config.status());
   auto model = models::import_synthetic(*config);
   if (!model.ok()) return to_error(model.status());
   input.model = *std::move(model);
+  input.model.sources = std::move(sources);
   show_notes(notes);
   show_notes(input.model.notes);
   input.name = "synthetic " + fs::path(config_path).filename().string();

@@ -159,13 +159,14 @@ uint64_t memory_in_use(const runtime::Model& model, const runtime::Session& sess
 
 Result<runtime::TokenizerFiles> read_model_text(
     const Program& program, const std::string& path,
-    const std::function<Result<runtime::TokenizerFiles>(const std::string& folder)>& read) {
+    Result<runtime::TokenizerFiles> (*read)(const std::string& folder,
+                                            runtime::SourceFiles* sources)) {
   const std::string folder = folder_of(path);
   const bool in_gguf = is_gguf(path);
   if (in_gguf && !program.gguf_tokenizer)
     return Error{
         fmt::format("{}: {} reads no .gguf files; use sinter, or give a plan", path, program.name)};
-  auto files = in_gguf ? runtime::TokenizerFiles() : read(folder);
+  auto files = in_gguf ? runtime::TokenizerFiles() : read(folder, nullptr);
   if (!files.ok()) return Error{fmt::format("{}: {}", folder, files.error().message)};
   if (!files->tokenizer_json.empty() || !files->chat_template.empty() || !program.gguf_tokenizer)
     return files;

@@ -3,7 +3,6 @@
 
 #include <CLI/App.hpp>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -60,7 +59,8 @@ uint64_t memory_in_use(const runtime::Model& model, const runtime::Session& sess
 // else in its .gguf file; weights need not be there. Errors name the path.
 runtime::Result<runtime::TokenizerFiles> read_model_text(
     const Program& program, const std::string& path,
-    const std::function<runtime::Result<runtime::TokenizerFiles>(const std::string& folder)>& read);
+    runtime::Result<runtime::TokenizerFiles> (*read)(const std::string& folder,
+                                                     runtime::SourceFiles* sources));
 
 // Error: the plan has no tokenizer.
 runtime::Result<runtime::Tokenizer> tokenizer_of(const runtime::PlanFile& file);

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -32,27 +31,13 @@ std::optional<std::string> absolute_variable(const char* name) {
   return value;
 }
 
-// Every file beside the weights that a plan's contents can depend on; none for a model that is one
-// file.
-std::vector<fs::path> text_files_of_model(const fs::path& folder) {
-  std::vector<fs::path> files;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    const fs::path& path = entry.path();
-    const std::string extension = path.extension().string();
-    if (extension == ".json" || extension == ".jinja" || extension == ".model" ||
-        extension == ".txt")
-      files.push_back(path);
-  }
-  std::sort(files.begin(), files.end());
-  return files;
-}
-
 void add_field(runtime::Checksum& checksum, std::string_view text) {
   checksum.update(fmt::format("{}:", text.size()));
   checksum.update(text);
 }
 
+// A hash of all that a plan depends on: the options, the compiler, and every file that the model
+// was read from.
 Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOptions& options,
                               const std::vector<std::string>& quantize) {
   Progress progress;
@@ -64,7 +49,9 @@ Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOpt
   add_field(checksum, fmt::format("{}", quantize.size()));
   for (const std::string& rule : quantize) add_field(checksum, rule);
   for (const codegen::Target& target : options.targets) add_field(checksum, target.name);
-  for (const auto& file : input.checkpoint->storage) {
+  const auto add_file = [&](const fs::path& path) -> absl::Status {
+    const auto file = frontends::MappedFile::open(path);
+    if (!file.ok()) return file.status();
     constexpr size_t kPiece = size_t{64} << 20;
     add_field(checksum, fmt::format("{}", file->size()));
     for (size_t at = 0; at < file->size(); at += kPiece) {
@@ -73,22 +60,15 @@ Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOpt
       checksum.update(file->text().substr(at, kPiece));
       file->release(file->bytes().subspan(at, kPiece));
     }
+    return absl::OkStatus();
+  };
+  for (const runtime::SourceFile& source : input.model.sources) {
+    add_field(checksum, fs::path(source.path).lexically_relative(input.checkpoint->path).string());
+    if (source.size == 0) continue;  // which no map is made of
+    if (auto status = add_file(source.path); !status.ok()) return to_error(status);
   }
-  std::vector<fs::path> files = text_files_of_model(input.checkpoint->path);
   // A compiler that was built anew makes new plans.
-  files.emplace_back("/proc/self/exe");
-  for (const fs::path& path : files) {
-    throw_if_interrupted();
-    progress.update("looking for the compiled plan", -1);
-    const auto file = frontends::MappedFile::open(path);
-    if (!file.ok()) {
-      std::error_code error;
-      if (fs::file_size(path, error) == 0 && !error) continue;
-      return to_error(file.status());
-    }
-    add_field(checksum, path.filename().string());
-    add_field(checksum, file->text());
-  }
+  if (auto status = add_file("/proc/self/exe"); !status.ok()) return to_error(status);
   return checksum.key();
 }
 
@@ -161,14 +141,16 @@ Result<OpenedPlan> compile_for_device(const PlanRequest& request) {
   options.max_context = request.max_context;
   if (!request.cached) return compile_temporary(*input, std::move(options));
 
+  const auto without_cache = [&](std::string_view why) {
+    note(fmt::format("no cache: {}; the plan is compiled for this run alone", why));
+    return compile_temporary(*input, options);
+  };
   const auto folder = cache_folder();
-  if (!folder || !make_writable_folder(*folder)) {
-    note(fmt::format("no cache: {} is not writable; the plan is compiled for this run alone",
-                     folder.value_or("the folder of XDG_CACHE_HOME")));
-    return compile_temporary(*input, std::move(options));
-  }
+  if (!folder || !make_writable_folder(*folder))
+    return without_cache(
+        fmt::format("{} is not writable", folder.value_or("the folder of XDG_CACHE_HOME")));
   const auto key = cache_key(*input, options, request.quantize);
-  if (!key.ok()) return key.error();
+  if (!key.ok()) return without_cache(key.error().message);
   const std::string path = fmt::format("{}/{}.plan", *folder, *key);
   std::error_code error;
   if (fs::exists(path, error)) {
@@ -176,14 +158,11 @@ Result<OpenedPlan> compile_for_device(const PlanRequest& request) {
     if (file.ok()) return OpenedPlan{*file, true};  // else it is damaged, and made again
   }
   const auto plan = compile_to(*input, options, path);
-  if (absl::IsUnavailable(plan.status())) {  // a full disk and the like
-    note(fmt::format("no cache: {}; the plan is compiled for this run alone",
-                     to_error(plan.status()).message));
-    return compile_temporary(*input, std::move(options));
-  }
+  // A full disk and the like.
+  if (absl::IsUnavailable(plan.status())) return without_cache(to_error(plan.status()).message);
   if (!plan.ok()) return to_error(plan.status());
   auto file = runtime::PlanFile::open(path, false);
-  if (!file.ok()) return file.error();
+  if (!file.ok()) return without_cache(file.error().message);
   return OpenedPlan{*file, false};
 }
 

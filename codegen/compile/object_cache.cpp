@@ -5,14 +5,13 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <system_error>
 
 #include "codegen/compile/clang_compile.h"
 #include "codegen/device_sources.h"
 #include "runtime/plan/checksum.h"
+#include "runtime/support/source_files.h"
 #include "runtime/support/temporary_file.h"
 
 namespace sinter::codegen {
@@ -39,14 +38,12 @@ std::string file_name(std::string_view kind, std::string_view source, const Targ
 
 // A file is the checksum of the object, then the object. Empty when there is no good one.
 std::vector<uint8_t> read_object(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::vector<uint8_t> bytes((std::istreambuf_iterator<char>(file)),
-                             std::istreambuf_iterator<char>());
+  const auto read = runtime::read_source(path.string());
   uint64_t checksum = 0;
-  if (bytes.size() <= sizeof(checksum)) return {};
-  std::memcpy(&checksum, bytes.data(), sizeof(checksum));
-  bytes.erase(bytes.begin(), bytes.begin() + sizeof(checksum));
-  return runtime::checksum_of(bytes) == checksum ? bytes : std::vector<uint8_t>();
+  if (!read.ok() || !*read || (*read)->size() <= sizeof(checksum)) return {};
+  std::memcpy(&checksum, (*read)->data(), sizeof(checksum));
+  std::vector<uint8_t> object((*read)->begin() + sizeof(checksum), (*read)->end());
+  return runtime::checksum_of(object) == checksum ? object : std::vector<uint8_t>();
 }
 
 void write_object(const fs::path& path, const std::vector<uint8_t>& object) {

@@ -431,8 +431,13 @@ class TilePacker {
   void elements(int64_t tile, uint8_t* out) const {
     const int64_t element = ir::byte_size(format_.scale_type);
     const int64_t unit = layout_.order == Layout::gpu16 ? 16 / element : 1;
+    std::vector<float> numbers(static_cast<size_t>(type_.cols()));
     each_row(tile, [&](int64_t lane, const ir::Matrix& matrix, int64_t r) {
-      const uint8_t* from = ir::row_data(matrix, r);
+      // Codes that no kernel reads have become float32.
+      const bool is_coded = !matrix.type.format.is_dense();
+      if (is_coded) ir::decode_row(matrix, r, numbers.data());
+      const uint8_t* from =
+          is_coded ? reinterpret_cast<const uint8_t*>(numbers.data()) : ir::row_data(matrix, r);
       for (int64_t k = 0; k < type_.cols(); ++k)
         std::memcpy(out + ((k / unit * kTileRows + lane) * unit + k % unit) * element,
                     from + k * element, static_cast<size_t>(element));

@@ -423,12 +423,7 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
   }
   if (architecture.interleaved_heads && head_dim % 2 != 0)
     return invalid("{}: {} is {}, expected an even number", gguf.file, head_dim_source, head_dim);
-  // Which layers have the window: nothing without one.
-  if (const Json* pattern = keys.find("attention.sliding_window_pattern"); pattern != nullptr) {
-    const NeutralKey all_layers{"attention.sliding_window_pattern", {true}};
-    if (config.contains("sliding_window") && !is_neutral(*pattern, all_layers))
-      return keys.refuse(all_layers.name, "true for every layer");
-  }
+  keys.find("attention.sliding_window_pattern");  // which layers have the window
   if (const Json* scale = keys.find("attention.scale"); scale != nullptr) {
     const double usual = 1 / std::sqrt(static_cast<double>(head_dim));
     const bool is_usual = scale->is_number() &&
@@ -451,6 +446,16 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
   if (!scaling->is_null()) config["rope_scaling"] = *std::move(scaling);
   if (absl::Status status = keys.check_all_known(); !status.ok()) return status;
   return config;
+}
+
+// llama.cpp has no windows for these architectures, whatever the file says.
+void note_window(const Keys& keys, Checkpoint& checkpoint) {
+  const Json* window = find_field(checkpoint.config, "sliding_window");
+  if (window == nullptr || *window >= checkpoint.config["max_position_embeddings"]) return;
+  checkpoint.notes.push_back(
+      fmt::format("{}: {} is {}, but attention sees the whole context, as in llama.cpp; if the "
+                  "model needs the window, the results are wrong beyond it",
+                  checkpoint.config_file, keys.quoted("attention.sliding_window"), window->dump()));
 }
 
 // What generation_config.json would say. Whether the ids are tokens is for the model to judge.
@@ -639,6 +644,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
   if (!config.ok()) return config.status();
   checkpoint->config = *std::move(config);
   checkpoint->config_names = keys.names();
+  note_window(keys, *checkpoint);
   read_generation_config(*gguf, *checkpoint);
   auto tokenizer = gguf_tokenizer(*gguf);
   if (!tokenizer.ok()) return tokenizer.status();
@@ -648,7 +654,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
   for (const std::string& note : tokenizer->notes)
     checkpoint->notes.push_back(fmt::format("{}: {}", gguf->file, note));
 
-  checkpoint->storage = std::move(gguf->files);
+  for (auto& file : gguf->files) checkpoint->keep(std::move(file));
   const auto head_dim = checkpoint->config["head_dim"].get<int64_t>();
   for (const auto& [name, tensor] : gguf->tensors) {
     // Factors are in the configuration.

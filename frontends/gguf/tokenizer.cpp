@@ -18,13 +18,13 @@
 #include "frontends/error_text.h"
 #include "frontends/json_file.h"
 #include "frontends/near_names.h"
+#include "runtime/support/json_text.h"
 #include "runtime/text/chat_template.h"
 #include "runtime/text/tokenizer/decoder.h"
 #include "runtime/text/tokenizer/patterns.h"
 #include "runtime/text/tokenizer/sentencepiece.h"
 #include "runtime/text/tokenizer/tokenizer.h"
 #include "runtime/text/tokenizer/utf8.h"
-#include "runtime/text/tokenizer/vocabulary.h"
 
 namespace sinter::frontends {
 namespace {
@@ -94,7 +94,7 @@ class Reader {
     Json config = Json::object();
     for (const auto& [name, id] : {std::pair("bos_token", bos_), std::pair("eos_token", eos_)})
       if (id) config[name] = std::string(tokens_[static_cast<size_t>(*id)].text);
-    const std::string config_json = config.dump(-1, ' ', false, Json::error_handler_t::replace);
+    const std::string config_json = runtime::to_line(config);
     // These are as large as what is loaded from them.
     tokens_ = {};
     ids_ = {};

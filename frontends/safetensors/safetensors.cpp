@@ -8,6 +8,7 @@
 
 #include "frontends/error_text.h"
 #include "frontends/json_file.h"
+#include "runtime/support/json_text.h"
 
 namespace sinter::frontends {
 namespace {
@@ -93,7 +94,7 @@ absl::StatusOr<Entry> read_entry(const std::string& name, const Json& value, uin
   if (!offsets.is_array() || offsets.size() != 2 || !offsets[0].is_number_unsigned() ||
       !offsets[1].is_number_unsigned()) {
     return invalid("has the data_offsets {}, expected two integers of 0 or more",
-                   one_line(offsets.dump(-1, ' ', false, Json::error_handler_t::replace), 60));
+                   one_line(runtime::to_line(offsets), 60));
   }
   const auto begin = offsets[0].get<uint64_t>();
   const auto end = offsets[1].get<uint64_t>();

@@ -18,7 +18,57 @@ namespace sinter::runtime {
 
 inline constexpr size_t kMaxJsonDepth = 500;
 
-// Builds a document of nlohmann's, whichever of its types, from the events of its parser.
+// A document of nlohmann's, whichever of its types, that grows in the order of its text.
+template <class Json>
+class JsonTree {
+ public:
+  Json root;
+  Json::string_t key;  // of the value that comes next, in an object
+
+  // How many containers are not closed yet, and the last of them.
+  size_t depth() const { return open_.size(); }
+  Json& top() const { return *open_.back().container; }
+
+  Json& add(Json value) {
+    if (open_.empty()) return root = std::move(value);
+    if (top().is_array()) {
+      top().push_back(std::move(value));
+      return top().back();
+    }
+    return member() = std::move(value);
+  }
+  void open(Json container) { open_.push_back({&add(std::move(container)), {}}); }
+  void close() { open_.pop_back(); }
+
+ private:
+  // A container that is not closed yet.
+  struct Open {
+    Json* container;
+    std::unordered_map<typename Json::string_t, size_t> places;  // of members of a large object
+  };
+
+  // That of the object on top with the key; of several with one key the last counts. Documents that
+  // keep the order of their members look for one by comparing all, so large ones have an index.
+  Json& member() {
+    if constexpr (std::is_same_v<Json, nlohmann::ordered_json>) {
+      constexpr size_t kFewMembers = 16;
+      auto& members = top().template get_ref<typename Json::object_t&>();
+      if (members.size() >= kFewMembers) {
+        auto& places = open_.back().places;
+        for (size_t i = places.size(); i < members.size(); ++i)
+          places.emplace(members.begin()[static_cast<ptrdiff_t>(i)].first, i);
+        const auto [place, is_new] = places.emplace(key, members.size());
+        if (is_new) members.emplace_back(key, nullptr);
+        return members.begin()[static_cast<ptrdiff_t>(place->second)].second;
+      }
+    }
+    return top()[key];
+  }
+
+  std::vector<Open> open_;
+};
+
+// Builds a document from the events of nlohmann's parser.
 template <class Json>
 class JsonBuilder {
  public:
@@ -41,7 +91,7 @@ class JsonBuilder {
   bool end_object() { return close(); }
   bool end_array() { return close(); }
   bool key(Json::string_t& value) {
-    key_ = std::move(value);
+    tree_.key = std::move(value);
     return true;
   }
   bool parse_error(size_t position, const std::string&, const Json::exception&) {
@@ -50,67 +100,28 @@ class JsonBuilder {
   }
 
   const std::string& error() const { return error_; }
-  Json take() { return std::move(root_); }
+  Json take() { return std::move(tree_.root); }
 
  private:
-  // A container that is not closed yet.
-  struct Open {
-    Json* container;
-    std::unordered_map<typename Json::string_t, size_t> places;  // of members of a large object
-  };
-
-  Json* place(Json value) {
-    if (open_.empty()) {
-      root_ = std::move(value);
-      return &root_;
-    }
-    Json& parent = *open_.back().container;
-    if (parent.is_array()) {
-      parent.push_back(std::move(value));
-      return &parent.back();
-    }
-    Json& member = member_of(open_.back());
-    member = std::move(value);
-    return &member;
-  }
-  // The member with the key that was read; of several with one key the last counts. Documents that
-  // keep the order of their members look for one by comparing all, so large ones have an index.
-  Json& member_of(Open& open) {
-    Json& object = *open.container;
-    if constexpr (std::is_same_v<Json, nlohmann::ordered_json>) {
-      constexpr size_t kFewMembers = 16;
-      auto& members = object.template get_ref<typename Json::object_t&>();
-      if (members.size() >= kFewMembers) {
-        for (size_t i = open.places.size(); i < members.size(); ++i)
-          open.places.emplace(members.begin()[static_cast<ptrdiff_t>(i)].first, i);
-        const auto [place, is_new] = open.places.emplace(key_, members.size());
-        if (is_new) members.emplace_back(key_, nullptr);
-        return members.begin()[static_cast<ptrdiff_t>(place->second)].second;
-      }
-    }
-    return object[key_];
-  }
   bool add(Json value) {
-    place(std::move(value));
+    tree_.add(std::move(value));
     return true;
   }
   bool open(Json container) {
-    if (open_.size() == kMaxJsonDepth) {
+    if (tree_.depth() == kMaxJsonDepth) {
       error_ = fmt::format("the JSON nests more than {} levels deep", kMaxJsonDepth);
       return false;
     }
-    open_.push_back({place(std::move(container)), {}});
+    tree_.open(std::move(container));
     return true;
   }
   bool close() {
-    open_.pop_back();
+    tree_.close();
     return true;
   }
 
   bool keeps_integers_;
-  Json root_;
-  std::vector<Open> open_;
-  Json::string_t key_;
+  JsonTree<Json> tree_;
   std::string error_;
 };
 
@@ -123,6 +134,12 @@ std::string_view kind_of(const Json& value) {
   if (value.is_string()) return "a string";
   if (value.is_array()) return "an array";
   return value.is_object() ? "an object" : "a large number";
+}
+
+// JSON text without line breaks. What is not UTF-8 becomes U+FFFD.
+template <class Json>
+std::string to_line(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 // Error: the text is not JSON, at which byte; or it nests too deep.

@@ -146,6 +146,22 @@ void sync_folder(const std::string& folder) {
   ::close(fd);
 }
 
+// Open descriptors, or -1 with errno.
+int make_file(const std::string& name, mode_t mode) {
+  return ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+}
+
+int make_folder(const std::string& name, mode_t mode) {
+  if (::mkdir(name.c_str(), mode) != 0) return -1;
+  const int fd = ::open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) {
+    const int kept = errno;
+    ::rmdir(name.c_str());
+    errno = kept;
+  }
+  return fd;
+}
+
 // Tries names until `make(name)`, which gives a locked descriptor or -1 with errno, gets one.
 template <class Make>
 int make_named(const std::string& path, std::string& name, int& fd, const Make& make) {
@@ -194,61 +210,48 @@ void remove_temporaries() noexcept {
   }
 }
 
-// ---- Files
+// ---- Files and folders
 
-TemporaryFile::TemporaryFile(TemporaryFile&& other) noexcept { *this = std::move(other); }
+TemporaryEntry::TemporaryEntry(TemporaryEntry&& other) noexcept { *this = std::move(other); }
 
-TemporaryFile& TemporaryFile::operator=(TemporaryFile&& other) noexcept {
+TemporaryEntry& TemporaryEntry::operator=(TemporaryEntry&& other) noexcept {
   std::swap(path_, other.path_);
   std::swap(name_, other.name_);
+  std::swap(kind_, other.kind_);
   std::swap(fd_, other.fd_);
   std::swap(slot_, other.slot_);
   return *this;
 }
 
-TemporaryFile::~TemporaryFile() { remove(); }
-
-void TemporaryFile::remove() {
-  if (!name_.empty()) ::unlink(name_.c_str());
-  name_.clear();
-  leave(std::exchange(slot_, -1));
-  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
+TemporaryEntry::~TemporaryEntry() {
+  if (!name_.empty()) {
+    std::error_code ignored;
+    if (kind_ == file) {
+      ::unlink(name_.c_str());
+    } else {
+      fs::remove_all(name_, ignored);
+    }
+  }
+  leave(slot_);
+  if (fd_ >= 0) ::close(fd_);
 }
 
-int TemporaryFile::create(const std::string& path) {
+int TemporaryEntry::create(const std::string& path, Kind kind, mode_t mode) {
   path_ = path;
   std::string name;
-  const int error = make_named(path, name, fd_, [](const std::string& wanted) {
-    return ::open(wanted.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+  int fd = -1;
+  const int error = make_named(path, name, fd, [&](const std::string& wanted) {
+    return kind == file ? make_file(wanted, mode) : make_folder(wanted, mode);
   });
   if (error != 0) return error;
   name_ = std::move(name);
-  slot_ = enter(name_, Slot::file);
+  kind_ = kind;
+  fd_ = fd;
+  slot_ = enter(name_, kind == file ? Slot::file : Slot::folder);
   return 0;
 }
 
-int TemporaryFile::append(std::span<const uint8_t> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::write(fd_, bytes.data(), bytes.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return written < 0 ? errno : ENOSPC;
-    bytes = bytes.subspan(static_cast<size_t>(written));
-  }
-  return 0;
-}
-
-int TemporaryFile::write_at(std::span<const uint8_t> bytes, uint64_t offset) {
-  while (!bytes.empty()) {
-    const ssize_t written = ::pwrite(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return written < 0 ? errno : ENOSPC;
-    bytes = bytes.subspan(static_cast<size_t>(written));
-    offset += static_cast<uint64_t>(written);
-  }
-  return 0;
-}
-
-int TemporaryFile::finish() {
+int TemporaryEntry::finish() {
   // The lock goes with the descriptor: it is closed only under the final name.
   if (::fsync(fd_) != 0) return errno;
   if (::rename(name_.c_str(), path_.c_str()) != 0) return errno;
@@ -259,54 +262,25 @@ int TemporaryFile::finish() {
   return 0;
 }
 
-// ---- Folders
-
-TemporaryFolder::TemporaryFolder(TemporaryFolder&& other) noexcept { *this = std::move(other); }
-
-TemporaryFolder& TemporaryFolder::operator=(TemporaryFolder&& other) noexcept {
-  std::swap(path_, other.path_);
-  std::swap(name_, other.name_);
-  std::swap(fd_, other.fd_);
-  std::swap(slot_, other.slot_);
-  return *this;
-}
-
-TemporaryFolder::~TemporaryFolder() { remove(); }
-
-void TemporaryFolder::remove() {
-  std::error_code ignored;
-  if (!name_.empty()) fs::remove_all(name_, ignored);
-  name_.clear();
-  leave(std::exchange(slot_, -1));
-  if (fd_ >= 0) ::close(std::exchange(fd_, -1));
-}
-
-int TemporaryFolder::create(const std::string& path, mode_t mode) {
-  path_ = path;
-  std::string name;
-  const int error = make_named(path, name, fd_, [mode](const std::string& wanted) {
-    if (::mkdir(wanted.c_str(), mode) != 0) return -1;
-    const int fd = ::open(wanted.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-      const int kept = errno;
-      ::rmdir(wanted.c_str());
-      errno = kept;
-    }
-    return fd;
-  });
-  if (error != 0) return error;
-  name_ = std::move(name);
-  slot_ = enter(name_, Slot::folder);
+int TemporaryFile::append(std::span<const uint8_t> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(entry_.descriptor(), bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return written < 0 ? errno : ENOSPC;
+    bytes = bytes.subspan(static_cast<size_t>(written));
+  }
   return 0;
 }
 
-int TemporaryFolder::finish() {
-  if (::fsync(fd_) != 0) return errno;
-  if (::rename(name_.c_str(), path_.c_str()) != 0) return errno;
-  name_.clear();
-  leave(std::exchange(slot_, -1));
-  ::close(std::exchange(fd_, -1));
-  sync_folder(folder_of(path_));
+int TemporaryFile::write_at(std::span<const uint8_t> bytes, uint64_t offset) {
+  while (!bytes.empty()) {
+    const ssize_t written =
+        ::pwrite(entry_.descriptor(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return written < 0 ? errno : ENOSPC;
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset += static_cast<uint64_t>(written);
+  }
   return 0;
 }
 

@@ -16,50 +16,55 @@
 
 namespace sinter::runtime {
 
-class TemporaryFile {
+// What files and folders have in common: the name, and the descriptor that holds the lock.
+class TemporaryEntry {
  public:
-  TemporaryFile() = default;
-  TemporaryFile(TemporaryFile&& other) noexcept;
-  TemporaryFile& operator=(TemporaryFile&& other) noexcept;
-  ~TemporaryFile();  // removes the file unless `finish` succeeded
+  enum Kind { file, folder };
 
-  // Beside `path`, with the permissions that the umask leaves.
-  int create(const std::string& path);
-  // All bytes, at the end or at an offset.
-  int append(std::span<const uint8_t> bytes);
-  int write_at(std::span<const uint8_t> bytes, uint64_t offset);
-  // Syncs, closes, renames, syncs the folder.
+  TemporaryEntry() = default;
+  TemporaryEntry(TemporaryEntry&& other) noexcept;
+  TemporaryEntry& operator=(TemporaryEntry&& other) noexcept;
+  ~TemporaryEntry();  // removes it, and what is in a folder, unless `finish` succeeded
+
+  int create(const std::string& path, Kind kind, mode_t mode);
   int finish();
+  const std::string& name() const { return name_; }
+  int descriptor() const { return fd_; }
 
  private:
-  void remove();
-
   std::string path_;
   std::string name_;  // empty: none, or renamed
+  Kind kind_ = file;
   int fd_ = -1;
   int slot_ = -1;
 };
 
-class TemporaryFolder {
+class TemporaryFile {
  public:
-  TemporaryFolder() = default;
-  TemporaryFolder(TemporaryFolder&& other) noexcept;
-  TemporaryFolder& operator=(TemporaryFolder&& other) noexcept;
-  ~TemporaryFolder();  // removes the folder and what is in it unless `finish` succeeded
-
-  // Beside `path`. `mode` as of mkdir: 0700 for folders that keep their name.
-  int create(const std::string& path, mode_t mode = 0777);
-  const std::string& name() const { return name_; }
-  // Renames to `path`, which is absent or an empty folder. The files in it have been synced.
-  int finish();
+  // Beside `path`, with the permissions that the umask leaves.
+  int create(const std::string& path) { return entry_.create(path, TemporaryEntry::file, 0666); }
+  // All bytes, at the end or at an offset.
+  int append(std::span<const uint8_t> bytes);
+  int write_at(std::span<const uint8_t> bytes, uint64_t offset);
+  // Syncs, renames, closes, syncs the folder.
+  int finish() { return entry_.finish(); }
 
  private:
-  void remove();
+  TemporaryEntry entry_;
+};
 
-  std::string path_;
-  std::string name_;
-  int fd_ = -1;
-  int slot_ = -1;
+class TemporaryFolder {
+ public:
+  // Beside `path`. `mode` as of mkdir: 0700 for folders that keep their name.
+  int create(const std::string& path, mode_t mode = 0777) {
+    return entry_.create(path, TemporaryEntry::folder, mode);
+  }
+  const std::string& name() const { return entry_.name(); }
+  // Renames to `path`, which is absent or an empty folder. The files in it have been synced.
+  int finish() { return entry_.finish(); }
+
+ private:
+  TemporaryEntry entry_;
 };
 
 // $TMPDIR when that is absolute, else /tmp: where folders go that belong to no destination.

@@ -89,7 +89,7 @@ std::string ChatTemplates::to_text(const Texts& templates) {
   // Names are distinct; operator[] would compare each with all before it.
   auto& members = object.get_ref<Json::object_t&>();
   for (const auto& [key, source] : templates) members.emplace_back(key, source);
-  return object.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return to_line(object);
 }
 
 ChatTemplates::Texts ChatTemplates::from_text(std::string_view text) {

@@ -3,118 +3,40 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <limits>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ir/interpreter.h"
 #include "models/registry.h"
 #include "tests/codegen/compiled_model.h"
-#include "tests/frontends/model_folder.h"
+#include "tests/codegen/small_model.h"
 
 namespace sinter {
 namespace {
 
 using codegen::Activations;
-using frontends::Json;
 using frontends::ModelFolder;
 
-constexpr int64_t kVocab = 48;
-
-struct Widths {
-  int64_t hidden, intermediate, heads, kv_heads, head_dim;
-};
-
-// Two layers of random float32 weights. BitNet's are master weights, which become ternary with one
-// scale of the matrix, and have norms before the output projections.
-void make_model(const std::string& model_type, const Widths& w, ModelFolder& folder) {
-  folder.config = {{"model_type", model_type},
-                   {"hidden_size", w.hidden},
-                   {"intermediate_size", w.intermediate},
-                   {"num_attention_heads", w.heads},
-                   {"num_key_value_heads", w.kv_heads},
-                   {"head_dim", w.head_dim},
-                   {"num_hidden_layers", 2},
-                   {"vocab_size", kVocab},
-                   {"rms_norm_eps", 1e-5},
-                   {"max_position_embeddings", 64},
-                   {"rope_theta", 10000.0},
-                   {"tie_word_embeddings", true}};
+// BitNet's are master weights, which become ternary with one scale of the matrix.
+ModelFolder folder_of(const SmallModel& model) {
   uint32_t state = 7;
-  const auto add = [&](const std::string& name, const std::vector<int64_t>& shape, float middle) {
-    size_t count = 1;
-    for (const int64_t extent : shape) count *= static_cast<size_t>(extent);
-    const float size =
-        shape.size() == 1 ? 0.2F : 1.7F / std::sqrt(static_cast<float>(shape.back()));
-    std::vector<float> numbers(count);
-    for (float& number : numbers)
-      number =
-          middle + size * (static_cast<float>(frontends::next_number(state) % 2048) / 1024 - 1);
-    folder.tensors.push_back(frontends::f32_tensor(name + ".weight", shape, numbers));
-  };
-  add("model.embed_tokens", {kVocab, w.hidden}, 0);
-  add("model.norm", {w.hidden}, 1);
-  for (int layer = 0; layer < 2; ++layer) {
-    const std::string prefix = fmt::format("model.layers.{}.", layer);
-    add(prefix + "input_layernorm", {w.hidden}, 1);
-    add(prefix + "post_attention_layernorm", {w.hidden}, 1);
-    add(prefix + "self_attn.q_proj", {w.heads * w.head_dim, w.hidden}, 0);
-    add(prefix + "self_attn.k_proj", {w.kv_heads * w.head_dim, w.hidden}, 0);
-    add(prefix + "self_attn.v_proj", {w.kv_heads * w.head_dim, w.hidden}, 0);
-    add(prefix + "self_attn.o_proj", {w.hidden, w.heads * w.head_dim}, 0);
-    add(prefix + "mlp.gate_proj", {w.intermediate, w.hidden}, 0);
-    add(prefix + "mlp.up_proj", {w.intermediate, w.hidden}, 0);
-    add(prefix + "mlp.down_proj", {w.hidden, w.intermediate}, 0);
-    if (model_type != "bitnet") continue;
-    add(prefix + "self_attn.attn_sub_norm", {w.heads * w.head_dim}, 1);
-    add(prefix + "mlp.ffn_sub_norm", {w.intermediate}, 1);
-  }
+  std::vector<frontends::TestTensor> tensors;
+  for (const SmallModel::Module& module : model.modules())
+    tensors.push_back(random_tensor(module, state));
+  return {.config = model.config(), .tensors = std::move(tensors)};
 }
 
-struct Opened {
-  std::unique_ptr<frontends::Checkpoint> checkpoint;
-  models::ImportedModel model;
-};
-Opened open(const ModelFolder& folder) {
-  Opened opened;
-  auto checkpoint = folder.open();
-  EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
-  if (!checkpoint.ok()) return opened;
-  opened.checkpoint = *std::move(checkpoint);
-  auto model = models::import_checkpoint(*opened.checkpoint);
-  EXPECT_TRUE(model.ok()) << model.status();
-  if (model.ok()) opened.model = *std::move(model);
-  return opened;
-}
-
-std::vector<int32_t> some_tokens(int32_t count) {
-  std::vector<int32_t> ids;
-  for (int32_t i = 0; i < count; ++i) ids.push_back(i * 7 % static_cast<int32_t>(kVocab));
-  return ids;
-}
-
-double relative_error(const std::vector<float>& got, const std::vector<float>& want) {
-  EXPECT_EQ(got.size(), want.size());
-  double difference = 0, size = 0;
-  for (size_t i = 0; i < std::min(got.size(), want.size()); ++i) {
-    difference += std::pow(double{got[i]} - want[i], 2);
-    size += std::pow(double{want[i]}, 2);
-  }
-  return std::sqrt(difference / size);
-}
-
-class OddWidths : public testing::TestWithParam<std::pair<std::string, Widths>> {};
+class OddWidths : public testing::TestWithParam<SmallModel> {};
 
 TEST_P(OddWidths, ComputesWhatTheReferenceDoes) {
-  const auto& [type, widths] = GetParam();
-  ModelFolder folder;
-  make_model(type, widths, folder);
-  const Opened opened = open(folder);
+  const ModelFolder folder = folder_of(GetParam());
+  const OpenedModel opened = import_opened(folder.open());
   ASSERT_FALSE(HasFailure());
-  const std::vector<int32_t> ids = some_tokens(19);
+  const std::vector<int32_t> ids = some_tokens(19, GetParam().vocab);
   ir::InterpreterState state;
   const auto want = ir::interpret(opened.model.module, *opened.checkpoint,
                                   {ids, static_cast<int64_t>(ids.size())}, state);
@@ -139,15 +61,14 @@ TEST_P(OddWidths, ComputesWhatTheReferenceDoes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, OddWidths,
-    testing::Values(std::pair{std::string("bitnet"), Widths{260, 172, 4, 2, 20}},
-                    std::pair{std::string("bitnet"), Widths{100, 274, 5, 1, 26}},
-                    std::pair{std::string("llama"), Widths{102, 50, 3, 3, 14}}),
-    [](const auto& info) {
-      return fmt::format("{}_{}_{}", info.param.first, info.param.second.hidden,
-                         info.param.second.intermediate);
-    });
+INSTANTIATE_TEST_SUITE_P(All, OddWidths,
+                         testing::Values(SmallModel{"bitnet", 260, 172, 4, 2, 20},
+                                         SmallModel{"bitnet", 100, 274, 5, 1, 26},
+                                         SmallModel{"llama", 102, 50, 3, 3, 14}),
+                         [](const auto& info) {
+                           return fmt::format("{}_{}_{}", info.param.model_type, info.param.hidden,
+                                              info.param.intermediate);
+                         });
 
 // The bytes of a tensor with another number at `element`.
 void spoil(ModelFolder& folder, const std::string& name, size_t element, float number) {
@@ -155,7 +76,7 @@ void spoil(ModelFolder& folder, const std::string& name, size_t element, float n
   std::memcpy(data.data() + element * sizeof(float), &number, sizeof(float));
 }
 
-std::string compile_error(const Opened& opened) {
+std::string compile_error(const OpenedModel& opened) {
   codegen::CompileOptions options;
   options.targets = {codegen::targets().front()};
   const std::string path = fmt::format("{}not_finite_{}.plan", testing::TempDir(), ::getpid());
@@ -180,10 +101,9 @@ TEST(WeightsThatAreNotFinite, AreRefusedByName) {
              std::numeric_limits<float>::infinity(), "is infinity at [3, 9]"},
         Case{"model.embed_tokens.weight", 64 * 47 + 63, -std::numeric_limits<float>::infinity(),
              "is -infinity at [47, 63]"}}) {
-    ModelFolder folder;
-    make_model("llama", {64, 96, 4, 2, 16}, folder);
+    ModelFolder folder = folder_of({});
     spoil(folder, c.tensor, c.element, c.number);
-    const Opened opened = open(folder);
+    const OpenedModel opened = import_opened(folder.open());
     ASSERT_FALSE(HasFailure());
     const std::string error = compile_error(opened);
     EXPECT_NE(error.find(fmt::format(": tensor \"{}\" {}{}", c.tensor, c.said, end)),
@@ -197,24 +117,18 @@ TEST(WeightsThatAreNotFinite, AreRefusedByName) {
   std::vector<uint8_t> bytes(norm.codes.begin(), norm.codes.end());
   std::fill(bytes.end() - ir::byte_size(norm.type.format.scale_type), bytes.end(), uint8_t{0xff});
   norm.codes = bytes;
-  Opened opened;
-  auto model = models::import_checkpoint(**checkpoint);
-  ASSERT_TRUE(model.ok()) << model.status();
-  opened.model = *std::move(model);
-  opened.checkpoint = *std::move(checkpoint);
-  const std::string error = compile_error(opened);
+  const std::string error = compile_error(import_opened(std::move(checkpoint)));
   EXPECT_NE(error.find("tensor \"output_norm.weight\" is NaN at ["), std::string::npos) << error;
 }
 
 // Values beyond what float16 can hold end the step that makes them, and no step before.
 TEST(Caches, NumbersBeyondFloat16EndTheStep) {
-  ModelFolder folder;
-  make_model("llama", {64, 96, 4, 2, 16}, folder);
+  ModelFolder folder = folder_of({});
   // Of token 5 alone: its embedding has the only number in this column.
-  for (size_t t = 0; t < kVocab; ++t) spoil(folder, "model.embed_tokens.weight", t * 64, 0);
+  for (size_t t = 0; t < 48; ++t) spoil(folder, "model.embed_tokens.weight", t * 64, 0);
   spoil(folder, "model.embed_tokens.weight", size_t{5} * 64, 1);
   spoil(folder, "model.layers.0.self_attn.v_proj.weight", 0, 1e6F);
-  const Opened opened = open(folder);
+  const OpenedModel opened = import_opened(folder.open());
   ASSERT_FALSE(HasFailure());
   for (const Activations activations : {Activations::a8, Activations::a16}) {
     const auto model =

@@ -5,7 +5,8 @@
 //                               close (of files below SINTER_FAULT_UNDER alone) or allocate
 //                               WHAT: the number of an errno, which that call gives; with "+", all
 //                               later ones too, as on a full disk; "short", which lets a call do
-//                               half of its work; "kill", SIGKILL before the call
+//                               half of its work; "kill" and "stop", that signal before
+//                               the call
 //   SINTER_FAULT_COUNTS=FILE    a file of 16 numbers of 64 bits: how many calls of each class there
 //   were
 //
@@ -51,7 +52,8 @@ static const char* under;
 static int fault_class = -1;
 static uint64_t fault_at;
 static int fault_errno;
-static bool fault_stays, fault_kills, fault_halves;
+static int fault_signal;
+static bool fault_stays, fault_halves;
 
 enum outcome { PASS, FAIL, HALF };
 
@@ -60,7 +62,10 @@ static enum outcome next(int class) {
   if (!started) return PASS;
   const uint64_t number = atomic_fetch_add(&counts[class], 1) + 1;
   if (class != fault_class || number < fault_at || (number > fault_at && !fault_stays)) return PASS;
-  if (fault_kills) kill(getpid(), SIGKILL);
+  if (fault_signal != 0) {
+    kill(getpid(), fault_signal);
+    return PASS;
+  }
   if (fault_halves) return HALF;
   errno = fault_errno;
   return FAIL;
@@ -100,7 +105,8 @@ static void read_settings(void) {
   for (int i = 0; i < CLASSES; ++i)
     if (strcmp(names[i], class) == 0) fault_class = i;
   fault_at = number;
-  fault_kills = strcmp(what, "kill") == 0;
+  if (strcmp(what, "kill") == 0) fault_signal = SIGKILL;
+  if (strcmp(what, "stop") == 0) fault_signal = SIGSTOP;
   fault_halves = strcmp(what, "short") == 0;
   fault_errno = atoi(what);
   fault_stays = strchr(what, '+') != nullptr;

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -232,6 +234,35 @@ TEST_F(CheckpointTest, WhatWasMadeLivesAsLongAsItsCopies) {
   checkpoint.reset();
   EXPECT_EQ(copy.buffers.front()->data(), kept.data());
   EXPECT_EQ(kept[2], 3);
+}
+
+TEST_F(CheckpointTest, RemembersEveryFileThatItRead) {
+  write_weights({f32_tensor("a.weight", {1}, {1})});
+  std::set<std::string> written = {"config.json", "model.safetensors"};
+  const auto add = [&](const char* name, const char* text) {
+    dir_.write(name, text);
+    written.insert(name);
+  };
+  add("generation_config.json", "{}");
+  add("model.safetensors.index.json", R"({"weight_map": {"a.weight": "model.safetensors"}})");
+  add("tokenizer.json", "damaged");
+  add("vocab.json", "{}");
+  add("merges.txt", "");
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"})
+    add(name, "{}");
+  add("chat_template.jinja", "");
+  dir_.write("README.md", "A model.");
+  const auto checkpoint = open_good();
+  std::set<std::string> read;
+  for (const runtime::SourceFile& source : checkpoint->sources)
+    read.insert(std::filesystem::path(source.path).filename().string());
+  EXPECT_EQ(read, written);
+  EXPECT_TRUE(runtime::check_unchanged(checkpoint->sources).ok());
+  dir_.write("merges.txt", "a b");
+  const auto changed = runtime::check_unchanged(checkpoint->sources);
+  ASSERT_FALSE(changed.ok());
+  EXPECT_NE(changed.error().message.find("merges.txt: changed while it was read"),
+            std::string::npos);
 }
 
 TEST_F(CheckpointTest, AnIndexMayNameTheSingleFile) {

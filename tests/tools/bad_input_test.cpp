@@ -21,6 +21,41 @@ TEST(BadModel, TruncatedSafetensorsHeader) {
   expect_compile_refused(model, {"model.safetensors"});
 }
 
+// Finite weights whose values in the cache overflow.
+TEST(BadModel, NumbersThatOverflowEndEveryCommandThatComputes) {
+  const fs::path model = copy_of_model("overflow");
+  edit_weights(model, [](Json& header, std::string& data) {
+    const auto fill = [&](const char* part, const char* number) {
+      const Json& offsets =
+          header[fmt::format("model.layers.1.self_attn.v_proj.{}", part)]["data_offsets"];
+      for (size_t at = offsets[0]; at < offsets[1]; at += 2) data.replace(at, 2, number, 2);
+    };
+    fill("scales", "\xff\x7b");  // 65504 as f16
+    fill("biases", "\xff\xf7");  // -32752
+  });
+  write(work_folder() / "ids", "1 2 3");
+  const std::string path = model.string();
+  const std::string text = (fs::path(SINTER_MODELS) / "tiny-shakespeare-validation.txt").string();
+  struct Case {
+    std::string command, out;
+  };
+  for (const Case& c :
+       {Case{fmt::format("eval '{}' --text '{}' --window 32", path, text), ""},
+        Case{fmt::format("run '{}' -p ROMEO -n 3", path), "ROMEO"},
+        Case{fmt::format("logits '{}' --ids '{}' --out '{}'", path,
+                         (work_folder() / "ids").string(), (work_folder() / "logits.npy").string()),
+             ""}}) {
+    SCOPED_TRACE(c.command);
+    const Outcome outcome = sinter(c.command);
+    EXPECT_EQ(outcome.code, 2);
+    EXPECT_EQ(outcome.out, c.out);
+    EXPECT_NE(outcome.err.find("sinter: the logit of token 0 at position 0 is NaN"),
+              std::string::npos)
+        << outcome.err;
+  }
+  EXPECT_FALSE(fs::exists(work_folder() / "logits.npy"));
+}
+
 TEST(BadModel, SafetensorsHeaderLongerThanTheFile) {
   const fs::path model = copy_of_model("model");
   std::string file = read(model / "model.safetensors");

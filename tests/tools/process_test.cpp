@@ -56,16 +56,6 @@ TEST(Signals, WhatAKillLeavesIsSweptByTheNextCommand) {
   EXPECT_TRUE(fs::exists(folder / "out/b.plan"));
 }
 
-TEST(ChangingFiles, ACheckpointThatIsWrittenToWhileItIsCompiledIsRefused) {
-  const fs::path folder = fresh_folder("written");
-  const fs::path model = copy_of_model("written-model");
-  const Outcome outcome =
-      compile_and(folder, model, fmt::format("touch '{}'", (model / "model.safetensors").string()));
-  expect_refusal(outcome, {"model.safetensors", "changed while it was read"});
-  EXPECT_EQ(entries(folder / "out"), 0u);
-  EXPECT_EQ(entries(folder / "tmp"), 0u);
-}
-
 TEST(ChangingFiles, ACheckpointThatIsTruncatedWhileItIsCompiledEndsInOneLine) {
   const fs::path folder = fresh_folder("truncated");
   const fs::path model = copy_of_model("truncated-model");

@@ -4,15 +4,14 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <limits>
 
+#include "runtime/support/json_text.h"
 #include "runtime/text/tokenizer/json.h"
 
 namespace sinter::runtime::tokenizer {
 namespace {
 
 constexpr size_t kMaxDepth = 64;  // tokenizer files nest less than ten deep
-constexpr int32_t kMaxId = std::numeric_limits<int32_t>::max() - 1;
 constexpr size_t kMaxVocabularyBytes = UINT32_MAX;
 // Json values that are kept, some hundred bytes each.
 constexpr size_t kMaxValues = size_t{1} << 20;
@@ -46,14 +45,14 @@ class Builder {
   }
   bool number_unsigned(number_unsigned_t value) {
     if (mode_ == Mode::kAlias) {
-      if (alias_id_ || value > number_unsigned_t{kMaxId}) return refuse_alias();
+      if (alias_id_ || value > number_unsigned_t{kMaxTokenId}) return refuse_alias();
       alias_id_ = static_cast<int32_t>(value);
       return true;
     }
     if (mode_ != Mode::kVocab) return number(value);
-    if (value > number_unsigned_t{kMaxId}) return refuse_id(fmt::format("{}", value));
-    if (!add_to_vocabulary(&*document_.vocab, key_, static_cast<int32_t>(value)))
-      return refuse_vocab(fmt::format("lists token '{}' twice", key_));
+    if (value > number_unsigned_t{kMaxTokenId}) return refuse_id(fmt::format("{}", value));
+    if (!add_to_vocabulary(&*document_.vocab, tree_.key, static_cast<int32_t>(value)))
+      return refuse_vocab(fmt::format("lists token '{}' twice", tree_.key));
     return error_.empty();
   }
   bool number_float(number_float_t value, const string_t& text) {
@@ -77,18 +76,18 @@ class Builder {
     }
     if (mode_ == Mode::kDocument && at_model_member("proto")) {
       document_.proto = std::move(value);
-      return add(nullptr) != nullptr;
+      return add(nullptr);
     }
     return scalar(std::move(value), kString);
   }
   bool binary(binary_t&) { return false; }  // not in JSON text
 
   bool start_object(size_t) {
-    const bool begins_vocabulary = is_vocabulary_ && open_.empty();
+    const bool begins_vocabulary = is_vocabulary_ && tree_.depth() == 0;
     if (mode_ == Mode::kDocument && (begins_vocabulary || at_model_member("vocab"))) {
       mode_ = Mode::kVocab;
       document_.vocab.emplace();
-      return add(nullptr) != nullptr;
+      return add(nullptr);
     }
     if (mode_ == Mode::kSkip || skips()) return skip_into();
     if (mode_ != Mode::kDocument) return refuse("an object");
@@ -96,8 +95,8 @@ class Builder {
   }
   bool key(string_t& value) {
     if (mode_ == Mode::kSkip) return true;
-    key_ = std::move(value);
-    if (open_.size() == 1) root_key_ = key_;
+    tree_.key = std::move(value);
+    if (tree_.depth() == 1) root_key_ = tree_.key;
     return true;
   }
   bool end_object() {
@@ -111,22 +110,22 @@ class Builder {
     if (mode_ == Mode::kDocument && at_model_member("merges")) {
       mode_ = Mode::kMerges;
       document_.merges.emplace();
-      return add(nullptr) != nullptr;
+      return add(nullptr);
     }
     if (mode_ == Mode::kDocument && at_model_member("vocab")) {
       mode_ = Mode::kPieces;
       document_.pieces.emplace();
-      return add(nullptr) != nullptr;
+      return add(nullptr);
     }
     if (mode_ == Mode::kMerges) {
       mode_ = Mode::kMergePair;
       pair_.clear();
       return true;
     }
-    if (mode_ == Mode::kDocument && has_model_ && open_.size() == 1 && root_key_ == "aliases") {
+    if (mode_ == Mode::kDocument && has_model_ && tree_.depth() == 1 && root_key_ == "aliases") {
       mode_ = Mode::kAliases;
       document_.aliases.emplace();
-      return add(nullptr) != nullptr;
+      return add(nullptr);
     }
     if (mode_ == Mode::kPieces || mode_ == Mode::kAliases) {
       mode_ = mode_ == Mode::kPieces ? Mode::kPiece : Mode::kAlias;
@@ -137,7 +136,7 @@ class Builder {
     }
     if (mode_ == Mode::kSkip || skips()) return skip_into();
     if (mode_ != Mode::kDocument) return refuse("an array");
-    if (has_model_ && open_.size() == 1 && root_key_ == "added_tokens") {
+    if (has_model_ && tree_.depth() == 1 && root_key_ == "added_tokens") {
       document_.added.emplace();
       values_without_added_ = values_ + 1;
     }
@@ -179,7 +178,10 @@ class Builder {
   }
 
   const std::string& error() const { return error_; }
-  Document& document() { return document_; }
+  Document take() {
+    document_.root = std::move(tree_.root);
+    return std::move(document_);
+  }
 
  private:
   enum class Mode {
@@ -196,48 +198,41 @@ class Builder {
   static constexpr const char* kString = "a string";
 
   bool at_model_member(std::string_view name) const {
-    return has_model_ && open_.size() == 2 && root_key_ == "model" && open_.back()->is_object() &&
-           key_ == name;
+    return has_model_ && tree_.depth() == 2 && root_key_ == "model" && tree_.top().is_object() &&
+           tree_.key == name;
   }
   // Whether the value that comes next belongs to a member of the file that nobody reads.
   bool skips() const {
-    return has_model_ && mode_ == Mode::kDocument && open_.size() == 1 &&
-           open_.back()->is_object() &&
+    return has_model_ && mode_ == Mode::kDocument && tree_.depth() == 1 &&
+           tree_.top().is_object() &&
            std::find(kMembers.begin(), kMembers.end(), root_key_) == kMembers.end();
   }
   bool skip_into() {
     mode_ = Mode::kSkip;
-    return ++skipped_depth_ + open_.size() <= kMaxDepth || too_deep();
+    return ++skipped_depth_ + tree_.depth() <= kMaxDepth || too_deep();
   }
   bool too_deep() {
     error_ = fmt::format("{}: nests more than {} levels deep", file_, kMaxDepth);
     return false;
   }
 
-  Json* add(Json value) {
-    if (++values_ > kMaxValues) {
-      error_ = fmt::format("{}: has more than {} values beside its vocabulary", file_, kMaxValues);
-      return nullptr;
-    }
-    if (open_.empty()) {
-      document_.root = std::move(value);
-      return &document_.root;
-    }
-    Json& parent = *open_.back();
-    if (parent.is_array()) {
-      parent.push_back(std::move(value));
-      return &parent.back();
-    }
-    Json& member = parent[key_];
-    member = std::move(value);
-    return &member;
+  // For one more value.
+  bool has_room() {
+    if (++values_ <= kMaxValues) return true;
+    error_ = fmt::format("{}: has more than {} values beside its vocabulary", file_, kMaxValues);
+    return false;
+  }
+
+  bool add(Json value) {
+    if (!has_room()) return false;
+    tree_.add(std::move(value));
+    return true;
   }
 
   bool open(Json container) {
-    if (open_.size() == kMaxDepth) return too_deep();
-    Json* const added = add(std::move(container));
-    if (added == nullptr) return false;
-    open_.push_back(added);
+    if (tree_.depth() == kMaxDepth) return too_deep();
+    if (!has_room()) return false;
+    tree_.open(std::move(container));
     return true;
   }
 
@@ -246,14 +241,14 @@ class Builder {
       if (--skipped_depth_ == 0) mode_ = Mode::kDocument;
       return true;
     }
-    open_.pop_back();
+    tree_.close();
     return take_added_token();
   }
 
   bool scalar(Json value, const char* type) {
     if (mode_ == Mode::kSkip || skips()) return true;
     if (mode_ != Mode::kDocument) return refuse(type);
-    return add(std::move(value)) != nullptr && take_added_token();
+    return add(std::move(value)) && take_added_token();
   }
   template <class Number>
   bool number(Number value) {
@@ -265,14 +260,14 @@ class Builder {
 
   // If an entry of added_tokens has just ended, reads it and lets its Json go.
   bool take_added_token() {
-    if (!document_.added || open_.size() != 2 || root_key_ != "added_tokens" ||
-        !open_.back()->is_array() || open_.back()->empty())
+    if (!document_.added || tree_.depth() != 2 || root_key_ != "added_tokens" ||
+        !tree_.top().is_array() || tree_.top().empty())
       return true;
-    Json& list = *open_.back();
+    Json& list = tree_.top();
     const JsonField field(
         &list.back(), fmt::format("{}: added_tokens[{}]", file_, document_.added->size()), &error_);
     AddedToken token = read_added_token(field);
-    token.id = static_cast<int32_t>(field.member("id").integer(0, kMaxId));
+    token.id = static_cast<int32_t>(field.member("id").integer(0, kMaxTokenId));
     document_.added->push_back(std::move(token));
     list.clear();
     values_ = values_without_added_;
@@ -291,7 +286,7 @@ class Builder {
   bool end_piece() {
     if (!piece_ || !score_ || std::isnan(*score_)) return refuse_piece();
     const size_t id = document_.pieces->scores.size();
-    if (id > size_t{kMaxId}) return refuse_vocab("has too many pieces");
+    if (id > size_t{kMaxTokenId}) return refuse_vocab("has too many pieces");
     // Of pieces that stand there twice the last counts.
     (void)add_to_vocabulary(&document_.pieces->pieces, *piece_, static_cast<int32_t>(id));
     document_.pieces->scores.push_back(*score_);
@@ -311,8 +306,9 @@ class Builder {
     return false;
   }
   bool refuse_id(std::string_view value) {
-    return refuse_vocab(fmt::format(
-        "gives token '{}' {} as its id; expected an integer from 0 to {}", key_, value, kMaxId));
+    return refuse_vocab(
+        fmt::format("gives token '{}' {} as its id; expected an integer from 0 to {}", tree_.key,
+                    value, kMaxTokenId));
   }
   bool refuse_piece() {
     error_ = fmt::format("{}: model.vocab[{}] is not [\"token\", score]", file_,
@@ -355,12 +351,12 @@ class Builder {
   bool is_vocabulary_ = false;
   Document document_;
   Mode mode_ = Mode::kDocument;
-  std::vector<Json*> open_;   // the containers that are not closed yet
+  JsonTree<Json> tree_;
   size_t skipped_depth_ = 0;  // of those that are not kept
   size_t values_ = 0;
   size_t values_without_added_ = 0;  // what values_ was before the entry of added_tokens
   size_t vocabulary_bytes_ = 0;
-  std::string root_key_, key_;
+  std::string root_key_;
   std::vector<std::string> pair_;
   std::optional<std::string> piece_;
   std::optional<double> score_;
@@ -375,15 +371,16 @@ Result<Document> parse_json(std::string_view text, std::string_view file, bool h
   if (!Json::sax_parse(text.data(), text.data() + text.size(), &builder)) {
     return Error{builder.error()};
   }
-  return std::move(builder.document());
+  return builder.take();
 }
 
 Result<TokenTable> parse_vocabulary(std::string_view text, std::string_view file) {
   Builder builder(file, text.size());
   if (!Json::sax_parse(text.data(), text.data() + text.size(), &builder))
     return Error{builder.error()};
-  if (!builder.document().vocab) return Error{fmt::format("{}: is not a JSON object", file)};
-  return *std::move(builder.document().vocab);
+  Document document = builder.take();
+  if (!document.vocab) return Error{fmt::format("{}: is not a JSON object", file)};
+  return *std::move(document.vocab);
 }
 
 AddedToken read_added_token(const JsonField& field) {

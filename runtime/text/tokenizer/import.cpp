@@ -4,11 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <charconv>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <map>
 #include <set>
@@ -17,6 +14,7 @@
 
 #include "runtime/support/base64.h"
 #include "runtime/support/git_lfs.h"
+#include "runtime/support/json_text.h"
 #include "runtime/text/chat_template.h"
 #include "runtime/text/tokenizer/json.h"
 #include "runtime/text/tokenizer/sentencepiece.h"
@@ -57,10 +55,6 @@ class JsonArray {
  private:
   std::string text_ = "[";
 };
-
-std::string one_line_json(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
 
 // The side files, parsed and checked.
 class Side {
@@ -140,13 +134,7 @@ class Side {
     const auto found = config_.find(name);
     return found != config_.end() && found->is_boolean() ? found->get<bool>() : otherwise;
   }
-  std::string tokenizer_class() const {
-    const auto found = config_.find("tokenizer_class");
-    std::string name =
-        found != config_.end() && found->is_string() ? found->get<std::string>() : "";
-    if (name.ends_with("Fast")) name.erase(name.size() - 4);
-    return name;
-  }
+  std::string tokenizer_class() const { return class_of(config_); }
 
  private:
   static std::optional<std::string> content_of(const Json& token) {
@@ -174,9 +162,7 @@ Result<std::optional<int32_t>> named_id(const Side& side, const char* name, Find
 
 }  // namespace
 
-std::string json_string(std::string text) {
-  return Json(std::move(text)).dump(-1, ' ', false, Json::error_handler_t::replace);
-}
+std::string json_string(std::string text) { return to_line(Json(std::move(text))); }
 
 std::string added_token_json(std::string_view content, int64_t id, bool special) {
   return fmt::format(R"({{"id":{},"content":{},"special":{},"normalized":false}})", id,
@@ -189,7 +175,7 @@ namespace {
 std::string tokenizer_json(const Json& stages, TokenLists tokens, std::string_view model) {
   std::string json = R"({"version":"1.0","added_tokens":)" + std::exchange(tokens.added, {});
   for (const auto& [name, stage] : stages.items())
-    json += fmt::format(R"(,"{}":{})", name, one_line_json(stage));
+    json += fmt::format(R"(,"{}":{})", name, to_line(stage));
   if (!tokens.aliases.empty()) json += R"(,"aliases":)" + tokens.aliases;
   json.append(R"(,"model":{)").append(model).append(R"(,"vocab":)").append(tokens.vocab);
   return json + "}}";
@@ -252,7 +238,7 @@ std::string sentencepiece_json(std::string_view model, std::string_view added_to
   return fmt::format(
       R"({{"version":"1.0","added_tokens":{},"post_processor":{},"model":{{"type":"SentencePiece",)"
       R"("legacy":{},"proto":"{}"}}}})",
-      added_tokens, one_line_json(around_json(around)), legacy, to_base64(model));
+      added_tokens, to_line(around_json(around)), legacy, to_base64(model));
 }
 
 Result<std::string> import_sentencepiece(std::string_view bytes, const SideFiles& files) {
@@ -418,7 +404,7 @@ Result<std::vector<std::pair<std::string, std::string>>> tokenizer_folder_files(
   // Others refuse members that they do not know.
   document->root.erase("aliases");
   return std::vector<std::pair<std::string, std::string>>{
-      {"tokenizer.json", one_line_json(document->root)},
+      {"tokenizer.json", to_line(document->root)},
       {"tokenizer_config.json", std::string(tokenizer_config_json)}};
 }
 
@@ -426,7 +412,6 @@ Result<std::vector<std::pair<std::string, std::string>>> tokenizer_folder_files(
 
 namespace {
 
-// A file's bytes; nullopt when it is not there.
 constexpr const char* kTokenizerConfig = "tokenizer_config.json";
 constexpr const char* kMoreTemplates = "additional_chat_templates";
 constexpr size_t kMaxTemplates = 100;  // models have four at most
@@ -441,31 +426,25 @@ void set_template(ChatTemplates::Texts& templates, std::string name, std::string
   templates.emplace_back(std::move(name), std::move(text));
 }
 
-Result<std::optional<std::string>> read_if_there(const std::string& folder, const char* name) {
-  errno = 0;
-  std::ifstream in(folder + "/" + name, std::ios::binary);
-  if (!in) {
-    if (errno == ENOENT || errno == ENOTDIR) return std::optional<std::string>();
-    return Error{fmt::format("{}: cannot be read: {}", name, std::strerror(errno))};
-  }
-  std::string text;
-  // Not by iterators: they take longer than the parser.
-  for (std::array<char, 1 << 16> block; in.read(block.data(), block.size()), in.gcount() > 0;)
-    text.append(block.data(), static_cast<size_t>(in.gcount()));
-  if (in.bad()) return Error{fmt::format("{}: cannot be read", name)};
-  if (is_git_lfs_pointer(text)) return Error{fmt::format("{}: {}", name, git_lfs_advice)};
-  return std::optional(std::move(text));
+// A file's bytes; nullopt when it is not there.
+Result<std::optional<std::string>> read_if_there(const std::string& folder, const char* name,
+                                                 SourceFiles* sources) {
+  auto text = read_source(folder + "/" + name, sources);
+  if (!text.ok()) return Error{fmt::format("{}: {}", name, text.error().message)};
+  if (*text && is_git_lfs_pointer(**text))
+    return Error{fmt::format("{}: {}", name, git_lfs_advice)};
+  return text;
 }
 
 }  // namespace
 
-Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
+Result<TokenizerFiles> read_tokenizer(const std::string& folder, SourceFiles* sources) {
   TokenizerFiles files;
   tokenizer::SideFiles side;
   for (const auto& [name, to] : {std::pair("tokenizer_config.json", &side.config),
                                  std::pair("added_tokens.json", &side.added),
                                  std::pair("special_tokens_map.json", &side.special_map)}) {
-    auto text = read_if_there(folder, name);
+    auto text = read_if_there(folder, name, sources);
     if (!text.ok()) return text.error();
     if (*text) *to = **std::move(text);
   }
@@ -504,19 +483,19 @@ Result<TokenizerFiles> read_tokenizer(const std::string& folder) {
     return false;
   };
 
-  auto json = read_if_there(folder, "tokenizer.json");
+  auto json = read_if_there(folder, "tokenizer.json", sources);
   if (!json.ok()) return json.error();
   if (*json && take("tokenizer.json", **std::move(json))) return files;
-  auto model = read_if_there(folder, "tokenizer.model");
+  auto model = read_if_there(folder, "tokenizer.model", sources);
   if (!model.ok()) return model.error();
   if (*model) {
     auto imported = tokenizer::import_sentencepiece(**model, side);
     model->reset();
     if (take("tokenizer.model", std::move(imported))) return files;
   }
-  auto vocab = read_if_there(folder, "vocab.json");
+  auto vocab = read_if_there(folder, "vocab.json", sources);
   if (!vocab.ok()) return vocab.error();
-  auto merges = read_if_there(folder, "merges.txt");
+  auto merges = read_if_there(folder, "merges.txt", sources);
   if (!merges.ok()) return merges.error();
   if (*vocab && *merges) {
     auto imported = tokenizer::import_vocab_merges(**vocab, **merges, side);
@@ -556,9 +535,9 @@ Result<ChatTemplates::Texts> templates_of_config(std::string_view config) {
 }
 
 // chat_template.jinja and additional_chat_templates/NAME.jinja.
-Result<ChatTemplates::Texts> template_files(const std::string& folder) {
+Result<ChatTemplates::Texts> template_files(const std::string& folder, SourceFiles* sources) {
   ChatTemplates::Texts templates;
-  auto source = read_if_there(folder, "chat_template.jinja");
+  auto source = read_if_there(folder, "chat_template.jinja", sources);
   if (!source.ok()) return source.error();
   if (*source) templates.emplace_back("default", **std::move(source));
   std::error_code error;
@@ -571,7 +550,7 @@ Result<ChatTemplates::Texts> template_files(const std::string& folder) {
     return Error{fmt::format("{}: has {} templates, at most {} are read", kMoreTemplates,
                              names.size(), kMaxTemplates)};
   for (const std::string& name : names) {
-    auto more = read_if_there(folder, fmt::format("{}/{}", kMoreTemplates, name).c_str());
+    auto more = read_if_there(folder, fmt::format("{}/{}", kMoreTemplates, name).c_str(), sources);
     if (!more.ok()) return more.error();
     if (*more) set_template(templates, name.substr(0, name.size() - 6), **std::move(more));
   }
@@ -599,26 +578,25 @@ Result<std::string> with_special_tokens(std::string config, std::string_view spe
     root[name] = token;
     changed = true;
   }
-  return changed ? root.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)
-                 : std::move(config);
+  return changed ? to_line(root) : std::move(config);
 }
 
 }  // namespace
 
-Result<TokenizerFiles> read_chat_template(const std::string& folder) {
+Result<TokenizerFiles> read_chat_template(const std::string& folder, SourceFiles* sources) {
   TokenizerFiles files;
-  auto config = read_if_there(folder, kTokenizerConfig);
+  auto config = read_if_there(folder, kTokenizerConfig, sources);
   if (!config.ok()) return config.error();
   files.tokenizer_config_json = std::move(*config).value_or("");
   auto templates = templates_of_config(files.tokenizer_config_json);
   if (!templates.ok()) return templates.error();
   // Files come before what the configuration says.
-  const auto more = template_files(folder);
+  const auto more = template_files(folder, sources);
   if (!more.ok()) return more.error();
   for (const auto& [name, text] : *more) set_template(*templates, name, text);
   files.chat_template = ChatTemplates::to_text(*templates);
 
-  const auto special_map = read_if_there(folder, "special_tokens_map.json");
+  const auto special_map = read_if_there(folder, "special_tokens_map.json", sources);
   if (!special_map.ok()) return special_map.error();
   if (!*special_map) return files;
   auto merged = with_special_tokens(std::move(files.tokenizer_config_json), **special_map);

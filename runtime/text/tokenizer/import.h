@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "runtime/support/result.h"
+#include "runtime/support/source_files.h"
 #include "runtime/text/tokenizer/patterns.h"
 #include "runtime/text/tokenizer/tokenizer.h"
 
@@ -29,15 +30,16 @@ struct TokenizerFiles {
   std::optional<Tokenizer> tokenizer;  // what the texts load to, where they were loaded already
 };
 
-// The tokenizer of a model folder, without chat_template. Error: some are there, but none of them
-// loads.
-Result<TokenizerFiles> read_tokenizer(const std::string& folder);
+// The tokenizer of a model folder, without chat_template. Files that are read are added to
+// `sources`. Error: some are there, but none of them loads.
+Result<TokenizerFiles> read_tokenizer(const std::string& folder, SourceFiles* sources = nullptr);
 
 // tokenizer_config_json and chat_template of a model folder. Templates are chat_template.jinja,
 // additional_chat_templates/NAME.jinja, and what tokenizer_config.json has beside them: a string or
 // a list of {"name", "template"}. The configuration has the special tokens that are in
 // special_tokens_map.json alone.
-Result<TokenizerFiles> read_chat_template(const std::string& folder);
+Result<TokenizerFiles> read_chat_template(const std::string& folder,
+                                          SourceFiles* sources = nullptr);
 
 namespace tokenizer {
 

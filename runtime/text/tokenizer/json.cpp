@@ -10,6 +10,15 @@
 
 namespace sinter::runtime::tokenizer {
 
+std::string class_of(const Json& config) {
+  if (!config.is_object()) return {};
+  const auto found = config.find("tokenizer_class");
+  if (found == config.end() || !found->is_string()) return {};
+  std::string name = found->get<std::string>();
+  if (name.ends_with("Fast")) name.erase(name.size() - 4);
+  return name;
+}
+
 void JsonField::fail(std::string_view what) const {
   if (error_->empty()) *error_ = fmt::format("{} {}", path_, what);
 }

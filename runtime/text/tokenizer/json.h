@@ -64,6 +64,10 @@ Result<Document> parse_json(std::string_view text, std::string_view file, bool h
 // {token: id, ...}. Error: it is something else, or lists a token twice.
 Result<TokenTable> parse_vocabulary(std::string_view text, std::string_view file);
 
+// The class that a tokenizer_config.json names, without "Fast" at its end; empty when it names
+// none.
+std::string class_of(const Json& config);
+
 class JsonField;
 // One entry of added_tokens or, without an id, of added_tokens_decoder.
 AddedToken read_added_token(const JsonField& field);

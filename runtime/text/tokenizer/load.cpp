@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <charconv>
 #include <exception>
-#include <limits>
 #include <optional>
 #include <unordered_map>
 
@@ -13,8 +12,6 @@
 
 namespace sinter::runtime::tokenizer {
 namespace {
-
-constexpr int64_t kMaxId = std::numeric_limits<int32_t>::max() - 1;
 
 // Where the tokens of added_tokens stand, for messages.
 JsonField added_field(const JsonField& list, size_t index) {
@@ -67,8 +64,8 @@ void read_added_tokens(std::optional<std::vector<AddedToken>> tokens, const Json
     AddedToken token = read_added_token(field);
     const char* end = key.data() + key.size();
     const auto parsed = std::from_chars(key.data(), end, token.id);
-    if (parsed.ec != std::errc() || parsed.ptr != end || token.id < 0 || token.id > kMaxId) {
-      return field.fail(fmt::format("is not a token id; expected 0 to {}", kMaxId));
+    if (parsed.ec != std::errc() || parsed.ptr != end || token.id < 0 || token.id > kMaxTokenId) {
+      return field.fail(fmt::format("is not a token id; expected 0 to {}", kMaxTokenId));
     }
     add_or_update(field, std::move(token), &places, model);
   }

@@ -2,19 +2,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <limits>
 
 #include "runtime/text/tokenizer/model.h"
 
 namespace sinter::runtime::tokenizer {
 namespace {
 
-constexpr int64_t kMaxId = std::numeric_limits<int32_t>::max() - 1;
 constexpr int kMaxDepth = 8;  // of Sequence in Sequence
 constexpr size_t kMaxTemplateIds = 1024;
 
 int32_t read_id(const JsonField& field, const Model& model) {
-  const int64_t id = field.integer(0, kMaxId);
+  const int64_t id = field.integer(0, kMaxTokenId);
   if (field.failed()) return 0;
   if (static_cast<size_t>(id) >= model.ids.size() || !model.ids[static_cast<size_t>(id)].used)
     field.fail(fmt::format("is {}, which is not the id of a token", id));
@@ -103,10 +101,8 @@ constexpr RebuildingClass kRebuildingClasses[] = {
 };
 
 const RebuildingClass* find_rebuilding_class(const JsonField& config) {
-  const JsonField field = config.member("tokenizer_class");
-  if (!field.is_string()) return nullptr;
-  std::string name = field.string();
-  if (name.ends_with("Fast")) name.erase(name.size() - 4);
+  if (config.is_null()) return nullptr;
+  const std::string name = class_of(*config.value());
   const auto* const found =
       std::find_if(std::begin(kRebuildingClasses), std::end(kRebuildingClasses),
                    [&](const auto& known) { return known.name == name; });

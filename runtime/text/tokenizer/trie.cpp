@@ -1,10 +1,11 @@
 #include "runtime/text/tokenizer/trie.h"
 
 #include <algorithm>
+#include <cstddef>
 
 namespace sinter::runtime::tokenizer {
 size_t Trie::common_prefix(std::string_view a, std::string_view b) {
-  const auto size = static_cast<ptrdiff_t>(std::min(a.size(), b.size()));
+  const auto size = static_cast<std::ptrdiff_t>(std::min(a.size(), b.size()));
   return static_cast<size_t>(std::mismatch(a.begin(), a.begin() + size, b.begin()).first -
                              a.begin());
 }

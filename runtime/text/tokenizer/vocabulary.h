@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,6 +11,9 @@
 #include <vector>
 
 namespace sinter::runtime::tokenizer {
+
+// One more than it, the number of ids, is an int32_t, too.
+inline constexpr int32_t kMaxTokenId = std::numeric_limits<int32_t>::max() - 1;
 
 struct StringHash {
   using is_transparent = void;

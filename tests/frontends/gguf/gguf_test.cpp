@@ -441,6 +441,21 @@ TEST_F(GgufCheckpointTest, KeysThatChangeNothingAreAccepted) {
   }
 }
 
+TEST_F(GgufCheckpointTest, AWindowThatIsNotAppliedIsNamed) {
+  const auto notes_with = [&](uint32_t window) {
+    const auto checkpoint = open_with(key_u32("llama.attention.sliding_window", window));
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
+    return checkpoint.ok() ? (*checkpoint)->notes : std::vector<std::string>();
+  };
+  const size_t usual = notes_with(0).size();
+  EXPECT_EQ(notes_with(64).size(), usual);  // the whole context
+  const auto notes = notes_with(63);
+  ASSERT_EQ(notes.size(), usual + 1);
+  EXPECT_NE(notes[0].find("model.gguf: \"llama.attention.sliding_window\" is 63"),
+            std::string::npos)
+      << notes[0];
+}
+
 TEST_F(GgufCheckpointTest, BiasesThatAreNotThereAreZeros) {
   GgufFile file = tiny_llama();
   std::vector<float> rows(1024);

@@ -255,6 +255,12 @@ TEST_F(Gptq4Test, TheBlockMayBeAFileOfItsOwn) {
   EXPECT_EQ(numbers_of(folder_, kModule), quantized_.numbers);
   folder_.dir.write("quantize_config.json", R"({"bits": 4, "group_size": 32})");  // by its g_idx
   EXPECT_EQ(numbers_of(folder_, kModule), quantized_.numbers);
+  const auto checkpoint = folder_.open();
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  const auto& sources = (*checkpoint)->sources;
+  EXPECT_TRUE(std::any_of(sources.begin(), sources.end(), [](const runtime::SourceFile& source) {
+    return source.path.ends_with("/quantize_config.json");
+  }));
 }
 
 TEST_F(Gptq4Test, BiasesOfZerosBesideEveryMatrixSayNothing) {
