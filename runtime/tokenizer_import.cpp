@@ -17,6 +17,7 @@
 
 #include "runtime/base64.h"
 #include "runtime/chat_template.h"
+#include "runtime/folder.h"
 #include "runtime/git_lfs.h"
 #include "runtime/tokenizer.h"
 #include "runtime/tokenizer_json.h"
@@ -515,13 +516,8 @@ Result<ChatTemplates::Texts> template_files(const std::string& folder) {
   auto source = read_if_there(folder, "chat_template.jinja");
   if (!source.ok()) return source.error();
   if (*source) templates.emplace_back("default", **std::move(source));
-  std::error_code error;
-  std::vector<std::string> names;
-  for (std::filesystem::directory_iterator file(folder + "/" + kMoreTemplates, error), end;
-       !error && file != end; file.increment(error))
-    if (file->path().extension() == ".jinja") names.push_back(file->path().filename().string());
-  std::sort(names.begin(), names.end());
-  for (const std::string& name : names) {
+  for (const std::string& name : names_in_folder(folder + "/" + kMoreTemplates)) {
+    if (std::filesystem::path(name).extension() != ".jinja") continue;
     auto more = read_if_there(folder, fmt::format("{}/{}", kMoreTemplates, name).c_str());
     if (!more.ok()) return more.error();
     if (*more) set_template(templates, name.substr(0, name.size() - 6), **std::move(more));

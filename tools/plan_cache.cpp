@@ -14,6 +14,7 @@
 #include "codegen/target.h"
 #include "frontends/mapped_file.h"
 #include "runtime/checksum.h"
+#include "runtime/folder.h"
 #include "runtime/temporary_file.h"
 #include "tools/quantize_report.h"
 #include "tools/terminal.h"
@@ -36,15 +37,13 @@ std::optional<std::string> absolute_variable(const char* name) {
 // file.
 std::vector<fs::path> text_files_of_model(const fs::path& folder) {
   std::vector<fs::path> files;
-  std::error_code error;
-  for (const fs::directory_entry& entry : fs::directory_iterator(folder, error)) {
-    const fs::path& path = entry.path();
+  for (const std::string& name : runtime::names_in_folder(folder.string())) {
+    const fs::path path = folder / name;
     const std::string extension = path.extension().string();
     if (extension == ".json" || extension == ".jinja" || extension == ".model" ||
         extension == ".txt")
       files.push_back(path);
   }
-  std::sort(files.begin(), files.end());
   return files;
 }
 
