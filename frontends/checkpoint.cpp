@@ -19,6 +19,7 @@
 #include "frontends/quantized/modules.h"
 #include "frontends/safetensors/safetensors.h"
 #include "frontends/weight_files.h"
+#include "runtime/support/folder.h"
 #include "runtime/text/tokenizer/import.h"
 
 namespace sinter::frontends {
@@ -336,8 +337,7 @@ absl::StatusOr<fs::path> find_gguf(const fs::path& path) {
   }
   if (has_safetensors(path)) return fs::path();
   std::vector<fs::path> found;
-  for (fs::directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-    const std::string name = it->path().filename().string();
+  for (const std::string& name : runtime::names_in_folder(path.string())) {
     // The first part of a split file stands for the others; projectors of images and importance
     // matrices are no models.
     const bool other_part =
@@ -345,10 +345,10 @@ absl::StatusOr<fs::path> find_gguf(const fs::path& path) {
     const bool no_model =
         name.find("mmproj") != std::string::npos || name.find("imatrix") != std::string::npos;
     if (other_part || no_model) continue;
-    if (has_gguf_name(it->path()) || begins_as_gguf(it->path())) found.push_back(it->path());
+    const fs::path file = path / name;
+    if (has_gguf_name(file) || begins_as_gguf(file)) found.push_back(file);
   }
   if (found.size() < 2) return found.empty() ? fs::path() : found[0];
-  std::sort(found.begin(), found.end());
   return invalid("{}: holds {} GGUF files; name one of them, such as {}",
                  one_line(path.string(), 1000), found.size(), file_name(found[0]));
 }

@@ -12,6 +12,7 @@
 #include "frontends/error_text.h"
 #include "frontends/json_file.h"
 #include "frontends/torch/torch_file.h"
+#include "runtime/support/folder.h"
 
 namespace sinter::frontends {
 namespace {
@@ -105,15 +106,12 @@ bool is_model_file(const std::string& name, std::string_view extension) {
 
 // Sorted by their names.
 std::vector<Group> find_groups(const fs::path& folder, std::string_view extension) {
-  std::set<std::string> names;
-  std::error_code error;
-  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
-    std::string name = it->path().filename().string();
-    std::error_code ignored;
-    if (is_model_file(name, extension) && !it->is_directory(ignored)) names.insert(std::move(name));
-  }
   std::vector<Group> groups;
-  for (const std::string& name : names) add_name(name, extension, groups);
+  for (const std::string& name : runtime::names_in_folder(folder.string())) {
+    std::error_code ignored;
+    if (is_model_file(name, extension) && !fs::is_directory(folder / name, ignored))
+      add_name(name, extension, groups);
+  }
   return groups;
 }
 

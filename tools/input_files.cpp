@@ -10,6 +10,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "runtime/support/folder.h"
 #include "tools/files.h"
 
 namespace sinter::tools {
@@ -62,18 +63,17 @@ InputFiles& InputFiles::add_file(const std::string& path) {
 }
 
 // One level of folders: templates may lie in one of their own.
-void InputFiles::add_beside(const std::string& folder, bool gguf_only) {
-  std::error_code error;
-  fs::recursive_directory_iterator it(folder, fs::directory_options::follow_directory_symlink,
-                                      error);
-  for (const fs::recursive_directory_iterator end; !error && it != end; it.increment(error)) {
-    if (it.depth() > 0) it.disable_recursion_pending();
-    const std::string extension = extension_of(it->path());
+void InputFiles::add_beside(const std::string& folder, bool gguf_only, bool is_inner) {
+  for (const std::string& name : runtime::names_in_folder(folder)) {
+    const fs::path path = fs::path(folder) / name;
+    const std::string extension = extension_of(path);
     const bool belongs = gguf_only ? extension == ".gguf"
                                    : std::find(kModelExtensions.begin(), kModelExtensions.end(),
                                                extension) != kModelExtensions.end();
     std::error_code ignored;
-    if (belongs && it->is_regular_file(ignored)) add_file(it->path().string());
+    const fs::file_type type = fs::status(path, ignored).type();
+    if (type == fs::file_type::directory && !is_inner) add_beside(path.string(), gguf_only, true);
+    if (type == fs::file_type::regular && belongs) add_file(path.string());
   }
 }
 

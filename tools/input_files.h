@@ -30,7 +30,7 @@ class InputFiles {
   };
   static bool find(const std::string& path, Entry& entry);
   static const Entry* find_same(const std::vector<Entry>& entries, const std::string& path);
-  void add_beside(const std::string& folder, bool gguf_only);
+  void add_beside(const std::string& folder, bool gguf_only, bool is_inner = false);
 
   std::vector<Entry> files_;
   std::vector<Entry> model_folders_;

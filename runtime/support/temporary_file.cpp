@@ -1,6 +1,5 @@
 #include "runtime/support/temporary_file.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
@@ -13,17 +12,16 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <filesystem>
 #include <string_view>
-#include <system_error>
 #include <utility>
+
+#include "runtime/support/folder.h"
 
 namespace sinter::runtime {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::string_view mark = ".sinter-tmp-";
 constexpr size_t digits = 16;
@@ -61,7 +59,7 @@ void leave(int slot) {
 void remove_folder(const char* name) noexcept {
   const int fd = ::open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd >= 0) {
-    alignas(8) static std::array<char, 4096> buffer;
+    alignas(8) std::array<char, 4096> buffer;
     for (;;) {
       // linux_dirent64: u64 inode, i64 offset, u16 length, u8 type, name.
       const long got = ::syscall(SYS_getdents64, fd, buffer.data(), buffer.size());
@@ -105,26 +103,22 @@ std::string folder_of(const std::string& path) {
 
 // Removes what dead processes of this user left in a folder.
 void sweep(const std::string& folder) {
-  DIR* const stream = ::opendir(folder.c_str());
-  if (stream == nullptr) return;
-  while (const dirent* entry = ::readdir(stream)) {
-    if (!is_temporary_name(entry->d_name)) continue;
-    const int fd =
-        ::openat(::dirfd(stream), entry->d_name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+  for (const std::string& name : names_in_folder(folder)) {
+    if (!is_temporary_name(name)) continue;
+    const std::string path = folder + "/" + name;
+    const int fd = ::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) continue;
     struct stat info{};
     if (::fstat(fd, &info) == 0 && info.st_uid == ::geteuid() &&
         ::flock(fd, LOCK_EX | LOCK_NB) == 0) {
       if (S_ISDIR(info.st_mode)) {
-        std::error_code ignored;
-        fs::remove_all(fs::path(folder) / entry->d_name, ignored);
+        remove_folder(path.c_str());
       } else {
-        ::unlinkat(::dirfd(stream), entry->d_name, 0);
+        ::unlink(path.c_str());
       }
     }
     ::close(fd);
   }
-  ::closedir(stream);
 }
 
 // Locks what was just made. False when another process swept it in the meantime.
@@ -175,18 +169,16 @@ int make_named(const std::string& path, std::string& name, int& fd, const Make& 
     }
     if (lock(fd, name)) return 0;
     ::close(std::exchange(fd, -1));
-    std::error_code ignored;
-    fs::remove(name, ignored);
+    std::remove(name.c_str());
   }
   return EEXIST;
 }
 
 }  // namespace
 
-bool is_temporary_name(const char* name) {
-  const std::string_view text(name);
-  if (text.size() < 1 + mark.size() + digits || text[0] != '.') return false;
-  const std::string_view tail = text.substr(text.size() - digits - mark.size());
+bool is_temporary_name(std::string_view name) {
+  if (name.size() < 1 + mark.size() + digits || name[0] != '.') return false;
+  const std::string_view tail = name.substr(name.size() - digits - mark.size());
   return tail.starts_with(mark) && std::all_of(tail.begin() + mark.size(), tail.end(), [](char c) {
            return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
          });
@@ -225,11 +217,10 @@ TemporaryEntry& TemporaryEntry::operator=(TemporaryEntry&& other) noexcept {
 
 TemporaryEntry::~TemporaryEntry() {
   if (!name_.empty()) {
-    std::error_code ignored;
     if (kind_ == file) {
       ::unlink(name_.c_str());
     } else {
-      fs::remove_all(name_, ignored);
+      remove_folder(name_.c_str());
     }
   }
   leave(slot_);

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace sinter::runtime {
 
@@ -71,7 +72,7 @@ class TemporaryFolder {
 std::string temporary_root();
 
 // Whether a file of this name (without its folder) is one of ours.
-bool is_temporary_name(const char* name);
+bool is_temporary_name(std::string_view name);
 
 // Removes every file and folder (with the files in it) that this process has made and not finished.
 // May be called from a signal handler.

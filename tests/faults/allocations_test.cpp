@@ -23,6 +23,7 @@
 #include "frontends/checkpoint.h"
 #include "runtime/session/session.h"
 #include "runtime/sinter.h"
+#include "runtime/support/folder.h"
 #include "runtime/text/chat_template.h"
 #include "runtime/text/tokenizer/import.h"
 #include "runtime/text/tokenizer/tokenizer.h"
@@ -85,13 +86,11 @@ std::string_view name(End end) {
   return kNames[static_cast<size_t>(end)];
 }
 
-// The JSON library's destructors and the C++ library's directory iterators allocate and may not
-// throw: what fails there ends in std::terminate, with std::bad_alloc as the exception or none.
+// The JSON library's destructors allocate and may not throw: what fails there ends in
+// std::terminate with std::bad_alloc, for which programs say the same as for one that is thrown.
 [[noreturn]] void on_terminate() {
   try {
-    const auto exception = std::current_exception();
-    if (exception == nullptr) std::_Exit(static_cast<int>(End::terminated));
-    std::rethrow_exception(exception);
+    if (const auto exception = std::current_exception()) std::rethrow_exception(exception);
   } catch (const std::bad_alloc&) {
     std::_Exit(static_cast<int>(End::terminated));
   } catch (...) {
@@ -232,6 +231,12 @@ TEST(Allocations, ChatTemplates) {
     if (!variables.ok()) return variables.error().message;
     const auto text = parsed->render(*variables, std::tm{});
     return text.ok() ? "" : text.error().message;
+  });
+}
+
+TEST(Allocations, Folders) {
+  expect_survives([]() -> std::string {
+    return rt::names_in_folder(SINTER_GOLDENS).empty() ? "no names" : "";
   });
 }
 

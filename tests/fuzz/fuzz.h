@@ -12,6 +12,11 @@ namespace sinter::fuzz {
 // Defined by each target.
 void use(std::string_view input);
 
+// Of processor time, so that a busy machine fails no test: what the programs may take for one
+// input, and what this process has taken so far.
+inline constexpr double kMostSeconds = 2;
+double processor_seconds();
+
 // Ends the program with a report; libFuzzer keeps the input.
 [[noreturn]] void fail(std::string_view what, std::string_view detail = {});
 

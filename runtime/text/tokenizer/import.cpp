@@ -13,8 +13,8 @@
 #include <tuple>
 
 #include "runtime/support/base64.h"
+#include "runtime/support/folder.h"
 #include "runtime/support/git_lfs.h"
-#include "runtime/support/json_text.h"
 #include "runtime/text/chat_template.h"
 #include "runtime/text/tokenizer/json.h"
 #include "runtime/text/tokenizer/sentencepiece.h"
@@ -540,12 +540,8 @@ Result<ChatTemplates::Texts> template_files(const std::string& folder, SourceFil
   auto source = read_if_there(folder, "chat_template.jinja", sources);
   if (!source.ok()) return source.error();
   if (*source) templates.emplace_back("default", **std::move(source));
-  std::error_code error;
-  std::vector<std::string> names;
-  for (std::filesystem::directory_iterator file(folder + "/" + kMoreTemplates, error), end;
-       !error && file != end; file.increment(error))
-    if (file->path().extension() == ".jinja") names.push_back(file->path().filename().string());
-  std::sort(names.begin(), names.end());
+  std::vector<std::string> names = names_in_folder(folder + "/" + kMoreTemplates);
+  std::erase_if(names, [](const std::string& name) { return !name.ends_with(".jinja"); });
   if (names.size() > kMaxTemplates)
     return Error{fmt::format("{}: has {} templates, at most {} are read", kMoreTemplates,
                              names.size(), kMaxTemplates)};
