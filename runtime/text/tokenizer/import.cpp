@@ -15,6 +15,7 @@
 #include "runtime/support/base64.h"
 #include "runtime/support/folder.h"
 #include "runtime/support/git_lfs.h"
+#include "runtime/support/json_text.h"
 #include "runtime/text/chat_template.h"
 #include "runtime/text/tokenizer/json.h"
 #include "runtime/text/tokenizer/sentencepiece.h"
