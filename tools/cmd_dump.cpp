@@ -69,13 +69,14 @@ std::string check_json(const std::string& text) {
   return nlohmann::json::accept(text) ? "" : "it is not JSON";
 }
 
+std::string not_read_back() { return "the dot form is not read back; check text or json"; }
+
 Dump dump_graph(const DumpOptions& options, const ir::Module& module) {
   if (options.format == "json") {
     const std::string text = ir::to_json(module).dump(2) + "\n";
     return {text, [text] { return check_json(text); }};
   }
-  if (options.format == "dot")
-    return {ir::to_dot(module), [] { return "the dot form is not read back; check text or json"; }};
+  if (options.format == "dot") return {ir::to_dot(module), not_read_back};
   const std::string text = ir::print(module);
   return {
       text, [text] {
@@ -152,10 +153,19 @@ Result<Dump> dump_kernels(const DumpOptions& options, const KernelTable& kernels
               }};
 }
 
-Result<Dump> dump_schedule(const DumpOptions& options, const runtime::DevicePlan& plan) {
-  if (options.format == "dot") return no_such_format(options, "text and json");
+Result<Dump> dump_schedule(const DumpOptions& options, const runtime::Plan& whole,
+                           const runtime::DevicePlan& plan) {
+  // Dependences follow from what kernels state of their arguments.
+  if (options.format != "text" && whole.minor < 3)
+    return Error{
+        fmt::format("{}: a plan of version {}.{} does not say what its phases wait for, "
+                    "which --format {} shows; compile it again",
+                    options.path, runtime::plan_major, whole.minor, options.format)};
+  if (options.format == "dot") {
+    return Dump{schedule_dot(whole, plan), not_read_back};
+  }
   if (options.format == "json") {
-    const std::string text = json_text(schedule_json(plan));
+    const std::string text = json_text(schedule_json(whole, plan));
     return Dump{text, [text] { return check_json(text); }};
   }
   const std::string text = schedule_text(plan);
@@ -194,7 +204,7 @@ Result<Dump> dump_plan(const DumpOptions& options) {
     return dump_source(options, section(plan.source));
   if (options.stage == "memory")
     return dump_memory(options, section(plan.memory), names_of(plan.schedules));
-  if (options.stage == "schedule") return dump_schedule(options, plan);
+  if (options.stage == "schedule") return dump_schedule(options, (*file)->plan(), plan);
   if (options.stage == "kernels")
     return dump_kernels(options, kernel_table(plan.kernels, kernels_of(plan.schedules)));
   if (options.stage == "final") {
@@ -227,7 +237,7 @@ Result<Dump> dump_model(const DumpOptions& options) {
   if (options.stage == "schedule") {
     const auto plan = compile_temporary(*input, compile);
     if (!plan.ok()) return plan.error();
-    return dump_schedule(options, plan->file->plan().device_plans.front());
+    return dump_schedule(options, plan->file->plan(), plan->file->plan().device_plans.front());
   }
   const auto compiled = codegen::lower_model(input->model, input->checkpoint.get(), compile);
   if (!compiled.ok()) return to_error(compiled.status());

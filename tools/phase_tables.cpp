@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <sstream>
 
+#include "runtime/plan/dependences.h"
 #include "tools/report.h"
 #include "tools/terminal.h"
 
@@ -63,9 +64,11 @@ std::string schedule_text(const DevicePlan& plan, const runtime::Schedule& sched
          rows;
 }
 
-Json phases_json(const DevicePlan& plan, const std::vector<Phase>& phases) {
+Json phases_json(const runtime::Plan& whole, const DevicePlan& plan,
+                 const runtime::Schedule& schedule) {
+  const auto before = runtime::dependences(whole, plan, schedule);
   Json list = Json::array();
-  for (const Phase& phase : phases) {
+  for (const Phase& phase : schedule.phases) {
     Json arguments = Json::array();
     for (const runtime::Argument& argument : phase.arguments)
       arguments.push_back(argument_text(plan, argument));
@@ -73,11 +76,26 @@ Json phases_json(const DevicePlan& plan, const std::vector<Phase>& phases) {
                     {"ops", phase.what},
                     {"kernel", plan.kernels[phase.kernel].symbol},
                     {"arguments", arguments},
+                    {"after", before[list.size()]},
                     {"weight_bytes", phase.weight_bytes},
                     {"multiply_adds_per_token", phase.operations},
                     {"predicted_us", phase.predicted_us}});
   }
   return list;
+}
+
+// A string of DOT; a line break in it is one there.
+std::string in_quotes(std::string_view text) {
+  std::string out = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') out += '\\';
+    if (c == '\n') {
+      out += "\\n";
+    } else {
+      out += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+    }
+  }
+  return out + '"';
 }
 
 // A row of the memory table: "offset bytes  buffer   first .. last".
@@ -168,11 +186,29 @@ std::string schedule_text(const DevicePlan& plan) {
   return text;
 }
 
-Json schedule_json(const DevicePlan& plan) {
+Json schedule_json(const runtime::Plan& whole, const DevicePlan& plan) {
   Json all = Json::object();
   for (const runtime::Schedule& schedule : plan.schedules)
-    all[schedule.name] = phases_json(plan, schedule.phases);
+    all[schedule.name] = phases_json(whole, plan, schedule);
   return all;
+}
+
+std::string schedule_dot(const runtime::Plan& whole, const DevicePlan& plan) {
+  std::string text = "digraph schedules {\n  node [fontname=\"monospace\", shape=box];\n";
+  for (size_t s = 0; s < plan.schedules.size(); ++s) {
+    const runtime::Schedule& schedule = plan.schedules[s];
+    const auto before = runtime::dependences(whole, plan, schedule);
+    text += fmt::format("  subgraph cluster_{} {{\n    label={};\n", s, in_quotes(schedule.name));
+    for (size_t i = 0; i < schedule.phases.size(); ++i) {
+      const Phase& phase = schedule.phases[i];
+      text += fmt::format("    s{}p{} [label={}];\n", s, i,
+                          in_quotes(fmt::format("{}\n{}", phase.name, phase.what)));
+      for (const uint32_t earlier : before[i])
+        text += fmt::format("    s{}p{} -> s{}p{};\n", s, earlier, s, i);
+    }
+    text += "  }\n";
+  }
+  return text + "}\n";
 }
 
 std::string check_schedule_text(const std::string& text, const DevicePlan& plan) {

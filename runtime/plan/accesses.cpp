@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "runtime/plan/extent.h"
+
 namespace sinter::runtime {
 namespace {
 
@@ -14,28 +16,6 @@ using Access = Parameter::Access;
 using Region = Argument::Region;
 
 constexpr uint64_t alignment = 64;  // of everything but tokens and logits, which are whole
-// No real parameter comes near; sums of a few of them do not overflow.
-constexpr uint64_t largest_extent = uint64_t{1} << 50;
-
-// How large a step and its session are.
-struct Step {
-  uint64_t tokens = 1;
-  uint64_t rows = 1;
-  uint64_t capacity = 16;
-};
-
-// Saturates.
-uint64_t scaled(uint64_t bytes, uint64_t times) {
-  uint64_t product = 0;
-  return __builtin_mul_overflow(bytes, times, &product) || product > largest_extent ? largest_extent
-                                                                                    : product;
-}
-
-uint64_t extent(const Parameter& p, const Step& step) {
-  return std::min(p.bytes, largest_extent) + scaled(p.bytes_per_token, step.tokens) +
-         scaled(p.bytes_per_row, step.rows) + scaled(p.bytes_per_position, step.capacity);
-}
-
 // Bytes of the arena, [begin, end).
 struct Range {
   uint64_t begin = 0, end = 0;
@@ -62,8 +42,8 @@ class AccessChecker {
     for (const uint64_t capacity : {uint64_t{16}, most_positions}) {
       for (const Schedule& schedule : plan_.schedules) {
         const auto rows = static_cast<uint64_t>(schedule.most_rows);
-        for (const Step& step :
-             {Step{1, 1, capacity}, Step{rows, std::min(rows, most_logits), capacity}})
+        for (const StepSize& step :
+             {StepSize{1, 1, capacity}, StepSize{rows, std::min(rows, most_logits), capacity}})
           if (Status status = check_schedule(schedule, step); !status.ok()) return status;
       }
     }
@@ -79,13 +59,13 @@ class AccessChecker {
         for (size_t a = 0; a < std::min(phase.arguments.size(), parameters.size()); ++a) {
           const Argument& argument = phase.arguments[a];
           if (argument.region != Region::arena || parameters[a].access != Access::update) continue;
-          kept_.push_back({argument.offset, argument.offset + extent(parameters[a], Step{})});
+          kept_.push_back({argument.offset, argument.offset + extent(parameters[a], StepSize{})});
         }
       }
     }
   }
 
-  Status check_schedule(const Schedule& schedule, const Step& step) {
+  Status check_schedule(const Schedule& schedule, const StepSize& step) {
     const std::string& name = schedule.name;
     const std::vector<Phase>& phases = schedule.phases;
     written_.clear();
@@ -128,7 +108,8 @@ class AccessChecker {
     return Done{};
   }
 
-  Status check_argument(const Argument& argument, const Parameter& parameter, const Step& step) {
+  Status check_argument(const Argument& argument, const Parameter& parameter,
+                        const StepSize& step) {
     if (parameter.bytes_per_position != 0 && argument.region != Region::state)
       return Error{"only a state has bytes per position"};
     const uint64_t bytes = extent(parameter, step);
@@ -141,10 +122,10 @@ class AccessChecker {
       case Region::arena:
         return check_arena(argument, parameter, bytes);
       case Region::tokens:
-        return check_whole(argument, parameter, Access::read, bytes, step.tokens * 4);
+        return check_whole(argument, parameter, Access::read, bytes, step.rows * 4);
       case Region::logits:
         return check_whole(argument, parameter, Access::write, bytes,
-                           step.rows * static_cast<uint64_t>(whole_.vocab_size) * 4);
+                           step.logits_rows * static_cast<uint64_t>(whole_.vocab_size) * 4);
     }
     return Done{};
   }
@@ -164,7 +145,7 @@ class AccessChecker {
         fmt::format("{} bytes at offset {} are not within one weight", bytes, argument.offset)};
   }
 
-  Status check_state(const Argument& argument, uint64_t bytes, const Step& step) const {
+  Status check_state(const Argument& argument, uint64_t bytes, const StepSize& step) const {
     if (Status status = check_aligned(argument); !status.ok()) return status;
     const PlanState& state = plan_.states[argument.index];
     const uint64_t size = state.bytes_per_position * step.capacity + state.fixed_bytes;

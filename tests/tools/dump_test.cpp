@@ -36,7 +36,8 @@ TEST(Dump, EveryStageThatAPlanHoldsChecks) {
 TEST(Dump, OtherFormatsWhereTheyMakeSense) {
   const std::string model = tiny_model().string();
   EXPECT_TRUE(Json::accept(dump(model, "import", "--format json").out));
-  EXPECT_EQ(dump(model, "import", "--format dot").out.rfind("digraph", 0), 0u);
+  for (const char* stage : {"import", "schedule"})
+    EXPECT_EQ(dump(model, stage, "--format dot").out.rfind("digraph", 0), 0u) << stage;
   EXPECT_EQ(dump(tiny_plan(), "final", "--format json --check").code, 0);
   const Json schedule = Json::parse(dump(tiny_plan(), "schedule", "--format json").out);
   EXPECT_EQ(schedule["decode"][0]["name"].get<std::string>().empty(), false);
