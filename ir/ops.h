@@ -41,7 +41,7 @@ enum class OperandKind {
 struct OperandInfo {
   OperandKind kind;
   bool is_optional;  // only behind those that are not
-  OperandInfo(OperandKind k, bool optional = false) : kind(k), is_optional(optional) {}  // NOLINT
+  OperandInfo(OperandKind k, bool optional = false) : kind(k), is_optional(optional) {}
 };
 
 enum class AttributeType { integer, number, text, flag, integers };
