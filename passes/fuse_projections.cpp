@@ -7,6 +7,7 @@
 #include <map>
 #include <utility>
 
+#include "ir/verifier.h"
 #include "passes/rewrite.h"
 
 namespace sinter::passes {
@@ -74,6 +75,7 @@ class Rewriter {
   void run() {
     // Projections by their input, in order of appearance.
     std::vector<std::pair<ValueId, std::vector<Projection>>> by_input;
+    std::map<ValueId, size_t> places;
     for (size_t i = 0; i < module_.nodes.size(); ++i) {
       const Node& node = module_.nodes[i];
       if (node.op != Op::matmul) continue;
@@ -82,10 +84,9 @@ class Rewriter {
       if (p.weight < 0) continue;
       p.result = node.results[0];
       find_bias(p);
-      auto at = std::find_if(by_input.begin(), by_input.end(),
-                             [&](const auto& e) { return e.first == node.operands[0]; });
-      if (at == by_input.end()) at = by_input.insert(by_input.end(), {node.operands[0], {}});
-      at->second.push_back(p);
+      const auto [place, is_new] = places.emplace(node.operands[0], by_input.size());
+      if (is_new) by_input.push_back({node.operands[0], {}});
+      by_input[place->second].second.push_back(p);
     }
     for (auto& [input, projections] : by_input)
       if (projections.size() > 1) fuse_agreeing(input, projections);
@@ -150,9 +151,15 @@ class Rewriter {
       const Projection first = rest.front();
       std::vector<Projection> agreeing = {first};
       std::vector<Projection> others;
+      ir::WeightType together = module_.weight(first.weight);
       for (size_t i = 1; i < rest.size(); ++i) {
-        const std::string why = refusal(first, rest[i]);
+        std::string why = refusal(first, rest[i]);
+        ir::WeightType with_it = together;
+        with_it.shape[0] += module_.weight(rest[i].weight).shape[0];
+        if (why.empty() && !ir::verify_type(with_it).ok())
+          why = "the product would be larger than a weight may be";
         if (why.empty()) {
+          together = std::move(with_it);
           agreeing.push_back(rest[i]);
         } else {
           others.push_back(rest[i]);

@@ -152,7 +152,7 @@ TEST(HostMatmul, RowsAreNoLongerThanTheirSumsAllow) {
     const auto x = b.rows("x", cols, std::vector<float>(static_cast<size_t>(cols)));
     const TestModel model = b.finish(b.add("y", Op::matmul, {x, b.matrix("w", 1, cols, format)}));
     std::vector<passes::Remark> remarks;
-    return lower(model.module, Device::host, activations, remarks).status();
+    return lower(model.module, Device::host, activations, schedules(), remarks).status();
   };
   // 2^31 / (127 * 256) columns to a lane, of which there are 16.
   constexpr int64_t kMost = 66052 * 16 / 32 * 32;

@@ -215,7 +215,7 @@ TEST(GpuRows, CompileForEveryFamily) {
   x = b.add("l2_norm", Op::l2_norm, {x}, {{"eps", 1e-6}});
   const TestModel model = b.finish(b.add("softmax", Op::softmax, {x}));
   std::vector<passes::Remark> remarks;
-  const auto lowering = lower(model.module, Device::gpu, Activations::a8, remarks);
+  const auto lowering = lower(model.module, Device::gpu, Activations::a8, schedules(), remarks);
   ASSERT_TRUE(lowering.ok()) << lowering.status();
   const KernelSource source = assemble_source(*lowering, Device::gpu, "tests");
   for (const char* name : {"sm_80", "gfx1100", "gfx942"}) {
