@@ -60,6 +60,7 @@ std::string in_words_of_gguf(std::string message) {
   const std::pair<std::string_view, const char*> kPlaces[] = {
       {"model.vocab", kTokens},
       {"model.merges", kMerges},
+      {"model.proto cannot be used: the normalization table", kCharsmap},
       {"model.proto", kTokens},
       {"added_tokens", kTypes},
       {"aliases", kTokens},

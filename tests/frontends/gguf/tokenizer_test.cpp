@@ -122,8 +122,9 @@ TEST_F(GgufTokenizerTest, OneThatCannotBeUsedIsNamedInANote) {
   };
   expect_note(open_with(bpe, key_text("tokenizer.ggml.model", "rwkv")),
               {"\"tokenizer.ggml.model\" is \"rwkv\"", "gpt2, llama, t5"});
-  expect_note(open_with(bpe, key_text("tokenizer.ggml.pre", "odd")),
-              {"\"tokenizer.ggml.pre\" is \"odd\", whose split pattern is not known; ", "others"});
+  expect_note(
+      open_with(bpe, key_text("tokenizer.ggml.pre", "of-nobody")),
+      {"\"tokenizer.ggml.pre\" is \"of-nobody\", whose split pattern is not known; ", "others"});
   expect_note(open_with(bpe, key_text("tokenizer.ggml.pre", "qwen3")),
               {"\"tokenizer.ggml.pre\" is \"qwen3\"", "did you mean \"qwen2\""});
   expect_note(open_with(bpe, key_texts("tokenizer.ggml.tokens", {})),

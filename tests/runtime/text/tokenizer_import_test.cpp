@@ -113,8 +113,8 @@ TEST(SentencePiece, AnUnusedPieceIsTakenApart) {
 TEST(SentencePiece, ManySmallPiecesAreRefused) {
   // Ten bytes each, of which a file of some megabytes would make hundreds.
   std::string bytes;
-  for (int i = 0; i <= 1 << 20; ++i) bytes += std::string("\n\x03\n\x01x", 5);
-  EXPECT_CONTAINS(load_error(bytes), "it has more than 1048576 pieces");
+  for (int i = 0; i <= 1 << 21; ++i) bytes += std::string("\n\x03\n\x01x", 5);
+  EXPECT_CONTAINS(load_error(bytes), "it has more than 2097152 pieces");
 }
 
 TEST(SentencePiece, DamagedModelsAreErrorsThatSayWhat) {

@@ -396,7 +396,8 @@ TEST(Pattern, HostilePatternsEndInAnError) {
   for (const char* regex : {"(", "[a", "a\\", "[a&&]", "\\p{Nothing}", "(?<=a+)", "\\X", "(?~a)",
                             "(?i:ss)", "(?i:[\\p{Lu}])", "\\K", "[[:no:]]", "(*FAIL)", "\\xE4"}) {
     json["pre_tokenizer"]["pattern"]["Regex"] = regex;
-    EXPECT_CONTAINS(json_error(json), "tokenizer.json: pre_tokenizer.pattern cannot ") << regex;
+    EXPECT_CONTAINS(json_error(json), "tokenizer.json: pre_tokenizer.pattern is wrong: cannot ")
+        << regex;
   }
 }
 
