@@ -7,6 +7,7 @@
 #undef re_registers
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
 #include <random>
 #include <string>
@@ -77,12 +78,29 @@ Matches find_all(const Pattern& pattern, const std::string& text) {
   return found;
 }
 
+// `text` without the characters that only one of two versions of Unicode has.
+std::string known_to_both(const std::string& text) {
+  const auto unassigned = Pattern::regex("\\p{Cn}");
+  EXPECT_TRUE(unassigned.ok());
+  const Matches theirs = find_all(compile("\\p{Cn}"), text), ours = find_all(*unassigned, text);
+  Matches differ;
+  std::ranges::set_symmetric_difference(theirs, ours, std::back_inserter(differ));
+  std::string kept;
+  size_t at = 0;
+  for (const auto& [begin, end] : differ) {
+    kept.append(text, at, begin - at);
+    at = end;
+  }
+  return kept.append(text, at);
+}
+
 TEST_F(OnigurumaTest, SetsHaveTheSameCharacters) {
   std::string text;
   // Without most of the ideographs, syllables of Hangul and private characters.
   for (const auto& [begin, end] : {std::pair(0x1u, 0x3500u), std::pair(0x9F00u, 0xAD00u),
                                    std::pair(0xF8F0u, 0x12000u), std::pair(0x1CF00u, 0x20010u)})
     for (uint32_t c = begin; c < end; ++c) append_utf8(c, &text);
+  text = known_to_both(text);
   for (const char* set : {"\\w",
                           "\\W",
                           "[\\w]",
