@@ -25,6 +25,13 @@ double speed(const WorkerCount::Run& run) { return run.work / run.seconds; }
 
 }  // namespace
 
+// More workers than processors are not watched for long.
+WorkerCount::WorkerCount(int most, int (*processors)())
+    : most_(most),
+      processors_(processors),
+      now_(most),
+      pause_(most > 1 && most > processors() ? 1 : least_pause) {}
+
 void WorkerCount::add(const Run& run) {
   window_ += run;
   if (window_.seconds < window_seconds) return;

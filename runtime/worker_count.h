@@ -10,7 +10,7 @@ namespace sinter::runtime {
 class WorkerCount {
  public:
   // `processors` says how many the process may use now.
-  WorkerCount(int most, int (*processors)()) : most_(most), processors_(processors), now_(most) {}
+  WorkerCount(int most, int (*processors)());
 
   int now() const { return now_; }
 
@@ -33,7 +33,7 @@ class WorkerCount {
   int windows_ = 0;       // in `before_`
   bool loss_ = false;     // in `before_`
   int trial_before_ = 0;  // the number of workers before the trial; 0: there is none
-  int pause_ = 4;         // windows before the next trial
+  int pause_;             // windows before the next trial
 };
 
 }  // namespace sinter::runtime

@@ -62,8 +62,8 @@ TEST(WorkerCount, TwoThatAreEqualMeanFewer) {
 TEST(WorkerCount, MoreThanProcessorsGoesToTheirNumber) {
   WorkerCount count(16, two_processors);
   const Machine two{[](int n) { return n > 2 ? 1.2 : n; }, [](int n) { return n > 2 ? 0.5 : 0; }};
-  mean_count(count, two, 0.2);
-  EXPECT_EQ(count.now(), 2);
+  EXPECT_EQ(mean_count(count, two, 0.03), 16);
+  EXPECT_EQ(mean_count(count, two, 0.1), 2);
   EXPECT_LT(mean_count(count, two, 60), 2.03);
 }
 
