@@ -180,7 +180,7 @@ class Translator {
           return fail(fmt::format("\\{} is not followed by a name in braces", letter));
         const auto set = read_property(&in_, /*in_class=*/false);
         if (!set.ok()) return fail(set.error().message);
-        // From its release 10.43 on PCRE2 takes \p{Lu} for \p{Ll}, too, under (?i).
+        // Under (?i) PCRE2 10.46 takes \p{Lu} for \p{Ll}, too; 10.42 does not.
         const bool same = !options_.ignore_case || set->ignores_case;
         return atom(same ? set->atom() : fmt::format("(?-i:{})", set->atom()));
       }
