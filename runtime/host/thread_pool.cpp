@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <climits>
@@ -63,10 +64,15 @@ struct ThreadPool::Impl {
     bool alone = false;
   };
 
+  // Runs of as many phases: decode, prefill and what is done while loading.
+  struct Kind {
+    int phases = -1;
+    WorkerCount count{1, usable_processors};
+  };
+
   explicit Impl(int count)
       : workers(count),
         slots(new Slot[static_cast<size_t>(count)]),
-        count(count, usable_processors),
         shares(static_cast<uint32_t>(count)) {}
 
   // `share` is less than `shares`, read after the tick `now`.
@@ -176,8 +182,17 @@ struct ThreadPool::Impl {
     if (n > old) wake_all(shares);
   }
 
+  WorkerCount& count_of(int n) {
+    for (Kind& kind : kinds)
+      if (kind.phases == n) return kind.count;
+    Kind& kind = kinds[next_kind++ % kinds.size()];
+    kind = {n, {workers, usable_processors}};
+    return kind.count;
+  }
+
   void run(int count_of_phases, const std::function<void(int, Share)>& f, double work) {
     const Clock::time_point start = Clock::now();
+    WorkerCount& count = count_of(count_of_phases);
     set_shares(count.now());
     if (count.now() == 1) {
       for (int i = 0; i < count_of_phases; ++i) f(i, {0, 1});
@@ -190,8 +205,7 @@ struct ThreadPool::Impl {
       take_part(0, first);
     }
     if (workers > 1)
-      count.add({.kind = count_of_phases,
-                 .work = work,
+      count.add({.work = work,
                  .seconds = std::chrono::duration<double>(Clock::now() - start).count(),
                  .lost = 1e-9 * static_cast<double>(lost.exchange(0, std::memory_order_relaxed))});
   }
@@ -212,7 +226,8 @@ struct ThreadPool::Impl {
   const pid_t process = ::getpid();  // that has the threads
   std::unique_ptr<Slot[]> slots;
   std::vector<std::thread> threads;
-  WorkerCount count;
+  std::array<Kind, 4> kinds;
+  size_t next_kind = 0;  // to be replaced
   alignas(cache_line) std::atomic<uint32_t> tick{0};
   // Written before the tick that they are for; read by who has a share of it.
   const std::function<void(int, Share)>* function = nullptr;

@@ -25,17 +25,18 @@ double speed(const WorkerCount::Run& run) { return run.work / run.seconds; }
 
 }  // namespace
 
+// More workers than processors are not watched for long.
+WorkerCount::WorkerCount(int most, int (*processors)())
+    : most_(most),
+      processors_(processors),
+      now_(most),
+      pause_(most > 1 && most > processors() ? 1 : least_pause) {}
+
 void WorkerCount::add(const Run& run) {
-  if (run.kind != window_.kind) {
-    if (trial_before_ != 0) now_ = trial_before_;
-    trial_before_ = windows_ = 0;
-    before_ = {};
-    window_ = {.kind = run.kind};
-  }
   window_ += run;
   if (window_.seconds < window_seconds) return;
   decide();
-  window_ = {.kind = run.kind};
+  window_ = {};
 }
 
 void WorkerCount::decide() {

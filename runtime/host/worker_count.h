@@ -6,16 +6,15 @@ namespace sinter::runtime {
 // All of them while none waits long for another. Where some do again and again, processors have
 // other work, too, and fewer workers may be faster: then the next smaller number is tried for a
 // while and the faster one is kept. So is the number of processors where that is smaller. Later,
-// larger ones are tried in the same way.
+// larger ones are tried in the same way. Speeds are compared, so it is for one kind of work.
 class WorkerCount {
  public:
   // `processors` says how many the process may use now.
-  WorkerCount(int most, int (*processors)()) : most_(most), processors_(processors), now_(most) {}
+  WorkerCount(int most, int (*processors)());
 
   int now() const { return now_; }
 
   struct Run {
-    int kind = 0;        // speeds of different kinds are not compared
     double work = 0;     // in any unit
     double seconds = 0;  // that it took
     double lost = 0;     // seconds in which workers waited for late ones or did their work
@@ -34,7 +33,7 @@ class WorkerCount {
   int windows_ = 0;       // in `before_`
   bool loss_ = false;     // in `before_`
   int trial_before_ = 0;  // the number of workers before the trial; 0: there is none
-  int pause_ = 4;         // windows before the next trial
+  int pause_;             // windows before the next trial
 };
 
 }  // namespace sinter::runtime

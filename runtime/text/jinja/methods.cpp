@@ -153,6 +153,12 @@ const Table& integer_methods() {
        }},
       {"conjugate", itself},
       {"from_bytes", no_bytes},
+      // Since Python 3.12.
+      {"is_integer",
+       [](const Call& call) {
+         (void)call.in_order(0, 0);
+         return Value(true);
+       }},
       {"to_bytes", no_bytes},
   };
   return table;

@@ -179,7 +179,10 @@ class Translator {
         if (in_.peek(2) != '{')
           return fail(fmt::format("\\{} is not followed by a name in braces", letter));
         const auto set = read_property(&in_, /*in_class=*/false);
-        return set.ok() ? atom(set->atom()) : fail(set.error().message);
+        if (!set.ok()) return fail(set.error().message);
+        // Under (?i) PCRE2 10.46 takes \p{Lu} for \p{Ll}, too; 10.42 does not.
+        const bool same = !options_.ignore_case || set->ignores_case;
+        return atom(same ? set->atom() : fmt::format("(?-i:{})", set->atom()));
       }
       case 'b':
         in_.at += 2;

@@ -22,10 +22,7 @@ double mean_count(WorkerCount& count, const Machine& machine, double seconds) {
   for (int i = 0; i < runs; ++i) {
     const int n = count.now();
     sum += n;
-    count.add({.kind = 1,
-               .work = 0.01 * machine.speed(n),
-               .seconds = 0.01,
-               .lost = 0.01 * machine.loss(n)});
+    count.add({.work = 0.01 * machine.speed(n), .seconds = 0.01, .lost = 0.01 * machine.loss(n)});
   }
   return sum / runs;
 }
@@ -65,8 +62,8 @@ TEST(WorkerCount, TwoThatAreEqualMeanFewer) {
 TEST(WorkerCount, MoreThanProcessorsGoesToTheirNumber) {
   WorkerCount count(16, two_processors);
   const Machine two{[](int n) { return n > 2 ? 1.2 : n; }, [](int n) { return n > 2 ? 0.5 : 0; }};
-  mean_count(count, two, 0.2);
-  EXPECT_EQ(count.now(), 2);
+  EXPECT_EQ(mean_count(count, two, 0.03), 16);
+  EXPECT_EQ(mean_count(count, two, 0.1), 2);
   EXPECT_LT(mean_count(count, two, 60), 2.03);
 }
 
@@ -87,16 +84,6 @@ TEST(WorkerCount, TriesNothingBeforeLossLasts) {
     EXPECT_EQ(mean_count(count, {linear, [](int) { return 0.5; }}, 0.06), 2);
     EXPECT_EQ(mean_count(count, {linear, no_loss}, 0.1), 2);
   }
-}
-
-// Speeds of decode and prefill are not compared, and a trial that cannot end leaves nothing behind.
-TEST(WorkerCount, AnotherKindOfWorkEndsATrial) {
-  WorkerCount count(2, many_processors);
-  const WorkerCount::Run decode{.kind = 1, .work = 1, .seconds = 0.03, .lost = 0.01};
-  for (int i = 0; i < 4; ++i) count.add(decode);
-  EXPECT_EQ(count.now(), 1);
-  count.add({.kind = 2, .work = 100, .seconds = 0.001});
-  EXPECT_EQ(count.now(), 2);
 }
 
 }  // namespace

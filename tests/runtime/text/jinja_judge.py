@@ -142,6 +142,8 @@ TEXT_METHODS = {
 LIST_METHODS = {"count": ["(1)", "('a')"], "index": ["(2)", "('A')", "(3,1)", "(1,1,2)"], "copy": ["()"], "append": ["", "(1)"], "sort": ["()"], "nosuch": [""], "0": [""], "1": [""]}
 DICT_METHODS = {"items": ["()", "()|list"], "keys": ["()", "()|list"], "values": ["()|list"], "get": ["('a')", "('zz')", "('zz',1)", "(1)", "([])", "()"], "copy": ["()"], "update": ["({})"], "fromkeys": ["([1,2])", "('ab',0)"], "a": [""], "B": [""], "nosuch": ["", ".x"], "pop": ["('a')"]}
 NUMBER_METHODS = {"real": [""], "imag": [""], "numerator": [""], "denominator": [""], "bit_length": ["()"], "bit_count": ["()"], "conjugate": ["()"], "is_integer": ["()"], "hex": ["()"], "as_integer_ratio": ["()"], "upper": [""], "nosuch": [""]}
+if sys.version_info < (3, 12):  # integers have it from there on
+    del NUMBER_METHODS["is_integer"]
 
 OPERATORS = ["+", "-", "*", "/", "//", "%", "**", "~", "==", "!=", "<", "<=", ">", ">=", "in", "not in", "and", "or"]
 
