@@ -2,6 +2,7 @@
 // time that an input takes is the programs' own. Fails when one takes too long.
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
