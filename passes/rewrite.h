@@ -25,5 +25,4 @@ ir::Node make_fused(ir::RegionKind kind, std::string label, std::vector<ir::Node
 std::vector<ir::ValueId> leaving_values(const std::vector<ir::Node>& body,
                                         const std::vector<int>& uses);
 
-
 }  // namespace sinter::passes
