@@ -25,8 +25,12 @@ constexpr const char* kName = "fuse_attention";
 absl::StatusOr<ir::Module> fuse_attention(ir::Module module, PassContext& context) {
   const std::vector<int> uses = ir::count_uses(module);
   std::map<ValueId, size_t> definition;
-  for (size_t i = 0; i < module.nodes.size(); ++i)
-    for (const ValueId id : module.nodes[i].results) definition[id] = i;
+  std::map<ValueId, std::set<size_t>> appends;  // to each state
+  for (size_t i = 0; i < module.nodes.size(); ++i) {
+    const Node& node = module.nodes[i];
+    for (const ValueId id : node.results) definition[id] = i;
+    if (node.op == Op::kv_append) appends[node.operands[0]].insert(i);
+  }
 
   std::vector<bool> taken(module.nodes.size(), false);
   for (size_t i = 0; i < module.nodes.size(); ++i) {
@@ -48,14 +52,12 @@ absl::StatusOr<ir::Module> fuse_attention(ir::Module module, PassContext& contex
       }
     };
     take_chain(module.nodes[i].operands[0]);
-    for (size_t j = 0; j < i; ++j) {
-      const Node& node = module.nodes[j];
-      if (node.op != Op::kv_append || taken[j]) continue;
-      if (node.operands[0] != module.nodes[i].operands[1] &&
-          node.operands[0] != module.nodes[i].operands[2])
-        continue;
+    std::set<size_t> its_appends = appends[module.nodes[i].operands[1]];
+    its_appends.merge(std::set<size_t>(appends[module.nodes[i].operands[2]]));
+    for (const size_t j : its_appends) {
+      if (j > i || taken[j]) continue;
       members.insert(j);
-      take_chain(node.operands[1]);
+      take_chain(module.nodes[j].operands[1]);
     }
     std::vector<Node> body;
     std::set<std::string_view> names;

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
@@ -54,28 +55,42 @@ bool may_join(const Node& node) { return ir::is_elementwise(node.op) || node.op 
 absl::StatusOr<ir::Module> fuse_epilogues(ir::Module module, PassContext& context) {
   const std::vector<int> uses = ir::count_uses(module);
   std::vector<bool> taken(module.nodes.size(), false);
+  // Positions of the node that makes a value, and of those that use it. What no node makes is there
+  // before all of them.
+  std::map<ValueId, size_t> made_at;
+  std::map<ValueId, std::vector<size_t>> used_at;
+  for (size_t i = 0; i < module.nodes.size(); ++i) {
+    for (const ValueId id : module.nodes[i].results) made_at[id] = i;
+    for (const ValueId id : module.nodes[i].operands) used_at[id].push_back(i);
+  }
   for (size_t i = 0; i < module.nodes.size(); ++i) {
     if (!ir::is_region(module.nodes[i], ir::RegionKind::matmul)) continue;
     Node& group = module.nodes[i];
     std::set<ValueId> inside;
-    for (const Node& node : group.body) inside.insert(node.results.begin(), node.results.end());
-    // Values that exist before the phase runs.
-    std::set<ValueId> before(module.params.begin(), module.params.end());
-    for (const auto& [id, data] : module.weights) before.insert(id);
-    for (size_t j = 0; j < i; ++j)
-      if (!taken[j]) before.insert(module.nodes[j].results.begin(), module.nodes[j].results.end());
+    std::set<size_t> users;  // of what is inside
+    const auto add = [&](const Node& node) {
+      for (const ValueId id : node.results) {
+        inside.insert(id);
+        for (const size_t user : used_at[id])
+          if (user > i) users.insert(user);
+      }
+    };
+    for (const Node& node : group.body) add(node);
+    // Whether a value is there before the phase runs, or made in it.
+    const auto is_known = [&](ValueId id) {
+      if (inside.contains(id)) return true;
+      const auto made = made_at.find(id);
+      return made == made_at.end() || (made->second < i && !taken[made->second]);
+    };
 
     // All that could join, in order.
     std::vector<size_t> candidates;
-    for (size_t j = i + 1; j < module.nodes.size(); ++j) {
-      const Node& node = module.nodes[j];
-      if (taken[j] || !may_join(node)) continue;
-      const auto is_inside = [&](ValueId id) { return inside.contains(id); };
-      const auto is_known = [&](ValueId id) { return inside.contains(id) || before.contains(id); };
-      if (!std::any_of(node.operands.begin(), node.operands.end(), is_inside)) continue;
+    for (auto user = users.begin(); user != users.end(); ++user) {
+      const Node& node = module.nodes[*user];
+      if (taken[*user] || !may_join(node)) continue;
       if (!std::all_of(node.operands.begin(), node.operands.end(), is_known)) continue;
-      candidates.push_back(j);
-      inside.insert(node.results[0]);
+      candidates.push_back(*user);
+      add(node);
     }
     // The most of them that leave one value behind. What stood against the first try is the reason
     // given when there is none.
@@ -110,6 +125,7 @@ absl::StatusOr<ir::Module> fuse_epilogues(ir::Module module, PassContext& contex
                                  fmt::format("{} on the accumulators", fmt::join(joined, ", ")),
                                  saved, launches});
       group.results = leaving_values(body, uses);
+      for (const ValueId id : group.results) made_at[id] = i;
       group.body = std::move(body);
       refused.clear();
       break;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "ir/verifier.h"
@@ -177,7 +178,7 @@ class Rewriter {
     for (const Projection& p : projections) {
       weights.push_back(p.weight);
       if (p.bias >= 0) biases.push_back(p.bias);
-      removed_.insert(removed_.end(), {p.matmul, p.dequantize, p.add});
+      removed_.insert({p.matmul, p.dequantize, p.add});
     }
     const ValueId weight = concatenate(module_, weights);
     std::vector<Node>& out = inserted_[projections[0].matmul];
@@ -209,7 +210,7 @@ class Rewriter {
       const int64_t end = begin + module_.weight(p.weight).shape[0];
       const ValueId part = append(Op::slice, {y}, {{"begin", begin}, {"end", end}},
                                   ir::TensorType{dtype, {product.shape[0], end - begin}});
-      replaced_.emplace_back(p.result, part);
+      replaced_[p.result] = part;
       begin = end;
     }
     context_.remarks.push_back(
@@ -224,11 +225,10 @@ class Rewriter {
     for (size_t i = 0; i < module_.nodes.size(); ++i) {
       if (const auto at = inserted_.find(i); at != inserted_.end())
         for (Node& node : at->second) nodes.push_back(std::move(node));
-      if (std::find(removed_.begin(), removed_.end(), i) == removed_.end())
-        nodes.push_back(std::move(module_.nodes[i]));
+      if (!removed_.contains(i)) nodes.push_back(std::move(module_.nodes[i]));
     }
     module_.nodes = std::move(nodes);
-    for (const auto& [from, to] : replaced_) replace_uses(module_, from, to);
+    replace_uses(module_, replaced_);
     erase_dead(module_);
   }
 
@@ -237,8 +237,8 @@ class Rewriter {
   std::vector<int> uses_;
   std::vector<size_t> definition_;  // of each value: the position of its node
   std::map<size_t, std::vector<Node>> inserted_;
-  std::vector<size_t> removed_;
-  std::vector<std::pair<ValueId, ValueId>> replaced_;
+  std::set<size_t> removed_;
+  std::map<ValueId, ValueId> replaced_;
 };
 
 }  // namespace

@@ -1,7 +1,7 @@
 #include "passes/rewrite.h"
 
 #include <algorithm>
-#include <set>
+#include <map>
 #include <utility>
 
 namespace sinter::passes {
@@ -12,10 +12,15 @@ using ir::ValueId;
 
 namespace {
 
-void replace_in(std::vector<Node>& nodes, ValueId from, ValueId to) {
+void replace_in(std::vector<ValueId>& uses, const std::map<ValueId, ValueId>& replaced) {
+  for (ValueId& id : uses)
+    if (const auto at = replaced.find(id); at != replaced.end()) id = at->second;
+}
+
+void replace_in(std::vector<Node>& nodes, const std::map<ValueId, ValueId>& replaced) {
   for (Node& node : nodes) {
-    std::replace(node.operands.begin(), node.operands.end(), from, to);
-    replace_in(node.body, from, to);
+    replace_in(node.operands, replaced);
+    replace_in(node.body, replaced);
   }
 }
 
@@ -26,9 +31,9 @@ bool updates_state(const Node& node) {
 
 }  // namespace
 
-void replace_uses(ir::Module& module, ValueId from, ValueId to) {
-  replace_in(module.nodes, from, to);
-  std::replace(module.returns.begin(), module.returns.end(), from, to);
+void replace_uses(ir::Module& module, const std::map<ValueId, ValueId>& replaced) {
+  replace_in(module.nodes, replaced);
+  replace_in(module.returns, replaced);
 }
 
 void erase_dead(ir::Module& module) {

@@ -1,6 +1,8 @@
 // Small tools that passes share.
 #pragma once
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "ir/graph.h"
@@ -9,8 +11,9 @@
 
 namespace sinter::passes {
 
-// Every use of `from`, in nodes, bodies and returns, becomes a use of `to`.
-void replace_uses(ir::Module& module, ir::ValueId from, ir::ValueId to);
+// Every use of a value of the map, in nodes, bodies and returns, becomes a use of the value that it
+// is mapped to.
+void replace_uses(ir::Module& module, const std::map<ir::ValueId, ir::ValueId>& replaced);
 
 // Removes nodes whose results nobody uses (those that update states stay), and weights that nobody
 // uses.

@@ -14,13 +14,11 @@ constexpr int64_t kSlack = 64;
 
 int64_t padded(int64_t bytes) { return (bytes + kSlack + 63) / 64 * 64; }
 
-std::string buffer_name(const ir::Module& module, const Buffer& buffer) {
+std::string buffer_name(const std::map<int64_t, std::string>& labels, const Buffer& buffer) {
   if (buffer.kind == Buffer::Kind::pinned) return fmt::format("pinned {}", buffer.value);
   if (buffer.kind == Buffer::Kind::temporary) return fmt::format("temporary {}", buffer.value);
-  for (const ir::Node& node : module.nodes)
-    if (std::find(node.results.begin(), node.results.end(), buffer.value) != node.results.end())
-      return node.label;
-  return fmt::format("%{}", buffer.value);
+  const auto label = labels.find(buffer.value);
+  return label != labels.end() ? label->second : fmt::format("%{}", buffer.value);
 }
 
 }  // namespace
@@ -35,6 +33,9 @@ MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering,
     plan.placements[{Buffer::Kind::pinned, id}] = p;
   }
   const int64_t pinned_end = plan.bytes;
+  std::map<int64_t, std::string> labels;  // of the node that makes a value
+  for (const ir::Node& node : module.nodes)
+    for (const ir::ValueId id : node.results) labels.emplace(id, node.label);
 
   for (size_t i = 0; i < schedule.phases.size(); ++i) {
     for (const Buffer& buffer : schedule.phases[i].arguments) {
@@ -52,7 +53,7 @@ MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering,
       const auto [at, inserted] =
           plan.placements.emplace(std::pair{buffer.kind, buffer.value}, Placement{});
       Placement& p = at->second;
-      if (inserted) p = {buffer_name(module, buffer), 0, padded(bytes), i, i};
+      if (inserted) p = {buffer_name(labels, buffer), 0, padded(bytes), i, i};
       p.last = i;
     }
   }

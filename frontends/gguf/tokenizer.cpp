@@ -7,7 +7,6 @@
 #include <array>
 #include <cmath>
 #include <deque>
-#include <initializer_list>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -347,7 +346,7 @@ class Reader {
   }
 
   // The first of the keys that is there, else the token that BERT calls so.
-  absl::StatusOr<std::optional<int32_t>> named_token(std::initializer_list<const char*> keys,
+  absl::StatusOr<std::optional<int32_t>> named_token(const std::vector<const char*>& keys,
                                                      std::string_view name) {
     for (const char* key : keys) {
       auto id = token_id(key);
@@ -359,12 +358,12 @@ class Reader {
 
   absl::StatusOr<std::string> wordpiece() {
     for (const auto& [keys, name, flag, to] :
-         {std::tuple(std::initializer_list<const char*>{"tokenizer.ggml.bos_token_id",
-                                                        "tokenizer.ggml.cls_token_id"},
+         {std::tuple(std::vector<const char*>{"tokenizer.ggml.bos_token_id",
+                                              "tokenizer.ggml.cls_token_id"},
                      "[CLS]", "tokenizer.ggml.add_bos_token", &around_.bos),
           // The key is spelled so.
-          std::tuple(std::initializer_list<const char*>{"tokenizer.ggml.seperator_token_id",
-                                                        "tokenizer.ggml.eos_token_id"},
+          std::tuple(std::vector<const char*>{"tokenizer.ggml.seperator_token_id",
+                                              "tokenizer.ggml.eos_token_id"},
                      "[SEP]", "tokenizer.ggml.add_sep_token", &around_.eos)}) {
       const auto id = named_token(keys, name);
       if (!id.ok()) return id.status();
