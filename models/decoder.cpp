@@ -87,7 +87,7 @@ absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& trai
   const Config& config = m.config();
   const int64_t hidden = m.integer("hidden_size");
   const int64_t intermediate = m.integer("intermediate_size");
-  const int64_t layers = m.integer("num_hidden_layers", {1, 4096});
+  const int64_t layers = m.integer("num_hidden_layers", {1, 1024});
   const int64_t heads = m.integer("num_attention_heads");
   // Null means what the older configurations say by leaving the field out.
   const int64_t kv_heads = config.is_null("num_key_value_heads")
