@@ -117,7 +117,7 @@ TEST(Import, RefusalsNameTheFieldAndTheWayOut) {
       "config.json: \"num_attention_heads\" is 4, expected a multiple of \"num_key_value_heads\", "
       "which is 3");
   EXPECT_EQ(with("num_hidden_layers", 100000),
-            "config.json: \"num_hidden_layers\" is 100000, expected an integer from 1 to 4096");
+            "config.json: \"num_hidden_layers\" is 100000, expected an integer from 1 to 1024");
   EXPECT_NE(with("hidden_size", "many").find("\"hidden_size\""), std::string::npos);
   EXPECT_NE(with("hidden_size", -5).find("\"hidden_size\""), std::string::npos);
   EXPECT_EQ(with("layer_types", {"full_attention", "chunked_attention"}),
