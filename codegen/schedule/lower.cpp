@@ -10,7 +10,7 @@ namespace sinter::codegen {
 
 namespace {
 
-absl::Status lower_schedule(RegionContext c) {
+absl::Status lower_schedule(RegionContext& c) {
   for (const ir::Node& node : c.module.nodes) {
     const ir::Region* region = ir::region_of(node);
     if (region == nullptr)
@@ -34,11 +34,11 @@ absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activati
                                std::vector<passes::Remark>& remarks) {
   Lowering out;
   std::vector<passes::Remark> again;  // every schedule says the same
-  for (const ScheduleShape& shape : shapes)
-    if (auto status = lower_schedule(
-            {module, device, activations, shape, out, out.schedules.empty() ? remarks : again});
-        !status.ok())
-      return status;
+  for (const ScheduleShape& shape : shapes) {
+    RegionContext c(module, device, activations, shape, out,
+                    out.schedules.empty() ? remarks : again);
+    if (auto status = lower_schedule(c); !status.ok()) return status;
+  }
   return out;
 }
 
