@@ -27,8 +27,8 @@ using Clock = std::chrono::steady_clock;
 constexpr int cache_line = 64;
 // How long a worker leaves the shares of others to them: longer than they need to see a new phase.
 // Less when they did not come to the last one.
-constexpr auto patience = std::chrono::nanoseconds(5000);
-constexpr auto patience_alone = std::chrono::nanoseconds(500);
+constexpr auto patience = std::chrono::microseconds(30);
+constexpr auto patience_alone = std::chrono::microseconds(3);
 // How long a worker spins before it sleeps: longer than workers that run differ in their shares of
 // a decode step, and than the host needs between two steps.
 constexpr auto longest_spin = std::chrono::microseconds(100);

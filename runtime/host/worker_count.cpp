@@ -11,9 +11,11 @@ constexpr double window_seconds = 0.025;
 // unless about a whole worker's time is lost, half of which is that of the late one and not seen.
 constexpr double tolerated_loss = 0.25;
 // Windows between trials: so many after one that was a gain, twice as many after each that was not.
-constexpr int least_pause = 4, most_pause = 64;
-// Speeds that count as equal; then fewer workers are kept.
-constexpr double margin = 0.03;
+constexpr int least_pause = 4, most_pause = 128;
+// Windows of a trial.
+constexpr int trial_windows = 3;
+// By how much fewer workers must be faster.
+constexpr double margin = 0.05;
 
 void operator+=(WorkerCount::Run& sum, const WorkerCount::Run& run) {
   sum.work += run.work;
@@ -41,12 +43,15 @@ void WorkerCount::add(const Run& run) {
 
 void WorkerCount::decide() {
   if (trial_before_ != 0) {
-    const double equal = now_ > trial_before_ ? 1 + margin : 1 - margin;
-    const bool gain = speed(window_) > speed(before_) * equal;
+    trial_ += window_;
+    if (++windows_ < trial_windows) return;
+    const bool fewer = now_ < trial_before_;
+    const bool gain = speed(trial_) > speed(before_) * (fewer ? 1 + margin : 1);
     if (!gain) now_ = trial_before_;
+    more_next_ = fewer != gain;
     pause_ = gain ? least_pause : std::min(2 * pause_, most_pause);
     trial_before_ = windows_ = 0;
-    before_ = {};
+    before_ = trial_ = {};
     return;
   }
   const bool loss = now_ > 1 && window_.lost > tolerated_loss * window_.seconds;
@@ -58,10 +63,13 @@ void WorkerCount::decide() {
   before_ += window_;
   if (++windows_ < pause_) return;
   const int processors = std::max(1, processors_());
-  const int tried = now_ > processors ? processors : loss ? now_ - 1 : std::min(now_ + 1, most_);
+  const int more = std::min({now_ + 1, most_, std::max(now_, processors)});
+  const bool tries_fewer = loss && (!more_next_ || more == now_);
+  const int tried = now_ > processors ? processors : tries_fewer ? now_ - 1 : more;
   if (tried == now_) return;
   trial_before_ = now_;
   now_ = tried;
+  windows_ = 0;
 }
 
 }  // namespace sinter::runtime
