@@ -17,7 +17,7 @@ namespace {
 using Kind = NormalizerStep::Kind;
 
 constexpr int kMaxDepth = 8;      // of Sequence in Sequence
-constexpr size_t kMaxSteps = 64;  // in all
+constexpr size_t kMaxSteps = 40;  // in all
 // NFKD expands one character to 18 at most; the rest is for short texts with long prefixes.
 constexpr size_t kMaxGrowth = 32;
 constexpr size_t kMaxGrowthBase = 1 << 20;

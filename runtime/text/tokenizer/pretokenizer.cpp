@@ -15,7 +15,8 @@ using Behavior = PreTokenizerStep::Behavior;
 using Kind = PreTokenizerStep::Kind;
 
 constexpr int kMaxDepth = 8;             // of Sequence in Sequence
-constexpr size_t kMaxSteps = 64;         // in all
+constexpr size_t kMaxSteps = 32;         // in all
+constexpr ptrdiff_t kMaxByteLevels = 4;  // each may make text twice as long
 constexpr int64_t kMaxLength = 1 << 20;  // of FixedLength
 
 // The split that GPT-2's published encoder uses; ByteLevel with use_regex stands for it.
@@ -82,6 +83,8 @@ void read_steps(const JsonField& field, int depth, std::vector<PreTokenizerStep>
     read_delimiter(field, &step);
   } else if (type == "ByteLevel") {
     step.kind = Kind::kByteLevel;
+    if (std::ranges::count(*steps, Kind::kByteLevel, &PreTokenizerStep::kind) == kMaxByteLevels)
+      return field.fail(fmt::format("is one of more than {} of type ByteLevel", kMaxByteLevels));
     read_byte_level(field, &step);
   } else if (type == "Metaspace") {
     step.kind = Kind::kMetaspace;

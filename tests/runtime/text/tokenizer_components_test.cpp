@@ -75,6 +75,16 @@ TEST(PreTokenizer, FixedLengthCountsCharacters) {
   EXPECT_CONTAINS(json_error(json), "pre_tokenizer.length is 0, expected 1 to");
 }
 
+// A character beyond ASCII is twice as long after each of them.
+TEST(PreTokenizer, ByteLevelsAreFew) {
+  Json json = letter_tokenizer();
+  Json step = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+  json["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", Json(4, step)}};
+  EXPECT_EQ(json_error(json), "no error");
+  json["pre_tokenizer"]["pretokenizers"].push_back(step);
+  EXPECT_CONTAINS(json_error(json), "is one of more than 4 of type ByteLevel");
+}
+
 TEST(PreTokenizer, ScriptsAreApartAndSpacesStayWithWhatIsBefore) {
   const Json scripts = {{"type", "UnicodeScripts"}};
   EXPECT_EQ(cut(scripts, "ab \u6F22\u5B57\u304B\u30CA\u30FC\u043A\u0438\u0440 12c"),
