@@ -42,6 +42,9 @@ size_t position_of(std::string_view part, std::string_view text, size_t from) {
 }
 
 size_t find(std::string_view text, std::string_view part, size_t from, Budget& budget) {
+  const size_t rest = text.size() - std::min(from, text.size());
+  // A long part is looked at before the search begins.
+  if (part.size() <= rest) budget.charge(part.size(), 2);
   const size_t found = position_of(part, text, from);
   budget.charge((std::min(found, text.size()) - std::min(from, text.size())) / 4 + 1);
   return found;

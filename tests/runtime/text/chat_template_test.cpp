@@ -161,6 +161,7 @@ TEST(ChatTemplate, HostileTemplatesAreRefusedSoon) {
         std::string("{{ 10 ** 5000 }}"),
         std::string("{{ 7 ** 9223372036854775808 }}"),
         loop + "{% set ns.x = ns.x|map('string') %}{% endfor %}{{ ns.x|list }}",
+        "{% set s = 'a' * 1000000 %}" + loop + "{% set y = s in s %}{% endfor %}",
         "{% set s = 'a' * 90000000 %}{% set d = {s ~ 'b': 1} %}" + loop +
             "{{ (s ~ 'c') in d }}{% endfor %}",
         "{% set n = 3 ** 9000 %}" + loop + "{{ (n|string)|int == n }}{% endfor %}",
