@@ -324,7 +324,8 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
     if (device == Device::gpu)
       if (auto status = check_shared_memory(d.lowering, options.targets); !status.ok())
         return status;
-    d.source = assemble_source(d.lowering, device, c.module.name);
+    d.source =
+        assemble_source(d.lowering, c.module.name, options.persistent && device == Device::gpu);
     for (const LoweredSchedule& schedule : d.lowering.schedules) {
       const int64_t rows = schedule.shape.most_rows;
       d.memory.push_back(

@@ -24,6 +24,8 @@ struct CompileOptions {
   int64_t max_context = 0;  // 0: what the model says, at most 32768
   int64_t chunk = 0;        // tokens of a prefill step; 0: 128 on CPUs, 512 on GPUs
   uint64_t seed = 1;        // of synthetic weights
+  // GPUs get a kernel that runs a whole decode step (sinter_decode in runtime/abi/kernel_abi.h).
+  bool persistent = false;
   // What is going on and how much of it is done, 0..1. May be empty.
   std::function<void(std::string_view what, double fraction)> progress;
 };

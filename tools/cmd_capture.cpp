@@ -359,6 +359,7 @@ Result<OpenedPlan> open(const CaptureOptions& options, InputKind kind) {
   codegen::CompileOptions compile;
   compile.targets = *targets;
   compile.activations = activations_of(options.activations);
+  compile.persistent = options.schedule == "persistent";
   return compile_temporary(*input, compile);
 }
 
@@ -383,6 +384,11 @@ Result<int> capture(const CaptureOptions& options) {
   if (code == plan.code.end())
     return Error{fmt::format("{}: has no code for {}; compile it with --target {}", options.path,
                              options.target, options.target)};
+  if (options.schedule == "persistent" &&
+      plan_file->file->text(code->section).find("sinter_decode.kd") == std::string_view::npos)
+    return Error{
+        fmt::format("{}: has no kernel that runs a whole decode step; compile it with --persistent",
+                    options.path)};
   if (Status status = check_token_ids(*ids, plan.vocab_size, options.ids); !status.ok())
     return status.error();
   const int64_t positions = static_cast<int64_t>(ids->size()) + options.decode;

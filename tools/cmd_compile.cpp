@@ -30,6 +30,7 @@ struct CompileCommand {
   int64_t chunk = 0;
   uint64_t seed = 1;
   bool seed_given = false;
+  bool persistent = false;
 };
 
 Result<int> compile(const Program& program, const CompileCommand& command) {
@@ -60,6 +61,7 @@ Result<int> compile(const Program& program, const CompileCommand& command) {
   options.max_context = command.max_context;
   options.chunk = command.chunk;
   options.seed = command.seed;
+  options.persistent = command.persistent;
   options.progress = [&](std::string_view what, double fraction) {
     throw_if_interrupted();
     progress.update(what, fraction);
@@ -112,6 +114,10 @@ void add_compile(CommandLine& line) {
   app.add_option("--chunk", command->chunk, "Tokens that a prefill step takes at most")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
       ->capture_default_str();
+  app.add_flag(
+      "--persistent", command->persistent,
+      "GPUs get one more kernel, which runs a whole decode step, for `sinter capture "
+      "--schedule persistent`. It takes as long to compile as all others of a decode step");
   CLI::Option* seed = app.add_option("--seed", command->seed, "With --synthetic: of the weights");
   seed->each([command](const std::string&) { command->seed_given = true; });
 }

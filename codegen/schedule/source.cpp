@@ -45,7 +45,7 @@ std::string_view declaration(LoweredPhase::Kernel kernel) {
 
 }  // namespace
 
-KernelSource assemble_source(const Lowering& lowering, Device device, std::string_view model) {
+KernelSource assemble_source(const Lowering& lowering, std::string_view model, bool persistent) {
   KernelSource out;
   std::map<std::string, uint32_t> known;
   std::map<std::string, int> symbols;
@@ -65,7 +65,7 @@ KernelSource assemble_source(const Lowering& lowering, Device device, std::strin
                             declaration(phase.kernel), symbol, phase.body);
     }
   }
-  if (device == Device::gpu) {
+  if (persistent) {
     const std::set<uint32_t> decode(out.used[0].begin(), out.used[0].end());
     phases += "\nSINTER_DECODE {\n  switch (kernel) {\n";
     for (const uint32_t i : decode)

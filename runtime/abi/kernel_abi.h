@@ -50,6 +50,9 @@ struct GpuArguments {
 //   sinter_stream  reads memory as fast as it can: args are the memory, its size in bytes (a
 //                  multiple of 16, as the pointer's value), and 4 bytes that are written to
 //                  keep the reads from being optimised away.
+//
+// and, of a plan that was compiled with --persistent:
+//
 //   sinter_decode  runs the whole decode schedule: args are a table of DecodePhase, how many
 //                  there are (as the pointer's value), and 8 bytes that start as zeros, for its
 //                  barriers. All of its blocks must be resident at the same time.

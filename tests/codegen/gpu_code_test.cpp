@@ -32,7 +32,7 @@ struct Model {
 Target target(std::string_view name) { return parse_targets(name)->front(); }
 
 // The golden model `name`, lowered for GPUs.
-Model lowered(const std::string& name, Activations activations) {
+Model lowered(const std::string& name, Activations activations, bool persistent = false) {
   Model model;
   auto checkpoint = frontends::open_checkpoint(SINTER_TEST_GOLDENS "/" + name);
   EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
@@ -45,6 +45,7 @@ Model lowered(const std::string& name, Activations activations) {
   options.activations = activations;
   auto compiled = lower_model(model.imported, model.checkpoint.get(), options);
   EXPECT_TRUE(compiled.ok()) << compiled.status();
+  options.persistent = persistent;
   model.gpu = compiled->devices.front();
   return model;
 }
@@ -127,8 +128,26 @@ std::vector<std::string> gpu_names() {
     if (t.device() == Device::gpu) names.emplace_back(t.name);
   return names;
 }
-INSTANTIATE_TEST_SUITE_P(All, EveryGpu, testing::ValuesIn(gpu_names()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(All, EveryGpu, testing::ValuesIn(gpu_names()), [](const auto& info) {
+  std::string name = info.param;
+  std::ranges::replace(name, '-', '_');
+  return name;
+});
+
+TEST(GpuCode, AKernelRunsAWholeScheduleWhereThatIsAskedFor) {
+  const std::string plain = lowered("mlx_b1_sym_tied", Activations::a8).gpu.source.text;
+  const std::string persistent = lowered("mlx_b1_sym_tied", Activations::a8, true).gpu.source.text;
+  // All else is the same.
+  EXPECT_TRUE(persistent.starts_with(plain));
+  for (const char* name : {"gfx1100", "sm_80"}) {
+    for (const bool wanted : {false, true}) {
+      const auto object = compile_shared(wanted ? persistent : plain, target(name));
+      ASSERT_TRUE(object.ok()) << object.status();
+      const std::string bytes(object->begin(), object->end());
+      EXPECT_EQ(bytes.find("sinter_decode") != std::string::npos, wanted) << name;
+    }
+  }
+}
 
 TEST(GpuCode, UsesDotsAndMatrixUnits) {
   const Model model = lowered("mlx_b1_sym_tied", Activations::a8);

@@ -393,9 +393,7 @@ Suite compile(const std::vector<Variant>& variants, const TestTarget& on) {
                          lowering->schedules.end());
     suite.kernels.push_back({model, activations, on.wave, *std::move(lowering), {}, {}});
   }
-  // Phase by phase: the kernel that runs a whole schedule needs blocks that run at the same time,
-  // and would be all kernels of decode once more.
-  const KernelSource source = assemble_source(all, Device::host, "tests");
+  const KernelSource source = assemble_source(all, "tests");
   const auto shared = compile_shared(source.text, on.target);
   EXPECT_TRUE(shared.ok()) << on.target.name << ": " << shared.status();
   if (!shared.ok()) return {};
