@@ -190,7 +190,7 @@ class PlanAssembler {
   const Target& predicted_target() const {
     const Target* best = nullptr;
     for (const Target& target : options_.targets)
-      if (target.device() == d_.device && (best == nullptr || target.family == best->family))
+      if (target.device == d_.device && (best == nullptr || target.family == best->family))
         best = &target;
     return *best;
   }
@@ -262,7 +262,7 @@ absl::Status write_weights(const ir::Module& module, const Lowering& lowering,
 // Whether the blocks of all phases find room on the GPUs among the targets.
 absl::Status check_shared_memory(const Lowering& lowering, const std::vector<Target>& targets) {
   for (const Target& target : targets) {
-    if (target.device() != Device::gpu) continue;
+    if (target.device != Device::gpu) continue;
     for (const LoweredSchedule& schedule : lowering.schedules)
       for (const LoweredPhase& phase : schedule.phases)
         if (phase.shared_bytes > target.shared_bytes)
@@ -301,7 +301,7 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
   if (source != nullptr) c.probe_input = add_probe_input(c.module);
   std::vector<passes::Remark> again;  // every device says the same
   for (const Device device : {Device::host, Device::gpu}) {
-    const auto wanted = [&](const Target& target) { return target.device() == device; };
+    const auto wanted = [&](const Target& target) { return target.device == device; };
     if (std::none_of(options.targets.begin(), options.targets.end(), wanted)) continue;
     DeviceCompilation d;
     d.device = device;
@@ -404,7 +404,7 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
   for (size_t i = 0; i < options.targets.size(); ++i) {
     const Target& target = options.targets[i];
     uint32_t device = 0;
-    while (c.devices[device].device != target.device()) ++device;
+    while (c.devices[device].device != target.device) ++device;
     const KernelSource& source = c.devices[device].source;
     report(options, fmt::format("compiling {} kernels for {}", source.kernels.size(), target.name),
            static_cast<double>(i) / static_cast<double>(options.targets.size()));
@@ -412,6 +412,7 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     code.target = target.name;
     code.family = target.family;
     code.features.assign(target.features.begin(), target.features.end());
+    code.machines.assign(target.machines.begin(), target.machines.end());
     code.device_plan = device;
     // A kernel of that name that does nothing.
     const std::string mark =

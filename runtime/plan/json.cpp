@@ -110,6 +110,7 @@ Json to_json(const CodeObject& code) {
   return {{"target", code.target},
           {"family", code.family},
           {"features", to_json(code.features)},
+          {"machines", to_json(code.machines)},
           {"device_plan", code.device_plan},
           {"section", to_json(code.section)},
           {"early_launch", code.early_launch},
@@ -408,6 +409,7 @@ void read_code(const Parsed& json, const std::string& where, Failure& failure, C
   fields.read("target", out.target);
   fields.read("family", out.family);
   fields.list("features", out.features, Fields::string);
+  fields.added_list("machines", out.machines, Fields::string);
   fields.read("device_plan", out.device_plan);
   fields.object("section", out.section, read_section);
   fields.added("early_launch", out.early_launch);

@@ -19,6 +19,7 @@
 //   3  checksums by XXH3 instead of FNV-1a; parameters of kernels, scratch_bytes and shared_bytes
 //      that they need; code carries a mark of the schedules it is for (code_mark in file.h);
 //      where each end of generation comes from
+//   4  machines of code
 #pragma once
 
 #include <cstdint>
@@ -29,7 +30,7 @@
 namespace sinter::runtime {
 
 inline constexpr uint32_t plan_major = 2;
-inline constexpr uint32_t plan_minor = 3;
+inline constexpr uint32_t plan_minor = 4;
 
 // A run of bytes in the file.
 struct Section {
@@ -165,6 +166,9 @@ struct CodeObject {
   // Kernels wait by themselves for what the one before writes (griddepcontrol.wait), so that they
   // may be launched before it has ended.
   bool early_launch = false;
+  // GPUs that the code runs on, by name, where its target stands for several. None in plans before
+  // version 2.4.
+  std::vector<std::string> machines = {};
 };
 
 struct PlanRemark {

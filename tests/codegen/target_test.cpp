@@ -55,6 +55,26 @@ TEST(Targets, UnknownNamesAreErrorsThatListTheKnown) {
   expect_error("nothing", "host");
 }
 
+// What a generic target stands for is of its family, and what has a row of its own has the same
+// waves and matrix units.
+TEST(Targets, GenericTargetsAgreeWithTheirMachines) {
+  int generic = 0;
+  for (const Target& target : targets()) {
+    EXPECT_EQ(target.name.ends_with("-generic"), !target.machines.empty()) << target.name;
+    generic += target.machines.empty() ? 0 : 1;
+    for (const std::string_view machine : target.machines)
+      for (const Target& own : targets())
+        if (own.name == machine) {
+          EXPECT_EQ(own.family, target.family) << machine;
+          EXPECT_EQ(own.wave, target.wave) << machine;
+          EXPECT_EQ(own.matrix_unit, target.matrix_unit) << machine;
+          EXPECT_GE(own.registers, target.registers) << machine;
+          EXPECT_GE(own.shared_bytes, target.shared_bytes) << machine;
+        }
+  }
+  EXPECT_EQ(generic, 6);
+}
+
 TEST(Compile, EveryCpuTargetGetsAnElfFileOfItsOwnMachine) {
   constexpr std::string_view kSource = R"(#include "sinter.h"
 using namespace sinter;

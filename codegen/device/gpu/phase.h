@@ -19,17 +19,22 @@
 extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
 #else
 // Blocks have 256 threads: a SIMD of AMD's needs to hold no more than two of their waves, so that
-// each may have 256 registers; one, where all phases are one kernel.
+// each may have 256 registers; one, where it has no more than those (SINTER_SIMD_WAVES) and where
+// all phases are one kernel.
+#if !defined(SINTER_SIMD_WAVES)
+#define SINTER_SIMD_WAVES 2
+#endif
 #if defined(__AMDGCN__)
 #define SINTER_OCCUPANCY(waves) \
   __attribute__((amdgpu_flat_work_group_size(256, 256), amdgpu_waves_per_eu(waves)))
-#define SINTER_WIDE_OCCUPANCY SINTER_OCCUPANCY(2)
+#define SINTER_WIDE_OCCUPANCY SINTER_OCCUPANCY(SINTER_SIMD_WAVES)
 #else
 #define SINTER_OCCUPANCY(waves) __attribute__((launch_bounds(256)))
 #define SINTER_WIDE_OCCUPANCY __attribute__((launch_bounds(256, 1)))
 #endif
-#define SINTER_KERNEL \
-  extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY(2) void
+#define SINTER_KERNEL                                                            \
+  extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY( \
+      SINTER_SIMD_WAVES) void
 #define SINTER_WIDE_KERNEL \
   extern "C" __attribute__((visibility("default"))) __global__ SINTER_WIDE_OCCUPANCY void
 #define SINTER_BIG_KERNEL \

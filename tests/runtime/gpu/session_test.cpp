@@ -471,7 +471,7 @@ TEST_F(GpuSessionTest, LoadErrorsSayWhatIsWrong) {
   EXPECT_EQ(load_error(options()),
             path +
                 ": the plan has no code for hip:0 (Double, gfx1030), only for gfx1100; compile "
-                "it with --target gfx1030");
+                "it with --target gfx1030 or another that runs there (`sinter targets`)");
   gpu.architectures = {"gfx1100"};
   ASSERT_EQ(toy::write_plan(
                 path,
@@ -496,7 +496,7 @@ TEST_F(GpuSessionTest, TheHostIsNotTakenForAGpuNorAGpuForTheHost) {
   EXPECT_EQ(load_error(options()),
             path +
                 ": the plan has no code for hip:0 (Double, gfx1100), only for toy; compile it "
-                "with --target gfx1100");
+                "with --target gfx1100 or another that runs there (`sinter targets`)");
 }
 
 TEST_F(GpuSessionTest, ProfileTimesThePhases) {

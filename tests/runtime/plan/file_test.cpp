@@ -214,6 +214,21 @@ TEST_F(PlanFileTest, EarlyLaunchesAreThoseOfTheCodeAndNotOfOlderPlans) {
   EXPECT_FALSE((*PlanFile::open(path, true))->plan().code[0].early_launch);
 }
 
+TEST_F(PlanFileTest, MachinesAreThoseOfTheCodeAndNotOfOlderPlans) {
+  ASSERT_EQ(
+      toy::write_plan(
+          path, [](Plan& plan) { plan.code[0].machines = {"gfx1100", "gfx1101"}; }, fake_code),
+      "");
+  bytes = toy::read_file(path);
+  EXPECT_EQ((*PlanFile::open(path, true))->plan().code[0].machines,
+            (std::vector<std::string>{"gfx1100", "gfx1101"}));
+  EXPECT_NE(error_of(with_header("\"gfx1100\",\"gfx1101\"", "1,1"))
+                .find("code[0].machines[0] is not a string"),
+            std::string::npos);
+  ASSERT_EQ(error_of(with_header("\"machines\":[\"gfx1100\",\"gfx1101\"],", "")), "");
+  EXPECT_TRUE((*PlanFile::open(path, true))->plan().code[0].machines.empty());
+}
+
 // Versions 2.0 to 2.2 had other checksums, and kernels without parameters.
 TEST_F(PlanFileTest, PlansOfOlderVersionsAreReadWithTheirChecksums) {
   const auto file = PlanFile::open(path, true);
