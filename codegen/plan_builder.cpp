@@ -10,6 +10,7 @@
 #include "codegen/compile/kernel_resources.h"
 #include "codegen/compile/object_cache.h"
 #include "codegen/layouts/synthetic_fills.h"
+#include "codegen/layouts/weight_sections.h"
 #include "codegen/probe/input.h"
 #include "codegen/probe/lower.h"
 #include "frontends/json_file.h"
@@ -49,7 +50,7 @@ class PlanAssembler {
   // Places weights and states, fills in phases.
   runtime::DevicePlan assemble() {
     runtime::DevicePlan plan;
-    plan.device = name(d_.device);
+    plan.device = kind_of(d_.device).name;
     plan.chunk = d_.chunk;
     plan.logits_rows = d_.logits_rows;
     int64_t at = 0;
@@ -76,7 +77,7 @@ class PlanAssembler {
                                 phases(schedule, d_.source.used[i], d_.memory[i])});
       plan.arena_bytes = std::max(plan.arena_bytes, static_cast<uint64_t>(d_.memory[i].bytes));
     }
-    if (d_.device == Device::host)
+    if (!kind_of(d_.device).gpu)
       plan.scratch_bytes = static_cast<uint64_t>((d_.lowering.scratch_bytes + 127) / 64 * 64);
     return plan;
   }
@@ -232,37 +233,11 @@ absl::Status check_finite(const ir::Module& module, const Lowering& lowering,
   return absl::OkStatus();
 }
 
-absl::Status write_weights(const ir::Module& module, const Lowering& lowering,
-                           const frontends::Checkpoint& checkpoint, const CompileOptions& options,
-                           runtime::PlanWriter& writer, runtime::DevicePlan& plan) {
-  if (auto begun = writer.begin(); !begun.ok()) return to_absl(begun.error());
-  uint64_t written = 0;
-  const auto write = [&](absl::Span<const uint8_t> bytes) -> absl::Status {
-    if (auto status = writer.append({bytes.data(), bytes.size()}); !status.ok())
-      return to_absl(status.error());
-    written += bytes.size();
-    report(options, fmt::format("packing weights for {}", plan.device),
-           static_cast<double>(written) / static_cast<double>(plan.weight_bytes));
-    return absl::OkStatus();
-  };
-  for (const auto& [id, layout] : lowering.layouts) {
-    const ir::WeightData& data = module.weights.at(id);
-    if (auto status = pack_weight(module.weight(id), data, layout, checkpoint, write); !status.ok())
-      return status;
-    for (const std::string& name : data.sources) checkpoint.release(name);
-  }
-  const std::vector<uint8_t> tail(static_cast<size_t>(plan.weight_bytes - written), 0);
-  if (auto status = write(tail); !status.ok()) return status;
-  auto section = writer.end();
-  if (!section.ok()) return to_absl(section.error());
-  plan.weights_section = *section;
-  return absl::OkStatus();
-}
-
-// Whether the blocks of all phases find room on the GPUs among the targets.
-absl::Status check_shared_memory(const Lowering& lowering, const std::vector<Target>& targets) {
+// Whether the blocks of all phases find room on the targets that are such GPUs.
+absl::Status check_shared_memory(const Lowering& lowering, Device device,
+                                 const std::vector<Target>& targets) {
   for (const Target& target : targets) {
-    if (target.device != Device::gpu) continue;
+    if (target.device != device) continue;
     for (const LoweredSchedule& schedule : lowering.schedules)
       for (const LoweredPhase& phase : schedule.phases)
         if (phase.shared_bytes > target.shared_bytes)
@@ -300,12 +275,13 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
   c.module = *std::move(module);
   if (source != nullptr) c.probe_input = add_probe_input(c.module);
   std::vector<passes::Remark> again;  // every device says the same
-  for (const Device device : {Device::host, Device::gpu}) {
+  for (const DeviceKind& kind : device_kinds()) {
+    const Device device = kind.device;
     const auto wanted = [&](const Target& target) { return target.device == device; };
     if (std::none_of(options.targets.begin(), options.targets.end(), wanted)) continue;
     DeviceCompilation d;
     d.device = device;
-    const int64_t chunk = options.chunk > 0 ? options.chunk : device == Device::host ? 128 : 512;
+    const int64_t chunk = options.chunk > 0 ? options.chunk : kind.chunk;
     d.chunk = std::min(chunk, c.max_context);
     d.logits_rows = logits_rows_for(model.vocab_size, d.chunk);
     const std::vector<ScheduleShape> shapes = {
@@ -321,11 +297,10 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
               lower_probes(c.module, device, options.activations, c.probe_input, d.lowering);
           !status.ok())
         return status;
-    if (device == Device::gpu)
-      if (auto status = check_shared_memory(d.lowering, options.targets); !status.ok())
+    if (kind.gpu)
+      if (auto status = check_shared_memory(d.lowering, device, options.targets); !status.ok())
         return status;
-    d.source =
-        assemble_source(d.lowering, c.module.name, options.persistent && device == Device::gpu);
+    d.source = assemble_source(d.lowering, c.module.name, options.persistent && kind.gpu);
     for (const LoweredSchedule& schedule : d.lowering.schedules) {
       const int64_t rows = schedule.shape.most_rows;
       d.memory.push_back(
@@ -457,13 +432,19 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     if (status.ok()) status = add_text(checkpoint->tokenizer_config_json, plan.tokenizer_config);
     if (status.ok()) status = add_text(checkpoint->chat_template, plan.chat_template);
   }
+  WeightSections weights(**writer);
   for (size_t i = 0; i < c.devices.size() && status.ok(); ++i) {
     runtime::DevicePlan& device = plan.device_plans[i];
     status = add_text(c.devices[i].source.text, device.source);
     if (status.ok()) status = add_text(c.devices[i].memory_text(), device.memory);
-    if (status.ok() && checkpoint != nullptr)
-      status =
-          write_weights(c.module, c.devices[i].lowering, *checkpoint, options, **writer, device);
+    if (!status.ok() || checkpoint == nullptr) continue;
+    const auto packing = [&](double fraction) {
+      report(options, fmt::format("packing weights for {}", device.device), fraction);
+    };
+    auto section = weights.write(c.module, c.devices[i].lowering.layouts, device.weight_bytes,
+                                 *checkpoint, packing);
+    if (section.ok()) device.weights_section = *section;
+    status = section.status();
   }
   if (!status.ok()) return status;
   report(options, "writing", 1);

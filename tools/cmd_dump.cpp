@@ -188,7 +188,7 @@ Result<const runtime::DevicePlan*> device_plan_of(const DumpOptions& options,
   const auto target = target_of(options);
   if (!target.ok()) return target.error();
   for (const runtime::DevicePlan& device : plan.device_plans)
-    if (device.device == codegen::name(target->device)) return &device;
+    if (device.device == codegen::kind_of(target->device).name) return &device;
   return Error{fmt::format("{}: has nothing for {}; compile it with --target {}", options.path,
                            target->name, target->name)};
 }

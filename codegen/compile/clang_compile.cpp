@@ -66,7 +66,7 @@ llvm::IntrusiveRefCntPtr<llvm::vfs::FileSystem> file_system(std::string_view sou
 
 std::vector<std::string> arguments(const Target& target, bool assembly) {
   std::vector<std::string> args = {"clang++", "-std=c++20", "-O3", assembly ? "-S" : "-c"};
-  if (target.device == Device::host) {
+  if (!kind_of(target.device).gpu) {
     args.push_back(fmt::format("--target={}", target.triple));
     // Which multiply-adds fuse is decided by expressions, not by the optimizer: it would fuse
     // others in a loop over many rows than in one over few, and so depend on the number of threads.

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "codegen/layouts/layout_table.h"
 #include "codegen/layouts/weight_structs.h"
 #include "codegen/regions/products.h"
 #include "ir/ops.h"
@@ -67,7 +68,7 @@ Buffer RegionContext::pinned(const std::string& key, int64_t bytes) {
 absl::StatusOr<PackedLayout> RegionContext::layout(ValueId weight, int64_t parts) {
   const auto sources = static_cast<int64_t>(module.weights.at(weight).sources.size());
   const PackedLayout wanted = packed_layout(module.weight(weight), parts,
-                                            on_gpu() ? Layout::gpu16 : Layout::cpu16, sources);
+                                            layout_for(device, module.weight(weight)), sources);
   const auto [at, inserted] = out.layouts.emplace(weight, wanted);
   if (!inserted && at->second.parts != parts)
     return absl::InternalError(fmt::format("\"{}\" is read in {} and in {} parts",

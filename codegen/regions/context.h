@@ -31,7 +31,7 @@ class RegionContext {
   std::vector<passes::Remark>& remarks;
   LoweredSchedule& lowered;  // the schedule in `out` that phases are added to
 
-  bool on_gpu() const { return device == Device::gpu; }
+  bool on_gpu() const { return kind_of(device).gpu; }
   // Whether steps have one row.
   bool one_row() const { return lowered.shape.most_rows == 1; }
   // int8 planes of an activation.

@@ -191,7 +191,17 @@ int occupancy(const Target& target, uint32_t registers_per_lane) {
   return std::min(target.registers / used, target.most_waves);
 }
 
-std::string_view name(Device device) { return device == Device::host ? "host" : "gpu"; }
+const std::vector<DeviceKind>& device_kinds() {
+  static const std::vector<DeviceKind> table = {
+      {Device::host, "host", false, 128},
+      {Device::gpu, "gpu", true, 512},
+  };
+  return table;
+}
+
+const DeviceKind& kind_of(Device device) {
+  return *std::ranges::find(device_kinds(), device, &DeviceKind::device);
+}
 
 const std::vector<Target>& targets() {
   static const std::vector<Target> all = [] {

@@ -11,10 +11,18 @@
 
 namespace sinter::codegen {
 
-// Kinds of device for which phases are scheduled and weights laid out differently. Targets of one
+// Kinds of device for which phases are scheduled or weights laid out differently. Targets of one
 // kind share a device plan.
 enum class Device { host, gpu };
-std::string_view name(Device device);
+struct DeviceKind {
+  Device device;
+  std::string_view name;  // in plans
+  bool gpu;       // runs the kernels of codegen/device/gpu; else those of codegen/device/cpu
+  int64_t chunk;  // rows of a prefill step, when nothing else is asked for
+};
+// Hosts first.
+const std::vector<DeviceKind>& device_kinds();
+const DeviceKind& kind_of(Device device);
 
 // What multiplies tiles of bytes on a GPU, as codegen/device/gpu/matrix.h has it.
 enum class MatrixUnit {

@@ -212,8 +212,8 @@ Status check_device_sizes(const Plan& whole, const DevicePlan& plan) {
 }
 
 Status check_device_plan(const Plan& whole, const DevicePlan& plan) {
-  if (plan.device != "host" && plan.device != "gpu") {
-    return Error{fmt::format("device \"{}\" is neither host nor gpu", plan.device)};
+  if (!is_identifier(plan.device)) {
+    return Error{fmt::format("device \"{}\" is no name of a kind of device", plan.device)};
   }
   std::set<std::string_view> symbols;
   for (size_t i = 0; i < plan.kernels.size(); ++i) {
@@ -269,8 +269,12 @@ std::vector<NamedSection> present_sections(const Plan& plan) {
     if (section.bytes != 0) sections.push_back({std::move(name), &section, is_weights});
   };
   for (const CodeObject& code : plan.code) add("code for " + code.target, code.section);
+  std::vector<Section> weights;  // device plans may have them in common
   for (const DevicePlan& device : plan.device_plans) {
-    add(device.device + " weights", device.weights_section, true);
+    if (std::ranges::find(weights, device.weights_section) == weights.end()) {
+      weights.push_back(device.weights_section);
+      add(device.device + " weights", device.weights_section, true);
+    }
     add(device.device + " source", device.source);
     add(device.device + " memory", device.memory);
   }

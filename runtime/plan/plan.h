@@ -19,7 +19,7 @@
 //   3  checksums by XXH3 instead of FNV-1a; parameters of kernels, scratch_bytes and shared_bytes
 //      that they need; code carries a mark of the schedules it is for (code_mark in file.h);
 //      where each end of generation comes from
-//   4  machines of code
+//   4  machines of code; device plans may have a section of weights in common
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,7 @@ struct Section {
   uint64_t offset = 0;
   uint64_t bytes = 0;
   uint64_t checksum = 0;
+  bool operator==(const Section&) const = default;
 };
 
 // How the bytes of a synthetic weight are made at load; see runtime/plan/synthetic.h.
@@ -201,7 +202,7 @@ struct PlanEnd {
 // What one kind of device runs: its schedules and where everything lies. Code objects of the same
 // kind share it.
 struct DevicePlan {
-  std::string device;       // "host" or "gpu"
+  std::string device;       // "host", or a kind of GPUs: "gpu"
   int64_t chunk = 0;        // rows of a step at most
   int64_t logits_rows = 0;  // rows of the logits buffer: at most so many per step
   std::vector<Kernel> kernels;
@@ -214,7 +215,8 @@ struct DevicePlan {
   uint64_t arena_bytes = 0;
   uint64_t scratch_bytes = 0;  // per worker of the host
 
-  // Sections. An absent one has bytes == 0.
+  // Sections. An absent one has bytes == 0. Device plans with the same weights in the same layouts
+  // have the same section of them.
   Section weights_section;
   Section source;  // the generated kernel source
   Section memory;  // the memory plan, as text for people

@@ -214,6 +214,33 @@ TEST_F(PlanFileTest, EarlyLaunchesAreThoseOfTheCodeAndNotOfOlderPlans) {
   EXPECT_FALSE((*PlanFile::open(path, true))->plan().code[0].early_launch);
 }
 
+TEST_F(PlanFileTest, DevicePlansMayHaveWeightsInCommon) {
+  const auto second = [](std::string_view source) {
+    return [source](Plan& plan) {
+      DevicePlan& first = plan.device_plans[0];
+      DevicePlan other = first;
+      if (source.empty()) other.source = {};
+      plan.device_plans.push_back(other);
+    };
+  };
+  ASSERT_EQ(toy::write_plan(path, second(""), fake_code), "");
+  const auto file = PlanFile::open(path, true);
+  ASSERT_TRUE(file.ok()) << file.error().message;
+  const std::vector<DevicePlan>& plans = (*file)->plan().device_plans;
+  ASSERT_EQ(plans.size(), 2U);
+  EXPECT_EQ(plans[0].weights_section, plans[1].weights_section);
+  EXPECT_TRUE((*file)->verify(plans[1].weights_section).ok());
+  // Nothing else, and all of them or none.
+  EXPECT_NE(toy::write_plan(path, second("source"), fake_code).find("overlaps"), std::string::npos);
+  const auto part = [](Plan& plan) {
+    DevicePlan other = plan.device_plans[0];
+    other.source = {};
+    other.weights_section.checksum ^= 1;
+    plan.device_plans.push_back(other);
+  };
+  EXPECT_NE(toy::write_plan(path, part, fake_code).find("overlaps"), std::string::npos);
+}
+
 TEST_F(PlanFileTest, MachinesAreThoseOfTheCodeAndNotOfOlderPlans) {
   ASSERT_EQ(
       toy::write_plan(
