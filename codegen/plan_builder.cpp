@@ -13,7 +13,6 @@
 #include "codegen/layouts/weight_sections.h"
 #include "codegen/probe/input.h"
 #include "codegen/probe/lower.h"
-#include "frontends/json_file.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
 #include "runtime/plan/file.h"

@@ -13,7 +13,7 @@
 #include "codegen/schedule/source.h"
 #include "codegen/targets/target.h"
 #include "frontends/checkpoint.h"
-#include "models/registry.h"
+#include "models/import.h"
 #include "runtime/plan/plan.h"
 
 namespace sinter::codegen {

@@ -17,7 +17,7 @@
 #include "codegen/device_sources.h"
 #include "codegen/plan_builder.h"
 #include "frontends/checkpoint.h"
-#include "models/registry.h"
+#include "models/import.h"
 #include "runtime/plan/file.h"
 
 namespace sinter::codegen {

@@ -7,7 +7,7 @@
 #include <filesystem>
 
 #include "codegen/plan_builder.h"
-#include "models/registry.h"
+#include "models/import.h"
 
 namespace sinter::codegen {
 namespace {
