@@ -21,7 +21,6 @@ constexpr UnitFlag kUnitFlags[] = {
 };
 
 void add_gpu_flags(Target& target) {
-  target.device = Device::gpu;
   target.flags.emplace_back(target.wave == 64 ? "-DSINTER_WAVE=64" : "-DSINTER_WAVE=32");
   for (const UnitFlag& row : kUnitFlags)
     if (row.unit == target.matrix_unit) target.flags.push_back(row.flag);
@@ -35,11 +34,13 @@ struct Gpu {
   double bandwidth_gbs, gmacs;
   int registers, register_step, most_waves;
   int shared_kilobytes;
+  Device device = Device::gpu;
 };
 
 Target target_of(const Gpu& gpu) {
   Target target{};
   target.name = gpu.name;
+  target.device = gpu.device;
   target.bandwidth_gbs = gpu.bandwidth_gbs;
   target.gmacs = gpu.gmacs;
   target.wave = gpu.wave;
