@@ -16,21 +16,6 @@ using ir::Node;
 using ir::Op;
 using ir::ValueId;
 
-namespace {
-
-// "rms_norm" -> "RmsNorm"
-std::string camel_case(std::string_view name) {
-  std::string out;
-  bool upper = true;
-  for (const char c : name) {
-    if (c != '_') out += upper && c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-    upper = c == '_';
-  }
-  return out;
-}
-
-}  // namespace
-
 RegionContext::RegionContext(const ir::Module& of, Device on, Activations with,
                              const ScheduleShape& shape, Lowering& to,
                              std::vector<passes::Remark>& said)
@@ -102,46 +87,6 @@ absl::Status RegionContext::declare_vectors(const Node& node) {
         if (auto chosen = layout(id, 1); !chosen.ok()) return chosen.status();
   }
   return absl::OkStatus();
-}
-
-absl::StatusOr<RegionContext::Prologue> RegionContext::declare_prologue(Emitter& e,
-                                                                        const Node& node,
-                                                                        ValueId input) {
-  Prologue prologue{input, true};
-  std::string name = "Plain";
-  std::string types;
-  std::string fields;
-  if (const Node* op = ir::find_definition(node.body, input);
-      op != nullptr && ir::is_by_row(op->op)) {
-    const ir::OpInfo& info = ir::info(op->op);
-    name = camel_case(info.name);
-    for (size_t i = 1; i < info.operands.size(); ++i) {
-      if (i >= op->operands.size()) {
-        types += ", void";
-        fields += ", nullptr";
-        continue;
-      }
-      auto pointer = vector_pointer(e, op->operands[i]);
-      if (!pointer.ok()) return pointer.status();
-      types += fmt::format(", {}", c_type(module.weight(op->operands[i]).format.scale_type));
-      fields += ", " + *pointer;
-    }
-    for (const ir::AttributeInfo& attribute : info.attributes)
-      fields += ", " + float_literal(op->number(attribute.name));
-    prologue = {op->operands[0], false};
-  }
-  std::string first = "0";
-  if (const Node* last = ir::find_definition(node.body, prologue.source);
-      last != nullptr && last->op == Op::last_rows) {
-    prologue = {last->operands[0], false};
-    first = "launch->step->tokens - launch->step->logits_rows";
-  }
-  if (ir::find_definition(node.body, prologue.source) != nullptr)
-    return absl::UnimplementedError(
-        fmt::format("phase \"{}\": no prologue of this form", node.label));
-  e.line("const {}Rows<{}{}> x{{{}{}, {}}};", name, width(input), types,
-         e.pointer(buffer(prologue.source), "const float"), fields, first);
-  return prologue;
 }
 
 bool RegionContext::made_just_before(const Node& node, ValueId id) const {

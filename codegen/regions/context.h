@@ -55,15 +55,6 @@ class RegionContext {
   // Layouts of the weight vectors that the epilogue of `node` reads.
   absl::Status declare_vectors(const ir::Node& node);
 
-  // `const auto x = prologue;` for the chain last_rows, op by row that ends in `input` and begins
-  // with `source`. The struct has the vectors and attributes of the op as fields
-  // (codegen/device/*/activations.h). `plain`: there is no such chain.
-  struct Prologue {
-    ir::ValueId source = -1;
-    bool plain = true;
-  };
-  absl::StatusOr<Prologue> declare_prologue(Emitter& e, const ir::Node& node, ir::ValueId input);
-
   // Whether the phase before `node` writes the value.
   bool made_just_before(const ir::Node& node, ir::ValueId id) const;
 

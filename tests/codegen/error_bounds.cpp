@@ -191,19 +191,38 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
     case Op::reshape:
       for (size_t i = 0; i < count; ++i) out[i] = operand(0, i).second;
       return out;
-    case Op::last_rows:
-      EXPECT_FALSE(errors.contains(node.operands[0])) << "last_rows of something computed";
-      return out;
-    case Op::rms_norm: {
-      const auto features = result.shape.back();
-      for (size_t i = 0; i < count; ++i)
-        out[i] = rms_norm_error(features, true) * std::abs(double{result.data[i]});
+    case Op::last_rows: {
+      const auto error = errors.find(node.operands[0]);
+      if (error != errors.end())
+        std::copy(error->second.end() - static_cast<ptrdiff_t>(count), error->second.end(),
+                  out.begin());
       return out;
     }
-    case Op::l2_norm:
-      for (size_t i = 0; i < count; ++i)
-        out[i] = rms_norm_error(result.shape.back(), true) * std::abs(double{result.data[i]});
+    case Op::rms_norm:
+    case Op::l2_norm: {
+      const auto n = static_cast<size_t>(result.shape.back());
+      const std::vector<float>& x = values.at(node.operands[0]).data;
+      for (size_t row = 0; row < count; row += n) {
+        double squares = 0;
+        double moved = 0;  // the sum of squares, by the errors of x
+        for (size_t i = row; i < row + n; ++i) {
+          const double error = operand(0, i).second;
+          squares += double{x[i]} * x[i];
+          moved += 2 * std::abs(x[i]) * error + error * error;
+        }
+        const double eps = node.number("eps");
+        const double of = node.op == Op::rms_norm ? static_cast<double>(n) : 1.0;
+        const double scale = 1 / std::sqrt(squares / of + eps);
+        for (size_t i = row; i < row + n; ++i) {
+          const double weight = node.op == Op::rms_norm ? std::abs(operand(1, i).first) : 1.0;
+          const double y = std::abs(double{result.data[i]});
+          out[i] =
+              rms_norm_error(result.shape.back(), true) * y +
+              1.02 * (weight * scale * operand(0, i).second + 0.5 * moved / of * scale * scale * y);
+        }
+      }
       return out;
+    }
     case Op::layer_norm: {
       const auto n = static_cast<size_t>(result.shape.back());
       const std::vector<float>& x = values.at(node.operands[0]).data;
@@ -219,7 +238,9 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
           variance += (x[i] - mean) * (x[i] - mean) / static_cast<double>(n);
         const double scale = 1 / std::sqrt(variance + node.number("eps"));
         // The sum of the mean, whose error all elements share, and that of the squares.
-        const double off = sum_error(n) * size;
+        double given = 0;  // the errors of x
+        for (size_t i = row; i < row + n; ++i) given = std::max(given, operand(0, i).second);
+        const double off = sum_error(n) * size + 3 * given;
         const double relative = rms_norm_error(static_cast<int64_t>(n), true) +
                                 (off * off + 2 * kRounding * variance) * scale * scale;
         for (size_t i = row; i < row + n; ++i) {
@@ -240,7 +261,8 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
                                               x.begin() + static_cast<int64_t>(row + n));
         // Of a term: exp of a difference that was rounded. Of the sum: the terms', by their weight.
         const auto term = [&](size_t i) {
-          return exp_of(x[i] - most) + kRounding * std::abs(x[i] - most);
+          return exp_of(x[i] - most) + kRounding * std::abs(x[i] - most) +
+                 std::expm1(operand(0, i).second);
         };
         double sum = sum_error(n);
         for (size_t i = row; i < row + n; ++i) sum += result.data[i] * term(i);

@@ -6,40 +6,58 @@
 // score needs no sum across lanes. Values are [kv_head][position][features rounded up to 16].
 #pragma once
 
-#include "cpu/math.h"
-#include "cpu/vector.h"
+#include "cpu/activations.h"
 #include "kernel_abi.h"
 
 namespace sinter {
 
-// One of q, k, v: row t is at base + t * stride, heads one after another.
+// One of q, k, v: head h of row t is at base + t * stride + h * head_stride, its features one after
+// another.
 struct HeadRows {
   const float* base;
   index stride;
+  index head_stride;
+};
+
+// What a norm goes over: a head, before or after its rotation; or `Cols` features of the row from
+// `Begin` behind the first head on, where head h has the weights from First + h * Stride on.
+struct OfHead {
+  static constexpr int cols = 0, first = 0, stride = 0;
+};
+struct OfRotatedHead : OfHead {};
+template <int Begin, int Cols, int First, int Stride>
+struct OfRow {
+  static constexpr int begin = Begin, cols = Cols, first = First, stride = Stride;
 };
 
 // What happens to a head of q or k before attention. RopeDims = 0: no rotation.
 // Norm: the element type of its weight; void: none.
-template <int HeadDim, class Norm, int RopeDims, bool Interleaved>
+template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead>
 struct HeadTransform {
-  const Norm* norm;  // [HeadDim]
+  const Norm* norm;  // [HeadDim], or of the row
   float eps;
   const float* table;  // [tokens, RopeDims]: cos | sin
 
-  inline __attribute__((always_inline)) void apply(const float* in, index t, float scale,
-                                                   float* out) const {
-    float factor = scale;
-    if constexpr (!__is_void(Norm)) {
-      float squares = 0;
-      for (int i = 0; i < HeadDim; ++i) squares += in[i] * in[i];
-      const float mean = squares / HeadDim + eps;
-      factor = scale / __builtin_sqrtf(mean) + (mean - mean);  // see inverse_root
+  static constexpr bool of_row = NormOf::cols > 0;
+  static constexpr bool of_rotated = __is_same(NormOf, OfRotatedHead);
+
+  static inline __attribute__((always_inline)) float factor_of(const float* x, float eps,
+                                                               float scale) {
+    float squares = 0;
+    for (int i = 0; i < HeadDim; ++i) squares += x[i] * x[i];
+    const float mean = squares / HeadDim + eps;
+    return scale / __builtin_sqrtf(mean) + (mean - mean);  // see inverse_root
+  }
+  // What a norm over the row makes of all of its heads.
+  inline __attribute__((always_inline)) float row_factor(const HeadRows& rows, index t) const {
+    if constexpr (of_row) {
+      const float* const row = rows.base + t * rows.stride + NormOf::begin;
+      return RmsNormRows<NormOf::cols, Norm>{row, norm, eps, 0}.begin(0).factor;
+    } else {
+      return 1.0F;
     }
-    float x[HeadDim];
-    for (int i = 0; i < HeadDim; ++i) {
-      x[i] = in[i] * factor;
-      if constexpr (!__is_void(Norm)) x[i] *= load_scalar(norm + i);
-    }
+  }
+  inline __attribute__((always_inline)) void rotate(const float* x, index t, float* out) const {
     constexpr int half = RopeDims / 2;
     const float* cosine = RopeDims > 0 ? table + t * RopeDims : nullptr;
     const float* sine = cosine + half;
@@ -50,6 +68,31 @@ struct HeadTransform {
       out[b] = x[b] * cosine[i] + x[a] * sine[i];
     }
     for (int i = RopeDims; i < HeadDim; ++i) out[i] = x[i];
+  }
+  // Head h of row t, times `scale`.
+  inline __attribute__((always_inline)) void apply(const HeadRows& rows, index t, index h,
+                                                   float row_factor, float scale,
+                                                   float* out) const {
+    const float* const in = rows.base + t * rows.stride + h * rows.head_stride;
+    if constexpr (of_rotated) {
+      rotate(in, t, out);
+      const float factor = factor_of(out, eps, scale);
+      for (int i = 0; i < HeadDim; ++i) out[i] *= factor * load_scalar(norm + i);
+    } else {
+      float factor = scale;
+      if constexpr (of_row) {
+        factor = scale * row_factor;
+      } else if constexpr (!__is_void(Norm)) {
+        factor = factor_of(in, eps, scale);
+      }
+      float x[HeadDim];
+      for (int i = 0; i < HeadDim; ++i) {
+        x[i] = in[i] * factor;
+        if constexpr (!__is_void(Norm))
+          x[i] *= load_scalar(norm + NormOf::first + h * NormOf::stride + i);
+      }
+      rotate(x, t, out);
+    }
   }
 };
 
@@ -248,19 +291,20 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
   const Range units = share(C::kv_heads * splits.count, launch->worker, launch->workers);
   float queries[C::group * C::head_dim];
   index transformed = -1;  // the KV head whose queries these are
+  const float q_factor = q_transform.row_factor(q, 0);
+  const float k_factor = k_transform.row_factor(k, 0);
   for (index unit = units.begin; unit < units.end; ++unit) {
     const index h = unit / splits.count;
     const index split = unit % splits.count;
     const auto [begin, end] = splits.positions(split);
     if (end == total) {
       float key[C::head_dim];
-      k_transform.apply(k.base + h * C::head_dim, 0, 1.0F, key);
-      c.append(h, position, key, v.base + h * C::head_dim);
+      k_transform.apply(k, 0, h, k_factor, 1.0F, key);
+      c.append(h, position, key, v.base + h * v.head_stride);
     }
     if (h != transformed) {
       for (int i = 0; i < C::group; ++i)
-        q_transform.apply(q.base + (h * C::group + i) * C::head_dim, 0, scale,
-                          queries + i * C::head_dim);
+        q_transform.apply(q, 0, h * C::group + i, q_factor, scale, queries + i * C::head_dim);
       transformed = h;
     }
     for_group<C::group>([&](auto rows, index first) {
@@ -299,13 +343,14 @@ SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q
                                     const KTransform& k_transform, float scale, float* queries) {
   const Range mine = share(launch->step->tokens, launch->worker, launch->workers);
   for (index t = mine.begin; t < mine.end; ++t) {
+    const float q_factor = q_transform.row_factor(q, t);
+    const float k_factor = k_transform.row_factor(k, t);
     for (index h = 0; h < C::heads; ++h)
-      q_transform.apply(q.base + t * q.stride + h * C::head_dim, t, scale,
-                        queries + (t * C::heads + h) * C::head_dim);
+      q_transform.apply(q, t, h, q_factor, scale, queries + (t * C::heads + h) * C::head_dim);
     for (index h = 0; h < C::kv_heads; ++h) {
       float key[C::head_dim];
-      k_transform.apply(k.base + t * k.stride + h * C::head_dim, t, 1.0F, key);
-      c.append(h, launch->step->position + t, key, v.base + t * v.stride + h * C::head_dim);
+      k_transform.apply(k, t, h, k_factor, 1.0F, key);
+      c.append(h, launch->step->position + t, key, v.base + t * v.stride + h * v.head_stride);
     }
   }
 }

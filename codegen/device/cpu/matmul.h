@@ -198,6 +198,14 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const X& x,
   }
 }
 
+// One row of x, prepared in the worker's scratch memory.
+template <class X, class Prologue>
+SINTER_INLINE X prepare_row(const Launch* launch, const Prologue& prologue) {
+  const X x = X::at(launch->scratch, 1);
+  x.write(0, prologue);
+  return x;
+}
+
 // One row of x: every worker computes the prologue for itself, which costs less than meeting at a
 // barrier.
 template <class X, int Parts, int Rows, class W, class Prologue, class Epilogue>
@@ -205,8 +213,7 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
                                   const Epilogue& epilogue) {
   constexpr index part_tiles = (Rows + tile_rows - 1) / tile_rows;
   const Range tiles = share(part_tiles, launch->worker, launch->workers);
-  const X x = X::at(launch->scratch, 1);
-  x.write(0, prologue);
+  const X x = prepare_row<X>(launch, prologue);
   for (index tile = tiles.begin; tile < tiles.end; ++tile) {
     index m = 0;
     tile_rows_from<1, Parts, Rows>(w, tile, x, m, 1, epilogue);

@@ -9,22 +9,37 @@
 
 namespace sinter {
 
-// One of q, k, v: row t is at base + t * stride, heads one after another.
+// One of q, k, v: head h of row t is at base + t * stride + h * head_stride, its features one after
+// another.
 struct HeadRows {
   const float* base;
   index stride;
+  index head_stride;
+};
+
+// What a norm goes over: a head, before or after its rotation; or `Cols` features of the row from
+// `Begin` behind the first head on, where head h has the weights from First + h * Stride on.
+struct OfHead {
+  static constexpr int cols = 0, first = 0, stride = 0;
+};
+struct OfRotatedHead : OfHead {};
+template <int Begin, int Cols, int First, int Stride>
+struct OfRow {
+  static constexpr int begin = Begin, cols = Cols, first = First, stride = Stride;
 };
 
 // What happens to a head of q or k before attention: norm, scale, rotation. RopeDims = 0: no
 // rotation. A wave works on a head: first it fetches everything, so that all loads are under way
 // together (what no phase just before has written may come earlier), then it applies. Norm: the
 // element type of its weight; void: none.
-template <int HeadDim, class Norm, int RopeDims, bool Interleaved>
+template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead>
 struct HeadTransform {
-  const Norm* norm;  // [HeadDim]
+  const Norm* norm;  // [HeadDim], or of the row
   float eps;
   const float* table;  // [tokens, RopeDims]: cos | sin
 
+  static constexpr bool of_row = NormOf::cols > 0;
+  static constexpr bool of_rotated = __is_same(NormOf, OfRotatedHead);
   static constexpr int half = RopeDims / 2;
   // Of a lane: features, and pairs that are rotated.
   static constexpr int features = (HeadDim + wave_size - 1) / wave_size;
@@ -36,12 +51,30 @@ struct HeadTransform {
     float sine[pairs + 1];
   };
 
-  __device__ __attribute__((always_inline)) void fetch_constants(index t, Head& head) const {
+  // What a norm over the row makes of all of its heads, by the whole block. `scratch`: as of
+  // sum_block.
+  __device__ __attribute__((always_inline)) float row_factor(const HeadRows& rows, index t,
+                                                             float* scratch) const {
+    if constexpr (of_row) {
+      const float* const row = rows.base + t * rows.stride + NormOf::begin;
+      float squares = 0;
+      for (int i = thread(); i < NormOf::cols; i += threads) squares += row[i] * row[i];
+      return inverse_root(sum_block(squares, scratch) / NormOf::cols + eps);
+    } else {
+      return 1.0F;
+    }
+  }
+  __device__ __attribute__((always_inline)) void fetch_weights(index h, Head& head) const {
 #pragma clang loop unroll(full)
     for (int j = 0; j < features; ++j) {
       const int i = j * wave_size + lane();
-      if constexpr (!__is_void(Norm)) head.weight[j] = i < HeadDim ? load(norm + i) : 0.0F;
+      if constexpr (!__is_void(Norm))
+        head.weight[j] = i < HeadDim ? load(norm + NormOf::first + h * NormOf::stride + i) : 0.0F;
     }
+  }
+  // What is the same for all heads.
+  __device__ __attribute__((always_inline)) void fetch_constants(index t, Head& head) const {
+    if constexpr (!of_row) fetch_weights(0, head);
 #pragma clang loop unroll(full)
     for (int j = 0; j < pairs; ++j) {
       const int i = j * wave_size + lane();
@@ -50,28 +83,38 @@ struct HeadTransform {
       head.sine[j] = table[t * RopeDims + half + i];
     }
   }
-  __device__ __attribute__((always_inline)) void fetch(const float* in, Head& head) const {
+  // Head h of row t.
+  __device__ __attribute__((always_inline)) void fetch(const HeadRows& rows, index t, index h,
+                                                       Head& head) const {
+    const float* const in = rows.base + t * rows.stride + h * rows.head_stride;
+    if constexpr (of_row) fetch_weights(h, head);
 #pragma clang loop unroll(full)
     for (int j = 0; j < features; ++j) {
       const int i = j * wave_size + lane();
       head.x[j] = i < HeadDim ? in[i] : 0.0F;
     }
   }
-  // `out` is in shared memory.
-  __device__ __attribute__((always_inline)) void apply(const Head& head, float scale,
-                                                       float* out) const {
-    float factor = scale;
-    if constexpr (!__is_void(Norm)) {
-      float squares = 0;
+  static __device__ __attribute__((always_inline)) float factor_of(const float (&x)[features],
+                                                                   float eps) {
+    float squares = 0;
 #pragma clang loop unroll(full)
-      for (int j = 0; j < features; ++j) squares += head.x[j] * head.x[j];
-      factor = scale * inverse_root(sum_lanes<wave_size>(squares) / HeadDim + eps);
+    for (int j = 0; j < features; ++j) squares += x[j] * x[j];
+    return inverse_root(sum_lanes<wave_size>(squares) / HeadDim + eps);
+  }
+  // `out` is in shared memory.
+  __device__ __attribute__((always_inline)) void apply(const Head& head, float row_factor,
+                                                       float scale, float* out) const {
+    float factor = of_rotated ? 1.0F : scale;
+    if constexpr (of_row) {
+      factor = scale * row_factor;
+    } else if constexpr (!__is_void(Norm) && !of_rotated) {
+      factor = scale * factor_of(head.x, eps);
     }
 #pragma clang loop unroll(full)
     for (int j = 0; j < features; ++j) {
       const int i = j * wave_size + lane();
       float x = head.x[j] * factor;
-      if constexpr (!__is_void(Norm)) x *= head.weight[j];
+      if constexpr (!__is_void(Norm) && !of_rotated) x *= head.weight[j];
       if (i < HeadDim) out[i] = x;
     }
     if constexpr (pairs > 0) wave_barrier();
@@ -85,6 +128,22 @@ struct HeadTransform {
       const float xb = *b;
       *a = xa * head.cosine[j] - xb * head.sine[j];
       *b = xb * head.cosine[j] + xa * head.sine[j];
+    }
+    if constexpr (of_rotated) {
+      wave_barrier();
+      float x[features];
+#pragma clang loop unroll(full)
+      for (int j = 0; j < features; ++j) {
+        const int i = j * wave_size + lane();
+        x[j] = i < HeadDim ? out[i] : 0.0F;
+      }
+      const float after = scale * factor_of(x, eps);
+      wave_barrier();
+#pragma clang loop unroll(full)
+      for (int j = 0; j < features; ++j) {
+        const int i = j * wave_size + lane();
+        if (i < HeadDim) out[i] = x[j] * after * head.weight[j];
+      }
     }
   }
 };
@@ -409,6 +468,8 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
   };
   if (launch->worker < units) read(launch->worker);
   await_phases();
+  const float q_factor = q_transform.row_factor(q, 0, partials);
+  const float k_factor = k_transform.row_factor(k, 0, partials + waves);
 
   for (int unit = launch->worker; unit < units;) {
     const int h = unit % C::kv_heads;
@@ -417,9 +478,9 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
     const int end = end_of(split);
     const auto fetch = [&](int i) __attribute__((always_inline)) {
       if (i < C::group) {
-        q_transform.fetch(q.base + (h * C::group + i) * C::head_dim, query);
+        q_transform.fetch(q, 0, h * C::group + i, query);
       } else if (i == C::group) {
-        k_transform.fetch(k.base + h * C::head_dim, new_key);
+        k_transform.fetch(k, 0, h, new_key);
       }
     };
     fetch(wave());
@@ -427,7 +488,7 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
 #pragma clang loop unroll(full)
     for (int i = 0; i < 8; ++i) {
       const int d = S::feature() + i;
-      value[i] = d < C::head_dim ? v.base[h * C::head_dim + d] : 0.0F;
+      value[i] = d < C::head_dim ? v.base[h * v.head_stride + d] : 0.0F;
     }
 
     const int rows = end == total ? C::group + 1 : C::group;
@@ -435,9 +496,9 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
       float* const row = queries + i * C::dim;
       if (i >= waves) fetch(i);
       if (i < C::group) {
-        q_transform.apply(query, scale, row);
+        q_transform.apply(query, q_factor, scale, row);
       } else {
-        k_transform.apply(new_key, 1.0F, row);
+        k_transform.apply(new_key, k_factor, 1.0F, row);
       }
       for (int d = C::head_dim + lane(); d < C::dim; d += wave_size) row[d] = 0;
     }
@@ -505,26 +566,29 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
 // Many tokens, first phase: q is transformed into `queries` [tokens][heads][head_dim], k and v go
 // to the caches. A block to a token, a wave to a head; the transforms run in shared memory.
 template <class C>
-constexpr int append_shared_bytes = waves * C::dim * 4;
+constexpr int append_shared_bytes = waves * C::dim * 4 + 2 * waves * 4;
 
 template <class C, class QTransform, class KTransform>
 SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q, HeadRows k,
                                     HeadRows v, const QTransform& q_transform,
                                     const KTransform& k_transform, float scale, float* queries) {
   float* const row = reinterpret_cast<float*>(shared_memory()) + wave() * C::dim;
-  for (index t = launch->worker; t < launch->step->tokens; t += launch->workers)
+  float* const scratch = reinterpret_cast<float*>(shared_memory()) + waves * C::dim;
+  for (index t = launch->worker; t < launch->step->tokens; t += launch->workers) {
+    const float q_factor = q_transform.row_factor(q, t, scratch);
+    const float k_factor = k_transform.row_factor(k, t, scratch + waves);
     for (int first = 0; first < C::heads + C::kv_heads; first += waves) {
       const int h = first + wave();
       if (h < C::heads) {
         typename QTransform::Head head;
         q_transform.fetch_constants(t, head);
-        q_transform.fetch(q.base + t * q.stride + h * C::head_dim, head);
-        q_transform.apply(head, scale, row);
+        q_transform.fetch(q, t, h, head);
+        q_transform.apply(head, q_factor, scale, row);
       } else if (h < C::heads + C::kv_heads) {
         typename KTransform::Head head;
         k_transform.fetch_constants(t, head);
-        k_transform.fetch(k.base + t * k.stride + (h - C::heads) * C::head_dim, head);
-        k_transform.apply(head, 1.0F, row);
+        k_transform.fetch(k, t, h - C::heads, head);
+        k_transform.apply(head, k_factor, 1.0F, row);
       }
       barrier();
       if (h < C::heads) {
@@ -532,10 +596,11 @@ SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q
           queries[(t * C::heads + h) * C::head_dim + i] = row[i];
       } else if (h < C::heads + C::kv_heads) {
         const int kv = h - C::heads;
-        c.append(kv, launch->step->position + t, row, v.base + t * v.stride + kv * C::head_dim);
+        c.append(kv, launch->step->position + t, row, v.base + t * v.stride + kv * v.head_stride);
       }
       barrier();
     }
+  }
 }
 
 // Many tokens, second phase. A block has one KV head and a tile of rows: tokens times the heads of

@@ -343,6 +343,11 @@ SINTER_INLINE float widen(e4m3 x) {
 }
 SINTER_INLINE float load(const e8m0* p) { return widen(*p); }
 SINTER_INLINE float load(const e4m3* p) { return widen(*p); }
+// Element number k of runs of `Run` elements that begin `Stride` apart.
+template <int Run, int Stride, class T>
+SINTER_INLINE float load_runs(const T* p, index k, index) {
+  return load(p + k / Run * Stride + k % Run);
+}
 SINTER_INLINE void store(float* p, float value, index) { *p = value; }
 SINTER_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 
