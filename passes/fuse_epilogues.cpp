@@ -48,7 +48,16 @@ std::string check_slices(const ir::Module& module, const std::vector<Node>& body
   return expected == total ? "" : "its slices do not cover the product";
 }
 
-bool may_join(const Node& node) { return ir::is_elementwise(node.op) || node.op == Op::slice; }
+// Work on what a product gives, lane by lane. Of experts there is a row for each choice, until they
+// are summed.
+bool may_join(const ir::Module& module, const Node& group, const Node& node) {
+  if (!ir::is_region(group, ir::RegionKind::experts))
+    return ir::is_elementwise(node.op) || node.op == Op::slice;
+  if (node.op == Op::weighted_sum) return true;
+  const bool of_choices = module.tensor(node.results[0]).shape.size() == 3;
+  return ir::is_elementwise(node.op) &&
+         !(of_choices && node.operands.size() > 1 && module.is_weight(node.operands[1]));
+}
 
 class Fuser {
  public:
@@ -63,7 +72,9 @@ class Fuser {
 
   void run() {
     for (size_t i = 0; i < module_.nodes.size(); ++i)
-      if (ir::is_region(module_.nodes[i], ir::RegionKind::matmul)) fuse(i);
+      if (ir::is_region(module_.nodes[i], ir::RegionKind::matmul) ||
+          ir::is_region(module_.nodes[i], ir::RegionKind::experts))
+        fuse(i);
     std::vector<Node> nodes;
     for (size_t i = 0; i < module_.nodes.size(); ++i)
       if (!taken_[i]) nodes.push_back(std::move(module_.nodes[i]));
@@ -116,7 +127,7 @@ class Fuser {
     };
     for (auto user = users.begin(); user != users.end(); ++user) {
       const Node& node = module_.nodes[*user];
-      if (taken_[*user] || !may_join(node)) continue;
+      if (taken_[*user] || !may_join(module_, module_.nodes[i], node)) continue;
       if (!std::all_of(node.operands.begin(), node.operands.end(), is_known)) continue;
       std::set<size_t> members = {*user};
       for (const ValueId id : node.operands)

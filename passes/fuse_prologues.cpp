@@ -47,7 +47,7 @@ class Fuser {
 
   void run() {
     for (size_t i = 0; i < module_.nodes.size(); ++i)
-      if (ir::is_region(module_.nodes[i], ir::RegionKind::matmul)) fuse(i);
+      if (has_products(module_.nodes[i])) fuse(i);
     std::erase_if(module_.nodes,
                   [](const Node& node) { return node.results.empty() && moved(node); });
     erase_dead(module_);
@@ -60,8 +60,16 @@ class Fuser {
     return node.op != Op::fused && ir::info(node.op).has_result();
   }
 
+  // Whether a phase computes rows before it multiplies them; each of its products has them.
+  static bool has_products(const Node& group) {
+    return ir::is_region(group, ir::RegionKind::matmul) ||
+           ir::is_region(group, ir::RegionKind::router) ||
+           ir::is_region(group, ir::RegionKind::experts);
+  }
+
   void fuse(size_t i) {
     const ValueId input = products_of(module_.nodes[i])[0]->operands[0];
+    if (module_.tensor(input).shape.size() != 2) return;  // a row for each choice
     const Prologue prologue = find(i, input);
     if (prologue.members.empty()) return;
     Node& group = module_.nodes[i];
@@ -227,9 +235,9 @@ class Fuser {
   }
   // Whether the node is a product's phase that reads the value as the product's input alone.
   static bool is_product_of(const Node& group, ValueId value) {
-    if (!ir::is_region(group, ir::RegionKind::matmul)) return false;
+    if (!has_products(group)) return false;
     for (const Node& node : group.body)
-      if (node.op != Op::matmul &&
+      if (!is_product(node) &&
           std::find(node.operands.begin(), node.operands.end(), value) != node.operands.end())
         return false;
     return products_of(group)[0]->operands[0] == value;

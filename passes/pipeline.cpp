@@ -9,6 +9,7 @@
 #include "passes/form_kernels.h"
 #include "passes/fuse_attention.h"
 #include "passes/fuse_epilogues.h"
+#include "passes/fuse_experts.h"
 #include "passes/fuse_projections.h"
 #include "passes/fuse_prologues.h"
 #include "passes/join_products.h"
@@ -23,6 +24,9 @@ const std::vector<Pass>& pipeline() {
        prove_weight_structure},
       {"fuse_projections", "products of the same input become one product", fuse_projections},
       {"fold_dequantize", "products and embeddings read packed weights", fold_dequantize},
+      {"fuse_experts",
+       "a router's choice becomes one phase, and products with the experts' matrices meet",
+       fuse_experts},
       {"fuse_epilogues",
        "bias, residual, activation and gating move into the product that feeds them",
        fuse_epilogues},

@@ -69,6 +69,8 @@ std::vector<ValueId> leaving_values(const std::vector<Node>& body, const std::ve
   return leaving;
 }
 
+bool is_product(const Node& node) { return node.op == Op::matmul || node.op == Op::gather_matmul; }
+
 void sink_rows(ir::Module& module) {
   std::map<ValueId, Node> waiting;  // by its result
   std::vector<Node> nodes;
@@ -99,24 +101,25 @@ void sink_rows(ir::Module& module) {
 void form_products(ir::Module& module) {
   const std::vector<int> uses = ir::count_uses(module);
   for (Node& node : module.nodes) {
-    if (node.op != Op::matmul) continue;
+    if (!is_product(node)) continue;
+    const auto kind = node.op == Op::matmul ? ir::RegionKind::matmul : ir::RegionKind::experts;
     const std::string label = node.label;
     std::vector<Node> body = {std::move(node)};
-    node = make_fused(ir::RegionKind::matmul, label, std::move(body), uses);
+    node = make_fused(kind, label, std::move(body), uses);
   }
 }
 
 std::vector<Node*> products_of(Node& group) {
   std::vector<Node*> products;
   for (Node& node : group.body)
-    if (node.op == Op::matmul) products.push_back(&node);
+    if (is_product(node)) products.push_back(&node);
   return products;
 }
 
 std::vector<const Node*> products_of(const Node& group) {
   std::vector<const Node*> products;
   for (const Node& node : group.body)
-    if (node.op == Op::matmul) products.push_back(&node);
+    if (is_product(node)) products.push_back(&node);
   return products;
 }
 

@@ -27,6 +27,9 @@ ir::Node make_fused(ir::RegionKind kind, std::string label, std::vector<ir::Node
 // Work on rows outside of phases moves down to just before the first that needs it.
 void sink_rows(ir::Module& module);
 
+// Rows times a matrix, or times those that a router chose.
+bool is_product(const ir::Node& node);
+
 // Every product outside a phase begins one.
 void form_products(ir::Module& module);
 

@@ -80,12 +80,10 @@ absl::StatusOr<std::string> RegionContext::vector_pointer(Emitter& e, ValueId we
 }
 
 absl::Status RegionContext::declare_vectors(const Node& node) {
-  for (const Node& inner : node.body) {
-    if (inner.op == Op::matmul) continue;
-    for (const ValueId id : inner.operands)
-      if (module.is_weight(id))
-        if (auto chosen = layout(id, 1); !chosen.ok()) return chosen.status();
-  }
+  for (const Node& inner : node.body)
+    for (size_t i = 0; i < inner.operands.size(); ++i)
+      if (module.is_weight(inner.operands[i]) && !ir::is_matrix_operand(inner.op, i))
+        if (auto chosen = layout(inner.operands[i], 1); !chosen.ok()) return chosen.status();
   return absl::OkStatus();
 }
 

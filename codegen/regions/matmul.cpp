@@ -99,10 +99,11 @@ absl::Status declare_epilogue(RegionContext& c, Emitter& e, const Node& node,
 
 class Lowerer {
  public:
-  Lowerer(RegionContext& c, const Node& node, Products products)
+  Lowerer(RegionContext& c, const Node& node, Products products, const EmitMore& then)
       : c_(c),
         node_(node),
         products_(std::move(products)),
+        then_(then),
         type_(c.module.weight(products_.products[0].weight())),
         rows_form_(rows_type(type_, c.planes())),
         floats_(multiplies_floats(type_.format)),
@@ -149,9 +150,11 @@ class Lowerer {
     } else if (auto status = several(e); !status.ok()) {
       return status;
     }
+    if (then_)
+      if (auto status = then_(e); !status.ok()) return status;
     finish(e, node_.label, products);
     LoweredPhase& phase = c_.lowered.phases.back();
-    if (c_.on_gpu()) phase.kernel = LoweredPhase::Kernel::early;
+    if (c_.on_gpu() && !then_) phase.kernel = LoweredPhase::Kernel::early;
     if (!c_.on_gpu()) phase.scratch_bytes = row_bytes_;
     return absl::OkStatus();
   }
@@ -253,6 +256,7 @@ class Lowerer {
   RegionContext& c_;
   const Node& node_;
   const Products products_;
+  const EmitMore& then_;        // for one row: what the phase goes on with
   const ir::WeightType& type_;  // of the first: all multiply rows of one form
   const std::string rows_form_;
   const bool floats_;
@@ -261,12 +265,14 @@ class Lowerer {
 
 }  // namespace
 
-// Products with packed weights of one input, with the work on rows before them and the elementwise
-// ops behind each.
-absl::Status lower_matmul(RegionContext& c, const Node& node) {
+absl::Status lower_products(RegionContext& c, const Node& node, const EmitMore& then) {
   auto products = products_of(c, node);
   if (!products.ok()) return products.status();
-  return Lowerer(c, node, *std::move(products)).run();
+  return Lowerer(c, node, *std::move(products), then).run();
+}
+
+absl::Status lower_matmul(RegionContext& c, const Node& node) {
+  return lower_products(c, node, {});
 }
 
 }  // namespace sinter::codegen

@@ -2,11 +2,20 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
+#include "absl/status/status.h"
 #include "codegen/regions/context.h"
 #include "ir/type.h"
 
 namespace sinter::codegen {
+
+// Writes more into the body of a phase.
+using EmitMore = std::function<absl::Status(Emitter&)>;
+
+// Products with packed weights of one input, with the work on rows before them and the elementwise
+// ops behind each. `then`, for steps of one row: what all workers go on with in the same phase.
+absl::Status lower_products(RegionContext& c, const ir::Node& node, const EmitMore& then);
 
 // Columns that a row may have: where all share a scale, int32 holds the sum of a row's products,
 // of levels below 2^bits with a plane of -128..127, and of a lane's or thread's activations.

@@ -94,6 +94,12 @@ class RowWriter {
       return absl::OkStatus();
     }
     const Node& node = *definition(value);
+    if (node.op == Op::gather) {
+      note(node);
+      e_.line("const GatherRows<{}, {}> {}{{{}, {}}};", width(value), width(node.operands[0]), name,
+              pointer(node.operands[0]), e_.pointer(c_.buffer(node.operands[1]), "const i32"));
+      return absl::OkStatus();
+    }
     return ir::is_by_row(node.op) ? by_row(node, name) : elementwise(value, name);
   }
 
@@ -138,7 +144,8 @@ class RowWriter {
       const Node* node = definition(id);
       if (node != nullptr && id != value) note(*node);
       const bool is_argument =
-          node != nullptr && (ir::is_by_row(node->op) || (is_kept(id) && id != value));
+          node != nullptr &&
+          (ir::is_by_row(node->op) || node->op == Op::gather || (is_kept(id) && id != value));
       if (!is_argument) return std::string();
       auto known = std::find_if(arguments.begin(), arguments.end(),
                                 [id](const auto& argument) { return argument.first == id; });

@@ -253,6 +253,45 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
       }
       return out;
     }
+    case Op::sum_norm: {
+      const auto n = static_cast<size_t>(result.shape.back());
+      const std::vector<float>& x = values.at(node.operands[0]).data;
+      for (size_t row = 0; row < count; row += n) {
+        double sum = node.number("eps");
+        double off = 0;  // of the sum
+        for (size_t i = row; i < row + n; ++i) {
+          sum += x[i];
+          off += operand(0, i).second + sum_error(n) * std::abs(double{x[i]});
+        }
+        for (size_t i = row; i < row + n; ++i)
+          out[i] = 1.02 * (operand(0, i).second + off * std::abs(double{result.data[i]})) /
+                       std::abs(sum) +
+                   4 * kRounding * std::abs(double{result.data[i]});
+      }
+      return out;
+    }
+    case Op::gather: {
+      const auto width = static_cast<size_t>(values.at(node.operands[0]).shape.back());
+      const auto chosen = static_cast<size_t>(result.shape.back());
+      for (size_t i = 0; i < count; ++i) {
+        const auto column = static_cast<size_t>(values.at(node.operands[1]).data[i]);
+        out[i] = operand(0, i / chosen * width + column).second;
+      }
+      return out;
+    }
+    case Op::weighted_sum: {
+      const auto features = static_cast<size_t>(result.shape.back());
+      const auto choices = static_cast<size_t>(values.at(node.operands[1]).shape.back());
+      for (size_t i = 0; i < count; ++i)
+        for (size_t k = 0; k < choices; ++k) {
+          const size_t choice = i / features * choices + k;
+          const auto [x, ex] = operand(0, choice * features + i % features);
+          const auto [w, ew] = operand(1, choice);
+          out[i] += std::abs(w) * ex + std::abs(x) * ew + ex * ew +
+                    (static_cast<double>(choices) + 2) * kRounding * std::abs(x * w);
+        }
+      return out;
+    }
     case Op::softmax: {
       const auto n = static_cast<size_t>(result.shape.back());
       const std::vector<float>& x = values.at(node.operands[0]).data;

@@ -7,6 +7,9 @@
 #include <functional>
 #include <string_view>
 
+#include "codegen/compile/kernel_resources.h"
+#include "codegen/compile/object_cache.h"
+#include "codegen/schedule/source.h"
 #include "ir/ops.h"
 #include "tests/codegen/error_bounds.h"
 
@@ -162,6 +165,68 @@ TEST_P(Prologues, LeftoverWorkIsOnePhase) {
   for (const TestModel& model : models)
     EXPECT_EQ(phases_of(model, "rows"), model.name == "leftover_heads" ? 2U : 1U) << model.name;
   expect_models_match(models, GetParam());
+}
+
+// As machine code, which nothing here can run: without memory for what registers can hold.
+TEST(GpuPrologues, CompileForEveryFamily) {
+  ModelBuilder b("prologues_of_gpus");
+  const ir::WeightFormat format = affine(4, 64, DType::f16);
+  const ValueId x = b.rows("x", 2048);
+  const ValueId qkv = product(b, "qkv", x, 2048 + 3 * 128, 2048, format);
+  const auto heads = [&](const std::string& label, int64_t begin, int64_t count, int64_t dim) {
+    const ValueId part =
+        b.add(label, Op::slice, {qkv}, {{"begin", begin}, {"end", begin + count * dim}});
+    return b.reshape(label, part, {ir::Dim::of('T'), count, dim});
+  };
+  const ValueId both = heads("both", 0, 8, 256);
+  const auto half = [&](const std::string& label, int64_t begin) {
+    return b.add(label, Op::slice, {both}, {{"begin", begin}, {"end", begin + 128}});
+  };
+  const ValueId q =
+      b.add("q_norm", Op::rms_norm, {half("q", 0), b.vector("q_norm_w", 128)}, {{"eps", 1e-6}});
+  const ValueId keys = b.state("keys", 1, 128);
+  const ValueId values = b.state("values", 1, 128);
+  b.add("append_k", Op::kv_append, {keys, heads("k", 2048, 1, 128)});
+  b.add("append_v", Op::kv_append, {values, heads("v", 2304, 1, 128)});
+  const ValueId attention = b.add("attention", Op::attention, {q, keys, values}, {{"scale", 0.1}});
+  const ValueId gate = b.reshape("gate", half("gate", 128), {ir::Dim::of('T'), 1024});
+  const ValueId gated = b.add("gated", Op::mul, {attention, b.add("sigmoid", Op::sigmoid, {gate})});
+  const ValueId o = product(b, "o", gated, 2048, 1024, format);
+  const ValueId h = b.add("h", Op::add, {x, norm(b, "o_norm", o, 2048)});
+  const ValueId n = norm(b, "n", h, 2048);
+  const ValueId scores =
+      b.add("scores", Op::softmax, {product(b, "router", n, 64, 2048, dense(DType::f32))});
+  const ValueId chosen = b.add("chosen", Op::top_k, {scores}, {{"k", int64_t{4}}});
+  const ValueId weights =
+      b.add("weights", Op::sum_norm, {b.add("values_of", Op::gather, {scores, chosen})});
+  const auto experts = [&](const std::string& label, int64_t rows, int64_t cols, ValueId of) {
+    return b.add(label, Op::gather_matmul,
+                 {of, chosen, b.stacked(label + "_w", 64, rows, cols, format)});
+  };
+  const ValueId up = experts("up", 256, 2048, n);
+  const ValueId act = b.add("act", Op::mul, {b.add("silu", Op::silu, {up}), up});
+  const ValueId down =
+      b.add("down_sum", Op::weighted_sum, {experts("down", 2048, 256, act), weights});
+  const TestModel model = b.finish(b.add("end", Op::add, {h, down}));
+  EXPECT_EQ(phases_of(model, "rows"), 0U);
+  std::vector<passes::Remark> remarks;
+  const auto lowering = lower(model.module, Device::gpu, Activations::a8, schedules(), remarks);
+  ASSERT_TRUE(lowering.ok()) << lowering.status();
+  const KernelSource source = assemble_source(*lowering, Device::gpu, "tests");
+  for (const char* name : {"sm_90", "gfx1100", "gfx942"}) {
+    SCOPED_TRACE(name);
+    const auto target = parse_targets(name);
+    ASSERT_TRUE(target.ok()) << target.status();
+    const auto object = compile_shared(source.text, target->front());
+    ASSERT_TRUE(object.ok()) << object.status();
+    if (target->front().family == "nvptx") continue;
+    const auto resources = kernel_resources(*object, source.kernels);
+    ASSERT_TRUE(resources.ok()) << resources.status();
+    // Attention of so many heads spills on gfx942, whatever is fused into it.
+    for (size_t i = 0; i < resources->size(); ++i)
+      if (!source.kernels[i].symbol.starts_with("attention"))
+        EXPECT_EQ((*resources)[i].scratch_bytes, 0U) << source.kernels[i].symbol;
+  }
 }
 
 }  // namespace

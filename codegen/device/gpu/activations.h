@@ -157,9 +157,10 @@ struct SharedRow {
     return reinterpret_cast<const GroupScale*>(base + code_bytes)[group];
   }
   template <class Prologue>
-  __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch) const {
+  __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch,
+                                                       index r = 0) const {
     Held row[rounds<Cols>];
-    p.prepare(0, row, scratch);
+    p.prepare(r, row, scratch);
     release_next_phase();  // its weights may come; what is left here is short
     quantize<Cols, Group, Planes>(
         row, scratch,

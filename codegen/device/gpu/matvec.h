@@ -111,9 +111,10 @@ struct SharedFloats {
   static constexpr int bytes = (Cols + 15) / 16 * 16 * 4;
   u8* base;
   template <class Prologue>
-  __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch) const {
+  __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch,
+                                                       index r = 0) const {
     Held row[rounds<Cols>];
-    p.prepare(0, row, scratch);
+    p.prepare(r, row, scratch);
     release_next_phase();
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds<Cols>; ++i) {
