@@ -8,6 +8,7 @@
 
 #include "ir/ops.h"
 #include "runtime/support/half.h"
+#include "tests/codegen/attention_models.h"
 #include "tests/codegen/error_bounds.h"
 
 namespace sinter::codegen::test {
@@ -385,39 +386,6 @@ TEST_P(Attention, EveryShapeAndTransformAcrossBlockBoundaries) {
   expect_all_match(models, GetParam());
 }
 
-// A head tensor [T, heads, head_dim], before norm and rotation.
-struct Heads {
-  ValueId x = -1;
-  int64_t count = 1, dim = 16;
-};
-
-ValueId table_of(ModelBuilder& b, int64_t dims) {
-  std::vector<float> frequencies;
-  for (int64_t i = 0; i < dims / 2; ++i)
-    frequencies.push_back(static_cast<float>(
-        std::pow(1e4, -2.0 * static_cast<double>(i) / static_cast<double>(dims))));
-  return b.add("table", Op::rope_table, {b.constant("frequencies", frequencies), b.tokens()});
-}
-
-ValueId slice(ModelBuilder& b, const std::string& label, ValueId x, int64_t begin, int64_t end) {
-  return b.add(label, Op::slice, {x}, {{"begin", begin}, {"end", end}});
-}
-
-ValueId attend(ModelBuilder& b, ValueId q, ValueId k, ValueId v, const Heads& kv) {
-  const ValueId keys = b.state("keys", kv.count, kv.dim);
-  const ValueId values = b.state("values", kv.count, kv.dim);
-  b.add("append_k", Op::kv_append, {keys, k});
-  b.add("append_v", Op::kv_append, {values, v});
-  return b.add("attention", Op::attention, {q, keys, values},
-               {{"scale", 1 / std::sqrt(static_cast<double>(kv.dim))}});
-}
-
-size_t phases_of(const TestModel& model, std::string_view kind) {
-  return static_cast<size_t>(
-      std::count_if(model.module.nodes.begin(), model.module.nodes.end(),
-                    [&](const ir::Node& node) { return node.text("kind", "") == kind; }));
-}
-
 // Few positions: what is read is at stake.
 const std::vector<Stretch>& few_positions() {
   static const std::vector<Stretch> stretches = {{Mode::decode, 2},
@@ -428,111 +396,35 @@ const std::vector<Stretch>& few_positions() {
   return stretches;
 }
 
-// q, k and v cut from rows and from heads, in either order: heads lie further apart than they are
-// wide, not from the beginning of a row on, and their distance has nothing to do with 16.
 TEST_P(Attention, HeadsThatAreCutFromWiderOnes) {
-  using ir::Dim;
-  std::vector<TestModel> models;
-  {
-    // Of heads of 40 features the last 24, of heads of 31 the middle 24, of rows the end.
-    ModelBuilder b("attention_cut_heads");
-    const ValueId row = b.rows("row", 3 + 4 * 40 + 2 * 31 + 2 * 24);
-    const ValueId q40 = b.reshape("q40", slice(b, "q_row", row, 3, 163), {Dim::of('T'), 4, 40});
-    const ValueId k31 = b.reshape("k31", slice(b, "k_row", row, 163, 225), {Dim::of('T'), 2, 31});
-    const ValueId v = b.reshape("v", slice(b, "v_row", row, 225, 273), {Dim::of('T'), 2, 24});
-    models.push_back(
-        b.finish(attend(b, slice(b, "q", q40, 16, 40), slice(b, "k", k31, 5, 29), v, {-1, 2, 24})));
-  }
-  {
-    // Each KV head's q, k and v side by side; the slices overlap and the values come first.
-    ModelBuilder b("attention_grouped_heads");
-    const ValueId heads = b.reshape("heads", b.rows("row", 3 * 50), {Dim::of('T'), 3, 50});
-    models.push_back(b.finish(attend(b, slice(b, "q", heads, 32, 48), slice(b, "k", heads, 17, 33),
-                                     slice(b, "v", heads, 1, 17), {-1, 3, 16})));
-  }
-  {
-    // A slice of a slice, by way of a row: heads 1..2 of 4, features 8..23 of 32; norm and
-    // rotation.
-    ModelBuilder b("attention_slice_of_slice");
-    const ValueId row = b.rows("row", 128);
-    const ValueId part = b.reshape("part", row, {Dim::of('T'), 4, 32});
-    const ValueId wide = slice(b, "wide", part, 4, 28);
-    const ValueId flat = b.reshape("flat", wide, {Dim::of('T'), 96});
-    const ValueId two = slice(b, "two", flat, 24, 72);
-    const ValueId heads = b.reshape("two_heads", two, {Dim::of('T'), 2, 24});
-    const ValueId table = table_of(b, 16);
-    const auto turned = [&](const std::string& label) {
-      const ValueId x = slice(b, label, heads, 4, 20);
-      const ValueId y =
-          b.add(label, Op::rms_norm, {x, b.vector(label + "_norm", 16)}, {{"eps", 1e-6}});
-      return b.add(label, Op::rope, {y, table});
-    };
-    models.push_back(
-        b.finish(attend(b, turned("q"), turned("k"), slice(b, "v", heads, 0, 16), {-1, 2, 16})));
-  }
+  const std::vector<TestModel> models = cut_heads();
   for (const TestModel& model : models) EXPECT_EQ(phases_of(model, "rows"), 0U) << model.name;
   expect_all_match(models, GetParam(), few_positions());
 }
 
-// What does not lie at one distance is brought together first, in a phase of its own.
 TEST_P(Attention, HeadsAtUnequalDistancesAreCopied) {
-  using ir::Dim;
-  ModelBuilder b("attention_unequal");
-  // Two KV heads, each with its three query heads, key and value behind one another.
-  const ValueId heads = b.reshape("heads", b.rows("row", 2 * 5 * 16), {Dim::of('T'), 2, 80});
-  const ValueId q = b.reshape("q", slice(b, "q_group", heads, 0, 48), {Dim::of('T'), 6, 16});
-  const TestModel model = b.finish(
-      attend(b, q, slice(b, "k", heads, 48, 64), slice(b, "v", heads, 64, 80), {-1, 2, 16}));
+  const TestModel model = unequal_heads();
   EXPECT_EQ(phases_of(model, "rows"), 1U);
   expect_all_match({model}, GetParam(), few_positions());
 }
 
-// A norm of the rotated head, and a norm over the whole row of which q or k is a part.
 TEST_P(Attention, NormsAfterRotationAndOverRows) {
-  using ir::Dim;
-  std::vector<TestModel> models;
-  for (const bool interleaved : {false, true}) {
-    ModelBuilder b(fmt::format("attention_norm_after_rope_{}", interleaved));
-    const ValueId row = b.rows("row", 3 * 40 + 2 * 40);
-    const ValueId table = table_of(b, interleaved ? 40 : 24);
-    const auto turned = [&](const std::string& label, int64_t begin, int64_t heads) {
-      const ValueId x = b.reshape(label, slice(b, label, row, begin, begin + heads * 40),
-                                  {Dim::of('T'), heads, 40});
-      const ValueId y = b.add(label, Op::rope, {x, table},
-                              {{"style", std::string(interleaved ? "interleaved" : "half")}});
-      return b.add(label, Op::rms_norm, {y, b.vector(label + "_norm", 40, ir::DType::f16)},
-                   {{"eps", 1e-5}});
-    };
-    const ValueId v = b.reshape("v", slice(b, "v", row, 160, 200), {Dim::of('T'), 1, 40});
-    models.push_back(b.finish(attend(b, turned("q", 0, 3), turned("k", 120, 1), v, {-1, 1, 40})));
-  }
-  {
-    ModelBuilder b("attention_row_norms");
-    const ValueId row = b.rows("row", 8 + 6 * 24 + 2 * 2 * 24);
-    const ValueId table = table_of(b, 24);
-    const auto turned = [&](const std::string& label, int64_t begin, int64_t heads) {
-      const ValueId x = slice(b, label, row, begin, begin + heads * 24);
-      const ValueId y =
-          b.add(label, Op::rms_norm, {x, b.vector(label + "_norm", heads * 24)}, {{"eps", 1e-6}});
-      return b.add(label, Op::rope, {b.reshape(label, y, {Dim::of('T'), heads, 24}), table});
-    };
-    const ValueId v = b.reshape("v", slice(b, "v", row, 200, 248), {Dim::of('T'), 2, 24});
-    models.push_back(b.finish(attend(b, turned("q", 8, 6), turned("k", 152, 2), v, {-1, 2, 24})));
-  }
-  {
-    // One norm over q and k together has two readers: it is a phase of its own.
-    ModelBuilder b("attention_norm_of_both");
-    const ValueId both =
-        b.add("norm", Op::rms_norm,
-              {slice(b, "qk", b.rows("row", 70), 3, 67), b.vector("norm", 64)}, {{"eps", 1e-6}});
-    const ValueId q = b.reshape("q", slice(b, "q", both, 16, 64), {Dim::of('T'), 3, 16});
-    const ValueId k = b.reshape("k", slice(b, "k", both, 0, 16), {Dim::of('T'), 1, 16});
-    const ValueId v = b.reshape("v", b.rows("value", 16), {Dim::of('T'), 1, 16});
-    models.push_back(b.finish(attend(b, q, k, v, {-1, 1, 16})));
-  }
+  const std::vector<TestModel> models = norms_of_heads();
   for (const TestModel& model : models)
     EXPECT_EQ(phases_of(model, "rows"), model.name == "attention_norm_of_both" ? 1U : 0U)
         << model.name;
+  expect_all_match(models, GetParam(), few_positions());
+}
+
+TEST_P(Attention, LayersOfEveryArrangement) {
+  const std::vector<TestModel> models = arranged_layers();
+  // Beside them a table of angles and rows of embeddings.
+  const std::vector<size_t> products = {5, 3, 2};
+  for (size_t i = 0; i < models.size(); ++i) {
+    EXPECT_EQ(phases_of(models[i], "matmul"), products[i]) << models[i].name;
+    EXPECT_EQ(phases_of(models[i], "attention"), 1U) << models[i].name;
+    EXPECT_EQ(phases_of(models[i], "rows"), 0U) << models[i].name;
+  }
   expect_all_match(models, GetParam(), few_positions());
 }
 

@@ -11,6 +11,7 @@
 #include "codegen/compile/object_cache.h"
 #include "codegen/schedule/source.h"
 #include "ir/ops.h"
+#include "tests/codegen/attention_models.h"
 #include "tests/codegen/error_bounds.h"
 
 namespace sinter::codegen::test {
@@ -23,12 +24,6 @@ using ir::ValueId;
 class Prologues : public ::testing::TestWithParam<Device> {};
 INSTANTIATE_TEST_SUITE_P(Host, Prologues, ::testing::Values(Device::host));
 INSTANTIATE_TEST_SUITE_P(Gpu, Prologues, ::testing::Values(Device::gpu));
-
-size_t phases_of(const TestModel& model, std::string_view kind) {
-  return static_cast<size_t>(
-      std::count_if(model.module.nodes.begin(), model.module.nodes.end(),
-                    [&](const ir::Node& node) { return node.text("kind", "") == kind; }));
-}
 
 ValueId norm(ModelBuilder& b, const std::string& label, ValueId x, int64_t width) {
   return b.add(label, Op::rms_norm, {x, b.vector(label + "_w", width, DType::f16)},

@@ -76,7 +76,7 @@ TEST_F(OpTest, SumNormMakesSharesOfAWhole) {
   tokens = 2;
   const ValueId x = input({-1, 3}, {1, 2, 5, -1, 0, 3});
   expect(run(Op::sum_norm, {x}), {2, 3}, {0.125, 0.25, 0.625, -0.5, 0, 1.5});
-  expect(run(Op::sum_norm, {x}, {{"eps", 2.0}}), {2, 3}, {0.1, 0.2, 0.5, -0.25, 0, 0.75});
+  expect(run(Op::sum_norm, {x}, {{"eps", 2.0}}), {2, 3}, {0.1F, 0.2F, 0.5, -0.25, 0, 0.75});
 }
 
 TEST_F(OpTest, GatherTakesTheValuesOfColumns) {
