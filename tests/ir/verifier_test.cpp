@@ -111,9 +111,10 @@ TEST(Verifier, HoldsBodiesToWhatTheirKindMayHold) {
   EXPECT_EQ(as("attention"), "");
   EXPECT_EQ(as("embed"),
             "[silu] in a phase of kind \"embed\", which is rows of a table (in place)");
-  EXPECT_EQ(as("experts"),
-            "[silu] in a phase of kind \"experts\", which is products with the matrices that a "
-            "router chose (in place)");
+  EXPECT_EQ(as("experts"), "");
+  EXPECT_EQ(as("top_k"),
+            "[silu] in a phase of kind \"top_k\", which is the columns of the largest of every row "
+            "(in place)");
 }
 
 // A row of the table that no op has yet.
