@@ -432,6 +432,19 @@ bool same_bits(const StepValues& a, const StepValues& b) {
 
 namespace {
 
+// What a phase computes is written, also when it reads it again itself: only what lives from step
+// to step is updated.
+void expect_only_kept_buffers_are_updated(const Kernels& kernels) {
+  for (const LoweredSchedule& schedule : kernels.lowering.schedules)
+    for (const LoweredPhase& phase : schedule.phases)
+      for (size_t i = 0; i < phase.arguments.size(); ++i) {
+        const Buffer::Kind kind = phase.arguments[i].kind;
+        if (kind == Buffer::Kind::state || kind == Buffer::Kind::pinned) continue;
+        EXPECT_NE(phase.accesses[i], Access::update)
+            << kernels.name() << ": " << phase.name << ", argument " << i;
+      }
+}
+
 void expect_steps_match(const Kernels& kernels, Judge& judge) {
   Machine machine(kernels, 32);
   Random random(7);
@@ -486,6 +499,7 @@ void expect_models_match(const std::vector<TestModel>& models, Device device, Sp
     ASSERT_FALSE(suite.kernels.empty());
     for (const Kernels& kernels : suite.kernels) {
       Judge judge(kernels);
+      expect_only_kept_buffers_are_updated(kernels);
       expect_steps_match(kernels, judge);
       if (::testing::Test::HasFailure()) return;  // one wrong kernel is enough to read about
     }
