@@ -10,9 +10,9 @@
 #include "codegen/compile/kernel_resources.h"
 #include "codegen/compile/object_cache.h"
 #include "codegen/layouts/synthetic_fills.h"
+#include "codegen/layouts/weight_sections.h"
 #include "codegen/probe/input.h"
 #include "codegen/probe/lower.h"
-#include "frontends/json_file.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
 #include "runtime/plan/file.h"
@@ -49,7 +49,7 @@ class PlanAssembler {
   // Places weights and states, fills in phases.
   runtime::DevicePlan assemble() {
     runtime::DevicePlan plan;
-    plan.device = name(d_.device);
+    plan.device = kind_of(d_.device).name;
     plan.chunk = d_.chunk;
     plan.logits_rows = d_.logits_rows;
     int64_t at = 0;
@@ -62,13 +62,7 @@ class PlanAssembler {
       at += layout.bytes;
     }
     plan.weight_bytes = static_cast<uint64_t>(at + 64);  // kernels read whole vectors
-    for (size_t i = 0; i < c_.module.values.size(); ++i) {
-      const auto id = static_cast<ir::ValueId>(i);
-      if (!c_.module.is_state(id)) continue;
-      state_numbers_[id] = static_cast<uint32_t>(plan.states.size());
-      plan.states.push_back({c_.module.value(id).name,
-                             static_cast<uint64_t>(state_bytes_per_position(c_.module, id)), 0});
-    }
+    plan.states = d_.lowering.states.states;
     plan.kernels = kernels();
     for (size_t i = 0; i < d_.lowering.schedules.size(); ++i) {
       const LoweredSchedule& schedule = d_.lowering.schedules[i];
@@ -76,7 +70,7 @@ class PlanAssembler {
                                 phases(schedule, d_.source.used[i], d_.memory[i])});
       plan.arena_bytes = std::max(plan.arena_bytes, static_cast<uint64_t>(d_.memory[i].bytes));
     }
-    if (d_.device == Device::host)
+    if (!kind_of(d_.device).gpu)
       plan.scratch_bytes = static_cast<uint64_t>((d_.lowering.scratch_bytes + 127) / 64 * 64);
     return plan;
   }
@@ -132,7 +126,7 @@ class PlanAssembler {
     // One of these for each row of the value.
     const auto rows = [&](ir::ValueId value) {
       const bool last_rows = c_.module.tensor(value).shape[0].symbol == 'L';
-      (last_rows ? p.bytes_per_row : p.bytes_per_token) =
+      (last_rows ? p.bytes_per_logits_row : p.bytes_per_row) =
           static_cast<uint64_t>(ir::row_bytes(c_.module, value));
     };
     switch (buffer.kind) {
@@ -140,7 +134,8 @@ class PlanAssembler {
         p.bytes = static_cast<uint64_t>(d_.lowering.layouts.at(id).piece_at(buffer.offset).bytes);
         break;
       case Buffer::Kind::state:
-        p.bytes_per_position = static_cast<uint64_t>(state_bytes_per_position(c_.module, id));
+        p.bytes_per_position = d_.lowering.states.at(id).bytes_per_position;
+        p.bytes = d_.lowering.states.at(id).fixed_bytes;
         break;
       case Buffer::Kind::activation:
         rows(id);
@@ -148,14 +143,11 @@ class PlanAssembler {
       case Buffer::Kind::temporary: {
         const Room& room = schedule.temporaries.at(buffer.value);
         p.bytes = static_cast<uint64_t>(room.fixed_bytes);
-        p.bytes_per_token = static_cast<uint64_t>(room.bytes_per_row);
+        p.bytes_per_row = static_cast<uint64_t>(room.bytes_per_row);
         break;
       }
       case Buffer::Kind::pinned:
         p.bytes = static_cast<uint64_t>(d_.lowering.pinned.at(buffer.value).fixed_bytes);
-        break;
-      case Buffer::Kind::tokens:
-        p.bytes_per_token = sizeof(int32_t);
         break;
       case Buffer::Kind::logits:
         rows(c_.module.returns[0]);
@@ -178,7 +170,7 @@ class PlanAssembler {
       to.operations = from.macs;
       to.predicted_us = predict_us(from, predicted_target());
       to.blocks = static_cast<uint32_t>(from.blocks);
-      to.tokens_per_block = static_cast<uint32_t>(from.tokens_per_block);
+      to.rows_per_block = static_cast<uint32_t>(from.rows_per_block);
       to.shared_bytes = static_cast<uint32_t>(from.shared_bytes);
       for (const Buffer& buffer : from.arguments) to.arguments.push_back(argument(buffer, memory));
       out.push_back(std::move(to));
@@ -190,7 +182,7 @@ class PlanAssembler {
   const Target& predicted_target() const {
     const Target* best = nullptr;
     for (const Target& target : options_.targets)
-      if (target.device() == d_.device && (best == nullptr || target.family == best->family))
+      if (target.device == d_.device && (best == nullptr || target.family == best->family))
         best = &target;
     return *best;
   }
@@ -202,9 +194,7 @@ class PlanAssembler {
       case Buffer::Kind::weight:
         return {Region::weights, static_cast<uint64_t>(weight_offsets_.at(id) + buffer.offset), 0};
       case Buffer::Kind::state:
-        return {Region::state, 0, state_numbers_.at(id)};
-      case Buffer::Kind::tokens:
-        return {Region::tokens, 0, 0};
+        return {Region::state, 0, d_.lowering.states.numbers.at(id)};
       case Buffer::Kind::logits:
         return {Region::logits, 0, 0};
       case Buffer::Kind::activation:
@@ -220,7 +210,6 @@ class PlanAssembler {
   const DeviceCompilation& d_;
   const CompileOptions& options_;
   std::map<ir::ValueId, int64_t> weight_offsets_;
-  std::map<ir::ValueId, uint32_t> state_numbers_;
 };
 
 // Numbers that are none would go on to every logit.
@@ -232,37 +221,11 @@ absl::Status check_finite(const ir::Module& module, const Lowering& lowering,
   return absl::OkStatus();
 }
 
-absl::Status write_weights(const ir::Module& module, const Lowering& lowering,
-                           const frontends::Checkpoint& checkpoint, const CompileOptions& options,
-                           runtime::PlanWriter& writer, runtime::DevicePlan& plan) {
-  if (auto begun = writer.begin(); !begun.ok()) return to_absl(begun.error());
-  uint64_t written = 0;
-  const auto write = [&](absl::Span<const uint8_t> bytes) -> absl::Status {
-    if (auto status = writer.append({bytes.data(), bytes.size()}); !status.ok())
-      return to_absl(status.error());
-    written += bytes.size();
-    report(options, fmt::format("packing weights for {}", plan.device),
-           static_cast<double>(written) / static_cast<double>(plan.weight_bytes));
-    return absl::OkStatus();
-  };
-  for (const auto& [id, layout] : lowering.layouts) {
-    const ir::WeightData& data = module.weights.at(id);
-    if (auto status = pack_weight(module.weight(id), data, layout, checkpoint, write); !status.ok())
-      return status;
-    for (const std::string& name : data.sources) checkpoint.release(name);
-  }
-  const std::vector<uint8_t> tail(static_cast<size_t>(plan.weight_bytes - written), 0);
-  if (auto status = write(tail); !status.ok()) return status;
-  auto section = writer.end();
-  if (!section.ok()) return to_absl(section.error());
-  plan.weights_section = *section;
-  return absl::OkStatus();
-}
-
-// Whether the blocks of all phases find room on the GPUs among the targets.
-absl::Status check_shared_memory(const Lowering& lowering, const std::vector<Target>& targets) {
+// Whether the blocks of all phases find room on the targets that are such GPUs.
+absl::Status check_shared_memory(const Lowering& lowering, Device device,
+                                 const std::vector<Target>& targets) {
   for (const Target& target : targets) {
-    if (target.device() != Device::gpu) continue;
+    if (target.device != device) continue;
     for (const LoweredSchedule& schedule : lowering.schedules)
       for (const LoweredPhase& phase : schedule.phases)
         if (phase.shared_bytes > target.shared_bytes)
@@ -274,6 +237,18 @@ absl::Status check_shared_memory(const Lowering& lowering, const std::vector<Tar
   return absl::OkStatus();
 }
 
+// One row, the chunk, and what is between. The first ones name the kernels.
+std::vector<ScheduleShape> shapes_for(Device device, const std::vector<int64_t>& rows,
+                                      int64_t chunk) {
+  constexpr auto kMain = runtime::Schedule::Entry::main;
+  std::vector<ScheduleShape> shapes = {{"decode", kMain, 1}};
+  if (chunk > 1) shapes.push_back({"prefill", kMain, chunk});
+  const std::vector<int64_t> all = rows.empty() ? default_rows(device) : rows;
+  for (const int64_t most : std::set<int64_t>(all.begin(), all.end()))
+    if (most > 1 && most < chunk) shapes.push_back({fmt::format("rows{}", most), kMain, most});
+  return shapes;
+}
+
 // Whether kernels wait for each other by themselves (codegen/device/gpu/phase.h).
 bool awaits_phases(const std::vector<uint8_t>& ptx) {
   const std::string_view text(reinterpret_cast<const char*>(ptx.data()), ptx.size());
@@ -281,6 +256,10 @@ bool awaits_phases(const std::vector<uint8_t>& ptx) {
 }
 
 }  // namespace
+
+std::vector<int64_t> default_rows(Device device) {
+  return device == Device::host ? std::vector<int64_t>{32} : std::vector<int64_t>{8, 16, 32};
+}
 
 absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
                                         const ir::MatrixSource* source,
@@ -300,18 +279,16 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
   c.module = *std::move(module);
   if (source != nullptr) c.probe_input = add_probe_input(c.module);
   std::vector<passes::Remark> again;  // every device says the same
-  for (const Device device : {Device::host, Device::gpu}) {
-    const auto wanted = [&](const Target& target) { return target.device() == device; };
+  for (const DeviceKind& kind : device_kinds()) {
+    const Device device = kind.device;
+    const auto wanted = [&](const Target& target) { return target.device == device; };
     if (std::none_of(options.targets.begin(), options.targets.end(), wanted)) continue;
     DeviceCompilation d;
     d.device = device;
-    const int64_t chunk = options.chunk > 0 ? options.chunk : device == Device::host ? 128 : 512;
+    const int64_t chunk = options.chunk > 0 ? options.chunk : kind.chunk;
     d.chunk = std::min(chunk, c.max_context);
     d.logits_rows = logits_rows_for(model.vocab_size, d.chunk);
-    const std::vector<ScheduleShape> shapes = {
-        {"decode", runtime::Schedule::Entry::main, 1},
-        {"prefill", runtime::Schedule::Entry::main, d.chunk},
-    };
+    const std::vector<ScheduleShape> shapes = shapes_for(device, options.rows, d.chunk);
     auto lowering = lower(c.module, device, options.activations, shapes,
                           c.devices.empty() ? context.remarks : again);
     if (!lowering.ok()) return lowering.status();
@@ -321,10 +298,10 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
               lower_probes(c.module, device, options.activations, c.probe_input, d.lowering);
           !status.ok())
         return status;
-    if (device == Device::gpu)
-      if (auto status = check_shared_memory(d.lowering, options.targets); !status.ok())
+    if (kind.gpu)
+      if (auto status = check_shared_memory(d.lowering, device, options.targets); !status.ok())
         return status;
-    d.source = assemble_source(d.lowering, device, c.module.name);
+    d.source = assemble_source(d.lowering, c.module.name, options.persistent && kind.gpu);
     for (const LoweredSchedule& schedule : d.lowering.schedules) {
       const int64_t rows = schedule.shape.most_rows;
       d.memory.push_back(
@@ -403,7 +380,7 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
   for (size_t i = 0; i < options.targets.size(); ++i) {
     const Target& target = options.targets[i];
     uint32_t device = 0;
-    while (c.devices[device].device != target.device()) ++device;
+    while (c.devices[device].device != target.device) ++device;
     const KernelSource& source = c.devices[device].source;
     report(options, fmt::format("compiling {} kernels for {}", source.kernels.size(), target.name),
            static_cast<double>(i) / static_cast<double>(options.targets.size()));
@@ -411,6 +388,7 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     code.target = target.name;
     code.family = target.family;
     code.features.assign(target.features.begin(), target.features.end());
+    code.machines.assign(target.machines.begin(), target.machines.end());
     code.device_plan = device;
     // A kernel of that name that does nothing.
     const std::string mark =
@@ -455,13 +433,19 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     if (status.ok()) status = add_text(checkpoint->tokenizer_config_json, plan.tokenizer_config);
     if (status.ok()) status = add_text(checkpoint->chat_template, plan.chat_template);
   }
+  WeightSections weights(**writer);
   for (size_t i = 0; i < c.devices.size() && status.ok(); ++i) {
     runtime::DevicePlan& device = plan.device_plans[i];
     status = add_text(c.devices[i].source.text, device.source);
     if (status.ok()) status = add_text(c.devices[i].memory_text(), device.memory);
-    if (status.ok() && checkpoint != nullptr)
-      status =
-          write_weights(c.module, c.devices[i].lowering, *checkpoint, options, **writer, device);
+    if (!status.ok() || checkpoint == nullptr) continue;
+    const auto packing = [&](double fraction) {
+      report(options, fmt::format("packing weights for {}", device.device), fraction);
+    };
+    auto section = weights.write(c.module, c.devices[i].lowering.layouts, device.weight_bytes,
+                                 *checkpoint, packing);
+    if (section.ok()) device.weights_section = *section;
+    status = section.status();
   }
   if (!status.ok()) return status;
   report(options, "writing", 1);

@@ -13,7 +13,7 @@
 #include "codegen/schedule/source.h"
 #include "codegen/targets/target.h"
 #include "frontends/checkpoint.h"
-#include "models/registry.h"
+#include "models/import.h"
 #include "runtime/plan/plan.h"
 
 namespace sinter::codegen {
@@ -22,8 +22,13 @@ struct CompileOptions {
   std::vector<Target> targets;
   Activations activations = Activations::a8;
   int64_t max_context = 0;  // 0: what the model says, at most 32768
-  int64_t chunk = 0;        // tokens of a prefill step; 0: 128 on CPUs, 512 on GPUs
-  uint64_t seed = 1;        // of synthetic weights
+  int64_t chunk = 0;        // rows of a prefill step; 0: 128 on CPUs, 512 on GPUs
+  // Rows of the steps that there are schedules for beside one row and the chunk; those that are not
+  // below the chunk are left out. Empty: what default_rows() says.
+  std::vector<int64_t> rows;
+  uint64_t seed = 1;  // of synthetic weights
+  // GPUs get a kernel that runs a whole decode step (sinter_decode in runtime/abi/kernel_abi.h).
+  bool persistent = false;
   // What is going on and how much of it is done, 0..1. May be empty.
   std::function<void(std::string_view what, double fraction)> progress;
 };
@@ -48,6 +53,9 @@ struct Compilation {
   std::vector<DeviceCompilation> devices;  // the kinds that the targets name, hosts first
   int64_t max_context = 0;
 };
+
+// A CPU's kernels for several rows are for any number of them; a GPU's are for 8, 16 or 32.
+std::vector<int64_t> default_rows(Device device);
 
 absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
                                         const ir::MatrixSource* source,

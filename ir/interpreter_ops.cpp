@@ -156,6 +156,40 @@ Result top_k(const OpArguments& in) {
   return out;
 }
 
+Result gather(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const Array& columns = in.array(1);
+  Array out = columns;
+  for (size_t i = 0; i < out.data.size(); ++i) {
+    const float column = columns.data[i];
+    if (!(column >= 0 && column < static_cast<float>(x.shape[1]))) {
+      return absl::InvalidArgumentError(
+          fmt::format("[gather] column {} is not among the {}", column, x.shape[1]));
+    }
+    const size_t row = i / static_cast<size_t>(columns.shape[1]);
+    out.data[i] = x.data[row * static_cast<size_t>(x.shape[1]) + static_cast<size_t>(column)];
+  }
+  return out;
+}
+
+Result weighted_sum(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const Array& w = in.array(1);
+  const auto choices = static_cast<size_t>(x.shape[1]);
+  const auto features = static_cast<size_t>(x.shape[2]);
+  Array out = zeros({x.shape[0], x.shape[2]});
+  for (size_t i = 0; i < out.data.size(); ++i) {
+    const size_t row = i / features;
+    double sum = 0;
+    for (size_t k = 0; k < choices; ++k) {
+      const size_t choice = row * choices + k;
+      sum += static_cast<double>(w.data[choice]) * x.data[choice * features + i % features];
+    }
+    out.data[i] = static_cast<float>(sum);
+  }
+  return out;
+}
+
 Result gather_matmul(const OpArguments& in) {
   const Array& x = in.array(0);
   const Array& experts = in.array(1);
@@ -266,6 +300,13 @@ Result l2_norm(const OpArguments& in) {
   return map_rows(in, [&](absl::Span<float> row) {
     const double scale = 1 / std::sqrt(sum_of_squares(row) + in.node.number("eps"));
     for (float& x : row) x = static_cast<float>(x * scale);
+  });
+}
+
+Result sum_norm(const OpArguments& in) {
+  return map_rows(in, [&](absl::Span<float> row) {
+    const double total = sum(row) + in.node.number("eps");
+    for (float& x : row) x = static_cast<float>(x / total);
   });
 }
 

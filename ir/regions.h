@@ -9,7 +9,7 @@
 
 namespace sinter::ir {
 
-enum class RegionKind { embed, rope_table, matmul, attention, rows, top_k, experts };
+enum class RegionKind { embed, rope_table, matmul, attention, rows, top_k, router, experts };
 
 struct Region {
   RegionKind kind;
@@ -36,26 +36,33 @@ inline bool on_rows(Op op) {
 }  // namespace region_rule
 
 // In the order of the enumeration.
-inline constexpr std::array<Region, 7> kRegions = {{
+inline constexpr std::array<Region, 8> kRegions = {{
     {RegionKind::embed, "embed", "rows of a table", region_rule::only<Op::embed>,
      region_rule::only<Op::embed>},
     {RegionKind::rope_table, "rope_table", "cos and sin of the angles of a step's positions",
      region_rule::only<Op::rope_table>, region_rule::only<Op::rope_table>},
-    {RegionKind::matmul, "matmul", "one product, and work on its rows before and after",
+    {RegionKind::matmul, "matmul", "products of one input, and work on rows before and after each",
      [](Op op) { return op == Op::matmul || region_rule::on_rows(op); },
      region_rule::only<Op::matmul>},
     {RegionKind::attention, "attention",
      "attention, and work on the rows of q, k, v and its result",
      [](Op op) { return op == Op::attention || region_rule::on_rows(op); }, region_rule::nothing},
-    // A reshape moves nothing: it goes along with what reads it.
-    {RegionKind::rows, "rows", "work on rows that no product took", region_rule::on_rows,
-     [](Op op) {
-       return is_elementwise(op) || is_by_row(op) || (is_view(op) && op != Op::reshape);
-     }},
+    {RegionKind::rows, "rows", "work on rows that no product took",
+     [](Op op) { return op == Op::gather || region_rule::on_rows(op); },
+     [](Op op) { return op == Op::gather || is_elementwise(op) || is_by_row(op) || is_view(op); }},
     {RegionKind::top_k, "top_k", "the columns of the largest of every row",
      region_rule::only<Op::top_k>, region_rule::only<Op::top_k>},
-    {RegionKind::experts, "experts", "products with the matrices that a router chose",
-     region_rule::only<Op::gather_matmul>, region_rule::only<Op::gather_matmul>},
+    {RegionKind::router, "router", "a product, and the choice among the columns of its rows",
+     [](Op op) {
+       return op == Op::matmul || op == Op::top_k || op == Op::gather || region_rule::on_rows(op);
+     },
+     region_rule::nothing},
+    {RegionKind::experts, "experts",
+     "products with the matrices that a router chose, and work on rows before and after",
+     [](Op op) {
+       return op == Op::gather_matmul || op == Op::weighted_sum || region_rule::on_rows(op);
+     },
+     region_rule::only<Op::gather_matmul>},
 }};
 
 constexpr const Region& region(RegionKind kind) { return kRegions[static_cast<size_t>(kind)]; }

@@ -69,6 +69,26 @@ Result top_k(ShapeOperands& in) {
   return TensorType{DType::i32, {x->shape[0], k}};
 }
 
+Result gather(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "operand", 2);
+  const TensorType* columns = in.indices(1, "columns");
+  if (!in.ok()) return in.status();
+  if (x->shape[0] != columns->shape[0]) {
+    return in.fail(fmt::format("columns of {} rows of {}", to_string(*columns), to_string(*x)));
+  }
+  return TensorType{x->dtype, columns->shape};
+}
+
+Result weighted_sum(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "operand", 3);
+  const TensorType* w = in.tensor(1, "weights", 2);
+  if (!in.ok()) return in.status();
+  if (x->shape[0] != w->shape[0] || x->shape[1] != w->shape[1]) {
+    return in.fail(fmt::format("weights of {} for {}", to_string(*w), to_string(*x)));
+  }
+  return TensorType{x->dtype, {x->shape[0], x->shape[2]}};
+}
+
 Result gather_matmul(ShapeOperands& in) {
   const TensorType* x = in.tensor(0, "input", 0);
   const TensorType* chosen = in.indices(1, "experts");

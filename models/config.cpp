@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "frontends/json_file.h"
+
 namespace sinter::models {
 
 using frontends::Json;
@@ -61,54 +63,50 @@ const std::string& Config::file() const { return record_->file; }
 const std::vector<std::string>& Config::notes() const { return record_->notes; }
 void Config::mark_read(std::string_view field) const { record_->read.insert(path(field)); }
 
-Json Config::alone(std::string_view field, bool numeric) const {
-  Json object = Json::object();
+const Json* Config::find_number(std::string_view field, Json& storage) const {
   const Json* value = find(field);
-  if (value == nullptr) return object;
-  Json& out = object[shown(field)];
-  out = *value;
-  if (!numeric || !value->is_string()) return object;
-  Json number = number_in(value->get_ref<const std::string&>());
-  if (number.is_null()) return object;
+  if (value == nullptr || !value->is_string()) return value;
+  storage = number_in(value->get_ref<const std::string&>());
+  if (storage.is_null()) return value;
   note(fmt::format("{} is the string {}; it is read as a number", name(field),
                    frontends::describe(*value)));
-  out = std::move(number);
-  return object;
+  return &storage;
 }
 
 absl::StatusOr<int64_t> Config::integer(std::string_view field, frontends::IntRange range,
                                         std::optional<int64_t> otherwise) const {
-  const Json object = alone(field, true);
-  if (object.empty() && otherwise) return *otherwise;
-  return frontends::get_int(object, shown(field), file(), range);
+  Json storage;
+  const Json* value = find_number(field, storage);
+  if (value == nullptr && otherwise) return *otherwise;
+  return frontends::as_int(value, shown(field), file(), range);
 }
 
 absl::StatusOr<double> Config::number(std::string_view field, NumberRange range,
                                       std::optional<double> otherwise) const {
-  const Json object = alone(field, true);
-  if (object.empty() && otherwise) return *otherwise;
-  return frontends::get_double(object, shown(field), file(), range.min, range.max);
+  Json storage;
+  const Json* value = find_number(field, storage);
+  if (value == nullptr && otherwise) return *otherwise;
+  return frontends::as_double(value, shown(field), file(), range.min, range.max);
 }
 
 absl::StatusOr<bool> Config::flag(std::string_view field, std::optional<bool> otherwise) const {
-  const Json object = alone(field, false);
-  if (object.empty() && otherwise) return *otherwise;
-  return frontends::get_bool(object, shown(field), file());
+  const Json* value = find(field);
+  if (value == nullptr && otherwise) return *otherwise;
+  return frontends::as_bool(value, shown(field), file());
 }
 
 absl::StatusOr<std::string> Config::text(std::string_view field,
                                          std::optional<std::string> otherwise) const {
-  const Json object = alone(field, false);
-  if (object.empty() && otherwise) return *std::move(otherwise);
-  return frontends::get_string(object, shown(field), file());
+  const Json* value = find(field);
+  if (value == nullptr && otherwise) return *std::move(otherwise);
+  return frontends::as_string(value, shown(field), file());
 }
 
 absl::StatusOr<Config> Config::section(std::string_view field) const {
-  const Json object = alone(field, false);
-  const auto fields = frontends::get_object(object, shown(field), file());
+  const auto fields = frontends::as_object(find(field), shown(field), file());
   if (!fields.ok()) return fields.status();
   record_->sections.insert(path(field));
-  return Config(*find(field), path(field) + ".", record_);
+  return Config(**fields, path(field) + ".", record_);
 }
 
 std::vector<std::string> Config::unread(bool (*neutral)(std::string_view, const Json&)) const {

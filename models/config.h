@@ -14,7 +14,7 @@
 
 #include "absl/status/statusor.h"
 #include "frontends/error_text.h"
-#include "frontends/json_file.h"
+#include "frontends/json_fields.h"
 
 namespace sinter::models {
 
@@ -84,8 +84,8 @@ class Config {
   Config(const nlohmann::json& fields, std::string prefix, std::shared_ptr<Record> record)
       : fields_(&fields), prefix_(std::move(prefix)), record_(std::move(record)) {}
 
-  // The field alone under the name that messages use; empty when there is none.
-  nlohmann::json alone(std::string_view field, bool numeric) const;
+  // As `find`. Text that is a number becomes that number, in `storage`, with a note.
+  const nlohmann::json* find_number(std::string_view field, nlohmann::json& storage) const;
   std::string path(std::string_view field) const { return prefix_ + std::string(field); }
 
   const nlohmann::json* fields_;

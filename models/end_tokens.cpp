@@ -7,6 +7,7 @@
 #include <optional>
 #include <string_view>
 
+#include "frontends/json_file.h"
 #include "runtime/text/tokenizer/tokenizer.h"
 
 namespace sinter::models {

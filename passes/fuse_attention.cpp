@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "ir/heads.h"
 #include "passes/rewrite.h"
 
 namespace sinter::passes {
@@ -20,69 +21,114 @@ namespace {
 
 constexpr const char* kName = "fuse_attention";
 
-}  // namespace
-
-absl::StatusOr<ir::Module> fuse_attention(ir::Module module, PassContext& context) {
-  const std::vector<int> uses = ir::count_uses(module);
-  std::map<ValueId, size_t> definition;
-  std::map<ValueId, std::set<size_t>> appends;  // to each state
-  for (size_t i = 0; i < module.nodes.size(); ++i) {
-    const Node& node = module.nodes[i];
-    for (const ValueId id : node.results) definition[id] = i;
-    if (node.op == Op::kv_append) appends[node.operands[0]].insert(i);
+class Fuser {
+ public:
+  Fuser(ir::Module& module, PassContext& context) : module_(module), context_(context) {
+    uses_ = ir::count_uses(module);
+    taken_.assign(module.nodes.size(), false);
+    for (size_t i = 0; i < module.nodes.size(); ++i) {
+      const Node& node = module.nodes[i];
+      for (const ValueId id : node.results) definition_[id] = i;
+      if (node.op == Op::kv_append) appends_[node.operands[0]].insert(i);
+    }
   }
 
-  std::vector<bool> taken(module.nodes.size(), false);
-  for (size_t i = 0; i < module.nodes.size(); ++i) {
-    if (module.nodes[i].op != Op::attention) continue;
-    std::set<size_t> members = {i};
-    // rope, norm, reshape and slice of one head tensor, back to where a phase left it. What is used
-    // elsewhere too stays outside.
-    const auto take_chain = [&](ValueId value) {
-      for (const Op op : {Op::rope, Op::rms_norm, Op::reshape, Op::slice}) {
-        const auto found = definition.find(value);
-        if (found == definition.end() || module.nodes[found->second].op != op) continue;
-        if (uses[static_cast<size_t>(value)] != 1) {
-          context.remarks.push_back({kName, false, module.nodes[found->second].label,
-                                     fmt::format("[{}] has other users", ir::info(op).name)});
-          return;
-        }
-        members.insert(found->second);
-        value = module.nodes[found->second].operands[0];
+  void run() {
+    for (size_t i = 0; i < module_.nodes.size(); ++i)
+      if (module_.nodes[i].op == Op::attention) fuse(i);
+    std::vector<Node> nodes;
+    for (size_t i = 0; i < module_.nodes.size(); ++i)
+      if (!taken_[i]) nodes.push_back(std::move(module_.nodes[i]));
+    module_.nodes = std::move(nodes);
+    erase_dead(module_);
+  }
+
+ private:
+  void fuse(size_t i) {
+    members_ = {i};
+    copied_.clear();
+    take_chain(module_.nodes[i].operands[0], true);
+    for (const size_t state : {1, 2})
+      for (const size_t j : appends_[module_.nodes[i].operands[state]]) {
+        if (j > i || taken_[j] || members_.contains(j)) continue;
+        members_.insert(j);
+        take_chain(module_.nodes[j].operands[1], state == 1);
       }
-    };
-    take_chain(module.nodes[i].operands[0]);
-    std::set<size_t> its_appends = appends[module.nodes[i].operands[1]];
-    its_appends.merge(std::set<size_t>(appends[module.nodes[i].operands[2]]));
-    for (const size_t j : its_appends) {
-      if (j > i || taken[j]) continue;
-      members.insert(j);
-      take_chain(module.nodes[j].operands[1]);
-    }
     std::vector<Node> body;
+    std::map<ValueId, ValueId> copies;
     std::set<std::string_view> names;
     int64_t launches = 0;
     int64_t saved = 0;
-    for (const size_t m : members) {
-      const Node& node = module.nodes[m];
+    for (const size_t m : members_) {
+      Node node = module_.nodes[m];
       names.insert(ir::info(node.op).name);
       const bool computes = ir::is_by_row(node.op) || ir::is_by_head(node.op);
-      if (computes) saved += 2 * ir::row_bytes(module, node.results[0]);
+      if (computes) saved += 2 * ir::row_bytes(module_, node.results[0]);
       if (computes || ir::is(node.op, ir::OpClass::state)) ++launches;
-      taken[m] = true;
-      body.push_back(node);
+      for (ValueId& id : node.operands)
+        if (const auto copy = copies.find(id); copy != copies.end()) id = copy->second;
+      if (copied_.contains(m)) {
+        const ValueId copy = module_.add_value(module_.value(node.results[0]));
+        copies[node.results[0]] = copy;
+        node.results = {copy};
+        uses_.resize(module_.values.size(), 1);
+      } else {
+        taken_[m] = true;
+      }
+      body.push_back(std::move(node));
     }
-    const std::string label = module.nodes[i].label;
-    module.nodes[i] = make_fused(ir::RegionKind::attention, label, std::move(body), uses);
-    taken[i] = false;
-    context.remarks.push_back({kName, true, label,
-                               fmt::format("one phase for {}", fmt::join(names, ", ")), saved,
-                               launches});
+    const std::string label = module_.nodes[i].label;
+    module_.nodes[i] = make_fused(ir::RegionKind::attention, label, std::move(body), uses_);
+    taken_[i] = false;
+    context_.remarks.push_back({kName, true, label,
+                                fmt::format("one phase for {}", fmt::join(names, ", ")), saved,
+                                launches});
   }
-  std::vector<Node> nodes;
-  for (size_t i = 0; i < module.nodes.size(); ++i)
-    if (!taken[i]) nodes.push_back(std::move(module.nodes[i]));
-  module.nodes = std::move(nodes);
+
+  // Views, norm and RoPE of one head tensor, back to where a phase left it. What is computed for
+  // others too stays outside; a view of others is copied, since it moves nothing.
+  void take_chain(ValueId value, bool transformed) {
+    bool shared = false;
+    const auto definition = [&](ValueId id) -> const Node* {
+      const auto found = definition_.find(id);
+      if (found == definition_.end() || taken_[found->second]) return nullptr;
+      const Node& node = module_.nodes[found->second];
+      if (!ir::region_rule::on_rows(node.op)) return nullptr;
+      shared |= uses_[static_cast<size_t>(id)] != 1;
+      if (shared && !ir::is_view(node.op)) {
+        context_.remarks.push_back({kName, false, node.label,
+                                    fmt::format("[{}] has other users", ir::info(node.op).name)});
+        return nullptr;
+      }
+      return &node;
+    };
+    const ir::HeadSource source = ir::follow_heads(module_, value, transformed, definition);
+    shared = false;
+    for (const Node* node : source.chain) {
+      const size_t at = definition_.at(node->results[0]);
+      shared |= uses_[static_cast<size_t>(node->results[0])] != 1;
+      members_.insert(at);
+      if (shared) copied_.insert(at);
+    }
+    if (!source.stopped.empty())
+      context_.remarks.push_back(
+          {kName, false, module_.nodes[definition_.at(source.base)].label, source.stopped});
+  }
+
+  ir::Module& module_;
+  PassContext& context_;
+  std::vector<int> uses_;
+  std::map<ValueId, size_t> definition_;         // of each value: the position of its node
+  std::map<ValueId, std::set<size_t>> appends_;  // to each state
+  std::vector<bool> taken_;
+  std::set<size_t> members_;  // of the phase that is being made
+  std::set<size_t> copied_;   // of them: also used by others
+};
+
+}  // namespace
+
+absl::StatusOr<ir::Module> fuse_attention(ir::Module module, PassContext& context) {
+  Fuser(module, context).run();
   return module;
 }
 

@@ -48,94 +48,149 @@ std::string check_slices(const ir::Module& module, const std::vector<Node>& body
   return expected == total ? "" : "its slices do not cover the product";
 }
 
-bool may_join(const Node& node) { return ir::is_elementwise(node.op) || node.op == Op::slice; }
+// Work on what a product gives, lane by lane. Of experts there is a row for each choice, until they
+// are summed.
+bool may_join(const ir::Module& module, const Node& group, const Node& node) {
+  if (!ir::is_region(group, ir::RegionKind::experts))
+    return ir::is_elementwise(node.op) || node.op == Op::slice;
+  if (node.op == Op::weighted_sum) return true;
+  const bool of_choices = module.tensor(node.results[0]).shape.size() == 3;
+  return ir::is_elementwise(node.op) &&
+         !(of_choices && node.operands.size() > 1 && module.is_weight(node.operands[1]));
+}
+
+class Fuser {
+ public:
+  Fuser(ir::Module& module, PassContext& context)
+      : module_(module), context_(context), uses_(ir::count_uses(module)) {
+    taken_.assign(module.nodes.size(), false);
+    for (size_t i = 0; i < module.nodes.size(); ++i) {
+      for (const ValueId id : module.nodes[i].results) made_at_[id] = i;
+      for (const ValueId id : module.nodes[i].operands) used_at_[id].push_back(i);
+    }
+  }
+
+  void run() {
+    for (size_t i = 0; i < module_.nodes.size(); ++i)
+      if (ir::is_region(module_.nodes[i], ir::RegionKind::matmul) ||
+          ir::is_region(module_.nodes[i], ir::RegionKind::experts))
+        fuse(i);
+    std::vector<Node> nodes;
+    for (size_t i = 0; i < module_.nodes.size(); ++i)
+      if (!taken_[i]) nodes.push_back(std::move(module_.nodes[i]));
+    module_.nodes = std::move(nodes);
+  }
+
+ private:
+  // An epilogue leaves one value; it consists of the candidates that this one is made of. Of those
+  // that can be, the largest is taken. What stands against the largest is the reason given when
+  // there is none.
+  void fuse(size_t i) {
+    Node& group = module_.nodes[i];
+    std::vector<size_t> best;
+    size_t largest = 0;
+    std::string refused;
+    for (const auto& [candidate, members] : candidates(i)) {
+      const std::string why = refusal(group, members);
+      if (why.empty() && members.size() >= best.size()) best = members;
+      if (!why.empty() && members.size() > largest) {
+        largest = members.size();
+        refused = why;
+      }
+    }
+    if (best.empty()) {
+      if (!refused.empty()) context_.remarks.push_back({kName, false, group.label, refused});
+      return;
+    }
+    take(i, best);
+  }
+
+  // What could join, in order, each with all that must join with it.
+  std::map<size_t, std::vector<size_t>> candidates(size_t i) const {
+    std::map<size_t, std::vector<size_t>> found;
+    std::set<ValueId> inside;
+    std::set<size_t> users;
+    const auto add = [&](const Node& node) {
+      for (const ValueId id : node.results) {
+        inside.insert(id);
+        if (const auto used = used_at_.find(id); used != used_at_.end())
+          for (const size_t user : used->second)
+            if (user > i) users.insert(user);
+      }
+    };
+    for (const Node& node : module_.nodes[i].body) add(node);
+    // Whether a value is there before the phase runs, or made in it.
+    const auto is_known = [&](ValueId id) {
+      if (inside.contains(id)) return true;
+      const auto made = made_at_.find(id);
+      return made == made_at_.end() || (made->second < i && !taken_[made->second]);
+    };
+    for (auto user = users.begin(); user != users.end(); ++user) {
+      const Node& node = module_.nodes[*user];
+      if (taken_[*user] || !may_join(module_, module_.nodes[i], node)) continue;
+      if (!std::all_of(node.operands.begin(), node.operands.end(), is_known)) continue;
+      std::set<size_t> members = {*user};
+      for (const ValueId id : node.operands)
+        if (const auto made = made_at_.find(id); made != made_at_.end())
+          if (const auto other = found.find(made->second); other != found.end())
+            members.insert(other->second.begin(), other->second.end());
+      found[*user].assign(members.begin(), members.end());
+      add(node);
+    }
+    return found;
+  }
+
+  std::vector<Node> body_with(const Node& group, const std::vector<size_t>& members) const {
+    std::vector<Node> body = group.body;
+    for (const size_t member : members) body.push_back(module_.nodes[member]);
+    return body;
+  }
+
+  // Why these cannot become the epilogue; empty if they can.
+  std::string refusal(const Node& group, const std::vector<size_t>& members) const {
+    const std::vector<Node> body = body_with(group, members);
+    if (const size_t leaving = leaving_values(body, uses_).size(); leaving != 1)
+      return fmt::format("{} values would leave the phase, an epilogue leaves one", leaving);
+    return check_slices(module_, body);
+  }
+
+  void take(size_t i, const std::vector<size_t>& members) {
+    Node& group = module_.nodes[i];
+    std::vector<std::string_view> joined;
+    int64_t saved = 0;
+    int64_t launches = 0;
+    for (const size_t member : members) {
+      const Node& node = module_.nodes[member];
+      joined.push_back(ir::info(node.op).name);
+      if (ir::is_elementwise(node.op)) {
+        saved += 2 * ir::row_bytes(module_, node.results[0]);
+        ++launches;
+      }
+      taken_[member] = true;
+    }
+    context_.remarks.push_back({kName, true, group.label,
+                                fmt::format("{} on the accumulators", fmt::join(joined, ", ")),
+                                saved, launches});
+    group.body = body_with(group, members);
+    group.results = leaving_values(group.body, uses_);
+    for (const ValueId id : group.results) made_at_[id] = i;
+  }
+
+  ir::Module& module_;
+  PassContext& context_;
+  std::vector<int> uses_;
+  std::vector<bool> taken_;
+  // Positions of the node that makes a value, and of those that use it. What no node makes is there
+  // before all of them.
+  std::map<ValueId, size_t> made_at_;
+  std::map<ValueId, std::vector<size_t>> used_at_;
+};
 
 }  // namespace
 
 absl::StatusOr<ir::Module> fuse_epilogues(ir::Module module, PassContext& context) {
-  const std::vector<int> uses = ir::count_uses(module);
-  std::vector<bool> taken(module.nodes.size(), false);
-  // Positions of the node that makes a value, and of those that use it. What no node makes is there
-  // before all of them.
-  std::map<ValueId, size_t> made_at;
-  std::map<ValueId, std::vector<size_t>> used_at;
-  for (size_t i = 0; i < module.nodes.size(); ++i) {
-    for (const ValueId id : module.nodes[i].results) made_at[id] = i;
-    for (const ValueId id : module.nodes[i].operands) used_at[id].push_back(i);
-  }
-  for (size_t i = 0; i < module.nodes.size(); ++i) {
-    if (!ir::is_region(module.nodes[i], ir::RegionKind::matmul)) continue;
-    Node& group = module.nodes[i];
-    std::set<ValueId> inside;
-    std::set<size_t> users;  // of what is inside
-    const auto add = [&](const Node& node) {
-      for (const ValueId id : node.results) {
-        inside.insert(id);
-        for (const size_t user : used_at[id])
-          if (user > i) users.insert(user);
-      }
-    };
-    for (const Node& node : group.body) add(node);
-    // Whether a value is there before the phase runs, or made in it.
-    const auto is_known = [&](ValueId id) {
-      if (inside.contains(id)) return true;
-      const auto made = made_at.find(id);
-      return made == made_at.end() || (made->second < i && !taken[made->second]);
-    };
-
-    // All that could join, in order.
-    std::vector<size_t> candidates;
-    for (auto user = users.begin(); user != users.end(); ++user) {
-      const Node& node = module.nodes[*user];
-      if (taken[*user] || !may_join(node)) continue;
-      if (!std::all_of(node.operands.begin(), node.operands.end(), is_known)) continue;
-      candidates.push_back(*user);
-      add(node);
-    }
-    // The most of them that leave one value behind. What stood against the first try is the reason
-    // given when there is none.
-    std::string refused;
-    const auto refuse = [&](std::string why) {
-      if (refused.empty()) refused = std::move(why);
-    };
-    for (size_t count = candidates.size(); count > 0; --count) {
-      std::vector<Node> body = group.body;
-      for (size_t k = 0; k < count; ++k) body.push_back(module.nodes[candidates[k]]);
-      if (const size_t leaving = leaving_values(body, uses).size(); leaving != 1) {
-        refuse(fmt::format("{} values would leave the phase, an epilogue leaves one", leaving));
-        continue;
-      }
-      if (std::string why = check_slices(module, body); !why.empty()) {
-        refuse(std::move(why));
-        continue;
-      }
-      std::vector<std::string_view> joined;
-      int64_t saved = 0;
-      int64_t launches = 0;
-      for (size_t k = 0; k < count; ++k) {
-        const Node& node = module.nodes[candidates[k]];
-        joined.push_back(ir::info(node.op).name);
-        if (ir::is_elementwise(node.op)) {
-          saved += 2 * ir::row_bytes(module, node.results[0]);
-          ++launches;
-        }
-        taken[candidates[k]] = true;
-      }
-      context.remarks.push_back({kName, true, group.label,
-                                 fmt::format("{} on the accumulators", fmt::join(joined, ", ")),
-                                 saved, launches});
-      group.results = leaving_values(body, uses);
-      for (const ValueId id : group.results) made_at[id] = i;
-      group.body = std::move(body);
-      refused.clear();
-      break;
-    }
-    if (!refused.empty()) context.remarks.push_back({kName, false, group.label, refused});
-  }
-  std::vector<Node> nodes;
-  for (size_t i = 0; i < module.nodes.size(); ++i)
-    if (!taken[i]) nodes.push_back(std::move(module.nodes[i]));
-  module.nodes = std::move(nodes);
+  form_products(module);
+  Fuser(module, context).run();
   return module;
 }
 

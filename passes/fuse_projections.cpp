@@ -89,8 +89,11 @@ class Rewriter {
       if (is_new) by_input.push_back({node.operands[0], {}});
       by_input[place->second].second.push_back(p);
     }
-    for (auto& [input, projections] : by_input)
-      if (projections.size() > 1) fuse_agreeing(input, projections);
+    for (auto& [input, projections] : by_input) {
+      if (projections.size() < 2) continue;
+      for (std::vector<Projection>& group : by_consumer(projections))
+        if (group.size() > 1) fuse_agreeing(input, std::move(group));
+    }
     apply();
   }
 
@@ -110,6 +113,55 @@ class Rewriter {
       }
       return;
     }
+  }
+
+  // Projections whose results meet in an elementwise op, as gate and up do, stay among themselves:
+  // the op becomes their product's epilogue. All others are one group.
+  std::vector<std::vector<Projection>> by_consumer(const std::vector<Projection>& projections) {
+    std::vector<std::set<size_t>> consumers;
+    for (const Projection& p : projections) consumers.push_back(elementwise_consumers(p.result));
+    std::vector<std::vector<Projection>> groups(1);
+    std::vector<bool> grouped(projections.size(), false);
+    for (size_t i = 0; i < projections.size(); ++i) {
+      if (grouped[i]) continue;
+      std::vector<Projection> meeting = {projections[i]};
+      std::set<size_t> reached = consumers[i];
+      for (size_t j = i + 1; j < projections.size(); ++j) {
+        if (grouped[j] || std::none_of(consumers[j].begin(), consumers[j].end(),
+                                       [&](size_t node) { return reached.contains(node); }))
+          continue;
+        grouped[j] = true;
+        reached.insert(consumers[j].begin(), consumers[j].end());
+        meeting.push_back(projections[j]);
+      }
+      if (meeting.size() > 1) {
+        groups.push_back(std::move(meeting));
+      } else {
+        groups[0].push_back(projections[i]);
+      }
+    }
+    for (size_t i = 1; i < groups.size() && !groups[0].empty(); ++i)
+      context_.remarks.push_back(
+          {kName, false, module_.value(groups[i][0].weight).name,
+           fmt::format("not one product with {}: its result meets that of {} in an elementwise op",
+                       module_.value(groups[0][0].weight).name,
+                       module_.value(groups[i][1].weight).name)});
+    return groups;
+  }
+
+  // Elementwise ops of several tensors that a value reaches through others and through views.
+  std::set<size_t> elementwise_consumers(ValueId value) const {
+    std::set<size_t> found;
+    std::set<ValueId> reached = {value};
+    for (size_t i = 0; i < module_.nodes.size(); ++i) {
+      const Node& node = module_.nodes[i];
+      if (!ir::is_elementwise(node.op) && !ir::is_view(node.op)) continue;
+      const auto uses = [&](ValueId id) { return reached.contains(id); };
+      if (std::none_of(node.operands.begin(), node.operands.end(), uses)) continue;
+      reached.insert(node.results[0]);
+      if (node.operands.size() > 1 && !module_.is_weight(node.operands[1])) found.insert(i);
+    }
+    return found;
   }
 
   std::string refusal(const Projection& first, const Projection& other) const {

@@ -9,8 +9,10 @@
 #include "passes/form_kernels.h"
 #include "passes/fuse_attention.h"
 #include "passes/fuse_epilogues.h"
+#include "passes/fuse_experts.h"
 #include "passes/fuse_projections.h"
 #include "passes/fuse_prologues.h"
+#include "passes/join_products.h"
 #include "passes/prove_weight_structure.h"
 
 namespace sinter::passes {
@@ -22,10 +24,16 @@ const std::vector<Pass>& pipeline() {
        prove_weight_structure},
       {"fuse_projections", "products of the same input become one product", fuse_projections},
       {"fold_dequantize", "products and embeddings read packed weights", fold_dequantize},
-      {"fuse_prologues", "norms move into the products that read them", fuse_prologues},
+      {"fuse_experts",
+       "a router's choice becomes one phase, and products with the experts' matrices meet",
+       fuse_experts},
       {"fuse_epilogues",
        "bias, residual, activation and gating move into the product that feeds them",
        fuse_epilogues},
+      {"join_products", "products of the same input that are ready together become one phase",
+       join_products},
+      {"fuse_prologues", "norms and other work on rows move into the products that read them",
+       fuse_prologues},
       {"fuse_attention", "head norms, RoPE, cache append and attention become one phase",
        fuse_attention},
       {"form_kernels", "what is left becomes phases of its own", form_kernels},

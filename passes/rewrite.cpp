@@ -1,6 +1,7 @@
 #include "passes/rewrite.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <utility>
 
@@ -66,6 +67,60 @@ std::vector<ValueId> leaving_values(const std::vector<Node>& body, const std::ve
       if (uses[static_cast<size_t>(id)] > inside) leaving.push_back(id);
     }
   return leaving;
+}
+
+bool is_product(const Node& node) { return node.op == Op::matmul || node.op == Op::gather_matmul; }
+
+void sink_rows(ir::Module& module) {
+  std::map<ValueId, Node> waiting;  // by its result
+  std::vector<Node> nodes;
+  const std::function<void(const std::vector<ValueId>&)> place =
+      [&](const std::vector<ValueId>& needed) {
+        for (const ValueId id : needed) {
+          const auto found = waiting.find(id);
+          if (found == waiting.end()) continue;
+          Node node = std::move(found->second);
+          waiting.erase(found);
+          place(node.operands);
+          nodes.push_back(std::move(node));
+        }
+      };
+  for (Node& node : module.nodes) {
+    if (ir::region_rule::on_rows(node.op) && !updates_state(node)) {
+      const ValueId result = node.results[0];
+      waiting.emplace(result, std::move(node));
+      continue;
+    }
+    place(ir::inputs_of(node));
+    nodes.push_back(std::move(node));
+  }
+  place(module.returns);
+  module.nodes = std::move(nodes);
+}
+
+void form_products(ir::Module& module) {
+  const std::vector<int> uses = ir::count_uses(module);
+  for (Node& node : module.nodes) {
+    if (!is_product(node)) continue;
+    const auto kind = node.op == Op::matmul ? ir::RegionKind::matmul : ir::RegionKind::experts;
+    const std::string label = node.label;
+    std::vector<Node> body = {std::move(node)};
+    node = make_fused(kind, label, std::move(body), uses);
+  }
+}
+
+std::vector<Node*> products_of(Node& group) {
+  std::vector<Node*> products;
+  for (Node& node : group.body)
+    if (is_product(node)) products.push_back(&node);
+  return products;
+}
+
+std::vector<const Node*> products_of(const Node& group) {
+  std::vector<const Node*> products;
+  for (const Node& node : group.body)
+    if (is_product(node)) products.push_back(&node);
+  return products;
 }
 
 Node make_fused(ir::RegionKind kind, std::string label, std::vector<Node> body,

@@ -24,6 +24,19 @@ void erase_dead(ir::Module& module);
 ir::Node make_fused(ir::RegionKind kind, std::string label, std::vector<ir::Node> body,
                     const std::vector<int>& uses);
 
+// Work on rows outside of phases moves down to just before the first that needs it.
+void sink_rows(ir::Module& module);
+
+// Rows times a matrix, or times those that a router chose.
+bool is_product(const ir::Node& node);
+
+// Every product outside a phase begins one.
+void form_products(ir::Module& module);
+
+// The products of a phase; all have one input.
+std::vector<ir::Node*> products_of(ir::Node& group);
+std::vector<const ir::Node*> products_of(const ir::Node& group);
+
 // What leaves the body: values it defines that have more uses than it makes itself.
 std::vector<ir::ValueId> leaving_values(const std::vector<ir::Node>& body,
                                         const std::vector<int>& uses);

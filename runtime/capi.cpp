@@ -28,6 +28,11 @@ struct sinter_session {
   std::string text;         // of the last token
 };
 
+struct sinter_snapshot {
+  sinter_session* session;
+  int32_t number;  // among its sequences
+};
+
 namespace {
 
 void set_error(char** error, std::string_view message) {
@@ -89,6 +94,32 @@ rt::Status load(const char* path, const char* device, int32_t threads, sinter_mo
   }
   loaded->model = std::move(*model);
   *out = loaded.release();
+  return rt::Done{};
+}
+
+rt::Status create_session(sinter_model* model, const rt::SessionOptions& options,
+                          sinter_session** session) {
+  if (session == nullptr) return null_argument("session");
+  *session = nullptr;
+  if (model == nullptr) return null_argument("model");
+  auto created = rt::Session::create(model->model, options);
+  if (!created.ok()) return created.error();
+  auto result = std::make_unique<sinter_session>();
+  result->session = std::move(*created);
+  if (model->tokenizer) {
+    result->decoder.emplace(*model->tokenizer, true);
+    // Models may have more rows than there are tokens: those have no text.
+    result->token_limit =
+        std::max<int64_t>(model->tokenizer->vocab_size(), model->model->plan().vocab_size);
+  }
+  *session = result.release();
+  return rt::Done{};
+}
+
+// The number of a sequence that a call makes.
+rt::Status give(const rt::Result<int>& made, int32_t* number) {
+  if (!made.ok()) return made.error();
+  *number = *made;
   return rt::Done{};
 }
 
@@ -177,21 +208,19 @@ sinter_status sinter_token_text(sinter_session* session, int32_t token, const ch
 sinter_status sinter_create_session(sinter_model* model, int64_t context, sinter_session** session,
                                     char** error) {
   return guarded("sinter_create_session", error, [&]() -> rt::Status {
-    if (session == nullptr) return null_argument("session");
-    *session = nullptr;
-    if (model == nullptr) return null_argument("model");
-    auto created = rt::Session::create(model->model, context);
-    if (!created.ok()) return created.error();
-    auto result = std::make_unique<sinter_session>();
-    result->session = std::move(*created);
-    if (model->tokenizer) {
-      result->decoder.emplace(*model->tokenizer, true);
-      // Models may have more rows than there are tokens: those have no text.
-      result->token_limit =
-          std::max<int64_t>(model->tokenizer->vocab_size(), model->model->plan().vocab_size);
-    }
-    *session = result.release();
-    return rt::Done{};
+    return create_session(model, {.context = context}, session);
+  });
+}
+
+sinter_status sinter_create_session_of(sinter_model* model, const sinter_session_options* options,
+                                       sinter_session** session, char** error) {
+  return guarded("sinter_create_session_of", error, [&]() -> rt::Status {
+    if (options == nullptr) return null_argument("options");
+    return create_session(model,
+                          {.context = options->context,
+                           .sequences = options->sequences,
+                           .positions = options->positions},
+                          session);
   });
 }
 
@@ -260,6 +289,117 @@ sinter_status sinter_generate(sinter_session* session, const sinter_sampling* sa
     if (sink == nullptr) return null_argument("sink");
     return session->session->generate(sampling_options(*sampling), count,
                                       [&](int32_t token) { return sink(token, data) != 0; });
+  });
+}
+
+sinter_status sinter_add_sequence(sinter_session* session, int32_t* sequence, char** error) {
+  return guarded("sinter_add_sequence", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    if (sequence == nullptr) return null_argument("sequence");
+    *sequence = -1;
+    return give(session->session->add(), sequence);
+  });
+}
+
+sinter_status sinter_fork(sinter_session* session, int32_t sequence, int32_t* copy, char** error) {
+  return guarded("sinter_fork", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    if (copy == nullptr) return null_argument("copy");
+    *copy = -1;
+    return give(session->session->fork(sequence), copy);
+  });
+}
+
+sinter_status sinter_truncate(sinter_session* session, int32_t sequence, int64_t position,
+                              char** error) {
+  return guarded("sinter_truncate", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    return session->session->truncate(sequence, position);
+  });
+}
+
+sinter_status sinter_remove_sequence(sinter_session* session, int32_t sequence, char** error) {
+  return guarded("sinter_remove_sequence", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    return session->session->remove(sequence);
+  });
+}
+
+sinter_status sinter_take_snapshot(sinter_session* session, int32_t sequence,
+                                   sinter_snapshot** snapshot, char** error) {
+  return guarded("sinter_take_snapshot", error, [&]() -> rt::Status {
+    if (snapshot == nullptr) return null_argument("snapshot");
+    *snapshot = nullptr;
+    if (session == nullptr) return null_argument("session");
+    auto taken = std::make_unique<sinter_snapshot>(sinter_snapshot{session, -1});
+    if (rt::Status s = give(session->session->snapshot(sequence), &taken->number); !s.ok())
+      return s;
+    *snapshot = taken.release();
+    return rt::Done{};
+  });
+}
+
+sinter_status sinter_restore(sinter_session* session, int32_t sequence,
+                             const sinter_snapshot* snapshot, char** error) {
+  return guarded("sinter_restore", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    if (snapshot == nullptr) return null_argument("snapshot");
+    if (snapshot->session != session) return rt::Error{"the snapshot is of another session"};
+    return session->session->restore(sequence, snapshot->number);
+  });
+}
+
+void sinter_free_snapshot(sinter_snapshot* snapshot) {
+  guarded("sinter_free_snapshot", nullptr, [&]() -> rt::Status {
+    const std::unique_ptr<sinter_snapshot> owned(snapshot);
+    return snapshot == nullptr ? rt::Status(rt::Done{})
+                               : snapshot->session->session->remove(snapshot->number);
+  });
+}
+
+sinter_status sinter_step(sinter_session* session, const sinter_part* parts, size_t count,
+                          char** error) {
+  return guarded("sinter_step", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    if (parts == nullptr && count != 0) return null_argument("parts");
+    std::vector<rt::Session::Part> all;
+    for (size_t i = 0; i < count; ++i) {
+      if (parts[i].tokens == nullptr && parts[i].count != 0) return null_argument("tokens");
+      all.push_back({parts[i].sequence, {parts[i].tokens, parts[i].count}, parts[i].logits_rows});
+    }
+    return session->session->step(all);
+  });
+}
+
+sinter_status sinter_generate_many(sinter_session* session, const sinter_draw* draws, size_t count,
+                                   int32_t (*sink)(size_t draw, int32_t token, void* data),
+                                   void* data, char** error) {
+  return guarded("sinter_generate_many", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    if (draws == nullptr && count != 0) return null_argument("draws");
+    if (sink == nullptr) return null_argument("sink");
+    std::vector<rt::Session::Draw> all;
+    for (size_t i = 0; i < count; ++i)
+      all.push_back({draws[i].sequence, sampling_options(draws[i].sampling), draws[i].count});
+    return session->session->generate(
+        all, [&](size_t draw, int32_t token) { return sink(draw, token, data) != 0; });
+  });
+}
+
+int64_t sinter_position_of(const sinter_session* session, int32_t sequence) {
+  return session == nullptr ? 0 : session->session->position(sequence);
+}
+
+sinter_status sinter_logits_of(const sinter_session* session, int32_t sequence, int64_t rows,
+                               const float** logits, char** error) {
+  return guarded("sinter_logits_of", error, [&]() -> rt::Status {
+    if (logits == nullptr) return null_argument("logits");
+    *logits = nullptr;
+    if (session == nullptr) return null_argument("session");
+    const auto found = session->session->read_logits(sequence, rows);
+    if (!found.ok()) return found.error();
+    *logits = found->data();
+    return rt::Done{};
   });
 }
 

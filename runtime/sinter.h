@@ -84,6 +84,67 @@ sinter_status sinter_generate(sinter_session* session, const sinter_sampling* sa
                               int64_t count, int32_t (*sink)(int32_t token, void* data), void* data,
                               char** error);
 
+/* ---- Several sequences in one session. Sequence 0 is there from the start, and is what the
+ * functions above are about. What a sequence gets does not depend on the others: decoded with up to
+ * 32 rows to a step it has the bits that it has alone. Errors leave everything as it was: no such
+ * sequence, one that was removed, none free, no room. */
+
+typedef struct {
+  int64_t context;   /* positions of a sequence; 0: the plan's maximum */
+  int64_t sequences; /* at a time, snapshots among them */
+  int64_t positions; /* of all sequences together; 0: the context of each */
+} sinter_session_options;
+
+sinter_status sinter_create_session_of(sinter_model* model, const sinter_session_options* options,
+                                       sinter_session** session, char** error);
+
+/* An empty sequence; *sequence is its number. */
+sinter_status sinter_add_sequence(sinter_session* session, int32_t* sequence, char** error);
+/* One that goes on where `sequence` is. What both have is kept once. */
+sinter_status sinter_fork(sinter_session* session, int32_t sequence, int32_t* copy, char** error);
+/* Takes back all tokens from position `position` on, as if they had never been. */
+sinter_status sinter_truncate(sinter_session* session, int32_t sequence, int64_t position,
+                              char** error);
+sinter_status sinter_remove_sequence(sinter_session* session, int32_t sequence, char** error);
+
+/* A sequence as it was. It belongs to its session, takes the place of a sequence there, and is
+ * freed before the session. */
+typedef struct sinter_snapshot sinter_snapshot;
+sinter_status sinter_take_snapshot(sinter_session* session, int32_t sequence,
+                                   sinter_snapshot** snapshot, char** error);
+/* `sequence` becomes what it was. Error: a snapshot of another session. */
+sinter_status sinter_restore(sinter_session* session, int32_t sequence,
+                             const sinter_snapshot* snapshot, char** error);
+void sinter_free_snapshot(sinter_snapshot* snapshot);
+
+/* Tokens for one sequence; the last `logits_rows` of them get logits. */
+typedef struct {
+  int32_t sequence;
+  const int32_t* tokens;
+  size_t count;
+  int64_t logits_rows;
+} sinter_part;
+/* Appends to several sequences in one step, of as many rows as there are tokens. */
+sinter_status sinter_step(sinter_session* session, const sinter_part* parts, size_t count,
+                          char** error);
+
+/* What a sequence draws, for sinter_generate_many. */
+typedef struct {
+  int32_t sequence;
+  sinter_sampling sampling;
+  int64_t count; /* tokens at most */
+} sinter_draw;
+/* As sinter_generate, for several sequences at a time, each with sampling and an end of its own:
+ * calls sink with the number of the draw among `draws` and a token. */
+sinter_status sinter_generate_many(sinter_session* session, const sinter_draw* draws, size_t count,
+                                   int32_t (*sink)(size_t draw, int32_t token, void* data),
+                                   void* data, char** error);
+
+int64_t sinter_position_of(const sinter_session* session, int32_t sequence);
+/* float32 [rows, vocab_size] for the last `rows` rows that the sequence's last step gave logits. */
+sinter_status sinter_logits_of(const sinter_session* session, int32_t sequence, int64_t rows,
+                               const float** logits, char** error);
+
 void sinter_free_string(char* text);
 const char* sinter_version(void);
 

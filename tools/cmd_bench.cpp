@@ -28,6 +28,7 @@ struct BenchOptions {
   int64_t prompt = 512;
   int64_t gen = 128;
   int64_t reps = 5;
+  std::vector<int64_t> sequences;
   bool json = false;
 };
 
@@ -37,12 +38,134 @@ double seconds_since(Clock::time_point start) {
 
 Result<std::unique_ptr<Session>> open_session(const std::shared_ptr<Model>& model,
                                               const ModelOptions& options, int64_t prompt,
-                                              int64_t gen) {
+                                              int64_t gen, int64_t sequences = 1) {
   const int64_t most = model->plan().max_context;
   if (prompt + gen > most)
     return Error{fmt::format("--prompt {} and --gen {} need {} positions, but the context holds {}",
                              prompt, gen, prompt + gen, most)};
-  return Session::create(model, prompt + gen, executor_of(options));
+  return Session::create(model, runtime::SessionOptions{.context = prompt + gen,
+                                                        .sequences = sequences,
+                                                        .executor = executor_of(options)});
+}
+
+// Sequences that read a prompt each, so that they can be decoded together any number of times.
+class Sequences {
+ public:
+  // Error: among others, too little memory for so many.
+  static Result<Sequences> read(const std::shared_ptr<Model>& model, const BenchOptions& options) {
+    Sequences all;
+    const int64_t most = std::ranges::max(options.sequences);
+    const auto needed = options.prompt + options.gen;
+    if (needed > model->plan().max_context) return too_long(model->plan(), options);
+    auto session = Session::create(
+        model, runtime::SessionOptions{
+                   .context = needed, .sequences = most, .executor = executor_of(options.model)});
+    if (!session.ok()) return session.error();
+    all.session_ = std::move(*session);
+    all.reads_ = options.prompt - 1;
+    Progress progress;
+    for (int64_t s = 0; s < most; ++s) {
+      throw_if_interrupted();
+      progress.update("reading prompts", static_cast<double>(s) / static_cast<double>(most));
+      if (s > 0)
+        if (const auto added = all.session_->add(); !added.ok()) return added.error();
+      const auto prompt =
+          random_tokens(options.prompt, model->plan().vocab_size, static_cast<uint64_t>(s) + 1);
+      all.last_.push_back(prompt.back());
+      if (auto status = all.session_->prefill(prompt, 1, {}, static_cast<int>(s)); !status.ok())
+        return status.error();
+    }
+    return all;
+  }
+
+  // Tokens per second that the first `count` sequences make together, decoding `gen` each.
+  Result<double> decode(int64_t count, int64_t gen) {
+    std::vector<Session::Part> parts;
+    std::vector<Session::Draw> draws;
+    for (int s = 0; s < count; ++s) {
+      if (auto status = session_->truncate(s, reads_); !status.ok()) return status.error();
+      parts.push_back({s, std::span(&last_[static_cast<size_t>(s)], 1), 1});
+      draws.push_back({s, {.greedy = true}, gen + 1});
+    }
+    if (auto status = session_->step(parts); !status.ok()) return status.error();
+    auto start = Clock::now();
+    int64_t seen = 0;
+    const auto sink = [&](size_t, int32_t) {
+      throw_if_interrupted();
+      if (++seen == count) start = Clock::now();
+      return true;
+    };
+    if (auto status = session_->generate(draws, sink); !status.ok()) return status.error();
+    return static_cast<double>(count * gen) / seconds_since(start);
+  }
+
+  const Session& session() const { return *session_; }
+
+ private:
+  static Error too_long(const Plan& plan, const BenchOptions& options) {
+    return Error{fmt::format("--prompt {} and --gen {} need {} positions, but the context holds {}",
+                             options.prompt, options.gen, options.prompt + options.gen,
+                             plan.max_context)};
+  }
+
+  std::unique_ptr<Session> session_;
+  std::vector<int32_t> last_;  // token of each prompt
+  int64_t reads_ = 0;          // tokens before it
+};
+
+// How many tokens several sequences make together.
+Result<int> bench_sequences(const std::shared_ptr<Model>& model, const BenchOptions& options) {
+  auto all = Sequences::read(model, options);
+  if (!all.ok()) return all.error();
+  Progress progress;
+  std::vector<std::vector<double>> rates(options.sequences.size());
+  // Rounds over all numbers, so that what slows the machine down slows all of them.
+  for (int64_t rep = -1; rep < options.reps; ++rep) {
+    progress.update("measuring",
+                    static_cast<double>(rep + 1) / static_cast<double>(options.reps + 1));
+    for (size_t i = 0; i < rates.size(); ++i) {
+      const auto rate = all->decode(options.sequences[i], options.gen);
+      if (!rate.ok()) return rate.error();
+      if (rep >= 0) rates[i].push_back(*rate);
+    }
+  }
+  progress.clear();
+  const Plan& plan = model->plan();
+  auto list = nlohmann::ordered_json::array();
+  if (!options.json)
+    output("model          {}, {}, {}, {}, {}\n", printable(plan.model), plan.activations,
+           model->code().target, workers_text(*model), name(all->session().executor()));
+  const double one = spread_of(rates[0]).median / static_cast<double>(options.sequences[0]);
+  for (size_t i = 0; i < rates.size(); ++i) {
+    const Spread rate = spread_of(rates[i]);
+    const auto schedule =
+        model->device_plan().schedule_for(runtime::Schedule::Entry::main, options.sequences[i]);
+    const std::string by = model->device_plan().schedules[*schedule].name;
+    list.push_back(
+        {{"sequences", options.sequences[i]},
+         {"schedule", by},
+         {"tokens_per_second", {{"median", rate.median}, {"min", rate.low}, {"max", rate.high}}}});
+    if (!options.json)
+      output(
+          "{:>3} sequence{}  {:8.1f} tokens/s ({:.1f} to {:.1f}) together, {:.2f} times one, {}\n",
+          options.sequences[i], options.sequences[i] == 1 ? " " : "s", rate.median, rate.low,
+          rate.high, rate.median / one, by);
+  }
+  if (options.json)
+    write_output(nlohmann::ordered_json({{"model", plan.model},
+                                         {"activations", plan.activations},
+                                         {"target", model->code().target},
+                                         {"device", model->device().id},
+                                         {"device_name", model->device().name},
+                                         {"executor", name(all->session().executor())},
+                                         {"threads", model->workers()},
+                                         {"prompt", options.prompt},
+                                         {"gen", options.gen},
+                                         {"reps", options.reps},
+                                         {"decode", list}})
+                     .dump(2, ' ', false, nlohmann::json::error_handler_t::replace) +
+                 "\n");
+  return 0;
 }
 
 Result<int> bench(const Program& program, BenchOptions options) {
@@ -50,6 +173,10 @@ Result<int> bench(const Program& program, BenchOptions options) {
   auto model = load_model(program, options.model);
   if (!model.ok()) return model.error();
   const Plan& plan = (*model)->plan();
+  if (!options.sequences.empty()) {
+    announce(**model);
+    return bench_sequences(*model, options);
+  }
   auto created = open_session(*model, options.model, options.prompt, options.gen);
   if (!created.ok()) return created.error();
   announce(**model);
@@ -142,6 +269,7 @@ struct ProfileOptions {
   ModelOptions model;
   int64_t prompt = 16;
   int64_t gen = 64;
+  int64_t rows = 1;
   bool phases = false;
   bool json = false;
 };
@@ -155,12 +283,13 @@ struct Row {
 };
 
 // The slowest first.
-std::vector<Row> rows_of(const runtime::DevicePlan& plan, const Session& session, bool by_phase) {
+std::vector<Row> rows_of(const runtime::DevicePlan& plan, const Session& session, int64_t in_step,
+                         bool by_phase) {
   std::map<size_t, Row> rows;
-  const auto& decode = plan.phases_for(runtime::Schedule::Entry::main, 1);
-  for (size_t i = 0; i < decode.size(); ++i) {
-    const runtime::Phase& phase = decode[i];
-    const runtime::PhaseTime& time = session.decode_times()[i];
+  const auto& phases = plan.phases_for(runtime::Schedule::Entry::main, in_step);
+  for (size_t i = 0; i < phases.size(); ++i) {
+    const runtime::Phase& phase = phases[i];
+    const runtime::PhaseTime& time = session.profiled_times()[i];
     Row& row = rows[by_phase ? i : phase.kernel];
     row.name = by_phase ? phase.name : plan.kernels[phase.kernel].symbol;
     row.calls += time.calls;
@@ -179,21 +308,30 @@ Result<int> profile(const Program& program, ProfileOptions options) {
   auto model = load_model(program, options.model);
   if (!model.ok()) return model.error();
   const runtime::DevicePlan& plan = (*model)->device_plan();
-  auto created = open_session(*model, options.model, options.prompt, options.gen);
+  if (options.rows > plan.chunk)
+    return Error{
+        fmt::format("--rows {}: the plan's schedules serve at most {}", options.rows, plan.chunk)};
+  auto created = open_session(*model, options.model, options.prompt, options.gen, options.rows);
   if (!created.ok()) return created.error();
   announce(**model);
   Session& session = **created;
   const auto tokens = random_tokens(options.prompt + options.gen, (*model)->plan().vocab_size, 1);
   const auto prompt = std::span(tokens).first(static_cast<size_t>(options.prompt));
-  if (auto status = session.prefill(prompt); !status.ok()) return status.error();
-  session.profile(true);
+  for (int s = 0; s < options.rows; ++s) {
+    if (s > 0)
+      if (const auto added = session.add(); !added.ok()) return added.error();
+    if (auto status = session.prefill(prompt, 1, {}, s); !status.ok()) return status.error();
+  }
+  session.profile(options.rows);
   for (const int32_t token : std::span(tokens).subspan(prompt.size())) {
     throw_if_interrupted();
-    if (auto status = session.decode(token); !status.ok()) return status.error();
+    std::vector<Session::Part> parts;
+    for (int s = 0; s < options.rows; ++s) parts.push_back({s, {&token, 1}, 1});
+    if (auto status = session.step(parts); !status.ok()) return status.error();
   }
   const auto measured = (*model)->streaming_read();
   const double streaming = measured.ok() ? *measured : 0;
-  const std::vector<Row> rows = rows_of(plan, session, options.phases);
+  const std::vector<Row> rows = rows_of(plan, session, options.rows, options.phases);
   double total = 0;
   for (const Row& row : rows) total += row.seconds;
   const auto rate = [](const Row& row) { return row.seconds > 0 ? row.bytes / row.seconds : 0; };
@@ -211,8 +349,9 @@ Result<int> profile(const Program& program, ProfileOptions options) {
     write_output(list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
     return 0;
   }
-  output("{} decode steps of {} phases, {:.1f} us in the phases of a step, {}\n", options.gen,
-         session.decode_times().size(), total / static_cast<double>(options.gen) * 1e6,
+  output("{} {}steps of {} phases, {:.1f} us in the phases of a step, {}\n", options.gen,
+         options.rows == 1 ? std::string("decode ") : fmt::format("{}-row ", options.rows),
+         session.profiled_times().size(), total / static_cast<double>(options.gen) * 1e6,
          workers_text(**model));
   if (streaming > 0)
     output("streaming read {:.1f} GB/s, measured in this run: the roof\n\n", streaming * 1e-9);
@@ -254,6 +393,11 @@ void add_bench(CommandLine& line) {
   app.add_option("--reps", options->reps, "Repetitions, after one that warms up")
       ->check(CLI::Range(int64_t{1}, int64_t{1000}))
       ->capture_default_str();
+  app.add_option("--sequences", options->sequences,
+                 "Measure what so many sequences, each with a prompt of its own, decode together")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{1}, int64_t{512}))
+      ->type_name("N,N,..");
   app.add_flag("--json", options->json, "Print the results as JSON");
   add_execution_options(app, options->model);
   add_executor_option(app, options->model);
@@ -271,6 +415,9 @@ void add_profile(CommandLine& line) {
                            [&program, options] { return profile(program, *options); });
   add_model_argument(app, program, options->model);
   add_lengths(app, options->prompt, options->gen);
+  app.add_option("--rows", options->rows, "Sequences that take a step together")
+      ->check(CLI::Range(int64_t{1}, int64_t{512}))
+      ->capture_default_str();
   app.add_flag("--phases", options->phases, "A row for each phase, not for each kernel");
   app.add_flag("--json", options->json, "Print the table as JSON");
   add_execution_options(app, options->model);

@@ -6,11 +6,13 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/host/device.h"
 #include "runtime/plan/synthetic.h"
 #include "runtime/session/session.h"
+#include "runtime/session/step_table.h"
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/input_files.h"
@@ -65,13 +67,14 @@ struct Step {
 class Capture {
  public:
   Capture(const CaptureOptions& options, const runtime::PlanFile& file,
-          const runtime::CodeObject& code, int64_t capacity)
+          const runtime::CodeObject& code, int64_t positions)
       : options_(options),
         file_(file),
         plan_(file.plan()),
         device_(plan_.device_plans[code.device_plan]),
         code_(code),
-        capacity_(capacity) {}
+        states_(device_.states),
+        pages_((positions + page_positions - 1) / page_positions) {}
 
   Status write(const std::vector<Step>& steps) {
     const std::string object = code_.target + ".hsaco";
@@ -79,17 +82,14 @@ class Capture {
       return status;
     if (Status status = write_weights(); !status.ok()) return status;
     buffers_.push_back(buffer("weights", device_.weight_bytes, "weights.bin"));
-    for (size_t i = 0; i < device_.states.size(); ++i)
-      buffers_.push_back(
-          buffer(fmt::format("state{}", i),
-                 device_.states[i].bytes_per_position * static_cast<uint64_t>(capacity_) +
-                     device_.states[i].fixed_bytes + kSlack,
-                 {}));
+    buffers_.push_back(buffer(
+        "state", states_.page_bytes * static_cast<uint64_t>(pages_) + states_.fixed_bytes + kSlack,
+        {}));
     // The runtime clears the arena once: counters in it start from zero.
     if (Status status = add_zeros("arena", device_.arena_bytes + kSlack); !status.ok())
       return status;
-    buffers_.push_back(buffer("params", sizeof(StepParams), {}));
-    buffers_.push_back(buffer("tokens", static_cast<uint64_t>(device_.chunk) * 4, {}));
+    buffers_.push_back(buffer("step", runtime::step_table_bytes(device_.chunk), {}));
+    if (Status status = add_pages(); !status.ok()) return status;
     buffers_.push_back(
         buffer("logits", static_cast<uint64_t>(device_.logits_rows * plan_.vocab_size) * 4, {}));
     if (options_.schedule == "persistent")
@@ -121,6 +121,15 @@ class Capture {
     return write_bytes(at(id + ".bin"), zeros);
   }
 
+  // The pages of the one sequence, one after another.
+  Status add_pages() {
+    std::vector<int32_t> pages(static_cast<size_t>(pages_));
+    std::iota(pages.begin(), pages.end(), 0);
+    const auto* const bytes = reinterpret_cast<const uint8_t*>(pages.data());
+    buffers_.push_back(buffer("pages", pages.size() * 4, "pages.bin"));
+    return write_bytes(at("pages.bin"), {bytes, pages.size() * 4});
+  }
+
   Status write_weights() {
     if (!device_.synthetic())
       return write_bytes(at("weights.bin"), file_.bytes(device_.weights_section));
@@ -132,32 +141,35 @@ class Capture {
     return write_bytes(at("weights.bin"), bytes);
   }
 
-  static Json relocation(const Argument& argument, size_t where) {
+  Json relocation(const Argument& argument, size_t where) const {
     std::string id;
+    uint64_t offset = argument.offset;
     switch (argument.region) {
       case Argument::Region::weights:
         id = "weights";
         break;
       case Argument::Region::state:
-        id = fmt::format("state{}", argument.index);
+        id = "state";
+        offset += states_.offsets[argument.index];
+        if (device_.states[argument.index].kind != runtime::PlanState::Kind::paged)
+          offset += states_.page_bytes * static_cast<uint64_t>(pages_);
         break;
       case Argument::Region::arena:
         id = "arena";
-        break;
-      case Argument::Region::tokens:
-        id = "tokens";
         break;
       case Argument::Region::logits:
         id = "logits";
         break;
     }
-    return {{"at", where}, {"buffer", id}, {"offset", argument.offset}};
+    return {{"at", where}, {"buffer", id}, {"offset", offset}};
   }
 
   Json launch(const std::string& phase, const std::string& kernel, uint32_t blocks,
               uint32_t shared_bytes, const GpuArguments& arguments, Json relocations) const {
     relocations.push_back(
-        {{"at", offsetof(GpuArguments, step)}, {"buffer", "params"}, {"offset", 0}});
+        {{"at", offsetof(GpuArguments, step)}, {"buffer", "step"}, {"offset", 0}});
+    relocations.push_back(
+        {{"at", offsetof(GpuArguments, pages)}, {"buffer", "pages"}, {"offset", 0}});
     return {{"phase", phase},
             {"kernel", kernel},
             {"code_object", code_.target + ".hsaco"},
@@ -168,13 +180,14 @@ class Capture {
             {"relocs", std::move(relocations)}};
   }
 
-  Json launch(const Phase& phase, int64_t tokens) const {
-    const int64_t times = phase.tokens_per_block == 0 ? 1
-                                                      : (tokens + phase.tokens_per_block - 1) /
-                                                            int64_t{phase.tokens_per_block};
+  Json launch(const Phase& phase, int64_t rows) const {
+    const int64_t times = phase.rows_per_block == 0
+                              ? 1
+                              : (rows + phase.rows_per_block - 1) / int64_t{phase.rows_per_block};
     const auto blocks = static_cast<uint32_t>(phase.blocks * times);
     GpuArguments arguments{};
     arguments.workers = static_cast<int>(blocks);
+    arguments.pages_per_sequence = static_cast<int>(pages_);
     Json relocations = Json::array();
     for (size_t i = 0; i < phase.arguments.size(); ++i)
       relocations.push_back(
@@ -210,6 +223,7 @@ class Capture {
   Json launch_whole_decode() const {
     GpuArguments arguments{};
     arguments.workers = 1;
+    arguments.pages_per_sequence = static_cast<int>(pages_);
     arguments.args[1] = reinterpret_cast<void*>(phases_for(1).size());
     uint32_t shared_bytes = 0;
     for (const Phase& phase : phases_for(1))
@@ -221,20 +235,27 @@ class Capture {
   }
 
   Result<Json> step_json(const Step& step, size_t number) const {
-    const StepParams params{static_cast<int>(step.position), static_cast<int>(step.tokens.size()),
-                            static_cast<int>(step.rows), static_cast<int>(capacity_)};
-    Json json = {{"writes",
-                  {{{"buffer", "params"}, {"offset", 0}, {"hex", hex(&params, sizeof(params))}},
-                   {{"buffer", "tokens"},
-                    {"offset", 0},
-                    {"hex", hex(step.tokens.data(), step.tokens.size() * 4)}}}},
-                 {"launches", Json::array()},
-                 {"reads", Json::array()}};
+    std::vector<StepRow> rows;
+    const auto count = static_cast<int64_t>(step.tokens.size());
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t logits = i - (count - step.rows);
+      rows.push_back({.token = step.tokens[static_cast<size_t>(i)],
+                      .position = static_cast<int>(step.position + i),
+                      .sequence = 0,
+                      .logits = static_cast<int>(std::max<int64_t>(logits, -1))});
+    }
+    std::vector<uint8_t> table(runtime::step_table_bytes(device_.chunk));
+    runtime::write_step_table(table.data(), device_.chunk, rows);
+    Json json = {
+        {"writes", {{{"buffer", "step"}, {"offset", 0}, {"hex", hex(table.data(), table.size())}}}},
+        {"launches", Json::array()},
+        {"reads", Json::array()}};
     const bool decode = step.tokens.size() == 1 && step.position > 0;
     if (decode && options_.schedule == "persistent") {
       json["launches"].push_back(launch_whole_decode());
     } else {
-      for (const Phase& phase : phases_for(decode ? 1 : device_.chunk))
+      const int64_t most = decode ? 1 : options_.schedule == "few" ? count : device_.chunk;
+      for (const Phase& phase : phases_for(most))
         json["launches"].push_back(launch(phase, static_cast<int64_t>(step.tokens.size())));
     }
     Json read = {{"name", "logits"},
@@ -262,7 +283,8 @@ class Capture {
   const runtime::Plan& plan_;
   const DevicePlan& device_;
   const runtime::CodeObject& code_;
-  int64_t capacity_;
+  runtime::StateLayout states_;
+  int64_t pages_;
   Json buffers_ = Json::array();
 };
 
@@ -320,7 +342,9 @@ Result<std::vector<Step>> make_steps(const CaptureOptions& options, InputKind ki
   if (!rows.ok()) return rows.error();
   const auto prompt = static_cast<int64_t>(ids.size());
   for (int64_t done = 0; done < prompt;) {
-    const int64_t size = std::min({device.chunk, device.logits_rows, prompt - done});
+    const int64_t most =
+        options.schedule == "few" ? std::min(device.chunk, codegen::kFewRows) : device.chunk;
+    const int64_t size = std::min({most, device.logits_rows, prompt - done});
     Step step;
     step.position = done;
     step.rows = size;
@@ -359,6 +383,7 @@ Result<OpenedPlan> open(const CaptureOptions& options, InputKind kind) {
   codegen::CompileOptions compile;
   compile.targets = *targets;
   compile.activations = activations_of(options.activations);
+  compile.persistent = options.schedule == "persistent";
   return compile_temporary(*input, compile);
 }
 
@@ -383,6 +408,11 @@ Result<int> capture(const CaptureOptions& options) {
   if (code == plan.code.end())
     return Error{fmt::format("{}: has no code for {}; compile it with --target {}", options.path,
                              options.target, options.target)};
+  if (options.schedule == "persistent" &&
+      plan_file->file->text(code->section).find("sinter_decode.kd") == std::string_view::npos)
+    return Error{
+        fmt::format("{}: has no kernel that runs a whole decode step; compile it with --persistent",
+                    options.path)};
   if (Status status = check_token_ids(*ids, plan.vocab_size, options.ids); !status.ok())
     return status.error();
   const int64_t positions = static_cast<int64_t>(ids->size()) + options.decode;
@@ -397,7 +427,7 @@ Result<int> capture(const CaptureOptions& options) {
   std::error_code error;
   std::filesystem::create_directories(options.out, error);
   if (error) return Error{fmt::format("{}: cannot be created: {}", options.out, error.message())};
-  Capture writer(options, *plan_file->file, *code, (positions + 15) / 16 * 16);
+  Capture writer(options, *plan_file->file, *code, positions);
   if (Status status = writer.write(*steps); !status.ok()) return status.error();
   note(fmt::format("wrote {}: {} steps for {}{}", options.out, steps->size(), options.target,
                    steps->front().expected.empty()
@@ -428,10 +458,12 @@ void add_capture(CommandLine& line) {
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
       ->capture_default_str();
   app.add_option("--out", options->out, "The folder to write")->required()->type_name("DIR");
-  app.add_option("--schedule", options->schedule,
-                 "Of decode steps. eager: a launch per phase; persistent: one launch of one block "
-                 "that runs all phases")
-      ->check(CLI::IsMember({"eager", "persistent"}))
+  app.add_option(
+         "--schedule", options->schedule,
+         "eager: a launch per phase; few: the same, and the prompt is read by the schedules "
+         "for a few rows; persistent: a decode step is one launch of one block that runs all "
+         "phases")
+      ->check(CLI::IsMember({"eager", "few", "persistent"}))
       ->capture_default_str();
   app.add_option("--activations", options->activations, "For a model: a8 (the default) or a16")
       ->check(CLI::IsMember({"a8", "a16"}));

@@ -28,8 +28,10 @@ struct CompileCommand {
   std::vector<std::string> quantize;
   int64_t max_context = 0;
   int64_t chunk = 0;
+  std::vector<int64_t> rows;
   uint64_t seed = 1;
   bool seed_given = false;
+  bool persistent = false;
 };
 
 Result<int> compile(const Program& program, const CompileCommand& command) {
@@ -59,7 +61,9 @@ Result<int> compile(const Program& program, const CompileCommand& command) {
   options.activations = activations_of(command.activations);
   options.max_context = command.max_context;
   options.chunk = command.chunk;
+  options.rows = command.rows;
   options.seed = command.seed;
+  options.persistent = command.persistent;
   options.progress = [&](std::string_view what, double fraction) {
     throw_if_interrupted();
     progress.update(what, fraction);
@@ -109,9 +113,21 @@ void add_compile(CommandLine& line) {
                  "Positions that a session can hold at most; by default what the model says, up to "
                  "32768")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 30));
+  app.add_option(
+         "--rows", command->rows,
+         "Steps of a few rows, such as those of several sequences, get kernels of their own "
+         "for at most so many; by default 8,16,32 on GPUs and 32 on CPUs, whose kernels are "
+         "for any number")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{2}, codegen::kFewRows))
+      ->type_name("N,N,..");
   app.add_option("--chunk", command->chunk, "Tokens that a prefill step takes at most")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
       ->capture_default_str();
+  app.add_flag(
+      "--persistent", command->persistent,
+      "GPUs get one more kernel, which runs a whole decode step, for `sinter capture "
+      "--schedule persistent`. It takes as long to compile as all others of a decode step");
   CLI::Option* seed = app.add_option("--seed", command->seed, "With --synthetic: of the weights");
   seed->each([command](const std::string&) { command->seed_given = true; });
 }

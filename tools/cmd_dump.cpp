@@ -153,19 +153,12 @@ Result<Dump> dump_kernels(const DumpOptions& options, const KernelTable& kernels
               }};
 }
 
-Result<Dump> dump_schedule(const DumpOptions& options, const runtime::Plan& whole,
-                           const runtime::DevicePlan& plan) {
-  // Dependences follow from what kernels state of their arguments.
-  if (options.format != "text" && whole.minor < 3)
-    return Error{
-        fmt::format("{}: a plan of version {}.{} does not say what its phases wait for, "
-                    "which --format {} shows; compile it again",
-                    options.path, runtime::plan_major, whole.minor, options.format)};
+Result<Dump> dump_schedule(const DumpOptions& options, const runtime::DevicePlan& plan) {
   if (options.format == "dot") {
-    return Dump{schedule_dot(whole, plan), not_read_back};
+    return Dump{schedule_dot(plan), not_read_back};
   }
   if (options.format == "json") {
-    const std::string text = json_text(schedule_json(whole, plan));
+    const std::string text = json_text(schedule_json(plan));
     return Dump{text, [text] { return check_json(text); }};
   }
   const std::string text = schedule_text(plan);
@@ -188,7 +181,7 @@ Result<const runtime::DevicePlan*> device_plan_of(const DumpOptions& options,
   const auto target = target_of(options);
   if (!target.ok()) return target.error();
   for (const runtime::DevicePlan& device : plan.device_plans)
-    if (device.device == codegen::name(target->device())) return &device;
+    if (device.device == codegen::kind_of(target->device).name) return &device;
   return Error{fmt::format("{}: has nothing for {}; compile it with --target {}", options.path,
                            target->name, target->name)};
 }
@@ -204,7 +197,7 @@ Result<Dump> dump_plan(const DumpOptions& options) {
     return dump_source(options, section(plan.source));
   if (options.stage == "memory")
     return dump_memory(options, section(plan.memory), names_of(plan.schedules));
-  if (options.stage == "schedule") return dump_schedule(options, (*file)->plan(), plan);
+  if (options.stage == "schedule") return dump_schedule(options, plan);
   if (options.stage == "kernels")
     return dump_kernels(options, kernel_table(plan.kernels, kernels_of(plan.schedules)));
   if (options.stage == "final") {
@@ -237,7 +230,7 @@ Result<Dump> dump_model(const DumpOptions& options) {
   if (options.stage == "schedule") {
     const auto plan = compile_temporary(*input, compile);
     if (!plan.ok()) return plan.error();
-    return dump_schedule(options, plan->file->plan(), plan->file->plan().device_plans.front());
+    return dump_schedule(options, plan->file->plan().device_plans.front());
   }
   const auto compiled = codegen::lower_model(input->model, input->checkpoint.get(), compile);
   if (!compiled.ok()) return to_error(compiled.status());

@@ -25,8 +25,8 @@ void print_targets(bool json) {
   const runtime::HostCpu cpu = runtime::detect_host_cpu();
   auto list = nlohmann::ordered_json::array();
   if (!json)
-    output("{:<12} {:<14} {:<6} {:>8} {:>8}  {}\n", "target", "family", "here", "GB/s", "Gmac/s",
-           "features that the machine must have");
+    output("{:<16} {:<14} {:<6} {:>8} {:>8}  {}\n", "target", "family", "here", "GB/s", "Gmac/s",
+           "features that the machine must have, or the machines that a generic target stands for");
   for (const codegen::Target& target : codegen::targets()) {
     const bool here = runs_here(target, cpu);
     if (json)
@@ -34,14 +34,15 @@ void print_targets(bool json) {
                       {"family", target.family},
                       {"triple", target.triple},
                       {"features", target.features},
+                      {"machines", target.machines},
                       {"flags", target.flags},
                       {"bandwidth_gb_per_second", target.bandwidth_gbs},
                       {"gmacs", target.gmacs},
                       {"runs_here", here}});
     else
-      output("{:<12} {:<14} {:<6} {:>8.0f} {:>8.0f}  {}\n", target.name, target.family,
+      output("{:<16} {:<14} {:<6} {:>8.0f} {:>8.0f}  {}\n", target.name, target.family,
              here ? "yes" : "no", target.bandwidth_gbs, target.gmacs,
-             fmt::join(target.features, " "));
+             fmt::join(target.machines.empty() ? target.features : target.machines, " "));
   }
   if (json) write_output(list.dump(2) + "\n");
 }

@@ -17,6 +17,7 @@ namespace {
 
 using runtime::Executor;
 using runtime::Model;
+using runtime::Plan;
 using runtime::Result;
 using runtime::Session;
 using runtime::Status;
@@ -138,6 +139,83 @@ Status verify_generation(const std::shared_ptr<Model>& model, std::span<const in
   return runtime::Done{};
 }
 
+// What sequence number `s` of several is given, and what it made of it.
+struct Companion {
+  std::vector<int32_t> prompt;
+  runtime::SamplingOptions options;
+  int64_t count = 0;  // tokens to draw
+  std::vector<int32_t> drawn;
+  Rows logits;  // of the last step
+};
+
+Companion companion(int64_t s, const Plan& plan) {
+  Companion c;
+  c.prompt = random_tokens(1 + s * 7 % 23, plan.vocab_size, static_cast<uint64_t>(s) + 11);
+  c.options = {.temperature = 0.5F + 0.1F * static_cast<float>(s % 7),
+               .top_k = static_cast<int>(s % 3 * 20),
+               .top_p = s % 4 == 0 ? 0.9F : 1.0F,
+               .seed = static_cast<uint64_t>(s),
+               .greedy = s % 5 == 1};
+  c.count = 6 + s % 9;
+  return c;
+}
+
+// Lets sequences read their prompts, draw together, and gives what they end with.
+Status run_together(const std::shared_ptr<Model>& model, std::span<Companion> all) {
+  auto created = Session::create(
+      model, runtime::SessionOptions{.context = std::min<int64_t>(40, model->plan().max_context),
+                                     .sequences = std::ssize(all)});
+  if (!created.ok()) return created.error();
+  Session& session = **created;
+  std::vector<Session::Draw> draws;
+  for (int s = 0; s < std::ssize(all); ++s) {
+    const Companion& c = all[static_cast<size_t>(s)];
+    if (s > 0)
+      if (const auto added = session.add(); !added.ok()) return added.error();
+    if (auto status = session.prefill(c.prompt, 1, {}, s); !status.ok()) return status;
+    draws.push_back({s, c.options, c.count});
+  }
+  const auto sink = [&](size_t draw, int32_t token) {
+    throw_if_interrupted();
+    all[draw].drawn.push_back(token);
+    return true;
+  };
+  if (auto status = session.generate(draws, sink); !status.ok()) return status;
+  for (int s = 0; s < std::ssize(all); ++s) {
+    const auto logits = session.read_logits(s);
+    if (!logits.ok()) return logits.error();
+    all[static_cast<size_t>(s)].logits.assign(logits->begin(), logits->end());
+  }
+  return runtime::Done{};
+}
+
+// Sequences that are decoded together get the tokens and the bits that each gets alone.
+Status verify_company(const std::shared_ptr<Model>& model, Report& report) {
+  constexpr int64_t most = 32;
+  if (model->plan().max_context < 40 || model->device_plan().chunk < 2) return runtime::Done{};
+  std::vector<Companion> alone;
+  std::string counts;
+  bool same = true;
+  for (const int64_t count : {2, 5, 8, 13, 32}) {
+    if (count > std::min(most, model->device_plan().chunk)) continue;
+    for (auto s = std::ssize(alone); s < count; ++s) {
+      alone.push_back(companion(s, model->plan()));
+      if (auto status = run_together(model, std::span(alone).last(1)); !status.ok()) return status;
+    }
+    std::vector<Companion> together;
+    for (int64_t s = 0; s < count; ++s) together.push_back(companion(s, model->plan()));
+    if (auto status = run_together(model, together); !status.ok()) return status;
+    for (size_t s = 0; s < together.size(); ++s)
+      same = same && together[s].drawn == alone[s].drawn &&
+             same_bits(together[s].logits, alone[s].logits);
+    counts += (counts.empty() ? "" : ", ") + std::to_string(count);
+  }
+  report.line(same, fmt::format("{} sequences decoded together: tokens and logits of each are bit "
+                                "for bit what it gets alone",
+                                counts));
+  return runtime::Done{};
+}
+
 Result<int> verify(const Program& program, VerifyOptions options) {
   const auto kind = kind_of_input(options.model.path);
   if (!kind.ok()) return kind.error();
@@ -181,6 +259,10 @@ Result<int> verify(const Program& program, VerifyOptions options) {
       fmt::format("decode of {} tokens: eager and {} agree bit for bit", count, name(executor)));
   if (Status status = verify_generation(*model, tokens, report); !status.ok())
     return status.error();
+  progress.update("running several sequences", -1);
+  const Status company = verify_company(*model, report);
+  progress.clear();
+  if (!company.ok()) return company.error();
 
   // Of random weights: 16-bit activations stay within 2 %, int8 ones within 5 %.
   const double tolerance =
@@ -216,10 +298,11 @@ void add_verify(CommandLine& line) {
   const Program& program = line.program();
   CLI::App& app = line.add(
       "verify",
-      std::string("Check a plan on this machine: all checksums, the dot products that the compiler "
-                  "stored, the eager executor against the "
-                  "persistent one or the graph bit for bit, generation against tokens drawn step "
-                  "by step, decode against prefill") +
+      std::string(
+          "Check a plan on this machine: all checksums, the dot products that the compiler "
+          "stored, the eager executor against the "
+          "persistent one or the graph bit for bit, generation against tokens drawn step "
+          "by step, sequences decoded together against each alone, decode against prefill") +
           (program.reference_logits ? ", and a model folder also against the float32 reference "
                                       "interpreter"
                                     : "") +

@@ -48,7 +48,7 @@ Result<std::string> count_instructions(const runtime::PlanFile& file) {
   std::string text;
   for (size_t i = 0; i < plan.device_plans.size(); ++i) {
     const runtime::DevicePlan& device = plan.device_plans[i];
-    if (device.device != "gpu") continue;
+    if (device.device == "host") continue;
     std::vector<std::string> columns;
     std::map<std::string, std::string> assemblies;
     for (const runtime::CodeObject& code : plan.code) {

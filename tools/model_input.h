@@ -10,7 +10,7 @@
 #include "codegen/plan_builder.h"
 #include "frontends/checkpoint.h"
 #include "frontends/quantize/checkpoint.h"
-#include "models/registry.h"
+#include "models/import.h"
 #include "runtime/support/result.h"
 
 namespace sinter::tools {

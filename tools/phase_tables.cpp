@@ -26,8 +26,6 @@ std::string argument_text(const DevicePlan& plan, const runtime::Argument& argum
       return fmt::format("@{}{}", plan.states[argument.index].name, offset);
     case Region::arena:
       return fmt::format("arena+{}", argument.offset);
-    case Region::tokens:
-      return "tokens" + offset;
     case Region::logits:
       return "logits" + offset;
   }
@@ -64,9 +62,8 @@ std::string schedule_text(const DevicePlan& plan, const runtime::Schedule& sched
          rows;
 }
 
-Json phases_json(const runtime::Plan& whole, const DevicePlan& plan,
-                 const runtime::Schedule& schedule) {
-  const auto before = runtime::dependences(whole, plan, schedule);
+Json phases_json(const DevicePlan& plan, const runtime::Schedule& schedule) {
+  const auto before = runtime::dependences(plan, schedule);
   Json list = Json::array();
   for (const Phase& phase : schedule.phases) {
     Json arguments = Json::array();
@@ -186,18 +183,18 @@ std::string schedule_text(const DevicePlan& plan) {
   return text;
 }
 
-Json schedule_json(const runtime::Plan& whole, const DevicePlan& plan) {
+Json schedule_json(const DevicePlan& plan) {
   Json all = Json::object();
   for (const runtime::Schedule& schedule : plan.schedules)
-    all[schedule.name] = phases_json(whole, plan, schedule);
+    all[schedule.name] = phases_json(plan, schedule);
   return all;
 }
 
-std::string schedule_dot(const runtime::Plan& whole, const DevicePlan& plan) {
+std::string schedule_dot(const DevicePlan& plan) {
   std::string text = "digraph schedules {\n  node [fontname=\"monospace\", shape=box];\n";
   for (size_t s = 0; s < plan.schedules.size(); ++s) {
     const runtime::Schedule& schedule = plan.schedules[s];
-    const auto before = runtime::dependences(whole, plan, schedule);
+    const auto before = runtime::dependences(plan, schedule);
     text += fmt::format("  subgraph cluster_{} {{\n    label={};\n", s, in_quotes(schedule.name));
     for (size_t i = 0; i < schedule.phases.size(); ++i) {
       const Phase& phase = schedule.phases[i];

@@ -31,9 +31,9 @@ nlohmann::ordered_json kernels_json(const KernelTable& table);
 // All schedules: phases in order with kernel, arguments, bytes, multiply-adds, predicted time.
 std::string schedule_text(const runtime::DevicePlan& plan);
 // With the numbers of the phases that each waits for.
-nlohmann::ordered_json schedule_json(const runtime::Plan& whole, const runtime::DevicePlan& plan);
+nlohmann::ordered_json schedule_json(const runtime::DevicePlan& plan);
 // Phases as boxes, with an arrow from each to those that wait for it; for GraphViz.
-std::string schedule_dot(const runtime::Plan& whole, const runtime::DevicePlan& plan);
+std::string schedule_dot(const runtime::DevicePlan& plan);
 
 // Checks of printed forms; empty when they hold, else what is wrong.
 // The text lists every phase once and in order, and every kernel is one that the plan has.

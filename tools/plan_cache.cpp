@@ -43,9 +43,9 @@ Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOpt
   Progress progress;
   runtime::Checksum checksum;
   add_field(checksum, input.name);
-  add_field(checksum, fmt::format("{} {} {} {} {}", static_cast<int>(options.activations),
-                                  options.max_context, options.chunk, SINTER_VERSION,
-                                  codegen::clang_version()));
+  add_field(checksum, fmt::format("{} {} {} {} {} {}", static_cast<int>(options.activations),
+                                  options.max_context, options.chunk, fmt::join(options.rows, ","),
+                                  SINTER_VERSION, codegen::clang_version()));
   add_field(checksum, fmt::format("{}", quantize.size()));
   for (const std::string& rule : quantize) add_field(checksum, rule);
   for (const codegen::Target& target : options.targets) add_field(checksum, target.name);

@@ -25,6 +25,7 @@
 #include <mutex>
 #include <utility>
 
+#include "codegen/compile/end_without_memory.h"
 #include "codegen/device_sources.h"
 #include "runtime/support/temporary_file.h"
 
@@ -65,7 +66,7 @@ llvm::IntrusiveRefCntPtr<llvm::vfs::FileSystem> file_system(std::string_view sou
 
 std::vector<std::string> arguments(const Target& target, bool assembly) {
   std::vector<std::string> args = {"clang++", "-std=c++20", "-O3", assembly ? "-S" : "-c"};
-  if (target.device() == Device::host) {
+  if (!kind_of(target.device).gpu) {
     args.push_back(fmt::format("--target={}", target.triple));
     // Which multiply-adds fuse is decided by expressions, not by the optimizer: it would fuse
     // others in a loop over many rows than in one over few, and so depend on the number of threads.
@@ -95,6 +96,7 @@ absl::Status bug(std::string_view what, std::string_view diagnostics) {
 
 absl::StatusOr<llvm::SmallVector<char, 0>> compile(std::string_view source, const Target& target,
                                                    bool assembly) {
+  const EndWithoutMemory guard;
   initialize_llvm();
   std::string diagnostics_text;
   llvm::raw_string_ostream diagnostics_stream(diagnostics_text);
@@ -157,6 +159,7 @@ absl::StatusOr<std::string> compile_to_assembly(std::string_view source, const T
 absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& object,
                                                  const Target& target) {
   if (target.family == "nvptx") return object;
+  const EndWithoutMemory guard;
   runtime::TemporaryFolder folder;
   if (const int error = folder.create(runtime::temporary_root() + "/sinter", 0700); error != 0)
     return absl::UnavailableError(

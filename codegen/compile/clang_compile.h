@@ -25,8 +25,8 @@ absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& obj
 // Everything but the source and the kernel library that the machine code depends on.
 std::string compile_fingerprint(const Target& target);
 
-// What is called when LLVM gives up, which it does by ending the process: out of memory, or an
-// error that it takes for its own. Must not return.
+// What is called when LLVM gives up, which it does by ending the process: out of memory (also where
+// operator new fails while it works), or an error that it takes for its own. Must not return.
 using LlvmFailure = void (*)(bool out_of_memory, const char* reason);
 void on_llvm_failure(LlvmFailure end);
 

@@ -1,5 +1,5 @@
 // Weights as kernels read them: sizes, positions and the repacking from a checkpoint's bytes. The
-// layouts are described beside the kernels that read them; change both together.
+// layouts (layout_table.h) are described beside the kernels that read them; change both together.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace sinter::codegen {
 
-// Both tile rows by 16 and differ in the order within a tile.
+// All tile rows by 16 and differ in the order within a tile.
 enum class Layout {
   cpu16,  // one lane per row: codegen/device/cpu/weights.h
   gpu16,  // 16 bytes of a row at a time: codegen/device/gpu/weights.h
@@ -38,6 +38,7 @@ struct Piece {
   int64_t at = 0;  // from the weight's start; a multiple of 64
   int64_t bytes = 0;
   int64_t tile_bytes = 0;
+  bool operator==(const Piece&) const = default;
 };
 
 // Where the pieces of a packed weight lie.
@@ -47,7 +48,7 @@ struct PackedLayout {
   int64_t part_rows = 0;
   int64_t part_tiles = 0;
   Piece codes;       // for dense weights: the elements
-  Piece scales;      // gpu16 has all that belongs to a block of two levels in here
+  Piece scales;      // or all that belongs to a block of two levels
   Piece biases;      // affine
   Piece sub_scales;  // of two levels
   Piece sub_biases;  // of two levels, affine; or shifts
@@ -58,6 +59,7 @@ struct PackedLayout {
   int64_t tiles() const { return parts * part_tiles; }
   // The piece that begins there; an empty one when none does.
   Piece piece_at(int64_t at) const;
+  bool operator==(const PackedLayout&) const = default;
 };
 
 // Of a weight of the graph. Vectors and matrices keep their format. `sources`: matrices that make

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "codegen/layouts/layout_table.h"
+
 namespace sinter::codegen {
 namespace {
 
@@ -29,7 +31,7 @@ absl::Status declare_weights(Emitter& e, const PackedWeight& weight) {
   const auto& [id, name, of_graph, layout, sources] = weight;
   const ir::WeightType type = kernel_type(of_graph);
   const ir::WeightFormat& f = type.format;
-  const bool on_gpu = layout.order == Layout::gpu16;
+  const LayoutRow& row = row_of(layout.order);
   const std::string_view scalar = c_type(f.scale_type);
   const auto at = [&](const Piece& piece, std::string_view element) {
     return e.pointer({Buffer::Kind::weight, weight.id, piece.at}, fmt::format("const {}", element));
@@ -54,7 +56,7 @@ absl::Status declare_weights(Emitter& e, const PackedWeight& weight) {
   if (f.block > 0) {
     scales = fmt::format("BlockScales<{}, {}, {}, {}>", f.block, scalar, f.sub_bits, f.sub_zero);
     offsets = f.has_biases() ? scales : offsets;
-    if (on_gpu) {
+    if (row.block_records) {
       // Both are in one record.
       scales = fmt::format("BlockScales<{}, {}, {}, {}, {}, {}>", f.group, f.block, scalar,
                            f.sub_bits, f.sub_zero, f.has_biases());
@@ -90,7 +92,7 @@ absl::Status declare_weights(Emitter& e, const PackedWeight& weight) {
     e.line("const Weights w{{{}, {}, {}}};", at(layout.codes, "e4m3"), scale_values, factor_values);
     return absl::OkStatus();
   }
-  const std::string codes = f.base3 ? "TritCodes" : fmt::format("BitCodes<{}>", f.bits);
+  const std::string codes = f.base3 ? "TritCodes" : fmt::format("{}<{}>", row.codes_struct, f.bits);
   e.line("using Weights = CodedWeights<{}, {}, {}, {}, {}, {}, {}>;", type.cols(), group, codes,
          levels_of(f), scales, offsets, factor);
   e.line("const Weights w{{{}, {}, {}, {}}};", at(layout.codes, "u8"), scale_values, offset_values,

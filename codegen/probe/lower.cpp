@@ -30,7 +30,7 @@ absl::Status lower_probe(RegionContext& c, ValueId weight, ValueId input) {
   Emitter e;
   if (auto status = c.declare_weights(e, weight, packed.parts); !status.ok()) return status;
   if (auto chosen = c.layout(input, 1); !chosen.ok()) return chosen.status();
-  e.line("const PlainRows<{}> x{{{}, 0}};", type.cols(),
+  e.line("const PlainRows<{}> x{{{}, {{}}}};", type.cols(),
          e.pointer({Buffer::Kind::weight, input, 0}, "const float"));
   e.line("float* out = {} + {};", e.pointer(c.out.probe_results, "float"), probe.first);
   e.line(

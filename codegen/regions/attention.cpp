@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "ir/heads.h"
 #include "ir/ops.h"
 
 namespace sinter::codegen {
@@ -17,41 +18,15 @@ using ir::ValueId;
 
 namespace {
 
-// q, k or v of an attention phase, followed back to where it comes from.
-struct HeadSource {
-  ValueId base = -1;
-  int64_t begin = 0;
-  const Node* norm = nullptr;
-  const Node* rope = nullptr;
-};
-absl::StatusOr<HeadSource> follow(const RegionContext& c, const Node& node, ValueId value) {
-  HeadSource head;
-  for (const Node* at = ir::find_definition(node.body, value); at != nullptr;
-       at = ir::find_definition(node.body, value)) {
-    if (at->op == Op::rope && head.rope == nullptr && head.norm == nullptr) {
-      head.rope = at;
-    } else if (at->op == Op::rms_norm && head.norm == nullptr &&
-               c.module.tensor(value).shape.size() == 3) {
-      head.norm = at;
-    } else if (at->op == Op::slice) {
-      head.begin += at->integer("begin", 0);
-    } else if (at->op != Op::reshape) {
-      return absl::UnimplementedError(fmt::format(
-          "phase \"{}\": [{}] before attention has no kernel", node.label, ir::info(at->op).name));
-    }
-    value = at->operands[0];
-  }
-  head.base = value;
-  return head;
-}
-
-absl::StatusOr<std::string> transform(RegionContext& c, Emitter& e, const HeadSource& head,
+// What a head goes through, as the type and value of its HeadTransform.
+absl::StatusOr<std::string> transform(RegionContext& c, Emitter& e, const ir::HeadSource& head,
                                       int64_t head_dim) {
   const int64_t rope_dims = head.rope == nullptr ? 0 : c.width(head.rope->operands[1]);
   const bool interleaved =
       head.rope != nullptr && head.rope->text("style", "half") == "interleaved";
   std::string norm = "nullptr";
   std::string_view norm_type = "void";
+  std::string norm_of;
   double eps = 0;
   if (head.norm != nullptr) {
     auto pointer = c.vector_pointer(e, head.norm->operands[1]);
@@ -59,11 +34,16 @@ absl::StatusOr<std::string> transform(RegionContext& c, Emitter& e, const HeadSo
     norm = *std::move(pointer);
     norm_type = c_type(c.module.weight(head.norm->operands[1]).format.scale_type);
     eps = head.norm->number("eps", 0);
+    if (head.norm_of == ir::NormOf::rotated_head) norm_of = ", OfRotatedHead";
+    if (head.norm_of == ir::NormOf::row)
+      norm_of = fmt::format(", OfRow<{}, {}, {}, {}>", head.norm_begin - head.heads.offset(),
+                            c.width(head.norm->results[0]), head.norm_weights.offset(),
+                            *head.norm_weights.stride());
   }
   const std::string table =
       head.rope == nullptr ? "nullptr" : e.pointer(c.buffer(head.rope->operands[1]), "const float");
-  return fmt::format("HeadTransform<{}, {}, {}, {}>{{{}, {}, {}}}", head_dim, norm_type, rope_dims,
-                     interleaved, norm, float_literal(eps), table);
+  return fmt::format("HeadTransform<{}, {}, {}, {}{}>{{{}, {}, {}}}", head_dim, norm_type,
+                     rope_dims, interleaved, norm_of, norm, float_literal(eps), table);
 }
 
 // Features of a head, at most. On a GPU a wave of 32 lanes has a position, 8 features to a lane.
@@ -107,14 +87,17 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const int64_t heads = q_shape[1].value;
   const int64_t head_dim = q_shape[2].value;
   const int64_t kv_heads = c.module.tensor(op->operands[1]).shape[0].value;
-  const auto q = follow(c, node, op->operands[0]);
-  const auto k = follow(c, node, appended[op->operands[1]]);
-  const auto v = follow(c, node, appended[op->operands[2]]);
-  for (const auto* head : {&q, &k, &v})
-    if (!head->ok()) return head->status();
-  if (v->norm != nullptr || v->rope != nullptr)
-    return absl::UnimplementedError(
-        fmt::format("phase \"{}\": values with norm or RoPE have no kernel", node.label));
+  const auto follow = [&](ValueId value, bool transformed) {
+    return ir::follow_heads(c.module, value, transformed,
+                            [&](ValueId id) { return ir::find_definition(node.body, id); });
+  };
+  const ir::HeadSource q = follow(op->operands[0], true);
+  const ir::HeadSource k = follow(appended[op->operands[1]], true);
+  const ir::HeadSource v = follow(appended[op->operands[2]], false);
+  for (const ir::HeadSource* head : {&q, &k, &v})
+    if (!head->stopped.empty())
+      return absl::InternalError(fmt::format("phase \"{}\" has an op that its kernel does not: {}",
+                                             node.label, head->stopped));
 
   if (const int64_t most = most_head_dim(c, heads / kv_heads); head_dim > most)
     return absl::UnimplementedError(fmt::format(
@@ -125,51 +108,51 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const std::string shape = fmt::format("{} heads of {}, {} KV heads", heads, head_dim, kv_heads);
   const std::string scale = float_literal(op->number("scale", 1.0));
   const auto declare_cache = [&](Emitter& e, Access access) {
-    e.line("using Cache = Caches<{}, {}, {}>;", heads, kv_heads, head_dim);
-    e.line("const Cache cache{{{}, {}, launch->step->capacity}};",
+    e.line("using Cache = Caches<{}, {}, {}, {}>;", heads, kv_heads, head_dim,
+           c.out.states.layout.page_bytes);
+    e.line("const Cache cache{{{}, {}, {{}}}};",
            e.pointer({Buffer::Kind::state, op->operands[1], 0}, "f16", access),
            e.pointer({Buffer::Kind::state, op->operands[2], 0}, "f16", access));
   };
   const auto declare_heads = [&](Emitter& e) -> absl::Status {
-    const auto q_transform = transform(c, e, *q, head_dim);
-    const auto k_transform = transform(c, e, *k, head_dim);
+    const auto q_transform = transform(c, e, q, head_dim);
+    const auto k_transform = transform(c, e, k, head_dim);
     for (const auto* t : {&q_transform, &k_transform})
       if (!t->ok()) return t->status();
     e.line("const auto q_transform = {};", *q_transform);
     e.line("const auto k_transform = {};", *k_transform);
-    for (const auto& [name, head] : {std::pair{"q", &*q}, std::pair{"k", &*k}, std::pair{"v", &*v}})
-      e.line("const HeadRows {}{{{} + {}, {}}};", name,
-             e.pointer(c.buffer(head->base), "const float"), head->begin,
-             c.width(head->base) * (c.module.tensor(head->base).shape.size() == 3
-                                        ? c.module.tensor(head->base).shape[1].value
-                                        : 1));
+    for (const auto& [name, head] : {std::pair{"q", &q}, std::pair{"k", &k}, std::pair{"v", &v}})
+      e.line("const HeadRows {}{{{} + {}, {}, {}}};", name,
+             e.pointer(c.buffer(head->base), "const float"), head->heads.offset(),
+             ir::row_elements(c.module, head->base), *head->heads.stride());
     return absl::OkStatus();
   };
   const Buffer result = c.buffer(op->results[0]);
+  const int64_t value_dim = (head_dim + 15) / 16 * 16;
+  // SplitBuffers in codegen/device/*/attention.h, for each row.
+  const int64_t most_splits = c.on_gpu() ? std::clamp<int64_t>(256 / kv_heads, 1, 32) : int64_t{16};
+  const int64_t split_bytes = (heads * most_splits * (value_dim + 2) + kv_heads) * 4;
+  // Layers of one shape share a buffer: its counters are zero between phases. Another shape has its
+  // counters elsewhere.
+  const auto splits = [&](int64_t rows) {
+    return c.pinned(fmt::format("attention {} {} {}", heads, kv_heads, head_dim),
+                    split_bytes * rows);
+  };
   if (c.one_row()) {
-    const int64_t value_dim = (head_dim + 15) / 16 * 16;
-    // SplitBuffers in codegen/device/*/attention.h
-    const int64_t most_splits =
-        c.on_gpu() ? std::clamp<int64_t>(256 / kv_heads, 1, 32) : int64_t{16};
-    const int64_t bytes = (heads * most_splits * (value_dim + 2) + kv_heads) * 4;
-    // Layers of one shape share a buffer: its counters are zero between phases. Another shape has
-    // its counters elsewhere.
-    const Buffer splits =
-        c.pinned(fmt::format("attention {} {} {}", heads, kv_heads, head_dim), bytes);
     Emitter e;
     declare_cache(e, Access::update);
     if (auto status = declare_heads(e); !status.ok()) return status;
-    e.line("static_assert(SplitBuffers<Cache>::bytes == {});", bytes);
+    e.line("static_assert(SplitBuffers<Cache>::bytes == {});", split_bytes);
     e.line("attention_step(launch, cache, q, k, v, q_transform, k_transform, {}, {}, {});", scale,
-           e.pointer(splits, "unsigned char", Access::update), e.pointer(result, "float"));
+           e.pointer(splits(1), "unsigned char", Access::update), e.pointer(result, "float"));
     if (c.on_gpu())
       e.line("static_assert(attention_shared_bytes<Cache> <= {});",
              attention_shared_bytes(heads / kv_heads, head_dim));
     LoweredPhase& phase = c.finish(node.label, e, ops_of(node), shape);
     // The kernel reads the table before it waits for the phase before, but for none earlier.
     const bool table_is_new =
-        (q->rope != nullptr && c.made_just_before(node, q->rope->operands[1])) ||
-        (k->rope != nullptr && c.made_just_before(node, k->rope->operands[1]));
+        (q.rope != nullptr && c.made_just_before(node, q.rope->operands[1])) ||
+        (k.rope != nullptr && c.made_just_before(node, k.rope->operands[1]));
     if (c.on_gpu() && !table_is_new) phase.kernel = LoweredPhase::Kernel::early;
     phase.blocks = kv_heads * most_splits;
     phase.shared_bytes = c.on_gpu() ? attention_shared_bytes(heads / kv_heads, head_dim) : 0;
@@ -182,10 +165,23 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   a.line("attention_append(launch, cache, q, k, v, q_transform, k_transform, {}, {});", scale,
          a.pointer(queries, "float"));
   LoweredPhase& append = c.finish(node.label + ".append", a, "rms_norm, rope, kv_append", shape);
-  append.tokens_per_block = 1;
-  append.shared_bytes = c.on_gpu() ? 8 * ((head_dim + 15) / 16 * 16) * 4 : 0;
+  append.rows_per_block = 1;
+  if (c.on_gpu()) append.blocks = (heads + kv_heads + 7) / 8;  // a wave takes a head
+  // A row for each wave, then a number of each wave for sums over q and k (append_shared_bytes).
+  append.shared_bytes = c.on_gpu() ? 8 * ((head_dim + 15) / 16 * 16) * 4 + 2 * 8 * 4 : 0;
   Emitter e;
   declare_cache(e, Access::read);
+  if (c.few_rows()) {
+    e.line("static_assert(SplitBuffers<Cache>::bytes == {});", split_bytes);
+    e.line("attention_few(launch, cache, {}, {}, {});", e.pointer(queries, "const float"),
+           e.pointer(splits(c.lowered.shape.most_rows), "unsigned char", Access::update),
+           e.pointer(result, "float"));
+    LoweredPhase& phase = c.finish(node.label, e, "attention", shape);
+    phase.blocks = kv_heads * most_splits;
+    phase.rows_per_block = 1;
+    phase.shared_bytes = c.on_gpu() ? attention_shared_bytes(heads / kv_heads, head_dim) : 0;
+    return absl::OkStatus();
+  }
   e.line("attention_rows(launch, cache, {}, {});", e.pointer(queries, "const float"),
          e.pointer(result, "float"));
   if (c.on_gpu())
@@ -194,7 +190,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   LoweredPhase& phase = c.finish(node.label, e, "attention", shape);
   phase.blocks = kv_heads;
   if (c.on_gpu()) phase.kernel = LoweredPhase::Kernel::wide;
-  phase.tokens_per_block = std::max<int64_t>(1, kAttentionRows / (heads / kv_heads));
+  phase.rows_per_block = std::max<int64_t>(1, kAttentionRows / (heads / kv_heads));
   phase.shared_bytes = c.on_gpu() ? attention_rows_shared_bytes(head_dim) : 0;
   return absl::OkStatus();
 }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "codegen/layouts/layout_table.h"
 #include "codegen/layouts/weight_structs.h"
 #include "codegen/regions/products.h"
 #include "ir/ops.h"
@@ -15,21 +16,6 @@ namespace sinter::codegen {
 using ir::Node;
 using ir::Op;
 using ir::ValueId;
-
-namespace {
-
-// "rms_norm" -> "RmsNorm"
-std::string camel_case(std::string_view name) {
-  std::string out;
-  bool upper = true;
-  for (const char c : name) {
-    if (c != '_') out += upper && c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
-    upper = c == '_';
-  }
-  return out;
-}
-
-}  // namespace
 
 RegionContext::RegionContext(const ir::Module& of, Device on, Activations with,
                              const ScheduleShape& shape, Lowering& to,
@@ -43,12 +29,11 @@ RegionContext::RegionContext(const ir::Module& of, Device on, Activations with,
 
 std::string RegionContext::row_count(ValueId id) const {
   return module.tensor(id).shape[0].symbol == 'L' ? "launch->step->logits_rows"
-                                                  : "launch->step->tokens";
+                                                  : "launch->step->rows";
 }
 
 Buffer RegionContext::buffer(ValueId id) const {
   if (id == module.returns[0]) return {Buffer::Kind::logits, 0, 0};
-  if (module.value(id).kind == ir::ValueKind::param) return {Buffer::Kind::tokens, 0, 0};
   return {Buffer::Kind::activation, id, 0};
 }
 
@@ -59,15 +44,22 @@ Buffer RegionContext::temporary(Room room) {
 }
 
 Buffer RegionContext::pinned(const std::string& key, int64_t bytes) {
-  const int64_t id = pinned_.emplace(key, static_cast<int64_t>(pinned_.size())).first->second;
-  out.pinned[id].fixed_bytes = bytes;
+  const auto next = static_cast<int64_t>(out.pinned.size());
+  const int64_t id = out.pinned_numbers.emplace(key, next).first->second;
+  Room& room = out.pinned[id];
+  room.fixed_bytes = std::max(room.fixed_bytes, bytes);
   return {Buffer::Kind::pinned, id, 0};
+}
+
+std::string RegionContext::row_of_result(ValueId id) const {
+  if (id != module.returns[0] || module.tensor(id).shape[0].symbol != 'L') return "row";
+  return one_row() ? "step_rows(launch)->logits" : "logits_place(launch, row)";
 }
 
 absl::StatusOr<PackedLayout> RegionContext::layout(ValueId weight, int64_t parts) {
   const auto sources = static_cast<int64_t>(module.weights.at(weight).sources.size());
   const PackedLayout wanted = packed_layout(module.weight(weight), parts,
-                                            on_gpu() ? Layout::gpu16 : Layout::cpu16, sources);
+                                            layout_for(device, module.weight(weight)), sources);
   const auto [at, inserted] = out.layouts.emplace(weight, wanted);
   if (!inserted && at->second.parts != parts)
     return absl::InternalError(fmt::format("\"{}\" is read in {} and in {} parts",
@@ -95,53 +87,11 @@ absl::StatusOr<std::string> RegionContext::vector_pointer(Emitter& e, ValueId we
 }
 
 absl::Status RegionContext::declare_vectors(const Node& node) {
-  for (const Node& inner : node.body) {
-    if (inner.op == Op::matmul) continue;
-    for (const ValueId id : inner.operands)
-      if (module.is_weight(id))
-        if (auto chosen = layout(id, 1); !chosen.ok()) return chosen.status();
-  }
+  for (const Node& inner : node.body)
+    for (size_t i = 0; i < inner.operands.size(); ++i)
+      if (module.is_weight(inner.operands[i]) && !ir::is_matrix_operand(inner.op, i))
+        if (auto chosen = layout(inner.operands[i], 1); !chosen.ok()) return chosen.status();
   return absl::OkStatus();
-}
-
-absl::StatusOr<RegionContext::Prologue> RegionContext::declare_prologue(Emitter& e,
-                                                                        const Node& node,
-                                                                        ValueId input) {
-  Prologue prologue{input, true};
-  std::string name = "Plain";
-  std::string types;
-  std::string fields;
-  if (const Node* op = ir::find_definition(node.body, input);
-      op != nullptr && ir::is_by_row(op->op)) {
-    const ir::OpInfo& info = ir::info(op->op);
-    name = camel_case(info.name);
-    for (size_t i = 1; i < info.operands.size(); ++i) {
-      if (i >= op->operands.size()) {
-        types += ", void";
-        fields += ", nullptr";
-        continue;
-      }
-      auto pointer = vector_pointer(e, op->operands[i]);
-      if (!pointer.ok()) return pointer.status();
-      types += fmt::format(", {}", c_type(module.weight(op->operands[i]).format.scale_type));
-      fields += ", " + *pointer;
-    }
-    for (const ir::AttributeInfo& attribute : info.attributes)
-      fields += ", " + float_literal(op->number(attribute.name));
-    prologue = {op->operands[0], false};
-  }
-  std::string first = "0";
-  if (const Node* last = ir::find_definition(node.body, prologue.source);
-      last != nullptr && last->op == Op::last_rows) {
-    prologue = {last->operands[0], false};
-    first = "launch->step->tokens - launch->step->logits_rows";
-  }
-  if (ir::find_definition(node.body, prologue.source) != nullptr)
-    return absl::UnimplementedError(
-        fmt::format("phase \"{}\": no prologue of this form", node.label));
-  e.line("const {}Rows<{}{}> x{{{}{}, {}}};", name, width(input), types,
-         e.pointer(buffer(prologue.source), "const float"), fields, first);
-  return prologue;
 }
 
 bool RegionContext::made_just_before(const Node& node, ValueId id) const {

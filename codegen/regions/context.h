@@ -31,9 +31,11 @@ class RegionContext {
   std::vector<passes::Remark>& remarks;
   LoweredSchedule& lowered;  // the schedule in `out` that phases are added to
 
-  bool on_gpu() const { return device == Device::gpu; }
+  bool on_gpu() const { return kind_of(device).gpu; }
   // Whether steps have one row.
   bool one_row() const { return lowered.shape.most_rows == 1; }
+  // Whether they have so few that each is computed as it is alone.
+  bool few_rows() const { return lowered.shape.most_rows <= kFewRows; }
   // int8 planes of an activation.
   int planes() const { return activations == Activations::a8 ? 1 : 2; }
   int64_t width(ir::ValueId id) const { return module.tensor(id).shape.back().value; }
@@ -43,8 +45,11 @@ class RegionContext {
   // Where a value of the graph lies.
   Buffer buffer(ir::ValueId id) const;
   Buffer temporary(Room room);
-  // Zeroed once and left so by every phase; phases with the same key share it.
+  // Zeroed once and left so by every phase; phases with the same key share it, whatever schedule
+  // they are of.
   Buffer pinned(const std::string& key, int64_t bytes);
+  // The C++ expression for the row of the result's buffer that row `row` of a phase is written to.
+  std::string row_of_result(ir::ValueId id) const;
 
   // The layout of a weight; all its readers must agree on the parts.
   absl::StatusOr<PackedLayout> layout(ir::ValueId weight, int64_t parts);
@@ -55,24 +60,12 @@ class RegionContext {
   // Layouts of the weight vectors that the epilogue of `node` reads.
   absl::Status declare_vectors(const ir::Node& node);
 
-  // `const auto x = prologue;` for the chain last_rows, op by row that ends in `input` and begins
-  // with `source`. The struct has the vectors and attributes of the op as fields
-  // (codegen/device/*/activations.h). `plain`: there is no such chain.
-  struct Prologue {
-    ir::ValueId source = -1;
-    bool plain = true;
-  };
-  absl::StatusOr<Prologue> declare_prologue(Emitter& e, const ir::Node& node, ir::ValueId input);
-
   // Whether the phase before `node` writes the value.
   bool made_just_before(const ir::Node& node, ir::ValueId id) const;
 
   // Appends the phase that `emitter` holds.
   LoweredPhase& finish(std::string name, const Emitter& emitter, std::string what,
                        std::string summary);
-
- private:
-  std::map<std::string, int64_t> pinned_;
 };
 
 // Shared memory of a GPU's block that sums over a row: three numbers per wave.

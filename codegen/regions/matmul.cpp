@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "codegen/layouts/weight_structs.h"
 #include "codegen/regions/products.h"
+#include "codegen/regions/row_code.h"
 #include "codegen/schedule/epilogue.h"
 #include "ir/ops.h"
 
@@ -16,103 +19,275 @@ using ir::Node;
 using ir::Op;
 using ir::ValueId;
 
-// A product with packed weights, with the norm before it and the elementwise ops behind it.
-absl::Status lower_matmul(RegionContext& c, const Node& node) {
-  const auto is_product = [](const Node& n) { return n.op == Op::matmul; };
-  const auto product = std::find_if(node.body.begin(), node.body.end(), is_product);
-  if (product == node.body.end() || node.results.size() != 1)
-    return absl::InternalError(
-        fmt::format("phase \"{}\" is not one product with one result", node.label));
-  const ValueId input = product->operands[0];
-  const ValueId weight = product->operands[1];
-  if (!c.module.is_weight(weight))
-    return absl::UnimplementedError("[matmul] of dequantized weights; run fold_dequantize");
-  const ir::WeightType& type = c.module.weight(weight);
-  const ValueId result = node.results[0];
-  const int64_t out_width = c.width(result);
-  const int64_t parts = type.rows() / out_width;
-  const std::string rows = c.row_count(result);
-  const std::string dims = fmt::format("{} x {}", type.rows(), type.cols());
+namespace {
 
-  const std::string rows_form = rows_type(type, c.planes());
-  const bool floats = multiplies_floats(type.format);
-  const int64_t row_bytes = prepared_row_bytes(c, type);
+// A product of the phase, and what its epilogue leaves.
+struct Product {
+  const Node* op = nullptr;
+  ValueId result = -1;
+  int64_t out_width = 0;
+  int64_t parts = 1;  // of the matrix, which meet in the epilogue
 
-  Emitter e;
-  if (auto status = c.declare_weights(e, weight, parts); !status.ok()) return status;
-  if (c.one_row()) {
-    if (auto prologue = c.declare_prologue(e, node, input); !prologue.ok())
-      return prologue.status();
-    if (!c.on_gpu()) c.out.scratch_bytes = std::max(c.out.scratch_bytes, row_bytes);
-  } else {
-    // The prologue is a phase of its own; dense weights read plain rows where they are.
-    Emitter p;
-    const auto prologue = c.declare_prologue(p, node, input);
-    if (!prologue.ok()) return prologue.status();
-    const bool plain = prologue->plain;
-    Buffer prepared = c.buffer(prologue->source);
-    if (!plain || !floats) {
-      prepared = c.temporary({row_bytes, 64});
-      p.line("write_rows<{}>(launch, {}, {}, x);", rows_form, p.pointer(prepared, "unsigned char"),
-             rows);
-      c.finish(node.label + ".input", p,
-               plain    ? "quantize"
-               : floats ? "rms_norm"
-                        : "rms_norm, quantize",
-               fmt::format("rows of {}", type.cols()))
-          .tokens_per_block = 1;
-      c.lowered.phases.back().shared_bytes = kReduceBytes;
+  ValueId input() const { return op->operands[0]; }
+  ValueId weight() const { return op->operands[1]; }
+};
+
+// What a body consists of: work on rows, then products, each followed by its epilogue.
+struct Products {
+  std::vector<Product> products;
+  std::vector<ValueId> kept;  // rows of the prologue that others read too
+};
+
+absl::StatusOr<Products> products_of(const RegionContext& c, const Node& node) {
+  Products out;
+  for (const Node& inner : node.body) {
+    if (inner.op == Op::matmul) out.products.push_back({.op = &inner});
+    const ValueId id = inner.results[0];
+    if (std::find(node.results.begin(), node.results.end(), id) == node.results.end()) continue;
+    if (out.products.empty()) {
+      out.kept.push_back(id);
+      continue;
     }
-    e.line("const auto x = {}::at({}, {});", rows_form,
-           e.pointer(prepared, "unsigned char", Access::read), rows);
+    Product& product = out.products.back();
+    if (product.result >= 0)
+      return absl::InternalError(
+          fmt::format("phase \"{}\": a product has two results", node.label));
+    product.result = id;
+    product.out_width = c.width(id);
   }
+  if (out.products.empty())
+    return absl::InternalError(fmt::format("phase \"{}\" is no product", node.label));
+  for (Product& product : out.products) {
+    if (product.result < 0 || product.input() != out.products[0].input())
+      return absl::InternalError(
+          fmt::format("phase \"{}\": its products have no result, or other inputs", node.label));
+    if (!c.module.is_weight(product.weight()))
+      return absl::UnimplementedError("[matmul] of dequantized weights; run fold_dequantize");
+    product.parts = c.module.weight(product.weight()).rows() / product.out_width;
+  }
+  return out;
+}
 
-  const auto leaf = [&](ValueId value, int64_t offset) {
-    return value == product->results[0] ? fmt::format("y{}", offset / out_width) : std::string();
+// Declares `epilogue`, which stores what the ops behind a product make of it.
+absl::Status declare_epilogue(RegionContext& c, Emitter& e, const Node& node,
+                              const Product& product) {
+  const auto leaf = [&](ValueId value, const ir::Runs& at) -> absl::StatusOr<std::string> {
+    if (value != product.op->results[0]) return std::string();
+    if (at.stride() != at.length())
+      return absl::InternalError(
+          fmt::format("phase \"{}\": its epilogue reads parts of a row", node.label));
+    return fmt::format("y{}", at.offset() / product.out_width);
   };
-  ElementwiseCode code(
-      c.module, node.body, leaf, e, [&c](ValueId id) { return c.buffer(id); }, "row");
-  auto value = code.evaluate(result, 0);
+  ElementwiseCode code({c.module, node.body, leaf, [&c](ValueId id) { return c.buffer(id); },
+                        [](ValueId) { return std::string("row"); }},
+                       e);
+  auto value = code.evaluate(product.result, ir::Runs(1, product.out_width));
   if (!value.ok()) return value.status();
-  if (auto status = c.declare_vectors(node); !status.ok()) return status;
-  e.line("float* out = {};", e.pointer(c.buffer(result), "float"));
-  const std::string ys = parts == 1 ? "Lanes y0" : "Lanes y0, Lanes y1";
+  e.line("float* out = {};", e.pointer(c.buffer(product.result), "float"));
+  const std::string ys = product.parts == 1 ? "Lanes y0" : "Lanes y0, Lanes y1";
   e.line(
       "const auto epilogue = [=](index row, index col, index n, {}) "
       "__attribute__((always_inline)) {{",
       ys);
   e.open();
   for (const std::string& statement : code.statements()) e.line("{}", statement);
-  e.line("store(out + row * {} + col, {}, n);", out_width, *value);
+  e.line("store(out + {} * {} + col, {}, n);", c.row_of_result(product.result), product.out_width,
+         *value);
   e.close();
   e.line("}};");
-  const GpuShape shape = gpu_shape(c, type, out_width);
-  if (c.one_row()) {
-    if (c.on_gpu())
-      e.line("static_assert(one_row_shared_bytes<{}> <= {});", rows_form, shape.shared_bytes);
-    e.line("matmul_one_row<{}, {}, {}>(launch, w, x, epilogue);", rows_form, parts, out_width);
-  } else {
-    if (c.on_gpu())
-      e.line("static_assert(tile_shared_bytes<{}> <= {});", rows_form, shape.shared_bytes);
-    e.line("multiply<{}, {}>(launch, w, x, epilogue);", parts, out_width);
-  }
-  if (floats && c.one_row())
-    c.remarks.push_back(
-        {"lower", false, c.module.value(weight).name,
-         fmt::format("{} weights: multiplied in float32, whatever the activation mode",
-                     type.format.is_dense() ? "dense" : "fp8")});
-  LoweredPhase& phase =
-      c.finish(node.label, e, ops_of(node), fmt::format("{} {}", dims, ir::to_string(type.format)));
-  phase.weight_bytes = type.packed_bytes();
-  phase.macs = static_cast<double>(type.elements());
-  if (c.one_row() && !c.on_gpu()) phase.scratch_bytes = row_bytes;
-  if (c.on_gpu()) {
-    if (c.one_row()) phase.kernel = LoweredPhase::Kernel::early;
-    phase.blocks = shape.blocks;
-    phase.tokens_per_block = shape.tokens_per_block;
-    phase.shared_bytes = shape.shared_bytes;
-  }
   return absl::OkStatus();
+}
+
+class Lowerer {
+ public:
+  Lowerer(RegionContext& c, const Node& node, Products products, const EmitMore& then)
+      : c_(c),
+        node_(node),
+        products_(std::move(products)),
+        then_(then),
+        type_(c.module.weight(products_.products[0].weight())),
+        rows_form_(rows_type(type_, c.planes())),
+        floats_(multiplies_floats(type_.format)),
+        row_bytes_(prepared_row_bytes(c, type_)) {}
+
+  absl::Status run() {
+    if (auto status = c_.declare_vectors(node_); !status.ok()) return status;
+    if (auto status = c_.one_row() ? one_row() : many_rows(); !status.ok()) return status;
+    if (floats_ && c_.one_row())
+      for (const Product& product : products_.products)
+        c_.remarks.push_back(
+            {"lower", false, c_.module.value(product.weight()).name,
+             fmt::format("{} weights: multiplied in float32, whatever the activation mode",
+                         type_.format.is_dense() ? "dense" : "fp8")});
+    return absl::OkStatus();
+  }
+
+ private:
+  const ir::WeightType& type(const Product& product) const {
+    return c_.module.weight(product.weight());
+  }
+  GpuShape shape(const Product& product) const {
+    return gpu_shape(c_, type(product), product.out_width);
+  }
+
+  // Every worker has the rows; the first writes those that are kept.
+  absl::Status declare_prologue(Emitter& e) {
+    const auto code = declare_rows(c_, e, node_, products_.products[0].input(), products_.kept,
+                                   "launch->worker == 0");
+    if (!c_.on_gpu()) c_.out.scratch_bytes = std::max(c_.out.scratch_bytes, row_bytes_);
+    return code.status();
+  }
+
+  absl::Status one_row() {
+    Emitter e;
+    const std::vector<Product>& products = products_.products;
+    if (products.size() == 1) {
+      if (auto status = c_.declare_weights(e, products[0].weight(), products[0].parts);
+          !status.ok())
+        return status;
+      if (auto status = declare_prologue(e); !status.ok()) return status;
+      if (auto status = declare_epilogue(c_, e, node_, products[0]); !status.ok()) return status;
+      call_one_row(e, products[0], "launch");
+    } else if (auto status = several(e); !status.ok()) {
+      return status;
+    }
+    if (then_)
+      if (auto status = then_(e); !status.ok()) return status;
+    finish(e, node_.label, products);
+    LoweredPhase& phase = c_.lowered.phases.back();
+    if (c_.on_gpu() && !then_) phase.kernel = LoweredPhase::Kernel::early;
+    if (!c_.on_gpu()) phase.scratch_bytes = row_bytes_;
+    return absl::OkStatus();
+  }
+
+  void call_one_row(Emitter& e, const Product& product, std::string_view launch) {
+    if (c_.on_gpu())
+      e.line("static_assert(one_row_shared_bytes<{}> <= {});", rows_form_,
+             shape(product).shared_bytes);
+    e.line("matmul_one_row<{}, {}, {}>({}, w, x, epilogue);", rows_form_, product.parts,
+           product.out_width, launch);
+  }
+
+  void call_many_rows(Emitter& e, const Product& product) {
+    if (c_.on_gpu() && c_.few_rows()) {
+      const int64_t form = few_rows_form(c_);
+      e.line("static_assert(few_shared_bytes<{}, {}, {}> <= {});", rows_form_, form, product.parts,
+             shape(product).shared_bytes);
+      e.line("multiply_few<{}, {}, {}>(launch, w, x, epilogue);", form, product.parts,
+             product.out_width);
+      return;
+    }
+    if (c_.on_gpu())
+      e.line("static_assert(tile_shared_bytes<{}> <= {});", rows_form_,
+             shape(product).shared_bytes);
+    e.line("multiply<{}, {}>(launch, w, x, epilogue);", product.parts, product.out_width);
+  }
+
+  // On a GPU every product has blocks of its own; on the host all workers take their share of one
+  // after another, with the row that they prepared once.
+  absl::Status several(Emitter& e) {
+    if (auto status = declare_prologue(e); !status.ok()) return status;
+    if (!c_.on_gpu()) e.line("const auto prepared = prepare_row<{}>(launch, x);", rows_form_);
+    int64_t all = 0;
+    int64_t before = 0;
+    for (const Product& product : products_.products) all += shape(product).blocks;
+    for (const Product& product : products_.products) {
+      if (c_.on_gpu()) {
+        e.line("if (const Launch mine = part_of(launch, {}, {}, {}); takes_part(mine)) {{", before,
+               shape(product).blocks, all);
+      } else {
+        e.line("{{");
+      }
+      e.open();
+      if (auto status = c_.declare_weights(e, product.weight(), product.parts); !status.ok())
+        return status;
+      if (auto status = declare_epilogue(c_, e, node_, product); !status.ok()) return status;
+      if (c_.on_gpu()) {
+        call_one_row(e, product, "&mine");
+        e.line("barrier();  // a block that has several products uses its shared memory again");
+      } else {
+        e.line("multiply<{}, {}>(launch, w, prepared, epilogue);", product.parts,
+               product.out_width);
+      }
+      e.close();
+      e.line("}}");
+      before += shape(product).blocks;
+    }
+    return absl::OkStatus();
+  }
+
+  // The prologue is a phase of its own; dense weights read plain rows where they are.
+  absl::Status many_rows() {
+    const ValueId input = products_.products[0].input();
+    const std::string rows = c_.row_count(products_.products[0].result);
+    Emitter p;
+    const auto code = declare_rows(c_, p, node_, input, products_.kept, "true");
+    if (!code.ok()) return code.status();
+    const bool plain = code->plain >= 0;
+    Buffer prepared = c_.buffer(input);
+    if (!plain || !floats_) {
+      prepared = c_.temporary({row_bytes_, 64});
+      p.line("write_rows<{}>(launch, {}, {}, x);", rows_form_, p.pointer(prepared, "unsigned char"),
+             rows);
+      std::string what = code->ops;
+      if (!floats_) what += plain ? "quantize" : ", quantize";
+      c_.finish(node_.label + ".input", p, what, fmt::format("rows of {}", type_.cols()))
+          .rows_per_block = 1;
+      c_.lowered.phases.back().shared_bytes = kReduceBytes;
+    }
+    for (const Product& product : products_.products) {
+      Emitter e;
+      if (auto status = c_.declare_weights(e, product.weight(), product.parts); !status.ok())
+        return status;
+      e.line("const auto x = {}::at({}, {});", rows_form_,
+             e.pointer(prepared, "unsigned char", Access::read), rows);
+      if (auto status = declare_epilogue(c_, e, node_, product); !status.ok()) return status;
+      call_many_rows(e, product);
+      finish(e, products_.products.size() == 1 ? node_.label : product.op->label, {product});
+      if (c_.on_gpu() && c_.few_rows())
+        c_.lowered.phases.back().kernel = LoweredPhase::Kernel::early;
+    }
+    return absl::OkStatus();
+  }
+
+  // Appends the phase of some of the products.
+  void finish(const Emitter& e, const std::string& label, const std::vector<Product>& products) {
+    std::string summary;
+    for (const Product& product : products)
+      summary += fmt::format("{}{} x {} {}", summary.empty() ? "" : " and ", type(product).rows(),
+                             type(product).cols(), ir::to_string(type(product).format));
+    LoweredPhase& phase = c_.finish(label, e, ops_of(node_), std::move(summary));
+    if (c_.on_gpu()) phase.blocks = 0;
+    for (const Product& product : products) {
+      phase.weight_bytes += type(product).packed_bytes();
+      phase.macs += static_cast<double>(type(product).elements());
+      if (!c_.on_gpu()) continue;
+      phase.blocks += shape(product).blocks;
+      phase.rows_per_block = shape(product).rows_per_block;
+      phase.shared_bytes = std::max(phase.shared_bytes, shape(product).shared_bytes);
+    }
+  }
+
+  RegionContext& c_;
+  const Node& node_;
+  const Products products_;
+  const EmitMore& then_;        // for one row: what the phase goes on with
+  const ir::WeightType& type_;  // of the first: all multiply rows of one form
+  const std::string rows_form_;
+  const bool floats_;
+  const int64_t row_bytes_;
+};
+
+}  // namespace
+
+absl::Status lower_products(RegionContext& c, const Node& node, const EmitMore& then) {
+  auto products = products_of(c, node);
+  if (!products.ok()) return products.status();
+  return Lowerer(c, node, *std::move(products), then).run();
+}
+
+absl::Status lower_matmul(RegionContext& c, const Node& node) {
+  return lower_products(c, node, {});
 }
 
 }  // namespace sinter::codegen

@@ -31,6 +31,11 @@ int64_t prepared_row_bytes(const RegionContext& c, const ir::WeightType& type) {
   return cols * c.planes() + row_groups(type) * 8;
 }
 
+int64_t few_rows_form(const RegionContext& c) {
+  const int64_t rows = c.lowered.shape.most_rows;
+  return rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
+}
+
 GpuShape gpu_shape(const RegionContext& c, const ir::WeightType& type, int64_t out_width) {
   const int64_t tiles = (out_width + kTileRows - 1) / kTileRows;
   if (c.one_row()) {
@@ -38,6 +43,10 @@ GpuShape gpu_shape(const RegionContext& c, const ir::WeightType& type, int64_t o
     const int64_t column_blocks = (type.cols() + kGpuBlock - 1) / kGpuBlock;
     const int64_t padding = column_blocks * 16 * c.planes() + 64;
     return {tiles, 0, prepared_row_bytes(c, type) + padding + 2304};
+  }
+  if (c.few_rows()) {
+    const int64_t parts = type.rows() / out_width;
+    return {tiles, 0, 512 * std::max<int64_t>(few_rows_form(c), 16) * parts};
   }
   constexpr int64_t kTokens = 64;
   const bool floats = multiplies_floats(type.format);

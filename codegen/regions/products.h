@@ -2,11 +2,20 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 
+#include "absl/status/status.h"
 #include "codegen/regions/context.h"
 #include "ir/type.h"
 
 namespace sinter::codegen {
+
+// Writes more into the body of a phase.
+using EmitMore = std::function<absl::Status(Emitter&)>;
+
+// Products with packed weights of one input, with the work on rows before them and the elementwise
+// ops behind each. `then`, for steps of one row: what all workers go on with in the same phase.
+absl::Status lower_products(RegionContext& c, const ir::Node& node, const EmitMore& then);
 
 // Columns that a row may have: where all share a scale, int32 holds the sum of a row's products,
 // of levels below 2^bits with a plane of -128..127, and of a lane's or thread's activations.
@@ -19,9 +28,12 @@ int64_t prepared_row_bytes(const RegionContext& c, const ir::WeightType& type);
 // How a product is spread over a GPU (codegen/device/gpu/matvec.h and matmul.h).
 struct GpuShape {
   int64_t blocks = 1;
-  int64_t tokens_per_block = 0;
+  int64_t rows_per_block = 0;
   int64_t shared_bytes = 0;
 };
 GpuShape gpu_shape(const RegionContext& c, const ir::WeightType& type, int64_t out_width);
+
+// Rows that multiply_few (codegen/device/gpu/few_rows.h) has a form for: 8, 16 or 32.
+int64_t few_rows_form(const RegionContext& c);
 
 }  // namespace sinter::codegen

@@ -16,6 +16,8 @@ LowerRegion lowering_of(ir::RegionKind kind) {
       return lower_rope_table;
     case ir::RegionKind::rows:
       return lower_rows;
+    case ir::RegionKind::router:
+      return lower_router;
     case ir::RegionKind::top_k:
       return lower_top_k;
   }

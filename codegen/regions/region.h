@@ -20,6 +20,7 @@ absl::Status lower_embed(RegionContext& c, const ir::Node& node);
 absl::Status lower_experts(RegionContext& c, const ir::Node& node);
 absl::Status lower_matmul(RegionContext& c, const ir::Node& node);
 absl::Status lower_rope_table(RegionContext& c, const ir::Node& node);
+absl::Status lower_router(RegionContext& c, const ir::Node& node);
 absl::Status lower_rows(RegionContext& c, const ir::Node& node);
 absl::Status lower_top_k(RegionContext& c, const ir::Node& node);
 

@@ -18,7 +18,7 @@ absl::Status lower_rope_table(RegionContext& c, const ir::Node& node) {
          e.pointer({Buffer::Kind::weight, op.operands[0], 0}, "const float"),
          float_literal(op.number("scale", 1.0)), e.pointer(c.buffer(op.results[0]), "float"));
   c.finish(node.label, e, "rope_table", fmt::format("{} pairs", frequencies.size()))
-      .tokens_per_block = 1;
+      .rows_per_block = 1;
   return absl::OkStatus();
 }
 

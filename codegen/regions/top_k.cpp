@@ -13,7 +13,7 @@ absl::Status lower_top_k(RegionContext& c, const ir::Node& node) {
          e.pointer(c.buffer(op.results[0]), "i32"));
   LoweredPhase& phase =
       c.finish(node.label, e, "top_k", fmt::format("of {}", c.width(op.operands[0])));
-  phase.tokens_per_block = 1;
+  phase.rows_per_block = 1;
   phase.shared_bytes = kReduceBytes + 64;
   return absl::OkStatus();
 }

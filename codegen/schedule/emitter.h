@@ -33,7 +33,7 @@ class Emitter {
     if (at == arguments_.size()) {
       arguments_.push_back(buffer);
       accesses_.push_back(access);
-    } else if (accesses_[at] != access) {
+    } else if (accesses_[at] != access && !reads_its_own(buffer, at, access)) {
       accesses_[at] = Access::update;
     }
     return fmt::format("arg<{}>(launch, {})", type, at);
@@ -52,6 +52,12 @@ class Emitter {
   const std::vector<Access>& accesses() const { return accesses_; }
 
  private:
+  // A phase may read what it has written; only what lives from step to step is updated.
+  bool reads_its_own(const Buffer& buffer, size_t at, Access access) const {
+    return accesses_[at] == Access::write && access == Access::read &&
+           (buffer.kind == Buffer::Kind::activation || buffer.kind == Buffer::Kind::temporary);
+  }
+
   std::string text_;
   std::vector<Buffer> arguments_;
   std::vector<Access> accesses_;

@@ -5,12 +5,15 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "codegen/schedule/emitter.h"
 #include "ir/graph.h"
+#include "ir/rows.h"
+#include "ir/views.h"
 
 namespace sinter::codegen {
 
@@ -18,27 +21,34 @@ namespace sinter::codegen {
 // left) in scope.
 class ElementwiseCode {
  public:
-  // `leaf(value, offset)` gives the expression for a value that `nodes` do not define, at columns
-  // offset + col; or "" when it has no special form: then weights are read as vectors and tensors
-  // as rows.
-  using Leaf = std::function<std::string(ir::ValueId, int64_t offset)>;
-  // `buffer` says where an outer tensor lies; `row` is the C++ expression of the tensor row that
-  // this row stands for.
-  ElementwiseCode(const ir::Module& module, const std::vector<ir::Node>& nodes, Leaf leaf,
-                  Emitter& setup, std::function<Buffer(ir::ValueId)> buffer, std::string row);
+  // What it evaluates, and what it reads.
+  struct Scope {
+    const ir::Module& module;
+    const std::vector<ir::Node>& nodes;
+    // The expression for a value at columns of its row that stand for `col`; "" when it has no
+    // special form: then nodes are evaluated, weights are read as vectors and tensors as rows.
+    std::function<absl::StatusOr<std::string>(ir::ValueId, const ir::Runs& at)> leaf;
+    std::function<Buffer(ir::ValueId)> buffer;    // where an outer tensor lies
+    std::function<std::string(ir::ValueId)> row;  // of the tensor that stands for `row`
+    ir::RowOf row_of = ir::RowOf::token;
+    std::string prefix = "in";  // of the names of pointers
+  };
+  // Pointers are declared in `setup`, once.
+  ElementwiseCode(Scope scope, Emitter& setup) : scope_(std::move(scope)), setup_(setup) {}
 
-  // The name of a variable (or an expression) that holds `value` at columns offset + col.
-  absl::StatusOr<std::string> evaluate(ir::ValueId value, int64_t offset);
+  // The name of a variable (or an expression) that holds `value`: element i of its row at place i
+  // of the runs `at`.
+  absl::StatusOr<std::string> evaluate(ir::ValueId value, const ir::Runs& at);
   const std::vector<std::string>& statements() const { return statements_; }
 
  private:
-  const ir::Module& module_;
-  const std::vector<ir::Node>& nodes_;
-  Leaf leaf_;
-  Emitter& setup_;  // pointers are declared here, once
-  std::function<Buffer(ir::ValueId)> buffer_;
-  std::string row_;
-  std::map<std::pair<ir::ValueId, int64_t>, std::string> known_;
+  absl::StatusOr<std::string> apply(const ir::Node& node, const ir::Runs& at);
+  std::string load(ir::ValueId value, const ir::Runs& at);
+
+  using Place = std::tuple<ir::ValueId, int64_t, int64_t, int64_t>;  // value, offset, run, stride
+  Scope scope_;
+  Emitter& setup_;
+  std::map<Place, std::string> known_;
   std::map<ir::ValueId, std::string> pointers_;
   std::vector<std::string> statements_;
 };

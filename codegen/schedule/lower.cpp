@@ -22,17 +22,11 @@ absl::Status lower_schedule(RegionContext& c) {
 
 }  // namespace
 
-int64_t state_bytes_per_position(const ir::Module& module, ir::ValueId state) {
-  // keys and values alike: kv_heads x (features rounded up to 16) x f16; see
-  // codegen/device/cpu/attention.h
-  const auto& shape = module.tensor(state).shape;
-  return shape[0].value * ((shape[2].value + 15) / 16 * 16) * 2;
-}
-
 absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
                                const std::vector<ScheduleShape>& shapes,
                                std::vector<passes::Remark>& remarks) {
   Lowering out;
+  out.states = states_of(module);
   std::vector<passes::Remark> again;  // every schedule says the same
   for (const ScheduleShape& shape : shapes) {
     RegionContext c(module, device, activations, shape, out,

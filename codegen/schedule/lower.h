@@ -12,9 +12,6 @@
 
 namespace sinter::codegen {
 
-// Bytes a state needs per position of capacity, on any device.
-int64_t state_bytes_per_position(const ir::Module& module, ir::ValueId state);
-
 // A schedule for each of the shapes.
 absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
                                const std::vector<ScheduleShape>& shapes,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "codegen/layouts/layout.h"
+#include "codegen/schedule/states.h"
 #include "ir/graph.h"
 #include "runtime/plan/plan.h"
 
@@ -25,6 +26,10 @@ struct ScheduleShape {
   int64_t most_rows = 1;  // that a step may have
 };
 
+// Rows of a step, at most, that are computed as each is alone, to the last bit. More are read from
+// a prompt: there what is fast for many counts.
+inline constexpr int64_t kFewRows = 32;
+
 // A buffer that a phase is given the address of.
 struct Buffer {
   enum class Kind {
@@ -33,7 +38,6 @@ struct Buffer {
     activation,  // `value` is computed by one phase and read by others
     temporary,   // written and read within a few phases: `value` numbers it
     pinned,      // zeroed once and never shared: `value` numbers it
-    tokens,
     logits,
   };
   Kind kind = Kind::activation;
@@ -56,16 +60,16 @@ struct LoweredPhase {
   int64_t weight_bytes = 0;      // read per call
   // For GPUs, as in runtime::Phase.
   int64_t blocks = 1;
-  int64_t tokens_per_block = 0;
+  int64_t rows_per_block = 0;
   int64_t shared_bytes = 0;
   // How a GPU's kernel is declared: codegen/device/gpu/phase.h.
   enum class Kernel { plain, wide, early } kernel = Kernel::plain;
-  double macs = 0;  // multiply-adds per token
+  double macs = 0;  // multiply-adds per row
 };
 
 // How much room a temporary or pinned buffer needs.
 struct Room {
-  int64_t bytes_per_row = 0;  // times the tokens of a step
+  int64_t bytes_per_row = 0;  // times the rows of a step
   int64_t fixed_bytes = 0;
 };
 
@@ -87,9 +91,11 @@ struct Lowering {
   std::vector<LoweredSchedule> schedules;
   std::vector<LoweredProbe> probes;  // one of each phase of the schedule of probes
   Buffer probe_results;              // float32
+  StateTable states;
   std::map<int64_t, Room> pinned;
-  std::map<ir::ValueId, PackedLayout> layouts;  // of every weight that a phase reads
-  int64_t scratch_bytes = 0;                    // per worker of the host
+  std::map<std::string, int64_t> pinned_numbers;  // by what they are for
+  std::map<ir::ValueId, PackedLayout> layouts;    // of every weight that a phase reads
+  int64_t scratch_bytes = 0;                      // per worker of the host
 };
 
 }  // namespace sinter::codegen

@@ -45,27 +45,30 @@ std::string_view declaration(LoweredPhase::Kernel kernel) {
 
 }  // namespace
 
-KernelSource assemble_source(const Lowering& lowering, Device device, std::string_view model) {
+KernelSource assemble_source(const Lowering& lowering, std::string_view model, bool persistent) {
   KernelSource out;
   std::map<std::string, uint32_t> known;
   std::map<std::string, int> symbols;
   std::string phases;
   for (const LoweredSchedule& schedule : lowering.schedules) {
-    const std::string_view suffix = schedule.shape.most_rows == 1 ? "" : "_rows";
+    const int64_t rows = schedule.shape.most_rows;
+    const std::string suffix = rows == 1                          ? ""
+                               : schedule.shape.name == "prefill" ? "_rows"
+                                                                  : fmt::format("_{}", rows);
     std::vector<uint32_t>& numbers = out.used.emplace_back();
     for (const LoweredPhase& phase : schedule.phases) {
       const auto next = static_cast<uint32_t>(out.kernels.size());
       const auto [at, inserted] = known.emplace(phase.body, next);
       numbers.push_back(at->second);
       if (!inserted) continue;
-      std::string symbol = symbol_of(phase.name) + std::string(suffix);
+      std::string symbol = symbol_of(phase.name) + suffix;
       if (const int again = symbols[symbol]++; again > 0) symbol += fmt::format("_{}", again + 1);
       out.kernels.push_back({symbol, fmt::format("{}: {}", phase.what, phase.summary)});
       phases += fmt::format("\n// {}: {}\n{}({}) {{\n{}}}\n", phase.what, phase.summary,
                             declaration(phase.kernel), symbol, phase.body);
     }
   }
-  if (device == Device::gpu) {
+  if (persistent) {
     const std::set<uint32_t> decode(out.used[0].begin(), out.used[0].end());
     phases += "\nSINTER_DECODE {\n  switch (kernel) {\n";
     for (const uint32_t i : decode)

@@ -1,5 +1,4 @@
-// One translation unit from the bodies of all phases: equal bodies share a kernel. For GPUs there
-// is one more, which runs all of the first schedule.
+// One translation unit from the bodies of all phases: equal bodies share a kernel.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +6,6 @@
 #include <vector>
 
 #include "codegen/schedule/phase.h"
-#include "codegen/targets/target.h"
 #include "runtime/plan/plan.h"
 
 namespace sinter::codegen {
@@ -18,6 +16,9 @@ struct KernelSource {
   std::vector<std::vector<uint32_t>> used;  // kernel of each phase of each schedule
 };
 
-KernelSource assemble_source(const Lowering& lowering, Device device, std::string_view model);
+// `persistent`: with one more kernel, sinter_decode, which runs all of the first schedule on a GPU.
+// It holds all kernels of that schedule once more.
+KernelSource assemble_source(const Lowering& lowering, std::string_view model,
+                             bool persistent = false);
 
 }  // namespace sinter::codegen

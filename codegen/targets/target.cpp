@@ -8,44 +8,180 @@ namespace sinter::codegen {
 
 namespace {
 
-// HIP without ROCm: no headers, no device library, one code object and no bundle around it.
-struct Registers {
-  int all, step, most_waves;
-};
 constexpr int kKilobyte = 1024;
-Target amd(std::string_view name, int wave, double bandwidth_gbs, double gmacs, Registers r,
-           int shared_bytes = 64 * kKilobyte) {
-  return {name,
-          "amdgpu",
-          "amdgcn-amd-amdhsa",
-          {"-x", "hip", "--cuda-device-only", "-nogpuinc", "-nogpulib", "--no-gpu-bundle-output",
-           wave == 64 ? "-DSINTER_WAVE=64" : "-DSINTER_WAVE=32"},
-          {},
-          bandwidth_gbs,
-          gmacs,
-          r.all,
-          r.step,
-          r.most_waves,
-          shared_bytes};
+
+struct UnitFlag {
+  MatrixUnit unit;
+  std::string_view flag;
+};
+constexpr UnitFlag kUnitFlags[] = {
+    {MatrixUnit::turing, "-DSINTER_MATRIX_TURING"}, {MatrixUnit::ampere, "-DSINTER_MATRIX_AMPERE"},
+    {MatrixUnit::cdna2, "-DSINTER_MATRIX_CDNA2"},   {MatrixUnit::cdna3, "-DSINTER_MATRIX_CDNA3"},
+    {MatrixUnit::rdna3, "-DSINTER_MATRIX_RDNA3"},   {MatrixUnit::rdna4, "-DSINTER_MATRIX_RDNA4"},
+};
+
+void add_gpu_flags(Target& target) {
+  target.flags.emplace_back(target.wave == 64 ? "-DSINTER_WAVE=64" : "-DSINTER_WAVE=32");
+  for (const UnitFlag& row : kUnitFlags)
+    if (row.unit == target.matrix_unit) target.flags.push_back(row.flag);
 }
+
+// A row of the tables of GPUs.
+struct Gpu {
+  std::string_view name;
+  int wave;
+  MatrixUnit unit;
+  double bandwidth_gbs, gmacs;
+  int registers, register_step, most_waves;
+  int shared_kilobytes;
+  Device device = Device::gpu;
+};
+
+Target target_of(const Gpu& gpu) {
+  Target target{};
+  target.name = gpu.name;
+  target.device = gpu.device;
+  target.bandwidth_gbs = gpu.bandwidth_gbs;
+  target.gmacs = gpu.gmacs;
+  target.wave = gpu.wave;
+  target.matrix_unit = gpu.unit;
+  target.registers = gpu.registers;
+  target.register_step = gpu.register_step;
+  target.most_waves = gpu.most_waves;
+  target.shared_bytes = gpu.shared_kilobytes * kKilobyte;
+  return target;
+}
+
+struct AmdGpu {
+  Gpu gpu;
+  bool dots = true;  // v_dot4 of signed bytes
+  std::vector<std::string_view> machines = {};
+};
+
+// HIP without ROCm: no headers, no device library, one code object and no bundle around it.
+Target amd(const AmdGpu& row) {
+  Target target = target_of(row.gpu);
+  target.family = "amdgpu";
+  target.triple = "amdgcn-amd-amdhsa";
+  target.flags = {"-x",        "hip",       "--cuda-device-only",
+                  "-nogpuinc", "-nogpulib", "--no-gpu-bundle-output"};
+  target.machines = row.machines;
+  add_gpu_flags(target);
+  if (!row.dots) target.flags.emplace_back("-DSINTER_NO_DOT4");
+  // Two waves of 256 registers each are more than a SIMD holds.
+  if (target.registers < 512) target.flags.emplace_back("-DSINTER_SIMD_WAVES=1");
+  return target;
+}
+
+struct NvidiaGpu {
+  Gpu gpu;
+  std::string_view ptx;  // the version: drivers of older CUDA cannot read it
+};
 
 // The same source in Clang's CUDA mode. Without a toolkit Clang takes PTX 4.2, which knows none of
 // these machines.
-Target nvidia(std::string_view name, double bandwidth_gbs, double gmacs, int shared_bytes) {
-  return {
-      name,
-      "nvptx",
-      "nvptx64-nvidia-cuda",
-      {"-x", "cuda", "--cuda-device-only", "-nocudainc", "-nocudalib", "--cuda-path=/nonexistent",
-       "-Xclang", "-target-feature", "-Xclang", "+ptx78", "-DSINTER_WAVE=32"},
-      {},
-      bandwidth_gbs,
-      gmacs,
-      512,
-      8,
-      16,
-      shared_bytes};
+Target nvidia(const NvidiaGpu& row) {
+  Target target = target_of(row.gpu);
+  target.family = "nvptx";
+  target.triple = "nvptx64-nvidia-cuda";
+  target.flags = {"-x",
+                  "cuda",
+                  "--cuda-device-only",
+                  "-nocudainc",
+                  "-nocudalib",
+                  "--cuda-path=/nonexistent",
+                  "-Xclang",
+                  "-target-feature",
+                  "-Xclang",
+                  row.ptx};
+  add_gpu_flags(target);
+  return target;
 }
+
+// Rows of a family stand from the least to the most demanding: the runtime takes the last that the
+// machine can run. Rates of CPUs are those of two cores of a server part, those of a generic target
+// of a machine in the middle of what it stands for; `bench` prints what a machine really does.
+
+const std::vector<Target>& cpus() {
+  static const std::vector<Target> table = {
+      {"x86-64-v3",
+       "host-x86-64",
+       Device::host,
+       "x86_64-unknown-linux-gnu",
+       {"-march=x86-64-v3"},
+       {"avx2", "fma", "f16c", "bmi2"},
+       50,
+       130},
+      {"x86-64-v4",
+       "host-x86-64",
+       Device::host,
+       "x86_64-unknown-linux-gnu",
+       {"-march=x86-64-v4", "-mavx512vnni", "-mprefer-vector-width=512"},
+       {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni", "fma", "f16c",
+        "bmi2"},
+       50,
+       270},
+      {"aarch64",
+       "host-aarch64",
+       Device::host,
+       "aarch64-unknown-linux-gnu",
+       {"-march=armv8.2-a+dotprod+fp16"},
+       {"asimd", "asimddp", "fphp", "asimdhp"},
+       30,
+       100},
+  };
+  return table;
+}
+
+// clang-format off
+const std::vector<AmdGpu>& amd_gpus() {
+  using enum MatrixUnit;
+  // What a generic target stands for, and what of it has no integer dots: LLVM's AMDGPUUsage,
+  // "Generic Processors". Their registers are the fewest of their machines.
+  static const std::vector<AmdGpu> table = {
+      // name          lanes unit    GB/s  Gmac/s   registers  KB shared
+      {{"gfx9-generic",    64, none,   450,   2500,  256,  4, 10,  64}, false,
+       {"gfx900", "gfx902", "gfx904", "gfx906", "gfx909", "gfx90c"}},
+      {{"gfx9-4-generic",  64, cdna3, 4000,  90000,  512,  8,  8,  64}, true, {"gfx942", "gfx950"}},
+      {{"gfx10-1-generic", 32, none,   400,   2500, 1024,  8, 20,  64}, false,
+       {"gfx1010", "gfx1011", "gfx1012", "gfx1013"}},
+      {{"gfx10-3-generic", 32, none,   350,   6000, 1024,  8, 16,  64}, true,
+       {"gfx1030", "gfx1031", "gfx1032", "gfx1033", "gfx1034", "gfx1035", "gfx1036"}},
+      {{"gfx11-generic",   32, rdna3,  260,   7000, 1024, 16, 16,  64}, true,
+       {"gfx1100", "gfx1101", "gfx1102", "gfx1103", "gfx1150", "gfx1151", "gfx1152", "gfx1153"}},
+      {{"gfx12-generic",   32, rdna4,  290,   7000, 1536, 24, 16,  64}, true, {"gfx1200", "gfx1201"}},
+      {{"gfx90a",          64, cdna2, 1300,  30000,  512,  8,  8,  64}},
+      {{"gfx942",          64, cdna3, 4000,  90000,  512,  8,  8,  64}},
+      {{"gfx950",          64, cdna3, 6000, 120000,  512,  8,  8, 160}},
+      {{"gfx1030",         32, none,   450,   8000, 1024,  8, 16,  64}},
+      {{"gfx1100",         32, rdna3,  850,  19000, 1536, 24, 16,  64}},
+      {{"gfx1101",         32, rdna3,  560,  12000, 1536, 24, 16,  64}},
+      {{"gfx1102",         32, rdna3,  260,   7000, 1024, 16, 16,  64}},
+      {{"gfx1103",         32, rdna3,   80,   2600, 1024, 16, 16,  64}},
+      {{"gfx1150",         32, rdna3,   90,   3600, 1024, 16, 16,  64}},
+      {{"gfx1151",         32, rdna3,  212,   8500, 1536, 24, 16,  64}},
+      {{"gfx1152",         32, rdna3,   90,   1800, 1024, 16, 16,  64}},
+      {{"gfx1200",         32, rdna4,  290,   7000, 1536, 24, 16,  64}},
+      {{"gfx1201",         32, rdna4,  580,  14000, 1536, 24, 16,  64}},
+  };
+  return table;
+}
+
+const std::vector<NvidiaGpu>& nvidia_gpus() {
+  using enum MatrixUnit;
+  static const std::vector<NvidiaGpu> table = {
+      // name  lanes unit     GB/s Gmac/s  registers  KB shared  PTX
+      {{"sm_75",  32, turing,  280, 12000, 512, 8,  8,  64}, "+ptx78"},
+      {{"sm_80",  32, ampere, 1400, 24000, 512, 8, 16, 163}, "+ptx78"},
+      {{"sm_86",  32, ampere,  850, 23000, 512, 8, 12,  99}, "+ptx78"},
+      {{"sm_89",  32, ampere,  900, 48000, 512, 8, 12,  99}, "+ptx78"},
+      {{"sm_90",  32, ampere, 4500, 40000, 512, 8, 16, 227}, "+ptx78"},
+      {{"sm_100", 32, ampere, 6500, 40000, 512, 8, 16, 227}, "+ptx86"},
+      {{"sm_120", 32, ampere, 1500, 60000, 512, 8, 12,  99}, "+ptx87"},
+  };
+  return table;
+}
+// clang-format on
 
 }  // namespace
 
@@ -56,54 +192,26 @@ int occupancy(const Target& target, uint32_t registers_per_lane) {
   return std::min(target.registers / used, target.most_waves);
 }
 
-std::string_view name(Device device) { return device == Device::host ? "host" : "gpu"; }
-
-const std::vector<Target>& targets() {
-  // Rows of a family stand from the least to the most demanding: the runtime takes the last that
-  // the machine can run. Rates are those of two cores of a server part; `bench` prints what a
-  // machine really does.
-  static const std::vector<Target> table = {
-      {"x86-64-v3",
-       "host-x86-64",
-       "x86_64-unknown-linux-gnu",
-       {"-march=x86-64-v3"},
-       {"avx2", "fma", "f16c", "bmi2"},
-       50,
-       130},
-      {"x86-64-v4",
-       "host-x86-64",
-       "x86_64-unknown-linux-gnu",
-       {"-march=x86-64-v4", "-mavx512vnni", "-mprefer-vector-width=512"},
-       {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni", "fma", "f16c",
-        "bmi2"},
-       50,
-       270},
-      {"aarch64",
-       "host-aarch64",
-       "aarch64-unknown-linux-gnu",
-       {"-march=armv8.2-a+dotprod+fp16"},
-       {"asimd", "asimddp", "fphp", "asimdhp"},
-       30,
-       100},
-      amd("gfx90a", 64, 1300, 30000, {512, 8, 8}),
-      amd("gfx942", 64, 4000, 90000, {512, 8, 8}),
-      amd("gfx950", 64, 6000, 120000, {512, 8, 8}, 160 * kKilobyte),
-      amd("gfx1030", 32, 450, 8000, {1024, 8, 16}),
-      amd("gfx1100", 32, 850, 19000, {1536, 24, 16}),
-      amd("gfx1101", 32, 560, 12000, {1536, 24, 16}),
-      amd("gfx1102", 32, 260, 7000, {1024, 16, 16}),
-      amd("gfx1103", 32, 80, 2600, {1024, 16, 16}),
-      amd("gfx1150", 32, 90, 3600, {1024, 16, 16}),
-      amd("gfx1151", 32, 212, 8500, {1536, 24, 16}),
-      amd("gfx1152", 32, 90, 1800, {1024, 16, 16}),
-      amd("gfx1200", 32, 290, 7000, {1536, 24, 16}),
-      amd("gfx1201", 32, 580, 14000, {1536, 24, 16}),
-      nvidia("sm_80", 1400, 24000, 163 * kKilobyte),
-      nvidia("sm_86", 850, 23000, 99 * kKilobyte),
-      nvidia("sm_89", 900, 48000, 99 * kKilobyte),
-      nvidia("sm_90", 4500, 40000, 227 * kKilobyte),
+const std::vector<DeviceKind>& device_kinds() {
+  static const std::vector<DeviceKind> table = {
+      {Device::host, "host", false, 128},
+      {Device::gpu, "gpu", true, 512},
   };
   return table;
+}
+
+const DeviceKind& kind_of(Device device) {
+  return *std::ranges::find(device_kinds(), device, &DeviceKind::device);
+}
+
+const std::vector<Target>& targets() {
+  static const std::vector<Target> all = [] {
+    std::vector<Target> rows = cpus();
+    for (const AmdGpu& row : amd_gpus()) rows.push_back(amd(row));
+    for (const NvidiaGpu& row : nvidia_gpus()) rows.push_back(nvidia(row));
+    return rows;
+  }();
+  return all;
 }
 
 absl::StatusOr<std::vector<Target>> parse_targets(std::string_view list) {

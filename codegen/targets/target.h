@@ -1,4 +1,5 @@
-// The target table: one row per machine that plans can be compiled for.
+// The target table: one row per machine that plans can be compiled for says all that is known of
+// it.
 #pragma once
 
 #include <cstdint>
@@ -10,25 +11,52 @@
 
 namespace sinter::codegen {
 
-// Kinds of device for which phases are scheduled and weights laid out differently.
+// Kinds of device for which phases are scheduled or weights laid out differently. Targets of one
+// kind share a device plan.
 enum class Device { host, gpu };
-std::string_view name(Device device);
+struct DeviceKind {
+  Device device;
+  std::string_view name;  // in plans
+  bool gpu;       // runs the kernels of codegen/device/gpu; else those of codegen/device/cpu
+  int64_t chunk;  // rows of a prefill step, when nothing else is asked for
+};
+// Hosts first.
+const std::vector<DeviceKind>& device_kinds();
+const DeviceKind& kind_of(Device device);
+
+// What multiplies tiles of bytes on a GPU, as codegen/device/gpu/matrix.h has it.
+enum class MatrixUnit {
+  none,    // integer dots
+  turing,  // mma.m8n8k16
+  ampere,  // mma.m16n8k32
+  cdna2,   // MFMA 16x16x16
+  cdna3,   // MFMA 16x16x32
+  rdna3,   // WMMA, operands in both halves of a wave
+  rdna4,   // WMMA
+};
 
 struct Target {
   std::string_view name;
-  std::string_view family;  // code of one family never runs on another
+  // Code of one family never runs on another: "host-x86-64", "host-aarch64", "amdgpu" (AMD's),
+  // "nvptx" (NVIDIA's).
+  std::string_view family;
+  Device device;
   std::string_view triple;
   std::vector<std::string_view> flags;     // for Clang
   std::vector<std::string_view> features;  // that a CPU must report (runtime/host/cpu.h)
   // For predictions when nothing was measured.
   double bandwidth_gbs;  // streaming read of the whole machine
   double gmacs;          // int8 multiply-adds per nanosecond of the whole machine
-  // Of a GPU, for occupancy: vector registers that a lane of a SIMD (of NVIDIA: a scheduler) can
-  // have in all, shared among waves in steps of `register_step`; waves that it can hold.
-  int registers = 0, register_step = 0, most_waves = 0;
-  int shared_bytes = 0;  // of a GPU: memory that a block can have
 
-  Device device() const { return family.starts_with("host") ? Device::host : Device::gpu; }
+  // Of a GPU.
+  int wave = 0;  // lanes
+  MatrixUnit matrix_unit = MatrixUnit::none;
+  // For occupancy: vector registers that a lane of a SIMD (of NVIDIA: a scheduler) can have in all,
+  // shared among waves in steps of `register_step`; waves that it can hold.
+  int registers = 0, register_step = 0, most_waves = 0;
+  int shared_bytes = 0;  // memory that a block can have
+  // The machines that code of a generic target runs on.
+  std::vector<std::string_view> machines = {};
 };
 
 const std::vector<Target>& targets();

@@ -298,7 +298,10 @@ Result<const CodeObject*> choose_gpu_code(const PlanFile& file, const DeviceInfo
   for (const CodeObject& code : file.plan().code) {
     targets.push_back(code.target);
     if (vendor == GpuVendor::amd) {
-      if (code.family == "amdgpu" && code.target == device.architecture) best = &code;
+      if (code.family != "amdgpu") continue;
+      const bool covers =
+          std::ranges::find(code.machines, device.architecture) != code.machines.end();
+      if (code.target == device.architecture || (best == nullptr && covers)) best = &code;
       continue;
     }
     const auto target = parse_nvidia_architecture(code.target);
@@ -313,7 +316,8 @@ Result<const CodeObject*> choose_gpu_code(const PlanFile& file, const DeviceInfo
   }
   if (best != nullptr) return best;
   return Error{fmt::format(
-      "{}: the plan has no code for {} ({}, {}), only for {}; compile it with --target {}",
+      "{}: the plan has no code for {} ({}, {}), only for {}; compile it with --target {} or "
+      "another that runs there (`sinter targets`)",
       file.path(), device.id, device.name, device.architecture, fmt::join(targets, ", "),
       device.architecture)};
 }

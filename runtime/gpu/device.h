@@ -141,8 +141,10 @@ struct GpuName {
 };
 Result<GpuName> parse_gpu_name(std::string_view text);
 
-// The plan's code for an architecture: AMD's of the same name; of NVIDIA's the highest that is not
-// above the device's, a cubin only for the very same, and before PTX. Error: lists what there is.
+// The plan's code for an architecture: AMD's of the same name, else one that stands for several
+// machines of which this is one; of NVIDIA's the highest that is not above the device's, a cubin
+// only for the very same, and before PTX, which the driver compiles for any later machine. Error:
+// lists what there is.
 Result<const CodeObject*> choose_gpu_code(const PlanFile& file, const DeviceInfo& device,
                                           GpuVendor vendor);
 

@@ -86,6 +86,7 @@ Result<std::shared_ptr<const GpuDriver>> open_hip() {
   BIND(hipHostFree);
   BIND(hipMemcpyHtoDAsync);
   BIND(hipMemcpyDtoHAsync);
+  BIND(hipMemcpyDtoDAsync);
   BIND(hipMemsetAsync);
   BIND(hipModuleUnload);
   BIND(hipModuleGetFunction);

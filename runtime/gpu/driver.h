@@ -65,6 +65,7 @@ struct GpuDriver {
   std::function<int(void* memory)> hipHostFree;
   std::function<int(void* to, void* from, size_t bytes, HipStream)> hipMemcpyHtoDAsync;
   std::function<int(void* to, void* from, size_t bytes, HipStream)> hipMemcpyDtoHAsync;
+  std::function<int(void* to, void* from, size_t bytes, HipStream)> hipMemcpyDtoDAsync;
   std::function<int(void* to, int value, size_t bytes, HipStream)> hipMemsetAsync;
 
   // `log` receives what the driver's compiler says when it refuses the code.

@@ -54,6 +54,7 @@ struct Cuda {
   int (*cuMemFreeHost)(void*);
   int (*cuMemcpyHtoDAsync)(DevicePointer, const void*, size_t, HipStream);
   int (*cuMemcpyDtoHAsync)(void*, DevicePointer, size_t, HipStream);
+  int (*cuMemcpyDtoDAsync)(DevicePointer, DevicePointer, size_t, HipStream);
   int (*cuMemsetD8Async)(DevicePointer, unsigned char, size_t, HipStream);
   int (*cuModuleLoadDataEx)(HipModule*, const void*, unsigned, int*, void**);
   int (*cuFuncSetAttribute)(HipFunction, int, int);
@@ -102,6 +103,7 @@ void Cuda::bind(DriverLibrary& library) {
   BIND(cuMemFreeHost);
   BIND_V2(cuMemcpyHtoDAsync);
   BIND_V2(cuMemcpyDtoHAsync);
+  BIND_V2(cuMemcpyDtoDAsync);
   BIND(cuMemsetD8Async);
   BIND(cuModuleLoadDataEx);
   BIND(cuFuncSetAttribute);
@@ -185,6 +187,9 @@ void adapt(const std::shared_ptr<Cuda>& cuda, GpuDriver& d) {
   };
   d.hipMemcpyDtoHAsync = [cuda](void* to, void* from, size_t bytes, HipStream stream) {
     return cuda->cuMemcpyDtoHAsync(to, pointer(from), bytes, stream);
+  };
+  d.hipMemcpyDtoDAsync = [cuda](void* to, void* from, size_t bytes, HipStream stream) {
+    return cuda->cuMemcpyDtoDAsync(pointer(to), pointer(from), bytes, stream);
   };
   d.hipMemsetAsync = [cuda](void* to, int value, size_t bytes, HipStream stream) {
     return cuda->cuMemsetD8Async(pointer(to), static_cast<unsigned char>(value), bytes, stream);

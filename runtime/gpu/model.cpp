@@ -6,6 +6,7 @@
 #include <string>
 
 #include "runtime/host/memory.h"
+#include "runtime/session/step_table.h"
 
 namespace sinter::runtime {
 namespace {
@@ -18,33 +19,32 @@ constexpr int stream_passes = 9;
 }  // namespace
 
 GpuSessionLayout::GpuSessionLayout(const Plan& plan, const DevicePlan& device_plan,
-                                   int64_t capacity) {
-  const auto take = [this](uint64_t size) {
+                                   const SessionSize& size)
+    : states(device_plan.states) {
+  const auto take = [this](uint64_t wanted) {
     const uint64_t offset = bytes;
-    bytes += round_up(size + buffer_slack, buffer_alignment);
+    bytes += round_up(wanted + buffer_slack, buffer_alignment);
     return offset;
   };
-  for (const PlanState& state : device_plan.states)
-    states.push_back(
-        take(state.bytes_per_position * static_cast<uint64_t>(capacity) + state.fixed_bytes));
+  const auto sequences = static_cast<uint64_t>(size.sequences);
+  take(states.page_bytes * static_cast<uint64_t>(size.pages));
+  fixed = take(states.fixed_bytes * sequences);
   state_bytes = bytes;
-  tokens = take(sizeof(StepParams) + static_cast<uint64_t>(device_plan.chunk) * 4);
-  // Tokens begin a line of their own.
-  step = tokens;
-  tokens = step + buffer_alignment;
-  bytes += buffer_alignment;
-  sampling = take(sizeof(SampleParams));
+  step = take(step_table_bytes(device_plan.chunk));
+  pages = take(sequences * static_cast<uint64_t>(size.pages_per_sequence) * sizeof(int32_t));
+  sampling = take(sequences * sizeof(SampleParams));
   workspace = take(gpu_sample_workspace);
   arena = take(device_plan.arena_bytes);
-  logits = take(static_cast<uint64_t>(device_plan.logits_rows) * plan.vocab_size * 4);
+  logits = take((sequences + static_cast<uint64_t>(device_plan.logits_rows)) * plan.vocab_size * 4);
 }
 
-Status GpuModel::check_memory(int64_t context, int64_t capacity, uint64_t weights) const {
+Status GpuModel::check_memory(const SessionSize& size, uint64_t weights) const {
   const auto free = device_->free_memory();
   if (!free.ok()) return free.error();
   const DevicePlan& d = device_plan();
-  const uint64_t activations = GpuSessionLayout(plan(), d, 0).bytes;  // and fixed state
-  const uint64_t state = d.state_bytes(capacity);
+  const GpuSessionLayout layout(plan(), d, size);
+  const uint64_t state = layout.state_bytes;
+  const uint64_t activations = layout.bytes - state;
   if (weights <= *free && activations <= *free - weights && state <= *free - weights - activations)
     return Done{};
   const uint64_t others = weights + activations;
@@ -53,7 +53,7 @@ Status GpuModel::check_memory(int64_t context, int64_t capacity, uint64_t weight
   return Error{fmt::format(
       "a context of {} needs {}{} for the state and {} for activations, but {} of {}'s memory are "
       "free; {}",
-      context, weights > 0 ? fmt::format("{} for the weights, ", megabytes(weights)) : "",
+      size.context, weights > 0 ? fmt::format("{} for the weights, ", megabytes(weights)) : "",
       megabytes(state), megabytes(activations), megabytes(*free), info().id,
       fits > 0 ? fmt::format("a context of {} fits", fits) : "no context fits")};
 }
@@ -116,9 +116,12 @@ Result<std::unique_ptr<DeviceModel>> GpuModel::load(std::shared_ptr<const PlanFi
 
   const int64_t most = model->plan().max_context;
   const int64_t context = std::clamp<int64_t>(options.context, std::min<int64_t>(16, most), most);
-  const auto capacity = static_cast<int64_t>(round_up(static_cast<uint64_t>(context), 16));
+  const int64_t pages = (context + page_positions - 1) / page_positions;
   const uint64_t weight_bytes = model->device_plan().weight_bytes;
-  if (Status s = model->check_memory(context, capacity, weight_bytes); !s.ok()) return s.error();
+  if (Status s = model->check_memory(
+          {.context = context, .pages_per_sequence = pages, .pages = pages}, weight_bytes);
+      !s.ok())
+    return s.error();
   if (Status s = model->load_code(); !s.ok()) return s.error();
   auto weights = upload_weights(model->device(), *model->file_, model->device_plan(), options);
   if (!weights.ok()) return weights.error();
@@ -126,7 +129,7 @@ Result<std::unique_ptr<DeviceModel>> GpuModel::load(std::shared_ptr<const PlanFi
   return std::unique_ptr<DeviceModel>(std::move(model));
 }
 
-Result<std::unique_ptr<DeviceSession>> GpuModel::create_session(int64_t context, int64_t capacity,
+Result<std::unique_ptr<DeviceSession>> GpuModel::create_session(const SessionSize& size,
                                                                 Executor executor) {
   if (executor == Executor::automatic) executor = Executor::graph;
   if (executor == Executor::persistent) {
@@ -134,8 +137,8 @@ Result<std::unique_ptr<DeviceSession>> GpuModel::create_session(int64_t context,
         fmt::format("{} has no persistent executor; its executors are graph and eager", info().id)};
   }
   if (Status s = device_->make_current(); !s.ok()) return s.error();
-  if (Status s = check_memory(context, capacity, 0); !s.ok()) return s.error();
-  return create_gpu_session(*this, capacity, executor);
+  if (Status s = check_memory(size, 0); !s.ok()) return s.error();
+  return create_gpu_session(*this, size, executor);
 }
 
 Status GpuModel::launch_stream(void* memory, uint64_t bytes, HipStream stream) const {

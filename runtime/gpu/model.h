@@ -10,14 +10,14 @@
 
 namespace sinter::runtime {
 
-// Where things lie within a session's one piece of device memory. What a step is told, StepParams
-// and tokens, lies together, so that one copy brings both.
+// Where things lie within a session's one piece of device memory.
 struct GpuSessionLayout {
-  GpuSessionLayout(const Plan& plan, const DevicePlan& device_plan, int64_t capacity);
+  GpuSessionLayout(const Plan& plan, const DevicePlan& device_plan, const SessionSize& size);
 
-  std::vector<uint64_t> states;
-  uint64_t state_bytes = 0;  // all states, from the start
-  uint64_t step = 0, tokens = 0, sampling = 0, workspace = 0, arena = 0, logits = 0;
+  StateLayout states;
+  uint64_t fixed = 0;        // the fixed state of sequence 0; pages begin at 0
+  uint64_t state_bytes = 0;  // all state, from the start
+  uint64_t step = 0, pages = 0, sampling = 0, workspace = 0, arena = 0, logits = 0;
   uint64_t bytes = 0;
 };
 
@@ -29,7 +29,7 @@ class GpuModel : public DeviceModel {
   const CodeObject& code() const override { return *code_; }
   const DeviceInfo& info() const override { return device_->info(); }
   int workers() const override { return device_->multiprocessors(); }
-  Result<std::unique_ptr<DeviceSession>> create_session(int64_t context, int64_t capacity,
+  Result<std::unique_ptr<DeviceSession>> create_session(const SessionSize& size,
                                                         Executor executor) override;
   Result<double> streaming_read(uint64_t bytes) override;
 
@@ -39,8 +39,8 @@ class GpuModel : public DeviceModel {
   HipFunction kernel(uint32_t index) const { return kernels_[index]; }
   HipFunction sampler() const { return sampler_; }
   uint8_t* weights() const { return static_cast<uint8_t*>(weights_.get()); }
-  // Error when `weights` bytes and a session of that context do not fit; says which context does.
-  Status check_memory(int64_t context, int64_t capacity, uint64_t weights) const;
+  // Error when `weights` bytes and a session do not fit; says which context does.
+  Status check_memory(const SessionSize& size, uint64_t weights) const;
   // Launches sinter_stream over memory; `bytes` is a multiple of 16.
   Status launch_stream(void* memory, uint64_t bytes, HipStream stream) const;
 
@@ -63,7 +63,8 @@ class GpuModel : public DeviceModel {
 Result<GpuMemory> upload_weights(const GpuDevice& device, const PlanFile& file,
                                  const DevicePlan& plan, const LoadOptions& options);
 
-Result<std::unique_ptr<DeviceSession>> create_gpu_session(const GpuModel& model, int64_t capacity,
+Result<std::unique_ptr<DeviceSession>> create_gpu_session(const GpuModel& model,
+                                                          const SessionSize& size,
                                                           Executor executor);
 
 }  // namespace sinter::runtime

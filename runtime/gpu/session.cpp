@@ -1,136 +1,45 @@
-// A sequence on a GPU. A decode step is one replay of a graph: the decode schedule and the drawing
-// of the next token. Position, token and number of the draw lie in device memory and are moved on
-// there, so replays follow one another without the host, which reads the tokens from a ring of
-// pinned memory behind them.
+#include "runtime/gpu/session.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <optional>
 
-#include "runtime/gpu/model.h"
+#include "runtime/gpu/draws.h"
 #include "runtime/session/probe.h"
+#include "runtime/session/step_table.h"
 
 namespace sinter::runtime {
 namespace {
 
-constexpr int ring_size = 64;
-// Replays that are issued before the token of the first one was seen.
-constexpr int64_t most_in_flight = 4;
 // Of the host's pinned memory.
 constexpr uint64_t pinned_alignment = 256;
 
-struct GpuPhase {
-  const Phase* phase = nullptr;
-  HipFunction function = nullptr;
-  GpuArguments arguments{};
-  unsigned resident = 0;  // blocks that the GPU holds at one time
-};
-
 // Blocks of a phase that have work.
-unsigned working_blocks(const Phase& phase, size_t tokens) {
+unsigned working_blocks(const Phase& phase, size_t rows) {
   constexpr uint64_t most = 1 << 30;
-  const uint64_t per_block = phase.tokens_per_block;
-  const uint64_t rounds = per_block == 0 ? 1 : (tokens + per_block - 1) / per_block;
+  const uint64_t per_block = phase.rows_per_block;
+  const uint64_t rounds = per_block == 0 ? 1 : (rows + per_block - 1) / per_block;
   return static_cast<unsigned>(std::clamp<uint64_t>(phase.blocks * rounds, 1, most));
 }
 
-class GpuSession : public DeviceSession {
- public:
-  GpuSession(const GpuModel& model, int64_t capacity, Executor executor)
-      : model_(model),
-        device_(model.device()),
-        driver_(device_.driver()),
-        executor_(executor),
-        capacity_(capacity),
-        layout_(model.plan(), model.device_plan(), capacity) {}
-  Status prepare();
-
-  Executor executor() const override { return executor_; }
-  uint64_t bytes() const override { return layout_.bytes; }
-  Status step(size_t schedule, std::span<const int32_t> tokens, int64_t position,
-              int64_t rows) override;
-  bool logits_at_hand() const override { return false; }
-  Result<std::span<const float>> logits(int64_t first_row, int64_t rows) override;
-  Status generate(Sequence& sequence, const SamplingOptions& options, int64_t count,
-                  const Session::TokenSink& sink) override;
-  Status clear() override;
-  void profile(bool on) override { profiling_ = on; }
-  const std::vector<PhaseTime>& decode_times() const override { return times_; }
-
- private:
-  class Flight;
-
-  Status allocate();
-  void* address(const Argument& argument) const;
-  Result<std::vector<GpuPhase>> resolve(const std::vector<Phase>& phases) const;
-  Status zero(uint64_t bytes);
-  Status upload(std::span<const int32_t> tokens, const StepParams& step);
-  Status upload(const SampleParams& sampling);
-  Status launch(const GpuPhase& phase, unsigned blocks, bool early = false);
-  Status launch_all(const std::vector<GpuPhase>& phases, bool early = false);
-  Status launch_decode() { return launch_all(decode()); }
-  Status launch_rows(const std::vector<GpuPhase>& phases, size_t rows);
-  Status launch_sampler();
-  Status issue();
-  Status measure_decode();
-  Status probe();
-  Result<std::vector<float>> first_logits(bool replay);
-  Status check_graph();
-  SampleParams sampling_params(const SamplingOptions& options, uint64_t draw) const;
-  Status start_drawing(const Sequence& sequence, const SamplingOptions& options);
-  Status refresh_logits();
-
-  const std::vector<GpuPhase>& decode() const { return schedules_[one_row_]; }
-  uint8_t* at(uint64_t offset) const { return static_cast<uint8_t*>(memory_.get()) + offset; }
-  uint8_t* pinned(uint64_t offset) const { return static_cast<uint8_t*>(pinned_.get()) + offset; }
-  const int32_t* ring() const { return reinterpret_cast<const int32_t*>(pinned(ring_offset_)); }
-  uint64_t row_bytes() const { return static_cast<uint64_t>(model_.plan().vocab_size) * 4; }
-
-  const GpuModel& model_;
-  const GpuDevice& device_;
-  const GpuDriver& driver_;
-  Executor executor_;
-  int64_t capacity_;
-  int64_t in_flight_ = 1;
-  GpuSessionLayout layout_;
-
-  GpuMemory memory_;
-  PinnedMemory pinned_;  // what is copied to the device, the ring, logits
-  uint64_t sampling_offset_ = 0, ring_offset_ = 0, logits_offset_ = 0;
-  std::vector<GpuEvent> drawn_;                   // after the replays in flight
-  std::vector<std::vector<GpuPhase>> schedules_;  // as in the device plan
-  size_t one_row_ = 0;                            // the schedule of a step of one row
-  unsigned sampler_blocks_ = 0;
-  GpuGraph graph_;
-
-  // The logits were overwritten by replays that went further than the sequence; decoding this token
-  // at this position once more makes them again.
-  struct Stale {
-    int32_t token;
-    int64_t position;
-  };
-  std::optional<Stale> stale_;
-  // Rows of logits that are in pinned memory.
-  int64_t first_copied_ = 0, copied_ = 0;
-
-  bool profiling_ = false;
-  std::vector<PhaseTime> times_;
-  std::vector<GpuEvent> marks_;  // between phases
-
-  GpuStream stream_;
-};
+}  // namespace
 
 Status GpuSession::allocate() {
   const DevicePlan& plan = model_.device_plan();
   auto memory = device_.allocate(layout_.bytes, "a session");
   if (!memory.ok()) return memory.error();
   memory_ = std::move(*memory);
-  sampling_offset_ = round_up(
-      pinned_alignment + static_cast<uint64_t>(plan.chunk) * sizeof(int32_t), pinned_alignment);
-  ring_offset_ = sampling_offset_ + round_up(sizeof(SampleParams), pinned_alignment);
-  logits_offset_ = ring_offset_ + round_up(ring_size * sizeof(int32_t), pinned_alignment);
+  const auto sequences = static_cast<uint64_t>(size_.sequences);
+  const auto behind = [](uint64_t offset, uint64_t bytes) {
+    return round_up(offset + bytes, pinned_alignment);
+  };
+  pages_offset_ = behind(0, step_table_bytes(plan.chunk));
+  sampling_offset_ = behind(
+      pages_offset_, sequences * static_cast<uint64_t>(size_.pages_per_sequence) * sizeof(int32_t));
+  ring_offset_ = behind(sampling_offset_, sequences * sizeof(SampleParams));
+  logits_offset_ = behind(ring_offset_, sequences * ring_size * sizeof(int32_t));
   // Where logits are copied to, and before there are any, what probes computed.
   const uint64_t copied_bytes = std::max(static_cast<uint64_t>(plan.logits_rows) * row_bytes(),
                                          plan.probes.size() * sizeof(float));
@@ -140,11 +49,9 @@ Status GpuSession::allocate() {
   auto stream = device_.create_stream();
   if (!stream.ok()) return stream.error();
   stream_ = std::move(*stream);
-  // Replays ahead of the sequence write positions that are written again, but also move on what has
+  // Replays ahead of a sequence write positions that are written again, but also move on what has
   // no positions.
-  const bool has_fixed_state = std::any_of(plan.states.begin(), plan.states.end(),
-                                           [](const PlanState& s) { return s.fixed_bytes != 0; });
-  in_flight_ = has_fixed_state ? 1 : most_in_flight;
+  in_flight_ = layout_.states.fixed_bytes != 0 ? 1 : most_in_flight;
   for (int64_t i = 0; i < in_flight_; ++i) {
     auto event = device_.create_event(false);
     if (!event.ok()) return event.error();
@@ -159,24 +66,19 @@ Status GpuSession::prepare() {
   for (const Schedule& schedule : plan.schedules) {
     auto resolved = resolve(schedule.phases);
     if (!resolved.ok()) return resolved.error();
-    schedules_.push_back(std::move(*resolved));
+    GpuSchedule& added = schedules_.emplace_back();
+    added.phases = std::move(*resolved);
+    added.most_rows = schedule.most_rows;
   }
   one_row_ = *plan.schedule_for(Schedule::Entry::main, 1);
-  times_.resize(decode().size());
   const auto blocks =
       device_.resident_blocks(model_.sampler(), gpu_sample_shared_bytes, "sinter_sample");
   if (!blocks.ok()) return blocks.error();
   sampler_blocks_ = std::min<unsigned>(*blocks, gpu_sample_blocks);
-  if (Status s = zero(layout_.bytes); !s.ok()) return s;
-  if (Status s = upload(sampling_params({.greedy = true}, 0)); !s.ok()) return s;
+  if (Status s = zero(0, layout_.bytes); !s.ok()) return s;
   if (Status s = probe(); !s.ok()) return s;
   if (executor_ != Executor::graph) return Done{};
-  auto graph = device_.capture(stream_.get(), [this] {
-    Status launched = launch_all(decode(), model_.code().early_launch);
-    return launched.ok() ? launch_sampler() : launched;
-  });
-  if (!graph.ok()) return graph.error();
-  graph_ = std::move(*graph);
+  if (Status s = capture(decode()); !s.ok()) return s;
   return check_graph();
 }
 
@@ -184,25 +86,29 @@ void* GpuSession::address(const Argument& argument) const {
   switch (argument.region) {
     case Argument::Region::weights:
       return model_.weights() + argument.offset;
-    case Argument::Region::state:
-      return at(layout_.states[argument.index] + argument.offset);
+    case Argument::Region::state: {
+      const PlanState& state = model_.device_plan().states[argument.index];
+      const uint64_t first = state.kind == PlanState::Kind::paged ? 0 : layout_.fixed;
+      return at(first + layout_.states.offsets[argument.index] + argument.offset);
+    }
     case Argument::Region::arena:
       return at(layout_.arena + argument.offset);
-    case Argument::Region::tokens:
-      return at(layout_.tokens + argument.offset);
     case Argument::Region::logits:
       return at(layout_.logits + argument.offset);
   }
   return nullptr;
 }
 
-Result<std::vector<GpuPhase>> GpuSession::resolve(const std::vector<Phase>& phases) const {
+Result<std::vector<GpuSession::GpuPhase>> GpuSession::resolve(
+    const std::vector<Phase>& phases) const {
   std::vector<GpuPhase> resolved;
   for (const Phase& phase : phases) {
     GpuPhase& r = resolved.emplace_back();
     r.phase = &phase;
     r.function = model_.kernel(phase.kernel);
     r.arguments.step = reinterpret_cast<const StepParams*>(at(layout_.step));
+    r.arguments.pages = reinterpret_cast<const int*>(at(layout_.pages));
+    r.arguments.pages_per_sequence = static_cast<int>(size_.pages_per_sequence);
     for (size_t i = 0; i < phase.arguments.size(); ++i)
       r.arguments.args[i] = address(phase.arguments[i]);
     const auto blocks = device_.resident_blocks(r.function, phase.shared_bytes,
@@ -213,27 +119,52 @@ Result<std::vector<GpuPhase>> GpuSession::resolve(const std::vector<Phase>& phas
   return resolved;
 }
 
-Status GpuSession::zero(uint64_t bytes) {
+Status GpuSession::zero(uint64_t offset, uint64_t bytes) {
   if (bytes == 0) return Done{};
-  return device_.check(driver_.hipMemsetAsync(memory_.get(), 0, bytes, stream_.get()),
+  return device_.check(driver_.hipMemsetAsync(at(offset), 0, bytes, stream_.get()),
                        "clearing a session's memory");
 }
 
-// Every step ends with waiting for it, so the pinned copy is not in use.
-Status GpuSession::upload(std::span<const int32_t> tokens, const StepParams& step) {
-  const uint64_t tokens_at = layout_.tokens - layout_.step;
-  std::memcpy(pinned(0), &step, sizeof step);
-  std::memcpy(pinned(tokens_at), tokens.data(), tokens.size_bytes());
-  return device_.check(driver_.hipMemcpyHtoDAsync(at(layout_.step), pinned(0),
-                                                  tokens_at + tokens.size_bytes(), stream_.get()),
-                       "telling the GPU what to run");
+Status GpuSession::copy(uint64_t to, uint64_t from, uint64_t bytes, std::string_view doing) {
+  if (bytes == 0 || to == from) return Done{};
+  return device_.check(driver_.hipMemcpyDtoDAsync(at(to), at(from), bytes, stream_.get()), doing);
 }
 
-Status GpuSession::upload(const SampleParams& sampling) {
-  std::memcpy(pinned(sampling_offset_), &sampling, sizeof sampling);
-  return device_.check(driver_.hipMemcpyHtoDAsync(at(layout_.sampling), pinned(sampling_offset_),
-                                                  sizeof sampling, stream_.get()),
-                       "telling the GPU how to sample");
+Status GpuSession::copy_fixed(int from, int to) {
+  if (Status s = device_.make_current(); !s.ok()) return s;
+  const uint64_t bytes = layout_.states.fixed_bytes;
+  return copy(layout_.fixed + bytes * static_cast<uint64_t>(to),
+              layout_.fixed + bytes * static_cast<uint64_t>(from), bytes, "copying a sequence");
+}
+
+Status GpuSession::clear_fixed(int sequence) {
+  if (Status s = device_.make_current(); !s.ok()) return s;
+  const uint64_t bytes = layout_.states.fixed_bytes;
+  return zero(layout_.fixed + bytes * static_cast<uint64_t>(sequence), bytes);
+}
+
+// Replays in flight read entries that stay as they are.
+Status GpuSession::set_pages(std::span<const int32_t> table, std::span<const PageCopy> copies) {
+  if (Status s = device_.make_current(); !s.ok()) return s;
+  const uint64_t bytes = layout_.states.page_bytes;
+  for (const PageCopy& page : copies)
+    if (Status s = copy(bytes * static_cast<uint64_t>(page.to),
+                        bytes * static_cast<uint64_t>(page.from), bytes, "copying a page");
+        !s.ok())
+      return s;
+  std::memcpy(pinned(pages_offset_), table.data(), table.size_bytes());
+  return device_.check(driver_.hipMemcpyHtoDAsync(at(layout_.pages), pinned(pages_offset_),
+                                                  table.size_bytes(), stream_.get()),
+                       "telling the GPU where pages are");
+}
+
+// Every step ends with waiting for it, so the pinned copy is not in use.
+Status GpuSession::upload(std::span<const StepRow> rows) {
+  const int64_t chunk = model_.device_plan().chunk;
+  write_step_table(pinned(0), chunk, rows);
+  return device_.check(driver_.hipMemcpyHtoDAsync(at(layout_.step), pinned(0),
+                                                  step_table_bytes(chunk), stream_.get()),
+                       "telling the GPU what to run");
 }
 
 Status GpuSession::launch(const GpuPhase& phase, unsigned blocks, bool early) {
@@ -241,68 +172,70 @@ Status GpuSession::launch(const GpuPhase& phase, unsigned blocks, bool early) {
                         phase.arguments, "phase ", phase.phase->name, early);
 }
 
-// Of one token.
-Status GpuSession::launch_all(const std::vector<GpuPhase>& phases, bool early) {
-  for (const GpuPhase& phase : phases) {
-    if (Status s = launch(phase, std::min(phase.resident, working_blocks(*phase.phase, 1)), early);
+// Of any number of rows up to the schedule's.
+Status GpuSession::launch_all(const GpuSchedule& schedule, bool early) {
+  for (const GpuPhase& phase : schedule.phases) {
+    const auto rows = static_cast<size_t>(schedule.most_rows);
+    if (Status s =
+            launch(phase, std::min(phase.resident, working_blocks(*phase.phase, rows)), early);
         !s.ok())
       return s;
   }
   return Done{};
 }
 
-Status GpuSession::launch_rows(const std::vector<GpuPhase>& phases, size_t rows) {
-  for (const GpuPhase& phase : phases) {
+Status GpuSession::launch_rows(const GpuSchedule& schedule, size_t rows) {
+  for (const GpuPhase& phase : schedule.phases) {
     if (Status s = launch(phase, working_blocks(*phase.phase, rows)); !s.ok()) return s;
   }
   return Done{};
 }
 
-Status GpuSession::launch_sampler() {
-  GpuArguments arguments{};
-  arguments.step = reinterpret_cast<const StepParams*>(at(layout_.step));
-  void* const args[] = {at(layout_.logits), at(layout_.sampling), at(layout_.tokens),
-                        at(layout_.step),   pinned(ring_offset_), at(layout_.workspace)};
-  std::copy(std::begin(args), std::end(args), arguments.args);
-  return device_.launch(model_.sampler(), sampler_blocks_, gpu_sample_shared_bytes, stream_.get(),
-                        arguments, "", "sinter_sample");
+Status GpuSession::capture(GpuSchedule& schedule) {
+  auto graph = device_.capture(stream_.get(), [&] {
+    Status launched = launch_all(schedule, model_.code().early_launch);
+    return launched.ok() ? launch_sampler() : launched;
+  });
+  if (!graph.ok()) return graph.error();
+  schedule.graph = std::move(*graph);
+  return Done{};
 }
 
-// Decodes the token that lies in device memory and draws the next.
-Status GpuSession::issue() {
-  if (graph_.get() != nullptr)
-    return device_.check(driver_.hipGraphLaunch(graph_.get(), stream_.get()), "replaying a step");
-  if (Status s = launch_decode(); !s.ok()) return s;
+// Decodes the tokens that lie in device memory and draws the next ones.
+Status GpuSession::issue(GpuSchedule& schedule) {
+  if (executor_ == Executor::graph) {
+    if (schedule.graph.get() == nullptr)
+      if (Status s = capture(schedule); !s.ok()) return s;
+    return device_.check(driver_.hipGraphLaunch(schedule.graph.get(), stream_.get()),
+                         "replaying a step");
+  }
+  if (Status s = launch_all(schedule); !s.ok()) return s;
   return launch_sampler();
 }
 
-Status GpuSession::step(size_t schedule, std::span<const int32_t> tokens, int64_t position,
-                        int64_t rows) {
+Status GpuSession::step(size_t schedule, std::span<const StepRow> rows) {
   if (Status s = device_.make_current(); !s.ok()) return s;
-  stale_.reset();
+  for (const StepRow& row : rows) stale_.erase(row.sequence);
   copied_ = 0;
-  if (Status s = upload(tokens, {.position = static_cast<int>(position),
-                                 .tokens = static_cast<int>(tokens.size()),
-                                 .logits_rows = static_cast<int>(rows),
-                                 .capacity = static_cast<int>(capacity_)});
-      !s.ok())
-    return s;
-  Status launched = schedule != one_row_      ? launch_rows(schedules_[schedule], tokens.size())
-                    : profiling_              ? measure_decode()
-                    : graph_.get() != nullptr ? issue()
-                                              : launch_decode();
+  if (Status s = upload(rows); !s.ok()) return s;
+  Status launched = profiled_ == schedule  ? measure(schedules_[schedule], rows.size())
+                    : schedule != one_row_ ? launch_rows(schedules_[schedule], rows.size())
+                    : decode().graph.get() != nullptr ? issue(decode())
+                                                      : launch_all(decode());
   // Also after an error: what was launched before it uses the pinned memory.
   const int code = driver_.hipStreamSynchronize(stream_.get());
   if (!launched.ok() || code == hip_success) return launched;
-  return device_.error(code, fmt::format("the {} step at position {}",
-                                         model_.device_plan().schedules[schedule].name, position));
+  return device_.error(
+      code, fmt::format("the {} step at position {}", model_.device_plan().schedules[schedule].name,
+                        rows[0].position));
 }
 
 // Launches with a mark between phases. The GPU is kept busy reading weights until everything is
 // queued, or the marks would measure how fast the host launches.
-Status GpuSession::measure_decode() {
+Status GpuSession::measure(const GpuSchedule& schedule, size_t rows) {
   constexpr uint64_t read_per_phase = 20 << 20;  // 5 us at 4 TB/s
-  while (marks_.size() <= decode().size()) {
+  const std::vector<GpuPhase>& phases = schedule.phases;
+  while (marks_.size() <= phases.size()) {
     auto mark = device_.create_event(true);
     if (!mark.ok()) return mark.error();
     marks_.push_back(std::move(*mark));
@@ -312,21 +245,21 @@ Status GpuSession::measure_decode() {
                          "marking the time");
   };
   const uint64_t readable = model_.device_plan().weight_bytes / 16 * 16;
-  const uint64_t wanted = read_per_phase * decode().size();
+  const uint64_t wanted = read_per_phase * phases.size();
   for (uint64_t read = 0; readable >= read_per_phase && read < wanted; read += readable) {
     if (Status s = model_.launch_stream(model_.weights(), readable, stream_.get()); !s.ok())
       return s;
   }
   if (Status s = mark(0); !s.ok()) return s;
-  for (size_t i = 0; i < decode().size(); ++i) {
-    const GpuPhase& phase = decode()[i];
-    if (Status s = launch(phase, std::min(phase.resident, working_blocks(*phase.phase, 1)));
+  for (size_t i = 0; i < phases.size(); ++i) {
+    const GpuPhase& phase = phases[i];
+    if (Status s = launch(phase, std::min(phase.resident, working_blocks(*phase.phase, rows)));
         !s.ok())
       return s;
     if (Status s = mark(i + 1); !s.ok()) return s;
   }
-  if (Status s = device_.wait(stream_.get(), "the measured decode step"); !s.ok()) return s;
-  for (size_t i = 0; i < decode().size(); ++i) {
+  if (Status s = device_.wait(stream_.get(), "the measured step"); !s.ok()) return s;
+  for (size_t i = 0; i < phases.size(); ++i) {
     float milliseconds = 0;
     if (Status s = device_.check(
             driver_.hipEventElapsedTime(&milliseconds, marks_[i].get(), marks_[i + 1].get()),
@@ -339,35 +272,45 @@ Status GpuSession::measure_decode() {
   return Done{};
 }
 
+// The rows are copied to the start of the pinned room for logits.
 Result<std::span<const float>> GpuSession::logits(int64_t first_row, int64_t rows) {
   if (Status s = device_.make_current(); !s.ok()) return s.error();
-  if (Status s = refresh_logits(); !s.ok()) return s.error();
-  const uint64_t offset = static_cast<uint64_t>(first_row) * row_bytes();
+  if (Status s = refresh_logits(static_cast<int>(first_row)); !s.ok()) return s.error();
   const uint64_t bytes = static_cast<uint64_t>(rows) * row_bytes();
-  uint8_t* const copy = pinned(logits_offset_ + offset);
   if (first_row < first_copied_ || first_row + rows > first_copied_ + copied_) {
-    const int code =
-        driver_.hipMemcpyDtoHAsync(copy, at(layout_.logits + offset), bytes, stream_.get());
+    const int code = driver_.hipMemcpyDtoHAsync(
+        pinned(logits_offset_), at(layout_.logits + static_cast<uint64_t>(first_row) * row_bytes()),
+        bytes, stream_.get());
     const int waited = driver_.hipStreamSynchronize(stream_.get());
     if (code != hip_success || waited != hip_success)
       return device_.error(code != hip_success ? code : waited, "copying logits");
     first_copied_ = first_row;
     copied_ = rows;
   }
-  return std::span<const float>(reinterpret_cast<const float*>(copy), bytes / 4);
+  const uint8_t* const copied =
+      pinned(logits_offset_ + static_cast<uint64_t>(first_row - first_copied_) * row_bytes());
+  return std::span<const float>(reinterpret_cast<const float*>(copied), bytes / 4);
 }
 
-Status GpuSession::refresh_logits() {
-  if (!stale_) return Done{};
-  const Stale stale = *stale_;
-  return step(one_row_, {&stale.token, 1}, stale.position, 1);
-}
-
-Status GpuSession::clear() {
-  stale_.reset();
-  copied_ = 0;
+Status GpuSession::copy_logits(int64_t from, int64_t to) {
   if (Status s = device_.make_current(); !s.ok()) return s;
-  return zero(layout_.state_bytes);
+  if (Status s = refresh_logits(static_cast<int>(from)); !s.ok()) return s;
+  stale_.erase(static_cast<int>(to));
+  copied_ = 0;
+  return copy(layout_.logits + static_cast<uint64_t>(to) * row_bytes(),
+              layout_.logits + static_cast<uint64_t>(from) * row_bytes(), row_bytes(),
+              "copying logits");
+}
+
+// Rows of the logits buffer that belong to a sequence have its number.
+Status GpuSession::refresh_logits(int sequence) {
+  const auto found = stale_.find(sequence);
+  if (found == stale_.end()) return Done{};
+  const StepRow row{.token = found->second.token,
+                    .position = static_cast<int>(found->second.position),
+                    .sequence = sequence,
+                    .logits = sequence};
+  return step(one_row_, {&row, 1});
 }
 
 // Runs the probe schedule and compares what it computed.
@@ -375,8 +318,7 @@ Status GpuSession::probe() {
   const DevicePlan& plan = model_.device_plan();
   if (plan.probes.empty()) return Done{};
   const auto schedule = plan.schedule_for(Schedule::Entry::probe, 1);
-  const int32_t token = 0;
-  if (Status s = upload({&token, 1}, probe_step(capacity_)); !s.ok()) return s;
+  if (Status s = upload({&probe_row, 1}); !s.ok()) return s;
   Status launched = launch_all(schedules_[*schedule]);
   auto* const computed = reinterpret_cast<float*>(pinned(logits_offset_));
   int code = hip_success;
@@ -394,18 +336,13 @@ Status GpuSession::probe() {
 
 // The logits of one step on a session that is as at the start, and is so afterwards.
 Result<std::vector<float>> GpuSession::first_logits(bool replay) {
-  const int32_t token = 0;
-  if (Status s = upload(
-          {&token, 1},
-          {.position = 0, .tokens = 1, .logits_rows = 1, .capacity = static_cast<int>(capacity_)});
-      !s.ok())
-    return s.error();
-  if (Status s = replay ? issue() : launch_decode(); !s.ok()) return s.error();
+  if (Status s = upload({&probe_row, 1}); !s.ok()) return s.error();
+  if (Status s = replay ? issue(decode()) : launch_all(decode()); !s.ok()) return s.error();
   copied_ = 0;
   const auto row = logits(0, 1);
   if (!row.ok()) return row.error();
   std::vector<float> copy(row->begin(), row->end());
-  if (Status s = zero(layout_.state_bytes); !s.ok()) return s.error();
+  if (Status s = zero(0, layout_.state_bytes); !s.ok()) return s.error();
   return copy;
 }
 
@@ -421,123 +358,15 @@ Status GpuSession::check_graph() {
     return Error{fmt::format(
         "{}: the graph of a decode step does not compute what its {} phases do: logit {} is {} "
         "instead of {}; use --executor eager and report it",
-        model_.info().id, decode().size(), i, a, b)};
+        model_.info().id, decode().phases.size(), i, a, b)};
   }
   return Done{};
 }
 
-SampleParams GpuSession::sampling_params(const SamplingOptions& options, uint64_t draw) const {
-  const bool greedy = options.greedy || options.temperature == 0;
-  return {.seed = options.seed,
-          .draw = draw,
-          .scale = greedy ? 0 : sampling_scale(options.temperature),
-          .top_p = options.top_p,
-          .top_k = options.top_k,
-          .vocab_size = static_cast<int>(model_.plan().vocab_size),
-          .drawn = 0,
-          .ring_size = ring_size};
-}
-
-Status GpuSession::start_drawing(const Sequence& sequence, const SamplingOptions& options) {
-  // As if the last step had been one of a single token, with its logits where they are.
-  const int32_t no_token = 0;
-  if (Status s = upload({&no_token, 1}, {.position = static_cast<int>(sequence.position - 1),
-                                         .tokens = 1,
-                                         .logits_rows = static_cast<int>(sequence.logits_row + 1),
-                                         .capacity = static_cast<int>(capacity_)});
-      !s.ok())
-    return s;
-  if (Status s = upload(sampling_params(options, sequence.draws)); !s.ok()) return s;
-  return launch_sampler();
-}
-
-// Draws that were issued and those that were waited for. Waits for the rest when it goes.
-class GpuSession::Flight {
- public:
-  explicit Flight(GpuSession& session) : session_(session) {}
-  Flight(const Flight&) = delete;
-  Flight& operator=(const Flight&) = delete;
-  ~Flight() { land(); }
-
-  int64_t issued() const { return issued_; }
-  // Marks the end of the draw that was enqueued last.
-  Status issue() {
-    const GpuEvent& event = session_.drawn_[slot(issued_++)];
-    return session_.device_.check(
-        session_.driver_.hipEventRecord(event.get(), session_.stream_.get()),
-        "marking a drawn token");
-  }
-  Result<int32_t> wait() {
-    const int64_t draw = waited_++;
-    const int code = session_.driver_.hipEventSynchronize(session_.drawn_[slot(draw)].get());
-    if (code != hip_success) return session_.device_.error(code, "decoding");
-    return session_.ring()[draw % ring_size];
-  }
-  // Ends the flight. `decoded`: the last token of the sequence, at `position`; what went further
-  // took its logits.
-  void land() {
-    if (std::exchange(landed_, true)) return;
-    // An error is met again by whatever comes next.
-    (void)session_.driver_.hipStreamSynchronize(session_.stream_.get());
-    if (issued_ > waited_) session_.stale_ = decoded_;
-  }
-  void decoded(int32_t token, int64_t position) { decoded_ = {token, position}; }
-
- private:
-  size_t slot(int64_t draw) const { return static_cast<size_t>(draw % session_.in_flight_); }
-
-  GpuSession& session_;
-  int64_t issued_ = 0, waited_ = 0;
-  std::optional<Stale> decoded_;
-  bool landed_ = false;
-};
-
-Status GpuSession::generate(Sequence& sequence, const SamplingOptions& options, int64_t count,
-                            const Session::TokenSink& sink) {
-  if (Status s = device_.make_current(); !s.ok()) return s;
-  if (Status s = refresh_logits(); !s.ok()) return s;
-  copied_ = 0;
-  Flight flight(*this);
-  if (Status s = start_drawing(sequence, options); !s.ok()) return s;
-  if (Status s = flight.issue(); !s.ok()) return s;
-  int32_t previous = 0;
-  for (int64_t given = 0; given < count; ++given) {
-    // The first token comes alone: should it be the last, the logits that it was drawn from,
-    // perhaps those of a prefill, are still there.
-    const int64_t ahead = given == 0 ? 1 : std::min(count, given + in_flight_);
-    while (flight.issued() < ahead) {
-      if (Status s = issue(); !s.ok()) return s;
-      if (Status s = flight.issue(); !s.ok()) return s;
-    }
-    const auto token = flight.wait();
-    if (!token.ok()) return token.error();
-    if (given > 0) {
-      flight.decoded(previous, sequence.position++);
-      sequence.logits_row = 0;
-    }
-    if (*token < 0) {
-      flight.land();
-      const auto row = logits(sequence.logits_row, 1);
-      if (!row.ok()) return row.error();
-      const auto reason = sample(*row, options, sequence.draws);
-      if (!reason.ok()) return reason.error();
-      return Error{
-          fmt::format("sampling: {} reports error {}, but the logits are sound; this is a "
-                      "bug in sinter, please report it",
-                      model_.info().id, *token)};
-    }
-    ++sequence.draws;
-    previous = *token;
-    if (!sink(*token)) break;
-  }
-  return Done{};
-}
-
-}  // namespace
-
-Result<std::unique_ptr<DeviceSession>> create_gpu_session(const GpuModel& model, int64_t capacity,
+Result<std::unique_ptr<DeviceSession>> create_gpu_session(const GpuModel& model,
+                                                          const SessionSize& size,
                                                           Executor executor) {
-  auto session = std::make_unique<GpuSession>(model, capacity, executor);
+  auto session = std::make_unique<GpuSession>(model, size, executor);
   if (Status s = session->prepare(); !s.ok()) return s.error();
   return std::unique_ptr<DeviceSession>(std::move(session));
 }

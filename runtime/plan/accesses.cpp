@@ -15,7 +15,7 @@ namespace {
 using Access = Parameter::Access;
 using Region = Argument::Region;
 
-constexpr uint64_t alignment = 64;  // of everything but tokens and logits, which are whole
+constexpr uint64_t alignment = 64;  // of everything but logits, which are whole
 // Bytes of the arena, [begin, end).
 struct Range {
   uint64_t begin = 0, end = 0;
@@ -36,16 +36,12 @@ class AccessChecker {
       if (weights_[i].begin < weights_[i - 1].end)
         return Error{fmt::format("weights overlap at offset {}", weights_[i].begin)};
     const auto most_logits = static_cast<uint64_t>(plan_.logits_rows);
-    const uint64_t most_positions = (static_cast<uint64_t>(whole_.max_context) + 15) / 16 * 16;
     collect_kept();
     // Extents grow linearly, so the smallest and the largest step say it for all between.
-    for (const uint64_t capacity : {uint64_t{16}, most_positions}) {
-      for (const Schedule& schedule : plan_.schedules) {
-        const auto rows = static_cast<uint64_t>(schedule.most_rows);
-        for (const StepSize& step :
-             {StepSize{1, 1, capacity}, StepSize{rows, std::min(rows, most_logits), capacity}})
-          if (Status status = check_schedule(schedule, step); !status.ok()) return status;
-      }
+    for (const Schedule& schedule : plan_.schedules) {
+      const auto rows = static_cast<uint64_t>(schedule.most_rows);
+      for (const StepSize& step : {StepSize{1, 1}, StepSize{rows, std::min(rows, most_logits)}})
+        if (Status status = check_schedule(schedule, step); !status.ok()) return status;
     }
     return Done{};
   }
@@ -69,7 +65,7 @@ class AccessChecker {
     const std::string& name = schedule.name;
     const std::vector<Phase>& phases = schedule.phases;
     written_.clear();
-    bool reads_tokens = false, writes_logits = false;
+    bool writes_logits = false;
     for (size_t i = 0; i < phases.size(); ++i) {
       const Phase& phase = phases[i];
       const Kernel& kernel = plan_.kernels[phase.kernel];
@@ -84,13 +80,11 @@ class AccessChecker {
           const Status status = check_argument(argument, parameter, step);
           if (!status.ok())
             return Error{fmt::format("{}.arguments[{}]: {}", where, a, status.error().message)};
-          reads_tokens |= argument.region == Region::tokens;
           writes_logits |= argument.region == Region::logits && writes;
         }
       }
     }
     if (schedule.entry == Schedule::Entry::probe) return check_probes();
-    if (!reads_tokens) return Error{fmt::format("{}: no phase reads the tokens", name)};
     if (!writes_logits) return Error{fmt::format("{}: no phase writes the logits", name)};
     return Done{};
   }
@@ -118,14 +112,12 @@ class AccessChecker {
       case Region::weights:
         return check_weight(argument, parameter, bytes);
       case Region::state:
-        return check_state(argument, bytes, step);
+        return check_state(argument, parameter);
       case Region::arena:
         return check_arena(argument, parameter, bytes);
-      case Region::tokens:
-        return check_whole(argument, parameter, Access::read, bytes, step.rows * 4);
       case Region::logits:
-        return check_whole(argument, parameter, Access::write, bytes,
-                           step.logits_rows * static_cast<uint64_t>(whole_.vocab_size) * 4);
+        return check_logits(argument, parameter, bytes,
+                            step.logits_rows * static_cast<uint64_t>(whole_.vocab_size) * 4);
     }
     return Done{};
   }
@@ -145,22 +137,27 @@ class AccessChecker {
         fmt::format("{} bytes at offset {} are not within one weight", bytes, argument.offset)};
   }
 
-  Status check_state(const Argument& argument, uint64_t bytes, const StepSize& step) const {
+  // Within one page, or within what a sequence has.
+  Status check_state(const Argument& argument, const Parameter& parameter) const {
     if (Status status = check_aligned(argument); !status.ok()) return status;
     const PlanState& state = plan_.states[argument.index];
-    const uint64_t size = state.bytes_per_position * step.capacity + state.fixed_bytes;
-    if (argument.offset <= size && bytes <= size - argument.offset) return Done{};
-    return Error{
-        fmt::format("{} bytes at offset {} reach beyond state {}, which has {} at {} "
-                    "positions",
-                    bytes, argument.offset, argument.index, size, step.capacity)};
+    const bool paged = state.kind == PlanState::Kind::paged;
+    const uint64_t bytes = extent(parameter, {});
+    const uint64_t size = paged ? state.bytes_per_position * page_positions : state.fixed_bytes;
+    const bool of_kind =
+        paged ? parameter.bytes == 0 && argument.offset == 0 : parameter.bytes_per_position == 0;
+    if (of_kind && parameter.bytes_per_row == 0 && parameter.bytes_per_logits_row == 0 &&
+        argument.offset <= size && bytes <= size - argument.offset)
+      return Done{};
+    return Error{fmt::format("{} bytes at offset {} reach beyond state {}, which has {} {}", bytes,
+                             argument.offset, argument.index, size,
+                             paged ? "in a page" : "for a sequence")};
   }
 
-  // Tokens and logits: all of them and no more.
-  static Status check_whole(const Argument& argument, const Parameter& parameter, Access access,
-                            uint64_t bytes, uint64_t wanted) {
-    if (parameter.access != access)
-      return Error{access == Access::read ? "tokens are only read" : "logits are only written"};
+  // All of them and no more.
+  static Status check_logits(const Argument& argument, const Parameter& parameter, uint64_t bytes,
+                             uint64_t wanted) {
+    if (parameter.access != Access::write) return Error{"logits are only written"};
     if (argument.offset == 0 && bytes == wanted) return Done{};
     return Error{fmt::format("{} bytes at offset {}, expected {} at offset 0", bytes,
                              argument.offset, wanted)};

@@ -101,19 +101,17 @@ Status check_fills(const DevicePlan& plan) {
   return Done{};
 }
 
-// Bytes that an argument of the region may point into, for the smallest session (16 positions).
+// Bytes that an argument of the region may point into.
 uint64_t region_bytes(const Plan& whole, const DevicePlan& plan, const Argument& argument) {
   switch (argument.region) {
     case Argument::Region::weights:
       return plan.weight_bytes;
     case Argument::Region::state: {
       const PlanState& state = plan.states[argument.index];
-      return state.bytes_per_position * 16 + state.fixed_bytes;
+      return state.bytes_per_position * page_positions + state.fixed_bytes;
     }
     case Argument::Region::arena:
       return plan.arena_bytes;
-    case Argument::Region::tokens:
-      return static_cast<uint64_t>(plan.chunk) * 4;
     case Argument::Region::logits:
       return static_cast<uint64_t>(plan.logits_rows) * whole.vocab_size * 4;
   }
@@ -129,7 +127,7 @@ Status check_phases(const Plan& whole, const DevicePlan& plan, const std::vector
                                plan.kernels.size())};
     }
     if (phase.arguments.size() > static_cast<size_t>(max_arguments) || phase.blocks < 1 ||
-        phase.blocks > (1U << 24) || phase.tokens_per_block > (1U << 20) ||
+        phase.blocks > (1U << 24) || phase.rows_per_block > (1U << 20) ||
         phase.shared_bytes > (1U << 20)) {
       return Error{
           fmt::format("{}[{}]: arguments, blocks or shared memory are out of range", field, i)};
@@ -163,6 +161,8 @@ Status check_schedules(const Plan& whole, const DevicePlan& plan) {
   }
   if (!plan.schedule_for(Schedule::Entry::main, plan.chunk))
     return Error{fmt::format("no schedule serves steps of {} rows", plan.chunk)};
+  if (plan.schedules[*plan.schedule_for(Schedule::Entry::main, 1)].most_rows != 1)
+    return Error{"no schedule is for steps of one row"};
   return Done{};
 }
 
@@ -204,16 +204,19 @@ Status check_device_sizes(const Plan& whole, const DevicePlan& plan) {
   }
   for (size_t i = 0; i < plan.states.size(); ++i) {
     const PlanState& state = plan.states[i];
-    if (state.bytes_per_position > largest_size || state.fixed_bytes > largest_size) {
-      return Error{fmt::format("states[{}] is too large", i)};
-    }
+    const bool paged = state.kind == PlanState::Kind::paged;
+    const uint64_t size = paged ? state.bytes_per_position : state.fixed_bytes;
+    if (size == 0 || (paged ? state.fixed_bytes : state.bytes_per_position) != 0)
+      return Error{fmt::format("states[{}] must have {}", i,
+                               paged ? "bytes per position alone" : "fixed bytes alone")};
+    if (size > largest_size) return Error{fmt::format("states[{}] is too large", i)};
   }
   return small("the state at max_context", plan.state_bytes(whole.max_context));
 }
 
 Status check_device_plan(const Plan& whole, const DevicePlan& plan) {
-  if (plan.device != "host" && plan.device != "gpu") {
-    return Error{fmt::format("device \"{}\" is neither host nor gpu", plan.device)};
+  if (!is_identifier(plan.device)) {
+    return Error{fmt::format("device \"{}\" is no name of a kind of device", plan.device)};
   }
   std::set<std::string_view> symbols;
   for (size_t i = 0; i < plan.kernels.size(); ++i) {
@@ -230,7 +233,7 @@ Status check_device_plan(const Plan& whole, const DevicePlan& plan) {
   if (Status status = check_fills(plan); !status.ok()) return status;
   if (Status status = check_schedules(whole, plan); !status.ok()) return status;
   if (Status status = check_probes(plan); !status.ok()) return status;
-  return whole.minor < 3 ? Status(Done{}) : check_accesses(whole, plan);
+  return check_accesses(whole, plan);
 }
 
 }  // namespace
@@ -251,15 +254,35 @@ const std::vector<Phase>& DevicePlan::phases_for(Schedule::Entry entry, int64_t 
   return number ? schedules[*number].phases : none;
 }
 
-uint64_t DevicePlan::state_bytes(int64_t capacity) const {
-  const auto add = [](uint64_t a, uint64_t b) { return a > UINT64_MAX - b ? UINT64_MAX : a + b; };
-  const uint64_t positions = capacity <= 0 ? 0 : (static_cast<uint64_t>(capacity) + 15) / 16 * 16;
-  uint64_t total = 0;
+StateLayout::StateLayout(const std::vector<PlanState>& states) {
+  constexpr uint64_t alignment = 64;
+  const auto add = [](uint64_t& to, uint64_t bytes) {
+    const uint64_t before = to;
+    if (__builtin_add_overflow(to, bytes, &to)) to = UINT64_MAX;
+    return before;
+  };
   for (const PlanState& state : states) {
     uint64_t bytes = 0;
-    if (__builtin_mul_overflow(state.bytes_per_position, positions, &bytes)) bytes = UINT64_MAX;
-    total = add(total, add(bytes, state.fixed_bytes));
+    if (state.kind == PlanState::Kind::paged) {
+      if (__builtin_mul_overflow(state.bytes_per_position, uint64_t{page_positions}, &bytes))
+        bytes = UINT64_MAX;
+      offsets.push_back(add(page_bytes, bytes));
+    } else {
+      if (__builtin_add_overflow(state.fixed_bytes, alignment - 1, &bytes)) bytes = UINT64_MAX;
+      offsets.push_back(add(fixed_bytes, bytes / alignment * alignment));
+    }
   }
+}
+
+uint64_t DevicePlan::state_bytes(int64_t positions, int64_t sequences) const {
+  const StateLayout layout(states);
+  const uint64_t pages =
+      positions <= 0 ? 0 : (static_cast<uint64_t>(positions) + page_positions - 1) / page_positions;
+  uint64_t paged = 0, total = 0;
+  if (__builtin_mul_overflow(layout.page_bytes, pages, &paged) ||
+      __builtin_add_overflow(paged, layout.fixed_bytes, &total) ||
+      __builtin_mul_overflow(total, static_cast<uint64_t>(std::max<int64_t>(sequences, 0)), &total))
+    return UINT64_MAX;
   return total;
 }
 
@@ -269,8 +292,12 @@ std::vector<NamedSection> present_sections(const Plan& plan) {
     if (section.bytes != 0) sections.push_back({std::move(name), &section, is_weights});
   };
   for (const CodeObject& code : plan.code) add("code for " + code.target, code.section);
+  std::vector<Section> weights;  // device plans may have them in common
   for (const DevicePlan& device : plan.device_plans) {
-    add(device.device + " weights", device.weights_section, true);
+    if (std::ranges::find(weights, device.weights_section) == weights.end()) {
+      weights.push_back(device.weights_section);
+      add(device.device + " weights", device.weights_section, true);
+    }
     add(device.device + " source", device.source);
     add(device.device + " memory", device.memory);
   }

@@ -10,16 +10,15 @@
 #include <new>
 #include <type_traits>
 
-#include "runtime/plan/checksum_fnv.h"
-
 namespace sinter::runtime {
 namespace {
 
 static_assert(std::endian::native == std::endian::little,
               "plan files are read in place: little-endian only");
 
-template <class State, class Bytes>
+template <class Bytes>
 auto* state_in(Bytes& bytes) {
+  using State = XXH3_state_t;
   static_assert(sizeof(State) <= sizeof(Bytes) && alignof(State) <= 64 &&
                 std::is_trivially_copyable_v<State> && std::is_trivially_destructible_v<State>);
   if constexpr (std::is_const_v<Bytes>) {
@@ -31,34 +30,23 @@ auto* state_in(Bytes& bytes) {
 
 }  // namespace
 
-Checksum::Checksum(ChecksumKind kind) : kind_(kind), state_() {
-  if (kind_ == ChecksumKind::fnv) {
-    std::construct_at(reinterpret_cast<FnvChecksum*>(state_.data()));
-  } else {
-    auto* const state = std::construct_at(reinterpret_cast<XXH3_state_t*>(state_.data()));
-    XXH3_64bits_reset(state);  // the 128 bits have the same state
-  }
+Checksum::Checksum() : state_() {
+  auto* const state = std::construct_at(reinterpret_cast<XXH3_state_t*>(state_.data()));
+  XXH3_64bits_reset(state);  // the 128 bits have the same state
 }
 
 void Checksum::update(std::span<const uint8_t> bytes) {
-  if (kind_ == ChecksumKind::fnv) {
-    state_in<FnvChecksum>(state_)->update(bytes);
-  } else if (!bytes.empty()) {
-    XXH3_64bits_update(state_in<XXH3_state_t>(state_), bytes.data(), bytes.size());
-  }
+  if (!bytes.empty()) XXH3_64bits_update(state_in(state_), bytes.data(), bytes.size());
 }
 
 void Checksum::update(std::string_view text) {
   update(std::span(reinterpret_cast<const uint8_t*>(text.data()), text.size()));
 }
 
-uint64_t Checksum::value() const {
-  if (kind_ == ChecksumKind::fnv) return state_in<FnvChecksum>(state_)->value();
-  return XXH3_64bits_digest(state_in<XXH3_state_t>(state_));
-}
+uint64_t Checksum::value() const { return XXH3_64bits_digest(state_in(state_)); }
 
 std::string Checksum::key() const {
-  const XXH128_hash_t hash = XXH3_128bits_digest(state_in<XXH3_state_t>(state_));
+  const XXH128_hash_t hash = XXH3_128bits_digest(state_in(state_));
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 

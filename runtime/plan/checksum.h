@@ -11,25 +11,19 @@
 
 namespace sinter::runtime {
 
-enum class ChecksumKind {
-  xxh3,  // 64 bits, of plans from version 2.3 on
-  fnv,   // of plans before
-};
-
 class Checksum {
  public:
-  explicit Checksum(ChecksumKind kind = ChecksumKind::xxh3);
+  Checksum();
   // Any number of pieces of any length; how the bytes are cut makes no difference.
   void update(std::span<const uint8_t> bytes);
   void update(std::string_view text);
   // Of all bytes so far.
   uint64_t value() const;
-  // 32 hexadecimal digits for 128 bits: a name for what the bytes are. Only of xxh3.
+  // 32 hexadecimal digits for 128 bits: a name for what the bytes are.
   std::string key() const;
 
  private:
-  ChecksumKind kind_;
-  // The library's state, or that of the older function.
+  // The library's state.
   alignas(64) std::array<std::byte, 576> state_;
 };
 

@@ -80,9 +80,8 @@ class Ancestors {
 
 }  // namespace
 
-std::vector<std::vector<uint32_t>> dependences(const Plan& whole, const DevicePlan& plan,
-                                               const Schedule& schedule) {
-  const StepSize step = largest_step(whole, plan, schedule);
+std::vector<std::vector<uint32_t>> dependences(const DevicePlan& plan, const Schedule& schedule) {
+  const StepSize step = largest_step(plan, schedule);
   const bool reduces = schedule.phases.size() <= most_reduced;
   std::map<std::pair<Argument::Region, uint32_t>, History> histories;
   std::vector<Ancestors> ancestors;

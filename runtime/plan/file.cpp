@@ -145,7 +145,7 @@ Status PlanFile::Impl::check_padding() const {
 Status PlanFile::Impl::check_checksum(const NamedSection& named,
                                       const std::function<void(double)>& progress) const {
   const Section& section = *named.section;
-  Checksum checksum(checksum_kind(head.minor));
+  Checksum checksum;
   for (uint64_t done = 0; done < section.bytes;) {
     const uint64_t piece = std::min(progress_bytes, section.bytes - done);
     checksum.update(at(section.offset + done, piece));
@@ -192,12 +192,9 @@ Status PlanFile::verify(const Section& section, const std::function<void(double)
   return Done{};  // absent
 }
 
-Checksum PlanFile::checksum() const { return Checksum(checksum_kind(impl_->head.minor)); }
-
 Status PlanFile::check_code(const CodeObject& code) const {
   const std::string_view bytes = text(code.section);
   // The name is in the table of symbols of an ELF file, and in PTX.
-  if (plan().minor < 3 && bytes.find(code_mark_prefix) == std::string_view::npos) return Done{};
   if (bytes.find(code_mark(plan(), code)) != std::string_view::npos) return Done{};
   return impl_->fail(fmt::format(
       "the code for {} was compiled for other schedules than the plan has; compile it again",

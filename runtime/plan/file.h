@@ -31,8 +31,6 @@ class PlanFile {
   // `progress` (may be empty) is called with the fraction done, in 0..1.
   Status verify(const Section& section,
                 const std::function<void(double fraction)>& progress = {}) const;
-  // The function of this file's checksums, for readers that compute them themselves.
-  Checksum checksum() const;
   // What `verify` says of a section whose checksum is wrong, for them.
   Error wrong_checksum(const Section& section) const;
   // Error: the code was not compiled for this plan's schedules (code_mark). Asked before code is

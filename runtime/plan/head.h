@@ -45,14 +45,9 @@ inline PlanHead decode_head(std::span<const uint8_t> bytes) {
   return head;
 }
 
-// Of the header and of all sections.
-inline ChecksumKind checksum_kind(uint32_t minor) {
-  return minor < 3 ? ChecksumKind::fnv : ChecksumKind::xxh3;
-}
-
 // The header's checksum: the 32 bytes before it, then the JSON.
 inline uint64_t head_checksum(const PlanHead& head, std::span<const uint8_t> json) {
-  Checksum checksum(checksum_kind(head.minor));
+  Checksum checksum;
   checksum.update(std::span<const uint8_t>(encode_head(head)).first(32));
   checksum.update(json);
   return checksum.value();

@@ -19,7 +19,9 @@ using Parsed =
 
 constexpr const char* fill_kinds[] = {"bits", "ternary", "uniform", "paired"};
 constexpr const char* accesses[] = {"read", "write", "update"};
-constexpr const char* regions[] = {"weights", "state", "arena", "tokens", "logits"};
+constexpr const char* regions[] = {"weights", "state", "arena", "logits"};
+constexpr const char* state_kinds[] = {"paged", "ring", "fixed"};
+constexpr const char* entries[] = {"main", "probe"};
 
 // ---- Writing
 
@@ -49,6 +51,8 @@ Json to_json(const PlanWeight& weight) {
 
 Json to_json(const PlanState& state) {
   return {{"name", state.name},
+          {"kind", state_kinds[static_cast<int>(state.kind)]},
+          {"format", state.format},
           {"bytes_per_position", state.bytes_per_position},
           {"fixed_bytes", state.fixed_bytes}};
 }
@@ -69,7 +73,7 @@ Json to_json(const Phase& phase) {
           {"operations", phase.operations},
           {"predicted_us", phase.predicted_us},
           {"blocks", phase.blocks},
-          {"tokens_per_block", phase.tokens_per_block},
+          {"rows_per_block", phase.rows_per_block},
           {"shared_bytes", phase.shared_bytes}};
 }
 
@@ -84,8 +88,8 @@ Json to_json(const Probe& probe) {
 Json to_json(const Parameter& parameter) {
   return {{"access", accesses[static_cast<int>(parameter.access)]},
           {"bytes", parameter.bytes},
-          {"bytes_per_token", parameter.bytes_per_token},
           {"bytes_per_row", parameter.bytes_per_row},
+          {"bytes_per_logits_row", parameter.bytes_per_logits_row},
           {"bytes_per_position", parameter.bytes_per_position}};
 }
 
@@ -110,15 +114,18 @@ Json to_json(const CodeObject& code) {
   return {{"target", code.target},
           {"family", code.family},
           {"features", to_json(code.features)},
+          {"machines", to_json(code.machines)},
           {"device_plan", code.device_plan},
           {"section", to_json(code.section)},
           {"early_launch", code.early_launch},
           {"resources", to_json(code.resources)}};
 }
 
-Json phases_named(const DevicePlan& plan, std::string_view name) {
-  const auto schedule = std::ranges::find(plan.schedules, name, &Schedule::name);
-  return schedule == plan.schedules.end() ? Json::array() : to_json(schedule->phases);
+Json to_json(const Schedule& schedule) {
+  return {{"name", schedule.name},
+          {"entry", entries[static_cast<int>(schedule.entry)]},
+          {"most_rows", schedule.most_rows},
+          {"phases", to_json(schedule.phases)}};
 }
 
 Json to_json(const DevicePlan& plan) {
@@ -130,9 +137,7 @@ Json to_json(const DevicePlan& plan) {
           {"scratch_bytes", plan.scratch_bytes},
           {"kernels", to_json(plan.kernels)},
           {"states", to_json(plan.states)},
-          {"decode", phases_named(plan, "decode")},
-          {"prefill", phases_named(plan, "prefill")},
-          {"probe", phases_named(plan, "probe")},
+          {"schedules", to_json(plan.schedules)},
           {"probes", to_json(plan.probes)},
           {"weights", to_json(plan.weights)},
           {"fills", to_json(plan.fills)},
@@ -221,16 +226,6 @@ class Fields {
     for (size_t i = 0; i < out.size() && !failure_.seen; ++i) {
       each((*value)[i], fmt::format("{}[{}]", name(key), i), failure_, out[i]);
     }
-  }
-  // Of a later minor version than the first: plans before it lack the field, which keeps its value.
-  template <class T>
-  void added(const char* key, T& out) {
-    if (json_.is_object() && json_.contains(key)) read(key, out);
-  }
-  // The same, and the list is empty.
-  template <class T, class Each>
-  void added_list(const char* key, std::vector<T>& out, Each each) {
-    if (json_.is_object() && json_.contains(key)) list(key, out, each);
   }
   template <class T, class Each>
   void object(const char* key, T& out, Each each) {
@@ -321,14 +316,19 @@ void read_weight(const Parsed& json, const std::string& where, Failure& failure,
   fields.read("layout", out.layout);
   fields.read("offset", out.offset);
   fields.read("bytes", out.bytes);
-  fields.added("bits", out.bits);
+  fields.read("bits", out.bits);
 }
 
 void read_state(const Parsed& json, const std::string& where, Failure& failure, PlanState& out) {
   Fields fields(json, where, failure);
+  std::string kind;
   fields.read("name", out.name);
+  fields.read("kind", kind);
+  fields.read("format", out.format);
   fields.read("bytes_per_position", out.bytes_per_position);
   fields.read("fixed_bytes", out.fixed_bytes);
+  if (!failure.seen)
+    out.kind = static_cast<PlanState::Kind>(named(kind, state_kinds, where + ".kind", failure));
 }
 
 void read_argument(const Parsed& json, const std::string& where, Failure& failure, Argument& out) {
@@ -336,8 +336,7 @@ void read_argument(const Parsed& json, const std::string& where, Failure& failur
   const size_t wanted = some && json[0] == "state" ? 3 : 2;
   if (!some || json.size() != wanted) {
     return failure.set(
-        where +
-        R"( is not ["weights"|"arena"|"tokens"|"logits", offset] or ["state", index, offset])");
+        where + R"( is not ["weights"|"arena"|"logits", offset] or ["state", index, offset])");
   }
   out.region = static_cast<Argument::Region>(
       named(json[0].get_ref<const std::string&>(), regions, where, failure));
@@ -355,8 +354,19 @@ void read_phase(const Parsed& json, const std::string& where, Failure& failure, 
   fields.read("operations", out.operations);
   fields.read("predicted_us", out.predicted_us);
   fields.read("blocks", out.blocks);
-  fields.read("tokens_per_block", out.tokens_per_block);
+  fields.read("rows_per_block", out.rows_per_block);
   fields.read("shared_bytes", out.shared_bytes);
+}
+
+void read_schedule(const Parsed& json, const std::string& where, Failure& failure, Schedule& out) {
+  Fields fields(json, where, failure);
+  std::string entry;
+  fields.read("name", out.name);
+  fields.read("entry", entry);
+  fields.read("most_rows", out.most_rows);
+  fields.list("phases", out.phases, read_phase);
+  if (!failure.seen)
+    out.entry = static_cast<Schedule::Entry>(named(entry, entries, where + ".entry", failure));
 }
 
 void read_probe(const Parsed& json, const std::string& where, Failure& failure, Probe& out) {
@@ -374,8 +384,8 @@ void read_parameter(const Parsed& json, const std::string& where, Failure& failu
   std::string access;
   fields.read("access", access);
   fields.read("bytes", out.bytes);
-  fields.read("bytes_per_token", out.bytes_per_token);
   fields.read("bytes_per_row", out.bytes_per_row);
+  fields.read("bytes_per_logits_row", out.bytes_per_logits_row);
   fields.read("bytes_per_position", out.bytes_per_position);
   if (!failure.seen) {
     out.access =
@@ -387,9 +397,9 @@ void read_kernel(const Parsed& json, const std::string& where, Failure& failure,
   Fields fields(json, where, failure);
   fields.read("symbol", out.symbol);
   fields.read("summary", out.summary);
-  fields.added_list("parameters", out.parameters, read_parameter);
-  fields.added("scratch_bytes", out.scratch_bytes);
-  fields.added("shared_bytes", out.shared_bytes);
+  fields.list("parameters", out.parameters, read_parameter);
+  fields.read("scratch_bytes", out.scratch_bytes);
+  fields.read("shared_bytes", out.shared_bytes);
 }
 
 void read_resources(const Parsed& json, const std::string& where, Failure& failure,
@@ -408,9 +418,10 @@ void read_code(const Parsed& json, const std::string& where, Failure& failure, C
   fields.read("target", out.target);
   fields.read("family", out.family);
   fields.list("features", out.features, Fields::string);
+  fields.list("machines", out.machines, Fields::string);
   fields.read("device_plan", out.device_plan);
   fields.object("section", out.section, read_section);
-  fields.added("early_launch", out.early_launch);
+  fields.read("early_launch", out.early_launch);
   fields.list("resources", out.resources, read_resources);
 }
 
@@ -425,14 +436,8 @@ void read_device_plan(const Parsed& json, const std::string& where, Failure& fai
   fields.read("scratch_bytes", out.scratch_bytes);
   fields.list("kernels", out.kernels, read_kernel);
   fields.list("states", out.states, read_state);
-  out.schedules = {{"decode", Schedule::Entry::main, 1, {}},
-                   {"prefill", Schedule::Entry::main, out.chunk, {}},
-                   {"probe", Schedule::Entry::probe, 1, {}}};
-  fields.list("decode", out.schedules[0].phases, read_phase);
-  fields.list("prefill", out.schedules[1].phases, read_phase);
-  fields.added_list("probe", out.schedules[2].phases, read_phase);
-  if (out.schedules[2].phases.empty()) out.schedules.pop_back();
-  fields.added_list("probes", out.probes, read_probe);
+  fields.list("schedules", out.schedules, read_schedule);
+  fields.list("probes", out.probes, read_probe);
   fields.list("weights", out.weights, read_weight);
   fields.list("fills", out.fills, read_fill);
   fields.object("weights_section", out.weights_section, read_section);
@@ -468,7 +473,7 @@ void read_plan(const Parsed& json, Failure& failure, Plan& plan) {
   fields.read("layers", plan.layers);
   fields.read("parameters", plan.parameters);
   fields.list("eos_ids", plan.eos_ids, Fields::integer<int32_t>);
-  fields.added_list("ends", plan.ends, read_end);
+  fields.list("ends", plan.ends, read_end);
   fields.read("bos_id", plan.bos_id);
   fields.read("temperature", plan.temperature);
   fields.read("top_p", plan.top_p);

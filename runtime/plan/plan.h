@@ -13,12 +13,7 @@
 //
 // Version rule: a reader refuses another major version, and a minor version newer than its own.
 // Major changes when an old reader would compute wrong numbers (kernel ABI, layouts); minor when
-// fields are added that old plans lack:
-//   1  probes; bits of weights
-//   2  early_launch
-//   3  checksums by XXH3 instead of FNV-1a; parameters of kernels, scratch_bytes and shared_bytes
-//      that they need; code carries a mark of the schedules it is for (code_mark in file.h);
-//      where each end of generation comes from
+// fields are added that old plans lack. Version 3.0 is the first of steps of many sequences.
 #pragma once
 
 #include <cstdint>
@@ -28,14 +23,15 @@
 
 namespace sinter::runtime {
 
-inline constexpr uint32_t plan_major = 2;
-inline constexpr uint32_t plan_minor = 3;
+inline constexpr uint32_t plan_major = 3;
+inline constexpr uint32_t plan_minor = 0;
 
 // A run of bytes in the file.
 struct Section {
   uint64_t offset = 0;
   uint64_t bytes = 0;
   uint64_t checksum = 0;
+  bool operator==(const Section&) const = default;
 };
 
 // How the bytes of a synthetic weight are made at load; see runtime/plan/synthetic.h.
@@ -62,15 +58,32 @@ struct PlanWeight {
   std::string layout;   // e.g. "cpu16"
   uint64_t offset = 0;  // within the weights section, a multiple of 64
   uint64_t bytes = 0;   // with padding
-  double bits = 0;      // per number, without padding; 0 in plans before version 2.1
+  double bits = 0;      // per number, without padding
 };
 
-// KV cache and the like. A session with room for C positions (a multiple of 16) allocates
-// bytes_per_position * C.
+// What steps leave for later ones.
 struct PlanState {
+  enum class Kind {
+    paged,  // by position: keys and values. Lies in pages (kernel_abi.h)
+    ring,   // of the last positions alone
+    fixed,  // one value, whatever the position: a recurrent matrix
+  };
   std::string name;
-  uint64_t bytes_per_position = 0;
-  uint64_t fixed_bytes = 0;
+  Kind kind = Kind::paged;
+  std::string format;               // of its numbers: "f16"
+  uint64_t bytes_per_position = 0;  // of paged state
+  uint64_t fixed_bytes = 0;         // of the others, for each sequence
+};
+
+// Where states lie: paged ones one after another in a page, the others in the fixed state of a
+// sequence. The compiler, the runtime and the checks of plans have it from here.
+struct StateLayout {
+  std::vector<uint64_t> offsets;  // of each state, in a page or in the fixed state
+  uint64_t page_bytes = 0;        // of all paged states
+  uint64_t fixed_bytes = 0;       // of all others, a multiple of 64
+
+  StateLayout() = default;
+  explicit StateLayout(const std::vector<PlanState>& states);  // saturates
 };
 
 // Where an argument of a phase lies.
@@ -79,8 +92,7 @@ struct Argument {
     weights,  // offset within the weights section
     state,    // `index` into Plan::states
     arena,    // offset within the activations' arena
-    tokens,   // int32 [chunk]: the step's token ids
-    logits,   // float32 [logits_rows, vocab_size]
+    logits,   // float32 rows [vocab_size]; the step says which
   };
   Region region = Region::arena;
   uint64_t offset = 0;
@@ -94,13 +106,13 @@ struct Phase {
   uint32_t kernel = 0;  // index into Plan::kernels
   std::vector<Argument> arguments;
   uint64_t weight_bytes = 0;  // read per call
-  double operations = 0;      // multiply-adds per token
+  double operations = 0;      // multiply-adds per row
   // For decode, on the best target of the first code object's family.
   double predicted_us = 0;
-  // For GPUs: how many blocks have work, `blocks` times the steps of `tokens_per_block` tokens when
+  // For GPUs: how many blocks have work, `blocks` times the steps of `rows_per_block` rows when
   // that is not 0; and the shared memory of a block. Any number of blocks gives the same result.
   uint32_t blocks = 1;
-  uint32_t tokens_per_block = 0;
+  uint32_t rows_per_block = 0;
   uint32_t shared_bytes = 0;
 };
 
@@ -127,15 +139,15 @@ struct Parameter {
   };
   Access access = Access::read;
   uint64_t bytes = 0;
-  uint64_t bytes_per_token = 0;     // of the step
-  uint64_t bytes_per_row = 0;       // of the step's logits
-  uint64_t bytes_per_position = 0;  // of the session's capacity
+  uint64_t bytes_per_row = 0;         // of the step
+  uint64_t bytes_per_logits_row = 0;  // of the step
+  uint64_t bytes_per_position = 0;    // of paged state
 };
 
 struct Kernel {
   std::string symbol;   // C name, the same in every code object
   std::string summary;  // one line for people
-  // Of every argument, in order. None in plans before version 2.3, which are not checked for it.
+  // Of every argument, in order.
   std::vector<Parameter> parameters = {};
   uint64_t scratch_bytes = 0;  // per worker of the host, at least
   uint32_t shared_bytes = 0;   // of a GPU's block, at least
@@ -165,6 +177,9 @@ struct CodeObject {
   // Kernels wait by themselves for what the one before writes (griddepcontrol.wait), so that they
   // may be launched before it has ended.
   bool early_launch = false;
+  // GPUs that the code runs on, by name, where its target stands for several. None in plans before
+  // version 2.4.
+  std::vector<std::string> machines = {};
 };
 
 struct PlanRemark {
@@ -197,12 +212,12 @@ struct PlanEnd {
 // What one kind of device runs: its schedules and where everything lies. Code objects of the same
 // kind share it.
 struct DevicePlan {
-  std::string device;       // "host" or "gpu"
+  std::string device;       // "host", or a kind of GPUs: "gpu"
   int64_t chunk = 0;        // rows of a step at most
-  int64_t logits_rows = 0;  // rows of the logits buffer: at most so many per step
+  int64_t logits_rows = 0;  // rows of a step that have logits at most
   std::vector<Kernel> kernels;
   std::vector<Schedule> schedules;
-  std::vector<Probe> probes;  // none in synthetic plans and in plans before version 2.1
+  std::vector<Probe> probes;  // none in synthetic plans
   std::vector<PlanWeight> weights;
   std::vector<PlanState> states;
   std::vector<Fill> fills;    // of a synthetic plan; the weights section is then absent
@@ -210,7 +225,8 @@ struct DevicePlan {
   uint64_t arena_bytes = 0;
   uint64_t scratch_bytes = 0;  // per worker of the host
 
-  // Sections. An absent one has bytes == 0.
+  // Sections. An absent one has bytes == 0. Device plans with the same weights in the same layouts
+  // have the same section of them.
   Section weights_section;
   Section source;  // the generated kernel source
   Section memory;  // the memory plan, as text for people
@@ -221,8 +237,8 @@ struct DevicePlan {
   std::optional<size_t> schedule_for(Schedule::Entry entry, int64_t rows) const;
   // The phases of that schedule; none when no schedule does.
   const std::vector<Phase>& phases_for(Schedule::Entry entry, int64_t rows) const;
-  // Of a session that holds `capacity` positions; saturates.
-  uint64_t state_bytes(int64_t capacity) const;
+  // Of sequences that hold so many positions each; saturates.
+  uint64_t state_bytes(int64_t positions, int64_t sequences = 1) const;
 };
 
 struct Plan {
@@ -237,7 +253,7 @@ struct Plan {
   int64_t layers = 0;
   int64_t parameters = 0;        // numbers in weights, as the model counts them
   std::vector<int32_t> eos_ids;  // tokens that end a text
-  std::vector<PlanEnd> ends;     // what is known of them; none in plans before version 2.3
+  std::vector<PlanEnd> ends;     // what is known of them
   int32_t bos_id = -1;
   // Recommended by generation_config.json; negative when absent.
   double temperature = -1, top_p = -1;

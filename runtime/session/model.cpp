@@ -50,16 +50,16 @@ Result<double> Model::streaming_read(uint64_t bytes) const {
 }
 
 int64_t context_that_fits(const DevicePlan& plan, int64_t max_context, uint64_t bytes) {
-  int64_t low = 0, high = (max_context + 15) / 16;  // in units of 16
+  int64_t low = 0, high = (max_context + page_positions - 1) / page_positions;  // pages
   while (low < high) {
     const int64_t middle = (low + high + 1) / 2;
-    if (plan.state_bytes(middle * 16) <= bytes) {
+    if (plan.state_bytes(middle * page_positions) <= bytes) {
       low = middle;
     } else {
       high = middle - 1;
     }
   }
-  return std::min(low * 16, max_context);
+  return std::min(low * page_positions, max_context);
 }
 
 std::string_view name(Executor executor) {

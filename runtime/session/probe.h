@@ -12,10 +12,8 @@
 
 namespace sinter::runtime {
 
-// What the probe schedule runs with, in a session that is as at the start.
-inline StepParams probe_step(int64_t capacity) {
-  return {.position = 0, .tokens = 1, .logits_rows = 1, .capacity = static_cast<int>(capacity)};
-}
+// The step that the probe schedule runs with, in a session that is as at the start.
+inline constexpr StepRow probe_row{.token = 0, .position = 0, .sequence = 0, .logits = 0};
 
 // computed[i] is what a device with code for `target` left for probes[i]. Error: the first that is
 // off by more than its tolerance, or not a number.

@@ -11,7 +11,9 @@
 #include <vector>
 
 #include "runtime/plan/file.h"
+#include "runtime/session/pool.h"
 #include "runtime/session/sampler.h"
+#include "runtime/session/sequence.h"
 #include "runtime/support/result.h"
 
 namespace sinter::runtime {
@@ -54,7 +56,6 @@ struct PhaseTime {
 
 class DeviceModel;
 class DeviceSession;
-struct Sequence;
 
 // Weights in memory, code loaded, threads running. Shared by sessions; one step at a time. On the
 // host, weights of a stored plan are used in place from the memory map; those of a synthetic plan
@@ -87,14 +88,58 @@ class Model {
   std::unique_ptr<DeviceModel> device_;
 };
 
+// How much a session holds.
+struct SessionOptions {
+  int64_t context = 0;    // positions of a sequence at most; 0: the plan's maximum
+  int64_t sequences = 1;  // at a time, snapshots among them
+  int64_t positions = 0;  // of all sequences together, whole pages; 0: the context of each
+  Executor executor = Executor::automatic;
+};
+
+// Sequences of tokens with their state. Sequence 0 is there from the start, and what takes a
+// sequence's number means it unless another is said. What a sequence gets does not depend on the
+// others: decoded with up to 32 rows to a step it has the bits that it has alone.
 class Session {
  public:
-  // context: positions the session can hold; 0 takes the plan's maximum. Errors: more than the
-  // plan's maximum, out of memory, an executor that the device does not have, kernels that do not
-  // compute the plan's probes, a graph that does not compute what its phases do.
+  // Errors: more than the plan's maximum, out of memory, an executor that the device does not have,
+  // kernels that do not compute the plan's probes, a graph that does not compute what its phases
+  // do.
+  static Result<std::unique_ptr<Session>> create(std::shared_ptr<Model> model,
+                                                 const SessionOptions& options);
   static Result<std::unique_ptr<Session>> create(std::shared_ptr<Model> model, int64_t context,
-                                                 Executor executor = Executor::automatic);
+                                                 Executor executor = Executor::automatic) {
+    return create(std::move(model), {.context = context, .executor = executor});
+  }
   ~Session();
+
+  // ---- Sequences. Errors change nothing: a number that is no sequence, none free, no room.
+
+  Result<int> add();  // an empty one; gives its number
+  // A sequence that goes on where this one is. What both have is kept once.
+  Result<int> fork(int sequence);
+  // Takes back the tokens from position `position` on, as if they had never been. Error: state that
+  // is not kept by position, unless all or nothing is taken back; restore a snapshot there.
+  Status truncate(int sequence, int64_t position);
+  // Keeps a sequence as it is, for restore(). A snapshot takes the place of a sequence, is no
+  // sequence to append to, and goes by remove().
+  Result<int> snapshot(int sequence);
+  Status restore(int sequence, int snapshot);
+  Status remove(int sequence);
+  int64_t sequences() const;  // places
+  int64_t free_pages() const;
+
+  // ---- Steps
+
+  // Tokens for one sequence; the last `logits_rows` of them get logits.
+  struct Part {
+    int sequence = 0;
+    std::span<const int32_t> tokens;
+    int64_t logits_rows = 1;
+  };
+  // Appends to several sequences in one step, of as many rows as there are tokens. Errors (nothing
+  // is changed): no tokens, a sequence that is named twice, more rows than any schedule serves,
+  // more rows of logits than DevicePlan::logits_rows, those of prefill.
+  Status step(std::span<const Part> parts);
 
   // Appends tokens in chunks. logits_rows: how many of the last rows get logits (1 <= logits_rows
   // <= tokens), at most DevicePlan::logits_rows unless `sink` is given: then each chunk's rows go
@@ -104,51 +149,69 @@ class Session {
   // the sequence, which is of no use any more. On a GPU they are looked at when they are asked for.
   using LogitsSink = std::function<void(std::span<const float> logits, int64_t rows)>;
   Status prefill(std::span<const int32_t> tokens, int64_t logits_rows = 1,
-                 const LogitsSink& sink = {});
+                 const LogitsSink& sink = {}, int sequence = 0);
   // Appends one token through the decode schedule.
-  Status decode(int32_t token);
+  Status decode(int32_t token, int sequence = 0);
 
   // Draws up to `count` tokens, each from the logits of the step before it, and decodes them: gives
   // a token to the sink, which stops by returning false, then decodes it, and so on. Afterwards
   // every token that the sink got but the last is part of the sequence. Draws are numbered from
-  // the session's start or last reset. Errors: options out of range, no logits yet, no room for
+  // the sequence's start or last reset. Errors: options out of range, no logits yet, no room for
   // count - 1 more tokens (all of these before anything is drawn), logits that are not numbers.
   using TokenSink = std::function<bool(int32_t token)>;
   Status generate(const SamplingOptions& options, int64_t count, const TokenSink& sink);
+  // The same for several sequences at a time, each with options and an end of its own.
+  struct Draw {
+    int sequence = 0;
+    SamplingOptions options;
+    int64_t count = 0;
+  };
+  using DrawSink = std::function<bool(size_t draw, int32_t token)>;
+  Status generate(std::span<const Draw> draws, const DrawSink& sink);
 
   // Logits of the last row computed, [vocab_size], valid until the next step. Errors: no step yet,
   // a GPU that fails to give them, logits that are not finite.
-  Result<std::span<const float>> read_logits() const;
+  Result<std::span<const float>> read_logits(int sequence = 0) const;
+  // The last `rows` of those that its last step gave logits, [rows, vocab_size].
+  Result<std::span<const float>> read_logits(int sequence, int64_t rows) const;
   // The same; empty where that is an error, which the next step then reports.
   std::span<const float> logits() const;
 
-  int64_t position() const;  // tokens so far
-  int64_t context() const;   // positions it can hold
+  int64_t position(int sequence = 0) const;  // tokens so far
+  int64_t context() const;                   // positions that a sequence can hold
   Executor executor() const;
-  // Back to an empty sequence. What fails on a GPU is reported by the next step.
-  void reset();
+  // Back to an empty sequence, whose draws are numbered from 0.
+  void reset(int sequence = 0);
 
   uint64_t state_bytes() const;
   uint64_t arena_bytes() const;
   uint64_t device_bytes() const;  // all that it takes of the device's memory
 
-  // Times per decode phase, summed over calls of `decode` while `profile(true)` is on (worker 0's
-  // clock, or the GPU's).
-  void profile(bool on);
-  const std::vector<PhaseTime>& decode_times() const;
+  // Times of the phases of the schedule for so many rows, summed over its steps (worker 0's clock,
+  // or the GPU's). 0: no more are measured.
+  void profile(int64_t rows);
+  const std::vector<PhaseTime>& profiled_times() const;
 
  private:
   Session();
   // What `logits` or `reset` could not report.
   Status take_failure();
-  Status check_tokens(std::span<const int32_t> tokens) const;
-  Status check_room(uint64_t tokens) const;
-  Status check_last_logits(int64_t row) const;  // that row of the logits buffer
+  Status check_sequence(int sequence) const;  // one that may be appended to
+  Status check_tokens(const Part& part) const;
+  Status check_room(int sequence, uint64_t tokens) const;
+  Status check_last_logits(int sequence) const;
+  Status grow(std::span<const Growth> growths);
+  Status run(size_t schedule, std::span<const Part> parts);
+  Result<int> duplicate(int sequence);
+  Sequence& at(int sequence) const { return sequences_[static_cast<size_t>(sequence)]; }
 
   std::shared_ptr<Model> model_;
   std::unique_ptr<DeviceSession> device_;
-  std::unique_ptr<Sequence> sequence_;
+  std::unique_ptr<Pool> pool_;
+  mutable std::vector<Sequence> sequences_;
   int64_t context_ = 0;
+  bool has_fixed_state_ = false;
+  uint64_t known_pages_ = 0;  // version of the table that the device has
   mutable std::optional<Error> failure_;
 };
 

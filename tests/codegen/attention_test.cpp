@@ -8,6 +8,8 @@
 
 #include "ir/ops.h"
 #include "runtime/support/half.h"
+#include "tests/codegen/attention_models.h"
+#include "tests/codegen/company.h"
 #include "tests/codegen/error_bounds.h"
 
 namespace sinter::codegen::test {
@@ -70,17 +72,16 @@ ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s
 // codegen/device/*/attention.h. Of a host the keys of 16 positions lie side by side.
 ir::Array read_cache(const Machine& machine, ValueId id, bool side_by_side, int64_t heads,
                      int64_t positions, int64_t head_dim) {
-  const auto bits = machine.state(id);
-  const int64_t capacity = machine.capacity();
   const int64_t padded = (head_dim + 15) / 16 * 16;
   ir::Array out{{heads, positions, head_dim}, {}};
   for (int64_t h = 0; h < heads; ++h)
     for (int64_t p = 0; p < positions; ++p)
       for (int64_t i = 0; i < head_dim; ++i) {
-        const int64_t at = side_by_side
-                               ? ((h * (capacity / 16) + p / 16) * head_dim + i) * 16 + p % 16
-                               : (h * capacity + p) * padded + i;
-        out.data.push_back(runtime::f32_from_f16(bits[static_cast<size_t>(at)]));
+        const int64_t in_page = p % page_positions;
+        const int64_t at =
+            side_by_side ? ((h * (page_positions / 16) + in_page / 16) * head_dim + i) * 16 + p % 16
+                         : (h * page_positions + in_page) * padded + i;
+        out.data.push_back(runtime::f32_from_f16(machine.page(id, 0, p)[static_cast<size_t>(at)]));
       }
   return out;
 }
@@ -107,6 +108,11 @@ class AttentionJudge {
     StepValues inputs;
     for (const ValueId id : ir::inputs_of(phase))
       if (const auto found = got.find(id); found != got.end()) inputs.insert(*found);
+    row_norm_ = 0;
+    for (const ir::Node& node : phase.body)
+      if (node.op == Op::rms_norm && module.tensor(node.results[0]).shape.size() == 2)
+        row_norm_ = std::max(row_norm_,
+                             rms_norm_error(module.tensor(node.results[0]).shape[1].value, true));
     std::vector<ir::Node> before;
     for (const ir::Node& node : phase.body)
       if (node.op != Op::attention) before.push_back(node);
@@ -141,11 +147,11 @@ class AttentionJudge {
 
   // Error of a number after per-head norm and rotation, where `largest` is the largest of its head.
   // A rotation keeps the length of a pair, so what it adds up is at most twice as large.
-  static double transform_error(int64_t head_dim, double largest) {
-    return 2 * (rms_norm_error(head_dim, false) + 6 * kRounding) * largest;
+  double transform_error(int64_t head_dim, double largest) const {
+    return 2 * (std::max(rms_norm_error(head_dim, false), row_norm_) + 6 * kRounding) * largest;
   }
 
-  static std::vector<double> cache_bound(const ir::Array& want, bool transformed) {
+  std::vector<double> cache_bound(const ir::Array& want, bool transformed) const {
     const auto head_dim = static_cast<size_t>(want.shape[2]);
     std::vector<double> out;
     for (size_t i = 0; i < want.data.size(); ++i) {
@@ -213,17 +219,19 @@ class AttentionJudge {
   static void expect_nothing_else_written(const Machine& machine, const Step& step,
                                           const ir::Node& attention) {
     size_t untouched = 0, expected = 0;
-    for (const size_t i : {1, 2}) {
-      const auto bits = machine.state(attention.operands[i]);
-      untouched += static_cast<size_t>(std::count(bits.begin(), bits.end(), 0xffff));
-      const auto capacity = static_cast<size_t>(machine.capacity());
-      expected +=
-          bits.size() / capacity * (capacity - static_cast<size_t>(step.position + step.count()));
-    }
+    for (const size_t i : {1, 2})
+      for (int64_t p = 0; p < machine.capacity(); p += page_positions) {
+        const auto bits = machine.page(attention.operands[i], 0, p);
+        untouched += static_cast<size_t>(std::count(bits.begin(), bits.end(), 0xffff));
+        const int64_t left = std::clamp<int64_t>(p + page_positions - step.position - step.count(),
+                                                 0, page_positions);
+        expected += bits.size() / page_positions * static_cast<size_t>(left);
+      }
     EXPECT_GE(untouched, expected) << step.name();
   }
 
   const Kernels& kernels_;
+  double row_norm_ = 0;            // relative error of norms over whole rows
   ir::InterpreterState appended_;  // caches in float32
 };
 
@@ -252,17 +260,6 @@ void expect_counters_are_zero(const Kernels& kernels, const Machine& machine) {
   EXPECT_GT(buffers, 0U) << kernels.name();
 }
 
-std::vector<uint16_t> all_states(const Kernels& kernels, const Machine& machine) {
-  std::vector<uint16_t> all;
-  for (size_t i = 0; i < kernels.model->module.values.size(); ++i) {
-    const auto id = static_cast<ValueId>(i);
-    if (!kernels.model->module.is_state(id)) continue;
-    const auto state = machine.state(id);
-    all.insert(all.end(), state.begin(), state.end());
-  }
-  return all;
-}
-
 // Runs one sequence. Every step is run again with other numbers of workers: it appends the same
 // rows again.
 void expect_sequence_matches(const Kernels& kernels, const std::vector<Stretch>& stretches) {
@@ -276,7 +273,7 @@ void expect_sequence_matches(const Kernels& kernels, const std::vector<Stretch>&
                                                      {300, Order::descending}};
   int64_t length = 0;
   for (const Stretch& stretch : stretches) length += stretch.tokens;
-  Machine machine(kernels, (length + 1 + 15) / 16 * 16);
+  Machine machine(kernels, length + 1);
   AttentionJudge attention(kernels);
   Judge judge(kernels);
   Random random(11);
@@ -296,12 +293,12 @@ void expect_sequence_matches(const Kernels& kernels, const std::vector<Stretch>&
         // The host's sums do not depend on how many workers there are.
         if (kernels.device() == Device::host && workers > 1)
           EXPECT_TRUE(same_bits(got, alone)) << kernels.name() << ", " << step.name();
-        if (workers == 1 || !same_bits(got, alone) || all_states(kernels, machine) != states)
+        if (workers == 1 || !same_bits(got, alone) || !std::ranges::equal(machine.pages(), states))
           attention.expect_match(machine, got, step);
         expect_counters_are_zero(kernels, machine);
         if (workers == 1) {
           alone = got;
-          states = all_states(kernels, machine);
+          states.assign(machine.pages().begin(), machine.pages().end());
         }
         if (::testing::Test::HasFailure()) return;
       }
@@ -339,11 +336,12 @@ void expect_all_match(const std::vector<TestModel>& models, Device device,
     SCOPED_TRACE(target.target.name);
     std::vector<Variant> variants;
     for (const TestModel& model : models) variants.push_back({&model, Activations::a8});
-    const Suite suite = compile(variants, target);
+    const Suite suite = compile(variants, target, kFewRows);
     ASSERT_FALSE(suite.kernels.empty());
     for (const Kernels& kernels : suite.kernels) {
       if (device == Device::gpu) expect_tables_are_there(kernels);
       expect_sequence_matches(kernels, stretches);
+      expect_company_does_not_matter(kernels);
       if (::testing::Test::HasFailure()) return;
     }
   }
@@ -377,6 +375,48 @@ TEST_P(Attention, EveryShapeAndTransformAcrossBlockBoundaries) {
     models.push_back(b.finish(add_attention(b, "", shape)));
   }
   expect_all_match(models, GetParam());
+}
+
+// Few positions: what is read is at stake.
+const std::vector<Stretch>& few_positions() {
+  static const std::vector<Stretch> stretches = {{Mode::decode, 2},
+                                                 {Mode::prefill, 7},
+                                                 {Mode::decode, 1},
+                                                 {Mode::prefill, 18},
+                                                 {Mode::decode, 2}};
+  return stretches;
+}
+
+TEST_P(Attention, HeadsThatAreCutFromWiderOnes) {
+  const std::vector<TestModel> models = cut_heads();
+  for (const TestModel& model : models) EXPECT_EQ(phases_of(model, "rows"), 0U) << model.name;
+  expect_all_match(models, GetParam(), few_positions());
+}
+
+TEST_P(Attention, HeadsAtUnequalDistancesAreCopied) {
+  const TestModel model = unequal_heads();
+  EXPECT_EQ(phases_of(model, "rows"), 1U);
+  expect_all_match({model}, GetParam(), few_positions());
+}
+
+TEST_P(Attention, NormsAfterRotationAndOverRows) {
+  const std::vector<TestModel> models = norms_of_heads();
+  for (const TestModel& model : models)
+    EXPECT_EQ(phases_of(model, "rows"), model.name == "attention_norm_of_both" ? 1U : 0U)
+        << model.name;
+  expect_all_match(models, GetParam(), few_positions());
+}
+
+TEST_P(Attention, LayersOfEveryArrangement) {
+  const std::vector<TestModel> models = arranged_layers();
+  // Beside them a table of angles and rows of embeddings.
+  const std::vector<size_t> products = {5, 3, 2};
+  for (size_t i = 0; i < models.size(); ++i) {
+    EXPECT_EQ(phases_of(models[i], "matmul"), products[i]) << models[i].name;
+    EXPECT_EQ(phases_of(models[i], "attention"), 1U) << models[i].name;
+    EXPECT_EQ(phases_of(models[i], "rows"), 0U) << models[i].name;
+  }
+  expect_all_match(models, GetParam(), few_positions());
 }
 
 // More positions than one split takes, and so many that the splits there are take more than usual.

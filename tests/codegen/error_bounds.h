@@ -66,8 +66,8 @@ enum class Spread {
 // every phase: decode and prefill of some tokens, some or all rows of logits, one worker and
 // several in any order. Compiling is what takes long: with several targets a model is tried with
 // 8-bit activations on one target and with 16-bit activations on the next, its neighbour the other
-// way round.
+// way round. `few`: rows of the schedule for a few.
 void expect_models_match(const std::vector<TestModel>& models, Device device,
-                         Spread spread = Spread::every_target);
+                         Spread spread = Spread::every_target, int64_t few = 8);
 
 }  // namespace sinter::codegen::test

@@ -2,8 +2,10 @@
 // keeps in registers, uses the instructions it was written for, and is HIP that other compilers
 // accept.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -15,7 +17,7 @@
 #include "codegen/device_sources.h"
 #include "codegen/plan_builder.h"
 #include "frontends/checkpoint.h"
-#include "models/registry.h"
+#include "models/import.h"
 #include "runtime/plan/file.h"
 
 namespace sinter::codegen {
@@ -32,7 +34,7 @@ struct Model {
 Target target(std::string_view name) { return parse_targets(name)->front(); }
 
 // The golden model `name`, lowered for GPUs.
-Model lowered(const std::string& name, Activations activations) {
+Model lowered(const std::string& name, Activations activations, bool persistent = false) {
   Model model;
   auto checkpoint = frontends::open_checkpoint(SINTER_TEST_GOLDENS "/" + name);
   EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
@@ -43,6 +45,7 @@ Model lowered(const std::string& name, Activations activations) {
   CompileOptions options;
   options.targets = {target("gfx1100")};
   options.activations = activations;
+  options.persistent = persistent;
   auto compiled = lower_model(model.imported, model.checkpoint.get(), options);
   EXPECT_TRUE(compiled.ok()) << compiled.status();
   model.gpu = compiled->devices.front();
@@ -124,11 +127,29 @@ TEST(GpuCode, KernelsOfNewNvidiaGpusAwaitThePhaseBefore) {
 std::vector<std::string> gpu_names() {
   std::vector<std::string> names;
   for (const Target& t : targets())
-    if (t.device() == Device::gpu) names.emplace_back(t.name);
+    if (t.device == Device::gpu) names.emplace_back(t.name);
   return names;
 }
-INSTANTIATE_TEST_SUITE_P(All, EveryGpu, testing::ValuesIn(gpu_names()),
-                         [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(All, EveryGpu, testing::ValuesIn(gpu_names()), [](const auto& info) {
+  std::string name = info.param;
+  std::ranges::replace(name, '-', '_');
+  return name;
+});
+
+TEST(GpuCode, AKernelRunsAWholeScheduleWhereThatIsAskedFor) {
+  const std::string plain = lowered("mlx_b1_sym_tied", Activations::a8).gpu.source.text;
+  const std::string persistent = lowered("mlx_b1_sym_tied", Activations::a8, true).gpu.source.text;
+  // All else is the same.
+  EXPECT_TRUE(persistent.starts_with(plain));
+  for (const char* name : {"gfx1100", "sm_80"}) {
+    for (const bool wanted : {false, true}) {
+      const auto object = compile_shared(wanted ? persistent : plain, target(name));
+      ASSERT_TRUE(object.ok()) << object.status();
+      const std::string bytes(object->begin(), object->end());
+      EXPECT_EQ(bytes.find("sinter_decode") != std::string::npos, wanted) << name;
+    }
+  }
+}
 
 TEST(GpuCode, UsesDotsAndMatrixUnits) {
   const Model model = lowered("mlx_b1_sym_tied", Activations::a8);
@@ -136,6 +157,9 @@ TEST(GpuCode, UsesDotsAndMatrixUnits) {
        {std::tuple{"gfx1100", "v_dot4_i32_iu8", "v_wmma_i32_16x16x16_iu8"},
         std::tuple{"gfx942", "v_dot4", "v_mfma_i32_16x16x32_i8"},
         std::tuple{"gfx1030", "v_dot4", "v_dot4"},
+        std::tuple{"gfx9-generic", "v_mad_i32_i24", "v_mad_i32_i24"},
+        std::tuple{"gfx11-generic", "v_dot4_i32_iu8", "v_wmma_i32_16x16x16_iu8"},
+        std::tuple{"sm_75", "dp4a.s32.s32", "mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32"},
         std::tuple{"sm_80", "dp4a.s32.s32", "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32"}}) {
     const auto assembly = compile_assembly(model.gpu.source.text, target(name));
     ASSERT_TRUE(assembly.ok()) << assembly.status();
@@ -196,11 +220,13 @@ TEST(GpuCode, IsHipThatHipccAccepts) {
     std::ofstream(path) << source.text;
   }
   std::ofstream(folder / "phases.hip") << model.gpu.source.text;
-  for (const auto& [name, wave] : {std::pair{"gfx1030", 32}, std::pair{"gfx90a", 64}}) {
+  for (const char* name : {"gfx1030", "gfx90a"}) {
+    std::vector<std::string_view> macros = target(name).flags;
+    std::erase_if(macros, [](std::string_view flag) { return !flag.starts_with("-D"); });
     const std::string command = fmt::format(
         "hipcc --genco --offload-arch={0} -O3 -std=c++20 -Wall -Werror -Wno-pass-failed "
-        "-DSINTER_WAVE={1} -I{2} {2}/phases.hip -o {2}/{0}.co",
-        name, wave, folder.string());
+        "{1} -I{2} {2}/phases.hip -o {2}/{0}.co",
+        name, fmt::join(macros, " "), folder.string());
     EXPECT_EQ(std::system(command.c_str()), 0) << command;
     EXPECT_GT(fs::file_size(folder / fmt::format("{}.co", name)), 10000U);
   }

@@ -18,6 +18,7 @@
 #include "frontends/gguf/blocks.h"
 #include "passes/pipeline.h"
 #include "runtime/host/device.h"
+#include "runtime/session/step_table.h"
 #include "runtime/support/half.h"
 
 namespace sinter::codegen::test {
@@ -376,26 +377,24 @@ SimtKernel LoadedCode::find_simt(const std::string& symbol) const {
           find<int*>("sinter_simt_block")};
 }
 
-std::vector<ScheduleShape> schedules() {
+std::vector<ScheduleShape> schedules(int64_t few) {
   using Entry = runtime::Schedule::Entry;
-  return {{"decode", Entry::main, 1}, {"prefill", Entry::main, 512}};
+  return {{"decode", Entry::main, 1}, {"prefill", Entry::main, 512}, {"few", Entry::main, few}};
 }
 
-Suite compile(const std::vector<Variant>& variants, const TestTarget& on) {
+Suite compile(const std::vector<Variant>& variants, const TestTarget& on, int64_t few) {
   Suite suite;
   Lowering all;
   for (const auto& [model, activations] : variants) {
     std::vector<passes::Remark> remarks;
-    auto lowering = lower(model->module, on.device(), activations, schedules(), remarks);
+    auto lowering = lower(model->module, on.device(), activations, schedules(few), remarks);
     EXPECT_TRUE(lowering.ok()) << model->name << ": " << lowering.status();
     if (!lowering.ok()) return {};
     all.schedules.insert(all.schedules.end(), lowering->schedules.begin(),
                          lowering->schedules.end());
     suite.kernels.push_back({model, activations, on.wave, *std::move(lowering), {}, {}});
   }
-  // Phase by phase: the kernel that runs a whole schedule needs blocks that run at the same time,
-  // and would be all kernels of decode once more.
-  const KernelSource source = assemble_source(all, Device::host, "tests");
+  const KernelSource source = assemble_source(all, "tests");
   const auto shared = compile_shared(source.text, on.target);
   EXPECT_TRUE(shared.ok()) << on.target.name << ": " << shared.status();
   if (!shared.ok()) return {};
@@ -448,7 +447,19 @@ std::vector<TestTarget> runnable_targets(Device device) {
 
 std::string Step::name() const {
   return fmt::format("{} of {} tokens at {}, {} workers",
-                     mode == Mode::decode ? "decode" : "prefill", tokens.size(), position, workers);
+                     schedules()[static_cast<size_t>(mode)].name, count(), position, workers);
+}
+
+std::vector<StepRow> Step::all_rows() const {
+  if (!rows.empty()) return rows;
+  std::vector<StepRow> all;
+  const int64_t size = std::ssize(tokens);
+  for (int64_t i = 0; i < size; ++i)
+    all.push_back({.token = tokens[static_cast<size_t>(i)],
+                   .position = static_cast<int>(position + i),
+                   .sequence = 0,
+                   .logits = static_cast<int>(std::max<int64_t>(i - (size - logits_rows), -1))});
+  return all;
 }
 
 std::vector<int64_t> bind_shape(const ir::TensorType& type, const Step& step) {
@@ -467,8 +478,8 @@ std::vector<int32_t> random_tokens(int64_t count, Random& random) {
   return tokens;
 }
 
-Machine::Machine(const Kernels& kernels, int64_t capacity)
-    : kernels_(kernels), capacity_(capacity) {
+Machine::Machine(const Kernels& kernels, int64_t capacity, int64_t sequences)
+    : kernels_(kernels), pages_per_sequence_((capacity + page_positions - 1) / page_positions) {
   const TestModel& model = *kernels.model;
   for (const auto& [id, layout] : kernels.lowering.layouts) {
     GuardedBuffer buffer(layout.bytes, kSlack, 0);
@@ -486,11 +497,10 @@ Machine::Machine(const Kernels& kernels, int64_t capacity)
     buffer.make_read_only();
     weights_[id] = std::move(buffer);
   }
-  for (size_t i = 0; i < model.module.values.size(); ++i) {
-    const auto id = static_cast<ir::ValueId>(i);
-    if (!model.module.is_state(id)) continue;
-    states_[id] = GuardedBuffer(capacity * state_bytes_per_position(model.module, id), 0, kCanary);
-  }
+  const int64_t pages = sequences * pages_per_sequence_;
+  for (int64_t i = 0; i < pages; ++i) page_table_.push_back(static_cast<int32_t>(pages - 1 - i));
+  states_ = GuardedBuffer(pages * static_cast<int64_t>(kernels.lowering.states.layout.page_bytes),
+                          0, kCanary);
   for (const auto& [id, room] : kernels.lowering.pinned)
     pinned_[id] = GuardedBuffer(room.fixed_bytes, kSlack, 0);
   if (kernels.wave > 0) simt_.emplace(kernels.wave);
@@ -498,10 +508,15 @@ Machine::Machine(const Kernels& kernels, int64_t capacity)
 
 void Machine::run_on_host(PhaseFunction function, const std::vector<void*>& args,
                           const StepParams& params, const std::vector<GuardedBuffer>& scratch,
-                          const Step& step) {
+                          const Step& step) const {
   const auto work = [&](int worker) {
-    const Launch launch{args.data(), &params, scratch[static_cast<size_t>(worker)].data(), worker,
-                        step.workers};
+    const Launch launch{.args = args.data(),
+                        .step = &params,
+                        .pages = page_table_.data(),
+                        .pages_per_sequence = pages_per_sequence_,
+                        .scratch = scratch[static_cast<size_t>(worker)].data(),
+                        .worker = worker,
+                        .workers = step.workers};
     function(&launch);
   };
   std::vector<std::thread> threads;
@@ -519,12 +534,12 @@ void Machine::run_on_host(PhaseFunction function, const std::vector<void*>& args
 absl::Status Machine::run_on_gpu(const SimtKernel& kernel, const LoweredPhase& phase,
                                  const std::vector<void*>& args, const StepParams& params,
                                  const Step& step) {
-  GpuArguments arguments{&params, {}, 0};
+  GpuArguments arguments{&params, page_table_.data(), {}, 0, static_cast<int>(pages_per_sequence_)};
   EXPECT_LE(args.size(), std::size(arguments.args));
   std::copy(args.begin(), args.end(), arguments.args);
   Grid grid{step.workers, step.order == Order::descending, phase.shared_bytes};
   if (step.workers == kPlannedWorkers) {
-    const int64_t per_block = phase.tokens_per_block;
+    const int64_t per_block = phase.rows_per_block;
     const int64_t times = per_block == 0 ? 1 : (step.count() + per_block - 1) / per_block;
     grid.blocks = static_cast<int>(phase.blocks * times);
   }
@@ -539,9 +554,12 @@ StepValues Machine::run(const Step& step) {
 
   std::map<ir::ValueId, GuardedBuffer> activations;
   std::map<int64_t, GuardedBuffer> temporaries;
-  GuardedBuffer tokens(step.count() * 4, 0, 0);
-  std::memcpy(tokens.data(), step.tokens.data(), static_cast<size_t>(tokens.bytes()));
-  tokens.make_read_only();
+  const int64_t most_rows = step.count() + 3;
+  GuardedBuffer table(static_cast<int64_t>(runtime::step_table_bytes(most_rows)), 0, kCanary);
+  const std::vector<StepRow> rows = step.all_rows();
+  runtime::write_step_table(table.data(), most_rows, rows);
+  table.make_read_only();
+  const auto& params = *reinterpret_cast<const StepParams*>(table.data());
   const auto activation = [&](ir::ValueId id) {
     if (!activations.contains(id)) {
       int64_t bytes = 4;
@@ -556,9 +574,8 @@ StepValues Machine::run(const Step& step) {
       case Buffer::Kind::weight:
         return weights_.at(id).data() + buffer.offset;
       case Buffer::Kind::state:
-        return states_.at(id).data();
-      case Buffer::Kind::tokens:
-        return tokens.data();
+        return states_.data() +
+               kernels_.lowering.states.layout.offsets[kernels_.lowering.states.numbers.at(id)];
       case Buffer::Kind::pinned:
         return pinned_.at(buffer.value).data();
       case Buffer::Kind::temporary:
@@ -576,8 +593,6 @@ StepValues Machine::run(const Step& step) {
     return nullptr;
   };
 
-  const StepParams params{static_cast<int>(step.position), static_cast<int>(step.count()),
-                          static_cast<int>(step.logits_rows), static_cast<int>(capacity_)};
   std::vector<GuardedBuffer> scratch;
   for (int w = 0; w < step.workers; ++w)
     scratch.emplace_back(kernels_.lowering.scratch_bytes, kSlack, uint8_t{0xaa});
@@ -608,7 +623,9 @@ StepValues Machine::run(const Step& step) {
   }
 
   StepValues values;
-  values[module.params[0]] = {{step.count()}, {step.tokens.begin(), step.tokens.end()}};
+  ir::Array& tokens = values[module.params[0]];
+  tokens.shape = {step.count()};
+  for (const StepRow& row : rows) tokens.data.push_back(static_cast<float>(row.token));
   for (const auto& [id, buffer] : activations) {
     ir::Array& array = values[id];
     array.shape = bind_shape(module.tensor(id), step);
@@ -620,10 +637,18 @@ StepValues Machine::run(const Step& step) {
   return values;
 }
 
-std::span<const uint16_t> Machine::state(ir::ValueId id) const {
-  const GuardedBuffer& buffer = states_.at(id);
-  return {reinterpret_cast<const uint16_t*>(buffer.data()),
-          static_cast<size_t>(buffer.bytes()) / 2};
+std::span<const uint16_t> Machine::page(ir::ValueId id, int64_t sequence, int64_t position) const {
+  const StateTable& states = kernels_.lowering.states;
+  const int32_t number =
+      page_table_[static_cast<size_t>(sequence * pages_per_sequence_ + position / page_positions)];
+  const size_t at = states.layout.page_bytes * static_cast<size_t>(number) +
+                    states.layout.offsets[states.numbers.at(id)];
+  return pages().subspan(at / 2, states.at(id).bytes_per_position * page_positions / 2);
+}
+
+std::span<const uint16_t> Machine::pages() const {
+  return {reinterpret_cast<const uint16_t*>(states_.data()),
+          static_cast<size_t>(states_.bytes()) / 2};
 }
 
 std::span<const uint8_t> Machine::pinned(int64_t number) const {

@@ -134,8 +134,9 @@ struct TestTarget {
 std::vector<TestTarget> runnable_targets(Device device);
 
 // The schedules of a model, in order.
-enum class Mode : size_t { decode, prefill };
-std::vector<ScheduleShape> schedules();
+enum class Mode : size_t { decode, prefill, few };
+// `few`: rows of the last one.
+std::vector<ScheduleShape> schedules(int64_t few = 8);
 
 // The kernels of one model in one activation mode.
 struct Kernels {
@@ -189,7 +190,7 @@ struct Variant {
 
 // Compiles all variants as one translation unit. Models must outlive the suite. A failure fails the
 // test and leaves the suite empty.
-Suite compile(const std::vector<Variant>& variants, const TestTarget& target);
+Suite compile(const std::vector<Variant>& variants, const TestTarget& target, int64_t few = 8);
 
 // How the workers of a phase follow one another. Blocks of a GPU never run at the same time.
 enum class Order { ascending, descending, threads };
@@ -197,47 +198,53 @@ enum class Order { ascending, descending, threads };
 // As many workers as the plan says that a phase has work for.
 inline constexpr int kPlannedWorkers = 0;
 
+// Of one sequence, or of the rows that are said.
 struct Step {
   Mode mode = Mode::decode;
   std::vector<int32_t> tokens;
   int64_t position = 0;
   int64_t logits_rows = 1;
+  std::vector<StepRow> rows = {};  // none: those of `tokens` in sequence 0
   int workers = 1;
   Order order = Order::ascending;
 
-  int64_t count() const { return static_cast<int64_t>(tokens.size()); }
+  int64_t count() const { return rows.empty() ? std::ssize(tokens) : std::ssize(rows); }
+  std::vector<StepRow> all_rows() const;
   std::string name() const;
 };
 
 // Every tensor that a phase left in memory, and the tokens.
 using StepValues = std::map<ir::ValueId, ir::Array>;
 
-// The memory of one sequence.
+// The memory of sequences that hold up to `capacity` positions each. Their pages lie in no order.
 class Machine {
  public:
-  Machine(const Kernels& kernels, int64_t capacity);
+  Machine(const Kernels& kernels, int64_t capacity, int64_t sequences = 1);
 
   // Runs the phases of a step one after another; activations start as NaN. Fails the test when a
   // phase writes where it may not. Other inputs of the step than `workers` and `order` being equal,
   // it may be run again at the same position.
   StepValues run(const Step& step);
 
-  // float16 bits as the kernels laid them out.
-  std::span<const uint16_t> state(ir::ValueId id) const;
-  int64_t capacity() const { return capacity_; }
+  // A state's part of the page with that position: float16 bits as the kernels laid them out.
+  std::span<const uint16_t> page(ir::ValueId id, int64_t sequence, int64_t position) const;
+  // All pages of all states.
+  std::span<const uint16_t> pages() const;
+  int64_t capacity() const { return pages_per_sequence_ * page_positions; }
   std::span<const uint8_t> pinned(int64_t number) const;
 
  private:
-  static void run_on_host(PhaseFunction function, const std::vector<void*>& args,
-                          const StepParams& params, const std::vector<GuardedBuffer>& scratch,
-                          const Step& step);
+  void run_on_host(PhaseFunction function, const std::vector<void*>& args, const StepParams& params,
+                   const std::vector<GuardedBuffer>& scratch, const Step& step) const;
   absl::Status run_on_gpu(const SimtKernel& kernel, const LoweredPhase& phase,
                           const std::vector<void*>& args, const StepParams& params,
                           const Step& step);
 
   const Kernels& kernels_;
-  int64_t capacity_;
-  std::map<ir::ValueId, GuardedBuffer> weights_, states_;
+  int64_t pages_per_sequence_;
+  std::vector<int32_t> page_table_;
+  std::map<ir::ValueId, GuardedBuffer> weights_;
+  GuardedBuffer states_;
   std::map<int64_t, GuardedBuffer> pinned_;
   std::optional<SimtMachine> simt_;
 };

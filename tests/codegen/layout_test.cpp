@@ -5,9 +5,12 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <set>
 #include <vector>
 
+#include "codegen/layouts/layout_table.h"
 #include "tests/codegen/kernel_harness.h"
 
 namespace sinter::codegen::test {
@@ -273,6 +276,29 @@ TEST(Layout, AnErrorOfTheWriterStopsPacking) {
                                   });
   EXPECT_EQ(status, absl::UnavailableError("disk full"));
   EXPECT_EQ(calls, 1);
+}
+
+TEST(Layouts, EveryDeviceHasOneForEveryType) {
+  std::set<std::string_view> names;
+  for (const LayoutRow& row : layouts()) {
+    EXPECT_TRUE(names.insert(row.name).second) << row.name;
+    EXPECT_EQ(name(row.layout), row.name);
+  }
+  const ir::WeightType types[] = {{{16, 128}, affine(4, 64, DType::f16)},
+                                  {{16, 100}, symmetric(4, 8, 50, DType::f16)},
+                                  {{16, 100}, {}},
+                                  {{100}, {}}};
+  for (const DeviceKind& kind : device_kinds()) {
+    const bool has_last = std::ranges::any_of(layouts(), [&](const LayoutRow& row) {
+      return std::ranges::find(row.devices, kind.device) != row.devices.end() &&
+             std::ranges::all_of(types, row.serves);
+    });
+    ASSERT_TRUE(has_last) << kind.name;
+    for (const ir::WeightType& type : types) {
+      const std::vector<Device>& devices = row_of(layout_for(kind.device, type)).devices;
+      EXPECT_NE(std::ranges::find(devices, kind.device), devices.end()) << kind.name;
+    }
+  }
 }
 
 }  // namespace

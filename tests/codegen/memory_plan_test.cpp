@@ -41,7 +41,7 @@ Schedule random_schedule(Random& random) {
     for (int64_t a = 0; a < 1 + random.below(5); ++a) {
       const int64_t kind = random.below(6);
       if (kind == 0) {
-        phase.arguments.push_back({Buffer::Kind::tokens, 0, 0});
+        phase.arguments.push_back({Buffer::Kind::logits, 0, 0});
       } else if (kind == 1 && temporaries > 0) {
         phase.arguments.push_back({Buffer::Kind::temporary, random.below(temporaries), 0});
       } else if (kind == 2 && !s.lowering.pinned.empty()) {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "ir/interpreter.h"
-#include "models/registry.h"
+#include "models/import.h"
 #include "tests/codegen/compiled_model.h"
 #include "tests/codegen/small_model.h"
 

@@ -144,7 +144,6 @@ class ChangedPlan {
     bytes_ = {std::istreambuf_iterator<char>(file), {}};
     head_ = runtime::decode_head({data(), runtime::plan_head_bytes});
     header_ = Json::parse(bytes_.substr(head_.header_offset));
-    older_ = as_version_2();
     fd_ = ::open(path_.c_str(), O_RDWR | O_CLOEXEC);
   }
   ~ChangedPlan() {
@@ -156,43 +155,18 @@ class ChangedPlan {
 
   const std::string& path() const { return path_; }
 
-  // One in ten says that it is of an older version, which has fewer checks.
   void write_mutant(uint64_t seed) const {
-    Mutator mutator(seed);
-    const bool older = mutator.below(10) == 0;
-    Json header = older ? older_ : header_;
-    mutator.mutate(header);
-    write(header.dump(-1, ' ', false, Json::error_handler_t::replace),
-          older ? 2 : runtime::plan_minor);
+    Json header = header_;
+    Mutator(seed).mutate(header);
+    write(header.dump(-1, ' ', false, Json::error_handler_t::replace));
   }
-  void write_original() const { write(header_.dump(), runtime::plan_minor); }
+  void write_original() const { write(header_.dump()); }
 
  private:
   const uint8_t* data() const { return reinterpret_cast<const uint8_t*>(bytes_.data()); }
 
-  Json as_version_2() const {
-    Json header = header_;
-    const auto visit = [&](Json& json, const auto& self) -> void {
-      if (json.is_object() && json.contains("checksum") && json["bytes"] != 0) {
-        runtime::Checksum checksum(runtime::ChecksumKind::fnv);
-        checksum.update(
-            std::span(data() + json["offset"].get<uint64_t>(), json["bytes"].get<uint64_t>()));
-        json["checksum"] = fmt::format("{:016x}", checksum.value());
-      } else if (json.is_structured()) {
-        for (Json& part : json) self(part, self);
-      }
-    };
-    visit(header, visit);
-    for (Json& device : header["device_plans"])
-      for (Json& kernel : device["kernels"])
-        for (const char* added : {"parameters", "scratch_bytes", "shared_bytes"})
-          kernel.erase(added);
-    return header;
-  }
-
-  void write(const std::string& json, uint32_t minor) const {
+  void write(const std::string& json) const {
     PlanHead head = head_;
-    head.minor = minor;
     head.header_bytes = json.size();
     head.header_checksum =
         runtime::head_checksum(head, {reinterpret_cast<const uint8_t*>(json.data()), json.size()});
@@ -206,7 +180,7 @@ class ChangedPlan {
 
   std::string path_, bytes_;
   PlanHead head_;
-  Json header_, older_;
+  Json header_;
   int fd_ = -1;
 };
 

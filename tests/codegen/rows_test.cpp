@@ -217,7 +217,7 @@ TEST(GpuRows, CompileForEveryFamily) {
   std::vector<passes::Remark> remarks;
   const auto lowering = lower(model.module, Device::gpu, Activations::a8, schedules(), remarks);
   ASSERT_TRUE(lowering.ok()) << lowering.status();
-  const KernelSource source = assemble_source(*lowering, Device::gpu, "tests");
+  const KernelSource source = assemble_source(*lowering, "tests");
   for (const char* name : {"sm_80", "gfx1100", "gfx942"}) {
     SCOPED_TRACE(name);
     const auto target = parse_targets(name);

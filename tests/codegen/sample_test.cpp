@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
+#include <map>
 
 #include "codegen/compile/object_cache.h"
 #include "runtime/session/sampler.h"
+#include "runtime/session/step_table.h"
 #include "tests/codegen/kernel_harness.h"
 
 namespace sinter::codegen::test {
@@ -15,7 +17,6 @@ namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int kRing = 4;
-constexpr int kRows = 3;  // of logits; the last counts
 
 struct Case {
   std::string name;
@@ -32,51 +33,77 @@ class Gpu {
     if (shared.ok()) code_ = LoadedCode(*shared);
   }
 
-  // Draws number `draw` and on from the same logits.
-  std::vector<int> sample(const Case& c, uint64_t draw, int draws, int blocks) {
-    const auto vocabulary = static_cast<int64_t>(c.logits.size());
-    GuardedBuffer logits(kRows * vocabulary * 4, 0, 0xff);  // rows before the last are NaN
-    std::memcpy(logits.data() + (kRows - 1) * vocabulary * 4, c.logits.data(), c.logits.size() * 4);
+  // Draws number `draw` and on from the same logits of every case, a row each of the same step. The
+  // cases' vocabularies are of one size.
+  std::vector<std::vector<int>> sample(std::span<const Case> cases, uint64_t draw, int draws,
+                                       int blocks) {
+    const auto vocabulary = static_cast<int64_t>(cases[0].logits.size());
+    const auto rows = static_cast<int64_t>(cases.size());
+    // Rows of logits that belong to nobody are NaN; row r's are number 2 r + 1, and its sequence is
+    // the one that many from the last.
+    GuardedBuffer logits((2 * rows + 1) * vocabulary * 4, 0, 0xff);
+    std::vector<SampleParams> params(static_cast<size_t>(rows));
+    std::vector<StepRow> steps;
+    for (int64_t r = 0; r < rows; ++r) {
+      const Case& c = cases[static_cast<size_t>(r)];
+      std::memcpy(logits.data() + (2 * r + 1) * vocabulary * 4, c.logits.data(),
+                  c.logits.size() * 4);
+      const auto sequence = static_cast<int>(rows - 1 - r);
+      const bool greedy = c.options.greedy || c.options.temperature == 0;
+      params[static_cast<size_t>(sequence)] = {
+          .seed = c.options.seed,
+          .draw = draw,
+          .scale = greedy ? 0 : runtime::sampling_scale(c.options.temperature),
+          .top_p = c.options.top_p,
+          .top_k = c.options.top_k,
+          .drawn = 3};
+      steps.push_back({.token = -7,
+                       .position = static_cast<int>(10 + r),
+                       .sequence = sequence,
+                       .logits = static_cast<int>(2 * r + 1)});
+    }
     logits.make_read_only();
-    const bool greedy = c.options.greedy || c.options.temperature == 0;
-    SampleParams params{.seed = c.options.seed,
-                        .draw = draw,
-                        .scale = greedy ? 0 : runtime::sampling_scale(c.options.temperature),
-                        .top_p = c.options.top_p,
-                        .top_k = c.options.top_k,
-                        .vocab_size = static_cast<int>(vocabulary),
-                        .drawn = 3,
-                        .ring_size = kRing};
-    GuardedBuffer tokens(4, 0, 0xff);
-    GuardedBuffer ring(kRing * 4, 0, 0xff);
+    GuardedBuffer ring(rows * kRing * 4, 0, 0xff);
     GuardedBuffer workspace(gpu_sample_workspace, 0, 0);
-    StepParams step{};
-    std::vector<int> drawn;
+    GuardedBuffer table(static_cast<int64_t>(runtime::step_table_bytes(rows)), 0, 0xff);
+    runtime::write_step_table(table.data(), rows, steps);
+    auto* const step = reinterpret_cast<StepParams*>(table.data());
+    std::vector<std::vector<int>> drawn(cases.size());
     for (int i = 0; i < draws; ++i) {
-      step = {.position = 10, .tokens = 5, .logits_rows = kRows, .capacity = 64};
-      GpuArguments arguments{
-          &step, {logits.data(), &params, tokens.data(), &step, ring.data(), workspace.data()}, 0};
+      const GpuArguments arguments{
+          .step = step,
+          .pages = nullptr,
+          .args = {logits.data(), params.data(), step, ring.data(), workspace.data(),
+                   reinterpret_cast<void*>(uint64_t{kRing}), reinterpret_cast<void*>(vocabulary)},
+          .workers = 0,
+          .pages_per_sequence = 0};
       const auto status = simt_.run(code_.find_simt("sinter_sample"), arguments,
                                     {blocks, i % 2 == 1, kSharedBytes});
       EXPECT_TRUE(status.ok()) << status;
       if (!status.ok()) return drawn;
-      const auto number = [](const GuardedBuffer& buffer, int at) {
-        int value = 0;
-        std::memcpy(&value, buffer.data() + at * 4, 4);
-        return value;
-      };
-      drawn.push_back(number(ring, (3 + i) % kRing));
-      EXPECT_EQ(number(tokens, 0), std::max(drawn.back(), 0));
-      EXPECT_EQ(params.drawn, 4 + i);
-      EXPECT_EQ(params.draw, draw + static_cast<uint64_t>(i) + 1);
-      EXPECT_EQ(step.position, 15);
-      EXPECT_EQ(step.tokens, 1);
-      EXPECT_EQ(step.logits_rows, 1);
-      EXPECT_EQ(step.capacity, 64);
+      EXPECT_EQ(step->rows, rows);
+      EXPECT_EQ(step->logits_rows, rows);
+      for (int64_t r = 0; r < rows; ++r) {
+        const auto at = static_cast<size_t>(r);
+        const auto* const row = reinterpret_cast<const StepRow*>(step + 1) + r;
+        int token = 0;
+        std::memcpy(&token, ring.data() + (r * kRing + (3 + i) % kRing) * 4, 4);
+        drawn[at].push_back(token);
+        EXPECT_EQ(row->token, std::max(token, 0));
+        EXPECT_EQ(row->position, 10 + r + i + 1);
+        EXPECT_EQ(row->sequence, steps[at].sequence);
+        EXPECT_EQ(row->logits, steps[at].logits);
+        const SampleParams& its = params[static_cast<size_t>(row->sequence)];
+        EXPECT_EQ(its.drawn, 4 + i);
+        EXPECT_EQ(its.draw, draw + static_cast<uint64_t>(i) + 1);
+      }
       EXPECT_EQ(std::count(workspace.data(), workspace.data() + workspace.bytes(), 0),
                 workspace.bytes());
     }
     return drawn;
+  }
+  std::vector<int> sample(const Case& c, uint64_t draw, int draws, int blocks) {
+    return sample(std::span(&c, 1), draw, draws, blocks)[0];
   }
 
  private:
@@ -170,6 +197,30 @@ TEST(Sample, GpuDrawsWhatTheSamplerDefines) {
               << c.name << ", " << blocks << " blocks, draw " << i;
         if (HasFailure()) return;
       }
+  }
+}
+
+// What a row draws does not depend on the others of its step.
+TEST(Sample, RowsDrawAsTheyDoAlone) {
+  std::map<size_t, std::vector<Case>> by_size;
+  for (const Case& c : cases()) by_size[c.logits.size()].push_back(c);
+  for (const TestTarget& on : runnable_targets(Device::gpu)) {
+    SCOPED_TRACE(on.target.name);
+    Gpu gpu(on);
+    ASSERT_FALSE(HasFailure());
+    for (const auto& [size, all] : by_size)
+      for (const size_t count : {size_t{2}, size_t{5}, all.size()})
+        for (const int blocks : {1, 7, 24}) {
+          if (count > all.size()) continue;
+          const std::span<const Case> together(all.data(), count);
+          const auto drawn = gpu.sample(together, 3, 2, blocks);
+          for (size_t r = 0; r < count; ++r)
+            for (size_t i = 0; i < drawn[r].size(); ++i)
+              EXPECT_EQ(drawn[r][i], expected(together[r], 3 + i))
+                  << together[r].name << ", row " << r << " of " << count << ", " << blocks
+                  << " blocks, draw " << i;
+          if (HasFailure()) return;
+        }
   }
 }
 

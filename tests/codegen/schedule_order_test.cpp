@@ -9,6 +9,7 @@
 
 #include "runtime/plan/dependences.h"
 #include "runtime/plan/extent.h"
+#include "runtime/session/step_table.h"
 #include "tests/codegen/compiled_model.h"
 
 namespace sinter {
@@ -26,10 +27,9 @@ class ScheduleInterpreter {
     auto code = runtime::HostCode::load(model.file(), model.code());
     EXPECT_TRUE(code.ok()) << code.error().message;
     if (code.ok()) code_ = *code;
-    for (const runtime::PlanState& state : plan_.states)
-      states_.emplace_back(state.bytes_per_position * kCapacity + state.fixed_bytes + kSlack);
+    states_.resize(layout_.page_bytes + kSlack);
     arena_.resize(plan_.arena_bytes + kSlack, 0);
-    tokens_.resize(static_cast<size_t>(plan_.chunk) * 4 + kSlack);
+    step_.resize(runtime::step_table_bytes(plan_.chunk) + kSlack);
     logits_.resize(static_cast<size_t>(plan_.logits_rows * model.plan().vocab_size) * 4 + kSlack);
     scratch_.resize(plan_.scratch_bytes + kSlack);
   }
@@ -37,22 +37,31 @@ class ScheduleInterpreter {
   // The bits of all rows of logits.
   std::vector<uint8_t> run(const Schedule& schedule, const std::vector<size_t>& order,
                            const std::vector<int32_t>& tokens, int position) {
-    std::memcpy(tokens_.data(), tokens.data(), tokens.size() * 4);
-    const int rows = static_cast<int>(tokens.size());
-    const StepParams step{position, rows, rows, static_cast<int>(kCapacity)};
+    std::vector<StepRow> rows;
+    for (const int32_t token : tokens) {
+      const int row = static_cast<int>(rows.size());
+      rows.push_back({.token = token, .position = position + row, .sequence = 0, .logits = row});
+    }
+    runtime::write_step_table(aligned(step_), plan_.chunk, rows);
     for (const size_t number : order) {
       const runtime::Phase& phase = schedule.phases[number];
       std::vector<void*> arguments;
       for (const Argument& argument : phase.arguments) arguments.push_back(address(argument));
-      const Launch launch{arguments.data(), &step, aligned(scratch_), 0, 1};
+      const Launch launch{.args = arguments.data(),
+                          .step = reinterpret_cast<const StepParams*>(aligned(step_)),
+                          .pages = &page_,
+                          .pages_per_sequence = 1,
+                          .scratch = aligned(scratch_),
+                          .worker = 0,
+                          .workers = 1};
       code_->kernel(phase.kernel)(&launch);
     }
     const uint8_t* const made = aligned(logits_);
-    return {made, made + static_cast<size_t>(rows * model_.plan().vocab_size) * 4};
+    return {made, made + rows.size() * static_cast<size_t>(model_.plan().vocab_size) * 4};
   }
 
  private:
-  static constexpr uint64_t kCapacity = 64;
+  static constexpr int page_ = 0;  // the only one
   static constexpr uint64_t kSlack = 512;
 
   static uint8_t* aligned(std::vector<uint8_t>& bytes) {
@@ -65,11 +74,9 @@ class ScheduleInterpreter {
         return const_cast<uint8_t*>(model_.file().bytes(plan_.weights_section).data()) +
                argument.offset;
       case Argument::Region::state:
-        return aligned(states_[argument.index]) + argument.offset;
+        return aligned(states_) + layout_.offsets[argument.index] + argument.offset;
       case Argument::Region::arena:
         return aligned(arena_) + argument.offset;
-      case Argument::Region::tokens:
-        return aligned(tokens_) + argument.offset;
       case Argument::Region::logits:
         return aligned(logits_) + argument.offset;
     }
@@ -79,8 +86,8 @@ class ScheduleInterpreter {
   const runtime::Model& model_;
   const DevicePlan& plan_;
   std::shared_ptr<const runtime::HostCode> code_;
-  std::vector<std::vector<uint8_t>> states_;
-  std::vector<uint8_t> arena_, tokens_, logits_, scratch_;
+  runtime::StateLayout layout_{plan_.states};
+  std::vector<uint8_t> states_, arena_, step_, logits_, scratch_;
 };
 
 std::vector<size_t> written_order(const Schedule& schedule) {
@@ -115,7 +122,6 @@ TEST_P(ScheduleOrder, EveryOrderThatTheDependencesAllowGivesTheSameBits) {
   const CompiledModel compiled =
       compile_and_load(*model, checkpoint->get(), "order_" + GetParam(), codegen::Activations::a8);
   ASSERT_NE(compiled.model, nullptr);
-  const runtime::Plan& plan = compiled.model->plan();
   const DevicePlan& device = compiled.model->device_plan();
   const std::vector<int32_t> prompt = {1, 2, 3, 4, 5, 6, 7};
   const std::vector<std::vector<int32_t>> next = {{8}, {9}, {10}};
@@ -130,7 +136,7 @@ TEST_P(ScheduleOrder, EveryOrderThatTheDependencesAllowGivesTheSameBits) {
     const auto order_of = [&](const Schedule& schedule) {
       const auto written = written_order(schedule);
       if (round == 0) return written;
-      auto order = random_order(runtime::dependences(plan, device, schedule), random);
+      auto order = random_order(runtime::dependences(device, schedule), random);
       other_orders += order != written ? 1 : 0;
       return order;
     };

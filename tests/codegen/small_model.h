@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "models/registry.h"
+#include "models/import.h"
 #include "tests/frontends/model_folder.h"
 
 namespace sinter {

@@ -55,13 +55,33 @@ TEST(Targets, UnknownNamesAreErrorsThatListTheKnown) {
   expect_error("nothing", "host");
 }
 
+// What a generic target stands for is of its family, and what has a row of its own has the same
+// waves and matrix units.
+TEST(Targets, GenericTargetsAgreeWithTheirMachines) {
+  int generic = 0;
+  for (const Target& target : targets()) {
+    EXPECT_EQ(target.name.ends_with("-generic"), !target.machines.empty()) << target.name;
+    generic += target.machines.empty() ? 0 : 1;
+    for (const std::string_view machine : target.machines)
+      for (const Target& own : targets())
+        if (own.name == machine) {
+          EXPECT_EQ(own.family, target.family) << machine;
+          EXPECT_EQ(own.wave, target.wave) << machine;
+          EXPECT_EQ(own.matrix_unit, target.matrix_unit) << machine;
+          EXPECT_GE(own.registers, target.registers) << machine;
+          EXPECT_GE(own.shared_bytes, target.shared_bytes) << machine;
+        }
+  }
+  EXPECT_EQ(generic, 6);
+}
+
 TEST(Compile, EveryCpuTargetGetsAnElfFileOfItsOwnMachine) {
   constexpr std::string_view kSource = R"(#include "sinter.h"
 using namespace sinter;
 SINTER_PHASE(scale_rows) {
   const float* in = arg<const float>(launch, 0);
   float* out = arg<float>(launch, 1);
-  for_each_vector<40>(launch, launch->step->tokens, [=](index row, index col, index n) {
+  for_each_vector<40>(launch, launch->step->rows, [=](index row, index col, index n) {
     store(out + row * 40 + col, silu(load(in + row * 40 + col)), n);
   });
 }

@@ -85,6 +85,15 @@ Scenario compile_scenario() {
   return scenario;
 }
 
+// Clang works anew in every run. One target will do.
+Scenario clang_scenario() {
+  Scenario scenario = compile_scenario();
+  const std::string host = "--target host";
+  scenario.command.replace(scenario.command.find(host), host.size(), "--target x86-64-v3");
+  scenario.command = "SINTER_OBJECT_CACHE= " + scenario.command;
+  return scenario;
+}
+
 Scenario logits_scenario() {
   const fs::path folder = work_folder() / "logits";
   const std::string& plan = tiny_plan();
@@ -106,6 +115,10 @@ TEST(Faults, CompileKeepsTheOldPlan) { expect_kept_everywhere(compile_scenario()
 
 TEST(Faults, CompileKeepsTheOldPlanWithoutMemory) {
   expect_allocations_kept(compile_scenario(), 12);
+}
+
+TEST(Faults, CompileKeepsTheOldPlanWithoutMemoryForClang) {
+  expect_allocations_kept(clang_scenario(), 8);
 }
 
 TEST(Faults, ConvertLeavesAWholeFolderOrNone) {

@@ -1,6 +1,6 @@
 // config.json of a model without weights: the graph that `sinter compile --synthetic` makes of it.
 #include "frontends/json_file.h"
-#include "models/registry.h"
+#include "models/import.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/use_model.h"
 

@@ -10,7 +10,7 @@
 #include "ir/interpreter.h"
 #include "ir/text.h"
 #include "ir/verifier.h"
-#include "models/registry.h"
+#include "models/import.h"
 #include "passes/pipeline.h"
 #include "runtime/text/chat_template.h"
 #include "tests/fuzz/fuzz.h"

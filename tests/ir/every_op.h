@@ -54,6 +54,9 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %31 = layer_norm %14, @norm, @norm {eps = 1e-05} : tensor<Tx8xf32>
     %32 = l2_norm %12 {eps = 1e-06} : tensor<Tx4x2xf32>
     %33 = softmax %14 : tensor<Tx8xf32>
+    %34 = gather %33, %22 : tensor<Tx3xf32>
+    %35 = sum_norm %34 {eps = 1e-20} : tensor<Tx3xf32>
+    %36 = weighted_sum %23, %35 : tensor<Tx5xf32>
     return %25
   }
 }

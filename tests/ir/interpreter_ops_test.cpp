@@ -72,6 +72,32 @@ class OpTest : public testing::Test {
   }
 };
 
+TEST_F(OpTest, SumNormMakesSharesOfAWhole) {
+  tokens = 2;
+  const ValueId x = input({-1, 3}, {1, 2, 5, -1, 0, 3});
+  expect(run(Op::sum_norm, {x}), {2, 3}, {0.125, 0.25, 0.625, -0.5, 0, 1.5});
+  expect(run(Op::sum_norm, {x}, {{"eps", 2.0}}), {2, 3}, {0.1F, 0.2F, 0.5, -0.25, 0, 0.75});
+}
+
+TEST_F(OpTest, GatherTakesTheValuesOfColumns) {
+  tokens = 2;
+  const ValueId x = input({-1, 3}, {1, 2, 3, 4, 5, 6});
+  expect(run(Op::gather, {x, input({-1, 2}, {2, 0, 1, 1}, DType::i32)}), {2, 2}, {3, 1, 5, 5});
+}
+
+TEST_F(OpTest, GatherOfAColumnThatIsNotThere) {
+  const ValueId x = input({-1, 3}, {1, 2, 3});
+  b.add(Op::gather, {x, input({-1, 1}, {3}, DType::i32)});
+  EXPECT_EQ(error(), "[gather] column 3 is not among the 3");
+}
+
+TEST_F(OpTest, WeightedSumOverChoices) {
+  tokens = 2;
+  const ValueId x = input({-1, 2, 3}, {1, 2, 3, 4, 5, 6, 1, 0, 0, 0, 1, 0});
+  const ValueId w = input({-1, 2}, {1, 0.5, 2, -1});
+  expect(run(Op::weighted_sum, {x, w}), {2, 3}, {3, 4.5, 6, 2, -1, 0});
+}
+
 TEST_F(OpTest, MatmulDecodesRows) {
   tokens = 2;
   expect(run(Op::matmul, {input({-1, 4}, {1, 2, 3, 4, 0, 0, 1, 0}), quantized()}), {2, 2},

@@ -100,7 +100,7 @@ TEST(Verifier, ChecksBodies) {
             "[fused] it has operands; what its body reads are its inputs (in place)");
   EXPECT_EQ(error_after([](Module& m) { m.nodes[2].attributes["kind"] = std::string("soup"); }),
             "[fused] kind \"soup\" is unknown; known: embed, rope_table, matmul, attention, rows, "
-            "top_k, experts (in place)");
+            "top_k, router, experts (in place)");
 }
 
 TEST(Verifier, HoldsBodiesToWhatTheirKindMayHold) {
@@ -111,9 +111,10 @@ TEST(Verifier, HoldsBodiesToWhatTheirKindMayHold) {
   EXPECT_EQ(as("attention"), "");
   EXPECT_EQ(as("embed"),
             "[silu] in a phase of kind \"embed\", which is rows of a table (in place)");
-  EXPECT_EQ(as("experts"),
-            "[silu] in a phase of kind \"experts\", which is products with the matrices that a "
-            "router chose (in place)");
+  EXPECT_EQ(as("experts"), "");
+  EXPECT_EQ(as("top_k"),
+            "[silu] in a phase of kind \"top_k\", which is the columns of the largest of every row "
+            "(in place)");
 }
 
 // A row of the table that no op has yet.

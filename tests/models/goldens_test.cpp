@@ -14,7 +14,7 @@
 #include "frontends/json_file.h"
 #include "frontends/safetensors/safetensors.h"
 #include "ir/interpreter.h"
-#include "models/registry.h"
+#include "models/import.h"
 #include "tests/frontends/gguf/writer.h"
 #include "tests/frontends/test_files.h"
 

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "models/import.h"
 #include "models/registry.h"
 #include "tests/frontends/gguf/writer.h"
 #include "tests/frontends/test_files.h"

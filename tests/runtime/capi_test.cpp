@@ -346,5 +346,88 @@ TEST_F(CApiTest, NullArgumentsAreErrorsAndErrorMayBeNull) {
   sinter_free_string(nullptr);
 }
 
+TEST_F(CApiTest, SeveralSequencesInOneSession) {
+  sinter_free_session(session);
+  session = nullptr;
+  // State by position alone, which can be cut anywhere.
+  ASSERT_EQ(
+      toy::write_plan(path, toy::without_fixed_state, toy::paged_kernel_object(), tokenizer_json()),
+      "");
+  sinter_free_model(model);
+  ASSERT_EQ(sinter_load(path.c_str(), 2, &model, &error), SINTER_OK) << error;
+  const sinter_session_options options = {40, 4, 0};
+  ASSERT_EQ(sinter_create_session_of(model, &options, &session, &error), SINTER_OK) << error;
+  const std::vector<int32_t> prompt = {5, 9, 2, 7, 1};
+  ASSERT_EQ(sinter_prefill(session, prompt.data(), prompt.size(), &error), SINTER_OK);
+  int32_t other = -1, copy = -1;
+  ASSERT_EQ(sinter_add_sequence(session, &other, &error), SINTER_OK);
+  ASSERT_EQ(sinter_fork(session, 0, &copy, &error), SINTER_OK);
+  sinter_snapshot* snapshot = nullptr;
+  ASSERT_EQ(sinter_take_snapshot(session, 0, &snapshot, &error), SINTER_OK);
+
+  const auto expect_logits = [&](int32_t sequence, const std::vector<int32_t>& tokens) {
+    const float* logits = nullptr;
+    ASSERT_EQ(sinter_logits_of(session, sequence, 1, &logits, &error), SINTER_OK) << message();
+    const auto wanted =
+        toy::expected_logits(tokens, toy::weights(), static_cast<int64_t>(tokens.size()));
+    EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(), logits)) << "sequence " << sequence;
+    EXPECT_EQ(sinter_position_of(session, sequence), static_cast<int64_t>(tokens.size()));
+  };
+  const std::vector<int32_t> first = {3}, second = {8, 4}, third = {6};
+  const sinter_part parts[] = {
+      {0, first.data(), 1, 1}, {other, second.data(), 2, 1}, {copy, third.data(), 1, 0}};
+  ASSERT_EQ(sinter_step(session, parts, 2, &error), SINTER_OK) << message();
+  expect_logits(0, {5, 9, 2, 7, 1, 3});
+  expect_logits(other, {8, 4});
+  expect_logits(copy, prompt);
+
+  // Draws of a sequence are those that it makes alone.
+  const sinter_sampling sampling = {0.7F, 0, 1.0F, 21};
+  const auto draws_of = [&](std::vector<sinter_draw> draws) {
+    std::vector<std::vector<int32_t>> drawn(draws.size());
+    EXPECT_EQ(sinter_generate_many(
+                  session, draws.data(), draws.size(),
+                  [](size_t draw, int32_t token, void* data) {
+                    (*static_cast<std::vector<std::vector<int32_t>>*>(data))[draw].push_back(token);
+                    return 1;
+                  },
+                  &drawn, &error),
+              SINTER_OK)
+        << message();
+    return drawn;
+  };
+  const auto together = draws_of({{0, sampling, 5}, {copy, sampling, 7}});
+  ASSERT_EQ(sinter_restore(session, 0, snapshot, &error), SINTER_OK) << message();
+  EXPECT_EQ(draws_of({{0, sampling, 7}})[0], together[1]);
+
+  ASSERT_EQ(sinter_truncate(session, 0, 2, &error), SINTER_OK) << message();
+  EXPECT_EQ(sinter_position_of(session, 0), 2);
+
+  // Misuse is one error each.
+  const auto refused = [&](sinter_status status, const std::string& wanted) {
+    EXPECT_EQ(status, SINTER_ERROR);
+    EXPECT_EQ(message(), wanted);
+  };
+  refused(sinter_step(session, parts, 0, &error), "sinter_step: no tokens to run");
+  refused(sinter_truncate(session, 0, -1, &error),
+          "sinter_truncate: sequence 0 has 2 tokens and cannot be cut to -1");
+  refused(sinter_add_sequence(session, &copy, &error),
+          "sinter_add_sequence: all 4 sequences of the session are in use; remove one or make a "
+          "session of more");
+  ASSERT_EQ(sinter_remove_sequence(session, other, &error), SINTER_OK);
+  refused(sinter_step(session, parts + 1, 1, &error), "sinter_step: there is no sequence " +
+                                                          std::to_string(other) +
+                                                          ": it was never added, or removed");
+  sinter_session* another = nullptr;
+  ASSERT_EQ(sinter_create_session(model, 0, &another, &error), SINTER_OK);
+  refused(sinter_restore(another, 0, snapshot, &error),
+          "sinter_restore: the snapshot is of another session");
+  sinter_free_session(another);
+  sinter_free_snapshot(snapshot);
+  const sinter_session_options none = {40, 0, 0};
+  refused(sinter_create_session_of(model, &none, &another, &error),
+          "sinter_create_session_of: 0 sequences are outside 1..1024");
+}
+
 }  // namespace
 }  // namespace sinter::runtime

@@ -24,29 +24,60 @@ inline constexpr int64_t vocab = 32, chunk = 4, logits_rows = 2, max_context = 5
                          weight_count = 1024;
 
 inline constexpr const char* kernel_source = R"(
-struct StepParams { int position, tokens, logits_rows, capacity; };
-struct Launch { void* const* args; const struct StepParams* step; unsigned char* scratch; int worker, workers; };
-
-// (tokens, history state, counter state): remembers the tokens and counts them.
-void toy_remember(const struct Launch* l) {
-  const int* tokens = l->args[0];
-  int* history = l->args[1];
-  int* counter = l->args[2];
-  for (int t = l->worker; t < l->step->tokens; t += l->workers) history[l->step->position + t] = tokens[t];
-  if (l->worker == 0) *counter += l->step->tokens;
+struct StepRow { int token, position, sequence, logits; };
+struct StepParams { int rows, logits_rows, most_rows, unused; };
+struct Launch {
+  void* const* args; const struct StepParams* step; const int* pages; long pages_per_sequence; unsigned char* scratch;
+  int worker, workers;
+};
+static const struct StepRow* rows(const struct Launch* l) { return (const struct StepRow*)(l->step + 1); }
+#ifdef PAGED_COUNTER
+enum { page_numbers = 128 };  /* 64 positions of the history, then of the counter */
+#else
+enum { page_numbers = 64 };
+#endif
+static int* remembered(const struct Launch* l, int* state, int sequence, int position) {
+  return state + page_numbers * l->pages[sequence * l->pages_per_sequence + position / 64] + position % 64;
+}
+// The number of tokens that the sequence has after the step.
+static int* count_of(const struct Launch* l, int* counter, int sequence) {
+#ifdef PAGED_COUNTER
+  int last = 0;
+  for (int r = 0; r < l->step->rows; ++r)
+    if (rows(l)[r].sequence == sequence) last = rows(l)[r].position;
+  return remembered(l, counter, sequence, last);
+#else
+  return counter + 16 * sequence;  /* fixed state of sequences is 64 bytes apart */
+#endif
 }
 
-// (history state, weights, sums): sums[t] = sum over s <= position + t of (history[s] + 1) * weights[s % 1024].
+// (history state, counter state): remembers the tokens and counts them.
+void toy_remember(const struct Launch* l) {
+  for (int r = l->worker; r < l->step->rows; r += l->workers)
+    *remembered(l, l->args[0], rows(l)[r].sequence, rows(l)[r].position) = rows(l)[r].token;
+  if (l->worker != 0) return;
+  for (int r = 0; r < l->step->rows; ++r) {
+    int* count = count_of(l, l->args[1], rows(l)[r].sequence);
+#ifdef PAGED_COUNTER
+    *count = rows(l)[r].position + 1;
+#else
+    ++*count;
+#endif
+  }
+}
+
+// (history state, weights, sums): sums[r] = sum over the positions s of the row's sequence up to its own of
+// (history[s] + 1) * weights[s % 1024].
 void toy_sum(const struct Launch* l) {
-  const int* history = l->args[0];
   const unsigned char* weights = l->args[1];
   int* sums = l->args[2];
   for (int i = 0; i < 64; ++i) l->scratch[i] = (unsigned char)l->worker;
-  for (int t = l->worker; t < l->step->tokens; t += l->workers) {
+  for (int r = l->worker; r < l->step->rows; r += l->workers) {
     int sum = 0;
-    for (int s = 0; s <= l->step->position + t; ++s) sum += (history[s] + 1) * weights[s % 1024];
+    for (int s = 0; s <= rows(l)[r].position; ++s)
+      sum += (*remembered(l, l->args[0], rows(l)[r].sequence, s) + 1) * weights[s % 1024];
     for (int i = 0; i < 64; ++i) sum += l->scratch[i] != (unsigned char)l->worker;
-    sums[t] = sum;
+    sums[r] = sum;
   }
 }
 
@@ -60,14 +91,16 @@ void toy_probe(const struct Launch* l) {
   }
 }
 
-// (sums, counter state, logits): logits[r][v] = (31 * sums[row r of the last] + 7 * v + counter) % 1009.
+// (sums, counter state, logits): logits[v] = (31 * sum + 7 * v + counter) % 1009, for rows that have logits.
 void toy_logits(const struct Launch* l) {
   const int* sums = l->args[0];
-  const int* counter = l->args[1];
   float* logits = l->args[2];
-  for (int r = 0; r < l->step->logits_rows; ++r) {
-    const int sum = sums[l->step->tokens - l->step->logits_rows + r];
-    for (int v = l->worker; v < 32; v += l->workers) logits[r * 32 + v] = (float)((31 * sum + 7 * v + *counter) % 1009);
+  for (int r = 0; r < l->step->rows; ++r) {
+    const struct StepRow row = rows(l)[r];
+    const int* counter = count_of(l, l->args[1], row.sequence);
+    const int sum = sums[r];
+    if (row.logits < 0) continue;
+    for (int v = l->worker; v < 32; v += l->workers) logits[row.logits * 32 + v] = (float)((31 * sum + 7 * v + *counter) % 1009);
   }
 }
 )";
@@ -122,6 +155,12 @@ inline const std::string& kernel_object() {
   return object;
 }
 
+// Kernels for plans whose counter is by position, too: without_fixed_state.
+inline const std::string& paged_kernel_object() {
+  static const std::string object =
+      compile_kernels(std::string("#define PAGED_COUNTER\n") + kernel_source);
+  return object;
+}
 // The kernels, but the logits of steps after which the sequence has `count` tokens or more are this
 // expression in C.
 inline std::string spoiled_kernel_object(int count, const std::string& expression) {
@@ -142,11 +181,19 @@ inline Argument argument(Argument::Region region, uint64_t offset = 0, uint32_t 
 inline constexpr auto access_read = Parameter::Access::read,
                       access_write = Parameter::Access::write,
                       access_update = Parameter::Access::update;
-inline constexpr Parameter tokens_read{access_read, 0, 4, 0, 0},
-    history_update{access_update, 0, 0, 0, 4}, history_read{access_read, 0, 0, 0, 4},
-    counter_update{access_update, 4, 0, 0, 0}, counter_read{access_read, 4, 0, 0, 0},
-    weights_read{access_read, weight_count, 0, 0, 0}, sums_written{access_write, 0, 4, 0, 0},
-    sums_read{access_read, 0, 4, 0, 0}, logits_written{access_write, 0, 0, vocab * 4, 0};
+inline constexpr Parameter history_update{access_update, 0, 0, 0, 4},
+    history_read{access_read, 0, 0, 0, 4}, counter_update{access_update, 4, 0, 0, 0},
+    counter_read{access_read, 4, 0, 0, 0}, weights_read{access_read, weight_count, 0, 0, 0},
+    sums_written{access_write, 0, 4, 0, 0}, sums_read{access_read, 0, 4, 0, 0},
+    logits_written{access_write, 0, 0, vocab * 4, 0};
+
+inline void without_fixed_state(Plan& plan) {
+  DevicePlan& device = plan.device_plans[0];
+  device.states[1] = {"counter", PlanState::Kind::paged, "i32", 4, 0};
+  for (Kernel& kernel : device.kernels)
+    for (Parameter& parameter : kernel.parameters)
+      if (parameter.bytes == counter_update.bytes) parameter = {parameter.access, 0, 0, 0, 4};
+}
 
 // The plan without its sections.
 inline Plan description() {
@@ -168,22 +215,17 @@ inline Plan description() {
   plan.ends = {{1, "<end>", "eos_token_id of config.json"}};
   plan.bos_id = 0;
   plan.temperature = 0.75;
-  device.kernels = {{"toy_remember", "keeps tokens", {tokens_read, history_update, counter_update}},
+  device.kernels = {{"toy_remember", "keeps tokens", {history_update, counter_update}},
                     {"toy_sum", "sums", {history_read, weights_read, sums_written}, 64},
                     {"toy_logits", "logits", {sums_read, counter_read, logits_written}}};
-  device.states = {{"history", 4, 0}, {"counter", 0, 4}};
+  device.states = {{"history", PlanState::Kind::paged, "i32", 4, 0},
+                   {"counter", PlanState::Kind::fixed, "i32", 0, 4}};
   device.weights = {{"w", "weight<1024, i8>", "plain", 0, weight_count}};
   device.weight_bytes = weight_count;
   device.arena_bytes = 64 + chunk * 4;
   device.scratch_bytes = 64;
   std::vector<Phase> phases = {
-      {"remember",
-       "keep",
-       0,
-       {argument(Region::tokens), argument(Region::state), argument(Region::state, 0, 1)},
-       0,
-       1,
-       0.5},
+      {"remember", "keep", 0, {argument(Region::state), argument(Region::state, 0, 1)}, 0, 1, 0.5},
       {"sum",
        "sum",
        1,

@@ -78,6 +78,11 @@ TEST_F(Capture, RefusesWhatItCannotCapture) {
   refused(tiny_model().string(), "--target gfx1", "is unknown");
   refused(tiny_plan(), "--target gfx1100", "has no code for gfx1100");
   refused(tiny_model().string(), "--target gfx1100 --decode 100000", "positions");
+  const fs::path plan = work_folder() / "without-persistent.plan";
+  const Outcome compiled = sinter(
+      fmt::format("compile '{}' -o '{}' --target gfx942", tiny_model().string(), plan.string()));
+  ASSERT_EQ(compiled.code, 0) << compiled.err;
+  refused(plan.string(), "--target gfx942 --schedule persistent", "compile it with --persistent");
 }
 
 }  // namespace

@@ -160,7 +160,7 @@ TEST(Inspect, SaysWhatIsInThePlan) {
   const Json json = Json::parse(sinter_run(fmt::format("inspect '{}' --json", tiny_plan())).out);
   EXPECT_EQ(json["architecture"], "qwen3");
   std::map<std::string, int> per_layer;
-  for (const Json& phase : json["device_plans"][0]["decode"]) {
+  for (const Json& phase : json["device_plans"][0]["schedules"][0]["phases"]) {
     const std::string name = phase["name"];
     const size_t at = name.find("layers.");
     if (at != std::string::npos) ++per_layer[name.substr(at, name.find('.', at + 7) - at)];
@@ -317,7 +317,7 @@ TEST(Profile, CountsEveryPhaseOfEveryStep) {
     calls += row["calls"].get<size_t>();
     share += row["share"].get<double>();
   }
-  EXPECT_EQ(calls, 4 * plan["device_plans"][0]["decode"].size());
+  EXPECT_EQ(calls, 4 * plan["device_plans"][0]["schedules"][0]["phases"].size());
   EXPECT_NEAR(share, 1, 1e-6);
 }
 

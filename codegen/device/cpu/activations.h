@@ -1,171 +1,9 @@
-// The input side of a matrix product: prologues (what is computed on a row before it is multiplied)
-// and the forms in which a row is multiplied (float32, or integers per group).
+// The forms in which a row is multiplied: float32, or integers per group.
 #pragma once
 
-#include "cpu/math.h"
-#include "cpu/vector.h"
+#include "cpu/prologues.h"
 
 namespace sinter {
-
-// A prologue gives row r in two steps: begin(r) computes what needs the whole row, at(r, begin(r),
-// k) gives elements k..k+15 and scalar(...) one element. `first` is the tensor row that row 0
-// stands for. An op by row is the struct of its name: its vectors and attributes are fields, in the
-// order of the op table; a vector that is left out is of type void.
-template <int Cols>
-struct PlainRows {
-  const float* x;  // [rows, Cols]
-  index first;
-
-  static constexpr int cols = Cols;
-  inline float begin(index) const { return 1.0F; }
-  inline f32x16 at(index r, float, index k) const { return load(x + (first + r) * Cols + k); }
-  inline float scalar(index r, float, index k) const { return x[(first + r) * Cols + k]; }
-};
-
-// x * rsqrt(mean(x^2) + eps) * weight
-template <int Cols, class Weight>
-struct RmsNormRows {
-  const float* x;        // [rows, Cols]
-  const Weight* weight;  // [Cols]
-  float eps;
-  index first;
-
-  static constexpr int cols = Cols;
-  inline float begin(index r) const {
-    const float* row = x + (first + r) * Cols;
-    f32x16 squares[2] = {splat(0.0F), splat(0.0F)};
-    int k = 0;
-    for (; k + 32 <= Cols; k += 32) {
-      const f32x16 a = load(row + k);
-      const f32x16 b = load(row + k + 16);
-      squares[0] = fma(a, a, squares[0]);
-      squares[1] = fma(b, b, squares[1]);
-    }
-    float sum = reduce_add(squares[0] + squares[1]);
-    for (; k < Cols; ++k) sum += row[k] * row[k];
-    return inverse_root(sum / Cols + eps);
-  }
-  inline f32x16 at(index r, float factor, index k) const {
-    return load(x + (first + r) * Cols + k) * factor * load(weight + k);
-  }
-  inline float scalar(index r, float factor, index k) const {
-    return x[(first + r) * Cols + k] * factor * load_scalar(weight + k);
-  }
-};
-
-// f(columns k..k+15) for every whole vector of a row, g(column k) for what is left.
-template <int Cols, class F, class G>
-SINTER_INLINE void for_each_part(const F& f, const G& g) {
-  int k = 0;
-  for (; k + lanes <= Cols; k += lanes) f(k);
-  for (; k < Cols; ++k) g(k);
-}
-
-// (x - mean(x)) * rsqrt(mean((x - mean(x))^2) + eps) * weight + bias
-template <int Cols, class Weight, class Bias>
-struct LayerNormRows {
-  struct State {
-    float mean, factor;
-  };
-  const float* x;        // [rows, Cols]
-  const Weight* weight;  // [Cols]
-  const Bias* bias;      // [Cols]
-  float eps;
-  index first;
-
-  static constexpr int cols = Cols;
-  static constexpr bool has_bias = !__is_same(Bias, void);
-  inline State begin(index r) const {
-    const float* row = x + (first + r) * Cols;
-    f32x16 sums = splat(0.0F);
-    float rest = 0;
-    for_each_part<Cols>([&](int k) { sums += load(row + k); }, [&](int k) { rest += row[k]; });
-    const float mean = (reduce_add(sums) + rest) / Cols;
-    f32x16 squares = splat(0.0F);
-    rest = 0;
-    for_each_part<Cols>(
-        [&](int k) {
-          const f32x16 off = load(row + k) - mean;
-          squares = fma(off, off, squares);
-        },
-        [&](int k) { rest += (row[k] - mean) * (row[k] - mean); });
-    return {mean, inverse_root((reduce_add(squares) + rest) / Cols + eps)};
-  }
-  inline f32x16 at(index r, State state, index k) const {
-    const f32x16 y =
-        (load(x + (first + r) * Cols + k) - state.mean) * state.factor * load(weight + k);
-    if constexpr (has_bias) {
-      return y + load(bias + k);
-    } else {
-      return y;
-    }
-  }
-  inline float scalar(index r, State state, index k) const {
-    const float y =
-        (x[(first + r) * Cols + k] - state.mean) * state.factor * load_scalar(weight + k);
-    if constexpr (has_bias) {
-      return y + load_scalar(bias + k);
-    } else {
-      return y;
-    }
-  }
-};
-
-// x * rsqrt(sum(x^2) + eps)
-template <int Cols>
-struct L2NormRows {
-  const float* x;  // [rows, Cols]
-  float eps;
-  index first;
-
-  static constexpr int cols = Cols;
-  inline float begin(index r) const {
-    const float* row = x + (first + r) * Cols;
-    f32x16 squares = splat(0.0F);
-    float rest = 0;
-    for_each_part<Cols>([&](int k) { squares = fma(load(row + k), load(row + k), squares); },
-                        [&](int k) { rest += row[k] * row[k]; });
-    return inverse_root(reduce_add(squares) + rest + eps);
-  }
-  inline f32x16 at(index r, float factor, index k) const {
-    return load(x + (first + r) * Cols + k) * factor;
-  }
-  inline float scalar(index r, float factor, index k) const {
-    return x[(first + r) * Cols + k] * factor;
-  }
-};
-
-// e^x / sum(e^x), both times e^-max(x)
-template <int Cols>
-struct SoftmaxRows {
-  struct State {
-    float most, factor;
-  };
-  const float* x;  // [rows, Cols]
-  index first;
-
-  static constexpr int cols = Cols;
-  inline State begin(index r) const {
-    const float* row = x + (first + r) * Cols;
-    float most = row[0];
-    f32x16 largest = splat(most);
-    for_each_part<Cols>([&](int k) { largest = __builtin_elementwise_max(largest, load(row + k)); },
-                        [&](int k) { most = row[k] > most ? row[k] : most; });
-    const float whole = reduce_max(largest);
-    most = whole > most ? whole : most;
-    f32x16 sums = splat(0.0F);
-    float rest = 0;
-    for_each_part<Cols>([&](int k) { sums += bounded_exp(load(row + k) - most); },
-                        [&](int k) { rest += bounded_exp(row[k] - most); });
-    return {most, 1.0F / (reduce_add(sums) + rest)};
-  }
-  inline f32x16 at(index r, State state, index k) const {
-    return bounded_exp(load(x + (first + r) * Cols + k) - state.most) * state.factor;
-  }
-  inline float scalar(index r, State state, index k) const {
-    return bounded_exp(x[(first + r) * Cols + k] - state.most) * state.factor;
-  }
-};
 
 // Elements k..k+15 of a row of a prologue, which zeros make `Cols` long.
 template <int Cols, class Prologue, class State>
@@ -180,6 +18,15 @@ SINTER_INLINE f32x16 padded_at(const Prologue& p, index r, State state, index k)
   }
 }
 
+// Row r of a prologue.
+template <int Cols, class Prologue>
+SINTER_INLINE void write_floats(float* row, index r, const Prologue& p) {
+  const auto state = p.begin(r);
+  int k = 0;
+  for (; k + lanes <= Cols; k += lanes) store_unaligned(row + k, p.at(r, state, k));
+  for (; k < Cols; ++k) row[k] = p.scalar(r, state, k);
+}
+
 // Rows as float32.
 template <int Cols>
 struct FloatRows {
@@ -192,11 +39,7 @@ struct FloatRows {
   }
   template <class Prologue>
   inline void write(index r, const Prologue& p) const {
-    const auto state = p.begin(r);
-    float* row = values + r * Cols;
-    int k = 0;
-    for (; k + lanes <= Cols; k += lanes) store_unaligned(row + k, p.at(r, state, k));
-    for (; k < Cols; ++k) row[k] = p.scalar(r, state, k);
+    write_floats<Cols>(values + r * Cols, r, p);
   }
 };
 

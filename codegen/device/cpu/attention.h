@@ -1,45 +1,64 @@
 // Attention with what surrounds it: per-head norm and RoPE of q and k, append to the caches, causal
 // softmax.
 //
-// Caches are float16; what float16 cannot hold is a NaN there, and so is every result of a token
-// that sees it. Keys are stored in blocks of 16 positions, [kv_head][position/16][feature][16]: a
-// score needs no sum across lanes. Values are [kv_head][position][features rounded up to 16].
+// Caches are float16, in pages; what float16 cannot hold is a NaN there, and so is every result of
+// a row that sees it. In a page keys are stored in blocks of 16 positions,
+// [kv_head][position/16][feature][16]: a score needs no sum across lanes. Values are
+// [kv_head][position][features rounded up to 16].
 #pragma once
 
-#include "cpu/math.h"
-#include "cpu/vector.h"
-#include "kernel_abi.h"
+#include "cpu/activations.h"
+#include "step.h"
 
 namespace sinter {
 
-// One of q, k, v: row t is at base + t * stride, heads one after another.
+// One of q, k, v: head h of row t is at base + t * stride + h * head_stride, its features one after
+// another.
 struct HeadRows {
   const float* base;
   index stride;
+  index head_stride;
+};
+
+// What a norm goes over: a head, before or after its rotation; or `Cols` features of the row from
+// `Begin` behind the first head on, where head h has the weights from First + h * Stride on.
+struct OfHead {
+  static constexpr int cols = 0, first = 0, stride = 0;
+};
+struct OfRotatedHead : OfHead {};
+template <int Begin, int Cols, int First, int Stride>
+struct OfRow {
+  static constexpr int begin = Begin, cols = Cols, first = First, stride = Stride;
 };
 
 // What happens to a head of q or k before attention. RopeDims = 0: no rotation.
 // Norm: the element type of its weight; void: none.
-template <int HeadDim, class Norm, int RopeDims, bool Interleaved>
+template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead>
 struct HeadTransform {
-  const Norm* norm;  // [HeadDim]
+  const Norm* norm;  // [HeadDim], or of the row
   float eps;
-  const float* table;  // [tokens, RopeDims]: cos | sin
+  const float* table;  // [rows, RopeDims]: cos | sin
 
-  inline __attribute__((always_inline)) void apply(const float* in, index t, float scale,
-                                                   float* out) const {
-    float factor = scale;
-    if constexpr (!__is_void(Norm)) {
-      float squares = 0;
-      for (int i = 0; i < HeadDim; ++i) squares += in[i] * in[i];
-      const float mean = squares / HeadDim + eps;
-      factor = scale / __builtin_sqrtf(mean) + (mean - mean);  // see inverse_root
+  static constexpr bool of_row = NormOf::cols > 0;
+  static constexpr bool of_rotated = __is_same(NormOf, OfRotatedHead);
+
+  static inline __attribute__((always_inline)) float factor_of(const float* x, float eps,
+                                                               float scale) {
+    float squares = 0;
+    for (int i = 0; i < HeadDim; ++i) squares += x[i] * x[i];
+    const float mean = squares / HeadDim + eps;
+    return scale / __builtin_sqrtf(mean) + (mean - mean);  // see inverse_root
+  }
+  // What a norm over the row makes of all of its heads.
+  inline __attribute__((always_inline)) float row_factor(const HeadRows& rows, index t) const {
+    if constexpr (of_row) {
+      const float* const row = rows.base + t * rows.stride + NormOf::begin;
+      return RmsNormRows<NormOf::cols, Norm>{row, norm, eps, {}}.begin(0).factor;
+    } else {
+      return 1.0F;
     }
-    float x[HeadDim];
-    for (int i = 0; i < HeadDim; ++i) {
-      x[i] = in[i] * factor;
-      if constexpr (!__is_void(Norm)) x[i] *= load_scalar(norm + i);
-    }
+  }
+  inline __attribute__((always_inline)) void rotate(const float* x, index t, float* out) const {
     constexpr int half = RopeDims / 2;
     const float* cosine = RopeDims > 0 ? table + t * RopeDims : nullptr;
     const float* sine = cosine + half;
@@ -51,6 +70,31 @@ struct HeadTransform {
     }
     for (int i = RopeDims; i < HeadDim; ++i) out[i] = x[i];
   }
+  // Head h of row t, times `scale`.
+  inline __attribute__((always_inline)) void apply(const HeadRows& rows, index t, index h,
+                                                   float row_factor, float scale,
+                                                   float* out) const {
+    const float* const in = rows.base + t * rows.stride + h * rows.head_stride;
+    if constexpr (of_rotated) {
+      rotate(in, t, out);
+      const float factor = factor_of(out, eps, scale);
+      for (int i = 0; i < HeadDim; ++i) out[i] *= factor * load_scalar(norm + i);
+    } else {
+      float factor = scale;
+      if constexpr (of_row) {
+        factor = scale * row_factor;
+      } else if constexpr (!__is_void(Norm)) {
+        factor = factor_of(in, eps, scale);
+      }
+      float x[HeadDim];
+      for (int i = 0; i < HeadDim; ++i) {
+        x[i] = in[i] * factor;
+        if constexpr (!__is_void(Norm))
+          x[i] *= load_scalar(norm + NormOf::first + h * NormOf::stride + i);
+      }
+      rotate(x, t, out);
+    }
+  }
 };
 
 SINTER_INLINE f16 to_cache(float x) {
@@ -58,26 +102,30 @@ SINTER_INLINE f16 to_cache(float x) {
   return __builtin_fabsf(x) < 65520.0F ? half : static_cast<f16>(__builtin_nanf(""));
 }
 
-template <int HeadsCount, int KvHeadsCount, int HeadDim>
+template <int HeadsCount, int KvHeadsCount, int HeadDim, index PageBytes>
 struct Caches {
   static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount, head_dim = HeadDim;
   static constexpr int group = heads / kv_heads;  // query heads that share a KV head
   static constexpr int value_dim = (HeadDim + lanes - 1) / lanes * lanes;
-  f16* keys;
+  f16* keys;  // of the first page
   f16* values;
-  index capacity;  // positions, a multiple of 16
+  Pages<PageBytes> pages;
 
-  inline __attribute__((always_inline)) const f16* key_block(index kv_head, index position) const {
-    return keys + (kv_head * capacity + position / lanes * lanes) * HeadDim;
+  SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
+    return {keys, values, Pages<PageBytes>::of(launch, sequence)};
   }
-  inline __attribute__((always_inline)) const f16* value_row(index kv_head, index position) const {
-    return values + (kv_head * capacity + position) * value_dim;
+  static SINTER_MEMBER index in_page(index position) { return position & (page_positions - 1); }
+  // Of the 16 positions from `position` on, a multiple of 16.
+  SINTER_MEMBER f16* key_block(index kv_head, index position) const {
+    return pages.at(keys, position) + (kv_head * page_positions + in_page(position)) * HeadDim;
   }
-  inline __attribute__((always_inline)) void append(index kv_head, index position, const float* k,
-                                                    const float* v) const {
-    f16* key = keys + (kv_head * capacity + position / lanes * lanes) * HeadDim + position % lanes;
+  SINTER_MEMBER f16* value_row(index kv_head, index position) const {
+    return pages.at(values, position) + (kv_head * page_positions + in_page(position)) * value_dim;
+  }
+  SINTER_MEMBER void append(index kv_head, index position, const float* k, const float* v) const {
+    f16* key = key_block(kv_head, position / lanes * lanes) + position % lanes;
     for (int i = 0; i < HeadDim; ++i) key[i * lanes] = to_cache(k[i]);
-    f16* value = values + (kv_head * capacity + position) * value_dim;
+    f16* value = value_row(kv_head, position);
     for (int i = 0; i < HeadDim; ++i) value[i] = to_cache(v[i]);
   }
 };
@@ -145,10 +193,14 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
     for (int i = 0; i < C::value_dim; i += lanes) {
       f32x16 out[R];
       for (int r = 0; r < R; ++r) out[r] = load(&partial.out[r][i]);
-      for (index p = at; p < stop; ++p) {
-        const f32x16 v = load(c.value_row(kv_head, p) + i);
+      for (index p = at; p < stop; p += lanes) {
+        const f16* values = c.value_row(kv_head, p) + i;
+        const index n = stop - p < lanes ? stop - p : lanes;
+        for (index j = 0; j < n; ++j) {
+          const f32x16 v = load(values + j * C::value_dim);
 #pragma clang loop unroll(full)
-        for (int r = 0; r < R; ++r) out[r] = fma(v, splat(scores[r][p - at]), out[r]);
+          for (int r = 0; r < R; ++r) out[r] = fma(v, splat(scores[r][p - at + j]), out[r]);
+        }
       }
       for (int r = 0; r < R; ++r) store_unaligned(&partial.out[r][i], out[r]);
     }
@@ -234,112 +286,154 @@ SINTER_INLINE void combine(const SplitBuffers<C>& buffers, index head, index spl
   for (int i = 0; i < C::head_dim; ++i) out[head * C::head_dim + i] = sums[i] / total;
 }
 
-// One token: transforms, append and attention in one phase. A worker has some splits of the
-// positions of some KV heads; the split of a head that finishes last combines them.
+// One split of the positions of one KV head for all query heads of its group, [group][head_dim] and
+// scaled; the split of a head that finishes last combines them.
+template <class C>
+SINTER_INLINE void attend_split(const C& c, index kv_head, const Splits& splits, index split,
+                                const float* queries, const SplitBuffers<C>& buffers, float* out) {
+  const auto [begin, end] = splits.positions(split);
+  for_group<C::group>([&](auto rows, index first) {
+    constexpr int R = decltype(rows)::value;
+    index limit[R];
+    for (int r = 0; r < R; ++r) limit[r] = splits.total;
+    Partial<R, C> partial;
+    attend<R>(c, kv_head, queries + first * C::head_dim, limit, begin, end, partial);
+    for (int r = 0; r < R; ++r) {
+      const index head = kv_head * C::group + first + r;
+      if (splits.count == 1) {
+        const float inverse = 1.0F / partial.total[r];
+        for (int i = 0; i < C::head_dim; ++i)
+          out[head * C::head_dim + i] = partial.out[r][i] * inverse;
+      } else {
+        float* row = buffers.partials + (head * max_splits + split) * SplitBuffers<C>::row;
+        row[0] = partial.top[r];
+        row[1] = partial.total[r];
+        for (int i = 0; i < C::value_dim; ++i) row[2 + i] = partial.out[r][i];
+      }
+    }
+  });
+  if (splits.count > 1 &&
+      __atomic_add_fetch(&buffers.arrived[kv_head], 1, __ATOMIC_ACQ_REL) == splits.count) {
+    __atomic_store_n(&buffers.arrived[kv_head], 0, __ATOMIC_RELAXED);
+    for (int i = 0; i < C::group; ++i)
+      combine<C>(buffers, kv_head * C::group + i, splits.count, out);
+  }
+}
+
+// One row: transforms, append and attention in one phase. A worker has some splits of the positions
+// of some KV heads.
 template <class C, class QTransform, class KTransform>
-SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, HeadRows k,
+SINTER_INLINE void attention_step(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
                                   HeadRows v, const QTransform& q_transform,
                                   const KTransform& k_transform, float scale,
                                   unsigned char* split_base, float* out) {
-  const index position = launch->step->position;
-  const index total = position + 1;
-  const Splits splits = Splits::of(total);
+  const StepRow row = step_rows(launch)[0];
+  const C c = caches.of(launch, row.sequence);
+  const Splits splits = Splits::of(row.position + 1);
   const SplitBuffers<C> buffers = SplitBuffers<C>::at(split_base);
   const Range units = share(C::kv_heads * splits.count, launch->worker, launch->workers);
   float queries[C::group * C::head_dim];
   index transformed = -1;  // the KV head whose queries these are
+  const float q_factor = q_transform.row_factor(q, 0);
+  const float k_factor = k_transform.row_factor(k, 0);
   for (index unit = units.begin; unit < units.end; ++unit) {
     const index h = unit / splits.count;
     const index split = unit % splits.count;
-    const auto [begin, end] = splits.positions(split);
-    if (end == total) {
+    if (split + 1 == splits.count) {
       float key[C::head_dim];
-      k_transform.apply(k.base + h * C::head_dim, 0, 1.0F, key);
-      c.append(h, position, key, v.base + h * C::head_dim);
+      k_transform.apply(k, 0, h, k_factor, 1.0F, key);
+      c.append(h, row.position, key, v.base + h * v.head_stride);
     }
     if (h != transformed) {
       for (int i = 0; i < C::group; ++i)
-        q_transform.apply(q.base + (h * C::group + i) * C::head_dim, 0, scale,
-                          queries + i * C::head_dim);
+        q_transform.apply(q, 0, h * C::group + i, q_factor, scale, queries + i * C::head_dim);
       transformed = h;
     }
-    for_group<C::group>([&](auto rows, index first) {
-      constexpr int R = decltype(rows)::value;
-      index limit[R];
-      for (int r = 0; r < R; ++r) limit[r] = total;
-      Partial<R, C> partial;
-      attend<R>(c, h, queries + first * C::head_dim, limit, begin, end, partial);
-      for (int r = 0; r < R; ++r) {
-        const index head = h * C::group + first + r;
-        if (splits.count == 1) {
-          const float inverse = 1.0F / partial.total[r];
-          for (int i = 0; i < C::head_dim; ++i)
-            out[head * C::head_dim + i] = partial.out[r][i] * inverse;
-        } else {
-          float* row = buffers.partials + (head * max_splits + split) * SplitBuffers<C>::row;
-          row[0] = partial.top[r];
-          row[1] = partial.total[r];
-          for (int i = 0; i < C::value_dim; ++i) row[2 + i] = partial.out[r][i];
-        }
-      }
-    });
-    if (splits.count > 1 &&
-        __atomic_add_fetch(&buffers.arrived[h], 1, __ATOMIC_ACQ_REL) == splits.count) {
-      __atomic_store_n(&buffers.arrived[h], 0, __ATOMIC_RELAXED);
-      for (int i = 0; i < C::group; ++i) combine<C>(buffers, h * C::group + i, splits.count, out);
-    }
+    attend_split(c, h, splits, split, queries, buffers, out);
   }
 }
 
-// Many tokens, first phase: q is transformed into `queries` [tokens][heads][head_dim], k and v go
-// to the caches.
+// Several rows, first phase: q is transformed into `queries` [rows][heads][head_dim], k and v go to
+// the caches.
 template <class C, class QTransform, class KTransform>
-SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q, HeadRows k,
+SINTER_INLINE void attention_append(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
                                     HeadRows v, const QTransform& q_transform,
                                     const KTransform& k_transform, float scale, float* queries) {
-  const Range mine = share(launch->step->tokens, launch->worker, launch->workers);
+  const Range mine = share(launch->step->rows, launch->worker, launch->workers);
   for (index t = mine.begin; t < mine.end; ++t) {
+    const StepRow row = step_rows(launch)[t];
+    const C c = caches.of(launch, row.sequence);
+    const float q_factor = q_transform.row_factor(q, t);
+    const float k_factor = k_transform.row_factor(k, t);
     for (index h = 0; h < C::heads; ++h)
-      q_transform.apply(q.base + t * q.stride + h * C::head_dim, t, scale,
-                        queries + (t * C::heads + h) * C::head_dim);
+      q_transform.apply(q, t, h, q_factor, scale, queries + (t * C::heads + h) * C::head_dim);
     for (index h = 0; h < C::kv_heads; ++h) {
       float key[C::head_dim];
-      k_transform.apply(k.base + t * k.stride + h * C::head_dim, t, 1.0F, key);
-      c.append(h, launch->step->position + t, key, v.base + t * v.stride + h * C::head_dim);
+      k_transform.apply(k, t, h, k_factor, 1.0F, key);
+      c.append(h, row.position, key, v.base + t * v.stride + h * v.head_stride);
     }
   }
 }
 
-// Many tokens, second phase: units of one KV head and a few tokens, dealt out in turn since later
-// tokens cost more.
+// Few rows, second phase: each as if it were alone, its positions split as attention_step splits
+// them. `split_base` has a place for each row.
 template <class C>
-SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float* queries,
+SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const float* queries,
+                                 unsigned char* split_base, float* out) {
+  const index pairs = launch->step->rows * index{C::kv_heads};
+  // The first splits of all come first: there is one of each.
+  for (index unit = launch->worker; unit < pairs * max_splits; unit += launch->workers) {
+    const index t = unit % pairs / C::kv_heads;
+    const index h = unit % C::kv_heads;
+    const StepRow row = step_rows(launch)[t];
+    const Splits splits = Splits::of(row.position + 1);
+    if (unit / pairs >= splits.count) continue;
+    attend_split(caches.of(launch, row.sequence), h, splits, unit / pairs,
+                 queries + (t * C::heads + h * C::group) * C::head_dim,
+                 SplitBuffers<C>::at(split_base + t * SplitBuffers<C>::bytes),
+                 out + t * C::heads * C::head_dim);
+  }
+}
+
+// Many rows, second phase: units of one KV head and a few rows, dealt out in turn since later rows
+// of a sequence cost more. Rows of one sequence are attended together.
+template <class C>
+SINTER_INLINE void attention_rows(const Launch* launch, const C& caches, const float* queries,
                                   float* out) {
-  constexpr index tokens_per_unit = C::group >= 8 ? 1 : 8 / C::group;
-  const index tokens = launch->step->tokens;
-  const index blocks = (tokens + tokens_per_unit - 1) / tokens_per_unit;
+  constexpr index rows_per_unit = C::group >= 8 ? 1 : 8 / C::group;
+  const index count = launch->step->rows;
+  const StepRow* const steps = step_rows(launch);
+  const index blocks = (count + rows_per_unit - 1) / rows_per_unit;
   for (index unit = launch->worker; unit < C::kv_heads * blocks; unit += launch->workers) {
     const index h = unit % C::kv_heads;
-    const index first = unit / C::kv_heads * tokens_per_unit;
-    const index last = first + tokens_per_unit < tokens ? first + tokens_per_unit : tokens;
-    float q[tokens_per_unit * C::group * C::head_dim];
-    index limit[tokens_per_unit * C::group];
-    float* to[tokens_per_unit * C::group];
-    index rows = 0;
-    for (index t = first; t < last; ++t)
-      for (index i = 0; i < C::group; ++i, ++rows) {
-        const index head = t * C::heads + h * C::group + i;
-        for (int d = 0; d < C::head_dim; ++d)
-          q[rows * C::head_dim + d] = queries[head * C::head_dim + d];
-        limit[rows] = launch->step->position + t + 1;
-        to[rows] = out + head * C::head_dim;
-      }
-    const index end = launch->step->position + last;
-    index r = 0;
-    for (; r + 8 <= rows; r += 8) attend_rows<8>(c, h, q + r * C::head_dim, limit + r, end, to + r);
-    for (; r + 4 <= rows; r += 4) attend_rows<4>(c, h, q + r * C::head_dim, limit + r, end, to + r);
-    for (; r + 2 <= rows; r += 2) attend_rows<2>(c, h, q + r * C::head_dim, limit + r, end, to + r);
-    for (; r < rows; ++r) attend_rows<1>(c, h, q + r * C::head_dim, limit + r, end, to + r);
+    const index first = unit / C::kv_heads * rows_per_unit;
+    const index last = first + rows_per_unit < count ? first + rows_per_unit : count;
+    for (index begin = first, stop = first; begin < last; begin = stop) {
+      const C c = caches.of(launch, steps[begin].sequence);
+      float q[rows_per_unit * C::group * C::head_dim];
+      index limit[rows_per_unit * C::group];
+      float* to[rows_per_unit * C::group];
+      index rows = 0;
+      for (; stop < last && steps[stop].sequence == steps[begin].sequence; ++stop)
+        for (index i = 0; i < C::group; ++i, ++rows) {
+          const index head = stop * C::heads + h * C::group + i;
+          for (int d = 0; d < C::head_dim; ++d)
+            q[rows * C::head_dim + d] = queries[head * C::head_dim + d];
+          limit[rows] = steps[stop].position + 1;
+          to[rows] = out + head * C::head_dim;
+        }
+      const index end = steps[stop - 1].position + 1;
+      index r = 0;
+      const auto attend_some = [&](auto some) {
+        constexpr int R = decltype(some)::value;
+        for (; r + R <= rows; r += R)
+          attend_rows<R>(c, h, q + r * C::head_dim, limit + r, end, to + r);
+      };
+      attend_some(Count<8>{});
+      attend_some(Count<4>{});
+      attend_some(Count<2>{});
+      attend_some(Count<1>{});
+    }
   }
 }
 

@@ -3,28 +3,30 @@
 
 #include "cpu/math.h"
 #include "cpu/weights.h"
-#include "kernel_abi.h"
+#include "step.h"
 
 namespace sinter {
 
-// out [tokens, Width]; only the rows asked for are decoded.
+// out [rows, Width]: a row of the table for the token of each row of the step; only those are
+// decoded.
 template <int Width, class W>
-SINTER_INLINE void embed(const Launch* launch, const W& w, const i32* tokens, float* out) {
-  const Range mine = share(launch->step->tokens, launch->worker, launch->workers);
-  for (index t = mine.begin; t < mine.end; ++t)
-    w.template decode<Width>(tokens[t] / tile_rows, tokens[t] % tile_rows, tokens[t],
-                             out + t * Width);
+SINTER_INLINE void embed(const Launch* launch, const W& w, const StepRow* rows, float* out) {
+  const Range mine = share(launch->step->rows, launch->worker, launch->workers);
+  for (index r = mine.begin; r < mine.end; ++r) {
+    const i32 token = rows[r].token;
+    w.template decode<Width>(token / tile_rows, token % tile_rows, token, out + r * Width);
+  }
 }
 
-// out [tokens, 2 * Half]: cos in the first half, sin in the second, of (position + t) * inv_freq,
+// out [rows, 2 * Half]: cos in the first half, sin in the second, of the row's position * inv_freq,
 // both times scale.
 template <int Half>
 SINTER_INLINE void rope_table(const Launch* launch, const float* inv_freq, float scale,
                               float* out) {
-  const Range mine = share(launch->step->tokens, launch->worker, launch->workers);
-  for (index t = mine.begin; t < mine.end; ++t) {
-    const float position = static_cast<float>(launch->step->position + t);
-    float* row = out + t * 2 * Half;
+  const Range mine = share(launch->step->rows, launch->worker, launch->workers);
+  for (index r = mine.begin; r < mine.end; ++r) {
+    const float position = static_cast<float>(step_rows(launch)[r].position);
+    float* row = out + r * 2 * Half;
     for (index i = 0; i < Half; i += lanes) {
       f32x16 cosine;
       f32x16 sine;

@@ -26,23 +26,76 @@ SINTER_INLINE void top_k(const Launch* launch, const float* x, index rows, i32* 
   }
 }
 
-// out [tokens, Chosen, Rows]: x times matrix experts[token, choice] of w, which holds Experts
-// matrices of Rows rows, each starting a tile. x has a row for each choice, or for each token.
-template <int Chosen, bool Each, int Experts, int Rows, class W, class X>
-SINTER_INLINE void gather_multiply(const Launch* launch, const W& w, const i32* experts, const X& x,
-                                   float* out) {
+// Tile `tile` of the matrix of an expert times row m of x; w holds matrices of Rows rows, each
+// starting a tile.
+template <int Rows, class W, class X>
+SINTER_INLINE f32x16 expert_tile(const W& w, index expert, index tile, const X& x, index m) {
   constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
-  const index pairs = launch->step->tokens * index{Chosen};
-  const Range units = share(pairs * tiles, launch->worker, launch->workers);
+  f32x16 y;
+  multiply_tile<1>(w, expert * tiles + tile, expert * Rows + tile * tile_rows, x, m, &y);
+  return y;
+}
+
+// Rows of x times the matrices that experts [rows, Chosen] names. x has a row for each choice, or
+// for each row of the step: epilogue(row and choice, first output column, outputs left, y of each
+// w).
+template <class X, int Chosen, bool Each, int Rows, class Epilogue, class... W>
+SINTER_INLINE void gather_multiply(const Launch* launch, const i32* experts, const X& x,
+                                   index tokens, const Epilogue& epilogue, const W&... w) {
+  constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
+  const Range units = share(tokens * Chosen * tiles, launch->worker, launch->workers);
   for (index unit = units.begin; unit < units.end; ++unit) {
     const index pair = unit / tiles;
     const index tile = unit % tiles;
-    const index expert = experts[pair];
-    f32x16 y;
-    multiply_tile<1>(w, expert * tiles + tile, expert * Rows + tile * tile_rows, x,
-                     Each ? pair : pair / Chosen, &y);
-    store(out + pair * Rows + tile * tile_rows, y, Rows - tile * tile_rows);
+    epilogue(pair, tile * tile_rows, Rows - tile * tile_rows,
+             expert_tile<Rows>(w, experts[pair], tile, x, Each ? pair : pair / Chosen)...);
   }
+}
+
+// The same, then summed over a token's choices, each times its weight [tokens, Chosen]:
+// epilogue(token, first output column, outputs left, sum) of what term(token and choice, ...)
+// gives.
+template <class X, int Chosen, bool Each, int Rows, class Term, class Epilogue, class... W>
+SINTER_INLINE void gather_sum(const Launch* launch, const i32* experts, const float* weights,
+                              const X& x, index tokens, const Term& term, const Epilogue& epilogue,
+                              const W&... w) {
+  constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
+  const Range units = share(tokens * tiles, launch->worker, launch->workers);
+  for (index unit = units.begin; unit < units.end; ++unit) {
+    const index token = unit / tiles;
+    const index tile = unit % tiles;
+    const index col = tile * tile_rows;
+    f32x16 sum = splat(0.0F);
+    for (index pair = token * Chosen; pair < (token + 1) * Chosen; ++pair)
+      sum = fma(splat(weights[pair]),
+                term(pair, col, Rows - col,
+                     expert_tile<Rows>(w, experts[pair], tile, x, Each ? pair : token)...),
+                sum);
+    epilogue(token, col, Rows - col, sum);
+  }
+}
+
+// Rows of x, prepared in the worker's scratch memory.
+template <class X, int Rows, class Prologue>
+SINTER_INLINE X prepare_rows(const Launch* launch, const Prologue& prologue) {
+  const X x = X::at(launch->scratch, Rows);
+  for (index r = 0; r < Rows; ++r) x.write(r, prologue);
+  return x;
+}
+
+// Whether all other workers of the phase have come here; they do not wait. What they wrote is seen.
+// `counter` is zero between phases.
+SINTER_INLINE bool arrives_last(const Launch* launch, i32* counter) {
+  if (__atomic_add_fetch(counter, 1, __ATOMIC_ACQ_REL) != launch->workers) return false;
+  __atomic_store_n(counter, 0, __ATOMIC_RELAXED);
+  return true;
+}
+// The phase's work as that of one worker.
+SINTER_INLINE Launch alone(const Launch* launch) {
+  Launch last = *launch;
+  last.worker = 0;
+  last.workers = 1;
+  return last;
 }
 
 }  // namespace sinter

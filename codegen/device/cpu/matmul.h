@@ -5,7 +5,7 @@
 
 #include "cpu/activations.h"
 #include "cpu/weights.h"
-#include "kernel_abi.h"
+#include "step.h"
 
 namespace sinter {
 
@@ -109,11 +109,12 @@ SINTER_INLINE void multiply_tile(const W& w, index tile, index row,
   }
 }
 
-// y[m] += columns begin..end of the tile times float rows.
+// y[m] = columns begin..end of the tile times float rows. As many sums for a row as hide the
+// latency of one row's, whatever M is: the order of sums must not depend on it.
 template <int M, int Cols, class Element>
 SINTER_INLINE void multiply_floats(const Element* values, const FloatRows<Cols>& x, index m0,
                                    int begin, int end, f32x16* y) {
-  constexpr int chains = M >= 4 ? 1 : 4 / M;
+  constexpr int chains = 4;
   f32x16 sums[M][chains];
   for (int m = 0; m < M; ++m)
     for (int c = 0; c < chains; ++c) sums[m][c] = splat(0.0F);
@@ -136,6 +137,12 @@ SINTER_INLINE void multiply_floats(const Element* values, const FloatRows<Cols>&
     for (int c = 1; c < chains; ++c) y[m] += sums[m][c];
   }
 }
+
+// Rows of x that are multiplied together, at most.
+template <class X>
+constexpr int most_together = max_columns;
+template <int Cols>
+constexpr int most_together<FloatRows<Cols>> = max_columns / 2;
 
 template <int M, int Cols, class Element>
 SINTER_INLINE void multiply_tile(const DenseWeights<Cols, Element>& w, index tile, index,
@@ -189,13 +196,22 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const X& x,
   for (index tile = tiles.begin; tile < tiles.end; ++tile) {
     index m = 0;
     if (x.rows > 1) {
-      tile_rows_from<max_columns, Parts, Rows>(w, tile, x, m, x.rows, epilogue);
-      if constexpr (max_columns > 4)
+      tile_rows_from<most_together<X>, Parts, Rows>(w, tile, x, m, x.rows, epilogue);
+      if constexpr (most_together<X> > 4)
         tile_rows_from<4, Parts, Rows>(w, tile, x, m, x.rows, epilogue);
-      tile_rows_from<2, Parts, Rows>(w, tile, x, m, x.rows, epilogue);
+      if constexpr (most_together<X> > 2)
+        tile_rows_from<2, Parts, Rows>(w, tile, x, m, x.rows, epilogue);
     }
     tile_rows_from<1, Parts, Rows>(w, tile, x, m, x.rows, epilogue);
   }
+}
+
+// One row of x, prepared in the worker's scratch memory.
+template <class X, class Prologue>
+SINTER_INLINE X prepare_row(const Launch* launch, const Prologue& prologue) {
+  const X x = X::at(launch->scratch, 1);
+  x.write(0, prologue);
+  return x;
 }
 
 // One row of x: every worker computes the prologue for itself, which costs less than meeting at a
@@ -205,8 +221,7 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
                                   const Epilogue& epilogue) {
   constexpr index part_tiles = (Rows + tile_rows - 1) / tile_rows;
   const Range tiles = share(part_tiles, launch->worker, launch->workers);
-  const X x = X::at(launch->scratch, 1);
-  x.write(0, prologue);
+  const X x = prepare_row<X>(launch, prologue);
   for (index tile = tiles.begin; tile < tiles.end; ++tile) {
     index m = 0;
     tile_rows_from<1, Parts, Rows>(w, tile, x, m, 1, epilogue);

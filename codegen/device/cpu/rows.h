@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/activations.h"
-#include "kernel_abi.h"
+#include "step.h"
 
 namespace sinter {
 
@@ -12,6 +12,15 @@ SINTER_INLINE void for_each_vector(const Launch* launch, index rows, const F& f)
   const Range mine = share(rows, launch->worker, launch->workers);
   for (index r = mine.begin; r < mine.end; ++r)
     for (index k = 0; k < Cols; k += lanes) f(r, k, Cols - k);
+}
+
+// Rows of a prologue as float32, row r at place(r).
+template <int Cols, class Prologue, class Place>
+SINTER_INLINE void write_float_rows(const Launch* launch, float* out, index rows,
+                                    const Prologue& prologue, const Place& place) {
+  const Range mine = share(rows, launch->worker, launch->workers);
+  for (index r = mine.begin; r < mine.end; ++r)
+    write_floats<Cols>(out + place(r) * Cols, r, prologue);
 }
 
 }  // namespace sinter

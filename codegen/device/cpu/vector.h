@@ -5,6 +5,7 @@
 #include "elements.h"
 
 #define SINTER_INLINE static inline __attribute__((always_inline))
+#define SINTER_MEMBER inline __attribute__((always_inline))
 
 namespace sinter {
 
@@ -64,6 +65,20 @@ SINTER_INLINE float load_scalar(const float* p) { return *p; }
 SINTER_INLINE float load_scalar(const f16* p) { return static_cast<float>(*p); }
 SINTER_INLINE float load_scalar(const bf16* p) {
   return __builtin_bit_cast(float, static_cast<u32>(p->bits) << 16);
+}
+
+// 16 elements from number k on of runs of `Run` elements that begin `Stride` apart; at least `n` of
+// them are there.
+template <int Run, int Stride, class T>
+SINTER_INLINE f32x16 load_runs(const T* p, index k, index n) {
+  if constexpr (Run % lanes == 0) {
+    return load(p + k / Run * Stride + k % Run);
+  } else {
+    f32x16 x = f32x16(0.0F);
+    for (index i = 0; i < lanes && i < n; ++i)
+      x[i] = load_scalar(p + (k + i) / Run * Stride + (k + i) % Run);
+    return x;
+  }
 }
 
 // Writes the first `n` lanes: the last tile of a row may be narrower than a vector.

@@ -1,198 +1,11 @@
-// The input side of a matrix product: prologues (what is computed on a row before it is multiplied)
-// and the forms in which a row is multiplied. A block prepares a row together.
+// The forms in which a row is multiplied: float32, or integers per group. A block prepares a row
+// together.
 #pragma once
 
-#include "gpu/math.h"
+#include "gpu/prologues.h"
 #include "gpu/weights.h"
 
 namespace sinter {
-
-// Columns that a thread holds at a time, and how often the block must go over a row.
-constexpr int held = 8;
-template <int Cols>
-constexpr int rounds = (Cols + threads * held - 1) / (threads * held);
-
-struct Held {
-  float v[held];
-};
-// Columns k.. of a row; zeros beyond `Cols`. Aligned: eight columns from a multiple of eight on can
-// be read at once.
-template <int Cols, bool Aligned, class T>
-SINTER_INLINE Held hold(const T* row, int k) {
-  struct alignas(16) Eight {
-    T values[held];
-  };
-  Held x;
-  if (Aligned && k + held <= Cols) {
-    const Eight eight = *reinterpret_cast<const Eight*>(row + k);
-#pragma clang loop unroll(full)
-    for (int i = 0; i < held; ++i) x.v[i] = widen(eight.values[i]);
-  } else {
-#pragma clang loop unroll(full)
-    for (int i = 0; i < held; ++i) x.v[i] = k + i < Cols ? widen(row[k + i]) : 0.0F;
-  }
-  return x;
-}
-
-// Whether all rows of float32 begin at a multiple of 16 bytes, as the first does.
-template <int Cols>
-constexpr bool rows_are_aligned = Cols % 4 == 0;
-
-// Sum over the block; every thread gets it. `scratch`: one float per wave, that nobody else uses
-// until after the next barrier.
-SINTER_INLINE float sum_block(float value, float* scratch) {
-  value = sum_lanes<wave_size>(value);
-  if (lane() == 0) scratch[wave()] = value;
-  barrier();
-  float sum = 0;
-#pragma clang loop unroll(full)
-  for (int i = 0; i < waves; ++i) sum += scratch[i];
-  return sum;
-}
-
-// The largest number over the block; every thread gets it. `scratch`: as of sum_block.
-SINTER_INLINE float max_block(float value, float* scratch) {
-  value = max_lanes<wave_size>(value);
-  if (lane() == 0) scratch[wave()] = value;
-  barrier();
-  float most = scratch[0];
-#pragma clang loop unroll(full)
-  for (int i = 1; i < waves; ++i) most = larger(most, scratch[i]);
-  return most;
-}
-
-// A prologue: prepare(r, row, scratch) makes this thread's columns of row r, (i * threads + thread)
-// * 8 .. for i < rounds. `first` is the tensor row that row 0 stands for. An op by row is the
-// struct of its name: its vectors and attributes are fields, in the order of the op table; a vector
-// that is left out is of type void.
-template <int Cols>
-struct PlainRows {
-  const float* x;  // [rows, Cols]
-  index first;
-
-  static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float*) const {
-    const float* from = x + (first + r) * Cols;
-#pragma clang loop unroll(full)
-    for (int i = 0; i < rounds<Cols>; ++i)
-      row[i] = hold<Cols, rows_are_aligned<Cols>>(from, (i * threads + thread()) * held);
-  }
-};
-
-// x * rsqrt(mean(x^2) + eps) * weight
-template <int Cols, class Weight>
-struct RmsNormRows {
-  const float* x;        // [rows, Cols]
-  const Weight* weight;  // [Cols]
-  float eps;
-  index first;
-
-  static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float* scratch) const {
-    const float* from = x + (first + r) * Cols;
-    Held scale[rounds<Cols>];
-    float squares = 0;
-#pragma clang loop unroll(full)
-    for (int i = 0; i < rounds<Cols>; ++i) {
-      const int k = (i * threads + thread()) * held;
-      row[i] = hold<Cols, rows_are_aligned<Cols>>(from, k);
-      scale[i] = hold<Cols, true>(weight, k);
-#pragma clang loop unroll(full)
-      for (int j = 0; j < held; ++j) squares += row[i].v[j] * row[i].v[j];
-    }
-    const float factor = inverse_root(sum_block(squares, scratch) / Cols + eps);
-#pragma clang loop unroll(full)
-    for (int i = 0; i < rounds<Cols>; ++i)
-#pragma clang loop unroll(full)
-      for (int j = 0; j < held; ++j) row[i].v[j] *= factor * scale[i].v[j];
-  }
-};
-
-// f(element j of Held i, its column) for this thread's columns of a row.
-template <int Cols, class F>
-SINTER_INLINE void for_each_held(const F& f) {
-#pragma clang loop unroll(full)
-  for (int i = 0; i < rounds<Cols>; ++i)
-#pragma clang loop unroll(full)
-    for (int j = 0; j < held; ++j) {
-      const int k = (i * threads + thread()) * held + j;
-      if (k < Cols) f(i, j, k);
-    }
-}
-
-// (x - mean(x)) * rsqrt(mean((x - mean(x))^2) + eps) * weight + bias
-template <int Cols, class Weight, class Bias>
-struct LayerNormRows {
-  const float* x;        // [rows, Cols]
-  const Weight* weight;  // [Cols]
-  const Bias* bias;      // [Cols]
-  float eps;
-  index first;
-
-  static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float* scratch) const {
-    PlainRows<Cols>{x, first}.prepare(r, row, scratch);
-    float sum = 0;
-    for_each_held<Cols>([&](int i, int j, int) { sum += row[i].v[j]; });
-    const float mean = sum_block(sum, scratch) / Cols;
-    float squares = 0;
-    for_each_held<Cols>([&](int i, int j, int) {
-      row[i].v[j] -= mean;
-      squares += row[i].v[j] * row[i].v[j];
-    });
-    barrier();
-    const float factor = inverse_root(sum_block(squares, scratch) / Cols + eps);
-    for_each_held<Cols>([&](int i, int j, int k) {
-      row[i].v[j] *= factor * load(weight + k);
-      if constexpr (!__is_same(Bias, void)) row[i].v[j] += load(bias + k);
-    });
-  }
-};
-
-// x * rsqrt(sum(x^2) + eps)
-template <int Cols>
-struct L2NormRows {
-  const float* x;  // [rows, Cols]
-  float eps;
-  index first;
-
-  static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float* scratch) const {
-    PlainRows<Cols>{x, first}.prepare(r, row, scratch);
-    float squares = 0;
-    for_each_held<Cols>([&](int i, int j, int) { squares += row[i].v[j] * row[i].v[j]; });
-    const float factor = inverse_root(sum_block(squares, scratch) + eps);
-    for_each_held<Cols>([&](int i, int j, int) { row[i].v[j] *= factor; });
-  }
-};
-
-// e^x / sum(e^x), both times e^-max(x)
-template <int Cols>
-struct SoftmaxRows {
-  const float* x;  // [rows, Cols]
-  index first;
-
-  static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float* scratch) const {
-    PlainRows<Cols>{x, first}.prepare(r, row, scratch);
-    float most = -__builtin_inff();
-    for_each_held<Cols>([&](int i, int j, int) { most = larger(most, row[i].v[j]); });
-    most = max_block(most, scratch);
-    float sum = 0;
-    for_each_held<Cols>([&](int i, int j, int) {
-      row[i].v[j] = exp(row[i].v[j] - most);
-      sum += row[i].v[j];
-    });
-    barrier();
-    const float factor = 1.0F / sum_block(sum, scratch);
-    for_each_held<Cols>([&](int i, int j, int) { row[i].v[j] *= factor; });
-  }
-};
 
 // What a group's integers stand for: x ~ scale * q. `bias` is scale times the sum of q, which zero
 // points and biases of weights multiply, the same for all rows of the weights.
@@ -344,9 +157,10 @@ struct SharedRow {
     return reinterpret_cast<const GroupScale*>(base + code_bytes)[group];
   }
   template <class Prologue>
-  __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch) const {
+  __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch,
+                                                       index r = 0) const {
     Held row[rounds<Cols>];
-    p.prepare(0, row, scratch);
+    p.prepare(r, row, scratch);
     release_next_phase();  // its weights may come; what is left here is short
     quantize<Cols, Group, Planes>(
         row, scratch,
@@ -359,6 +173,20 @@ struct SharedRow {
         });
   }
 };
+
+// Row r of a prologue, by a block.
+template <int Cols, class Prologue>
+SINTER_INLINE void write_floats(float* to, index r, const Prologue& p, float* scratch) {
+  Held row[rounds<Cols>];
+  p.prepare(r, row, scratch);
+#pragma clang loop unroll(full)
+  for (int i = 0; i < rounds<Cols>; ++i) {
+    const int k = (i * threads + thread()) * held;
+#pragma clang loop unroll(full)
+    for (int j = 0; j < held; ++j)
+      if (k + j < Cols) to[k + j] = row[i].v[j];
+  }
+}
 
 // Rows as float32.
 template <int Cols>
@@ -373,15 +201,7 @@ struct FloatRows {
   template <class Prologue>
   __device__ __attribute__((always_inline)) void write(index r, const Prologue& p,
                                                        float* scratch) const {
-    Held row[rounds<Cols>];
-    p.prepare(r, row, scratch);
-#pragma clang loop unroll(full)
-    for (int i = 0; i < rounds<Cols>; ++i) {
-      const int k = (i * threads + thread()) * held;
-#pragma clang loop unroll(full)
-      for (int j = 0; j < held; ++j)
-        if (k + j < Cols) values[r * Cols + k + j] = row[i].v[j];
-    }
+    write_floats<Cols>(values + r * Cols, r, p, scratch);
   }
 };
 

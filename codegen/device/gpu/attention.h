@@ -1,30 +1,45 @@
 // Attention with what surrounds it: per-head norm and RoPE of q and k, append to the caches, causal
 // softmax.
 //
-// Caches are float16, [kv_head][position][features rounded up to 16], keys and values alike. What
-// float16 cannot hold is a NaN there, and so is every result of a token that sees it.
+// Caches are float16, in pages of [kv_head][position][features rounded up to 16], keys and values
+// alike. What float16 cannot hold is a NaN there, and so is every result of a row that sees it.
 #pragma once
 
 #include "gpu/activations.h"
 
 namespace sinter {
 
-// One of q, k, v: row t is at base + t * stride, heads one after another.
+// One of q, k, v: head h of row t is at base + t * stride + h * head_stride, its features one after
+// another.
 struct HeadRows {
   const float* base;
   index stride;
+  index head_stride;
+};
+
+// What a norm goes over: a head, before or after its rotation; or `Cols` features of the row from
+// `Begin` behind the first head on, where head h has the weights from First + h * Stride on.
+struct OfHead {
+  static constexpr int cols = 0, first = 0, stride = 0;
+};
+struct OfRotatedHead : OfHead {};
+template <int Begin, int Cols, int First, int Stride>
+struct OfRow {
+  static constexpr int begin = Begin, cols = Cols, first = First, stride = Stride;
 };
 
 // What happens to a head of q or k before attention: norm, scale, rotation. RopeDims = 0: no
 // rotation. A wave works on a head: first it fetches everything, so that all loads are under way
 // together (what no phase just before has written may come earlier), then it applies. Norm: the
 // element type of its weight; void: none.
-template <int HeadDim, class Norm, int RopeDims, bool Interleaved>
+template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead>
 struct HeadTransform {
-  const Norm* norm;  // [HeadDim]
+  const Norm* norm;  // [HeadDim], or of the row
   float eps;
-  const float* table;  // [tokens, RopeDims]: cos | sin
+  const float* table;  // [rows, RopeDims]: cos | sin
 
+  static constexpr bool of_row = NormOf::cols > 0;
+  static constexpr bool of_rotated = __is_same(NormOf, OfRotatedHead);
   static constexpr int half = RopeDims / 2;
   // Of a lane: features, and pairs that are rotated.
   static constexpr int features = (HeadDim + wave_size - 1) / wave_size;
@@ -36,12 +51,30 @@ struct HeadTransform {
     float sine[pairs + 1];
   };
 
-  __device__ __attribute__((always_inline)) void fetch_constants(index t, Head& head) const {
+  // What a norm over the row makes of all of its heads, by the whole block. `scratch`: as of
+  // sum_block.
+  __device__ __attribute__((always_inline)) float row_factor(const HeadRows& rows, index t,
+                                                             float* scratch) const {
+    if constexpr (of_row) {
+      const float* const row = rows.base + t * rows.stride + NormOf::begin;
+      float squares = 0;
+      for (int i = thread(); i < NormOf::cols; i += threads) squares += row[i] * row[i];
+      return inverse_root(sum_block(squares, scratch) / NormOf::cols + eps);
+    } else {
+      return 1.0F;
+    }
+  }
+  __device__ __attribute__((always_inline)) void fetch_weights(index h, Head& head) const {
 #pragma clang loop unroll(full)
     for (int j = 0; j < features; ++j) {
       const int i = j * wave_size + lane();
-      if constexpr (!__is_void(Norm)) head.weight[j] = i < HeadDim ? load(norm + i) : 0.0F;
+      if constexpr (!__is_void(Norm))
+        head.weight[j] = i < HeadDim ? load(norm + NormOf::first + h * NormOf::stride + i) : 0.0F;
     }
+  }
+  // What is the same for all heads.
+  __device__ __attribute__((always_inline)) void fetch_constants(index t, Head& head) const {
+    if constexpr (!of_row) fetch_weights(0, head);
 #pragma clang loop unroll(full)
     for (int j = 0; j < pairs; ++j) {
       const int i = j * wave_size + lane();
@@ -50,28 +83,38 @@ struct HeadTransform {
       head.sine[j] = table[t * RopeDims + half + i];
     }
   }
-  __device__ __attribute__((always_inline)) void fetch(const float* in, Head& head) const {
+  // Head h of row t.
+  __device__ __attribute__((always_inline)) void fetch(const HeadRows& rows, index t, index h,
+                                                       Head& head) const {
+    const float* const in = rows.base + t * rows.stride + h * rows.head_stride;
+    if constexpr (of_row) fetch_weights(h, head);
 #pragma clang loop unroll(full)
     for (int j = 0; j < features; ++j) {
       const int i = j * wave_size + lane();
       head.x[j] = i < HeadDim ? in[i] : 0.0F;
     }
   }
-  // `out` is in shared memory.
-  __device__ __attribute__((always_inline)) void apply(const Head& head, float scale,
-                                                       float* out) const {
-    float factor = scale;
-    if constexpr (!__is_void(Norm)) {
-      float squares = 0;
+  static __device__ __attribute__((always_inline)) float factor_of(const float (&x)[features],
+                                                                   float eps) {
+    float squares = 0;
 #pragma clang loop unroll(full)
-      for (int j = 0; j < features; ++j) squares += head.x[j] * head.x[j];
-      factor = scale * inverse_root(sum_lanes<wave_size>(squares) / HeadDim + eps);
+    for (int j = 0; j < features; ++j) squares += x[j] * x[j];
+    return inverse_root(sum_lanes<wave_size>(squares) / HeadDim + eps);
+  }
+  // `out` is in shared memory.
+  __device__ __attribute__((always_inline)) void apply(const Head& head, float row_factor,
+                                                       float scale, float* out) const {
+    float factor = of_rotated ? 1.0F : scale;
+    if constexpr (of_row) {
+      factor = scale * row_factor;
+    } else if constexpr (!__is_void(Norm) && !of_rotated) {
+      factor = scale * factor_of(head.x, eps);
     }
 #pragma clang loop unroll(full)
     for (int j = 0; j < features; ++j) {
       const int i = j * wave_size + lane();
       float x = head.x[j] * factor;
-      if constexpr (!__is_void(Norm)) x *= head.weight[j];
+      if constexpr (!__is_void(Norm) && !of_rotated) x *= head.weight[j];
       if (i < HeadDim) out[i] = x;
     }
     if constexpr (pairs > 0) wave_barrier();
@@ -86,6 +129,22 @@ struct HeadTransform {
       *a = xa * head.cosine[j] - xb * head.sine[j];
       *b = xb * head.cosine[j] + xa * head.sine[j];
     }
+    if constexpr (of_rotated) {
+      wave_barrier();
+      float x[features];
+#pragma clang loop unroll(full)
+      for (int j = 0; j < features; ++j) {
+        const int i = j * wave_size + lane();
+        x[j] = i < HeadDim ? out[i] : 0.0F;
+      }
+      const float after = scale * factor_of(x, eps);
+      wave_barrier();
+#pragma clang loop unroll(full)
+      for (int j = 0; j < features; ++j) {
+        const int i = j * wave_size + lane();
+        if (i < HeadDim) out[i] = x[j] * after * head.weight[j];
+      }
+    }
   }
 };
 
@@ -94,20 +153,26 @@ SINTER_INLINE f16 to_cache(float x) {
   return __builtin_fabsf(x) < 65520.0F ? half : static_cast<f16>(__builtin_nanf(""));
 }
 
-template <int HeadsCount, int KvHeadsCount, int HeadDim>
+template <int HeadsCount, int KvHeadsCount, int HeadDim, index PageBytes>
 struct Caches {
   static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount, head_dim = HeadDim;
   static constexpr int group = heads / kv_heads;  // query heads that share a KV head
   static constexpr int dim = (HeadDim + 15) / 16 * 16;
-  f16* keys;
+  f16* keys;  // of the first page
   f16* values;
-  index capacity;  // positions, a multiple of 16
+  Pages<PageBytes> pages;
 
-  __device__ f16* key(index kv_head, index position) const {
-    return keys + (kv_head * capacity + position) * dim;
+  SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
+    return {keys, values, Pages<PageBytes>::of(launch, sequence)};
   }
-  __device__ f16* value(index kv_head, index position) const {
-    return values + (kv_head * capacity + position) * dim;
+  SINTER_MEMBER f16* key(index kv_head, index position) const {
+    return pages.at(keys, position) + in_page(kv_head, position);
+  }
+  SINTER_MEMBER f16* value(index kv_head, index position) const {
+    return pages.at(values, position) + in_page(kv_head, position);
+  }
+  static SINTER_MEMBER index in_page(index kv_head, index position) {
+    return (kv_head * page_positions + (position & (page_positions - 1))) * dim;
   }
   // By a wave; key in shared memory.
   __device__ void append(index kv_head, index position, const float* k, const float* v) const {
@@ -366,11 +431,85 @@ SINTER_INLINE void attend_heads(const C& c, index kv_head, const float* q, index
   barrier();
 }
 
-// One token: transforms, append and attention in one phase. A block has a split of the positions of
-// one KV head; the split that finishes last combines them. What the phase waits for is mostly the
-// way to memory and back, so whatever can be under way together is.
+// Splits of the positions 0..total-1, which follow from their number alone: short contexts take
+// few, long ones all that there are.
+template <class C>
+struct Splits {
+  int count;  // those that have positions
+  int chunk;
+  int total;
+
+  static SINTER_MEMBER Splits of(int total) {
+    const int wanted = (total + positions_per_split - 1) / positions_per_split;
+    const int most = wanted < most_splits<C> ? wanted : most_splits<C>;
+    const int chunk = (total + most - 1) / most;
+    return {(total + chunk - 1) / chunk, chunk, total};
+  }
+  SINTER_MEMBER int begin(int split) const { return split * chunk; }
+  SINTER_MEMBER int end(int split) const {
+    return (split + 1) * chunk < total ? (split + 1) * chunk : total;
+  }
+};
+
+// A split of one KV head's positions for its group of query heads, [group][dim] in shared memory;
+// `batch` holds the first positions. The split of a head that finishes last combines them.
+template <class C>
+SINTER_INLINE void attend_split(const C& c, int kv_head, const Splits<C>& splits, int split,
+                                const float* queries, const CachedBatch<C>& batch, float* partials,
+                                int* flag, const SplitBuffers<C>& buffers, float* out) {
+  const auto finish = [&](int first) {
+    return [&, first](int i, int d, float top, float sum, float value) {
+      const index head = kv_head * C::group + first + i;
+      if (splits.count == 1) {
+        if (d < C::head_dim) out[head * C::head_dim + d] = value / sum;
+        return;
+      }
+      float* to = buffers.partials + (head * most_splits<C> + split) * SplitBuffers<C>::row;
+      to[2 + d] = value;
+      if (d == 0) {
+        to[0] = top;
+        to[1] = sum;
+      }
+    };
+  };
+  int first = 0;
+#pragma clang loop unroll(disable)
+  for (; first + heads_at_once <= C::group; first += heads_at_once)
+    attend_heads<heads_at_once>(c, kv_head, queries + first * C::dim, splits.begin(split),
+                                splits.end(split), batch, partials, finish(first));
+  constexpr int left = C::group % heads_at_once;
+  if constexpr (left > 0)
+    attend_heads<left>(c, kv_head, queries + first * C::dim, splits.begin(split), splits.end(split),
+                       batch, partials, finish(first));
+  if (splits.count == 1) return;
+
+  fence();
+  barrier();
+  if (thread() == 0) *flag = fetch_add(&buffers.arrived[kv_head], 1);
+  barrier();
+  if (*flag != splits.count - 1) return;
+  if (thread() == 0) buffers.arrived[kv_head] = 0;
+  // Two features to a thread where one would take several rounds.
+  constexpr int width = C::group * C::dim > threads ? 2 : 1;
+  for (int at = thread() * width; at < C::group * C::dim; at += threads * width) {
+    const index head = kv_head * C::group + at / C::dim;
+    const int feature = at % C::dim;
+    float top = 0;
+    float sum = 0;
+    float values[width];
+    combine<16>(buffers.partials + head * most_splits<C> * SplitBuffers<C>::row, splits.count,
+                SplitBuffers<C>::row, feature, top, sum, values);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < width; ++i)
+      if (feature + i < C::head_dim) out[head * C::head_dim + feature + i] = values[i] / sum;
+  }
+}
+
+// One row: transforms, append and attention in one phase. A block has a split of the positions of
+// one KV head. What the phase waits for is mostly the way to memory and back, so whatever can be
+// under way together is.
 template <class C, class QTransform, class KTransform>
-SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, HeadRows k,
+SINTER_INLINE void attention_step(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
                                   HeadRows v, const QTransform& q_transform,
                                   const KTransform& k_transform, float scale,
                                   unsigned char* split_base, float* out) {
@@ -381,45 +520,37 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
   float* const partials = key + C::dim;
   int* const flag = reinterpret_cast<int*>(partials + waves * heads_at_once * (C::dim + 2));
 
-  // The phase before writes q, k and v. The table, the position and what earlier steps cached are
+  // The phase before writes q, k and v. The table, the step and what earlier steps cached are
   // there. Waves take rows: the query heads, then the new key.
+  const int position = step_rows(launch)->position;
+  const C c = caches.of(launch, step_rows(launch)->sequence);
   typename QTransform::Head query;
   typename KTransform::Head new_key;
   q_transform.fetch_constants(0, query);
   if (wave() == C::group % waves) k_transform.fetch_constants(0, new_key);
-  // Short contexts take few splits, long ones all that there are; never more than there are blocks.
-  const int position = launch->step->position;
-  const int total = position + 1;
-  int splits = (total + positions_per_split - 1) / positions_per_split;
-  if (splits > most_splits<C>) splits = most_splits<C>;
-  if (splits > launch->workers / C::kv_heads) splits = launch->workers / C::kv_heads;
-  if (splits < 1) splits = 1;
-  const int chunk = (total + splits - 1) / splits;
-  splits = (total + chunk - 1) / chunk;  // those that have positions
-
-  const int units = C::kv_heads * splits;
-  const auto end_of = [&](int split) {
-    return (split + 1) * chunk < total ? (split + 1) * chunk : total;
-  };
+  const auto splits = Splits<C>::of(position + 1);
+  const int units = C::kv_heads * splits.count;
   CachedBatch<C> batch;
   const auto read = [&](int unit) __attribute__((always_inline)) {
     const int split = unit / C::kv_heads;
-    const int end = end_of(split);
-    batch.read(c, unit % C::kv_heads, split * chunk, end < position ? end : position);
+    const int end = splits.end(split);
+    batch.read(c, unit % C::kv_heads, splits.begin(split), end < position ? end : position);
   };
   if (launch->worker < units) read(launch->worker);
   await_phases();
+  const float q_factor = q_transform.row_factor(q, 0, partials);
+  const float k_factor = k_transform.row_factor(k, 0, partials + waves);
 
   for (int unit = launch->worker; unit < units;) {
     const int h = unit % C::kv_heads;
     const int split = unit / C::kv_heads;
-    const int begin = split * chunk;
-    const int end = end_of(split);
+    const int begin = splits.begin(split);
+    const int end = splits.end(split);
     const auto fetch = [&](int i) __attribute__((always_inline)) {
       if (i < C::group) {
-        q_transform.fetch(q.base + (h * C::group + i) * C::head_dim, query);
+        q_transform.fetch(q, 0, h * C::group + i, query);
       } else if (i == C::group) {
-        k_transform.fetch(k.base + h * C::head_dim, new_key);
+        k_transform.fetch(k, 0, h, new_key);
       }
     };
     fetch(wave());
@@ -427,119 +558,121 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& c, HeadRows q, 
 #pragma clang loop unroll(full)
     for (int i = 0; i < 8; ++i) {
       const int d = S::feature() + i;
-      value[i] = d < C::head_dim ? v.base[h * C::head_dim + d] : 0.0F;
+      value[i] = d < C::head_dim ? v.base[h * v.head_stride + d] : 0.0F;
     }
 
-    const int rows = end == total ? C::group + 1 : C::group;
+    const int rows = end == splits.total ? C::group + 1 : C::group;
     for (int i = wave(); i < rows; i += waves) {
       float* const row = queries + i * C::dim;
       if (i >= waves) fetch(i);
       if (i < C::group) {
-        q_transform.apply(query, scale, row);
+        q_transform.apply(query, q_factor, scale, row);
       } else {
-        k_transform.apply(new_key, 1.0F, row);
+        k_transform.apply(new_key, k_factor, 1.0F, row);
       }
       for (int d = C::head_dim + lane(); d < C::dim; d += wave_size) row[d] = 0;
     }
     barrier();
-    if (end == total) {
+    if (end == splits.total) {
       batch.append(c, h, position, position - begin, key, value);
       // The cache is read back where a split takes several rounds.
       if (end - begin > S::positions) barrier();
     }
-
-    const auto finish = [&](int first) {
-      return [&, first](int i, int d, float top, float sum, float value) {
-        const index head = h * C::group + first + i;
-        if (splits == 1) {
-          if (d < C::head_dim) out[head * C::head_dim + d] = value / sum;
-          return;
-        }
-        float* to = buffers.partials + (head * most_splits<C> + split) * SplitBuffers<C>::row;
-        to[2 + d] = value;
-        if (d == 0) {
-          to[0] = top;
-          to[1] = sum;
-        }
-      };
-    };
-    int first = 0;
-#pragma clang loop unroll(disable)
-    for (; first + heads_at_once <= C::group; first += heads_at_once)
-      attend_heads<heads_at_once>(c, h, queries + first * C::dim, begin, end, batch, partials,
-                                  finish(first));
-    constexpr int left = C::group % heads_at_once;
-    if constexpr (left > 0)
-      attend_heads<left>(c, h, queries + first * C::dim, begin, end, batch, partials,
-                         finish(first));
-
-    if (splits > 1) {
-      fence();
-      barrier();
-      if (thread() == 0) *flag = fetch_add(&buffers.arrived[h], 1);
-      barrier();
-      if (*flag == splits - 1) {
-        if (thread() == 0) buffers.arrived[h] = 0;
-        // Two features to a thread where one would take several rounds.
-        constexpr int width = C::group * C::dim > threads ? 2 : 1;
-        for (int at = thread() * width; at < C::group * C::dim; at += threads * width) {
-          const index head = h * C::group + at / C::dim;
-          const int feature = at % C::dim;
-          float top = 0;
-          float sum = 0;
-          float values[width];
-          combine<16>(buffers.partials + head * most_splits<C> * SplitBuffers<C>::row, splits,
-                      SplitBuffers<C>::row, feature, top, sum, values);
-#pragma clang loop unroll(full)
-          for (int i = 0; i < width; ++i)
-            if (feature + i < C::head_dim) out[head * C::head_dim + feature + i] = values[i] / sum;
-        }
-      }
-    }
+    attend_split(c, h, splits, split, queries, batch, partials, flag, buffers, out);
     unit += launch->workers;
     barrier();
     if (unit < units) read(unit);
   }
 }
 
-// Many tokens, first phase: q is transformed into `queries` [tokens][heads][head_dim], k and v go
-// to the caches. A block to a token, a wave to a head; the transforms run in shared memory.
+// Several rows, first phase: q is transformed into `queries` [rows][heads][head_dim], k and v go to
+// the caches. A wave takes a head, a block as many heads of a row; the transforms run in shared
+// memory.
 template <class C>
-constexpr int append_shared_bytes = waves * C::dim * 4;
+constexpr int append_shared_bytes = waves * C::dim * 4 + 2 * waves * 4;
 
 template <class C, class QTransform, class KTransform>
-SINTER_INLINE void attention_append(const Launch* launch, const C& c, HeadRows q, HeadRows k,
+SINTER_INLINE void attention_append(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
                                     HeadRows v, const QTransform& q_transform,
                                     const KTransform& k_transform, float scale, float* queries) {
   float* const row = reinterpret_cast<float*>(shared_memory()) + wave() * C::dim;
-  for (index t = launch->worker; t < launch->step->tokens; t += launch->workers)
-    for (int first = 0; first < C::heads + C::kv_heads; first += waves) {
-      const int h = first + wave();
-      if (h < C::heads) {
-        typename QTransform::Head head;
-        q_transform.fetch_constants(t, head);
-        q_transform.fetch(q.base + t * q.stride + h * C::head_dim, head);
-        q_transform.apply(head, scale, row);
-      } else if (h < C::heads + C::kv_heads) {
-        typename KTransform::Head head;
-        k_transform.fetch_constants(t, head);
-        k_transform.fetch(k.base + t * k.stride + (h - C::heads) * C::head_dim, head);
-        k_transform.apply(head, 1.0F, row);
-      }
-      barrier();
-      if (h < C::heads) {
-        for (int i = lane(); i < C::head_dim; i += wave_size)
-          queries[(t * C::heads + h) * C::head_dim + i] = row[i];
-      } else if (h < C::heads + C::kv_heads) {
-        const int kv = h - C::heads;
-        c.append(kv, launch->step->position + t, row, v.base + t * v.stride + kv * C::head_dim);
-      }
-      barrier();
+  float* const scratch = reinterpret_cast<float*>(shared_memory()) + waves * C::dim;
+  constexpr int rounds_of_row = (C::heads + C::kv_heads + waves - 1) / waves;
+  for (index unit = launch->worker; unit < launch->step->rows * index{rounds_of_row};
+       unit += launch->workers) {
+    const index t = unit / rounds_of_row;
+    const int h = static_cast<int>(unit % rounds_of_row) * waves + wave();
+    const StepRow step = step_rows(launch)[t];
+    const C c = caches.of(launch, step.sequence);
+    const float q_factor = q_transform.row_factor(q, t, scratch);
+    const float k_factor = k_transform.row_factor(k, t, scratch + waves);
+    if (h < C::heads) {
+      typename QTransform::Head head;
+      q_transform.fetch_constants(t, head);
+      q_transform.fetch(q, t, h, head);
+      q_transform.apply(head, q_factor, scale, row);
+    } else if (h < C::heads + C::kv_heads) {
+      typename KTransform::Head head;
+      k_transform.fetch_constants(t, head);
+      k_transform.fetch(k, t, h - C::heads, head);
+      k_transform.apply(head, k_factor, 1.0F, row);
     }
+    barrier();
+    if (h < C::heads) {
+      for (int i = lane(); i < C::head_dim; i += wave_size)
+        queries[(t * C::heads + h) * C::head_dim + i] = row[i];
+    } else if (h < C::heads + C::kv_heads) {
+      const int kv = h - C::heads;
+      c.append(kv, step.position, row, v.base + t * v.stride + kv * v.head_stride);
+    }
+    barrier();
+  }
 }
 
-// Many tokens, second phase. A block has one KV head and a tile of rows: tokens times the heads of
-// the group. Keys, then values, of some positions at a time come to shared memory as float32.
+// Few rows, second phase: each as if it were alone, its positions split as attention_step splits
+// them. `split_base` has a place for each row.
+template <class C>
+SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const float* queries,
+                                 unsigned char* split_base, float* out) {
+  float* const group = reinterpret_cast<float*>(shared_memory());
+  float* const partials = group + (C::group + 1) * C::dim;
+  int* const flag = reinterpret_cast<int*>(partials + waves * heads_at_once * (C::dim + 2));
+  const int rows = launch->step->rows;
+  const int pairs = rows * C::kv_heads;
+  // The longest row has the most splits. The first splits of all come first: there is one of each.
+  int longest = 0;
+  for (int r = lane(); r < rows; r += wave_size)
+    longest = step_rows(launch)[r].position > longest ? step_rows(launch)[r].position : longest;
+#pragma clang loop unroll(full)
+  for (int mask = 1; mask < wave_size; mask *= 2) {
+    const int other = shuffle_xor(longest, mask);
+    longest = other > longest ? other : longest;
+  }
+  const int units = pairs * Splits<C>::of(longest + 1).count;
+  for (int unit = launch->worker; unit < units; unit += launch->workers) {
+    const int t = unit % pairs / C::kv_heads;
+    const int h = unit % C::kv_heads;
+    const StepRow row = step_rows(launch)[t];
+    const auto splits = Splits<C>::of(row.position + 1);
+    const int split = unit / pairs;
+    if (split >= splits.count) continue;
+    const C c = caches.of(launch, row.sequence);
+    CachedBatch<C> batch;
+    batch.read(c, h, splits.begin(split), splits.end(split));
+    const float* from = queries + (index{t} * C::heads + h * C::group) * C::head_dim;
+    for (int i = thread(); i < C::group * C::dim; i += threads)
+      group[i] = i % C::dim < C::head_dim ? from[i / C::dim * C::head_dim + i % C::dim] : 0.0F;
+    barrier();
+    attend_split(c, h, splits, split, group, batch, partials, flag,
+                 SplitBuffers<C>::at(split_base + index{t} * SplitBuffers<C>::bytes),
+                 out + index{t} * C::heads * C::head_dim);
+    barrier();
+  }
+}
+
+// Many rows, second phase. A block has one KV head and a tile: rows of the step times the heads of
+// the group. Keys, then values, of some positions at a time come to shared memory as float32. Rows
+// of several sequences in a tile take turns.
 constexpr int attention_tile = 32;
 template <class C>
 struct AttentionTile {
@@ -574,7 +707,7 @@ SINTER_INLINE void load_positions(const f16* from, index count, float* to) {
 }
 
 template <class C>
-SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float* queries,
+SINTER_INLINE void attention_rows(const Launch* launch, const C& caches, const float* queries,
                                   float* out) {
   using Tile = AttentionTile<C>;
   // Eight threads share a row: of scores each has every eighth position, of the result every eighth
@@ -585,12 +718,13 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float*
   float* const q = reinterpret_cast<float*>(shared_memory());
   float* const tile = q + attention_tile * Tile::stride;
   float* const scores = tile + Tile::positions * Tile::stride;
-  const int tokens = launch->step->tokens;
+  const StepRow* const steps = step_rows(launch);
+  const int tokens = launch->step->rows;
   const int token_units = (tokens + Tile::tokens - 1) / Tile::tokens;
   const int row = thread() / sharing;
   const int mine = thread() % sharing;
 
-  // Later tokens have more to do, so they come first.
+  // Later rows of a sequence have more to do, so they come first.
   for (index unit = launch->worker; unit < index{C::kv_heads} * token_units * Tile::passes;
        unit += launch->workers) {
     const index h = unit % C::kv_heads;
@@ -602,8 +736,6 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float*
     const int token = first + in_unit / C::group;
     const bool valid = in_unit < Tile::rows && token < last;
     const index head = index{token} * C::heads + h * C::group + in_unit % C::group;
-    const index limit = valid ? launch->step->position + token + 1 : 0;
-    const index end = launch->step->position + last;
 
     for (int d = mine * 4; d < C::dim; d += sharing * 4)
 #pragma clang loop unroll(full)
@@ -613,8 +745,23 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float*
     float top = masked;
     float total = 0;
     f32x4 sum[runs] = {};
+    int begin = first;  // of the rows of the sequence whose turn it is
+    int stop = first;
+    index p = 0;
+    index end = 0;
+    index limit = 0;  // of this thread's row: 0 while it is not its turn
+    C c = caches;
 #pragma clang loop unroll(disable)
-    for (index p = 0; p < end; p += Tile::positions) {
+    while (true) {
+      if (p >= end) {
+        if (stop == last) break;
+        begin = stop;
+        while (stop < last && steps[stop].sequence == steps[begin].sequence) ++stop;
+        c = caches.of(launch, steps[begin].sequence);
+        p = 0;
+        end = steps[stop - 1].position + 1;
+        limit = valid && token >= begin && token < stop ? steps[token].position + 1 : 0;
+      }
       barrier();
       load_positions<C>(c.key(h, p), end - p, tile);
       barrier();
@@ -664,6 +811,7 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& c, const float*
           }
         }
       }
+      p += Tile::positions;
     }
     if (valid)
 #pragma clang loop unroll(full)

@@ -88,26 +88,26 @@ SINTER_INLINE void decode_row(const W& w, index row, float* out) {
                    k % W::chunk));
 }
 
-// out [tokens, Width]
+// out [rows, Width]: a row of the table for the token of each row of the step.
 template <int Width, class W>
-SINTER_INLINE void embed(const Launch* launch, const W& w, const i32* tokens, float* out) {
-  for (index t = launch->worker; t < launch->step->tokens; t += launch->workers)
-    decode_row<Width>(w, tokens[t], out + t * Width);
+SINTER_INLINE void embed(const Launch* launch, const W& w, const StepRow* rows, float* out) {
+  for (index r = launch->worker; r < launch->step->rows; r += launch->workers)
+    decode_row<Width>(w, rows[r].token, out + r * Width);
 }
 
-// out [tokens, 2 * Half]: cos in the first half, sin in the second, of (position + t) * inv_freq,
+// out [rows, 2 * Half]: cos in the first half, sin in the second, of the row's position * inv_freq,
 // both times scale.
 template <int Half>
 SINTER_INLINE void rope_table(const Launch* launch, const float* inv_freq, float scale,
                               float* out) {
-  for (index t = launch->worker; t < launch->step->tokens; t += launch->workers) {
-    const float position = static_cast<float>(launch->step->position + t);
+  for (index r = launch->worker; r < launch->step->rows; r += launch->workers) {
+    const float position = static_cast<float>(step_rows(launch)[r].position);
     for (int i = thread(); i < Half; i += threads) {
       float cosine = 0;
       float sine = 0;
       cos_sin(position * inv_freq[i], &cosine, &sine);
-      out[t * 2 * Half + i] = cosine * scale;
-      out[t * 2 * Half + Half + i] = sine * scale;
+      out[r * 2 * Half + i] = cosine * scale;
+      out[r * 2 * Half + Half + i] = sine * scale;
     }
   }
 }

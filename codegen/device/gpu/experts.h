@@ -2,7 +2,7 @@
 // they name.
 #pragma once
 
-#include "gpu/matvec.h"
+#include "gpu/few_rows.h"
 
 namespace sinter {
 
@@ -55,58 +55,135 @@ SINTER_INLINE void top_k(const Launch* launch, const float* x, index rows, i32* 
   }
 }
 
-// A row of the input where the phase before left it, in the words of SharedRow and SharedFloats.
+// Rows of the input as a phase before left them, and as this block prepared them.
 template <class X>
-struct GlobalRow;
-template <int Cols, int Group, int Planes>
-struct GlobalRow<QuantizedRows<Cols, Group, Planes>> {
-  using X = QuantizedRows<Cols, Group, Planes>;
-  static constexpr int planes = Planes;
+struct GlobalRows {
   const X& x;
-  index row;
-  __device__ __attribute__((always_inline)) u32x4 codes(int plane, int block, int k) const {
-    return *reinterpret_cast<const u32x4*>(x.codes + (plane * x.rows + row) * X::row_codes +
-                                           block * block_cols + k);
-  }
-  __device__ __attribute__((always_inline)) GroupScale scale(int group) const {
-    return x.scales[row * X::groups + group];
-  }
+  __device__ GlobalRow<X> row(index r) const { return {x, r}; }
 };
-template <int Cols>
-struct GlobalRow<FloatRows<Cols>> {
-  const u8* base;
-  __device__ GlobalRow(const FloatRows<Cols>& x, index row)
-      : base(reinterpret_cast<const u8*>(x.values + row * Cols)) {}
+template <class X>
+struct SharedRows {
+  using Row = typename OneRow<X>::Row;
+  static constexpr int stride = (Row::bytes + 15) / 16 * 16;
+  u8* base;
+  __device__ Row row(index r) const { return {base + r * stride}; }
 };
+template <class X>
+SINTER_INLINE GlobalRows<X> rows_of(const X& x) {
+  return {x};
+}
+template <class X>
+SINTER_INLINE SharedRows<X> rows_of(const SharedRows<X>& x) {
+  return x;
+}
+template <class X, int Rows>
+constexpr int shared_rows_bytes = Rows * SharedRows<X>::stride + 256;
 
-// out [tokens, Chosen, Rows]: x times matrix experts[token, choice] of w, which holds Experts
-// matrices of Rows rows, each starting a tile. x has a row for each choice, or for each token. A
-// wave takes a tile.
-template <int Chosen, bool Each, int Experts, int Rows, class W, class X>
-SINTER_INLINE void gather_multiply(const Launch* launch, const W& w, const i32* experts, const X& x,
-                                   float* out) {
+// Rows of x, prepared in shared memory.
+template <class X, int Rows, class Prologue>
+SINTER_INLINE SharedRows<X> prepare_rows(const Launch*, const Prologue& prologue) {
+  const SharedRows<X> x{shared_memory()};
+  float* const scratch = reinterpret_cast<float*>(x.base + Rows * SharedRows<X>::stride);
+  for (index r = 0; r < Rows; ++r) {
+    x.row(r).write(prologue, scratch, r);
+    barrier();
+  }
+  return x;
+}
+
+// The row that a lane has of tile `tile` of the matrix of an expert times x, by a wave; w holds
+// matrices of Rows rows, each starting a tile.
+template <class X, int Rows, class W, class Row>
+SINTER_INLINE float expert_tile(const W& w, index expert, index tile, const Row& x) {
   using Form = OneRow<X>;
   constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
-  const index units = launch->step->tokens * index{Chosen} * tiles;
+  float y = 0;
+#pragma clang loop unroll(disable)
+  for (int step = 0; step < Form::steps; ++step) {
+    typename Form::template Piece<W> piece;
+    piece.read(w, expert * tiles + tile, step);
+    y += piece.multiply(w, expert * tiles + tile, step, x);
+  }
+#pragma clang loop unroll(full)
+  for (int mask = tile_rows; mask < wave_size; mask *= 2) y += shuffle_xor(y, mask);
+  const index col = tile * tile_rows + lane() % tile_rows;
+  return col < Rows ? Form::finish(w, expert * Rows + col, y, x) : 0.0F;
+}
+
+// Rows of x times the matrices that experts [rows, Chosen] names. x has a row for each choice, or
+// for each row of the step: epilogue(row and choice, output column, outputs left, y of each w). A
+// wave takes a tile.
+template <class X, int Chosen, bool Each, int Rows, class Given, class Epilogue, class... W>
+SINTER_INLINE void gather_multiply(const Launch* launch, const i32* experts, const Given& given,
+                                   index tokens, const Epilogue& epilogue, const W&... w) {
+  constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
+  const auto x = rows_of(given);
+  const index units = tokens * Chosen * tiles;
   for (index unit = launch->worker * index{waves} + wave(); unit < units;
        unit += launch->workers * index{waves}) {
     const index pair = unit / tiles;
     const index tile = unit % tiles;
-    const index expert = experts[pair];
-    const GlobalRow<X> row{x, Each ? pair : pair / Chosen};
-    float y = 0;
-#pragma clang loop unroll(disable)
-    for (int step = 0; step < Form::steps; ++step) {
-      typename Form::template Piece<W> piece;
-      piece.read(w, expert * tiles + tile, step);
-      y += piece.multiply(w, expert * tiles + tile, step, row);
-    }
-#pragma clang loop unroll(full)
-    for (int mask = tile_rows; mask < wave_size; mask *= 2) y += shuffle_xor(y, mask);
     const index col = tile * tile_rows + lane();
-    if (lane() < tile_rows && col < Rows)
-      out[pair * Rows + col] = Form::finish(w, expert * Rows + col, y, row);
+    const auto row = x.row(Each ? pair : pair / Chosen);
+    const index expert = experts[pair];
+    const auto finish = [&](auto... y) __attribute__((always_inline)) {
+      if (lane() < tile_rows && col < Rows) epilogue(pair, col, Rows - col, y...);
+    };
+    finish(expert_tile<X, Rows>(w, expert, tile, row)...);
   }
+}
+
+// The same, then summed over a token's choices, each times its weight [tokens, Chosen]:
+// epilogue(token, output column, outputs left, sum) of what term(token and choice, ...) gives.
+template <class X, int Chosen, bool Each, int Rows, class Given, class Term, class Epilogue,
+          class... W>
+SINTER_INLINE void gather_sum(const Launch* launch, const i32* experts, const float* weights,
+                              const Given& given, index tokens, const Term& term,
+                              const Epilogue& epilogue, const W&... w) {
+  constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
+  const auto x = rows_of(given);
+  for (index unit = launch->worker * index{waves} + wave(); unit < tokens * tiles;
+       unit += launch->workers * index{waves}) {
+    const index token = unit / tiles;
+    const index tile = unit % tiles;
+    const index col = tile * tile_rows + lane();
+    const bool mine = lane() < tile_rows && col < Rows;
+    float sum = 0;
+    for (index pair = token * Chosen; pair < (token + 1) * Chosen; ++pair) {
+      const auto row = x.row(Each ? pair : token);
+      const index expert = experts[pair];
+      const auto add = [&](auto... y) __attribute__((always_inline)) {
+        if (mine) sum = fma(weights[pair], term(pair, col, Rows - col, y...), sum);
+      };
+      add(expert_tile<X, Rows>(w, expert, tile, row)...);
+    }
+    if (mine) epilogue(token, col, Rows - col, sum);
+  }
+}
+
+// Whether all other blocks of the phase have come here; they do not wait. What they wrote is seen.
+// `counter` is zero between phases.
+SINTER_INLINE bool arrives_last(const Launch* launch, i32* counter) {
+  i32* const flag = reinterpret_cast<i32*>(shared_memory());
+  fence();
+  barrier();
+  if (thread() == 0) {
+    const bool last = fetch_add(counter, 1) == launch->workers - 1;
+    if (last) *counter = 0;
+    *flag = last ? 1 : 0;
+  }
+  barrier();
+  const bool last = *flag != 0;
+  barrier();  // the flag's place is used again
+  fence();
+  return last;
+}
+// The phase's work as that of one block.
+SINTER_INLINE Launch alone(const Launch* launch) {
+  Launch last = *launch;
+  last.worker = 0;
+  last.workers = 1;
+  return last;
 }
 
 }  // namespace sinter

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gpu/platform.h"
+#include "step.h"
 
 namespace sinter {
 

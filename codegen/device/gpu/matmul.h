@@ -89,8 +89,10 @@ struct TokenLoad {
   static __device__ index clamp(index token, index rows) { return token < rows ? token : rows - 1; }
 };
 
-// This lane's words of the left side for one block. Pieces share words of narrow fields.
-template <class W, class Codes = typename W::codes_type>
+// This lane's words of the left side for one block. Pieces share words of narrow fields. AtOnce: up
+// to this width all words of a row are read with few loads, though some are other lanes'; where the
+// loads are not what one waits for, choosing among them costs more.
+template <class W, int AtOnce = 1, class Codes = typename W::codes_type>
 struct LeftCodes {
   static constexpr int count(int width) {
     return width == 8   ? 2 * Matrix::pieces
@@ -120,6 +122,9 @@ struct LeftCodes {
       constexpr int width = field.width, before = count_all(field.below);
       const u8* const first =
           from + tile_rows * 4 * field.below * (whole ? block_segments : W::last_segments);
+      if constexpr (width <= AtOnce) {
+        if (whole) return read_whole<width, before>(first);
+      }
 #pragma clang loop unroll(full)
       for (int s = 0; s < block_segments; ++s)
 #pragma clang loop unroll(full)
@@ -141,6 +146,28 @@ struct LeftCodes {
               }
             }
     });
+  }
+
+  template <int Width, int Before>
+  __device__ __attribute__((always_inline)) void read_whole(const u8* first) {
+#pragma clang loop unroll(full)
+    for (int r = 0; r < Matrix::rows; ++r) {
+      u32x4 words[Width];
+#pragma clang loop unroll(full)
+      for (int k = 0; k < Width; ++k)
+        words[k] = load_stream<u32x4>(first + (k * tile_rows + Matrix::row(r)) * 16);
+#pragma clang loop unroll(full)
+      for (int s = 0; s < block_segments; ++s)
+#pragma clang loop unroll(full)
+        for (int i = 0; i < Matrix::pieces; ++i) {
+          u32& to = bits[s][r][Before + slot(Width, i, 0)];
+          if constexpr (Width == 1) {
+            to = words[0][s];
+          } else {
+            to = Matrix::piece(i) / 2 == 0 ? words[s / 2][s % 2 * 2] : words[s / 2][s % 2 * 2 + 1];
+          }
+        }
+    }
   }
 
   __device__ __attribute__((always_inline)) Matrix::Left segment(int s) const {
@@ -169,8 +196,8 @@ struct LeftCodes {
 };
 
 // A lane's columns are known at run time alone, and with them words and digits.
-template <class W>
-struct LeftCodes<W, TritCodes> {
+template <class W, int AtOnce>
+struct LeftCodes<W, AtOnce, TritCodes> {
   const u8* words;  // of the 256 columns
   int half;
 

@@ -5,34 +5,29 @@
 // pieces of 8 columns (two words of four), and `sums` sums. Which they are: row(i), token(i),
 // piece(i), sum_row(e), sum_token(e). Columns may be taken in any order as long as both sides
 // agree.
+//
+// Which unit a machine has says the table of targets, as one of the macros
+//   SINTER_MATRIX_TURING  mma.m8n8k16      SINTER_MATRIX_CDNA2  MFMA of 16 columns
+//   SINTER_MATRIX_AMPERE  mma.m16n8k32     SINTER_MATRIX_CDNA3  MFMA of 32 columns
+//                                          SINTER_MATRIX_RDNA3, SINTER_MATRIX_RDNA4  WMMA
+// Without any of them integer dots serve.
 #pragma once
 
 #include "gpu/platform.h"
 
 namespace sinter {
 
-// clang-format off
-#if defined(__NVPTX__)
-#define SINTER_MATRIX_NVIDIA 1
-#elif defined(__gfx90a__) || defined(__gfx942__) || defined(__gfx950__)
-#define SINTER_MATRIX_CDNA 1
-#elif defined(__GFX12__)
-#define SINTER_MATRIX_RDNA4 1
-#elif defined(__GFX11__)
-#define SINTER_MATRIX_RDNA3 1
-#endif
-// clang-format on
-
 struct Matrix {
-#if defined(SINTER_MATRIX_NVIDIA)
-  // Two mma.m16n8k32.
+#if defined(SINTER_MATRIX_AMPERE) || defined(SINTER_MATRIX_TURING)
+  // Two mma.m16n8k32, each of which is four mma.m8n8k16: rows 0 to 7 and 8 to 15 times either word
+  // of the pieces.
   static constexpr int rows = 2, tokens = 2, pieces = 1;
   static __device__ int row(int i) { return lane() / 4 + 8 * i; }
   static __device__ int token(int i) { return lane() / 4 + 8 * i; }
   static __device__ int piece(int) { return lane() % 4; }
   static __device__ int sum_row(int e) { return lane() / 4 + e % 4 / 2 * 8; }
   static __device__ int sum_token(int e) { return e / 4 * 8 + lane() % 4 * 2 + e % 2; }
-#elif defined(SINTER_MATRIX_CDNA)
+#elif defined(SINTER_MATRIX_CDNA2) || defined(SINTER_MATRIX_CDNA3)
   static constexpr int rows = 1, tokens = 1, pieces = 1;
   static __device__ int row(int) { return lane() % 16; }
   static __device__ int token(int) { return lane() % 16; }
@@ -65,11 +60,17 @@ struct Matrix {
   static __device__ int sum_token(int e) { return lane() / 16 * tokens + e; }
 #endif
   static constexpr int sums = 256 / wave_size;
+  // Tokens that can be multiplied alone, and how many sums of a lane are then used.
+#if defined(SINTER_MATRIX_AMPERE) || defined(SINTER_MATRIX_TURING)
+  static constexpr int least_tokens = 8, sums_of_least = 4;
+#else
+  static constexpr int least_tokens = 16, sums_of_least = sums;
+#endif
 
   // Sums begin at `start`, and number() gives what was added to it. NVIDIA converts integers at
   // half the rate at which it adds floats: there they count in the mantissa of 1.5 * 2^23, which is
   // exact for what 128 products of signed bytes can sum up to.
-#if defined(SINTER_MATRIX_NVIDIA)
+#if defined(SINTER_MATRIX_AMPERE) || defined(SINTER_MATRIX_TURING)
   static constexpr int start = 0x4B400000;
   static __device__ __attribute__((always_inline)) float number(int sum) {
     return __builtin_bit_cast(float, sum) - 12582912.0F;
@@ -88,11 +89,13 @@ struct Matrix {
     u32 words[tokens][pieces][2];
   };
 
+  // Used: of all sums or of the least.
+  template <int Used = sums>
   static __device__ __attribute__((always_inline)) void multiply(int (&c)[sums], const Left& a,
                                                                  const Right& b) {
-#if defined(SINTER_MATRIX_NVIDIA)
+#if defined(SINTER_MATRIX_AMPERE)
 #pragma clang loop unroll(full)
-    for (int n = 0; n < 2; ++n)
+    for (int n = 0; n < Used / 4; ++n)
       __asm__(
           "mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
           "{%8, %9}, "
@@ -100,9 +103,19 @@ struct Matrix {
           : "+r"(c[n * 4]), "+r"(c[n * 4 + 1]), "+r"(c[n * 4 + 2]), "+r"(c[n * 4 + 3])
           : "r"(a.words[0][0][0]), "r"(a.words[1][0][0]), "r"(a.words[0][0][1]),
             "r"(a.words[1][0][1]), "r"(b.words[n][0][0]), "r"(b.words[n][0][1]));
-#elif defined(SINTER_MATRIX_CDNA)
+#elif defined(SINTER_MATRIX_TURING)
+#pragma clang loop unroll(full)
+    for (int n = 0; n < Used / 4; ++n)
+#pragma clang loop unroll(full)
+      for (int half = 0; half < 2; ++half)
+#pragma clang loop unroll(full)
+        for (int word = 0; word < 2; ++word)
+          __asm__("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0, %1}, {%2}, {%3}, {%0, %1};"
+                  : "+r"(c[n * 4 + half * 2]), "+r"(c[n * 4 + half * 2 + 1])
+                  : "r"(a.words[half][0][word]), "r"(b.words[n][0][word]));
+#elif defined(SINTER_MATRIX_CDNA2) || defined(SINTER_MATRIX_CDNA3)
     i32x4 sum = {c[0], c[1], c[2], c[3]};
-#if defined(__gfx90a__)
+#if defined(SINTER_MATRIX_CDNA2)
     sum = __builtin_amdgcn_mfma_i32_16x16x16i8(static_cast<int>(a.words[0][0][0]),
                                                static_cast<int>(b.words[0][0][0]), sum, 0, 0, 0);
     sum = __builtin_amdgcn_mfma_i32_16x16x16i8(static_cast<int>(a.words[0][0][1]),

@@ -46,13 +46,7 @@ SINTER_INLINE float multiply_block(const W& w, const RowCodes<W>& codes, int blo
       continue;
     }
     const GroupScale a = x.scale(block * W::block_groups + g);
-    if constexpr (W::has_offsets) {
-      const float dot = fma(static_cast<float>(total), a.scale, W::code_offset * a.bias);
-      y = fma(dot, scale[g], fma(offset[g], a.bias, y));
-    } else {
-      const float dot = static_cast<float>(total) * a.scale;
-      y = fma(W::sum_factor() == 0.0F ? dot : fma(W::sum_factor(), a.bias, dot), scale[g], y);
-    }
+    y = W::add_group(y, static_cast<float>(total), a.scale, a.bias, scale[g], offset[g]);
   }
   return y;
 }
@@ -110,10 +104,14 @@ struct SharedFloats {
   // Room for whole chunks of every element type; weights are zero beyond the columns.
   static constexpr int bytes = (Cols + 15) / 16 * 16 * 4;
   u8* base;
+  __device__ __attribute__((always_inline)) f32x4 four(int k) const {
+    return *reinterpret_cast<const f32x4*>(base + k * 4);
+  }
   template <class Prologue>
-  __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch) const {
+  __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch,
+                                                       index r = 0) const {
     Held row[rounds<Cols>];
-    p.prepare(0, row, scratch);
+    p.prepare(r, row, scratch);
     release_next_phase();
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds<Cols>; ++i) {
@@ -166,8 +164,7 @@ struct OneRow<FloatRows<Cols>> {
 #pragma clang loop unroll(full)
         for (int j = 0; j < W::chunk; j += 4) {
           const f32x4 four = take_four<W>(rest, scale);
-          const auto a =
-              *reinterpret_cast<const f32x4*>(x.base + (at * unit + i * W::chunk + j) * 4);
+          const f32x4 a = x.four(at * unit + i * W::chunk + j);
 #pragma clang loop unroll(full)
           for (int k = 0; k < 4; ++k) y = fma(four[k], a[k], y);
         }
@@ -280,6 +277,22 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
     }
     tile = next;
   }
+}
+
+// The blocks that have a part of a phase's work: of `all` units `count` behind the first `before`.
+// Each part has at least one block, which may have others too.
+SINTER_INLINE Launch part_of(const Launch* launch, index before, index count, index all) {
+  index begin = launch->workers * before / all;
+  if (begin > launch->workers - 1) begin = launch->workers - 1;
+  index end = launch->workers * (before + count) / all;
+  if (end <= begin) end = begin + 1;
+  Launch mine = *launch;
+  mine.worker = launch->worker - static_cast<int>(begin);
+  mine.workers = static_cast<int>(end - begin);
+  return mine;
+}
+SINTER_INLINE bool takes_part(const Launch& launch) {
+  return launch.worker >= 0 && launch.worker < launch.workers;
 }
 
 }  // namespace sinter

@@ -19,17 +19,22 @@
 extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
 #else
 // Blocks have 256 threads: a SIMD of AMD's needs to hold no more than two of their waves, so that
-// each may have 256 registers; one, where all phases are one kernel.
+// each may have 256 registers; one, where it has no more than those (SINTER_SIMD_WAVES) and where
+// all phases are one kernel.
+#if !defined(SINTER_SIMD_WAVES)
+#define SINTER_SIMD_WAVES 2
+#endif
 #if defined(__AMDGCN__)
 #define SINTER_OCCUPANCY(waves) \
   __attribute__((amdgpu_flat_work_group_size(256, 256), amdgpu_waves_per_eu(waves)))
-#define SINTER_WIDE_OCCUPANCY SINTER_OCCUPANCY(2)
+#define SINTER_WIDE_OCCUPANCY SINTER_OCCUPANCY(SINTER_SIMD_WAVES)
 #else
 #define SINTER_OCCUPANCY(waves) __attribute__((launch_bounds(256)))
 #define SINTER_WIDE_OCCUPANCY __attribute__((launch_bounds(256, 1)))
 #endif
-#define SINTER_KERNEL \
-  extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY(2) void
+#define SINTER_KERNEL                                                            \
+  extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY( \
+      SINTER_SIMD_WAVES) void
 #define SINTER_WIDE_KERNEL \
   extern "C" __attribute__((visibility("default"))) __global__ SINTER_WIDE_OCCUPANCY void
 #define SINTER_BIG_KERNEL \
@@ -40,37 +45,41 @@ extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
 #define SINTER_PHASE(name) SINTER_PHASE_AS(name, SINTER_KERNEL, sinter::await_phases())
 #define SINTER_WIDE_PHASE(name) SINTER_PHASE_AS(name, SINTER_WIDE_KERNEL, sinter::await_phases())
 #define SINTER_EARLY_PHASE(name) SINTER_PHASE_AS(name, SINTER_KERNEL, static_cast<void>(0))
-#define SINTER_PHASE_AS(name, kernel, begin)                                                  \
-  static __device__ __attribute__((always_inline)) void name##_phase(                         \
-      const sinter::Launch* launch);                                                          \
-  kernel name(sinter::GpuArguments arguments) {                                               \
-    const sinter::Launch launch{arguments.args, arguments.step, nullptr, SINTER_BLOCK_NUMBER, \
-                                arguments.workers};                                           \
-    begin;                                                                                    \
-    name##_phase(&launch);                                                                    \
-  }                                                                                           \
+#define SINTER_PHASE_AS(name, kernel, begin)                                         \
+  static __device__ __attribute__((always_inline)) void name##_phase(                \
+      const sinter::Launch* launch);                                                 \
+  kernel name(sinter::GpuArguments arguments) {                                      \
+    const sinter::Launch launch = sinter::launch_of(arguments, SINTER_BLOCK_NUMBER); \
+    begin;                                                                           \
+    name##_phase(&launch);                                                           \
+  }                                                                                  \
   static __device__ __attribute__((always_inline)) void name##_phase(const sinter::Launch* launch)
 
 // The kernel that runs a whole decode schedule; the body calls the phase `kernel`.
-#define SINTER_DECODE                                                                          \
-  static __device__ __attribute__((always_inline)) void sinter_decode_phase(                   \
-      long kernel, const sinter::Launch* launch);                                              \
-  SINTER_BIG_KERNEL sinter_decode(sinter::GpuArguments arguments) {                            \
-    const sinter::Launch all{arguments.args, arguments.step, nullptr, SINTER_BLOCK_NUMBER,     \
-                             arguments.workers};                                               \
-    const auto* const phases = sinter::arg<const sinter::DecodePhase>(&all, 0);                \
-    const long count = reinterpret_cast<long>(all.args[1]);                                    \
-    auto* const arrivals = sinter::arg<sinter::u64>(&all, 2);                                  \
-    for (long i = 0; i < count; ++i) {                                                         \
-      const sinter::Launch launch{phases[i].args, all.step, nullptr, all.worker, all.workers}; \
-      sinter_decode_phase(phases[i].kernel, &launch);                                          \
-      sinter::grid_barrier(arrivals, all.workers);                                             \
-    }                                                                                          \
-  }                                                                                            \
-  static __device__ __attribute__((always_inline)) void sinter_decode_phase(                   \
+#define SINTER_DECODE                                                             \
+  static __device__ __attribute__((always_inline)) void sinter_decode_phase(      \
+      long kernel, const sinter::Launch* launch);                                 \
+  SINTER_BIG_KERNEL sinter_decode(sinter::GpuArguments arguments) {               \
+    const sinter::Launch all = sinter::launch_of(arguments, SINTER_BLOCK_NUMBER); \
+    const auto* const phases = sinter::arg<const sinter::DecodePhase>(&all, 0);   \
+    const long count = reinterpret_cast<long>(all.args[1]);                       \
+    auto* const arrivals = sinter::arg<sinter::u64>(&all, 2);                     \
+    for (long i = 0; i < count; ++i) {                                            \
+      sinter::Launch launch = all;                                                \
+      launch.args = phases[i].args;                                               \
+      sinter_decode_phase(phases[i].kernel, &launch);                             \
+      sinter::grid_barrier(arrivals, all.workers);                                \
+    }                                                                             \
+  }                                                                               \
+  static __device__ __attribute__((always_inline)) void sinter_decode_phase(      \
       long kernel, const sinter::Launch* launch)
 
 namespace sinter {
+
+SINTER_INLINE Launch launch_of(const GpuArguments& arguments, int block) {
+  return {arguments.args, arguments.step, arguments.pages,  arguments.pages_per_sequence,
+          nullptr,        block,          arguments.workers};
+}
 
 // Arguments point to global memory: said, so that it is addressed as such.
 template <class T>

@@ -1,6 +1,7 @@
 // The machine as kernels see it: threads, shared memory, waves, atomics, integer dots. Written for
 // AMD, for NVIDIA, and for a CPU that plays a GPU thread by thread in tests (SINTER_SIMT).
-// SINTER_WAVE is the number of lanes of a wave, 32 or 64.
+// SINTER_WAVE is the number of lanes of a wave, 32 or 64. SINTER_NO_DOT4: a machine of AMD's
+// without integer dots.
 #pragma once
 
 #include "elements.h"
@@ -14,6 +15,7 @@
 #define __shared__ __attribute__((shared))
 #endif
 #define SINTER_INLINE static inline __device__ __attribute__((always_inline))
+#define SINTER_MEMBER inline __device__ __attribute__((always_inline))
 
 #if !defined(SINTER_SIMT)
 // The block's shared memory: as large as the launch asked for.
@@ -167,7 +169,10 @@ SINTER_INLINE float exp2(float x) {
 SINTER_INLINE float reciprocal(float x) { return __builtin_amdgcn_rcpf(x); }
 SINTER_INLINE float reciprocal_root(float x) { return __builtin_amdgcn_rsqf(x); }
 SINTER_INLINE int dot4(u32 a, u32 b, int c) {
-#if __has_builtin(__builtin_amdgcn_sudot4) && (defined(__GFX11__) || defined(__GFX12__))
+#if defined(SINTER_NO_DOT4)
+  for (int i = 0; i < 32; i += 8) c += static_cast<i8>(a >> i) * static_cast<i8>(b >> i);
+  return c;
+#elif __has_builtin(__builtin_amdgcn_sudot4) && (defined(__GFX11__) || defined(__GFX12__))
   return __builtin_amdgcn_sudot4(true, static_cast<int>(a), true, static_cast<int>(b), c, false);
 #else
   return __builtin_amdgcn_sdot4(static_cast<int>(a), static_cast<int>(b), c, false);
@@ -305,7 +310,7 @@ SINTER_INLINE float max_lanes(float value) {
 // The larger size of two numbers; of what is no number a NaN or an infinity is left. As integers
 // sizes are ordered as they are, with infinity above every number and NaN above that.
 SINTER_INLINE float larger_size(float a, float b) {
-#if defined(__NVPTX__)
+#if __CUDA_ARCH__ >= 800
   return __nvvm_fmax_nan_f(__builtin_fabsf(a), __builtin_fabsf(b));
 #else
   const u32 x = __builtin_bit_cast(u32, a) & 0x7fffffffU;
@@ -343,6 +348,11 @@ SINTER_INLINE float widen(e4m3 x) {
 }
 SINTER_INLINE float load(const e8m0* p) { return widen(*p); }
 SINTER_INLINE float load(const e4m3* p) { return widen(*p); }
+// Element number k of runs of `Run` elements that begin `Stride` apart.
+template <int Run, int Stride, class T>
+SINTER_INLINE float load_runs(const T* p, index k, index) {
+  return load(p + k / Run * Stride + k % Run);
+}
 SINTER_INLINE void store(float* p, float value, index) { *p = value; }
 SINTER_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "gpu/platform.h"
+#include "step.h"
 
 namespace sinter {
 
@@ -85,7 +86,7 @@ SINTER_INLINE u64 multiply_high(u64 a, u64 b) {
 // One block's view of the candidates: tokens whose key is at least `least`.
 struct Candidates {
   const float* logits;
-  int count;
+  int count;  // of the vocabulary
   float highest;
   float scale;
   u64* histogram;  // [256], shared
@@ -138,13 +139,13 @@ struct Candidates {
 };
 
 // A negative SampleError when no token can be drawn.
-SINTER_INLINE int draw_token(const float* logits, const SampleParams& params, u64 best,
-                             u64* shared) {
+SINTER_INLINE int draw_token(const float* logits, int vocab_size, const SampleParams& params,
+                             u64 best, u64* shared) {
   const float highest = logits[id_of(best)];
   if (params.scale == 0.0F) return id_of(best);
-  const Candidates candidates{logits, params.vocab_size, highest, params.scale, shared + waves};
+  const Candidates candidates{logits, vocab_size, highest, params.scale, shared + waves};
   u64 least = 0;  // keys of candidates are at least this
-  if (params.top_k > 0 && params.top_k < params.vocab_size)
+  if (params.top_k > 0 && params.top_k < vocab_size)
     least = candidates.first_beyond(false, least, static_cast<u64>(params.top_k) - 1);
   if (params.top_p < 1.0F) {
     const u64 total = candidates.total(least, shared);
@@ -159,19 +160,30 @@ SINTER_INLINE int draw_token(const float* logits, const SampleParams& params, u6
   return id_of(candidates.first_beyond(true, least, target));
 }
 
-// See runtime/abi/kernel_abi.h. Blocks look for the highest logit together; the one that finishes
-// last goes on alone.
-SINTER_INLINE void sample(const Launch* launch, const float* all_logits, SampleParams* params,
-                          i32* tokens, StepParams* step, i32* ring, u64* workspace) {
+// What sinter_sample is given: see runtime/abi/kernel_abi.h.
+struct Sampling {
+  const float* logits;   // of all rows of the logits buffer
+  SampleParams* params;  // of every sequence
+  StepParams* step;
+  i32* ring;
+  u64* workspace;
+  int ring_size;
+  int vocab_size;
+};
+
+// Draws the next token of row r. A team of blocks, of which this is number `member`, looks for the
+// highest logit; the one that finishes last goes on alone.
+SINTER_INLINE void draw_for_row(const Sampling& s, int r, int team, int member, int members) {
   u64* const shared = reinterpret_cast<u64*>(shared_memory());
   int* const flag = reinterpret_cast<int*>(shared + waves + 256);
-  int* const arrived = reinterpret_cast<int*>(workspace);
-  u64* const found = workspace + 8;  // by block: best key; and problems seen
-  const float* logits = all_logits + index{step->logits_rows - 1} * params->vocab_size;
+  int* const arrived = reinterpret_cast<int*>(s.workspace) + team;
+  // By block: best key; and problems seen.
+  u64* const found = s.workspace + gpu_sample_blocks / 2 + 2 * (team * members);
+  StepRow& row = step_rows(s.step)[r];
+  const float* logits = s.logits + index{row.logits} * s.vocab_size;
   u64 best = 0;
   u64 problem = 0;  // 1: NaN
-  for (int i = launch->worker * threads + thread(); i < params->vocab_size;
-       i += launch->workers * threads) {
+  for (int i = member * threads + thread(); i < s.vocab_size; i += members * threads) {
     const float logit = logits[i];
     if (logit != logit) problem = 1;
     const u64 key = order_key(logit, i);
@@ -180,50 +192,62 @@ SINTER_INLINE void sample(const Launch* launch, const float* all_logits, SampleP
   best = max_block(best, shared);
   problem = max_block(problem, shared);
   if (thread() == 0) {
-    found[2 * launch->worker] = best;
-    found[2 * launch->worker + 1] = problem;
+    found[2 * member] = best;
+    found[2 * member + 1] = problem;
     fence();
     *flag = fetch_add(arrived, 1);
   }
   barrier();
-  if (*flag != launch->workers - 1) return;
+  if (*flag != members - 1) return;
   fence();
   best = 0;
   problem = 0;
-  for (int i = thread(); i < launch->workers; i += threads) {
+  for (int i = thread(); i < members; i += threads) {
     best = found[2 * i] > best ? found[2 * i] : best;
     problem |= found[2 * i + 1];
   }
   best = max_block(best, shared);
   problem = max_block(problem, shared);
   const float highest = logits[id_of(best)];
+  SampleParams& params = s.params[row.sequence];
   int token = 0;
   if (problem != 0) {
     token = sample_nan;
   } else if (highest - highest != 0.0F) {
     token = highest > 0 ? sample_infinite : sample_none;
   } else {
-    token = draw_token(logits, *params, best, shared);
+    token = draw_token(logits, s.vocab_size, params, best, shared);
   }
   barrier();
-  for (int i = thread(); i < launch->workers; i += threads) {
+  for (int i = thread(); i < members; i += threads) {
     found[2 * i] = 0;
     found[2 * i + 1] = 0;
   }
   if (thread() == 0) {
     *arrived = 0;
-    tokens[0] = token < 0 ? 0 : token;
-    ring[params->drawn % params->ring_size] = token;
-    ++params->drawn;
-    ++params->draw;
-    step->position += step->tokens;
-    step->tokens = 1;
-    step->logits_rows = 1;
+    s.ring[index{r} * s.ring_size + params.drawn % s.ring_size] = token;
+    ++params.drawn;
+    ++params.draw;
+    row.token = token < 0 ? 0 : token;
+    ++row.position;
+  }
+}
+
+SINTER_INLINE void sample(const Launch* launch, const Sampling& s) {
+  const int rows = s.step->rows;
+  const int members = launch->workers < rows ? 1 : launch->workers / rows;
+  const int teams = launch->workers / members;
+  const int team = launch->worker / members;
+  if (team >= teams) return;
+  for (int r = team; r < rows; r += teams) {
+    if (step_rows(s.step)[r].logits >= 0)
+      draw_for_row(s, r, team, launch->worker % members, members);
+    barrier();
   }
 }
 
 static_assert((waves + 256) * 8 + 16 <= gpu_sample_shared_bytes);
-static_assert(64 + gpu_sample_blocks * 16 <= gpu_sample_workspace);
+static_assert(gpu_sample_blocks * (4 + 16) <= gpu_sample_workspace);
 
 SINTER_INLINE void stream(const Launch* launch, const u8* memory, u64 bytes, u32* out) {
   const u64 chunk = u64{threads} * 16 * 8;
@@ -247,8 +271,10 @@ SINTER_INLINE void stream(const Launch* launch, const u8* memory, u64 bytes, u32
 
 SINTER_PHASE(sinter_sample) {
   using namespace sinter;
-  sample(launch, arg<const float>(launch, 0), arg<SampleParams>(launch, 1), arg<i32>(launch, 2),
-         arg<StepParams>(launch, 3), arg<i32>(launch, 4), arg<u64>(launch, 5));
+  sample(launch, {arg<const float>(launch, 0), arg<SampleParams>(launch, 1),
+                  arg<StepParams>(launch, 2), arg<i32>(launch, 3), arg<u64>(launch, 4),
+                  static_cast<int>(reinterpret_cast<u64>(launch->args[5])),
+                  static_cast<int>(reinterpret_cast<u64>(launch->args[6]))});
 }
 SINTER_PHASE(sinter_stream) {
   using namespace sinter;

@@ -404,6 +404,17 @@ struct CodedWeights {
     if constexpr (is_shifted<Levels>) offset *= -scale;
     scale *= scale_factor();
   }
+
+  // y and what a group adds: `total` is the sum of levels times integers of x, which stand for
+  // numbers by `x_scale` and sum up to x_bias.
+  static __device__ __attribute__((always_inline)) float add_group(float y, float total,
+                                                                   float x_scale, float x_bias,
+                                                                   float scale, float offset) {
+    if constexpr (has_offsets)
+      return fma(fma(total, x_scale, code_offset * x_bias), scale, fma(offset, x_bias, y));
+    const float dot = total * x_scale;
+    return fma(sum_factor() == 0.0F ? dot : fma(sum_factor(), x_bias, dot), scale, y);
+  }
 };
 
 // Elements in 16 or 32 bits, 16 bytes of a row at a time: [tile][chunk][16 rows][16 bytes].

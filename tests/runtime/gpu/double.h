@@ -50,7 +50,7 @@ class GpuDouble {
     std::string kernel;
     unsigned blocks = 0, threads = 0, shared_bytes = 0;
     int workers = 0;
-    int tokens = 0;  // of the step, when it ran
+    int rows = 0;  // of the step, when it ran
     bool replayed = false;
   };
   static constexpr int failure = 719;  // "launch failure" to both vendors
@@ -195,7 +195,7 @@ inline int GpuDouble::launch(HipFunction function, unsigned blocks, unsigned thr
   const GpuArguments arguments = *static_cast<const GpuArguments*>(parameters[0]);
   return enqueue(stream, [=, this] {
     launches.push_back({function->name, blocks, threads, shared_bytes, arguments.workers,
-                        arguments.step == nullptr ? 0 : arguments.step->tokens, replaying_});
+                        arguments.step == nullptr ? 0 : arguments.step->rows, replaying_});
     function->run(arguments);
     clock_ += 1;
   });
@@ -227,6 +227,13 @@ inline void GpuDouble::bind_memory(GpuDriver& d) {
   d.hipMemcpyDtoHAsync = [this](void* to, void* from, size_t bytes, HipStream stream) {
     return call("hipMemcpyDtoHAsync", [&] {
       expect_device_memory("hipMemcpyDtoHAsync", from, bytes);
+      return enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+    });
+  };
+  d.hipMemcpyDtoDAsync = [this](void* to, void* from, size_t bytes, HipStream stream) {
+    return call("hipMemcpyDtoDAsync", [&] {
+      expect_device_memory("hipMemcpyDtoDAsync", from, bytes);
+      expect_device_memory("hipMemcpyDtoDAsync", to, bytes);
       return enqueue(stream, [=] { std::memcpy(to, from, bytes); });
     });
   };

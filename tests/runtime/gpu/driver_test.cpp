@@ -147,8 +147,13 @@ std::string chosen(const std::vector<std::pair<std::string, bool>>& objects,
     const auto section = (*writer)->add(std::string_view(cubin ? "\x7f"
                                                                  "ELF code"
                                                                : "text"));
-    plan.code.push_back(
-        {target, target.starts_with("gfx") ? "amdgpu" : "nvptx", {}, 0, *section, {}});
+    CodeObject code;
+    code.target = target;
+    code.family = target.starts_with("gfx") ? "amdgpu" : "nvptx";
+    if (target == "gfx11-generic") code.machines = {"gfx1100", "gfx1101"};
+    if (target == "gfx12-generic") code.machines = {"gfx1200", "gfx1201"};
+    code.section = *section;
+    plan.code.push_back(std::move(code));
   }
   plan.device_plans[0].weights_section = *(*writer)->add(std::span<const uint8_t>(toy::weights()));
   const auto written = (*writer)->finish(plan);
@@ -166,13 +171,26 @@ TEST(GpuDevice, CodeIsChosenByArchitecture) {
             "gfx1100 cubin");
   EXPECT_EQ(chosen({{"gfx1030", true}, {"sm_80", false}}, "gfx1100"),
             ": the plan has no code for gpu:0 (Double, gfx1100), only for gfx1030, sm_80; compile "
-            "it with --target gfx1100");
+            "it with --target gfx1100 or another that runs there (`sinter targets`)");
+  // Code that stands for several machines, where there is none of the machine's own.
+  EXPECT_EQ(chosen({{"gfx11-generic", true}, {"gfx1100", true}}, "gfx1101"), "gfx11-generic cubin");
+  EXPECT_EQ(chosen({{"gfx11-generic", true}, {"gfx1101", true}}, "gfx1101"), "gfx1101 cubin");
+  EXPECT_EQ(chosen({{"gfx1101", true}, {"gfx11-generic", true}}, "gfx1101"), "gfx1101 cubin");
+  EXPECT_EQ(chosen({{"gfx12-generic", true}, {"gfx11-generic", true}}, "gfx1200"),
+            "gfx12-generic cubin");
+  EXPECT_EQ(chosen({{"gfx11-generic", true}, {"gfx12-generic", true}}, "gfx1102"),
+            ": the plan has no code for gpu:0 (Double, gfx1102), only for gfx11-generic, "
+            "gfx12-generic; compile it with --target gfx1102 or another that runs there (`sinter "
+            "targets`)");
   // The highest that is not above the device's.
   EXPECT_EQ(chosen({{"sm_86", false}, {"sm_80", false}, {"sm_90", false}}, "sm_89"), "sm_86");
   EXPECT_EQ(chosen({{"sm_80", false}, {"sm_90", false}}, "sm_120"), "sm_90");
+  EXPECT_EQ(chosen({{"sm_75", false}, {"sm_100", false}, {"sm_120", false}}, "sm_90"), "sm_75");
+  EXPECT_EQ(chosen({{"sm_75", false}, {"sm_100", false}, {"sm_120", false}}, "sm_103"), "sm_100");
+  EXPECT_EQ(chosen({{"sm_75", false}, {"sm_100", false}, {"sm_120", false}}, "sm_121"), "sm_120");
   EXPECT_EQ(chosen({{"sm_90", false}, {"gfx1100", true}}, "sm_86"),
             ": the plan has no code for gpu:0 (Double, sm_86), only for sm_90, gfx1100; compile it "
-            "with --target sm_86");
+            "with --target sm_86 or another that runs there (`sinter targets`)");
   // A cubin runs on its own architecture alone, and is taken before PTX of the same.
   EXPECT_EQ(chosen({{"sm_90", true}, {"sm_90", false}}, "sm_90"), "sm_90 cubin");
   EXPECT_EQ(chosen({{"sm_90", false}, {"sm_90", true}}, "sm_90"), "sm_90 cubin");
@@ -180,6 +198,7 @@ TEST(GpuDevice, CodeIsChosenByArchitecture) {
   // So does code that uses what later architectures lack.
   EXPECT_EQ(chosen({{"sm_80", false}, {"sm_90a", false}}, "sm_90"), "sm_90a");
   EXPECT_EQ(chosen({{"sm_80", false}, {"sm_90a", false}}, "sm_100"), "sm_80");
+  EXPECT_EQ(chosen({{"sm_80", false}, {"sm_100f", false}}, "sm_103"), "sm_80");
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "runtime/plan/synthetic.h"
 #include "runtime/session/session.h"
 #include "tests/runtime/gpu/toy_gpu.h"
+#include "tests/runtime/session/random_schedule.h"
 
 namespace sinter::runtime {
 namespace {
@@ -144,7 +145,7 @@ TEST_F(GpuSessionTest, PhasesAreLaunchedInOrderWithTheirBlocks) {
   struct Wanted {
     const char* kernel;
     unsigned blocks, shared_bytes;
-    int tokens;
+    int rows;
   };
   // At most 4 multiprocessors times 2 blocks for decode.
   const std::vector<Wanted> wanted = {{"toy_remember", 2, 0, 3},  {"toy_sum", 9, 2048, 3},
@@ -158,7 +159,7 @@ TEST_F(GpuSessionTest, PhasesAreLaunchedInOrderWithTheirBlocks) {
     EXPECT_EQ(launch.workers, static_cast<int>(launch.blocks));
     EXPECT_EQ(launch.threads, static_cast<unsigned>(gpu_block_threads));
     EXPECT_EQ(launch.shared_bytes, wanted[i].shared_bytes);
-    EXPECT_EQ(launch.tokens, wanted[i].tokens);
+    EXPECT_EQ(launch.rows, wanted[i].rows);
     EXPECT_FALSE(launch.replayed);
   }
 }
@@ -179,7 +180,7 @@ TEST_F(GpuSessionTest, ProbesAreLaunchedBeforeAnythingElse) {
     EXPECT_EQ(gpu.launches[0].kernel, "toy_probe");
     EXPECT_EQ(gpu.launches[0].blocks, 8u);  // as many as are resident
     EXPECT_EQ(gpu.launches[0].shared_bytes, 512u);
-    EXPECT_EQ(gpu.launches[0].tokens, 1);
+    EXPECT_EQ(gpu.launches[0].rows, 1);
     ASSERT_TRUE(session->prefill(first(5)).ok());
     EXPECT_EQ(logits(*session), expected(first(5)));
   }
@@ -399,7 +400,7 @@ TEST_F(GpuSessionTest, WhatDoesNotFitIsRefusedBeforeAnythingIsAllocated) {
   load_options.context = 1000;
   EXPECT_EQ(load_error(load_options),
             "a context of 1000 needs 0.0 MB for the weights, 1.0 MB for the state and 0.1 MB for "
-            "activations, but 0.5 MB of hip:0's memory are free; a context of 416 fits");
+            "activations, but 0.5 MB of hip:0's memory are free; a context of 384 fits");
   EXPECT_EQ(std::count(gpu.log.begin(), gpu.log.end(), "hipMalloc"), 0);
   gpu.memory = 20000;
   EXPECT_NE(load_error(load_options).find("no context fits"), std::string::npos);
@@ -408,8 +409,8 @@ TEST_F(GpuSessionTest, WhatDoesNotFitIsRefusedBeforeAnythingIsAllocated) {
   const auto refused = Session::create(model, 0);
   EXPECT_EQ(message(refused),
             "a context of 1000 needs 1.0 MB for the state and 0.1 MB for activations, but 0.5 MB "
-            "of hip:0's memory are free; a context of 416 fits");
-  EXPECT_EQ(make(model, 416)->context(), 416);
+            "of hip:0's memory are free; a context of 384 fits");
+  EXPECT_EQ(make(model, 384)->context(), 384);
 }
 
 TEST_F(GpuSessionTest, SyntheticWeightsAreMadeAtLoad) {
@@ -471,7 +472,7 @@ TEST_F(GpuSessionTest, LoadErrorsSayWhatIsWrong) {
   EXPECT_EQ(load_error(options()),
             path +
                 ": the plan has no code for hip:0 (Double, gfx1030), only for gfx1100; compile "
-                "it with --target gfx1030");
+                "it with --target gfx1030 or another that runs there (`sinter targets`)");
   gpu.architectures = {"gfx1100"};
   ASSERT_EQ(toy::write_plan(
                 path,
@@ -496,7 +497,7 @@ TEST_F(GpuSessionTest, TheHostIsNotTakenForAGpuNorAGpuForTheHost) {
   EXPECT_EQ(load_error(options()),
             path +
                 ": the plan has no code for hip:0 (Double, gfx1100), only for toy; compile it "
-                "with --target gfx1100");
+                "with --target gfx1100 or another that runs there (`sinter targets`)");
 }
 
 TEST_F(GpuSessionTest, ProfileTimesThePhases) {
@@ -505,13 +506,13 @@ TEST_F(GpuSessionTest, ProfileTimesThePhases) {
     const auto session = make(model, 0, executor);
     ASSERT_TRUE(session->prefill(first(3)).ok());
     ASSERT_TRUE(session->decode(1).ok());
-    session->profile(true);
+    session->profile(1);
     ASSERT_TRUE(session->decode(2).ok());
     ASSERT_TRUE(session->decode(3).ok());
-    session->profile(false);
+    session->profile(0);
     ASSERT_TRUE(session->decode(4).ok());
-    ASSERT_EQ(session->decode_times().size(), 3u);
-    for (const PhaseTime& time : session->decode_times()) {
+    ASSERT_EQ(session->profiled_times().size(), 3u);
+    for (const PhaseTime& time : session->profiled_times()) {
       EXPECT_EQ(time.calls, 2u);
       EXPECT_NEAR(time.seconds, 2e-3, 1e-9);  // the double's clock: a millisecond for each launch
     }
@@ -553,7 +554,7 @@ TEST_F(GpuSessionTest, WhateverFailsGivesOneClearLineAndIsGivenBack) {
         [&] { return (*session)->generate({.temperature = 50}, 7, sink); },
         [&] { return (*session)->generate({.greedy = true}, 3, sink); },
         [&] {
-          (*session)->profile(true);
+          (*session)->profile(1);
           return (*session)->decode(3);
         },
         [&] {
@@ -600,6 +601,35 @@ TEST_F(GpuSessionTest, WhateverFailsGivesOneClearLineAndIsGivenBack) {
   }
   EXPECT_GT(failures, 100);
   gpu.fail_call = 0;
+}
+
+TEST_F(GpuSessionTest, SequencesGetWhatTheyGetAloneWhateverTheSchedule) {
+  for (const bool paged : {false, true}) {
+    SCOPED_TRACE(paged ? "paged state alone" : "fixed state, too");
+    ASSERT_EQ(toy::write_gpu_plan(path,
+                                  [&](Plan& plan) {
+                                    plan.max_context = 300;
+                                    if (paged) toy::without_fixed_state(plan);
+                                  }),
+              "");
+    toy::add_kernels(gpu, {.counts_up = !paged});
+    const auto model = load();
+    int steps = 0;
+    for (unsigned seed = 0; seed < 60; ++seed) {
+      SCOPED_TRACE(seed);
+      const auto session = Session::create(
+          model, SessionOptions{.context = 200 + seed % 3 * 50,
+                                .sequences = 1 + seed % 6,
+                                .positions = seed % 2 == 0 ? 0 : 256,
+                                .executor = seed % 4 < 2 ? Executor::graph : Executor::eager});
+      ASSERT_EQ(message(session), "");
+      toy::RandomSchedule schedule(**session, paged, seed);
+      schedule.run(60);
+      steps += schedule.steps();
+      if (HasFailure()) return;
+    }
+    EXPECT_GT(steps, 800);
+  }
 }
 
 }  // namespace

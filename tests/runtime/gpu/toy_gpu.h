@@ -22,21 +22,40 @@ struct GpuKernels {
   bool wrong_when_replayed = false;
   float probe_error = 0;  // of the second probe
 
-  void remember(const GpuArguments& a) const {
-    const auto* tokens = static_cast<const int32_t*>(a.args[0]);
-    auto* history = static_cast<int32_t*>(a.args[1]);
-    auto* counter = static_cast<int32_t*>(a.args[2]);
-    for (int t = 0; t < a.step->tokens; ++t) history[a.step->position + t] = tokens[t];
-    *counter = (counts_up ? *counter : a.step->position) + a.step->tokens;
+  static const StepRow* rows(const GpuArguments& a) {
+    return reinterpret_cast<const StepRow*>(a.step + 1);
   }
-  static void sum(const GpuArguments& a) {
-    const auto* history = static_cast<const int32_t*>(a.args[0]);
+  // Where the counter has no page of its own, pages hold nothing but the history.
+  int32_t* paged(const GpuArguments& a, int argument, int sequence, int position) const {
+    const int page_numbers = page_positions * (counts_up ? 1 : 2);
+    const int page = a.pages[sequence * a.pages_per_sequence + position / page_positions];
+    return static_cast<int32_t*>(a.args[argument]) + page * page_numbers +
+           position % page_positions;
+  }
+  int32_t* counter(const GpuArguments& a, int sequence) const {
+    if (!counts_up) {
+      int last = 0;
+      for (int r = 0; r < a.step->rows; ++r)
+        if (rows(a)[r].sequence == sequence) last = rows(a)[r].position;
+      return paged(a, 1, sequence, last);
+    }
+    return static_cast<int32_t*>(a.args[1]) + 16 * sequence;
+  }
+  void remember(const GpuArguments& a) const {
+    for (int r = 0; r < a.step->rows; ++r) {
+      const StepRow& row = rows(a)[r];
+      *paged(a, 0, row.sequence, row.position) = row.token;
+      int32_t& count = *counter(a, row.sequence);
+      count = counts_up ? count + 1 : row.position + 1;
+    }
+  }
+  void sum(const GpuArguments& a) const {
     const auto* weights = static_cast<const uint8_t*>(a.args[1]);
     auto* sums = static_cast<int32_t*>(a.args[2]);
-    for (int t = 0; t < a.step->tokens; ++t) {
-      sums[t] = 0;
-      for (int s = 0; s <= a.step->position + t; ++s)
-        sums[t] += (history[s] + 1) * weights[s % weight_count];
+    for (int r = 0; r < a.step->rows; ++r) {
+      sums[r] = 0;
+      for (int s = 0; s <= rows(a)[r].position; ++s)
+        sums[r] += (*paged(a, 0, rows(a)[r].sequence, s) + 1) * weights[s % weight_count];
     }
   }
   void probe(const GpuArguments& a) const {
@@ -49,15 +68,15 @@ struct GpuKernels {
   }
   void logits(const GpuArguments& a, bool replayed) const {
     const auto* sums = static_cast<const int32_t*>(a.args[0]);
-    const auto* counter = static_cast<const int32_t*>(a.args[1]);
-    auto* out = static_cast<float*>(a.args[2]);
-    for (int r = 0; r < a.step->logits_rows; ++r) {
-      const int row = sums[a.step->tokens - a.step->logits_rows + r];
+    for (int r = 0; r < a.step->rows; ++r) {
+      const StepRow& row = rows(a)[r];
+      if (row.logits < 0) continue;
+      float* out = static_cast<float*>(a.args[2]) + row.logits * vocab;
       for (int v = 0; v < vocab; ++v)
-        out[r * vocab + v] = static_cast<float>((31 * row + 7 * v + *counter) % 1009);
+        out[v] = static_cast<float>((31 * sums[r] + 7 * v + *counter(a, row.sequence)) % 1009);
+      if (row.position >= nan_from_position) out[5] = std::numeric_limits<float>::quiet_NaN();
+      if (wrong_when_replayed && replayed) out[3] += 1;
     }
-    if (a.step->position >= nan_from_position) out[5] = std::numeric_limits<float>::quiet_NaN();
-    if (wrong_when_replayed && replayed) out[3] += 1;
   }
 
   // sinter_sample, written down from runtime/session/sampler.h in the plainest way.
@@ -103,27 +122,33 @@ struct GpuKernels {
     return sample_none;
   }
   static void sample(const GpuArguments& a) {
-    auto* params = static_cast<SampleParams*>(a.args[1]);
-    auto* tokens = static_cast<int32_t*>(a.args[2]);
-    auto* step = static_cast<StepParams*>(a.args[3]);
-    auto* ring = static_cast<int32_t*>(a.args[4]);
-    const auto* workspace = static_cast<const uint8_t*>(a.args[5]);
-    int32_t token = draw(
-        {static_cast<const float*>(a.args[0]) + (step->logits_rows - 1) * vocab, vocab}, *params);
+    auto* all_params = static_cast<SampleParams*>(a.args[1]);
+    auto* step = static_cast<StepParams*>(a.args[2]);
+    const auto* workspace = static_cast<const uint8_t*>(a.args[4]);
+    const auto ring_size = static_cast<int>(reinterpret_cast<uintptr_t>(a.args[5]));
     // A workspace that is not zeros would hang the real one.
-    if (std::any_of(workspace, workspace + gpu_sample_workspace, [](uint8_t b) { return b != 0; }))
-      token = sample_none;
-    tokens[0] = std::max(token, 0);
-    ring[params->drawn++ % params->ring_size] = token;
-    ++params->draw;
-    step->position += step->tokens;
-    step->tokens = step->logits_rows = 1;
+    const bool is_clear =
+        std::all_of(workspace, workspace + gpu_sample_workspace, [](uint8_t b) { return b == 0; });
+    for (int r = 0; r < step->rows; ++r) {
+      StepRow& row = reinterpret_cast<StepRow*>(step + 1)[r];
+      if (row.logits < 0) continue;
+      SampleParams& params = all_params[row.sequence];
+      const int32_t token =
+          is_clear && a.args[6] == reinterpret_cast<void*>(uintptr_t{vocab})
+              ? draw({static_cast<const float*>(a.args[0]) + row.logits * vocab, vocab}, params)
+              : sample_none;
+      auto* const ring = static_cast<int32_t*>(a.args[3]) + r * ring_size;
+      ring[params.drawn++ % ring_size] = token;
+      ++params.draw;
+      row.token = std::max(token, 0);
+      ++row.position;
+    }
   }
 };
 
 inline void add_kernels(GpuDouble& gpu, const GpuKernels& kernels) {
   gpu.kernels["toy_remember"] = [kernels](const GpuArguments& a) { kernels.remember(a); };
-  gpu.kernels["toy_sum"] = GpuKernels::sum;
+  gpu.kernels["toy_sum"] = [kernels](const GpuArguments& a) { kernels.sum(a); };
   gpu.kernels["toy_probe"] = [kernels](const GpuArguments& a) { kernels.probe(a); };
   gpu.kernels["toy_logits"] = [kernels, &gpu](const GpuArguments& a) {
     kernels.logits(a, gpu.launches.back().replayed);
@@ -143,9 +168,9 @@ inline std::string write_gpu_plan(const std::string& path,
         plan.code[0].target = "gfx1100";
         plan.code[0].family = "amdgpu";
         for (auto& [name, entry, most_rows, phases] : device.schedules) {
-          phases[0].tokens_per_block = 2;
+          phases[0].rows_per_block = 2;
           phases[1].blocks = 3;
-          phases[1].tokens_per_block = 1;
+          phases[1].rows_per_block = 1;
           phases[1].shared_bytes = 2048;
           phases[2].blocks = 1000;
         }
@@ -153,8 +178,5 @@ inline std::string write_gpu_plan(const std::string& path,
       },
       std::string(GpuDouble::code));
 }
-
-// The counter in state that grows with the context: nothing keeps the GPU from running ahead.
-inline void without_fixed_state(Plan& plan) { plan.device_plans[0].states[1] = {"counter", 4, 0}; }
 
 }  // namespace sinter::runtime::toy

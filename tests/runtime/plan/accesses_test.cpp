@@ -59,13 +59,24 @@ TEST(PlanAccesses, WhatDoesNotFitIsNamed) {
        "weights overlap at offset 64"},
       // States
       {[](Plan&, DevicePlan& d) { d.states[0].bytes_per_position = 3; },
-       "decode[0].arguments[1]: 64 bytes at offset 0 reach beyond state 0, which has 48 at 16"},
-      {[](Plan&, DevicePlan& d) { d.states[0] = {"history", 0, 64}; },
-       "256 bytes at offset 0 reach beyond state 0, which has 64 at 64 positions"},
+       "decode[0].arguments[0]: 256 bytes at offset 0 reach beyond state 0, which has 192 in a "
+       "page"},
       {[](Plan&, DevicePlan& d) {
-         toy::decode(d)[0].arguments[2].index = 0, d.states[0] = d.states[1];
+         d.states[0] = {"history", PlanState::Kind::fixed, "i32", 0, 64};
        },
-       "reach beyond state 0, which has 4"},
+       "256 bytes at offset 0 reach beyond state 0, which has 64 for a sequence"},
+      {[](Plan&, DevicePlan& d) { toy::decode(d)[0].arguments[0].offset = 64; },
+       "256 bytes at offset 64 reach beyond state 0"},
+      {[](Plan&, DevicePlan& d) { toy::decode(d)[0].arguments[1].index = 0; },
+       "reach beyond state 0, which has 256 in a page"},
+      {[](Plan&, DevicePlan& d) { d.kernels[0].parameters[1].bytes = 5; },
+       "5 bytes at offset 0 reach beyond state 1, which has 4 for a sequence"},
+      {[](Plan&, DevicePlan& d) { d.kernels[0].parameters[1].bytes_per_row = 4; },
+       "reach beyond state 1"},
+      {[](Plan&, DevicePlan& d) { d.states[1].bytes_per_position = 4; },
+       "states[1] must have fixed bytes alone"},
+      {[](Plan&, DevicePlan& d) { d.states[0].bytes_per_position = 0; },
+       "states[0] must have bytes per position alone"},
       // The arena
       {[](Plan&, DevicePlan& d) { d.arena_bytes = 79; },
        "prefill[1].arguments[2]: 16 bytes at offset 64 reach beyond the arena of 79"},
@@ -88,16 +99,14 @@ TEST(PlanAccesses, WhatDoesNotFitIsNamed) {
          toy::decode(d).back().arguments = {{Region::arena, 64, 0}};
        },
        "decode[1].arguments[2]: overwrites what is kept between steps at offset 64"},
-      // Tokens and logits
+      // Logits
       {[](Plan& p, DevicePlan&) { p.vocab_size = 31; },
        "decode[2].arguments[2]: 128 bytes at offset 0, expected 124 at offset 0"},
       {[](Plan& p, DevicePlan&) { p.vocab_size = 33; }, "expected 132 at offset 0"},
-      {[](Plan&, DevicePlan& d) { toy::decode(d)[0].arguments[0].offset = 4; },
-       "decode[0].arguments[0]: 4 bytes at offset 4, expected 4 at offset 0"},
       {[](Plan&, DevicePlan& d) { toy::decode(d).pop_back(); },
        "decode: no phase writes the logits"},
-      {[](Plan&, DevicePlan& d) { toy::prefill(d).erase(toy::prefill(d).begin()); },
-       "prefill: no phase reads the tokens"},
+      {[](Plan&, DevicePlan& d) { d.schedules.erase(d.schedules.begin()); },
+       "no schedule is for steps of one row"},
       {[](Plan&, DevicePlan& d) { d.kernels[2].parameters[2].access = Access::read; },
        "decode[2].arguments[2]: logits are only written"},
       // Probes
@@ -108,7 +117,7 @@ TEST(PlanAccesses, WhatDoesNotFitIsNamed) {
        "kernels[1].symbol \"toy_remember\" is there twice"},
       {[](Plan&, DevicePlan& d) { d.kernels[1].parameters[1].bytes = UINT64_MAX; },
        "are not within one weight"},
-      {[](Plan&, DevicePlan& d) { d.kernels[1].parameters[2].bytes_per_token = UINT64_MAX; },
+      {[](Plan&, DevicePlan& d) { d.kernels[1].parameters[2].bytes_per_row = UINT64_MAX; },
        "reach beyond the arena"},
       {[](Plan&, DevicePlan& d) { d.kernels[1].parameters[1].bytes = 0; },
        "the kernel's parameter has no bytes"},
@@ -117,15 +126,6 @@ TEST(PlanAccesses, WhatDoesNotFitIsNamed) {
     const std::string error = error_with(c.edit);
     EXPECT_NE(error.find(c.message), std::string::npos) << "not \"" << c.message << "\": " << error;
   }
-}
-
-// Their kernels do not say what they do.
-TEST(PlanAccesses, OlderPlansAreTakenWithoutParameters) {
-  const auto older = [](Plan& p, DevicePlan& d) {
-    p.minor = 2;
-    for (Kernel& kernel : d.kernels) kernel.parameters.clear();
-  };
-  EXPECT_EQ(error_with(older), "");
 }
 
 }  // namespace

@@ -38,7 +38,7 @@ Lists dependences_of(const std::vector<std::vector<Touch>>& phases) {
     }
     schedule.phases.push_back(std::move(phase));
   }
-  return dependences(whole, plan, schedule);
+  return dependences(plan, schedule);
 }
 
 TEST(Dependences, ReadersWaitForTheWriterAndTheNextWriterForReaders) {
@@ -94,7 +94,7 @@ TEST(Dependences, OfThePlanThatSessionsAreTestedWith) {
   Plan plan = toy::description();
   const DevicePlan& device = plan.device_plans[0];
   for (const Schedule& schedule : device.schedules)
-    EXPECT_EQ(dependences(plan, device, schedule), (Lists{{}, {0}, {1}})) << schedule.name;
+    EXPECT_EQ(dependences(device, schedule), (Lists{{}, {0}, {1}})) << schedule.name;
 }
 
 // Every pair that conflicts is ordered, by however many steps, and no other edge is listed.

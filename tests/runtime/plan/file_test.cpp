@@ -83,9 +83,14 @@ TEST_F(PlanFileTest, EveryFieldSurvivesWritingAndReading) {
   EXPECT_EQ(plan.temperature, 0.75);
   EXPECT_EQ(plan.top_k, -1);
   ASSERT_EQ(plan.device_plans[0].schedules[0].phases.size(), 3u);
-  EXPECT_EQ(plan.device_plans[0].schedules[0].phases[0].arguments[2].region,
+  EXPECT_EQ(plan.device_plans[0].schedules[0].phases[0].arguments[1].region,
             Argument::Region::state);
-  EXPECT_EQ(plan.device_plans[0].schedules[0].phases[0].arguments[2].index, 1u);
+  EXPECT_EQ(plan.device_plans[0].schedules[0].phases[0].arguments[1].index, 1u);
+  EXPECT_EQ(plan.device_plans[0].states[0].kind, PlanState::Kind::paged);
+  EXPECT_EQ(plan.device_plans[0].states[1].kind, PlanState::Kind::fixed);
+  EXPECT_EQ(plan.device_plans[0].states[1].format, "i32");
+  EXPECT_EQ(plan.device_plans[0].schedules[1].name, "prefill");
+  EXPECT_EQ(plan.device_plans[0].schedules[1].most_rows, toy::chunk);
   EXPECT_EQ(plan.device_plans[0].schedules[0].phases[1].arguments[2].offset, 64u);
   EXPECT_EQ(plan.remarks[0].launches_saved, -1);
   EXPECT_EQ((*file)->text(plan.tokenizer), "{\"tokenizer\": 1}");
@@ -112,11 +117,6 @@ TEST_F(PlanFileTest, ProbesSurviveWritingAndReading) {
   EXPECT_EQ(device.probes[1].offset, 68u);
   EXPECT_EQ(device.probes[1].expected, plan.device_plans[0].probes[1].expected);
   EXPECT_EQ(device.probes[1].tolerance, 0.5);
-}
-
-// Plans of version 2.0.
-TEST_F(PlanFileTest, PlansWithoutProbesAreRead) {
-  EXPECT_EQ(error_of(with_header("\"probe\":[],\"probes\":[],", "")), "");
 }
 
 TEST_F(PlanFileTest, ProbesOutsideOrUncomputedAreRefused) {
@@ -202,7 +202,7 @@ TEST_F(PlanFileTest, BytesAfterTheHeaderAreRefused) {
   EXPECT_NE(error_of(bytes + "x").find("bytes after the header"), std::string::npos);
 }
 
-TEST_F(PlanFileTest, EarlyLaunchesAreThoseOfTheCodeAndNotOfOlderPlans) {
+TEST_F(PlanFileTest, EarlyLaunchesAreThoseOfTheCode) {
   ASSERT_EQ(
       toy::write_plan(path, [](Plan& plan) { plan.code[0].early_launch = true; }, fake_code), "");
   bytes = toy::read_file(path);
@@ -210,41 +210,46 @@ TEST_F(PlanFileTest, EarlyLaunchesAreThoseOfTheCodeAndNotOfOlderPlans) {
   EXPECT_NE(error_of(with_header("\"early_launch\":true", "\"early_launch\":1"))
                 .find("code[0].early_launch is not true or false"),
             std::string::npos);
-  ASSERT_EQ(error_of(with_header("\"early_launch\":true,", "")), "");
-  EXPECT_FALSE((*PlanFile::open(path, true))->plan().code[0].early_launch);
 }
 
-// Versions 2.0 to 2.2 had other checksums, and kernels without parameters.
-TEST_F(PlanFileTest, PlansOfOlderVersionsAreReadWithTheirChecksums) {
-  const auto file = PlanFile::open(path, true);
-  ASSERT_TRUE(file.ok());
-  const auto fnv = [](std::string_view text) {
-    Checksum checksum(ChecksumKind::fnv);
-    checksum.update(text);
-    return checksum.value();
+TEST_F(PlanFileTest, DevicePlansMayHaveWeightsInCommon) {
+  const auto second = [](std::string_view source) {
+    return [source](Plan& plan) {
+      DevicePlan& first = plan.device_plans[0];
+      DevicePlan other = first;
+      if (source.empty()) other.source = {};
+      plan.device_plans.push_back(other);
+    };
   };
-  Plan plan = (*file)->plan();
-  for (Section* section : {&plan.code[0].section, &plan.tokenizer,
-                           &plan.device_plans[0].weights_section, &plan.device_plans[0].source})
-    section->checksum = fnv((*file)->text(*section));
-  for (Kernel& kernel : plan.device_plans[0].kernels) kernel.parameters.clear();
-  std::string json = plan_to_json(plan, -1);
-  for (const std::string gone : {"\"parameters\":[],\"scratch_bytes\":0,\"shared_bytes\":0",
-                                 "\"parameters\":[],\"scratch_bytes\":64,\"shared_bytes\":0"})
-    for (size_t at = json.find("," + gone); at != std::string::npos; at = json.find("," + gone))
-      json.erase(at, gone.size() + 1);
-  for (uint32_t minor = 0; minor < 3; ++minor) {
-    EXPECT_EQ(error_of(with_json(json, minor)), "");
-    std::string changed = with_json(json, minor);
-    changed[plan.device_plans[0].weights_section.offset] ^= 1;
-    EXPECT_NE(error_of(changed).find("section host weights has a wrong checksum"),
-              std::string::npos);
-  }
-  EXPECT_NE(error_of(with_json(json, 3)), "");
-  // A version that was only written down otherwise has the wrong checksum.
-  std::string changed = bytes;
-  changed[12] = 2;
-  EXPECT_NE(error_of(changed).find("the header's checksum is wrong"), std::string::npos);
+  ASSERT_EQ(toy::write_plan(path, second(""), fake_code), "");
+  const auto file = PlanFile::open(path, true);
+  ASSERT_TRUE(file.ok()) << file.error().message;
+  const std::vector<DevicePlan>& plans = (*file)->plan().device_plans;
+  ASSERT_EQ(plans.size(), 2U);
+  EXPECT_EQ(plans[0].weights_section, plans[1].weights_section);
+  EXPECT_TRUE((*file)->verify(plans[1].weights_section).ok());
+  // Nothing else, and all of them or none.
+  EXPECT_NE(toy::write_plan(path, second("source"), fake_code).find("overlaps"), std::string::npos);
+  const auto part = [](Plan& plan) {
+    DevicePlan other = plan.device_plans[0];
+    other.source = {};
+    other.weights_section.checksum ^= 1;
+    plan.device_plans.push_back(other);
+  };
+  EXPECT_NE(toy::write_plan(path, part, fake_code).find("overlaps"), std::string::npos);
+}
+
+TEST_F(PlanFileTest, MachinesAreThoseOfTheCode) {
+  ASSERT_EQ(
+      toy::write_plan(
+          path, [](Plan& plan) { plan.code[0].machines = {"gfx1100", "gfx1101"}; }, fake_code),
+      "");
+  bytes = toy::read_file(path);
+  EXPECT_EQ((*PlanFile::open(path, true))->plan().code[0].machines,
+            (std::vector<std::string>{"gfx1100", "gfx1101"}));
+  EXPECT_NE(error_of(with_header("\"gfx1100\",\"gfx1101\"", "1,1"))
+                .find("code[0].machines[0] is not a string"),
+            std::string::npos);
 }
 
 TEST_F(PlanFileTest, OtherThingsThanPlansAreRefused) {
@@ -332,23 +337,32 @@ TEST_F(PlanFileTest, WrongHeaderFieldsAreNamed) {
        "decode[1].arguments[2]: offset 64 is outside the region's 64 bytes"},
       {"\"weight_bytes\":1024", "\"weight_bytes\":1025",
        "weight_bytes is 1025, but the weights section has 1024 bytes"},
-      {"\"history\",\"bytes_per_position\":4",
-       "\"history\",\"bytes_per_position\":1152921504606846976", "states[0] is too large"},
+      {"\"bytes_per_position\":4,\"fixed", "\"bytes_per_position\":1152921504606846976,\"fixed",
+       "states[0] is too large"},
+      {"\"kind\":\"paged\"", "\"kind\":\"spiral\"",
+       "header field device_plans[0].states[0].kind is not one of paged, ring, fixed"},
+      {"\"kind\":\"paged\"", "\"kind\":\"fixed\"", "states[0] must have fixed bytes alone"},
+      {"\"entry\":\"main\"", "\"entry\":\"exit\"",
+       "header field device_plans[0].schedules[0].entry is not one of main, probe"},
+      {"\"most_rows\":4", "\"most_rows\":5",
+       "prefill is for steps of at most 5 rows, expected 1..4"},
+      {"\"most_rows\":1", "\"most_rows\":2", "no schedule is for steps of one row"},
+      {"\"name\":\"prefill\"", "\"name\":\"decode\"", "schedule \"decode\" is there twice"},
       {"\"accepted\":true", "\"accepted\":1",
        "header field remarks[0].accepted is not true or false"},
       {"\"toy_sum\"", "\"toy sum\"", "kernels[1].symbol is not a C identifier"},
       {"\"toy_sum\"", "\"\"", "kernels[1].symbol is not a C identifier"},
       {"\"kernel\":2", "\"kernel\":3", "decode[2].kernel 3 is outside the 3 kernels"},
       {"[\"state\",1,0]", "[\"state\",2,0]",
-       "decode[0].arguments[2]: state 2 is outside the 2 states"},
+       "decode[0].arguments[1]: state 2 is outside the 2 states"},
       {"[\"state\",1,0]", "[\"state\",1,4]",
-       "decode[0].arguments[2]: offset 4 is outside the region's 4 bytes"},
+       "decode[0].arguments[1]: offset 4 is outside the region's 4 bytes"},
       {"[\"state\",1,0]", "[\"state\",1]",
-       "header field device_plans[0].decode[0].arguments[2] is not"},
-      {"[\"tokens\",0]", "[\"moon\",0]",
-       "header field device_plans[0].decode[0].arguments[0] is not one of"},
-      {"[\"tokens\",0]", "[\"tokens\",16]", "offset 16 is outside the region's 16 bytes"},
-      {"[\"tokens\",0]", "[]", "header field device_plans[0].decode[0].arguments[0] is not"},
+       "header field device_plans[0].schedules[0].phases[0].arguments[1] is not"},
+      {"[\"weights\",0]", "[\"moon\",0]",
+       "header field device_plans[0].schedules[0].phases[1].arguments[1] is not one of"},
+      {"[\"weights\",0]", "[]",
+       "header field device_plans[0].schedules[0].phases[1].arguments[1] is not"},
       {"[\"logits\",0]", "[\"logits\",256]", "offset 256 is outside the region's 256 bytes"},
       {"[\"weights\",0]", "[\"weights\",1024]", "offset 1024 is outside the region's 1024 bytes"},
       {"\"layout\":\"plain\",\"offset\":0", "\"layout\":\"plain\",\"offset\":64",

@@ -10,6 +10,7 @@
 
 #include "runtime/plan/synthetic.h"
 #include "runtime/session/probe.h"
+#include "tests/runtime/session/random_schedule.h"
 #include "tests/runtime/toy_plan.h"
 
 namespace sinter::runtime {
@@ -266,7 +267,7 @@ TEST_F(SessionTest, ContextIsCheckedAndSized) {
   const auto model = load();
   const auto session = make(model, 17);
   EXPECT_EQ(session->context(), 17);
-  EXPECT_EQ(session->state_bytes(), 32u * 4 + 4);
+  EXPECT_EQ(session->state_bytes(), 64u * 4 + 64);  // a page, and fixed state
   EXPECT_EQ(session->arena_bytes(), 80u);
   EXPECT_EQ(make(model)->context(), toy::max_context);
   ASSERT_EQ(message(make(model)->prefill(tokens)), "");
@@ -299,13 +300,13 @@ TEST_F(SessionTest, ProfileCountsDecodePhases) {
     const auto session = make(model, 0, executor);
     ASSERT_TRUE(session->prefill(std::span(tokens).first(3)).ok());
     ASSERT_TRUE(session->decode(1).ok());
-    session->profile(true);
+    session->profile(1);
     ASSERT_TRUE(session->decode(2).ok());
     ASSERT_TRUE(session->decode(3).ok());
-    session->profile(false);
+    session->profile(0);
     ASSERT_TRUE(session->decode(4).ok());
-    ASSERT_EQ(session->decode_times().size(), 3u);
-    for (const PhaseTime& time : session->decode_times()) {
+    ASSERT_EQ(session->profiled_times().size(), 3u);
+    for (const PhaseTime& time : session->profiled_times()) {
       EXPECT_EQ(time.calls, 2u);
       EXPECT_GT(time.seconds, 0);
     }
@@ -460,6 +461,83 @@ TEST_F(SessionTest, LoadErrorsNameThePlan) {
             0u);
   EXPECT_NE(load_error({}, -1).find("threads is -1"), std::string::npos);
   EXPECT_NE(load_error({}, 100000).find("threads is 100000"), std::string::npos);
+}
+
+// ---- Several sequences
+
+constexpr int64_t long_context = 300;
+void with_long_context(Plan& plan) { plan.max_context = long_context; }
+void with_paged_counter(Plan& plan) {
+  with_long_context(plan);
+  toy::without_fixed_state(plan);
+}
+
+TEST_F(SessionTest, SequencesGetWhatTheyGetAloneWhateverTheSchedule) {
+  for (const bool paged : {false, true}) {
+    SCOPED_TRACE(paged ? "paged state alone" : "fixed state, too");
+    ASSERT_EQ(toy::write_plan(path, paged ? with_paged_counter : with_long_context,
+                              paged ? toy::paged_kernel_object() : toy::kernel_object()),
+              "");
+    const auto model = load();
+    int steps = 0;
+    for (unsigned seed = 0; seed < 150; ++seed) {
+      SCOPED_TRACE(seed);
+      // Some sessions have room for all that their sequences may hold, others do not.
+      const auto session = Session::create(
+          model, SessionOptions{.context = 200 + seed % 3 * 50,
+                                .sequences = 1 + seed % 6,
+                                .positions = seed % 2 == 0 ? 0 : 256,
+                                .executor = seed % 4 < 2 ? Executor::persistent : Executor::eager});
+      ASSERT_TRUE(session.ok()) << session.error().message;
+      toy::RandomSchedule schedule(**session, paged, seed);
+      schedule.run(60);
+      steps += schedule.steps();
+      if (HasFailure()) return;
+    }
+    EXPECT_GT(steps, 2000);
+  }
+}
+
+TEST_F(SessionTest, MisuseOfSequencesIsOneErrorAndChangesNothing) {
+  ASSERT_EQ(toy::write_plan(path, with_paged_counter, toy::paged_kernel_object()), "");
+  const auto model = load();
+  const auto made = Session::create(model, SessionOptions{.context = 100, .sequences = 3});
+  ASSERT_TRUE(made.ok());
+  Session& session = **made;
+  ASSERT_TRUE(session.prefill(std::span(tokens).first(10)).ok());
+  const int fork = *session.fork(0), snapshot = *session.snapshot(0);
+  const auto row = [&](int sequence, size_t count, int64_t rows = 1) {
+    return Session::Part{sequence, std::span(tokens).first(count), rows};
+  };
+  const auto step = [&](std::vector<Session::Part> parts) { return message(session.step(parts)); };
+  EXPECT_EQ(step({}), "no tokens to run");
+  EXPECT_EQ(step({row(0, 0)}), "no tokens to run");
+  EXPECT_EQ(step({row(0, 3), row(fork, 2)}),
+            "a step of 5 rows: the plan's schedules serve at most 4");
+  EXPECT_EQ(step({row(0, 1), row(0, 1)}), "sequence 0 is named twice");
+  EXPECT_EQ(step({row(0, 1), row(7, 1)}), "there is no sequence 7: it was never added, or removed");
+  EXPECT_EQ(step({row(-1, 1)}), "there is no sequence -1: it was never added, or removed");
+  EXPECT_EQ(step({row(snapshot, 1)}), "2 is a snapshot; restore it into a sequence");
+  EXPECT_EQ(step({row(0, 2, 3)}), "3 rows of logits were asked for, outside 0..2");
+  EXPECT_EQ(step({row(0, 2, 2), row(fork, 1)}), "3 rows of logits were asked for, outside 0..2");
+  EXPECT_NE(message(session.prefill(tokens, 1, {}, fork).ok() ? session.prefill(tokens, 1, {}, fork)
+                                                              : Status(Done{}))
+                .find("50 tokens do not fit: the session holds 60 of 100"),
+            std::string::npos);
+  EXPECT_EQ(message(session.truncate(0, -1)), "sequence 0 has 10 tokens and cannot be cut to -1");
+  EXPECT_EQ(message(session.truncate(0, 11)), "sequence 0 has 10 tokens and cannot be cut to 11");
+  EXPECT_NE(session.add().error().message.find("all 3 sequences of the session are in use"),
+            std::string::npos);
+  EXPECT_EQ(message(session.restore(0, fork)), "1 is no snapshot of this session");
+  EXPECT_EQ(message(session.restore(0, 99)), "99 is no snapshot of this session");
+  EXPECT_NE(message(session.remove(99)).find("there is no sequence 99"), std::string::npos);
+  EXPECT_EQ(session.position(), 10);
+  EXPECT_EQ(logits(session), expected(10));
+  ASSERT_TRUE(session.remove(fork).ok());
+  EXPECT_NE(message(session.decode(1, fork)).find("never added, or removed"), std::string::npos);
+  EXPECT_FALSE(Session::create(model, SessionOptions{.sequences = 0}).ok());
+  EXPECT_FALSE(
+      Session::create(model, SessionOptions{.context = 64, .sequences = 2, .positions = 129}).ok());
 }
 
 }  // namespace

@@ -1,0 +1,314 @@
+// What is computed on a row before it is multiplied or written: norms and elementwise ops, in any
+// order, from rows in memory. A block prepares a row together.
+#pragma once
+
+#include "gpu/math.h"
+
+namespace sinter {
+
+// Columns that a thread holds at a time, and how often the block must go over a row.
+constexpr int held = 8;
+template <int Cols>
+constexpr int rounds = (Cols + threads * held - 1) / (threads * held);
+
+struct Held {
+  float v[held];
+};
+// Columns k.. of a row; zeros beyond `Cols`. Aligned: eight columns from a multiple of eight on can
+// be read at once.
+template <int Cols, bool Aligned, class T>
+SINTER_INLINE Held hold(const T* row, int k) {
+  struct alignas(16) Eight {
+    T values[held];
+  };
+  Held x;
+  if (Aligned && k + held <= Cols) {
+    const Eight eight = *reinterpret_cast<const Eight*>(row + k);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < held; ++i) x.v[i] = widen(eight.values[i]);
+  } else {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < held; ++i) x.v[i] = k + i < Cols ? widen(row[k + i]) : 0.0F;
+  }
+  return x;
+}
+
+// Whether all rows of float32 begin at a multiple of 16 bytes, as the first does.
+template <int Cols>
+constexpr bool rows_are_aligned = Cols % 4 == 0;
+
+// Sum over the block; every thread gets it. `scratch`: one float per wave, that nobody else uses
+// until after the next barrier.
+SINTER_INLINE float sum_block(float value, float* scratch) {
+  value = sum_lanes<wave_size>(value);
+  if (lane() == 0) scratch[wave()] = value;
+  barrier();
+  float sum = 0;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < waves; ++i) sum += scratch[i];
+  return sum;
+}
+
+// The largest number over the block; every thread gets it. `scratch`: as of sum_block.
+SINTER_INLINE float max_block(float value, float* scratch) {
+  value = max_lanes<wave_size>(value);
+  if (lane() == 0) scratch[wave()] = value;
+  barrier();
+  float most = scratch[0];
+#pragma clang loop unroll(full)
+  for (int i = 1; i < waves; ++i) most = larger(most, scratch[i]);
+  return most;
+}
+
+// A prologue: prepare(r, row, scratch) makes this thread's columns of row r, (i * threads + thread)
+// * 8 .. for i < rounds. `source` says which row of the tensor row r is. An op by row is the
+// struct of its name: its vectors and attributes are fields, in the order of the op table; a vector
+// that is left out is of type void. What it reads is a tensor, or another prologue.
+template <int Cols>
+struct PlainRows {
+  const float* x;  // [rows, Cols]
+  RowMap source;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float*) const {
+    const float* from = x + source(r) * Cols;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds<Cols>; ++i)
+      row[i] = hold<Cols, rows_are_aligned<Cols>>(from, (i * threads + thread()) * held);
+  }
+};
+
+// This thread's columns of a row that an op reads. Another prologue may have used `scratch`.
+template <int Cols, class Source>
+SINTER_INLINE void prepare_source(const Source& x, index r, Held (&row)[rounds<Cols>],
+                                  float* scratch) {
+  if constexpr (__is_same(Source, const float*)) {
+    PlainRows<Cols>{x, {}}.prepare(r, row, scratch);
+  } else {
+    x.prepare(r, row, scratch);
+    barrier();
+  }
+}
+
+// x * rsqrt(mean(x^2) + eps) * weight
+template <int Cols, class Weight, class Source = const float*>
+struct RmsNormRows {
+  Source x;              // [rows, Cols]
+  const Weight* weight;  // [Cols]
+  float eps;
+  RowMap source;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float* scratch) const {
+    prepare_source<Cols>(x, source(r), row, scratch);
+    Held scale[rounds<Cols>];
+    float squares = 0;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds<Cols>; ++i) {
+      scale[i] = hold<Cols, true>(weight, (i * threads + thread()) * held);
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held; ++j) squares += row[i].v[j] * row[i].v[j];
+    }
+    const float factor = inverse_root(sum_block(squares, scratch) / Cols + eps);
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds<Cols>; ++i)
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held; ++j) row[i].v[j] *= factor * scale[i].v[j];
+  }
+};
+
+// f(element j of Held i, its column) for this thread's columns of a row.
+template <int Cols, class F>
+SINTER_INLINE void for_each_held(const F& f) {
+#pragma clang loop unroll(full)
+  for (int i = 0; i < rounds<Cols>; ++i)
+#pragma clang loop unroll(full)
+    for (int j = 0; j < held; ++j) {
+      const int k = (i * threads + thread()) * held + j;
+      if (k < Cols) f(i, j, k);
+    }
+}
+
+// (x - mean(x)) * rsqrt(mean((x - mean(x))^2) + eps) * weight + bias
+template <int Cols, class Weight, class Bias, class Source = const float*>
+struct LayerNormRows {
+  Source x;              // [rows, Cols]
+  const Weight* weight;  // [Cols]
+  const Bias* bias;      // [Cols]
+  float eps;
+  RowMap source;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float* scratch) const {
+    prepare_source<Cols>(x, source(r), row, scratch);
+    float sum = 0;
+    for_each_held<Cols>([&](int i, int j, int) { sum += row[i].v[j]; });
+    const float mean = sum_block(sum, scratch) / Cols;
+    float squares = 0;
+    for_each_held<Cols>([&](int i, int j, int) {
+      row[i].v[j] -= mean;
+      squares += row[i].v[j] * row[i].v[j];
+    });
+    barrier();
+    const float factor = inverse_root(sum_block(squares, scratch) / Cols + eps);
+    for_each_held<Cols>([&](int i, int j, int k) {
+      row[i].v[j] *= factor * load(weight + k);
+      if constexpr (!__is_same(Bias, void)) row[i].v[j] += load(bias + k);
+    });
+  }
+};
+
+// x * rsqrt(sum(x^2) + eps)
+template <int Cols, class Source = const float*>
+struct L2NormRows {
+  Source x;  // [rows, Cols]
+  float eps;
+  RowMap source;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float* scratch) const {
+    prepare_source<Cols>(x, source(r), row, scratch);
+    float squares = 0;
+    for_each_held<Cols>([&](int i, int j, int) { squares += row[i].v[j] * row[i].v[j]; });
+    const float factor = inverse_root(sum_block(squares, scratch) + eps);
+    for_each_held<Cols>([&](int i, int j, int) { row[i].v[j] *= factor; });
+  }
+};
+
+// x / (sum(x) + eps)
+template <int Cols, class Source = const float*>
+struct SumNormRows {
+  Source x;  // [rows, Cols]
+  float eps;
+  RowMap source;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float* scratch) const {
+    prepare_source<Cols>(x, source(r), row, scratch);
+    float sum = 0;
+    for_each_held<Cols>([&](int i, int j, int) { sum += row[i].v[j]; });
+    const float factor = 1.0F / (sum_block(sum, scratch) + eps);
+    for_each_held<Cols>([&](int i, int j, int) { row[i].v[j] *= factor; });
+  }
+};
+
+// e^x / sum(e^x), both times e^-max(x)
+template <int Cols, class Source = const float*>
+struct SoftmaxRows {
+  Source x;  // [rows, Cols]
+  RowMap source;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float* scratch) const {
+    prepare_source<Cols>(x, source(r), row, scratch);
+    float most = -__builtin_inff();
+    for_each_held<Cols>([&](int i, int j, int) { most = larger(most, row[i].v[j]); });
+    most = max_block(most, scratch);
+    float sum = 0;
+    for_each_held<Cols>([&](int i, int j, int) {
+      row[i].v[j] = exp(row[i].v[j] - most);
+      sum += row[i].v[j];
+    });
+    barrier();
+    const float factor = 1.0F / sum_block(sum, scratch);
+    for_each_held<Cols>([&](int i, int j, int) { row[i].v[j] *= factor; });
+  }
+};
+
+// The values of x in the columns that a row names.
+template <int Cols, int Width>
+struct GatherRows {
+  const float* x;      // [rows, Width]
+  const i32* columns;  // [rows, Cols]
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float*) const {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds<Cols>; ++i) row[i] = Held{};
+    for_each_held<Cols>(
+        [&](int i, int j, int k) { row[i].v[j] = x[r * Width + columns[r * Cols + k]]; });
+  }
+};
+
+// Prologues that an elementwise function takes its arguments from.
+template <class... Prologues>
+struct Arguments {
+  // f(element j of Held i, its column, elements of the prologues at it) for this thread's columns.
+  template <int Cols, class F>
+  __device__ __attribute__((always_inline)) void for_each(index, float*, const F& f) const {
+    for_each_held<Cols>(f);
+  }
+};
+template <class First, class... Rest>
+struct Arguments<First, Rest...> {
+  First first;
+  Arguments<Rest...> rest;
+
+  template <int Cols, class F>
+  __device__ __attribute__((always_inline)) void for_each(index r, float* scratch,
+                                                          const F& f) const {
+    Held y[rounds<Cols>];
+    first.prepare(r, y, scratch);
+    if constexpr (sizeof...(Rest) > 0) barrier();  // `scratch` is used again
+    rest.template for_each<Cols>(
+        r, scratch, [&](int i, int j, int k, auto... ys) __attribute__((always_inline)) {
+          f(i, j, k, y[i].v[j], ys...);
+        });
+  }
+};
+
+// f(row, column, columns left, elements of each of the prologues)
+template <int Cols, class F, class Prologues>
+struct MapRows {
+  F f;
+  Prologues arguments;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float* scratch) const {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds<Cols>; ++i) row[i] = Held{};
+    arguments.template for_each<Cols>(
+        r, scratch, [&](int i, int j, int k, auto... ys) __attribute__((always_inline)) {
+          row[i].v[j] = f(r, k, Cols - k, ys...);
+        });
+  }
+};
+SINTER_INLINE Arguments<> make_arguments() { return {}; }
+template <class First, class... Rest>
+SINTER_INLINE Arguments<First, Rest...> make_arguments(const First& first, const Rest&... rest) {
+  return {first, make_arguments(rest...)};
+}
+template <int Cols, class F, class... Prologues>
+SINTER_INLINE MapRows<Cols, F, Arguments<Prologues...>> map_rows(const F& f,
+                                                                 const Prologues&... prologues) {
+  return {f, make_arguments(prologues...)};
+}
+
+// A prologue whose rows are written too, by those that keep them.
+template <int Cols, class Prologue>
+struct KeptRows {
+  Prologue x;
+  float* out;  // [rows, Cols]
+  bool keep;
+
+  static constexpr int cols = Cols;
+  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
+                                                         float* scratch) const {
+    x.prepare(r, row, scratch);
+    if (keep) for_each_held<Cols>([&](int i, int j, int k) { out[r * Cols + k] = row[i].v[j]; });
+  }
+};
+template <int Cols, class Prologue>
+SINTER_INLINE KeptRows<Cols, Prologue> keep_rows(const Prologue& x, float* out, bool keep) {
+  return {x, out, keep};
+}
+
+}  // namespace sinter

@@ -1,0 +1,44 @@
+// The table of a step (kernel_abi.h), as kernels read it. Whoever includes this has defined
+// SINTER_INLINE and SINTER_MEMBER.
+#pragma once
+
+#include "elements.h"
+#include "kernel_abi.h"
+
+namespace sinter {
+
+SINTER_INLINE StepRow* step_rows(StepParams* step) { return reinterpret_cast<StepRow*>(step + 1); }
+SINTER_INLINE const StepRow* step_rows(const Launch* launch) {
+  return reinterpret_cast<const StepRow*>(launch->step + 1);
+}
+// The rows that have logits, in order.
+SINTER_INLINE const int* rows_with_logits(const Launch* launch) {
+  return reinterpret_cast<const int*>(step_rows(launch) + launch->step->most_rows);
+}
+// The row of the logits buffer for row `r` of those that have logits.
+SINTER_INLINE index logits_place(const Launch* launch, index r) {
+  return step_rows(launch)[rows_with_logits(launch)[r]].logits;
+}
+
+// Which row of a tensor stands at a place: those of a list, or without one every row.
+struct RowMap {
+  const int* list;
+  SINTER_MEMBER index operator()(index r) const { return list == nullptr ? r : list[r]; }
+};
+
+// Paged state of one sequence. PageBytes: of a page of all paged states together.
+template <index PageBytes>
+struct Pages {
+  const int* numbers;  // of its pages, in order
+
+  static SINTER_MEMBER Pages of(const Launch* launch, index sequence) {
+    return {launch->pages + sequence * launch->pages_per_sequence};
+  }
+  // The page that has a position; `first` is the state's first page.
+  template <class T>
+  SINTER_MEMBER T* at(T* first, index position) const {
+    return first + numbers[position / page_positions] * (PageBytes / static_cast<index>(sizeof(T)));
+  }
+};
+
+}  // namespace sinter

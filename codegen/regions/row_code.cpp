@@ -1,0 +1,204 @@
+#include "codegen/regions/row_code.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "codegen/schedule/epilogue.h"
+#include "ir/ops.h"
+
+namespace sinter::codegen {
+
+using ir::Node;
+using ir::Op;
+using ir::ValueId;
+
+namespace {
+
+// "rms_norm" -> "RmsNorm"
+std::string camel_case(std::string_view name) {
+  std::string out;
+  bool upper = true;
+  for (const char c : name) {
+    if (c != '_') out += upper && c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+    upper = c == '_';
+  }
+  return out;
+}
+
+class RowWriter {
+ public:
+  RowWriter(RegionContext& c, Emitter& e, const Node& region, const std::vector<ValueId>& kept,
+            const std::string& keep, ir::RowOf row_of)
+      : c_(c), e_(e), region_(region), kept_(kept), keep_(keep), row_of_(row_of) {}
+
+  absl::StatusOr<RowCode> run(ValueId value) {
+    all_rows_ = c_.module.tensor(value).shape[0].symbol != 'L';
+    RowCode code;
+    if (ir::find_definition(region_.body, value) == nullptr) code.plain = value;
+    if (auto name = declare(value, "x"); !name.ok()) return name.status();
+    if (ops_.empty() && code.plain < 0) ops_.emplace_back("last_rows");
+    code.ops = fmt::format("{}", fmt::join(ops_, ", "));
+    return code;
+  }
+
+ private:
+  bool is_kept(ValueId id) const {
+    return std::find(kept_.begin(), kept_.end(), id) != kept_.end();
+  }
+  int64_t width(ValueId id) const { return ir::row_length(c_.module, id, row_of_); }
+  const Node* definition(ValueId id) const { return ir::find_definition(region_.body, id); }
+  void note(const Node& node) {
+    const std::string name(ir::info(node.op).name);
+    if (!ir::is_view(node.op) && std::find(ops_.begin(), ops_.end(), name) == ops_.end())
+      ops_.push_back(name);
+  }
+
+  // A tensor in memory, all of whose rows are read or the last ones; -1 when it is something else.
+  ValueId in_memory(ValueId id) const {
+    const Node* node = definition(id);
+    for (; node != nullptr && (node->op == Op::last_rows || node->op == Op::reshape);
+         node = definition(id)) {
+      if (is_kept(id)) return -1;
+      id = node->operands[0];
+    }
+    return node == nullptr ? id : -1;
+  }
+  // Which rows of a tensor are read: all, or those that have logits. A step of one row has them.
+  bool reads_all(ValueId tensor) const {
+    return all_rows_ || c_.one_row() || c_.module.tensor(tensor).shape[0].symbol == 'L';
+  }
+  std::string row_map(ValueId tensor) const {
+    return reads_all(tensor) ? "{}" : "{rows_with_logits(launch)}";
+  }
+  std::string pointer(ValueId tensor) { return e_.pointer(c_.buffer(tensor), "const float"); }
+
+  // Declares a prologue for the rows of a value, named `name` or, when it is empty, by number.
+  absl::StatusOr<std::string> declare(ValueId value, std::string name) {
+    if (name.empty()) name = fmt::format("rows{}", count_++);
+    if (!is_kept(value)) {
+      if (auto status = declare_as(value, name); !status.ok()) return status;
+      return name;
+    }
+    if (auto status = declare_as(value, name + "_kept"); !status.ok()) return status;
+    e_.line("const auto {} = keep_rows<{}>({}_kept, {}, {});", name, width(value), name,
+            e_.pointer(c_.buffer(value), "float"), keep_);
+    return name;
+  }
+
+  absl::Status declare_as(ValueId value, const std::string& name) {
+    if (const ValueId tensor = in_memory(value); tensor >= 0) {
+      e_.line("const PlainRows<{}> {}{{{}, {}}};", width(value), name, pointer(tensor),
+              row_map(tensor));
+      return absl::OkStatus();
+    }
+    const Node& node = *definition(value);
+    if (node.op == Op::gather) {
+      note(node);
+      e_.line("const GatherRows<{}, {}> {}{{{}, {}}};", width(value), width(node.operands[0]), name,
+              pointer(node.operands[0]), e_.pointer(c_.buffer(node.operands[1]), "const i32"));
+      return absl::OkStatus();
+    }
+    return ir::is_by_row(node.op) ? by_row(node, name) : elementwise(value, name);
+  }
+
+  absl::Status by_row(const Node& op, const std::string& name) {
+    note(op);
+    const ir::OpInfo& info = ir::info(op.op);
+    std::string types;
+    std::string fields;
+    for (size_t i = 1; i < info.operands.size(); ++i) {
+      if (i >= op.operands.size()) {
+        types += ", void";
+        fields += ", nullptr";
+        continue;
+      }
+      auto vector = c_.vector_pointer(e_, op.operands[i]);
+      if (!vector.ok()) return vector.status();
+      types += fmt::format(", {}", c_type(c_.module.weight(op.operands[i]).format.scale_type));
+      fields += ", " + *vector;
+    }
+    for (const ir::AttributeInfo& attribute : info.attributes)
+      fields += ", " + float_literal(op.number(attribute.name));
+    std::string source;
+    std::string map = "{}";
+    if (const ValueId tensor = in_memory(op.operands[0]); tensor >= 0) {
+      source = pointer(tensor);
+      map = row_map(tensor);
+    } else {
+      auto rows = declare(op.operands[0], "");
+      if (!rows.ok()) return rows.status();
+      source = *std::move(rows);
+      types += fmt::format(", decltype({})", source);
+    }
+    e_.line("const {}Rows<{}{}> {}{{{}{}, {}}};", camel_case(info.name), width(op.results[0]),
+            types, name, source, fields, map);
+    return absl::OkStatus();
+  }
+
+  // Elementwise ops and views of tensors in memory and of what ops by row give.
+  absl::Status elementwise(ValueId value, const std::string& name) {
+    std::vector<std::pair<ValueId, std::string>> arguments;  // and their prologues
+    const auto leaf = [&](ValueId id, const ir::Runs&) -> absl::StatusOr<std::string> {
+      const Node* node = definition(id);
+      if (node != nullptr && id != value) note(*node);
+      const bool is_argument =
+          node != nullptr &&
+          (ir::is_by_row(node->op) || node->op == Op::gather || (is_kept(id) && id != value));
+      if (!is_argument) return std::string();
+      auto known = std::find_if(arguments.begin(), arguments.end(),
+                                [id](const auto& argument) { return argument.first == id; });
+      if (known == arguments.end()) {
+        auto rows = declare(id, "");
+        if (!rows.ok()) return rows.status();
+        known = arguments.insert(arguments.end(), {id, *std::move(rows)});
+      }
+      return fmt::format("y{}", known - arguments.begin());
+    };
+    note(*definition(value));
+    const auto row = [&](ValueId id) {
+      return std::string(reads_all(id) ? "row" : "index{rows_with_logits(launch)[row]}");
+    };
+    ElementwiseCode code({c_.module, region_.body, leaf,
+                          [this](ValueId id) { return c_.buffer(id); }, row, row_of_, name + "_in"},
+                         e_);
+    auto result = code.evaluate(value, ir::Runs(1, width(value)));
+    if (!result.ok()) return result.status();
+    std::string parameters = "index row, index col, index n";
+    std::string given;
+    for (size_t i = 0; i < arguments.size(); ++i) {
+      parameters += fmt::format(", Lanes y{}", i);
+      given += ", " + arguments[i].second;
+    }
+    e_.line("const auto {}_of = [=]({}) __attribute__((always_inline)) {{", name, parameters);
+    e_.open();
+    for (const std::string& statement : code.statements()) e_.line("{}", statement);
+    e_.line("return {};", *result);
+    e_.close();
+    e_.line("}};");
+    e_.line("const auto {} = map_rows<{}>({}_of{});", name, width(value), name, given);
+    return absl::OkStatus();
+  }
+
+  RegionContext& c_;
+  Emitter& e_;
+  const Node& region_;
+  const std::vector<ValueId> kept_;
+  const std::string keep_;
+  const ir::RowOf row_of_;
+  bool all_rows_ = true;
+  int count_ = 0;
+  std::vector<std::string> ops_;
+};
+
+}  // namespace
+
+absl::StatusOr<RowCode> declare_rows(RegionContext& c, Emitter& e, const Node& region,
+                                     ValueId value, const std::vector<ValueId>& kept,
+                                     const std::string& keep, ir::RowOf row_of) {
+  return RowWriter(c, e, region, kept, keep, row_of).run(value);
+}
+
+}  // namespace sinter::codegen

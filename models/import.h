@@ -1,0 +1,39 @@
+// From a configuration, with or without a checkpoint, to the graph of a model and what else is
+// known of it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "frontends/checkpoint.h"
+#include "ir/graph.h"
+#include "models/end_tokens.h"
+#include "models/generation.h"
+#include "runtime/support/source_files.h"
+
+namespace sinter::models {
+
+struct ImportedModel {
+  ir::Module module;
+  std::string architecture;
+  int64_t vocab_size = 0;
+  int64_t layers = 0;
+  int64_t max_positions = 0;  // that the model is made for
+  std::vector<EndToken> ends;
+  int32_t bos_id = -1;
+  Generation generation;
+  std::vector<std::string> notes;  // what the user should know about the configuration
+  runtime::SourceFiles sources;    // all that the configuration and the weights were read from
+};
+
+// The graph of a checkpoint, whose matrices lose the rows of padding that only the shapes of the
+// architecture tell. Error: unknown model_type, missing, extra or misshapen tensors, bad fields.
+absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint);
+
+// The graph of a configuration without weights: matrices take the format that its `quantization`
+// block says.
+absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config);
+
+}  // namespace sinter::models

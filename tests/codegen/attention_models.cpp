@@ -1,0 +1,236 @@
+#include "tests/codegen/attention_models.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "ir/ops.h"
+
+namespace sinter::codegen::test {
+
+using ir::Op;
+using ir::ValueId;
+
+namespace {
+
+ValueId table_of(ModelBuilder& b, int64_t dims) {
+  std::vector<float> frequencies;
+  for (int64_t i = 0; i < dims / 2; ++i)
+    frequencies.push_back(static_cast<float>(
+        std::pow(1e4, -2.0 * static_cast<double>(i) / static_cast<double>(dims))));
+  return b.add("table", Op::rope_table, {b.constant("frequencies", frequencies), b.tokens()});
+}
+
+ValueId slice(ModelBuilder& b, const std::string& label, ValueId x, int64_t begin, int64_t end) {
+  return b.add(label, Op::slice, {x}, {{"begin", begin}, {"end", end}});
+}
+
+ValueId attend(ModelBuilder& b, ValueId q, ValueId k, ValueId v, int64_t count, int64_t dim) {
+  const ValueId keys = b.state("keys", count, dim);
+  const ValueId values = b.state("values", count, dim);
+  b.add("append_k", Op::kv_append, {keys, k});
+  b.add("append_v", Op::kv_append, {values, v});
+  return b.add("attention", Op::attention, {q, keys, values},
+               {{"scale", 1 / std::sqrt(static_cast<double>(dim))}});
+}
+
+}  // namespace
+
+size_t phases_of(const TestModel& model, std::string_view kind) {
+  return static_cast<size_t>(
+      std::count_if(model.module.nodes.begin(), model.module.nodes.end(),
+                    [&](const ir::Node& node) { return node.text("kind", "") == kind; }));
+}
+
+std::vector<TestModel> cut_heads() {
+  using ir::Dim;
+  std::vector<TestModel> models;
+  {
+    // Of heads of 40 features the last 24, of heads of 31 the middle 24, of rows the end.
+    ModelBuilder b("attention_cut_heads");
+    const ValueId row = b.rows("row", 3 + 4 * 40 + 2 * 31 + 2 * 24);
+    const ValueId q40 = b.reshape("q40", slice(b, "q_row", row, 3, 163), {Dim::of('T'), 4, 40});
+    const ValueId k31 = b.reshape("k31", slice(b, "k_row", row, 163, 225), {Dim::of('T'), 2, 31});
+    const ValueId v = b.reshape("v", slice(b, "v_row", row, 225, 273), {Dim::of('T'), 2, 24});
+    models.push_back(
+        b.finish(attend(b, slice(b, "q", q40, 16, 40), slice(b, "k", k31, 5, 29), v, 2, 24)));
+  }
+  {
+    // Each KV head's q, k and v side by side; the slices overlap and the values come first.
+    ModelBuilder b("attention_grouped_heads");
+    const ValueId heads = b.reshape("heads", b.rows("row", 3 * 50), {Dim::of('T'), 3, 50});
+    models.push_back(b.finish(attend(b, slice(b, "q", heads, 32, 48), slice(b, "k", heads, 17, 33),
+                                     slice(b, "v", heads, 1, 17), 3, 16)));
+  }
+  {
+    // A slice of a slice, by way of a row: heads 1..2 of 4, features 8..23 of 32; norm and
+    // rotation.
+    ModelBuilder b("attention_slice_of_slice");
+    const ValueId row = b.rows("row", 128);
+    const ValueId part = b.reshape("part", row, {Dim::of('T'), 4, 32});
+    const ValueId wide = slice(b, "wide", part, 4, 28);
+    const ValueId flat = b.reshape("flat", wide, {Dim::of('T'), 96});
+    const ValueId two = slice(b, "two", flat, 24, 72);
+    const ValueId heads = b.reshape("two_heads", two, {Dim::of('T'), 2, 24});
+    const ValueId table = table_of(b, 16);
+    const auto turned = [&](const std::string& label) {
+      const ValueId x = slice(b, label, heads, 4, 20);
+      const ValueId y =
+          b.add(label, Op::rms_norm, {x, b.vector(label + "_norm", 16)}, {{"eps", 1e-6}});
+      return b.add(label, Op::rope, {y, table});
+    };
+    models.push_back(
+        b.finish(attend(b, turned("q"), turned("k"), slice(b, "v", heads, 0, 16), 2, 16)));
+  }
+  return models;
+}
+
+TestModel unequal_heads() {
+  using ir::Dim;
+  ModelBuilder b("attention_unequal");
+  // Two KV heads, each with its three query heads, key and value behind one another.
+  const ValueId heads = b.reshape("heads", b.rows("row", 2 * 5 * 16), {Dim::of('T'), 2, 80});
+  const ValueId q = b.reshape("q", slice(b, "q_group", heads, 0, 48), {Dim::of('T'), 6, 16});
+  return b.finish(attend(b, q, slice(b, "k", heads, 48, 64), slice(b, "v", heads, 64, 80), 2, 16));
+}
+
+std::vector<TestModel> norms_of_heads() {
+  using ir::Dim;
+  std::vector<TestModel> models;
+  for (const bool interleaved : {false, true}) {
+    ModelBuilder b(fmt::format("attention_norm_after_rope_{}", interleaved));
+    const ValueId row = b.rows("row", 3 * 40 + 2 * 40);
+    const ValueId table = table_of(b, interleaved ? 40 : 24);
+    const auto turned = [&](const std::string& label, int64_t begin, int64_t heads) {
+      const ValueId x = b.reshape(label, slice(b, label, row, begin, begin + heads * 40),
+                                  {Dim::of('T'), heads, 40});
+      const ValueId y = b.add(label, Op::rope, {x, table},
+                              {{"style", std::string(interleaved ? "interleaved" : "half")}});
+      return b.add(label, Op::rms_norm, {y, b.vector(label + "_norm", 40, ir::DType::f16)},
+                   {{"eps", 1e-5}});
+    };
+    const ValueId v = b.reshape("v", slice(b, "v", row, 160, 200), {Dim::of('T'), 1, 40});
+    models.push_back(b.finish(attend(b, turned("q", 0, 3), turned("k", 120, 1), v, 1, 40)));
+  }
+  {
+    ModelBuilder b("attention_row_norms");
+    const ValueId row = b.rows("row", 8 + 6 * 24 + 2 * 2 * 24);
+    const ValueId table = table_of(b, 24);
+    const auto turned = [&](const std::string& label, int64_t begin, int64_t heads) {
+      const ValueId x = slice(b, label, row, begin, begin + heads * 24);
+      const ValueId y =
+          b.add(label, Op::rms_norm, {x, b.vector(label + "_norm", heads * 24)}, {{"eps", 1e-6}});
+      return b.add(label, Op::rope, {b.reshape(label, y, {Dim::of('T'), heads, 24}), table});
+    };
+    const ValueId v = b.reshape("v", slice(b, "v", row, 200, 248), {Dim::of('T'), 2, 24});
+    models.push_back(b.finish(attend(b, turned("q", 8, 6), turned("k", 152, 2), v, 2, 24)));
+  }
+  {
+    // One norm over q and k together has two readers: it is a phase of its own.
+    ModelBuilder b("attention_norm_of_both");
+    const ValueId both =
+        b.add("norm", Op::rms_norm,
+              {slice(b, "qk", b.rows("row", 70), 3, 67), b.vector("norm", 64)}, {{"eps", 1e-6}});
+    const ValueId q = b.reshape("q", slice(b, "q", both, 16, 64), {Dim::of('T'), 3, 16});
+    const ValueId k = b.reshape("k", slice(b, "k", both, 0, 16), {Dim::of('T'), 1, 16});
+    const ValueId v = b.reshape("v", b.rows("value", 16), {Dim::of('T'), 1, 16});
+    models.push_back(b.finish(attend(b, q, k, v, 1, 16)));
+  }
+  return models;
+}
+
+namespace {
+
+// Products, norms and residuals around attention, as families of models arrange them.
+class Layer {
+ public:
+  explicit Layer(const std::string& name) : b(name) {}
+
+  ValueId product(const std::string& label, ValueId x, int64_t rows, int64_t cols) {
+    const ir::WeightFormat format = affine(4, 32, ir::DType::f16);
+    return b.add(label, Op::matmul, {x, b.matrix(label + "_w", rows, cols, format)});
+  }
+  ValueId norm(const std::string& label, ValueId x, int64_t width) {
+    return b.add(label, Op::rms_norm, {x, b.vector(label + "_w", width)}, {{"eps", 1e-6}});
+  }
+  ValueId heads(const std::string& label, ValueId x, int64_t count) {
+    return b.reshape(label, x, {ir::Dim::of('T'), count, kDim});
+  }
+  ValueId rope(const std::string& label, ValueId x) {
+    if (table_ < 0) table_ = table_of(b, kDim);
+    return b.add(label, Op::rope, {x, table_});
+  }
+  ValueId add(const std::string& label, ValueId x, ValueId y) {
+    return b.add(label, Op::add, {x, y});
+  }
+  ValueId gated(ValueId x) {
+    const ValueId gate = product("gate", x, 160, kWidth);
+    const ValueId up = product("up", x, 160, kWidth);
+    return b.add("act", Op::mul, {b.add("silu", Op::silu, {gate}), up});
+  }
+
+  static constexpr int64_t kDim = 24, kWidth = 96;
+  ModelBuilder b;
+
+ private:
+  ValueId table_ = -1;
+};
+
+// Post-norms, and norms of q and k over the whole row (OLMo 2): five phases.
+TestModel post_norms() {
+  Layer l("layer_post_norms");
+  const ValueId x = l.b.rows("x", Layer::kWidth);
+  const auto turned = [&](const std::string& label, int64_t count) {
+    const ValueId y = l.norm(label + "_norm", l.product(label, x, count * 24, 96), count * 24);
+    return l.rope(label, l.heads(label, y, count));
+  };
+  const ValueId q = turned("q", 4);
+  const ValueId k = turned("k", 2);
+  const ValueId v = l.heads("v", l.product("v", x, 48, 96), 2);
+  const ValueId o = l.product("o", attend(l.b, q, k, v, 2, 24), 96, 96);
+  const ValueId h = l.add("h", x, l.norm("o_norm", o, 96));
+  const ValueId down = l.product("down", l.gated(h), 96, 160);
+  const ValueId end = l.add("end", h, l.norm("down_norm", down, 96));
+  return l.b.finish(l.product("next", end, 33, 96));
+}
+
+// Attention and MLP of the same norm (Cohere, Phi): four phases.
+TestModel parallel() {
+  Layer l("layer_parallel");
+  const ValueId x = l.b.rows("x", Layer::kWidth);
+  const ValueId n = l.norm("norm", x, 96);
+  const ValueId q = l.rope("q", l.heads("q", l.product("q", n, 96, 96), 4));
+  const ValueId k = l.rope("k", l.heads("k", l.product("k", n, 48, 96), 2));
+  const ValueId v = l.heads("v", l.product("v", n, 48, 96), 2);
+  const ValueId o = l.product("o", attend(l.b, q, k, v, 2, 24), 96, 96);
+  const ValueId down = l.product("down", l.gated(n), 96, 160);
+  return l.b.finish(l.add("end", l.add("h", x, o), down));
+}
+
+// q's product has [q | gate] for each head, norms come after the rotation: three phases.
+TestModel gated_query() {
+  Layer l("layer_gated_query");
+  const ValueId x = l.b.rows("x", Layer::kWidth);
+  const ValueId both = l.b.reshape("both", l.product("q", x, 192, 96), {ir::Dim::of('T'), 4, 48});
+  const ValueId q_rope = l.rope("q", slice(l.b, "q", both, 0, 24));
+  const ValueId q =
+      l.b.add("q_norm", Op::rms_norm, {q_rope, l.b.vector("q_norm_w", 24)}, {{"eps", 1e-6}});
+  const ValueId k_rope = l.rope("k", l.heads("k", l.product("k", x, 48, 96), 2));
+  const ValueId k =
+      l.b.add("k_norm", Op::rms_norm, {k_rope, l.b.vector("k_norm_w", 24)}, {{"eps", 1e-6}});
+  const ValueId v = l.heads("v", l.product("v", x, 48, 96), 2);
+  const ValueId attention = attend(l.b, q, k, v, 2, 24);
+  const ValueId gates =
+      l.b.reshape("gates", slice(l.b, "gates", both, 24, 48), {ir::Dim::of('T'), 96});
+  const ValueId gate = l.b.add("gate", Op::sigmoid, {gates});
+  const ValueId o = l.product("o", l.b.add("gated", Op::mul, {attention, gate}), 96, 96);
+  return l.b.finish(l.add("end", x, o));
+}
+
+}  // namespace
+
+std::vector<TestModel> arranged_layers() { return {post_norms(), parallel(), gated_query()}; }
+
+}  // namespace sinter::codegen::test

@@ -1,0 +1,12 @@
+// What a row gets does not depend on the other rows of its step.
+#pragma once
+
+#include "tests/codegen/kernel_harness.h"
+
+namespace sinter::codegen::test {
+
+// Steps of a few rows of several sequences give each row the bits that it gets in a step of its
+// own: every tensor, and all that stays in pages.
+void expect_company_does_not_matter(const Kernels& kernels);
+
+}  // namespace sinter::codegen::test
