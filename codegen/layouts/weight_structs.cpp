@@ -104,11 +104,12 @@ bool multiplies_floats(const ir::WeightFormat& format) {
   return format.is_dense() || format.map == ir::CodeMap::fp8;
 }
 
-std::string rows_type(const ir::WeightType& of_graph, int planes) {
+std::string rows_type(const ir::WeightType& of_graph, int planes, int together) {
   const ir::WeightType type = kernel_type(of_graph);
   if (multiplies_floats(type.format)) return fmt::format("FloatRows<{}>", type.cols());
   const int64_t group = type.format.group > 0 ? dot_group(type) : 0;
-  return fmt::format("QuantizedRows<{}, {}, {}>", type.cols(), group, planes);
+  return fmt::format("QuantizedRows<{}, {}, {}{}>", type.cols(), group, planes,
+                     together > 1 ? fmt::format(", {}", together) : "");
 }
 
 int64_t row_groups(const ir::WeightType& of_graph) {

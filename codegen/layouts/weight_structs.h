@@ -27,8 +27,8 @@ absl::Status declare_weights(Emitter& e, const PackedWeight& weight);
 bool multiplies_floats(const ir::WeightFormat& format);
 
 // The form in which rows are multiplied with weights of a type of the graph; see activations.h
-// there. `planes`: int8 planes of an activation.
-std::string rows_type(const ir::WeightType& type, int planes);
+// there. `planes`: int8 planes of an activation; `together`: rows that lie together.
+std::string rows_type(const ir::WeightType& type, int planes, int together = 1);
 
 // Groups of columns with a scale of the activations.
 int64_t row_groups(const ir::WeightType& type);

@@ -106,7 +106,7 @@ class Lowerer {
         products_(std::move(products)),
         then_(then),
         type_(c.module.weight(products_.products[0].weight())),
-        rows_form_(rows_type(type_, c.planes())),
+        rows_form_(rows_type(type_, c.planes(), rows_together(c))),
         floats_(multiplies_floats(type_.format)),
         row_bytes_(prepared_row_bytes(c, type_)) {}
 
@@ -171,8 +171,8 @@ class Lowerer {
   void call_many_rows(Emitter& e, const Product& product) {
     if (c_.on_gpu() && c_.few_rows()) {
       const int64_t form = few_rows_form(c_);
-      e.line("static_assert(few_shared_bytes<{}, {}, {}> <= {});", rows_form_, form, product.parts,
-             shape(product).shared_bytes);
+      e.line("static_assert(few_shared_bytes<{}, Weights, {}, {}> <= {});", rows_form_, form,
+             product.parts, shape(product).shared_bytes);
       e.line("multiply_few<{}, {}, {}>(launch, w, x, epilogue);", form, product.parts,
              product.out_width);
       return;
@@ -224,6 +224,7 @@ class Lowerer {
     const auto code = declare_rows(c_, p, node_, input, products_.kept, "true");
     if (!code.ok()) return code.status();
     const bool plain = code->plain >= 0;
+    const bool few = c_.on_gpu() && c_.few_rows();
     Buffer prepared = c_.buffer(input);
     if (!plain || !floats_) {
       prepared = c_.temporary({row_bytes_, 64});
@@ -231,9 +232,12 @@ class Lowerer {
              rows);
       std::string what = code->ops;
       if (!floats_) what += plain ? "quantize" : ", quantize";
-      c_.finish(node_.label + ".input", p, what, fmt::format("rows of {}", type_.cols()))
-          .rows_per_block = 1;
-      c_.lowered.phases.back().shared_bytes = kReduceBytes;
+      LoweredPhase& phase =
+          c_.finish(node_.label + ".input", p, what, fmt::format("rows of {}", type_.cols()));
+      phase.rows_per_block = 1;
+      phase.shared_bytes = kReduceBytes;
+      // A part of a row is 2,048 columns: QuantizedRows::parts.
+      if (few && plain) phase.blocks = (type_.cols() + 2047) / 2048;
     }
     for (const Product& product : products_.products) {
       Emitter e;
@@ -244,8 +248,7 @@ class Lowerer {
       if (auto status = declare_epilogue(c_, e, node_, product); !status.ok()) return status;
       call_many_rows(e, product);
       finish(e, products_.products.size() == 1 ? node_.label : product.op->label, {product});
-      if (c_.on_gpu() && c_.few_rows())
-        c_.lowered.phases.back().kernel = LoweredPhase::Kernel::early;
+      if (few) c_.lowered.phases.back().kernel = LoweredPhase::Kernel::early;
     }
     return absl::OkStatus();
   }

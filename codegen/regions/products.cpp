@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 #include "codegen/layouts/weight_structs.h"
 
@@ -34,6 +35,12 @@ int64_t prepared_row_bytes(const RegionContext& c, const ir::WeightType& type) {
 int64_t few_rows_form(const RegionContext& c) {
   const int64_t rows = c.lowered.shape.most_rows;
   return rows <= 8 ? 8 : rows <= 16 ? 16 : 32;
+}
+
+int rows_together(const RegionContext& c) {
+  if (!c.on_gpu() || c.one_row() || !c.few_rows()) return 1;
+  // Rows are whole runs: there is room for as many as the schedule may have.
+  return static_cast<int>(std::gcd(c.lowered.shape.most_rows, int64_t{8}));
 }
 
 GpuShape gpu_shape(const RegionContext& c, const ir::WeightType& type, int64_t out_width) {

@@ -36,4 +36,7 @@ GpuShape gpu_shape(const RegionContext& c, const ir::WeightType& type, int64_t o
 // Rows that multiply_few (codegen/device/gpu/few_rows.h) has a form for: 8, 16 or 32.
 int64_t few_rows_form(const RegionContext& c);
 
+// How many rows of the step lie together when they are prepared for products.
+int rows_together(const RegionContext& c);
+
 }  // namespace sinter::codegen

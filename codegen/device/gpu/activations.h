@@ -9,7 +9,7 @@ namespace sinter {
 
 // What a group's integers stand for: x ~ scale * q. `bias` is scale times the sum of q, which zero
 // points and biases of weights multiply, the same for all rows of the weights.
-struct GroupScale {
+struct alignas(8) GroupScale {
   float scale;
   float bias;
 };
@@ -29,21 +29,73 @@ SINTER_INLINE float max_size_of_block(float value, float* scratch) {
 // fraction, its bits count. A conversion takes a GPU several times as long.
 SINTER_INLINE u32 round_to_low_bits(float x) { return __builtin_bit_cast(u32, x + 0x1.8p23F); }
 
-// Quantizes this thread's columns and hands them to put(plane, column, 8 codes) and
-// put_scale(group, scale). One plane: q in -127..127. Two planes: q = 256 high + low in
-// -32512..32512, as exact as a 16-bit float; each plane is multiplied on its own. Columns up to a
-// whole block are zero. A group with a NaN or an infinity has the scale NaN, and so have all
+// The scale of integers of so many planes that reach up to `most`; NaN where that is no number.
+template <int Planes>
+constexpr float top_code = Planes == 1 ? 127.0F : 127.0F * 256.0F;
+template <int Planes>
+SINTER_INLINE float scale_of(float most) {
+  return most * (1.0F / top_code<Planes>)+(most - most);
+}
+
+// Quantizes columns k.. that this thread holds and hands them to put(plane, column, 8 codes) and
+// put_scale(group, scale); the sum of the integers. `row_most`: where the row has one scale, the
+// largest size in it.
+template <int Cols, int Group, int Planes, class Put, class PutScale>
+SINTER_INLINE int quantize_held(const Held& x, int k, float row_most, const Put& put,
+                                const PutScale& put_scale) {
+  constexpr int padded = (Cols + block_cols - 1) / block_cols * block_cols;
+  float most = row_most;
+  if constexpr (Group > 0) {
+#pragma clang loop unroll(full)
+    for (int j = 0; j < held; ++j) most = larger_size(most, x.v[j]);
+    most = max_size_of_lanes<Group / held>(most);
+  }
+  const float inverse = most > 1e-30F ? top_code<Planes> / most : 0.0F;
+  u32x2 high;
+  u32x2 low;
+  int sum = 0;
+#pragma clang loop unroll(full)
+  for (int half = 0; half < 2; ++half) {
+    u32 bits[4];
+#pragma clang loop unroll(full)
+    for (int j = 0; j < 4; ++j) bits[j] = round_to_low_bits(x.v[half * 4 + j] * inverse);
+    low[half] = gather_bytes<0>(bits);
+    if constexpr (Planes == 2) {
+      // What the low byte, which is signed, leaves.
+#pragma clang loop unroll(full)
+      for (int j = 0; j < 4; ++j) bits[j] += 128;
+      high[half] = gather_bytes<1>(bits);
+      sum += 256 * dot4(high[half], 0x01010101U, 0);
+    }
+    sum = dot4(low[half], 0x01010101U, sum);
+  }
+  if (k < padded) {
+    if constexpr (Planes == 1) {
+      put(0, k, low);
+    } else {
+      put(0, k, high);
+      put(1, k, low);
+    }
+  }
+  if constexpr (Group > 0) {
+    const int of_group = sum_lanes<Group / held>(sum);
+    if (k < Cols && thread() % (Group / held) == 0) {
+      const float scale = scale_of<Planes>(most);
+      put_scale(k / Group, GroupScale{scale, scale * static_cast<float>(of_group)});
+    }
+  }
+  return sum;
+}
+
+// Quantizes this thread's columns of a row. One plane: q in -127..127. Two planes: q = 256 high +
+// low in -32512..32512, as exact as a 16-bit float; each plane is multiplied on its own. Columns up
+// to a whole block are zero. A group with a NaN or an infinity has the scale NaN, and so have all
 // products with it; its codes are whatever they are. Group 0: one scale for the row, as BitNet's
 // models are trained with, not below that of 1e-5. `scratch`: three floats per wave that nobody
 // else uses until after the next barrier.
 template <int Cols, int Group, int Planes, class Put, class PutScale>
 SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], float* scratch, const Put& put,
                             const PutScale& put_scale) {
-  constexpr float top = Planes == 1 ? 127.0F : 127.0F * 256.0F;
-  constexpr int padded = (Cols + block_cols - 1) / block_cols * block_cols;
-  const auto scale_of = [](float most) __attribute__((always_inline)) {
-    return most * (1.0F / top) + (most - most);
-  };
   float row_most = 0;
   int row_sum = 0;
   if constexpr (Group == 0) {
@@ -54,61 +106,21 @@ SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], float* scratch, con
     row_most = larger_size(max_size_of_block(row_most, scratch + waves), 1e-5F);
   }
 #pragma clang loop unroll(full)
-  for (int i = 0; i < rounds<Cols>; ++i) {
-    const int k = (i * threads + thread()) * held;
-    float most = row_most;
-    if constexpr (Group > 0) {
-#pragma clang loop unroll(full)
-      for (int j = 0; j < held; ++j) most = larger_size(most, row[i].v[j]);
-      most = max_size_of_lanes<Group / held>(most);
-    }
-    const float inverse = most > 1e-30F ? top / most : 0.0F;
-    u32x2 high;
-    u32x2 low;
-    int sum = 0;
-#pragma clang loop unroll(full)
-    for (int half = 0; half < 2; ++half) {
-      u32 bits[4];
-#pragma clang loop unroll(full)
-      for (int j = 0; j < 4; ++j) bits[j] = round_to_low_bits(row[i].v[half * 4 + j] * inverse);
-      low[half] = gather_bytes<0>(bits);
-      if constexpr (Planes == 2) {
-        // What the low byte, which is signed, leaves.
-#pragma clang loop unroll(full)
-        for (int j = 0; j < 4; ++j) bits[j] += 128;
-        high[half] = gather_bytes<1>(bits);
-        sum += 256 * dot4(high[half], 0x01010101U, 0);
-      }
-      sum = dot4(low[half], 0x01010101U, sum);
-    }
-    row_sum += sum;
-    if (k < padded) {
-      if constexpr (Planes == 1) {
-        put(0, k, low);
-      } else {
-        put(0, k, high);
-        put(1, k, low);
-      }
-    }
-    if constexpr (Group > 0) {
-      sum = sum_lanes<Group / held>(sum);
-      if (k < Cols && thread() % (Group / held) == 0) {
-        const float scale = scale_of(most);
-        put_scale(k / Group, GroupScale{scale, scale * static_cast<float>(sum)});
-      }
-    }
-  }
+  for (int i = 0; i < rounds<Cols>; ++i)
+    row_sum += quantize_held<Cols, Group, Planes>(row[i], (i * threads + thread()) * held, row_most,
+                                                  put, put_scale);
   if constexpr (Group == 0) {
     // Sums of a wave are exact integers in float32 only below 2^24; the total is rounded anyway.
     const float sum = sum_block(static_cast<float>(row_sum), scratch + 2 * waves);
-    const float scale = scale_of(row_most);
+    const float scale = scale_of<Planes>(row_most);
     if (thread() == 0) put_scale(0, GroupScale{scale, scale * sum});
   }
 }
 
 // Rows as integers in global memory, for kernels that multiply many: columns rounded up to whole
-// blocks.
-template <int Cols, int Group, int Planes>
+// blocks. Where `Together` is more than one, that many rows lie together, 32 columns of each at a
+// time: what the lanes of a wave give to a matrix unit at once is then one run of bytes.
+template <int Cols, int Group, int Planes, int Together = 1>
 struct QuantizedRows {
   static constexpr int cols = Cols, group = Group, planes = Planes;
   static constexpr int groups = Group == 0 ? 1 : Cols / Group;
@@ -116,26 +128,56 @@ struct QuantizedRows {
   static constexpr int block_groups = Group == 0 ? 0 : block_cols / Group;
   static constexpr int blocks = (Cols + block_cols - 1) / block_cols;
   static constexpr int row_codes = blocks * block_cols;
-  i8* codes;           // [Planes][rows][row_codes]
-  GroupScale* scales;  // [rows][groups]
+  i8* codes;           // [Planes][rows / Together][row_codes / 32][Together][32]
+  GroupScale* scales;  // [rows / Together][groups][Together]
   index rows;
 
   static __device__ QuantizedRows at(unsigned char* base, index rows) {
+    const index whole = (rows + Together - 1) / Together * Together;
     return {reinterpret_cast<i8*>(base),
-            reinterpret_cast<GroupScale*>(base + rows * Planes * row_codes), rows};
+            reinterpret_cast<GroupScale*>(base + whole * Planes * row_codes), rows};
+  }
+  // Column 0 of a row; another is `column(k)` further.
+  SINTER_MEMBER i8* row_of(int plane, index r) const {
+    const index whole = (rows + Together - 1) / Together * Together;
+    return codes + (plane * whole + r / Together * Together) * row_codes +
+           r % Together * segment_cols;
+  }
+  static SINTER_MEMBER int column(int k) {
+    return Together == 1 ? k : k / segment_cols * segment_cols * Together + k % segment_cols;
+  }
+  SINTER_MEMBER GroupScale& scale(index r, int g) const {
+    return scales[(r / Together * groups + g) * Together + r % Together];
   }
   template <class Prologue>
   __device__ __attribute__((always_inline)) void write(index r, const Prologue& p,
                                                        float* scratch) const {
     Held row[rounds<Cols>];
     p.prepare(r, row, scratch);
-    quantize<Cols, Group, Planes>(
-        row, scratch,
-        [&](int plane, int k, u32x2 eight) {
-          *reinterpret_cast<u32x2*>(codes + (plane * rows + r) * row_codes + k) = eight;
-        },
-        [&](int g, GroupScale scale) { scales[r * groups + g] = scale; });
+    quantize<Cols, Group, Planes>(row, scratch, Put{*this, r}, PutScale{*this, r});
   }
+  // Groups of plain rows do not need each other: blocks take parts of a row, `rounds` in all.
+  template <class Prologue>
+  static constexpr int parts = Group > 0 && __is_same(Prologue, PlainRows<Cols>) ? rounds<Cols> : 1;
+  SINTER_MEMBER void write_part(index r, int part, const PlainRows<Cols>& p) const {
+    const int k = (part * threads + thread()) * held;
+    const Held x = hold<Cols, rows_are_aligned<Cols>>(p.x + p.source(r) * Cols, k);
+    quantize_held<Cols, Group, Planes>(x, k, 0, Put{*this, r}, PutScale{*this, r});
+  }
+
+ private:
+  struct Put {
+    const QuantizedRows& rows;
+    index r;
+    SINTER_MEMBER void operator()(int plane, int k, u32x2 eight) const {
+      *reinterpret_cast<u32x2*>(rows.row_of(plane, r) + column(k)) = eight;
+    }
+  };
+  struct PutScale {
+    const QuantizedRows& rows;
+    index r;
+    SINTER_MEMBER void operator()(int g, GroupScale s) const { rows.scale(r, g) = s; }
+  };
 };
 
 // One such row in shared memory: blocks are padded so that lanes which read the same place of
@@ -195,6 +237,9 @@ struct FloatRows {
   float* values;  // [rows, Cols]
   index rows;
 
+  template <class Prologue>
+  static constexpr int parts = 1;
+
   static __device__ FloatRows at(unsigned char* base, index rows) {
     return {reinterpret_cast<float*>(base), rows};
   }
@@ -205,15 +250,20 @@ struct FloatRows {
   }
 };
 
-// Many rows: the prologue is a phase of its own, a row to a block.
+// Many rows: the prologue is a phase of its own, a row or a part of one to a block.
 template <class X, class Prologue>
 SINTER_INLINE void write_rows(const Launch* launch, unsigned char* out, index rows,
                               const Prologue& prologue) {
   float* scratch = reinterpret_cast<float*>(shared_memory());
   const X x = X::at(out, rows);
-  for (index r = launch->worker; r < rows; r += launch->workers) {
-    x.write(r, prologue, scratch);
-    barrier();
+  constexpr int parts = X::template parts<Prologue>;
+  for (index unit = launch->worker; unit < rows * parts; unit += launch->workers) {
+    if constexpr (parts > 1) {
+      x.write_part(unit / parts, static_cast<int>(unit % parts), prologue);
+    } else {
+      x.write(unit, prologue, scratch);
+      barrier();
+    }
   }
 }
 

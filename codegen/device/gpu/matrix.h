@@ -51,20 +51,34 @@ struct Matrix {
   static __device__ int sum_row(int e) { return 2 * e + lane() / 16; }
   static __device__ int sum_token(int) { return lane() % 16; }
 #else
-  // No matrix units: integer dots, a row to a lane.
+  // No matrix units: integer dots, a row to a lane; half of its tokens are of the first 8, where
+  // those are ever multiplied alone.
   static constexpr int rows = 1, tokens = 256 / wave_size, pieces = 4;
   static __device__ int row(int) { return lane() % 16; }
-  static __device__ int token(int i) { return lane() / 16 * tokens + i; }
+  static __device__ int token(int i) {
+    constexpr int half = has_dot4 ? tokens / 2 : tokens;
+    return i / half * 8 + lane() / 16 * half + i % half;
+  }
   static __device__ int piece(int i) { return i; }
   static __device__ int sum_row(int) { return lane() % 16; }
-  static __device__ int sum_token(int e) { return lane() / 16 * tokens + e; }
+  static __device__ int sum_token(int e) { return token(e); }
 #endif
   static constexpr int sums = 256 / wave_size;
-  // Tokens that can be multiplied alone, and how many sums of a lane are then used.
+  // Rows that a lane's sums belong to.
 #if defined(SINTER_MATRIX_AMPERE) || defined(SINTER_MATRIX_TURING)
-  static constexpr int least_tokens = 8, sums_of_least = 4;
+  static constexpr int rows_of_sums = 2;
+#elif defined(SINTER_MATRIX_CDNA2) || defined(SINTER_MATRIX_CDNA3) || \
+    defined(SINTER_MATRIX_RDNA3) || defined(SINTER_MATRIX_RDNA4)
+  static constexpr int rows_of_sums = sums;
 #else
+  static constexpr int rows_of_sums = 1;
+#endif
+  // Tokens that can be multiplied alone, and how many sums of a lane are then used.
+#if defined(SINTER_MATRIX_CDNA2) || defined(SINTER_MATRIX_CDNA3) || \
+    defined(SINTER_MATRIX_RDNA3) || defined(SINTER_MATRIX_RDNA4)
   static constexpr int least_tokens = 16, sums_of_least = sums;
+#else
+  static constexpr int least_tokens = 8, sums_of_least = sums / 2;
 #endif
 
   // Sums begin at `start`, and number() gives what was added to it. NVIDIA converts integers at
@@ -153,7 +167,7 @@ struct Matrix {
     for (int e = 0; e < sums; ++e) c[e] = sum[e];
 #else
 #pragma clang loop unroll(full)
-    for (int e = 0; e < sums; ++e)
+    for (int e = 0; e < Used; ++e)
 #pragma clang loop unroll(full)
       for (int p = 0; p < pieces; ++p) {
         c[e] = dot4(a.words[0][p][0], b.words[e][p][0], c[e]);

@@ -18,9 +18,9 @@ constexpr int share_tile(index tiles, int steps) {
 // Block `block` of row `row` of a tile times x. Where only the tensor has a scale: integers, which
 // finish() scales.
 template <class W, class X>
-SINTER_INLINE float multiply_block(const W& w, const RowCodes<W>& codes, int block,
-                                   const float (&scale)[W::block_groups],
-                                   const float (&offset)[W::block_groups], const X& x) {
+SINTER_INLINE float multiply_block(const RowCodes<W>& codes, int block,
+                                   const typename W::template HeldScales<W::block_groups>& held,
+                                   const X& x) {
   constexpr int group_steps = W::group / 4;
   float y = 0;
 #pragma clang loop unroll(full)
@@ -46,7 +46,9 @@ SINTER_INLINE float multiply_block(const W& w, const RowCodes<W>& codes, int blo
       continue;
     }
     const GroupScale a = x.scale(block * W::block_groups + g);
-    y = W::add_group(y, static_cast<float>(total), a.scale, a.bias, scale[g], offset[g]);
+    float scale, offset;
+    held.get(g, scale, offset);
+    y = W::add_group(y, static_cast<float>(total), a.scale, a.bias, scale, offset);
   }
   return y;
 }
@@ -69,21 +71,20 @@ struct OneRow<QuantizedRows<Cols, Group, Planes>> {
     // Scales come with the codes where they take few registers.
     static constexpr bool with_scales = W::block_groups * (W::has_offsets ? 2 : 1) <= 4;
     RowCodes<W> codes;
-    float scale[W::block_groups];
-    float offset[W::block_groups];
+    typename W::template HeldScales<W::block_groups> held;
     __device__ __attribute__((always_inline)) void read(const W& w, index tile, int step) {
       const int block = step * together + lane() / tile_rows;
       if (block >= Row::blocks) return;
       codes.read(w, tile, block, lane() % tile_rows);
-      if constexpr (with_scales) w.read_scales(tile, block, lane() % tile_rows, scale, offset);
+      if constexpr (with_scales) w.hold(tile, block, lane() % tile_rows, held);
     }
     template <class R>
     __device__ __attribute__((always_inline)) float multiply(const W& w, index tile, int step,
                                                              const R& x) {
       const int block = step * together + lane() / tile_rows;
       if (block >= Row::blocks) return 0.0F;
-      if constexpr (!with_scales) w.read_scales(tile, block, lane() % tile_rows, scale, offset);
-      return multiply_block(w, codes, block, scale, offset, x);
+      if constexpr (!with_scales) w.hold(tile, block, lane() % tile_rows, held);
+      return multiply_block<W>(codes, block, held, x);
     }
     static constexpr int registers = RowCodes<W>::registers;
   };

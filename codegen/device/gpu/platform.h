@@ -44,6 +44,11 @@ using f16x8 = f16 __attribute__((ext_vector_type(8)));
 constexpr int threads = gpu_block_threads;
 constexpr int wave_size = SINTER_WAVE;
 constexpr int waves = threads / wave_size;
+#if defined(SINTER_NO_DOT4)
+constexpr bool has_dot4 = false;
+#else
+constexpr bool has_dot4 = true;
+#endif
 
 #if defined(SINTER_SIMT)
 

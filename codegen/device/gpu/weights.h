@@ -127,8 +127,21 @@ constexpr bool is_shifted = false;
 template <int Bits>
 constexpr bool is_shifted<Shifted<Bits>> = true;
 
-// --- scales and offsets. one(tile, block, row, g): those of group g (of Group columns) of a block.
-// read(...): of all its groups.
+// --- scales and offsets. one(tile, block, row, g): those of group g (of Group columns) of a block,
+// as they are held. hold(...): of all its groups.
+
+// Numbers of `Count` groups as they were loaded: a conversion would wait for its load, and what is
+// under way with it.
+template <class T, int Count>
+struct HeldNumbers {
+  T numbers[Count];
+  SINTER_MEMBER float at(int g) const { return widen(numbers[g]); }
+};
+template <int Count>
+struct HeldNumbers<float, Count> {
+  float numbers[Count];
+  SINTER_MEMBER float at(int g) const { return numbers[g]; }
+};
 
 template <int Size>
 struct BytesOf;
@@ -155,49 +168,50 @@ struct GroupScales {
   // Whether the numbers of a block and row are side by side.
   static constexpr bool by_block = block_cols % Own == 0;
   static constexpr int per_block = by_block ? block_cols / Own : 1;
+  using stored = T;
   const T* scales;
 
   template <int Cols, int Group>
-  __device__ __attribute__((always_inline)) float one(index tile, int block, int row, int g) const {
+  __device__ __attribute__((always_inline)) T one(index tile, int block, int row, int g) const {
     if constexpr (by_block) {
       constexpr int last = Cols / Own - Cols / block_cols * per_block;
       const int here = (block + 1) * block_cols <= Cols ? per_block : last;
-      return load(scales + (tile * (Cols / Own) + index{block} * per_block) * tile_rows +
-                  row * here + g * Group / Own);
+      return scales[(tile * (Cols / Own) + index{block} * per_block) * tile_rows + row * here +
+                    g * Group / Own];
     } else {
       const int at = (block * block_cols + g * Group) / Own;
-      return load(scales + (tile * ((Cols + Own - 1) / Own) + at) * tile_rows + row);
+      return scales[(tile * ((Cols + Own - 1) / Own) + at) * tile_rows + row];
     }
   }
   template <int Cols, int Group, int Count>
-  __device__ __attribute__((always_inline)) void read(index tile, int block, int row,
-                                                      float (&values)[Count]) const {
+  __device__ __attribute__((always_inline)) void hold(index tile, int block, int row,
+                                                      T (&values)[Count]) const {
     struct alignas(sizeof(T) * per_block) Row {
       T values[per_block];
     };
     if constexpr (by_block && sizeof(Row) > 1 && sizeof(Row) <= 16) {
       if (Cols % block_cols != 0 && (block + 1) * block_cols > Cols) {
-        read_singly<Cols, Group>(tile, block, row, values);
+        hold_singly<Cols, Group>(tile, block, row, values);
         return;
       }
       const auto bits = load_stream<typename BytesOf<sizeof(Row)>::type>(
           scales + (tile * (Cols / Own) + index{block} * per_block) * tile_rows + row * per_block);
       const Row numbers = __builtin_bit_cast(Row, bits);
 #pragma clang loop unroll(full)
-      for (int g = 0; g < Count; ++g) values[g] = widen(numbers.values[g * Group / Own]);
+      for (int g = 0; g < Count; ++g) values[g] = numbers.values[g * Group / Own];
     } else {
-      read_singly<Cols, Group>(tile, block, row, values);
+      hold_singly<Cols, Group>(tile, block, row, values);
     }
   }
 
  private:
   template <int Cols, int Group, int Count>
-  __device__ __attribute__((always_inline)) void read_singly(index tile, int block, int row,
-                                                             float (&values)[Count]) const {
+  __device__ __attribute__((always_inline)) void hold_singly(index tile, int block, int row,
+                                                             T (&values)[Count]) const {
 #pragma clang loop unroll(full)
     for (int g = 0; g < Count; ++g)
       values[g] =
-          block * block_cols + g * Group < Cols ? one<Cols, Group>(tile, block, row, g) : 0.0F;
+          block * block_cols + g * Group < Cols ? one<Cols, Group>(tile, block, row, g) : T{};
   }
 };
 
@@ -207,6 +221,7 @@ struct GroupScales {
 // [tile][block][word][16 rows][4 bytes], the last of two bytes where it has no more.
 template <int Group_, int Own, class T, int Bits, int Zero, bool Minima>
 struct BlockScales {
+  using stored = float;
   static constexpr int groups = Own / Group_;
   static constexpr int numbers_at = (Minima ? 2 : 1) * groups * Bits / 8;  // in bytes
   static constexpr int bytes = numbers_at + (Minima ? 2 : 1) * static_cast<int>(sizeof(T));
@@ -246,7 +261,7 @@ struct BlockScales {
       offset = half(numbers_at + 2) * static_cast<float>(integer((groups + i) * Bits));
   }
   template <int Cols, int Group, int Count>
-  __device__ __attribute__((always_inline)) void read(index tile, int block, int row,
+  __device__ __attribute__((always_inline)) void hold(index tile, int block, int row,
                                                       float (&scale)[Count],
                                                       float (&offset)[Count]) const {
     const u8* from = record<Cols>(tile, block);
@@ -283,6 +298,7 @@ struct BlockScales {
 // One integer of a row and `Own` columns: 4 bits, two rows to a byte, or a byte.
 template <int Own, int Bits>
 struct GroupShifts {
+  using stored = float;
   const u8* integers;
   template <int Cols, int Group>
   __device__ __attribute__((always_inline)) float one(index tile, int block, int row, int g) const {
@@ -291,7 +307,7 @@ struct GroupShifts {
     return static_cast<float>(integers[at * 8 + row / 2] >> (row % 2 * 4) & 15);
   }
   template <int Cols, int Group, int Count>
-  __device__ __attribute__((always_inline)) void read(index tile, int block, int row,
+  __device__ __attribute__((always_inline)) void hold(index tile, int block, int row,
                                                       float (&values)[Count]) const {
 #pragma clang loop unroll(full)
     for (int g = 0; g < Count; ++g)
@@ -301,8 +317,12 @@ struct GroupShifts {
 };
 
 // Only the tensor has a scale.
-struct NoScales {};
-struct NoOffsets {};
+struct NoScales {
+  using stored = float;
+};
+struct NoOffsets {
+  using stored = float;
+};
 
 template <class Scales>
 constexpr bool has_levels_of_scales = false;
@@ -376,33 +396,46 @@ struct CodedWeights {
     }
   }
 
-  __device__ __attribute__((always_inline)) void read_scales(index tile, int block, int row,
-                                                             float (&scale)[block_groups],
-                                                             float (&offset)[block_groups]) const {
-    if constexpr (has_levels_of_scales<Scales>) {
-      scales.template read<Cols, Group>(tile, block, row, scale, offset);
-    } else if constexpr (has_scales) {
-      scales.template read<Cols, Group>(tile, block, row, scale);
-      if constexpr (has_offsets) offsets.template read<Cols, Group>(tile, block, row, offset);
+  // Scales and offsets of `Count` groups of a row.
+  template <int Count>
+  struct HeldScales {
+    HeldNumbers<typename Scales::stored, Count> scales;
+    HeldNumbers<typename Offsets::stored, Count> offsets;
+
+    SINTER_MEMBER void get(int g, float& scale, float& offset) const {
+      scale = 1;
+      offset = 0;
+      if constexpr (has_scales) scale = scales.at(g);
+      if constexpr (has_offsets) offset = offsets.at(g);
+      if constexpr (is_shifted<Levels>) offset *= -scale;
+      scale *= scale_factor();
     }
-#pragma clang loop unroll(full)
-    for (int g = 0; g < block_groups; ++g) {
-      if constexpr (is_shifted<Levels>) offset[g] *= -scale[g];
-      if constexpr (has_scales) scale[g] *= scale_factor();
+  };
+  // Of all groups of a block, and of one.
+  SINTER_MEMBER void hold(index tile, int block, int row, HeldScales<block_groups>& to) const {
+    if constexpr (has_levels_of_scales<Scales>) {
+      scales.template hold<Cols, Group>(tile, block, row, to.scales.numbers, to.offsets.numbers);
+    } else if constexpr (has_scales) {
+      scales.template hold<Cols, Group>(tile, block, row, to.scales.numbers);
+      if constexpr (has_offsets)
+        offsets.template hold<Cols, Group>(tile, block, row, to.offsets.numbers);
     }
   }
-  __device__ __attribute__((always_inline)) void one_scale(index tile, int block, int row, int g,
-                                                           float& scale, float& offset) const {
-    scale = 1;
-    offset = 0;
+  SINTER_MEMBER void hold_one(index tile, int block, int row, int g, HeldScales<1>& to) const {
     if constexpr (has_levels_of_scales<Scales>) {
-      scales.template one<Cols, Group>(tile, block, row, g, scale, offset);
+      scales.template one<Cols, Group>(tile, block, row, g, to.scales.numbers[0],
+                                       to.offsets.numbers[0]);
     } else if constexpr (has_scales) {
-      scale = scales.template one<Cols, Group>(tile, block, row, g);
-      if constexpr (has_offsets) offset = offsets.template one<Cols, Group>(tile, block, row, g);
+      to.scales.numbers[0] = scales.template one<Cols, Group>(tile, block, row, g);
+      if constexpr (has_offsets)
+        to.offsets.numbers[0] = offsets.template one<Cols, Group>(tile, block, row, g);
     }
-    if constexpr (is_shifted<Levels>) offset *= -scale;
-    scale *= scale_factor();
+  }
+  SINTER_MEMBER void one_scale(index tile, int block, int row, int g, float& scale,
+                               float& offset) const {
+    HeldScales<1> held;
+    hold_one(tile, block, row, g, held);
+    held.get(0, scale, offset);
   }
 
   // y and what a group adds: `total` is the sum of levels times integers of x, which stand for
@@ -445,7 +478,9 @@ struct Fp8Weights {
     if constexpr (__is_same(Scales, NoScales))
       return 1.0F;
     else
-      return scales.template one<Cols, Group>(tile, k / block_cols, row, k % block_cols / Group);
+      return HeldNumbers<typename Scales::stored, 1>{
+          {scales.template one<Cols, Group>(tile, k / block_cols, row, k % block_cols / Group)}}
+          .at(0);
   }
 };
 
