@@ -2,7 +2,7 @@
 #pragma once
 
 #if defined(SINTER_WAVE)
-#include "gpu/attention.h"
+#include "gpu/attention_tiles.h"
 #include "gpu/embed.h"
 #include "gpu/experts.h"
 #include "gpu/matmul.h"

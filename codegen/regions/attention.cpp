@@ -130,7 +130,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const Buffer result = c.buffer(op->results[0]);
   const int64_t value_dim = (head_dim + 15) / 16 * 16;
   // SplitBuffers in codegen/device/*/attention.h, for each row.
-  const int64_t most_splits = c.on_gpu() ? std::clamp<int64_t>(256 / kv_heads, 1, 32) : int64_t{16};
+  const int64_t most_splits = c.on_gpu() ? std::clamp<int64_t>(128 / kv_heads, 1, 32) : int64_t{16};
   const int64_t split_bytes = (heads * most_splits * (value_dim + 2) + kv_heads) * 4;
   // Layers of one shape share a buffer: its counters are zero between phases. Another shape has its
   // counters elsewhere.

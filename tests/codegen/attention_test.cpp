@@ -201,16 +201,23 @@ class AttentionJudge {
         const double relative = 2 * worst + 8 * kRounding * widest +
                                 3 * exp_error(kernels_.device(), 2 * widest) +
                                 static_cast<double>(2 * visible + 16) * kRounding;
+        // Weights that matrix units multiply are two numbers of float16: gpu/attention_tiles.h.
+        const double lost = kernels_.device() == Device::gpu ? 0x1p-40 : 0;
         double total = 0;
         std::vector<double> size(static_cast<size_t>(head_dim));
+        std::vector<double> without_weights(size.size());
         for (int64_t r = 0; r < visible; ++r) {
           const double p = std::exp(scores[static_cast<size_t>(r)] - top);
           total += p;
           const float* value = v.data.data() + (kv * rows + r) * head_dim;
-          for (int64_t i = 0; i < head_dim; ++i)
-            size[static_cast<size_t>(i)] += p * std::abs(double{value[i]});
+          for (size_t i = 0; i < size.size(); ++i) {
+            const double magnitude = std::abs(double{value[i]});
+            size[i] += p * magnitude;
+            without_weights[i] += magnitude;
+          }
         }
-        for (const double s : size) out.push_back(1.01 * relative * s / total + 1e-30);
+        for (size_t i = 0; i < size.size(); ++i)
+          out.push_back(1.01 * (relative * size[i] + lost * without_weights[i]) / total + 1e-30);
       }
     return out;
   }

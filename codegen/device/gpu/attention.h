@@ -185,11 +185,12 @@ struct Caches {
 
 constexpr float masked = -1e30F;
 
-// Splits of the positions of one KV head among blocks.
+// Splits of the positions of one KV head among blocks: as many as large GPUs run at once, each of
+// which reads ahead.
 template <class C>
-constexpr int most_splits = 256 / C::kv_heads < 1    ? 1
-                            : 256 / C::kv_heads > 32 ? 32
-                                                     : 256 / C::kv_heads;
+constexpr int most_splits = 128 / C::kv_heads < 1    ? 1
+                            : 128 / C::kv_heads > 32 ? 32
+                                                     : 128 / C::kv_heads;
 constexpr int positions_per_split = 64;
 
 template <class C>
@@ -316,9 +317,11 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin
       s.out[h][i] = 0;
     }
   }
-  // Every lane takes part in every round: sums cross lanes.
+  // Every lane takes part in every round: sums cross lanes. The next positions are under way
+  // meanwhile.
   for (index base = begin; base < end; base += S::positions) {
-    if (base > begin) batch.read(c, kv_head, base, end);
+    CachedBatch<C> next;
+    next.read(c, kv_head, base + S::positions, end);
 #pragma clang loop unroll(full)
     for (int h = 0; h < Heads; ++h) {
       float score[S::batch];
@@ -347,6 +350,7 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin
           s.out[h][i] = fma(weight, static_cast<float>(batch.values[b][i]), s.out[h][i]);
       }
     }
+    batch = next;
   }
   // The streams of a wave.
 #pragma clang loop unroll(full)
@@ -670,9 +674,9 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const fl
   }
 }
 
-// Many rows, second phase. A block has one KV head and a tile: rows of the step times the heads of
-// the group. Keys, then values, of some positions at a time come to shared memory as float32. Rows
-// of several sequences in a tile take turns.
+// Many rows, second phase, without matrix units (attention_tiles.h). A block has one KV head and a
+// tile: rows of the step times the heads of the group. Keys, then values, of some positions at a
+// time come to shared memory as float32. Rows of several sequences in a tile take turns.
 constexpr int attention_tile = 32;
 template <class C>
 struct AttentionTile {
@@ -686,9 +690,6 @@ struct AttentionTile {
   static constexpr int bytes =
       (attention_tile * stride + positions * stride + attention_tile * score_stride) * 4;
 };
-template <class C>
-constexpr int attention_rows_shared_bytes = AttentionTile<C>::bytes;
-
 template <class C>
 SINTER_INLINE void load_positions(const f16* from, index count, float* to) {
   using Tile = AttentionTile<C>;
@@ -707,8 +708,8 @@ SINTER_INLINE void load_positions(const f16* from, index count, float* to) {
 }
 
 template <class C>
-SINTER_INLINE void attention_rows(const Launch* launch, const C& caches, const float* queries,
-                                  float* out) {
+SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, const float* queries,
+                                      float* out) {
   using Tile = AttentionTile<C>;
   // Eight threads share a row: of scores each has every eighth position, of the result every eighth
   // run of four features.

@@ -244,7 +244,7 @@ struct FewForm {
     return Parts * (sums + FewPiece<W>::registers) + operands * Matrix::pieces * 2;
   }
   static constexpr int tokens_of_pass() {
-    if (registers_of(Tokens) <= 128) return Tokens;
+    if (registers_of(Tokens) <= 96) return Tokens;
     return Tokens > Matrix::least_tokens && registers_of(16) <= 208 ? 16 : Matrix::least_tokens;
   }
   static constexpr int tokens = tokens_of_pass();
@@ -274,7 +274,7 @@ SINTER_INLINE void multiply_few_by_tiles(const Launch* launch, const W& w,
   constexpr int segment_groups = W::group < segment_cols ? segment_cols / W::group : 1;
   constexpr int most_segments = group_segments < block_segments ? group_segments : block_segments;
   // Pieces that are under way before the first is used: fewer where sums take the registers.
-  constexpr int registers = 16;
+  constexpr int registers = columns > 1 ? 8 : 16;
   constexpr int most_ahead =
       FewPiece<W>::registers * Parts > registers ? 1 : registers / (FewPiece<W>::registers * Parts);
   constexpr int pieces_of_tile = Share::steps * together;

@@ -84,6 +84,9 @@ SINTER_INLINE int thread() { return __nvvm_read_ptx_sreg_tid_x(); }
 SINTER_INLINE int block_number() { return __nvvm_read_ptx_sreg_ctaid_x(); }
 SINTER_INLINE u8* shared_memory() { return sinter_shared; }
 SINTER_INLINE void barrier() { __syncthreads(); }
+SINTER_INLINE u32 shared_address(const u8* p) {
+  return static_cast<u32>(reinterpret_cast<u64>((const __attribute__((address_space(3))) u8*)p));
+}
 SINTER_INLINE void wave_barrier() { __nvvm_bar_warp_sync(~0U); }
 SINTER_INLINE u32 shuffle(u32 value, int from) {
   return static_cast<u32>(__nvvm_shfl_sync_idx_i32(~0U, static_cast<int>(value), from, 31));
@@ -189,6 +192,24 @@ SINTER_INLINE T load_stream(const void* p) {
 }
 
 #endif
+
+// 16 bytes from global to shared memory, zeros where they are not there. They are under way until
+// await_copies(); then a barrier shows them to the block.
+SINTER_INLINE void copy_to_shared(u8* to, const void* from, bool there) {
+#if __CUDA_ARCH__ >= 800
+  __asm__ volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
+                   "l"(reinterpret_cast<u64>((const __attribute__((address_space(1))) void*)from)),
+                   "r"(there ? 16 : 0)
+                   : "memory");
+#else
+  *reinterpret_cast<u32x4*>(to) = there ? *static_cast<const u32x4*>(from) : u32x4{0, 0, 0, 0};
+#endif
+}
+SINTER_INLINE void await_copies() {
+#if __CUDA_ARCH__ >= 800
+  __asm__ volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
 
 // Of kernels that are launched early (gpu/phase.h): what follows sees all that earlier kernels
 // wrote; and the next kernel may start.

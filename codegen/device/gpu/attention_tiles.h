@@ -1,0 +1,282 @@
+// Attention of many rows by matrix units. A block has one KV head and a tile: rows of the step
+// times the heads of the group, 16 to a wave. Keys, then values, of some positions at a time come
+// to shared memory as they are, each while the block works on the other.
+//
+// Cached numbers are float16. A query is two of them, what float16 makes of it and what that
+// leaves, and so is a weight of the softmax: products are as exact as in float32. Queries are
+// scaled by a power of two and weights by 2^15, or what they leave would be below what float16
+// knows; of weights that is then 2^-40.
+#pragma once
+
+#include "gpu/attention.h"
+#include "gpu/half_matrix.h"
+
+namespace sinter {
+
+template <class C>
+struct HalfTile {
+  static constexpr bool fits = HalfMatrix::exists && C::dim <= 128;
+  static constexpr int rows_of_wave = 16;
+  static constexpr int wide = waves * rows_of_wave;
+  static constexpr int tokens = wide / C::group < 1 ? 1 : wide / C::group;
+  // A group larger than a tile takes several.
+  static constexpr int rows = tokens * C::group;
+  static constexpr int passes = (rows + wide - 1) / wide;
+  static constexpr int positions = 64;
+  // Features of a key are taken 32 at a time: 8 neighbours to a lane, whose loads of 16 bytes use
+  // different banks where rows lie 64 bytes apart beyond multiples of 128.
+  static constexpr int runs = (C::dim + 31) / 32;
+  static constexpr int key_stride = (runs + 1) / 2 * 128 + 64;
+  // Of values 16 bytes of neighbouring positions are taken at once.
+  static constexpr int value_stride = (C::dim / 8 | 1) * 16;
+  static constexpr int bytes = positions * (key_stride + value_stride);
+};
+
+// Keys or values of `count` positions, as many features as are multiplied.
+template <class C, int Features, int Stride>
+SINTER_INLINE void copy_positions(const f16* from, index count, u8* to) {
+  constexpr int chunks = Features / 8;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < (HalfTile<C>::positions * chunks + threads - 1) / threads; ++i) {
+    const int at = i * threads + thread();
+    const int p = at / chunks;
+    const int feature = at % chunks * 8;
+    if (p >= HalfTile<C>::positions) continue;
+    const bool there = p < count && feature < C::dim;
+    copy_to_shared(to + p * Stride + feature * 2, there ? from + p * C::dim + feature : from,
+                   there);
+  }
+}
+
+// A run of positions of one sequence of a tile.
+template <class C>
+struct TileTurn {
+  C cache;
+  int begin, stop;  // rows of the step: those of the sequence whose turn it is
+  index p, end;     // positions
+
+  // The turn of the rows from `first` on, or none where that is `last`.
+  static SINTER_MEMBER TileTurn of(const Launch* launch, const C& caches, int first, int last) {
+    TileTurn turn{caches, first, first, 0, 0};
+    if (first >= last) return turn;
+    const StepRow* const steps = step_rows(launch);
+    while (turn.stop < last && steps[turn.stop].sequence == steps[first].sequence) ++turn.stop;
+    turn.cache = caches.of(launch, steps[first].sequence);
+    turn.end = steps[turn.stop - 1].position + 1;
+    return turn;
+  }
+  SINTER_MEMBER bool exists() const { return p < end; }
+  SINTER_MEMBER void copy_keys(index kv_head, u8* to) const {
+    using Tile = HalfTile<C>;
+    copy_positions<C, Tile::runs * 32, Tile::key_stride>(cache.key(kv_head, p), end - p, to);
+  }
+  SINTER_MEMBER void copy_values(index kv_head, u8* to) const {
+    copy_positions<C, C::dim, HalfTile<C>::value_stride>(cache.value(kv_head, p), end - p, to);
+  }
+  SINTER_MEMBER TileTurn next(const Launch* launch, const C& caches, int last) const {
+    TileTurn turn = *this;
+    turn.p += HalfTile<C>::positions;
+    return turn.p < end ? turn : of(launch, caches, stop, last);
+  }
+};
+
+// A query head of a row, in a lane's order; two of them to a lane.
+template <class C>
+struct TileRow {
+  bool valid;
+  int token;
+  index head;    // among all of the step
+  float factor;  // of scores, as powers of two
+  float top = masked;
+  float total = 0;
+
+  static SINTER_MEMBER TileRow of(int in_unit, int first, int last, index kv_head) {
+    TileRow row;
+    row.token = first + in_unit / C::group;
+    row.valid = in_unit < HalfTile<C>::rows && row.token < last;
+    row.head = index{row.token} * C::heads + kv_head * C::group + in_unit % C::group;
+    return row;
+  }
+  // Words 4 run .. 4 run + 3 of the query and of what they leave.
+  SINTER_MEMBER void read(const float* queries, u32 (&query)[HalfTile<C>::runs][4],
+                          u32 (&rest)[HalfTile<C>::runs][4]) {
+    constexpr int runs = HalfTile<C>::runs;
+    float x[runs][8];
+    float most = 0;
+#pragma clang loop unroll(full)
+    for (int run = 0; run < runs; ++run)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < 8; ++i) {
+        const int d = run * 32 + lane() % 4 * 8 + i;
+        x[run][i] = valid && d < C::head_dim ? queries[head * C::head_dim + d] : 0.0F;
+        most = larger(most, __builtin_fabsf(x[run][i]));
+      }
+    most = larger(most, shuffle_xor(most, 1));
+    most = larger(most, shuffle_xor(most, 2));
+    // The largest is 256 to 512 then.
+    u32 exponent = __builtin_bit_cast(u32, most) >> 23;
+    exponent = exponent < 9 ? 9 : exponent;
+    const float scale = __builtin_bit_cast(float, (262 - exponent) << 23);
+    factor = __builtin_bit_cast(float, (exponent - 8) << 23) * 1.44269504F;
+#pragma clang loop unroll(full)
+    for (int run = 0; run < runs; ++run)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < 4; ++i)
+        HalfMatrix::split(x[run][2 * i] * scale, x[run][2 * i + 1] * scale, query[run][i],
+                          rest[run][i]);
+  }
+};
+
+template <class C>
+SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, const float* queries,
+                                      float* out) {
+  using Tile = HalfTile<C>;
+  constexpr int columns = Tile::positions / 8;  // tiles of scores
+  constexpr int features = C::dim / 8;          // tiles of the result
+  u8* const keys = shared_memory();
+  u8* const values = keys + Tile::positions * Tile::key_stride;
+  const StepRow* const steps = step_rows(launch);
+  const int tokens = launch->step->rows;
+  const int token_units = (tokens + Tile::tokens - 1) / Tile::tokens;
+
+  // Later rows of a sequence have more to do, so they come first.
+  for (index unit = launch->worker; unit < index{C::kv_heads} * token_units * Tile::passes;
+       unit += launch->workers) {
+    const index h = unit % C::kv_heads;
+    const int pass = static_cast<int>(unit / C::kv_heads % Tile::passes);
+    const int first =
+        (token_units - 1 - static_cast<int>(unit / C::kv_heads / Tile::passes)) * Tile::tokens;
+    const int last = first + Tile::tokens < tokens ? first + Tile::tokens : tokens;
+    const int in_unit = pass * Tile::wide + wave() * Tile::rows_of_wave + lane() / 4;
+    auto turn = TileTurn<C>::of(launch, caches, first, last);
+    turn.copy_keys(h, keys);
+
+    TileRow<C> rows[2] = {TileRow<C>::of(in_unit, first, last, h),
+                          TileRow<C>::of(in_unit + 8, first, last, h)};
+    u32 query[2][Tile::runs][4];
+    u32 rest[2][Tile::runs][4];
+#pragma clang loop unroll(full)
+    for (int r = 0; r < 2; ++r) rows[r].read(queries, query[r], rest[r]);
+    float sum[features][4] = {};
+
+#pragma clang loop unroll(disable)
+    while (turn.exists()) {
+      // Positions that a row sees of these.
+      index seen[2];
+#pragma clang loop unroll(full)
+      for (int r = 0; r < 2; ++r)
+        seen[r] = rows[r].valid && rows[r].token >= turn.begin && rows[r].token < turn.stop
+                      ? steps[rows[r].token].position + 1 - turn.p
+                      : 0;
+      await_copies();
+      barrier();
+      turn.copy_values(h, values);
+      float score[columns][4] = {};
+#pragma clang loop unroll(full)
+      for (int run = 0; run < Tile::runs; ++run)
+#pragma clang loop unroll(full)
+        for (int n = 0; n < columns; ++n) {
+          const auto key = *reinterpret_cast<const u32x4*>(
+              keys + (n * 8 + lane() / 4) * Tile::key_stride + run * 64 + lane() % 4 * 16);
+#pragma clang loop unroll(full)
+          for (int i = 0; i < 4; i += 2) {
+            const HalfMatrix::Right right{{key[i], key[i + 1]}};
+            HalfMatrix::multiply(
+                score[n],
+                {{query[0][run][i], query[1][run][i], query[0][run][i + 1], query[1][run][i + 1]}},
+                right);
+            HalfMatrix::multiply(
+                score[n],
+                {{rest[0][run][i], rest[1][run][i], rest[0][run][i + 1], rest[1][run][i + 1]}},
+                right);
+          }
+        }
+      // Weights are powers of two.
+#pragma clang loop unroll(full)
+      for (int r = 0; r < 2; ++r) {
+        float most = rows[r].top;
+#pragma clang loop unroll(full)
+        for (int n = 0; n < columns; ++n)
+#pragma clang loop unroll(full)
+          for (int i = 2 * r; i < 2 * r + 2; ++i) {
+            const int position = n * 8 + lane() % 4 * 2 + i % 2;
+            score[n][i] = position < seen[r] ? score[n][i] * rows[r].factor : masked;
+            most = larger(most, score[n][i]);
+          }
+        most = larger(most, shuffle_xor(most, 1));
+        most = larger(most, shuffle_xor(most, 2));
+        const float keep = exp2(rows[r].top - most);
+        rows[r].top = most;
+        float weights = 0;
+#pragma clang loop unroll(full)
+        for (int n = 0; n < columns; ++n)
+#pragma clang loop unroll(full)
+          for (int i = 2 * r; i < 2 * r + 2; ++i) {
+            score[n][i] = score[n][i] <= 0.5F * masked ? 0.0F : exp2(score[n][i] - most + 15.0F);
+            weights += score[n][i];
+          }
+        weights += shuffle_xor(weights, 1);
+        weights += shuffle_xor(weights, 2);
+        rows[r].total = rows[r].total * keep + weights;
+#pragma clang loop unroll(full)
+        for (int n = 0; n < features; ++n)
+#pragma clang loop unroll(full)
+          for (int i = 2 * r; i < 2 * r + 2; ++i) sum[n][i] *= keep;
+      }
+      const auto next = turn.next(launch, caches, last);
+      await_copies();
+      barrier();
+      if (next.exists()) next.copy_keys(h, keys);
+#pragma clang loop unroll(full)
+      for (int k = 0; k < columns; k += 2) {
+        HalfMatrix::Left weight;
+        HalfMatrix::Left left_over;
+#pragma clang loop unroll(full)
+        for (int i = 0; i < 4; ++i)
+          HalfMatrix::split(score[k + i / 2][i % 2 * 2], score[k + i / 2][i % 2 * 2 + 1],
+                            weight.words[i], left_over.words[i]);
+#pragma clang loop unroll(full)
+        for (int n = 0; n < features; n += 2) {
+          HalfMatrix::Right right[2];
+          HalfMatrix::read_rows(values + k * 8 * Tile::value_stride + n * 16, Tile::value_stride,
+                                right);
+#pragma clang loop unroll(full)
+          for (int i = 0; i < 2; ++i) {
+            HalfMatrix::multiply(sum[n + i], weight, right[i]);
+            HalfMatrix::multiply(sum[n + i], left_over, right[i]);
+          }
+        }
+      }
+      turn = next;
+    }
+#pragma clang loop unroll(full)
+    for (int r = 0; r < 2; ++r) {
+      if (!rows[r].valid) continue;
+#pragma clang loop unroll(full)
+      for (int n = 0; n < features; ++n)
+#pragma clang loop unroll(full)
+        for (int i = 0; i < 2; ++i) {
+          const int d = n * 8 + lane() % 4 * 2 + i;
+          if (d < C::head_dim)
+            out[rows[r].head * C::head_dim + d] = sum[n][2 * r + i] / rows[r].total;
+        }
+    }
+  }
+}
+
+// Many rows, second phase.
+template <class C>
+constexpr int attention_rows_shared_bytes =
+    HalfTile<C>::fits && HalfTile<C>::bytes > AttentionTile<C>::bytes ? HalfTile<C>::bytes
+                                                                      : AttentionTile<C>::bytes;
+template <class C>
+SINTER_INLINE void attention_rows(const Launch* launch, const C& caches, const float* queries,
+                                  float* out) {
+  if constexpr (HalfTile<C>::fits) {
+    attention_by_tiles(launch, caches, queries, out);
+  } else {
+    attention_by_lanes(launch, caches, queries, out);
+  }
+}
+
+}  // namespace sinter
