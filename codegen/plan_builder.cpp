@@ -13,6 +13,7 @@
 #include "codegen/layouts/weight_sections.h"
 #include "codegen/probe/input.h"
 #include "codegen/probe/lower.h"
+#include "ir/state_format.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
 #include "runtime/plan/file.h"
@@ -274,7 +275,9 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
   passes::PassContext context;
   context.source = source;
   report(options, "passes", 0);
-  auto module = passes::run_pipeline(model.module, context);
+  ir::Module graph = model.module;
+  ir::set_state_format(graph, options.kv_format);
+  auto module = passes::run_pipeline(std::move(graph), context);
   if (!module.ok()) return module.status();
   c.module = *std::move(module);
   if (source != nullptr) c.probe_input = add_probe_input(c.module);

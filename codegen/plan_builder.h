@@ -21,8 +21,9 @@ namespace sinter::codegen {
 struct CompileOptions {
   std::vector<Target> targets;
   Activations activations = Activations::a8;
-  int64_t max_context = 0;  // 0: what the model says, at most 32768
-  int64_t chunk = 0;        // rows of a prefill step; 0: 128 on CPUs, 512 on GPUs
+  ir::DType kv_format = ir::DType::f16;  // of states that are kept by position
+  int64_t max_context = 0;               // 0: what the model says, at most 32768
+  int64_t chunk = 0;                     // rows of a prefill step; 0: 128 on CPUs, 512 on GPUs
   // Rows of the steps that there are schedules for beside one row and the chunk; those that are not
   // below the chunk are left out. Empty: what default_rows() says.
   std::vector<int64_t> rows;

@@ -36,7 +36,7 @@ ValueId Builder::weight(std::string name, WeightType type, WeightData data) {
 
 ValueId Builder::state(std::string name, TensorType type) {
   if (!status_.ok()) return -1;
-  status_ = with_place(verify_type(type), name);
+  status_ = with_place(verify_type(type, ValueKind::state), name);
   if (!status_.ok()) return -1;
   return module_.add_state(std::move(name), std::move(type));
 }

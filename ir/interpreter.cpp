@@ -128,8 +128,11 @@ class Step {
                    .position = state_.position};
     if (!node.results.empty()) in.shape = bind(module_.tensor(node.results[0]));
     for (size_t i = 0; i < node.operands.size(); ++i) {
-      auto operand = fetch(node.operands[i], info(node.op).operands[i].kind);
+      const OperandKind kind = info(node.op).operands[i].kind;
+      auto operand = fetch(node.operands[i], kind);
       if (!operand.ok()) return operand.status();
+      if (kind == OperandKind::updated_state)
+        in.format = find_state_format(module_.tensor(node.operands[i]).dtype);
       in.operands.push_back(*std::move(operand));
     }
     return in;

@@ -383,7 +383,7 @@ Result rope(const OpArguments& in) {
   return out;
 }
 
-// Cuts the cache to the step's position, then appends the rows of x.
+// Cuts the cache to the step's position, then appends the rows of x as the cache can hold them.
 Result kv_append(const OpArguments& in) {
   Array& cache = in.state(0);
   const Array& x = in.array(1);
@@ -401,8 +401,9 @@ Result kv_append(const OpArguments& in) {
     float* out = grown.data.data() + h * (position + tokens) * head_dim;
     std::copy_n(cache.data.data() + h * old_rows * head_dim, position * head_dim, out);
     for (int64_t t = 0; t < tokens; ++t) {
-      std::copy_n(x.data.data() + (t * heads + h) * head_dim, head_dim,
-                  out + (position + t) * head_dim);
+      float* head = out + (position + t) * head_dim;
+      std::copy_n(x.data.data() + (t * heads + h) * head_dim, head_dim, head);
+      round_to(*in.format, head, head_dim);
     }
   }
   cache = std::move(grown);

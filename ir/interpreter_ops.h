@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "ir/interpreter.h"
+#include "ir/state_format.h"
 #include "ir/weight_rows.h"
 
 namespace sinter::ir {
@@ -21,7 +22,8 @@ struct OpArguments {
   std::vector<int64_t> shape;  // of the result, with numbers for symbols; empty when there is none
   int64_t tokens = 0;
   int64_t logits_rows = 0;
-  int64_t position = 0;  // of the first token
+  int64_t position = 0;                 // of the first token
+  const StateFormat* format = nullptr;  // of the state that is updated
 
   // Operands that the table calls tensor, integers, vector or broadcast.
   const Array& array(size_t i) const {

@@ -102,6 +102,9 @@ float read_element(DType dtype, const uint8_t* bytes, int64_t index) {
       return float_from_e8m0(bytes[index]);
     case DType::e4m3:
       return float_from_e4m3(bytes[index]);
+    case DType::q8:
+    case DType::q4:
+      break;  // of states, which have no bytes here
   }
   return NAN;  // no such dtype
 }

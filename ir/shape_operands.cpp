@@ -3,12 +3,13 @@
 #include <fmt/format.h>
 
 #include "ir/ops.h"
+#include "ir/state_format.h"
 
 namespace sinter::ir {
 
 namespace {
 
-bool is_float(DType dtype) { return dtype != DType::i32; }
+bool is_float(DType dtype) { return dtype != DType::i32 && !is_of_states(dtype); }
 
 std::string describe(const Value& value) {
   switch (value.kind) {
@@ -77,9 +78,9 @@ const TensorType* ShapeOperands::state(size_t i, std::string_view what) {
     return nullptr;
   }
   if (type->shape.size() != 3 || type->shape[0].is_symbol() || type->shape[2].is_symbol() ||
-      !is_float(type->dtype)) {
-    fail(fmt::format("the {} must be [kv_heads, C, head_dim] of floats, it is {}", what,
-                     to_string(*type)));
+      find_state_format(type->dtype) == nullptr) {
+    fail(fmt::format("the {} must be [kv_heads, C, head_dim] of {}, it is {}", what,
+                     state_format_names(), to_string(*type)));
     return nullptr;
   }
   return type;

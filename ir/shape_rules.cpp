@@ -270,7 +270,7 @@ Result attention(ShapeOperands& in) {
   if (k == nullptr) return in.status();
   const TensorType* v = in.state(2, "value cache");
   if (v == nullptr) return in.status();
-  if (k->shape != v->shape) {
+  if (*k != *v) {
     return in.fail(fmt::format("the key cache is {}, the value cache {}; they must be equal",
                                to_string(*k), to_string(*v)));
   }

@@ -22,7 +22,8 @@ std::optional<Number> parse_whole(std::string_view text) {
 }
 
 std::optional<DType> parse_dtype(std::string_view text) {
-  for (DType dtype : {DType::f32, DType::f16, DType::bf16, DType::i32, DType::e8m0, DType::e4m3}) {
+  for (DType dtype : {DType::f32, DType::f16, DType::bf16, DType::i32, DType::e8m0, DType::e4m3,
+                      DType::q8, DType::q4}) {
     if (text == name(dtype)) return dtype;
   }
   return std::nullopt;
@@ -195,7 +196,7 @@ bool Cursor::fail_expected(std::string_view what) {
   return fail(token_.offset, fmt::format("found {}, expected {}", describe(token_), what));
 }
 
-std::optional<TensorType> parse_tensor_type(Cursor& cursor) {
+std::optional<TensorType> parse_tensor_type(Cursor& cursor, ValueKind kind) {
   const size_t start = cursor.token().offset;
   if (!cursor.expect(TokenKind::word, "tensor")) return std::nullopt;
   if (!cursor.expect(TokenKind::punctuation, "<")) return std::nullopt;
@@ -210,7 +211,7 @@ std::optional<TensorType> parse_tensor_type(Cursor& cursor) {
     return std::nullopt;
   }
   TensorType type{*dtype, *std::move(shape)};
-  if (const absl::Status s = verify_type(type); !s.ok()) {
+  if (const absl::Status s = verify_type(type, kind); !s.ok()) {
     cursor.fail(start, std::string(s.message()));
     return std::nullopt;
   }

@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "ir/graph.h"
 #include "ir/text_lexer.h"
 #include "ir/type.h"
 
@@ -45,7 +46,7 @@ std::optional<double> parse_double(std::string_view text);
 std::optional<float> parse_float(std::string_view text);
 
 // `tensor<...>`, `weight<...>`: parsed and checked by verify_type.
-std::optional<TensorType> parse_tensor_type(Cursor& cursor);
+std::optional<TensorType> parse_tensor_type(Cursor& cursor, ValueKind kind = ValueKind::result);
 std::optional<WeightType> parse_weight_type(Cursor& cursor);
 
 }  // namespace sinter::ir

@@ -17,6 +17,9 @@ int byte_size(DType dtype) {
     case DType::e8m0:
     case DType::e4m3:
       return 1;
+    case DType::q8:
+    case DType::q4:
+      break;
   }
   return 0;
 }
@@ -35,6 +38,10 @@ const char* name(DType dtype) {
       return "e8m0";
     case DType::e4m3:
       return "e4m3";
+    case DType::q8:
+      return "q8";
+    case DType::q4:
+      return "q4";
   }
   return "?";
 }

@@ -11,11 +11,13 @@
 namespace sinter::ir {
 
 // e8m0 and e4m3 are single bytes (OCP Microscaling): 2^(byte - 127), and a float of 4 exponent and
-// 3 fraction bits. Only weights have them: as scales, e4m3 also as codes.
-enum class DType { f32, f16, bf16, i32, e8m0, e4m3 };
+// 3 fraction bits. Only weights have them: as scales, e4m3 also as codes. q8 and q4, codes with
+// scales, are of states alone (state_format.h).
+enum class DType { f32, f16, bf16, i32, e8m0, e4m3, q8, q4 };
 
-int byte_size(DType dtype);
+int byte_size(DType dtype);     // 0 of those of states
 const char* name(DType dtype);  // "f32", ...
+constexpr bool is_of_states(DType dtype) { return dtype == DType::q8 || dtype == DType::q4; }
 
 // One extent of a shape. A symbol stands for a number known only when a step runs:
 //   T  tokens of this step            L  rows of the step whose logits are wanted (1 <= L <= T)

@@ -11,6 +11,7 @@
 
 #include "ir/ops.h"
 #include "ir/regions.h"
+#include "ir/state_format.h"
 
 namespace sinter::ir {
 
@@ -128,7 +129,7 @@ class Verifier {
       if (is_weight ? !module_.weights.contains(id) : v.kind != ValueKind::state) continue;
       if (v.name.empty()) return error("a weight or a state has no name");
       if (!names.insert(v.name).second) return error(fmt::format("@{} is declared twice", v.name));
-      absl::Status s = is_weight ? weight(id) : verify_type(module_.tensor(id));
+      absl::Status s = is_weight ? weight(id) : verify_type(module_.tensor(id), v.kind);
       if (!s.ok()) return error(fmt::format("@{}: {}", v.name, std::string(s.message())));
       define(id);
     }
@@ -284,10 +285,17 @@ class Verifier {
 
 }  // namespace
 
-absl::Status verify_type(const TensorType& type) {
+absl::Status verify_type(const TensorType& type, ValueKind kind) {
   if (type.shape.empty()) return error(fmt::format("{}: there are no extents", to_string(type)));
+  if (kind == ValueKind::state && find_state_format(type.dtype) == nullptr) {
+    return error(fmt::format("{}: states hold {}", to_string(type), state_format_names()));
+  }
   if (byte_size(type.dtype) == 1) {
     return error(fmt::format("{}: only weights are stored in single bytes", to_string(type)));
+  }
+  if (kind != ValueKind::state && is_of_states(type.dtype)) {
+    return error(
+        fmt::format("{}: only states are stored as {}", to_string(type), name(type.dtype)));
   }
   int64_t elements = 1;
   for (const Dim& dim : type.shape) {
@@ -373,7 +381,8 @@ absl::Status verify_type(const WeightType& type) {
   }
   const WeightFormat& format = type.format;
   const bool one_byte = format.scale_type == DType::e8m0 || format.scale_type == DType::e4m3;
-  if (format.scale_type == DType::i32 || (format.is_dense() && one_byte)) {
+  if (format.scale_type == DType::i32 || is_of_states(format.scale_type) ||
+      (format.is_dense() && one_byte)) {
     return error(fmt::format("{}: elements are f32, f16 or bf16", text));
   }
   if (format.map != CodeMap::symmetric && format.zero != 0) {

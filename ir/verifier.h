@@ -13,8 +13,9 @@ struct OpInfo;
 absl::Status verify(const Module& module);
 
 // Whether a type makes sense by itself: extents are positive and their product fits, symbols are
-// known, bits and groups are in range and groups divide the last extent.
-absl::Status verify_type(const TensorType& type);
+// known, bits and groups are in range and groups divide the last extent. States have formats of
+// their own (state_format.h).
+absl::Status verify_type(const TensorType& type, ValueKind kind = ValueKind::result);
 absl::Status verify_type(const WeightType& type);
 
 // Attribute names and their types by a row of the op table.

@@ -25,6 +25,7 @@ struct CompileCommand {
   std::string out;
   std::string targets = "host";
   std::string activations = "a8";
+  std::string kv_format = "f16";
   std::vector<std::string> quantize;
   int64_t max_context = 0;
   int64_t chunk = 0;
@@ -59,6 +60,7 @@ Result<int> compile(const Program& program, const CompileCommand& command) {
   codegen::CompileOptions options;
   options.targets = *targets;
   options.activations = activations_of(command.activations);
+  options.kv_format = kv_format_of(command.kv_format);
   options.max_context = command.max_context;
   options.chunk = command.chunk;
   options.rows = command.rows;
@@ -108,6 +110,7 @@ void add_compile(CommandLine& line) {
                  "a8: int8 per group, fast; a16: 16 bits, the accuracy reference")
       ->check(CLI::IsMember({"a8", "a16"}))
       ->capture_default_str();
+  add_kv_format_option(app, command->kv_format)->capture_default_str();
   add_quantize_option(app, command->quantize);
   app.add_option("--max-context", command->max_context,
                  "Positions that a session can hold at most; by default what the model says, up to "

@@ -28,8 +28,10 @@ Result<std::vector<PlanRemark>> remarks_of(const Program& program, const ModelOp
   if (!kind.ok()) return kind.error();
   // A model's remarks need no machine code.
   if (*kind == InputKind::model && program.explain_model)
-    return program.explain_model(
-        {.model = options.path, .activations = options.activations, .quantize = options.quantize});
+    return program.explain_model({.model = options.path,
+                                  .activations = options.activations,
+                                  .kv_format = options.kv_format,
+                                  .quantize = options.quantize});
   auto opened = open_plan(program, options);
   if (!opened.ok()) return opened.error();
   return opened->file->plan().remarks;

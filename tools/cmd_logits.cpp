@@ -41,6 +41,7 @@ Result<int> reference(const Program& program, const LogitsOptions& options,
         "the model folder",
         options.model.path)};
   auto logits = program.reference_logits({.model = options.model.path,
+                                          .kv_format = options.model.kv_format,
                                           .quantize = options.model.quantize,
                                           .tokens = ids,
                                           .tokens_name = options.ids,

@@ -28,6 +28,7 @@ Result<std::vector<runtime::PlanRemark>> explain_model(const PlanRequest& reques
   codegen::CompileOptions options;
   options.targets = {codegen::targets().front()};
   options.activations = activations_of(request.activations);
+  options.kv_format = kv_format_of(request.kv_format);
   const auto compiled = codegen::lower_model(input->model, input->checkpoint.get(), options);
   if (!compiled.ok()) return to_error(compiled.status());
   std::vector<runtime::PlanRemark> remarks;

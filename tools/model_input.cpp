@@ -7,6 +7,7 @@
 
 #include "codegen/targets/target.h"
 #include "frontends/json_file.h"
+#include "ir/state_format.h"
 #include "runtime/host/device.h"
 #include "tools/terminal.h"
 
@@ -95,6 +96,11 @@ Result<ModelInput> open_synthetic(const std::string& config_path) {
 
 codegen::Activations activations_of(const std::string& name) {
   return name == "a16" ? codegen::Activations::a16 : codegen::Activations::a8;
+}
+
+ir::DType kv_format_of(const std::string& name) {
+  const ir::StateFormat* format = ir::find_state_format(name);
+  return format == nullptr ? ir::DType::f16 : format->dtype;
 }
 
 Result<codegen::Target> best_host_target() {

@@ -38,6 +38,9 @@ inline runtime::Error to_error(const absl::Status& status) {
 // "a8" or "a16"; empty is a8.
 codegen::Activations activations_of(const std::string& name);
 
+// One of ir/state_format.h by its name; empty is f16.
+ir::DType kv_format_of(const std::string& name);
+
 // The best target of the table that this CPU can run. Error: none.
 runtime::Result<codegen::Target> best_host_target();
 

@@ -22,10 +22,20 @@ void add_model_argument(CLI::App& app, const Program& program, ModelOptions& opt
                    "How activations are kept between kernels: a8 (int8 per group, fast; the "
                    "default for a model) or a16 (16 bits, the accuracy reference)")
         ->check(CLI::IsMember({"a8", "a16"}));
+    add_kv_format_option(app, options.kv_format);
     add_quantize_option(app, options.quantize);
   } else {
     app.add_option("PLAN", options.path, "A plan that `sinter compile` wrote")->required();
   }
+}
+
+CLI::Option* add_kv_format_option(CLI::App& app, std::string& format) {
+  return app
+      .add_option("--kv-format", format,
+                  "How a model's keys and values are cached: f16 (the default), f32, or codes of 8 "
+                  "or 4 bits with a scale for 32 of them (q8, q4), which take about half and a "
+                  "quarter of the memory")
+      ->check(CLI::IsMember({"f16", "f32", "q8", "q4"}));
 }
 
 void add_quantize_option(CLI::App& app, std::vector<std::string>& rules) {
@@ -107,6 +117,7 @@ Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options
     return program.compile_model({.model = options.path,
                                   .targets = *target,
                                   .activations = options.activations,
+                                  .kv_format = options.kv_format,
                                   .quantize = options.quantize,
                                   .max_context = options.max_context,
                                   .cached = options.cached});
@@ -121,6 +132,13 @@ Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options
     return Error{fmt::format(
         "{}: was compiled with --activations {}; compile the model again to run it with {}",
         options.path, compiled_with, options.activations)};
+  for (const runtime::DevicePlan& device : (*file)->plan().device_plans)
+    if (const std::string& format = state_formats(device);
+        !options.kv_format.empty() && options.kv_format != format)
+      return Error{
+          fmt::format("{}: was compiled with --kv-format {}; compile the model again to run it "
+                      "with {}",
+                      options.path, format, options.kv_format)};
   return OpenedPlan{*file, false};
 }
 

@@ -17,6 +17,7 @@ namespace sinter::tools {
 struct ModelOptions {
   std::string path;
   std::string activations;            // empty: the plan's, or a8 for a model
+  std::string kv_format;              // of caches; empty: the plan's, or f16 for a model
   std::vector<std::string> quantize;  // rules; for a model only
   std::string device = "host";
   std::string executor;  // empty: what suits the device
@@ -29,14 +30,16 @@ struct ModelOptions {
 void add_model_argument(CLI::App& app, const Program& program, ModelOptions& options);
 // --quantize, which add_model_argument has, for commands with a MODEL argument of their own.
 void add_quantize_option(CLI::App& app, std::vector<std::string>& rules);
+// --kv-format, likewise. `format` may have a default.
+CLI::Option* add_kv_format_option(CLI::App& app, std::string& format);
 // --threads and --device.
 void add_execution_options(CLI::App& app, ModelOptions& options, bool has_reference = false);
 // --executor, where it makes a difference to what is shown.
 void add_executor_option(CLI::App& app, ModelOptions& options);
 runtime::Executor executor_of(const ModelOptions& options);
 
-// Opens the plan, or compiles the model for the device. Error: among others, --activations that the
-// plan was not compiled with.
+// Opens the plan, or compiles the model for the device. Error: among others, --activations or a
+// --kv-format that the plan was not compiled with.
 runtime::Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options);
 
 // Says on stderr where the model runs. Called when everything that was asked for has been checked,

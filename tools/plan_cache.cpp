@@ -43,9 +43,10 @@ Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOpt
   Progress progress;
   runtime::Checksum checksum;
   add_field(checksum, input.name);
-  add_field(checksum, fmt::format("{} {} {} {} {} {}", static_cast<int>(options.activations),
-                                  options.max_context, options.chunk, fmt::join(options.rows, ","),
-                                  SINTER_VERSION, codegen::clang_version()));
+  add_field(checksum,
+            fmt::format("{} {} {} {} {} {} {}", static_cast<int>(options.activations),
+                        ir::name(options.kv_format), options.max_context, options.chunk,
+                        fmt::join(options.rows, ","), SINTER_VERSION, codegen::clang_version()));
   add_field(checksum, fmt::format("{}", quantize.size()));
   for (const std::string& rule : quantize) add_field(checksum, rule);
   for (const codegen::Target& target : options.targets) add_field(checksum, target.name);
@@ -138,6 +139,7 @@ Result<OpenedPlan> compile_for_device(const PlanRequest& request) {
   codegen::CompileOptions options;
   options.targets = *std::move(targets);
   options.activations = activations_of(request.activations);
+  options.kv_format = kv_format_of(request.kv_format);
   options.max_context = request.max_context;
   if (!request.cached) return compile_temporary(*input, std::move(options));
 

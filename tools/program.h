@@ -26,6 +26,7 @@ struct PlanRequest {
   std::string model;             // folder, or a .safetensors file in it
   std::string targets = {};      // names separated by commas; empty: the best for this CPU
   std::string activations = {};  // "a8" or "a16"
+  std::string kv_format = {};    // of caches: "f16", ..
   std::vector<std::string> quantize = {};  // rules as --quantize takes them
   int64_t max_context = 0;                 // 0: what the model says
   bool cached = false;                     // look into the cache of plans, and leave the plan there
@@ -33,6 +34,7 @@ struct PlanRequest {
 
 struct ReferenceRequest {
   std::string model;
+  std::string kv_format = {};  // as in PlanRequest
   std::vector<std::string> quantize = {};
   std::vector<int32_t> tokens;
   std::string tokens_name;      // for messages

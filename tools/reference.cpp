@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "ir/interpreter.h"
+#include "ir/state_format.h"
 #include "passes/pipeline.h"
 #include "tools/terminal.h"
 #include "tools/token_ids.h"
@@ -33,6 +34,7 @@ Result<ir::Module> module_after_pass(const ModelInput& input, std::string_view p
 Result<Logits> reference_logits(const ReferenceRequest& request) {
   auto input = open_model(request.model, request.quantize);
   if (!input.ok()) return input.error();
+  ir::set_state_format(input->model.module, kv_format_of(request.kv_format));
   Logits logits;
   logits.vocab_size = input->model.vocab_size;
   if (auto status = check_token_ids(request.tokens, logits.vocab_size, request.tokens_name);

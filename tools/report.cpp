@@ -1,10 +1,12 @@
 #include "tools/report.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
 #include <map>
+#include <set>
 
 #include "tools/terminal.h"
 
@@ -150,6 +152,12 @@ double macs_per_token(const DevicePlan& plan) {
   return macs;
 }
 
+std::string state_formats(const DevicePlan& plan) {
+  std::set<std::string> formats;
+  for (const runtime::PlanState& state : plan.states) formats.insert(state.format);
+  return fmt::format("{}", fmt::join(formats, ", "));
+}
+
 namespace {
 
 // Kernels of a code object; shared memory counts what the launch asks for.
@@ -189,6 +197,10 @@ std::string device_summary(const Plan& plan, size_t index, const std::optional<R
   memory("weights", device.weight_bytes,
          fmt::format("{:.3f} bits per weight{}", bits,
                      device.synthetic() ? ", made from a seed at load" : ""));
+  uint64_t position = 0;
+  for (const runtime::PlanState& state : device.states) position += state.bytes_per_position;
+  memory("state per position", position,
+         fmt::format("{} bytes in {}", count_text(position), state_formats(device)));
   memory("state per 1,024 positions", device.state_bytes(1024), "");
   memory(fmt::format("state at {} positions", count_text(context)),
          device.state_bytes(plan.max_context), "");

@@ -9,6 +9,7 @@
 
 #include "ir/heads.h"
 #include "ir/ops.h"
+#include "ir/state_format.h"
 
 namespace sinter::codegen {
 
@@ -108,11 +109,14 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const std::string shape = fmt::format("{} heads of {}, {} KV heads", heads, head_dim, kv_heads);
   const std::string scale = float_literal(op->number("scale", 1.0));
   const auto declare_cache = [&](Emitter& e, Access access) {
-    e.line("using Cache = Caches<{}, {}, {}, {}>;", heads, kv_heads, head_dim,
-           c.out.states.layout.page_bytes);
+    const ir::TensorType& cache = c.module.tensor(op->operands[1]);
+    e.line("using Cache = Caches<{}, {}, {}, {}, cache_format::{}>;", heads, kv_heads, head_dim,
+           c.out.states.layout.page_bytes, ir::name(cache.dtype));
+    e.line("static_assert(Cache::Layout::bytes_per_position == {});",
+           ir::bytes_per_position(cache));
     e.line("const Cache cache{{{}, {}, {{}}}};",
-           e.pointer({Buffer::Kind::state, op->operands[1], 0}, "f16", access),
-           e.pointer({Buffer::Kind::state, op->operands[2], 0}, "f16", access));
+           e.pointer({Buffer::Kind::state, op->operands[1], 0}, "u8", access),
+           e.pointer({Buffer::Kind::state, op->operands[2], 0}, "u8", access));
   };
   const auto declare_heads = [&](Emitter& e) -> absl::Status {
     const auto q_transform = transform(c, e, q, head_dim);

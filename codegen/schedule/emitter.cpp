@@ -18,6 +18,9 @@ std::string_view c_type(ir::DType dtype) {
       return "e8m0";
     case ir::DType::e4m3:
       return "e4m3";
+    case ir::DType::q8:
+    case ir::DType::q4:
+      break;
   }
   return "void";
 }

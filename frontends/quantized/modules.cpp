@@ -67,6 +67,8 @@ bool any_not_finite(ir::DType dtype, const uint8_t* bytes, size_t count) {
     case ir::DType::e4m3:
       return any_not_finite<uint8_t>(bytes, count, 0x7F);
     case ir::DType::i32:
+    case ir::DType::q8:
+    case ir::DType::q4:
       break;
   }
   return false;

@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "ir/ops.h"
-#include "runtime/support/half.h"
+#include "ir/state_format.h"
 #include "tests/codegen/attention_models.h"
 #include "tests/codegen/company.h"
 #include "tests/codegen/error_bounds.h"
@@ -23,10 +23,11 @@ struct Shape {
   bool norm = false;
   int64_t rope_dims = 0;  // 0: no rotation
   bool interleaved = false;
+  ir::DType format = ir::DType::f16;  // of the caches
 
   std::string name() const {
-    return fmt::format("attention_h{}_kv{}_d{}{}_r{}{}", heads, kv_heads, head_dim,
-                       norm ? "_norm" : "", rope_dims, interleaved ? "i" : "");
+    return fmt::format("attention_h{}_kv{}_d{}{}_r{}{}_{}", heads, kv_heads, head_dim,
+                       norm ? "_norm" : "", rope_dims, interleaved ? "i" : "", ir::name(format));
   }
 };
 
@@ -60,29 +61,48 @@ ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s
   const ValueId q = part(label("q"), s.heads, true);
   const ValueId k = part(label("k"), s.kv_heads, true);
   const ValueId v = part(label("v"), s.kv_heads, false);
-  const ValueId keys = b.state(label("keys"), s.kv_heads, s.head_dim);
-  const ValueId values = b.state(label("values"), s.kv_heads, s.head_dim);
+  const ValueId keys = b.state(label("keys"), s.kv_heads, s.head_dim, s.format);
+  const ValueId values = b.state(label("values"), s.kv_heads, s.head_dim, s.format);
   b.add(label("append_k"), Op::kv_append, {keys, k});
   b.add(label("append_v"), Op::kv_append, {values, v});
   return b.add(label("attention"), Op::attention, {q, keys, values},
                {{"scale", 1 / std::sqrt(static_cast<double>(s.head_dim))}});
 }
 
-// The first `positions` rows of a cache, by the comments at the top of
-// codegen/device/*/attention.h. Of a host the keys of 16 positions lie side by side.
-ir::Array read_cache(const Machine& machine, ValueId id, bool side_by_side, int64_t heads,
-                     int64_t positions, int64_t head_dim) {
+// The first `positions` rows of a cache, by the comments at the top of codegen/device/kv_cache.h
+// and codegen/device/*/attention.h. Of a host the keys of 16 positions lie side by side.
+ir::Array read_cache(const Machine& machine, ValueId id, bool side_by_side,
+                     const ir::StateFormat& format, int64_t heads, int64_t positions,
+                     int64_t head_dim) {
   const int64_t padded = (head_dim + 15) / 16 * 16;
+  const int64_t group = format.group == 0 ? padded : format.group;
+  const int64_t groups = (padded + group - 1) / group;
+  const int64_t bits = format.bits, all_bytes = heads * page_positions * padded * bits / 8;
   ir::Array out{{heads, positions, head_dim}, {}};
   for (int64_t h = 0; h < heads; ++h)
-    for (int64_t p = 0; p < positions; ++p)
+    for (int64_t p = 0; p < positions; ++p) {
+      const std::span<const uint8_t> page = machine.page(id, 0, p);
+      const int64_t row = h * page_positions + p % page_positions;
+      // Of things of which a row has `count`, number i.
+      const auto place = [&](int64_t i, int64_t count) {
+        return side_by_side ? (row / 16 * count + i) * 16 + row % 16 : row * count + i;
+      };
+      const auto element = [&](int64_t offset, int64_t at, ir::DType dtype) {
+        return ir::read_element(dtype, page.data() + offset, at);
+      };
       for (int64_t i = 0; i < head_dim; ++i) {
-        const int64_t in_page = p % page_positions;
-        const int64_t at =
-            side_by_side ? ((h * (page_positions / 16) + in_page / 16) * head_dim + i) * 16 + p % 16
-                         : (h * page_positions + in_page) * padded + i;
-        out.data.push_back(runtime::f32_from_f16(machine.page(id, 0, p)[static_cast<size_t>(at)]));
+        if (format.group == 0) {
+          out.data.push_back(element(0, place(i, padded), format.dtype));
+          continue;
+        }
+        const int64_t in_byte = 8 / bits;
+        const int byte =
+            page[static_cast<size_t>(place(i / in_byte, padded / in_byte))] >> (i % in_byte * bits);
+        const int zero = 1 << (bits - 1);
+        const float scale = element(all_bytes, place(i / group, groups), ir::DType::f16);
+        out.data.push_back(scale * static_cast<float>(byte % (2 * zero) - zero));
       }
+    }
   return out;
 }
 
@@ -127,9 +147,11 @@ class AttentionJudge {
     for (const ValueId id : {attention.operands[1], attention.operands[2]}) {
       const bool keys = id == attention.operands[1];
       const ir::Array& want = appended_.states.at(id);
+      const ir::StateFormat& format = *ir::find_state_format(module.tensor(id).dtype);
       const ir::Array cache = read_cache(machine, id, keys && kernels_.device() == Device::host,
-                                         want.shape[0], want.shape[1], want.shape[2]);
-      expect_within(cache, want, cache_bound(want, keys), what + (keys ? ": keys" : ": values"));
+                                         format, want.shape[0], want.shape[1], want.shape[2]);
+      expect_within(cache, want, cache_bound(want, format, keys),
+                    what + (keys ? ": keys" : ": values"));
       state.states[id] = cache;
     }
     const ir::Array& q = values->at(attention.operands[0]);
@@ -140,7 +162,7 @@ class AttentionJudge {
     expect_within(got.at(out), result->at(out),
                   output_bound(q, state.states.at(attention.operands[1]),
                                state.states.at(attention.operands[2]), attention.number("scale", 1),
-                               step.position),
+                               step.position, lost_of_weights(attention.operands[2])),
                   what);
     expect_nothing_else_written(machine, step, attention);
   }
@@ -151,27 +173,52 @@ class AttentionJudge {
     return 2 * (std::max(rms_norm_error(head_dim, false), row_norm_) + 6 * kRounding) * largest;
   }
 
-  std::vector<double> cache_bound(const ir::Array& want, bool transformed) const {
-    const auto head_dim = static_cast<size_t>(want.shape[2]);
+  // What the reference caches of the same number may lie one step of the format away, if it is not
+  // quite the same number. Values are.
+  std::vector<double> cache_bound(const ir::Array& want, const ir::StateFormat& format,
+                                  bool transformed) const {
+    const auto head_dim = want.shape[2];
     std::vector<double> out;
-    for (size_t i = 0; i < want.data.size(); ++i) {
-      // float16 keeps 11 bits, and steps of 2^-24 below 2^-14.
-      double error = std::max(0x1p-11 * std::abs(double{want.data[i]}), 0x1p-25);
-      if (transformed) {
-        const auto head = want.data.begin() + static_cast<ptrdiff_t>(i / head_dim * head_dim);
-        double largest = 0;
-        for (size_t k = 0; k < head_dim; ++k)
-          largest = std::max(largest, std::abs(double{head[static_cast<ptrdiff_t>(k)]}));
-        error += 1.01 * transform_error(want.shape[2], largest);
+    for (int64_t i = 0; i < std::ssize(want.data); ++i) {
+      const auto largest = [&](int64_t begin, int64_t end) {
+        double most = 0;
+        for (int64_t k = begin; k < std::min(end, head_dim); ++k)
+          most = std::max(
+              most, std::abs(double{want.data[static_cast<size_t>(i / head_dim * head_dim + k)]}));
+        return most;
+      };
+      if (!transformed) {
+        out.push_back(0);
+        continue;
       }
-      out.push_back(error);
+      const double error = 1.01 * transform_error(head_dim, largest(0, head_dim));
+      double step = 0;
+      if (format.group > 0) {
+        // The lowest code stands for the largest number; its scale has 11 bits, and steps of 2^-24
+        // below 2^-14, by which all codes go wrong.
+        const int64_t begin = i % head_dim / format.group * format.group;
+        const double lowest = std::ldexp(1.0, format.bits - 1);
+        step = (largest(begin, begin + format.group) + error) * (1 / lowest + 0x1p-10) +
+               lowest * 0x1p-24;
+      } else if (format.dtype == ir::DType::f16) {
+        // float16 keeps 11 bits, and steps of 2^-24 below 2^-14.
+        step = std::max(0x1p-10 * std::abs(double{want.data[static_cast<size_t>(i)]}), 0x1p-24);
+      }
+      out.push_back(error + step);
     }
     return out;
   }
 
+  // What matrix units lose of a weight, which is two numbers of float16: gpu/attention_tiles.h.
+  double lost_of_weights(ValueId values) const {
+    if (kernels_.device() == Device::host) return 0;
+    const auto* const format = ir::find_state_format(kernels_.model->module.tensor(values).dtype);
+    return format->group > 0 ? 0x1p-32 : 0x1p-40;
+  }
+
   // Of softmax(q k^T scale) v in float32, q having been transformed.
   std::vector<double> output_bound(const ir::Array& q, const ir::Array& k, const ir::Array& v,
-                                   double scale, int64_t position) const {
+                                   double scale, int64_t position, double lost) const {
     const int64_t heads = q.shape[1], head_dim = q.shape[2], rows = k.shape[1];
     std::vector<double> out;
     for (int64_t t = 0; t < q.shape[0]; ++t)
@@ -201,8 +248,6 @@ class AttentionJudge {
         const double relative = 2 * worst + 8 * kRounding * widest +
                                 3 * exp_error(kernels_.device(), 2 * widest) +
                                 static_cast<double>(2 * visible + 16) * kRounding;
-        // Weights that matrix units multiply are two numbers of float16: gpu/attention_tiles.h.
-        const double lost = kernels_.device() == Device::gpu ? 0x1p-40 : 0;
         double total = 0;
         std::vector<double> size(static_cast<size_t>(head_dim));
         std::vector<double> without_weights(size.size());
@@ -228,18 +273,18 @@ class AttentionJudge {
     size_t untouched = 0, expected = 0;
     for (const size_t i : {1, 2})
       for (int64_t p = 0; p < machine.capacity(); p += page_positions) {
-        const auto bits = machine.page(attention.operands[i], 0, p);
-        untouched += static_cast<size_t>(std::count(bits.begin(), bits.end(), 0xffff));
+        const auto bytes = machine.page(attention.operands[i], 0, p);
+        untouched += static_cast<size_t>(std::count(bytes.begin(), bytes.end(), 0xff));
         const int64_t left = std::clamp<int64_t>(p + page_positions - step.position - step.count(),
                                                  0, page_positions);
-        expected += bits.size() / page_positions * static_cast<size_t>(left);
+        expected += bytes.size() / page_positions * static_cast<size_t>(left);
       }
     EXPECT_GE(untouched, expected) << step.name();
   }
 
   const Kernels& kernels_;
   double row_norm_ = 0;            // relative error of norms over whole rows
-  ir::InterpreterState appended_;  // caches in float32
+  ir::InterpreterState appended_;  // caches as the reference makes them
 };
 
 struct Stretch {
@@ -291,7 +336,7 @@ void expect_sequence_matches(const Kernels& kernels, const std::vector<Stretch>&
       Step step{.mode = stretch.mode, .tokens = random_tokens(decode ? 1 : stretch.tokens, random)};
       step.position = position;
       StepValues alone;
-      std::vector<uint16_t> states;
+      std::vector<uint8_t> states;
       for (const auto& [workers, order] : kernels.device() == Device::host ? on_host : on_gpu) {
         step.workers = workers;
         step.order = order;
@@ -381,6 +426,23 @@ TEST_P(Attention, EveryShapeAndTransformAcrossBlockBoundaries) {
     ModelBuilder b(shape.name());
     models.push_back(b.finish(add_attention(b, "", shape)));
   }
+  expect_all_match(models, GetParam());
+}
+
+// Groups of 32 that are shorter at the end of a head, in one page and over the ends of two.
+TEST_P(Attention, CachesOfEveryFormat) {
+  std::vector<TestModel> models;
+  for (const ir::StateFormat& format : ir::kStateFormats)
+    for (Shape shape : {Shape{.heads = 4, .kv_heads = 2, .head_dim = 64, .rope_dims = 64},
+                        Shape{.heads = 2, .kv_heads = 1, .head_dim = 80, .norm = true},
+                        Shape{.heads = 5, .kv_heads = 1, .head_dim = 128, .rope_dims = 128},
+                        Shape{.heads = 6, .kv_heads = 3, .head_dim = 24},
+                        Shape{.heads = 1, .kv_heads = 1, .head_dim = 37}}) {
+      if (format.dtype == ir::DType::f16) continue;  // all others
+      shape.format = format.dtype;
+      ModelBuilder b(shape.name());
+      models.push_back(b.finish(add_attention(b, "", shape)));
+    }
   expect_all_match(models, GetParam());
 }
 

@@ -17,6 +17,7 @@
 #include "codegen/device_sources.h"
 #include "codegen/plan_builder.h"
 #include "frontends/checkpoint.h"
+#include "ir/state_format.h"
 #include "models/import.h"
 #include "runtime/plan/file.h"
 
@@ -34,7 +35,8 @@ struct Model {
 Target target(std::string_view name) { return parse_targets(name)->front(); }
 
 // The golden model `name`, lowered for GPUs.
-Model lowered(const std::string& name, Activations activations, bool persistent = false) {
+Model lowered(const std::string& name, Activations activations, bool persistent = false,
+              ir::DType kv_format = ir::DType::f16) {
   Model model;
   auto checkpoint = frontends::open_checkpoint(SINTER_TEST_GOLDENS "/" + name);
   EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
@@ -46,6 +48,7 @@ Model lowered(const std::string& name, Activations activations, bool persistent 
   options.targets = {target("gfx1100")};
   options.activations = activations;
   options.persistent = persistent;
+  options.kv_format = kv_format;
   auto compiled = lower_model(model.imported, model.checkpoint.get(), options);
   EXPECT_TRUE(compiled.ok()) << compiled.status();
   model.gpu = compiled->devices.front();
@@ -53,9 +56,10 @@ Model lowered(const std::string& name, Activations activations, bool persistent 
 }
 
 // No kernel of the model `name` keeps anything in memory that it could keep in registers.
-void expect_in_registers(const std::string& name, Activations activations, const Target& gpu) {
+void expect_in_registers(const std::string& name, Activations activations, const Target& gpu,
+                         ir::DType kv_format = ir::DType::f16) {
   SCOPED_TRACE(fmt::format("{} on {}", name, gpu.name));
-  const Model model = lowered(name, activations);
+  const Model model = lowered(name, activations, false, kv_format);
   const auto object = compile_shared(model.gpu.source.text, gpu);
   ASSERT_TRUE(object.ok()) << object.status();
   std::vector<runtime::KernelResources> resources;
@@ -99,6 +103,13 @@ TEST(GpuCode, KernelsOfEveryKindOfWeightsKeepInRegisters) {
         std::pair{"mlx_mixed", "gfx1100"}, std::pair{"gguf_llama_mixed", "gfx942"}})
     expect_in_registers(name, Activations::a16, target(gpu));
   expect_in_registers("mlx_b8_g64", Activations::a8, target("gfx1030"));
+}
+
+// Numbers of 4 bytes take the most registers, codes the most work.
+TEST(GpuCode, KernelsOfEveryFormatOfCachesKeepInRegisters) {
+  for (const ir::StateFormat& format : ir::kStateFormats)
+    for (const char* gpu : {"sm_80", "sm_90", "gfx1100", "gfx942"})
+      expect_in_registers("mlx_b1_sym_tied", Activations::a8, target(gpu), format.dtype);
 }
 
 // Every kernel waits for what the one before it writes, or none may be launched early.

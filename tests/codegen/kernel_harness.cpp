@@ -46,6 +46,8 @@ void append(ir::DType dtype, float value, std::vector<uint8_t>& bytes) {
       return put(static_cast<int32_t>(value));
     case ir::DType::e8m0:
     case ir::DType::e4m3:
+    case ir::DType::q8:
+    case ir::DType::q4:
       ADD_FAILURE() << "bytes are made as bytes";
   }
 }
@@ -305,8 +307,9 @@ ir::ValueId ModelBuilder::constant(const std::string& label, std::vector<float> 
   return builder_.weight(unique(label), {{size}, dense(ir::DType::f32)}, {{}, std::move(values)});
 }
 
-ir::ValueId ModelBuilder::state(const std::string& label, int64_t heads, int64_t head_dim) {
-  return builder_.state(unique(label), {ir::DType::f32, {heads, ir::Dim::of('C'), head_dim}});
+ir::ValueId ModelBuilder::state(const std::string& label, int64_t heads, int64_t head_dim,
+                                ir::DType format) {
+  return builder_.state(unique(label), {format, {heads, ir::Dim::of('C'), head_dim}});
 }
 
 ir::ValueId ModelBuilder::add(const std::string& label, ir::Op op,
@@ -642,18 +645,17 @@ StepValues Machine::run(const Step& step) {
   return values;
 }
 
-std::span<const uint16_t> Machine::page(ir::ValueId id, int64_t sequence, int64_t position) const {
+std::span<const uint8_t> Machine::page(ir::ValueId id, int64_t sequence, int64_t position) const {
   const StateTable& states = kernels_.lowering.states;
   const int32_t number =
       page_table_[static_cast<size_t>(sequence * pages_per_sequence_ + position / page_positions)];
   const size_t at = states.layout.page_bytes * static_cast<size_t>(number) +
                     states.layout.offsets[states.numbers.at(id)];
-  return pages().subspan(at / 2, states.at(id).bytes_per_position * page_positions / 2);
+  return pages().subspan(at, states.at(id).bytes_per_position * page_positions);
 }
 
-std::span<const uint16_t> Machine::pages() const {
-  return {reinterpret_cast<const uint16_t*>(states_.data()),
-          static_cast<size_t>(states_.bytes()) / 2};
+std::span<const uint8_t> Machine::pages() const {
+  return {states_.data(), static_cast<size_t>(states_.bytes())};
 }
 
 std::span<const uint8_t> Machine::pinned(int64_t number) const {

@@ -87,7 +87,8 @@ class ModelBuilder {
                       const ir::WeightFormat& format);
   ir::ValueId vector(const std::string& label, int64_t size, ir::DType dtype = ir::DType::f32);
   ir::ValueId constant(const std::string& label, std::vector<float> values);
-  ir::ValueId state(const std::string& label, int64_t heads, int64_t head_dim);
+  ir::ValueId state(const std::string& label, int64_t heads, int64_t head_dim,
+                    ir::DType format = ir::DType::f16);
   ir::ValueId add(const std::string& label, ir::Op op, std::vector<ir::ValueId> operands,
                   ir::Attributes attributes = {});
   ir::ValueId reshape(const std::string& label, ir::ValueId x, std::vector<ir::Dim> shape);
@@ -226,10 +227,10 @@ class Machine {
   // it may be run again at the same position.
   StepValues run(const Step& step);
 
-  // A state's part of the page with that position: float16 bits as the kernels laid them out.
-  std::span<const uint16_t> page(ir::ValueId id, int64_t sequence, int64_t position) const;
+  // A state's part of the page with that position, as the kernels laid it out.
+  std::span<const uint8_t> page(ir::ValueId id, int64_t sequence, int64_t position) const;
   // All pages of all states.
-  std::span<const uint16_t> pages() const;
+  std::span<const uint8_t> pages() const;
   int64_t capacity() const { return pages_per_sequence_ * page_positions; }
   std::span<const uint8_t> pinned(int64_t number) const;
 

@@ -8,6 +8,7 @@
 #include <limits>
 
 #include "ir/ops.h"
+#include "ir/state_format.h"
 #include "tests/codegen/error_bounds.h"
 
 namespace sinter::codegen::test {
@@ -156,22 +157,30 @@ TEST_P(NotANumber, GoesThroughRows) {
 }
 
 // One KV head, whose keys and values every query head sees.
-TEST_P(NotANumber, StaysInTheCaches) {
+void expect_stays_in_caches(const ir::StateFormat& format, Device device) {
   constexpr int64_t kHeads = 3, kDim = 32;
-  // Columns of q | k | v; of the largest number that float16 can hold, and the next above it.
+  // Columns of q | k | v; of the largest number that the cache can hold, and the next above it:
+  // codes are of a float16 scale.
+  const float most = format.dtype == ir::DType::f32 ? kInfinity
+                     : format.group == 0            ? 65520
+                                                    : std::ldexp(65520.0F, format.bits - 1);
+  const float below = std::nextafter(most, 0.0F);
   struct Case {
     int64_t column;
     float value;
     bool in_cache, is_number;
   };
   constexpr int64_t kKey = kHeads * kDim, kValue = kKey + kDim;
-  const std::vector<Case> cases = {
-      {kKey + 3, kNan, true, false},        {kKey + 4, -kInfinity, true, false},
-      {kKey + 5, -1e6F, true, false},       {kKey + 6, 65520, true, false},
-      {kKey + 7, 65519, true, true},        {kValue + 3, kNan, true, false},
-      {kValue + 9, kInfinity, true, false}, {kValue + 11, -65520, true, false},
-      {kValue + 12, -65519, true, true},    {5, kNan, false, false}};
-  ModelBuilder b("bad_attention");
+  std::vector<Case> cases = {{kKey + 3, kNan, true, false},
+                             {kKey + 4, -kInfinity, true, false},
+                             {kKey + 6, most, true, false},
+                             {kValue + 3, kNan, true, false},
+                             {kValue + 9, kInfinity, true, false},
+                             {kValue + 11, -most, true, false},
+                             {5, kNan, false, false}};
+  if (most < kInfinity)
+    cases.insert(cases.end(), {{kKey + 7, below, true, true}, {kValue + 12, -below, true, true}});
+  ModelBuilder b(fmt::format("bad_attention_{}", ir::name(format.dtype)));
   constexpr int64_t kWidth = kValue + kDim;
   std::vector<float> table = table_with(kWidth, {}, 0);
   for (size_t i = 0; i < cases.size(); ++i)
@@ -183,7 +192,8 @@ TEST_P(NotANumber, StaysInTheCaches) {
     return b.reshape(name, x, {ir::Dim::of('T'), heads, kDim});
   };
   const ValueId q = part("q", 0, kHeads), k = part("k", kKey, 1), v = part("v", kValue, 1);
-  const ValueId keys = b.state("keys", 1, kDim), values = b.state("values", 1, kDim);
+  const ValueId keys = b.state("keys", 1, kDim, format.dtype);
+  const ValueId values = b.state("values", 1, kDim, format.dtype);
   b.add("append_k", Op::kv_append, {keys, k});
   b.add("append_v", Op::kv_append, {values, v});
   const TestModel model =
@@ -194,7 +204,7 @@ TEST_P(NotANumber, StaysInTheCaches) {
       return std::all_of(row.begin(), row.end(), [](float x) { return !std::isfinite(x); });
     return std::none_of(row.begin(), row.begin() + kDim, [](float x) { return std::isfinite(x); });
   };
-  for (const TestTarget& target : runnable_targets(GetParam())) {
+  for (const TestTarget& target : runnable_targets(device)) {
     SCOPED_TRACE(target.target.name);
     const Suite suite = compile({{&model, Activations::a8}}, target);
     ASSERT_FALSE(suite.kernels.empty());
@@ -236,6 +246,11 @@ TEST_P(NotANumber, StaysInTheCaches) {
       expect(decoder.run(step), 0, stays, "the decode step after it");
     }
   }
+}
+
+TEST_P(NotANumber, StaysInTheCaches) {
+  for (const ir::StateFormat& format : ir::kStateFormats)
+    expect_stays_in_caches(format, GetParam());
 }
 
 // A router whose scores are no numbers still names experts that there are.

@@ -300,8 +300,8 @@ TEST_F(OpTest, RopeUsesTheTokensRowForAllItsHeads) {
 // Keys are logarithms and head 0's queries are 1, so that its weights are proportional to 1, 3, 4;
 // head 1's queries are 0, so that its weights are equal. Heads 0 and 1 share KV head 0.
 TEST_F(OpTest, AttentionSharesKvHeadsAndRemembersSteps) {
-  const ValueId k = b.state("k", {DType::f16, {2, Dim::of('C'), 1}});
-  const ValueId v = b.state("v", {DType::f16, {2, Dim::of('C'), 1}});
+  const ValueId k = b.state("k", {DType::f32, {2, Dim::of('C'), 1}});
+  const ValueId v = b.state("v", {DType::f32, {2, Dim::of('C'), 1}});
   const ValueId new_k = b.param("new_k", {DType::f32, {T, 2, 1}});
   const ValueId new_v = b.param("new_v", {DType::f32, {T, 2, 1}});
   const ValueId q = b.param("q", {DType::f32, {T, 4, 1}});

@@ -290,6 +290,41 @@ TEST(Eval, CountsAsTheReferenceDoes) {
   EXPECT_NEAR(result["perplexity"].get<double>(), std::exp(nll), 1e-6 * std::exp(nll));
 }
 
+TEST(Eval, CachesOfFewBitsLoseLittle) {
+  const auto nll = [](const char* format) {
+    const Outcome outcome = sinter(
+        fmt::format("eval '{}' --text '{}/tiny-shakespeare-validation.txt' --window 256 --json "
+                    "--activations a16 --kv-format {}",
+                    tiny_model().string(), SINTER_MODELS, format));
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return Json::parse(outcome.out)["nll"].get<double>();
+  };
+  const double f16 = nll("f16");
+  EXPECT_NEAR(nll("f32"), f16, 0.0001 * f16);
+  EXPECT_NEAR(nll("q8"), f16, 0.005 * f16);
+  EXPECT_NEAR(nll("q4"), f16, 0.03 * f16);
+}
+
+// Four layers of two KV heads of 64 features, keys and values: the numbers and their scales.
+TEST(Compile, SaysWhatAPositionTakes) {
+  for (const auto& [format, text] :
+       {std::pair{"f16", "2,048 bytes in f16"}, std::pair{"f32", "4,096 bytes in f32"},
+        std::pair{"q8", "1,088 bytes in q8"}, std::pair{"q4", "576 bytes in q4"}}) {
+    const std::string plan = (work_folder() / fmt::format("kv_{}.plan", format)).string();
+    const Outcome outcome =
+        sinter(fmt::format("compile '{}' -o '{}' --max-context 64 --kv-format {}",
+                           tiny_model().string(), plan, format));
+    ASSERT_EQ(outcome.code, 0) << outcome.err;
+    EXPECT_NE(outcome.out.find(text), std::string::npos) << outcome.out;
+    EXPECT_EQ(outcome.out, sinter(fmt::format("inspect '{}'", plan)).out);
+    const Json json = Json::parse(sinter_run(fmt::format("inspect '{}' --json", plan)).out);
+    for (const Json& state : json["device_plans"][0]["states"]) EXPECT_EQ(state["format"], format);
+    expect_refusal(sinter(fmt::format("run '{}' -p x --kv-format {}", plan,
+                                      std::string_view(format) == "q8" ? "f16" : "q8")),
+                   {fmt::format("was compiled with --kv-format {}", format)});
+  }
+}
+
 TEST(Bench, PrintsSpeedBesideTheStreamingRead) {
   const Outcome outcome =
       sinter_run(fmt::format("bench '{}' --prompt 16 --gen 8 --reps 2 --json", tiny_plan()));
@@ -329,6 +364,11 @@ TEST(Verify, FindsThatAllWaysOfRunningAgree) {
       sinter(fmt::format("verify '{}' --activations a16 --tokens 8", tiny_model().string()));
   EXPECT_EQ(of_model.code, 0) << of_model.out << of_model.err;
   EXPECT_NE(of_model.out.find("against the reference"), std::string::npos);
+  // The reference's caches are as coarse.
+  EXPECT_EQ(sinter(fmt::format("verify '{}' --activations a16 --kv-format q4 --tokens 8",
+                               tiny_model().string()))
+                .code,
+            0);
   // A tolerance that rounding must exceed.
   EXPECT_EQ(
       sinter(fmt::format("verify '{}' --tokens 8 --tolerance 1e-12", tiny_model().string())).code,

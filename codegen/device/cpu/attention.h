@@ -1,14 +1,14 @@
 // Attention with what surrounds it: per-head norm and RoPE of q and k, append to the caches, causal
 // softmax.
 //
-// Caches are float16, in pages; what float16 cannot hold is a NaN there, and so is every result of
-// a row that sees it. In a page keys are stored in blocks of 16 positions,
-// [kv_head][position/16][feature][16]: a score needs no sum across lanes. Values are
-// [kv_head][position][features rounded up to 16].
+// Caches lie in pages (kv_cache.h). In a page keys are stored in blocks of 16 positions,
+// [kv_head][position/16][feature][16], and their scales [kv_head][position/16][group][16]: a score
+// needs no sum across lanes. Of 4-bit keys the features 2i and 2i + 1 share bytes. Values are
+// [kv_head][position][feature], scales [kv_head][position][group].
 #pragma once
 
 #include "cpu/activations.h"
-#include "step.h"
+#include "kv_cache.h"
 
 namespace sinter {
 
@@ -97,36 +97,122 @@ struct HeadTransform {
   }
 };
 
-SINTER_INLINE f16 to_cache(float x) {
-  const f16 half = static_cast<f16>(x);
-  return __builtin_fabsf(x) < 65520.0F ? half : static_cast<f16>(__builtin_nanf(""));
+// 16 codes, one to a lane, as numbers.
+template <class Format>
+SINTER_INLINE f32x16 numbers_of(u32x16 codes) {
+  return __builtin_bit_cast(f32x16, codes | 0x4b000000U) - (0x1p23F + CodeScale<Format>::zero);
 }
 
-template <int HeadsCount, int KvHeadsCount, int HeadDim, index PageBytes>
+// Cached keys of 16 positions of a head.
+template <class L>
+struct KeyBlock {
+  using Format = typename L::Format;
+  u8* codes;
+  f16* scales;
+
+  // Feature i of every position.
+  SINTER_MEMBER f32x16 at(int i) const {
+    if constexpr (Format::group == 0) {
+      return load(reinterpret_cast<const typename Format::Number*>(codes) + i * lanes);
+    } else {
+      constexpr int to_byte = 8 / Format::bits;
+      const u32x16 bytes = widen(load_unaligned<u8x16>(codes + i / to_byte * lanes));
+      const u32x16 code =
+          bytes >> static_cast<u32>(i % to_byte * Format::bits) & CodeScale<Format>::mask;
+      return numbers_of<Format>(code) * load(scales + i / Format::group * lanes);
+    }
+  }
+};
+
+// Cached values of positions of a head, one after another.
+template <class L>
+struct ValueRows {
+  using Format = typename L::Format;
+  u8* codes;
+  f16* scales;
+
+  // Features i.. of a position, i a multiple of 16.
+  SINTER_MEMBER f32x16 at(index position, int i) const {
+    const u8* const from = codes + position * L::row_bytes + i * Format::bits / 8;
+    if constexpr (Format::group == 0) {
+      return load(reinterpret_cast<const typename Format::Number*>(from));
+    } else {
+      u32x16 code;
+      if constexpr (Format::bits == 8) {
+        code = widen(load_unaligned<u8x16>(from));
+      } else {
+        const u8x8 bytes = load_unaligned<u8x8>(from);
+        code =
+            widen(__builtin_shufflevector(bytes & static_cast<u8>(15), bytes >> static_cast<u8>(4),
+                                          0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15));
+      }
+      const f16 scale = scales[position * L::groups + i / Format::group];
+      return numbers_of<Format>(code) * splat(static_cast<float>(scale));
+    }
+  }
+};
+
+// A head becomes part of a cache. Its numbers, bytes of codes and scales lie `Stride` apart.
+template <class Format, int HeadDim, int Stride>
+SINTER_INLINE void put_head(const float* x, u8* codes, f16* scales) {
+  if constexpr (Format::group == 0) {
+    using Number = typename Format::Number;
+    Number* const to = reinterpret_cast<Number*>(codes);
+    for (int i = 0; i < HeadDim; ++i) to[i * Stride] = to_number<Number>(x[i]);
+  } else {
+    constexpr int to_byte = 8 / Format::bits;
+    for (int begin = 0; begin < HeadDim; begin += Format::group) {
+      const int end = begin + Format::group < HeadDim ? begin + Format::group : HeadDim;
+      u32 largest = 0;
+      for (int i = begin; i < end; ++i)
+        largest = size_order(x[i]) > largest ? size_order(x[i]) : largest;
+      const auto scale = CodeScale<Format>::of(largest);
+      scales[begin / Format::group * Stride] = scale.scale;
+      for (int i = begin; i < end; i += to_byte) {
+        u32 byte = 0;
+        for (int j = 0; j < to_byte && i + j < end; ++j)
+          byte |= scale.code(x[i + j]) << (j * Format::bits);
+        codes[i / to_byte * Stride] = static_cast<u8>(byte);
+      }
+    }
+  }
+}
+
+template <int HeadsCount, int KvHeadsCount, int HeadDim, index PageBytes, class Format>
 struct Caches {
+  using Layout = CacheLayout<Format, KvHeadsCount, HeadDim>;
   static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount, head_dim = HeadDim;
   static constexpr int group = heads / kv_heads;  // query heads that share a KV head
-  static constexpr int value_dim = (HeadDim + lanes - 1) / lanes * lanes;
-  f16* keys;  // of the first page
-  f16* values;
+  static constexpr int value_dim = Layout::dim;
+  u8* keys;  // of the first page
+  u8* values;
   Pages<PageBytes> pages;
 
   SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
     return {keys, values, Pages<PageBytes>::of(launch, sequence)};
   }
-  static SINTER_MEMBER index in_page(index position) { return position & (page_positions - 1); }
-  // Of the 16 positions from `position` on, a multiple of 16.
-  SINTER_MEMBER f16* key_block(index kv_head, index position) const {
-    return pages.at(keys, position) + (kv_head * page_positions + in_page(position)) * HeadDim;
+  // Rows from that of a position on: their codes and scales.
+  template <class Rows>
+  SINTER_MEMBER Rows rows(u8* first, index kv_head, index position) const {
+    u8* const page = pages.at(first, position);
+    const index row = Layout::row(kv_head, position);
+    return {page + row * Layout::row_bytes,
+            reinterpret_cast<f16*>(page + Layout::scales) + row * Layout::groups};
   }
-  SINTER_MEMBER f16* value_row(index kv_head, index position) const {
-    return pages.at(values, position) + (kv_head * page_positions + in_page(position)) * value_dim;
+  // Of the 16 positions from `position` on, a multiple of 16.
+  SINTER_MEMBER KeyBlock<Layout> key_block(index kv_head, index position) const {
+    return rows<KeyBlock<Layout>>(keys, kv_head, position);
+  }
+  SINTER_MEMBER ValueRows<Layout> value_rows(index kv_head, index position) const {
+    return rows<ValueRows<Layout>>(values, kv_head, position);
   }
   SINTER_MEMBER void append(index kv_head, index position, const float* k, const float* v) const {
-    f16* key = key_block(kv_head, position / lanes * lanes) + position % lanes;
-    for (int i = 0; i < HeadDim; ++i) key[i * lanes] = to_cache(k[i]);
-    f16* value = value_row(kv_head, position);
-    for (int i = 0; i < HeadDim; ++i) value[i] = to_cache(v[i]);
+    const KeyBlock<Layout> key = key_block(kv_head, position / lanes * lanes);
+    const index in_block = position % lanes;
+    constexpr int number_bytes = Format::group == 0 ? Format::bits / 8 : 1;
+    put_head<Format, HeadDim, lanes>(k, key.codes + in_block * number_bytes, key.scales + in_block);
+    const ValueRows<Layout> value = value_rows(kv_head, position);
+    put_head<Format, HeadDim, 1>(v, value.codes, value.scales);
   }
 };
 
@@ -157,11 +243,11 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
     const index stop = at + score_block < end ? at + score_block : end;
     float scores[R][score_block];
     for (index p = at; p < stop; p += lanes) {
-      const f16* keys = c.key_block(kv_head, p);
+      const auto keys = c.key_block(kv_head, p);
       f32x16 sums[R];
       for (int r = 0; r < R; ++r) sums[r] = splat(0.0F);
       for (int i = 0; i < C::head_dim; ++i) {
-        const f32x16 k = load(keys + i * lanes);
+        const f32x16 k = keys.at(i);
 #pragma clang loop unroll(full)
         for (int r = 0; r < R; ++r) sums[r] = fma(k, splat(q[r * C::head_dim + i]), sums[r]);
       }
@@ -194,10 +280,10 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
       f32x16 out[R];
       for (int r = 0; r < R; ++r) out[r] = load(&partial.out[r][i]);
       for (index p = at; p < stop; p += lanes) {
-        const f16* values = c.value_row(kv_head, p) + i;
+        const auto values = c.value_rows(kv_head, p);
         const index n = stop - p < lanes ? stop - p : lanes;
         for (index j = 0; j < n; ++j) {
-          const f32x16 v = load(values + j * C::value_dim);
+          const f32x16 v = values.at(j, i);
 #pragma clang loop unroll(full)
           for (int r = 0; r < R; ++r) out[r] = fma(v, splat(scores[r][p - at + j]), out[r]);
         }

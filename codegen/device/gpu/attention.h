@@ -1,11 +1,12 @@
 // Attention with what surrounds it: per-head norm and RoPE of q and k, append to the caches, causal
 // softmax.
 //
-// Caches are float16, in pages of [kv_head][position][features rounded up to 16], keys and values
-// alike. What float16 cannot hold is a NaN there, and so is every result of a row that sees it.
+// Caches lie in pages (kv_cache.h), keys and values alike: [kv_head][position][feature], scales
+// [kv_head][position][group]. A thread reads and writes 8 features of a row.
 #pragma once
 
 #include "gpu/activations.h"
+#include "kv_cache.h"
 
 namespace sinter {
 
@@ -148,38 +149,152 @@ struct HeadTransform {
   }
 };
 
-SINTER_INLINE f16 to_cache(float x) {
-  const f16 half = static_cast<f16>(x);
-  return __builtin_fabsf(x) < 65520.0F ? half : static_cast<f16>(__builtin_nanf(""));
-}
+constexpr int run = 8;  // features
 
-template <int HeadsCount, int KvHeadsCount, int HeadDim, index PageBytes>
+// A run of a cached head as it is stored. at(i) is number i but for what scaled() gives it, which
+// may as well be given to a sum.
+template <class Format, bool = (Format::group > 0)>
+struct CachedRun {
+  using Number = typename Format::Number;
+  using Stored = Number __attribute__((ext_vector_type(run)));
+  Stored numbers;
+
+  static SINTER_MEMBER CachedRun of(const float (&x)[run]) {
+    CachedRun out;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < run; ++i) out.numbers[i] = to_number<Number>(x[i]);
+    return out;
+  }
+  static SINTER_MEMBER CachedRun load(const u8* numbers, const f16*) {
+    return {*reinterpret_cast<const Stored*>(numbers)};
+  }
+  SINTER_MEMBER void store(u8* to, f16*, bool) const { *reinterpret_cast<Stored*>(to) = numbers; }
+  SINTER_MEMBER float at(int i) const { return static_cast<float>(numbers[i]); }
+  SINTER_MEMBER float scaled(float x) const { return x; }
+};
+
+template <class Format>
+struct CachedRun<Format, true> {
+  static constexpr int words = run * Format::bits / 32;
+  static constexpr int to_word = 32 / Format::bits;
+  using Stored = u32 __attribute__((ext_vector_type(words)));
+  Stored codes;
+  f16 scale;
+
+  // By a whole wave: the lanes of a group have its runs in order.
+  static SINTER_MEMBER CachedRun of(const float (&x)[run]) {
+    u32 largest = 0;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < run; ++i) largest = size_order(x[i]) > largest ? size_order(x[i]) : largest;
+#pragma clang loop unroll(full)
+    for (int mask = 1; mask < Format::group / run; mask *= 2) {
+      const u32 other = shuffle_xor(largest, mask);
+      largest = other > largest ? other : largest;
+    }
+    const auto scale = CodeScale<Format>::of(largest);
+    CachedRun out = {Stored(0), scale.scale};
+#pragma clang loop unroll(full)
+    for (int i = 0; i < run; ++i)
+      out.codes[i / to_word] |= scale.code(x[i]) << (i % to_word * Format::bits);
+    return out;
+  }
+  static SINTER_MEMBER CachedRun load(const u8* codes, const f16* scale) {
+    return {*reinterpret_cast<const Stored*>(codes), *scale};
+  }
+  // One lane of a group stores the scale.
+  SINTER_MEMBER void store(u8* to, f16* to_scale, bool first) const {
+    *reinterpret_cast<Stored*>(to) = codes;
+    if (first) *to_scale = scale;
+  }
+  SINTER_MEMBER float at(int i) const {
+    const u32 code = codes[i / to_word] >> (i % to_word * Format::bits);
+    return CodeScale<Format>::number(code & CodeScale<Format>::mask);
+  }
+  SINTER_MEMBER float scaled(float x) const { return x * static_cast<float>(scale); }
+};
+
+// Rows of positions of a head, one after another.
+template <class L>
+struct CachedRows {
+  using Format = typename L::Format;
+  using Run = CachedRun<Format>;
+  u8* codes;
+  f16* scales;
+
+  SINTER_MEMBER Run read(index row, int feature) const {
+    return Run::load(codes + row * L::row_bytes + feature * Format::bits / 8,
+                     scales + row * L::groups + group_of(feature));
+  }
+  SINTER_MEMBER void write(int feature, const Run& x) const {
+    x.store(codes + feature * Format::bits / 8, scales + group_of(feature),
+            feature / run % group_runs == 0);
+  }
+
+ private:
+  static constexpr int group_runs = Format::group == 0 ? 1 : Format::group / run;
+  static SINTER_MEMBER int group_of(int feature) {
+    return Format::group == 0 ? 0 : feature / (group_runs * run);
+  }
+};
+
+template <int HeadsCount, int KvHeadsCount, int HeadDim, index PageBytes, class Format>
 struct Caches {
+  using Layout = CacheLayout<Format, KvHeadsCount, HeadDim>;
+  using Rows = CachedRows<Layout>;
+  using Run = CachedRun<Format>;
   static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount, head_dim = HeadDim;
   static constexpr int group = heads / kv_heads;  // query heads that share a KV head
-  static constexpr int dim = (HeadDim + 15) / 16 * 16;
-  f16* keys;  // of the first page
-  f16* values;
+  static constexpr int dim = Layout::dim;
+  // Scales are found across lanes.
+  static constexpr bool coded = Format::group > 0;
+  static constexpr int bits = Format::bits;
+  u8* keys;  // of the first page
+  u8* values;
   Pages<PageBytes> pages;
 
   SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
     return {keys, values, Pages<PageBytes>::of(launch, sequence)};
   }
-  SINTER_MEMBER f16* key(index kv_head, index position) const {
-    return pages.at(keys, position) + in_page(kv_head, position);
+  SINTER_MEMBER Rows key(index kv_head, index position) const {
+    return rows(keys, kv_head, position);
   }
-  SINTER_MEMBER f16* value(index kv_head, index position) const {
-    return pages.at(values, position) + in_page(kv_head, position);
-  }
-  static SINTER_MEMBER index in_page(index kv_head, index position) {
-    return (kv_head * page_positions + (position & (page_positions - 1))) * dim;
+  SINTER_MEMBER Rows value(index kv_head, index position) const {
+    return rows(values, kv_head, position);
   }
   // By a wave; key in shared memory.
   __device__ void append(index kv_head, index position, const float* k, const float* v) const {
-    for (int i = lane(); i < dim; i += wave_size) {
-      key(kv_head, position)[i] = to_cache(i < head_dim ? k[i] : 0.0F);
-      value(kv_head, position)[i] = to_cache(i < head_dim ? v[i] : 0.0F);
+    if constexpr (!coded) {
+      using Number = typename Format::Number;
+      Number* const to_key = reinterpret_cast<Number*>(key(kv_head, position).codes);
+      Number* const to_value = reinterpret_cast<Number*>(value(kv_head, position).codes);
+      for (int i = lane(); i < dim; i += wave_size) {
+        to_key[i] = to_number<Number>(i < head_dim ? k[i] : 0.0F);
+        to_value[i] = to_number<Number>(i < head_dim ? v[i] : 0.0F);
+      }
+      return;
     }
+    const int feature = lane() * run;
+    float key_run[run];
+    float value_run[run];
+#pragma clang loop unroll(full)
+    for (int i = 0; i < run; ++i) {
+      const int d = feature + i;
+      key_run[i] = d < head_dim ? k[d] : 0.0F;
+      value_run[i] = d < head_dim ? v[d] : 0.0F;
+    }
+    const Run new_key = Run::of(key_run);
+    const Run new_value = Run::of(value_run);
+    if (feature >= dim) return;
+    key(kv_head, position).write(feature, new_key);
+    value(kv_head, position).write(feature, new_value);
+  }
+
+ private:
+  SINTER_MEMBER Rows rows(u8* first, index kv_head, index position) const {
+    u8* const page = pages.at(first, position);
+    const index row = Layout::row(kv_head, position);
+    return {page + row * Layout::row_bytes,
+            reinterpret_cast<f16*>(page + Layout::scales) + row * Layout::groups};
   }
 };
 
@@ -256,19 +371,19 @@ struct Spread {
 template <class C>
 struct CachedBatch {
   using S = Spread<C>;
-  f16x8 keys[S::batch];
-  f16x8 values[S::batch];
+  typename C::Run keys[S::batch];
+  typename C::Run values[S::batch];
 
   __device__ __attribute__((always_inline)) void read(const C& c, index kv_head, index base,
                                                       index end) {
 #pragma clang loop unroll(full)
     for (int b = 0; b < S::batch; ++b) {
       const index p = base + b * S::streams + S::stream();
-      keys[b] = f16x8{};
-      values[b] = f16x8{};
+      keys[b] = {};
+      values[b] = {};
       if (p < end && S::active()) {
-        keys[b] = *reinterpret_cast<const f16x8*>(c.key(kv_head, p) + S::feature());
-        values[b] = *reinterpret_cast<const f16x8*>(c.value(kv_head, p) + S::feature());
+        keys[b] = c.key(kv_head, p).read(0, S::feature());
+        values[b] = c.value(kv_head, p).read(0, S::feature());
       }
     }
   }
@@ -277,17 +392,19 @@ struct CachedBatch {
   __device__ __attribute__((always_inline)) void append(const C& c, index kv_head, index position,
                                                         int at, const float* key,
                                                         const float (&value)[8]) {
-    if (S::stream() != at % S::streams || !S::active()) return;
-    f16x8 k;
-    f16x8 v;
+    const bool mine = S::stream() == at % S::streams && S::active();
+    if (!C::coded && !mine) return;
+    float key_run[run];
 #pragma clang loop unroll(full)
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < run; ++i) {
       const int d = S::feature() + i;
-      k[i] = to_cache(d < C::head_dim ? key[d] : 0.0F);
-      v[i] = to_cache(d < C::head_dim ? value[i] : 0.0F);
+      key_run[i] = d < C::head_dim ? key[d] : 0.0F;
     }
-    *reinterpret_cast<f16x8*>(c.key(kv_head, position) + S::feature()) = k;
-    *reinterpret_cast<f16x8*>(c.value(kv_head, position) + S::feature()) = v;
+    const auto k = C::Run::of(key_run);
+    const auto v = C::Run::of(value);
+    if (!mine) return;
+    c.key(kv_head, position).write(S::feature(), k);
+    c.value(kv_head, position).write(S::feature(), v);
 #pragma clang loop unroll(full)
     for (int b = 0; b < S::batch; ++b)
       if (at / S::streams == b) {
@@ -330,9 +447,8 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin
       for (int b = 0; b < S::batch; ++b) {
         float sum = 0;
 #pragma clang loop unroll(full)
-        for (int i = 0; i < 8; ++i)
-          sum = fma(query[h][i], static_cast<float>(batch.keys[b][i]), sum);
-        sum = sum_lanes<S::lanes_per_row>(sum);
+        for (int i = 0; i < 8; ++i) sum = fma(query[h][i], batch.keys[b].at(i), sum);
+        sum = sum_lanes<S::lanes_per_row>(batch.keys[b].scaled(sum));
         score[b] = base + b * S::streams + S::stream() < end ? sum : masked;
         most = larger(most, score[b]);
       }
@@ -345,9 +461,9 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, index begin
       for (int b = 0; b < S::batch; ++b) {
         const float weight = score[b] <= 0.5F * masked ? 0.0F : exp(score[b] - most);
         s.total[h] += weight;
+        const float factor = batch.values[b].scaled(weight);
 #pragma clang loop unroll(full)
-        for (int i = 0; i < 8; ++i)
-          s.out[h][i] = fma(weight, static_cast<float>(batch.values[b][i]), s.out[h][i]);
+        for (int i = 0; i < 8; ++i) s.out[h][i] = fma(factor, batch.values[b].at(i), s.out[h][i]);
       }
     }
     batch = next;
@@ -691,19 +807,18 @@ struct AttentionTile {
       (attention_tile * stride + positions * stride + attention_tile * score_stride) * 4;
 };
 template <class C>
-SINTER_INLINE void load_positions(const f16* from, index count, float* to) {
+SINTER_INLINE void load_positions(const typename C::Rows& from, index count, float* to) {
   using Tile = AttentionTile<C>;
   constexpr int chunks = C::dim / 8;
   for (int at = thread(); at < Tile::positions * chunks; at += threads) {
     const int p = at / chunks;
     const int feature = at % chunks * 8;
-    f16x8 x = f16x8{};
-    if (p < count) x = *reinterpret_cast<const f16x8*>(from + index{p} * C::dim + feature);
+    typename C::Run x = {};
+    if (p < count) x = from.read(p, feature);
 #pragma clang loop unroll(full)
     for (int i = 0; i < 8; i += 4)
-      *reinterpret_cast<f32x4*>(to + p * Tile::stride + feature + i) =
-          f32x4{static_cast<float>(x[i]), static_cast<float>(x[i + 1]),
-                static_cast<float>(x[i + 2]), static_cast<float>(x[i + 3])};
+      *reinterpret_cast<f32x4*>(to + p * Tile::stride + feature + i) = f32x4{
+          x.scaled(x.at(i)), x.scaled(x.at(i + 1)), x.scaled(x.at(i + 2)), x.scaled(x.at(i + 3))};
   }
 }
 

@@ -2,10 +2,12 @@
 // times the heads of the group, 16 to a wave. Keys, then values, of some positions at a time come
 // to shared memory as they are, each while the block works on the other.
 //
-// Cached numbers are float16. A query is two of them, what float16 makes of it and what that
-// leaves, and so is a weight of the softmax: products are as exact as in float32. Queries are
-// scaled by a power of two and weights by 2^15, or what they leave would be below what float16
-// knows; of weights that is then 2^-40.
+// Cached numbers are float16. Codes become such by the power of two in their scale, 2^8 at most;
+// what is left of it, up to 2^8, goes into scores and weights. A query is two numbers of float16,
+// what it is rounded to and what that leaves, and so is a weight of the softmax: products are as
+// exact as in float32. Queries are scaled by a power of two and weights by 2^15, or 2^7 where they
+// meet scales: else what they leave would be below what float16 knows; of weights that is then
+// 2^-40 or 2^-32.
 #pragma once
 
 #include "gpu/attention.h"
@@ -15,36 +17,59 @@ namespace sinter {
 
 template <class C>
 struct HalfTile {
-  static constexpr bool fits = HalfMatrix::exists && C::dim <= 128;
+  static constexpr bool fits = HalfMatrix::exists && C::dim <= 128 && (C::coded || C::bits == 16);
   static constexpr int rows_of_wave = 16;
   static constexpr int wide = waves * rows_of_wave;
   static constexpr int tokens = wide / C::group < 1 ? 1 : wide / C::group;
   // A group larger than a tile takes several.
   static constexpr int rows = tokens * C::group;
   static constexpr int passes = (rows + wide - 1) / wide;
-  static constexpr int positions = 64;
+  static constexpr int positions = C::coded ? 32 : 64;
+  static constexpr float weight_power = C::coded ? 7 : 15;
   // Features of a key are taken 32 at a time: 8 neighbours to a lane, whose loads of 16 bytes use
   // different banks where rows lie 64 bytes apart beyond multiples of 128.
   static constexpr int runs = (C::dim + 31) / 32;
+  static_assert(!C::coded || C::Layout::Format::group == 32);
   static constexpr int key_stride = (runs + 1) / 2 * 128 + 64;
   // Of values 16 bytes of neighbouring positions are taken at once.
   static constexpr int value_stride = (C::dim / 8 | 1) * 16;
-  static constexpr int bytes = positions * (key_stride + value_stride);
+  static constexpr int numbers = positions * (key_stride + value_stride);
+  static constexpr int bytes = numbers + (C::coded ? 2 * positions * runs * 4 : 0);
 };
 
-// Keys or values of `count` positions, as many features as are multiplied.
+// Keys or values of `count` positions, as many features as are multiplied; of codes their numbers,
+// and apart from them the scale of every 32.
 template <class C, int Features, int Stride>
-SINTER_INLINE void copy_positions(const f16* from, index count, u8* to) {
+SINTER_INLINE void copy_positions(const typename C::Rows& from, index count, u8* to,
+                                  float* scales) {
   constexpr int chunks = Features / 8;
-#pragma clang loop unroll(full)
+#pragma clang loop unroll(disable)
   for (int i = 0; i < (HalfTile<C>::positions * chunks + threads - 1) / threads; ++i) {
     const int at = i * threads + thread();
     const int p = at / chunks;
     const int feature = at % chunks * 8;
     if (p >= HalfTile<C>::positions) continue;
     const bool there = p < count && feature < C::dim;
-    copy_to_shared(to + p * Stride + feature * 2, there ? from + p * C::dim + feature : from,
-                   there);
+    u8* const here = to + p * Stride + feature * 2;
+    if constexpr (!C::coded) {
+      copy_to_shared(here, there ? from.codes + (p * C::dim + feature) * 2 : from.codes, there);
+    } else {
+      f16x8 numbers = {};
+      float scale = 0;
+      if (there) {
+        const auto cached = from.read(p, feature);
+        const float whole = cached.scaled(1.0F);
+        const u32 exponent = __builtin_bit_cast(u32, whole) & 0x7f800000U;
+        constexpr u32 least = (127U - 24U) << 23, most = (127U + 8U) << 23;  // of float16
+        const u32 bits = exponent < least ? least : exponent > most ? most : exponent;
+        const float power = __builtin_bit_cast(float, bits);
+        scale = whole * __builtin_bit_cast(float, (254U << 23) - bits);
+#pragma clang loop unroll(full)
+        for (int k = 0; k < 8; ++k) numbers[k] = static_cast<f16>(cached.at(k) * power);
+      }
+      *reinterpret_cast<f16x8*>(here) = numbers;
+      if (feature % 32 == 0) scales[p * HalfTile<C>::runs + feature / 32] = scale;
+    }
   }
 }
 
@@ -66,12 +91,14 @@ struct TileTurn {
     return turn;
   }
   SINTER_MEMBER bool exists() const { return p < end; }
-  SINTER_MEMBER void copy_keys(index kv_head, u8* to) const {
+  SINTER_MEMBER void copy_keys(index kv_head, u8* to, float* scales) const {
     using Tile = HalfTile<C>;
-    copy_positions<C, Tile::runs * 32, Tile::key_stride>(cache.key(kv_head, p), end - p, to);
+    copy_positions<C, Tile::runs * 32, Tile::key_stride>(cache.key(kv_head, p), end - p, to,
+                                                         scales);
   }
-  SINTER_MEMBER void copy_values(index kv_head, u8* to) const {
-    copy_positions<C, C::dim, HalfTile<C>::value_stride>(cache.value(kv_head, p), end - p, to);
+  SINTER_MEMBER void copy_values(index kv_head, u8* to, float* scales) const {
+    copy_positions<C, C::dim, HalfTile<C>::value_stride>(cache.value(kv_head, p), end - p, to,
+                                                         scales);
   }
   SINTER_MEMBER TileTurn next(const Launch* launch, const C& caches, int last) const {
     TileTurn turn = *this;
@@ -135,6 +162,10 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
   constexpr int features = C::dim / 8;          // tiles of the result
   u8* const keys = shared_memory();
   u8* const values = keys + Tile::positions * Tile::key_stride;
+  float* const key_scales = reinterpret_cast<float*>(keys + Tile::numbers);
+  float* const value_scales = key_scales + Tile::positions * Tile::runs;
+  // Features whose weights of the softmax are the same numbers: codes have their scales in them.
+  constexpr int span = C::coded ? 4 : features;
   const StepRow* const steps = step_rows(launch);
   const int tokens = launch->step->rows;
   const int token_units = (tokens + Tile::tokens - 1) / Tile::tokens;
@@ -149,7 +180,7 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
     const int last = first + Tile::tokens < tokens ? first + Tile::tokens : tokens;
     const int in_unit = pass * Tile::wide + wave() * Tile::rows_of_wave + lane() / 4;
     auto turn = TileTurn<C>::of(launch, caches, first, last);
-    turn.copy_keys(h, keys);
+    turn.copy_keys(h, keys, key_scales);
 
     TileRow<C> rows[2] = {TileRow<C>::of(in_unit, first, last, h),
                           TileRow<C>::of(in_unit + 8, first, last, h)};
@@ -170,7 +201,7 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
                       : 0;
       await_copies();
       barrier();
-      turn.copy_values(h, values);
+      turn.copy_values(h, values, value_scales);
       float score[columns][4] = {};
 #pragma clang loop unroll(full)
       for (int run = 0; run < Tile::runs; ++run)
@@ -178,18 +209,25 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
         for (int n = 0; n < columns; ++n) {
           const auto key = *reinterpret_cast<const u32x4*>(
               keys + (n * 8 + lane() / 4) * Tile::key_stride + run * 64 + lane() % 4 * 16);
+          float part[4] = {};
+          float (&to)[4] = C::coded ? part : score[n];
 #pragma clang loop unroll(full)
           for (int i = 0; i < 4; i += 2) {
             const HalfMatrix::Right right{{key[i], key[i + 1]}};
             HalfMatrix::multiply(
-                score[n],
+                to,
                 {{query[0][run][i], query[1][run][i], query[0][run][i + 1], query[1][run][i + 1]}},
                 right);
             HalfMatrix::multiply(
-                score[n],
-                {{rest[0][run][i], rest[1][run][i], rest[0][run][i + 1], rest[1][run][i + 1]}},
+                to, {{rest[0][run][i], rest[1][run][i], rest[0][run][i + 1], rest[1][run][i + 1]}},
                 right);
           }
+          if constexpr (C::coded)
+#pragma clang loop unroll(full)
+            for (int i = 0; i < 4; ++i)
+              score[n][i] =
+                  fma(part[i], key_scales[(n * 8 + lane() % 4 * 2 + i % 2) * Tile::runs + run],
+                      score[n][i]);
         }
       // Weights are powers of two.
 #pragma clang loop unroll(full)
@@ -212,7 +250,8 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
         for (int n = 0; n < columns; ++n)
 #pragma clang loop unroll(full)
           for (int i = 2 * r; i < 2 * r + 2; ++i) {
-            score[n][i] = score[n][i] <= 0.5F * masked ? 0.0F : exp2(score[n][i] - most + 15.0F);
+            score[n][i] =
+                score[n][i] <= 0.5F * masked ? 0.0F : exp2(score[n][i] - most + Tile::weight_power);
             weights += score[n][i];
           }
         weights += shuffle_xor(weights, 1);
@@ -226,27 +265,35 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
       const auto next = turn.next(launch, caches, last);
       await_copies();
       barrier();
-      if (next.exists()) next.copy_keys(h, keys);
+      if (next.exists()) next.copy_keys(h, keys, key_scales);
 #pragma clang loop unroll(full)
-      for (int k = 0; k < columns; k += 2) {
-        HalfMatrix::Left weight;
-        HalfMatrix::Left left_over;
+      for (int k = 0; k < columns; k += 2)
 #pragma clang loop unroll(full)
-        for (int i = 0; i < 4; ++i)
-          HalfMatrix::split(score[k + i / 2][i % 2 * 2], score[k + i / 2][i % 2 * 2 + 1],
-                            weight.words[i], left_over.words[i]);
+        for (int first_of = 0; first_of < features; first_of += span) {
+          HalfMatrix::Left weight;
+          HalfMatrix::Left left_over;
 #pragma clang loop unroll(full)
-        for (int n = 0; n < features; n += 2) {
-          HalfMatrix::Right right[2];
-          HalfMatrix::read_rows(values + k * 8 * Tile::value_stride + n * 16, Tile::value_stride,
-                                right);
+          for (int i = 0; i < 4; ++i) {
+            float two[2] = {score[k + i / 2][i % 2 * 2], score[k + i / 2][i % 2 * 2 + 1]};
+            if constexpr (C::coded)
 #pragma clang loop unroll(full)
-          for (int i = 0; i < 2; ++i) {
-            HalfMatrix::multiply(sum[n + i], weight, right[i]);
-            HalfMatrix::multiply(sum[n + i], left_over, right[i]);
+              for (int j = 0; j < 2; ++j)
+                two[j] *= value_scales[((k + i / 2) * 8 + lane() % 4 * 2 + j) * Tile::runs +
+                                       first_of / span];
+            HalfMatrix::split(two[0], two[1], weight.words[i], left_over.words[i]);
+          }
+#pragma clang loop unroll(full)
+          for (int n = first_of; n < first_of + span && n < features; n += 2) {
+            HalfMatrix::Right right[2];
+            HalfMatrix::read_rows(values + k * 8 * Tile::value_stride + n * 16, Tile::value_stride,
+                                  right);
+#pragma clang loop unroll(full)
+            for (int i = 0; i < 2; ++i) {
+              HalfMatrix::multiply(sum[n + i], weight, right[i]);
+              HalfMatrix::multiply(sum[n + i], left_over, right[i]);
+            }
           }
         }
-      }
       turn = next;
     }
 #pragma clang loop unroll(full)
