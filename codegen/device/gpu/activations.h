@@ -29,12 +29,14 @@ SINTER_INLINE float max_size_of_block(float value, float* scratch) {
 // fraction, its bits count. A conversion takes a GPU several times as long.
 SINTER_INLINE u32 round_to_low_bits(float x) { return __builtin_bit_cast(u32, x + 0x1.8p23F); }
 
-// The scale of integers of so many planes that reach up to `most`; NaN where that is no number.
+// The largest integer of so many planes.
 template <int Planes>
 constexpr float top_code = Planes == 1 ? 127.0F : 127.0F * 256.0F;
+// The scale of those that reach up to `most`; NaN where that is no number.
 template <int Planes>
 SINTER_INLINE float scale_of(float most) {
-  return most * (1.0F / top_code<Planes>)+(most - most);
+  constexpr float step = 1.0F / top_code<Planes>;
+  return most * step + (most - most);
 }
 
 // Quantizes columns k.. that this thread holds and hands them to put(plane, column, 8 codes) and

@@ -1,12 +1,11 @@
 // Attention with what surrounds it: per-head norm and RoPE of q and k, append to the caches, causal
 // softmax.
 //
-// Caches lie in pages (kv_cache.h), keys and values alike: [kv_head][position][feature], scales
-// [kv_head][position][group]. A thread reads and writes 8 features of a row.
+// Caches: gpu/caches.h.
 #pragma once
 
 #include "gpu/activations.h"
-#include "kv_cache.h"
+#include "gpu/caches.h"
 
 namespace sinter {
 
@@ -146,155 +145,6 @@ struct HeadTransform {
         if (i < HeadDim) out[i] = x[j] * after * head.weight[j];
       }
     }
-  }
-};
-
-constexpr int run = 8;  // features
-
-// A run of a cached head as it is stored. at(i) is number i but for what scaled() gives it, which
-// may as well be given to a sum.
-template <class Format, bool = (Format::group > 0)>
-struct CachedRun {
-  using Number = typename Format::Number;
-  using Stored = Number __attribute__((ext_vector_type(run)));
-  Stored numbers;
-
-  static SINTER_MEMBER CachedRun of(const float (&x)[run]) {
-    CachedRun out;
-#pragma clang loop unroll(full)
-    for (int i = 0; i < run; ++i) out.numbers[i] = to_number<Number>(x[i]);
-    return out;
-  }
-  static SINTER_MEMBER CachedRun load(const u8* numbers, const f16*) {
-    return {*reinterpret_cast<const Stored*>(numbers)};
-  }
-  SINTER_MEMBER void store(u8* to, f16*, bool) const { *reinterpret_cast<Stored*>(to) = numbers; }
-  SINTER_MEMBER float at(int i) const { return static_cast<float>(numbers[i]); }
-  SINTER_MEMBER float scaled(float x) const { return x; }
-};
-
-template <class Format>
-struct CachedRun<Format, true> {
-  static constexpr int words = run * Format::bits / 32;
-  static constexpr int to_word = 32 / Format::bits;
-  using Stored = u32 __attribute__((ext_vector_type(words)));
-  Stored codes;
-  f16 scale;
-
-  // By a whole wave: the lanes of a group have its runs in order.
-  static SINTER_MEMBER CachedRun of(const float (&x)[run]) {
-    u32 largest = 0;
-#pragma clang loop unroll(full)
-    for (int i = 0; i < run; ++i) largest = size_order(x[i]) > largest ? size_order(x[i]) : largest;
-#pragma clang loop unroll(full)
-    for (int mask = 1; mask < Format::group / run; mask *= 2) {
-      const u32 other = shuffle_xor(largest, mask);
-      largest = other > largest ? other : largest;
-    }
-    const auto scale = CodeScale<Format>::of(largest);
-    CachedRun out = {Stored(0), scale.scale};
-#pragma clang loop unroll(full)
-    for (int i = 0; i < run; ++i)
-      out.codes[i / to_word] |= scale.code(x[i]) << (i % to_word * Format::bits);
-    return out;
-  }
-  static SINTER_MEMBER CachedRun load(const u8* codes, const f16* scale) {
-    return {*reinterpret_cast<const Stored*>(codes), *scale};
-  }
-  // One lane of a group stores the scale.
-  SINTER_MEMBER void store(u8* to, f16* to_scale, bool first) const {
-    *reinterpret_cast<Stored*>(to) = codes;
-    if (first) *to_scale = scale;
-  }
-  SINTER_MEMBER float at(int i) const {
-    const u32 code = codes[i / to_word] >> (i % to_word * Format::bits);
-    return CodeScale<Format>::number(code & CodeScale<Format>::mask);
-  }
-  SINTER_MEMBER float scaled(float x) const { return x * static_cast<float>(scale); }
-};
-
-// Rows of positions of a head, one after another.
-template <class L>
-struct CachedRows {
-  using Format = typename L::Format;
-  using Run = CachedRun<Format>;
-  u8* codes;
-  f16* scales;
-
-  SINTER_MEMBER Run read(index row, int feature) const {
-    return Run::load(codes + row * L::row_bytes + feature * Format::bits / 8,
-                     scales + row * L::groups + group_of(feature));
-  }
-  SINTER_MEMBER void write(int feature, const Run& x) const {
-    x.store(codes + feature * Format::bits / 8, scales + group_of(feature),
-            feature / run % group_runs == 0);
-  }
-
- private:
-  static constexpr int group_runs = Format::group == 0 ? 1 : Format::group / run;
-  static SINTER_MEMBER int group_of(int feature) {
-    return Format::group == 0 ? 0 : feature / (group_runs * run);
-  }
-};
-
-template <int HeadsCount, int KvHeadsCount, int HeadDim, index PageBytes, class Format>
-struct Caches {
-  using Layout = CacheLayout<Format, KvHeadsCount, HeadDim>;
-  using Rows = CachedRows<Layout>;
-  using Run = CachedRun<Format>;
-  static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount, head_dim = HeadDim;
-  static constexpr int group = heads / kv_heads;  // query heads that share a KV head
-  static constexpr int dim = Layout::dim;
-  // Scales are found across lanes.
-  static constexpr bool coded = Format::group > 0;
-  static constexpr int bits = Format::bits;
-  u8* keys;  // of the first page
-  u8* values;
-  Pages<PageBytes> pages;
-
-  SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
-    return {keys, values, Pages<PageBytes>::of(launch, sequence)};
-  }
-  SINTER_MEMBER Rows key(index kv_head, index position) const {
-    return rows(keys, kv_head, position);
-  }
-  SINTER_MEMBER Rows value(index kv_head, index position) const {
-    return rows(values, kv_head, position);
-  }
-  // By a wave; key in shared memory.
-  __device__ void append(index kv_head, index position, const float* k, const float* v) const {
-    if constexpr (!coded) {
-      using Number = typename Format::Number;
-      Number* const to_key = reinterpret_cast<Number*>(key(kv_head, position).codes);
-      Number* const to_value = reinterpret_cast<Number*>(value(kv_head, position).codes);
-      for (int i = lane(); i < dim; i += wave_size) {
-        to_key[i] = to_number<Number>(i < head_dim ? k[i] : 0.0F);
-        to_value[i] = to_number<Number>(i < head_dim ? v[i] : 0.0F);
-      }
-      return;
-    }
-    const int feature = lane() * run;
-    float key_run[run];
-    float value_run[run];
-#pragma clang loop unroll(full)
-    for (int i = 0; i < run; ++i) {
-      const int d = feature + i;
-      key_run[i] = d < head_dim ? k[d] : 0.0F;
-      value_run[i] = d < head_dim ? v[d] : 0.0F;
-    }
-    const Run new_key = Run::of(key_run);
-    const Run new_value = Run::of(value_run);
-    if (feature >= dim) return;
-    key(kv_head, position).write(feature, new_key);
-    value(kv_head, position).write(feature, new_value);
-  }
-
- private:
-  SINTER_MEMBER Rows rows(u8* first, index kv_head, index position) const {
-    u8* const page = pages.at(first, position);
-    const index row = Layout::row(kv_head, position);
-    return {page + row * Layout::row_bytes,
-            reinterpret_cast<f16*>(page + Layout::scales) + row * Layout::groups};
   }
 };
 
@@ -794,6 +644,31 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const fl
 // tile: rows of the step times the heads of the group. Keys, then values, of some positions at a
 // time come to shared memory as float32. Rows of several sequences in a tile take turns.
 constexpr int attention_tile = 32;
+
+// What a block takes at a time: rows first .. last - 1 of the step with a KV head, of whose group a
+// pass takes as many as fit a tile. Later rows of a sequence have more to do, so they come first.
+struct TileUnit {
+  index kv_head;
+  int pass;
+  int first, last;
+
+  template <class Tile>
+  static SINTER_MEMBER int of_tokens(int tokens) {
+    return (tokens + Tile::tokens - 1) / Tile::tokens;
+  }
+  template <class C, class Tile>
+  static SINTER_MEMBER index count(int tokens) {
+    return index{C::kv_heads} * of_tokens<Tile>(tokens) * Tile::passes;
+  }
+  template <class C, class Tile>
+  static SINTER_MEMBER TileUnit of(index unit, int tokens) {
+    const int from_end = static_cast<int>(unit / C::kv_heads / Tile::passes);
+    const int first = (of_tokens<Tile>(tokens) - 1 - from_end) * Tile::tokens;
+    return {unit % C::kv_heads, static_cast<int>(unit / C::kv_heads % Tile::passes), first,
+            first + Tile::tokens < tokens ? first + Tile::tokens : tokens};
+  }
+};
+
 template <class C>
 struct AttentionTile {
   static constexpr int tokens = attention_tile / C::group < 1 ? 1 : attention_tile / C::group;
@@ -836,18 +711,12 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
   float* const scores = tile + Tile::positions * Tile::stride;
   const StepRow* const steps = step_rows(launch);
   const int tokens = launch->step->rows;
-  const int token_units = (tokens + Tile::tokens - 1) / Tile::tokens;
   const int row = thread() / sharing;
   const int mine = thread() % sharing;
 
-  // Later rows of a sequence have more to do, so they come first.
-  for (index unit = launch->worker; unit < index{C::kv_heads} * token_units * Tile::passes;
+  for (index unit = launch->worker; unit < TileUnit::count<C, Tile>(tokens);
        unit += launch->workers) {
-    const index h = unit % C::kv_heads;
-    const int pass = static_cast<int>(unit / C::kv_heads % Tile::passes);
-    const int first =
-        (token_units - 1 - static_cast<int>(unit / C::kv_heads / Tile::passes)) * Tile::tokens;
-    const int last = first + Tile::tokens < tokens ? first + Tile::tokens : tokens;
+    const auto [h, pass, first, last] = TileUnit::of<C, Tile>(unit, tokens);
     const int in_unit = pass * attention_tile + row;  // among the rows of the unit
     const int token = first + in_unit / C::group;
     const bool valid = in_unit < Tile::rows && token < last;

@@ -168,16 +168,10 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
   constexpr int span = C::coded ? 4 : features;
   const StepRow* const steps = step_rows(launch);
   const int tokens = launch->step->rows;
-  const int token_units = (tokens + Tile::tokens - 1) / Tile::tokens;
 
-  // Later rows of a sequence have more to do, so they come first.
-  for (index unit = launch->worker; unit < index{C::kv_heads} * token_units * Tile::passes;
+  for (index unit = launch->worker; unit < TileUnit::count<C, Tile>(tokens);
        unit += launch->workers) {
-    const index h = unit % C::kv_heads;
-    const int pass = static_cast<int>(unit / C::kv_heads % Tile::passes);
-    const int first =
-        (token_units - 1 - static_cast<int>(unit / C::kv_heads / Tile::passes)) * Tile::tokens;
-    const int last = first + Tile::tokens < tokens ? first + Tile::tokens : tokens;
+    const auto [h, pass, first, last] = TileUnit::of<C, Tile>(unit, tokens);
     const int in_unit = pass * Tile::wide + wave() * Tile::rows_of_wave + lane() / 4;
     auto turn = TileTurn<C>::of(launch, caches, first, last);
     turn.copy_keys(h, keys, key_scales);

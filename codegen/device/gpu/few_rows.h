@@ -44,12 +44,12 @@ struct GlobalRow<FloatRows<Cols>> {
 };
 
 // How tiles are dealt out to waves: as in matmul_one_row.
-template <class X, int Rows>
+template <class Form, int Rows>
 struct TileShare {
   static constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
-  static constexpr int sharing = share_tile(tiles, OneRow<X>::steps);
+  static constexpr int sharing = share_tile(tiles, Form::steps);
   static constexpr int at_once = waves / sharing;  // tiles of a block
-  static constexpr int steps = (OneRow<X>::steps + sharing - 1) / sharing;
+  static constexpr int steps = (Form::steps + sharing - 1) / sharing;
 };
 
 // Sums of the waves that share a tile, `Count` to each of `Lanes` lanes, added up in the order of
@@ -264,7 +264,7 @@ SINTER_INLINE void multiply_few_by_tiles(const Launch* launch, const W& w,
                                          const Epilogue& epilogue) {
   using X = QuantizedRows<Cols, Group, Planes, Together>;
   using Alone = OneRow<QuantizedRows<Cols, Group, Planes>>;
-  using Share = TileShare<QuantizedRows<Cols, Group, Planes>, Rows>;
+  using Share = TileShare<Alone, Rows>;
   using Form = FewForm<Tokens, Parts, Planes, W>;
   constexpr index tiles = Share::tiles;
   constexpr int together = Alone::together;
@@ -452,19 +452,19 @@ SINTER_INLINE void multiply_few_by_tiles(const Launch* launch, const W& w,
 template <int AtOnce, int Parts, int Rows, class Form, class W, class X, class Epilogue>
 SINTER_INLINE void multiply_few_by_lanes(const Launch* launch, const W& w, const X& x,
                                          const Epilogue& epilogue) {
-  constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
-  constexpr int sharing = share_tile(tiles, Form::steps);
-  constexpr int steps = (Form::steps + sharing - 1) / sharing;
+  using Share = TileShare<Form, Rows>;
+  constexpr index tiles = Share::tiles;
+  constexpr int sharing = Share::sharing;
   const int part_of_tile = wave() % sharing;
   await_phases();
-  for (index base = index{launch->worker} * (waves / sharing); base < tiles;
-       base += index{launch->workers} * (waves / sharing)) {
+  for (index base = index{launch->worker} * Share::at_once; base < tiles;
+       base += index{launch->workers} * Share::at_once) {
     const index tile = base + wave() / sharing;
     for (index first = 0; first < x.rows; first += AtOnce) {
       float y[Parts * AtOnce] = {};
       if (tile < tiles)
 #pragma clang loop unroll(disable)
-        for (int step = 0; step < steps; ++step)
+        for (int step = 0; step < Share::steps; ++step)
 #pragma clang loop unroll(full)
           for (int part = 0; part < Parts; ++part) {
             const int at = step * sharing + part_of_tile;
