@@ -29,11 +29,13 @@ void round_group(int bits, float* x, int64_t count) {
   float largest = 0;
   for (int64_t i = 0; i < count && !std::isnan(largest); ++i)
     if (is_larger(x[i], largest)) largest = x[i];
-  const float scale = round_to_half(largest / lowest);
-  const float inverse = std::fabs(scale) > 0 ? 1.0F / scale : 0.0F;
+  constexpr float kLeast = 0x1p-14F;
+  const bool small = largest != 0 && std::fabs(largest) < kLeast;
+  const float scale = round_to_half(small ? std::copysign(kLeast, largest) : largest);
+  const float inverse = std::fabs(scale) > 0 ? lowest / scale : 0.0F;
   for (int64_t i = 0; i < count; ++i) {
     const float code = std::clamp(std::nearbyint(x[i] * inverse), lowest, -lowest - 1);
-    x[i] = scale * (std::isnan(code) ? lowest : code);
+    x[i] = scale * ((std::isnan(code) ? lowest : code) / lowest);
   }
 }
 

@@ -32,7 +32,7 @@ int64_t bytes_per_position(const TensorType& state);
 
 // What a state gives back of the numbers of a head. As kernels do it, bit for bit: an infinity and
 // what float16 cannot hold are NaN, and so is a group whose scale it cannot hold. A scale is the
-// number of the group that is largest in size, divided by the lowest code.
+// number of the group that is largest in size, 2^-14 at least; the lowest code stands for it.
 void round_to(const StateFormat& format, float* head, int64_t head_dim);
 
 // Gives all states the format.

@@ -1,11 +1,12 @@
 // How caches hold numbers: the formats of ir/state_format.h, where their parts lie in a page, and
 // how a number becomes a code. Whoever includes this has defined SINTER_INLINE and SINTER_MEMBER.
 //
-// A group of codes has one float16 scale: x ~ scale * (code - zero), zero being half of all codes.
-// The scale is the number of the group that is largest in size, with its sign, divided by the
-// lowest code, -128 or -8, which is therefore met. A step of q4 is an eighth of that number, where
-// codes -7..7 would make it a seventh. With an offset for each group it would be a fifteenth of the
-// range, which of 32 normal numbers is 6 % less, for half a bit more for each number.
+// A group of codes has one float16 scale: x ~ scale * (zero - code) / zero, zero being half of all
+// codes. The scale is the number of the group that is largest in size, which is therefore met by
+// code 0; it is 0, or 2^-14 at least, so that it is no subnormal. A step of q4 is an eighth of that
+// number, where codes -7..7 would make it a seventh. With an offset for each group it would be a
+// fifteenth of the range, which of 32 normal numbers is 6 % less, for half a bit more for each
+// number.
 #pragma once
 
 #include "step.h"
@@ -75,14 +76,16 @@ struct CodeScale {
   static constexpr u32 zero = 1U << (Format::bits - 1);
   static constexpr u32 mask = 2 * zero - 1;
   f16 scale;
-  float inverse;
+  float inverse;  // -zero / scale
 
   // `largest`: of size_order() in the group.
   static SINTER_MEMBER CodeScale of(u32 largest) {
     const float x = __builtin_bit_cast(float, largest >> 1 | largest << 31);
-    const f16 scale = to_cache(x * (-1.0F / zero));
+    const float size = __builtin_fabsf(x);
+    constexpr float least = 0x1p-14F;
+    const f16 scale = to_cache(size > 0.0F && size < least ? __builtin_copysignf(least, x) : x);
     const float s = static_cast<float>(scale);
-    return {scale, __builtin_fabsf(s) > 0.0F ? 1.0F / s : 0.0F};
+    return {scale, __builtin_fabsf(s) > 0.0F ? -static_cast<float>(zero) / s : 0.0F};
   }
   SINTER_MEMBER u32 code(float x) const {
     constexpr float low = -static_cast<float>(zero);
@@ -92,9 +95,11 @@ struct CodeScale {
     // Rounded to even: at this size float32 has no fraction.
     return (__builtin_bit_cast(u32, q + 0x1.8p23F) + zero) & mask;
   }
-  // Less the zero. Exact, and no conversion, which takes a GPU several times as long.
+  // A number but for its scale. Exact, and no conversion, which takes a GPU several times as long:
+  // where the last bit of a float32 stands for 1 / zero, a code counts up from `base`.
+  static constexpr float base = 0x1p23F / zero;
   static SINTER_MEMBER float number(u32 code) {
-    return __builtin_bit_cast(float, 0x4b000000U | code) - (0x1p23F + zero);
+    return (base + 1.0F) - __builtin_bit_cast(float, __builtin_bit_cast(u32, base) | code);
   }
 };
 

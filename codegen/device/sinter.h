@@ -2,7 +2,8 @@
 #pragma once
 
 #if defined(SINTER_WAVE)
-#include "gpu/attention_tiles.h"
+#include "gpu/attention_few.h"
+#include "gpu/attention_many.h"
 #include "gpu/embed.h"
 #include "gpu/experts.h"
 #include "gpu/matmul.h"

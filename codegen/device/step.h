@@ -37,7 +37,13 @@ struct Pages {
   // The page that has a position; `first` is the state's first page.
   template <class T>
   SINTER_MEMBER T* at(T* first, index position) const {
-    return first + numbers[position / page_positions] * (PageBytes / static_cast<index>(sizeof(T)));
+    return numbered(first, number(position));
+  }
+  // Its number, and the page of a number.
+  SINTER_MEMBER int number(index position) const { return numbers[position / page_positions]; }
+  template <class T>
+  static SINTER_MEMBER T* numbered(T* first, int number) {
+    return first + number * (PageBytes / static_cast<index>(sizeof(T)));
   }
 };
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "codegen/regions/products.h"
 #include "ir/heads.h"
 #include "ir/ops.h"
 #include "ir/state_format.h"
@@ -58,10 +59,22 @@ int64_t most_head_dim(const RegionContext& c, int64_t group) {
   return std::max<int64_t>(0, kStackFloats - kRows * (kScores + 2) - group * 4) / heads / 16 * 16;
 }
 
-// codegen/device/gpu/attention.h: queries and a key, then the partial results of the waves.
-int64_t attention_shared_bytes(int64_t group, int64_t head_dim) {
-  const int64_t value_dim = (head_dim + 15) / 16 * 16;
-  return (group + 1) * value_dim * 4 + 8 * 4 * (value_dim + 2) * 4 + 16;
+// FewShared in codegen/device/gpu/attention_few.h, by lanes or by matrix units, with eight waves at
+// most: each has a place for what it multiplies or for its results, and one for a new key; then
+// there are queries, a key, a value and the row's own scores, and queries as they are multiplied,
+// with a factor each.
+int64_t attention_shared_bytes(int64_t group, int64_t head_dim, const ir::StateFormat& format) {
+  const int64_t dim = (head_dim + 15) / 16 * 16;
+  const bool on_matrix = dim <= 128 && format.bits <= 16;
+  const int64_t at_once = on_matrix && group > 4 && group <= 8 ? 8 : 4;
+  const int64_t row = dim * format.bits / 8 + (format.bits == 8 ? 32 : 16);
+  const int64_t scales = format.group == 0 ? 0 : (dim + format.group - 1) / format.group * 2;
+  const int64_t tiles = format.bits == 4 ? 4 : format.bits == 8 ? 2 : 1;
+  const int64_t multiplied = on_matrix ? 16 * (row + scales) * tiles : 0;
+  const int64_t query_stride = (dim + 63) / 64 * 128 + 64;
+  return 8 * std::max(at_once * (dim + 2) * 4, multiplied) +
+         ((group + 2 + 8) * dim + (group + 3) / 4 * 4 + 2 * 8 + 4) * 4 +
+         (on_matrix ? at_once * (2 * query_stride + 4) : 0);
 }
 // Queries, keys or values, and scores of a tile.
 constexpr int64_t kAttentionRows = 32;
@@ -134,7 +147,10 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const Buffer result = c.buffer(op->results[0]);
   const int64_t value_dim = (head_dim + 15) / 16 * 16;
   // SplitBuffers in codegen/device/*/attention.h, for each row.
-  const int64_t most_splits = c.on_gpu() ? std::clamp<int64_t>(128 / kv_heads, 1, 32) : int64_t{16};
+  const ir::StateFormat& format = *ir::find_state_format(c.module.tensor(op->operands[1]).dtype);
+  const int64_t most_splits =
+      c.on_gpu() ? std::clamp<int64_t>((format.group > 0 ? 256 : 128) / kv_heads, 1, 32)
+                 : int64_t{16};
   const int64_t split_bytes = (heads * most_splits * (value_dim + 2) + kv_heads) * 4;
   // Layers of one shape share a buffer: its counters are zero between phases. Another shape has its
   // counters elsewhere.
@@ -142,24 +158,48 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     return c.pinned(fmt::format("attention {} {} {}", heads, kv_heads, head_dim),
                     split_bytes * rows);
   };
-  if (c.one_row()) {
+  // A block has the heads of a KV head. In steps of one row products prepare their input
+  // themselves.
+  const auto declare_results = [&](Emitter& e) {
+    const auto form = c.one_row()
+                          ? std::nullopt
+                          : rows_form_of_readers(c, op->results[0], heads / kv_heads * head_dim);
+    if (!form) {
+      e.line("const FloatResults<Cache> results{{{}}};", e.pointer(result, "float"));
+      return;
+    }
+    const Buffer prepared = c.temporary({form->row_bytes, 64});
+    c.prepared[op->results[0]] = prepared;
+    e.line("const QuantizedResults<Cache, {0}> results{{{0}::at({1}, {2})}};", form->type,
+           e.pointer(prepared, "unsigned char"), c.row_count(op->results[0]));
+  };
+  // The kernel reads the table before it waits for the phase before, but for none earlier.
+  const bool table_is_new = (q.rope != nullptr && c.made_just_before(node, q.rope->operands[1])) ||
+                            (k.rope != nullptr && c.made_just_before(node, k.rope->operands[1]));
+  if (c.one_row() || (c.on_gpu() && c.few_rows())) {
+    const int64_t shared_bytes = attention_shared_bytes(
+        heads / kv_heads, head_dim, *ir::find_state_format(c.module.tensor(op->operands[1]).dtype));
     Emitter e;
     declare_cache(e, Access::update);
     if (auto status = declare_heads(e); !status.ok()) return status;
     e.line("static_assert(SplitBuffers<Cache>::bytes == {});", split_bytes);
-    e.line("attention_step(launch, cache, q, k, v, q_transform, k_transform, {}, {}, {});", scale,
-           e.pointer(splits(1), "unsigned char", Access::update), e.pointer(result, "float"));
-    if (c.on_gpu())
-      e.line("static_assert(attention_shared_bytes<Cache> <= {});",
-             attention_shared_bytes(heads / kv_heads, head_dim));
+    const std::string call =
+        fmt::format("(launch, cache, q, k, v, q_transform, k_transform, {}, {}, ", scale,
+                    e.pointer(splits(c.lowered.shape.most_rows), "unsigned char", Access::update));
+    if (c.on_gpu()) {
+      e.line("static_assert(FewShared<Cache>::bytes <= {});", shared_bytes);
+      declare_results(e);
+      e.line("attention_few{}results);", call);
+    } else {
+      e.line("attention_step{}{});", call, e.pointer(result, "float"));
+    }
     LoweredPhase& phase = c.finish(node.label, e, ops_of(node), shape);
-    // The kernel reads the table before it waits for the phase before, but for none earlier.
-    const bool table_is_new =
-        (q.rope != nullptr && c.made_just_before(node, q.rope->operands[1])) ||
-        (k.rope != nullptr && c.made_just_before(node, k.rope->operands[1]));
-    if (c.on_gpu() && !table_is_new) phase.kernel = LoweredPhase::Kernel::early;
     phase.blocks = kv_heads * most_splits;
-    phase.shared_bytes = c.on_gpu() ? attention_shared_bytes(heads / kv_heads, head_dim) : 0;
+    if (!c.one_row()) phase.rows_per_block = 1;
+    if (!c.on_gpu()) return absl::OkStatus();
+    if (!table_is_new)
+      phase.kernel = c.one_row() ? LoweredPhase::Kernel::early : LoweredPhase::Kernel::paired;
+    phase.shared_bytes = shared_bytes;
     return absl::OkStatus();
   }
   const Buffer queries = c.temporary({heads * head_dim * 4, 64});
@@ -183,7 +223,6 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     LoweredPhase& phase = c.finish(node.label, e, "attention", shape);
     phase.blocks = kv_heads * most_splits;
     phase.rows_per_block = 1;
-    phase.shared_bytes = c.on_gpu() ? attention_shared_bytes(heads / kv_heads, head_dim) : 0;
     return absl::OkStatus();
   }
   e.line("attention_rows(launch, cache, {}, {});", e.pointer(queries, "const float"),

@@ -30,6 +30,8 @@ class RegionContext {
   Lowering& out;
   std::vector<passes::Remark>& remarks;
   LoweredSchedule& lowered;  // the schedule in `out` that phases are added to
+  // Rows that were computed in the form in which all their readers multiply them.
+  std::map<ir::ValueId, Buffer> prepared;
 
   bool on_gpu() const { return kind_of(device).gpu; }
   // Whether steps have one row.

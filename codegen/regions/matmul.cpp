@@ -226,7 +226,9 @@ class Lowerer {
     const bool plain = code->plain >= 0;
     const bool few = c_.on_gpu() && c_.few_rows();
     Buffer prepared = c_.buffer(input);
-    if (!plain || !floats_) {
+    if (const auto found = c_.prepared.find(input); plain && found != c_.prepared.end()) {
+      prepared = found->second;
+    } else if (!plain || !floats_) {
       prepared = c_.temporary({row_bytes_, 64});
       p.line("write_rows<{}>(launch, {}, {}, x);", rows_form_, p.pointer(prepared, "unsigned char"),
              rows);
@@ -236,6 +238,7 @@ class Lowerer {
           c_.finish(node_.label + ".input", p, what, fmt::format("rows of {}", type_.cols()));
       phase.rows_per_block = 1;
       phase.shared_bytes = kReduceBytes;
+      if (c_.on_gpu()) phase.kernel = LoweredPhase::Kernel::early;
       // A part of a row is 2,048 columns: QuantizedRows::parts.
       if (few && plain) phase.blocks = (type_.cols() + 2047) / 2048;
     }
@@ -282,6 +285,29 @@ class Lowerer {
 };
 
 }  // namespace
+
+std::optional<RowsForm> rows_form_of_readers(const RegionContext& c, ValueId value, int64_t span) {
+  std::optional<RowsForm> form;
+  for (const Node& node : c.module.nodes) {
+    const std::vector<ValueId> inputs = ir::inputs_of(node);
+    if (std::find(inputs.begin(), inputs.end(), value) == inputs.end()) continue;
+    if (!ir::is_region(node, ir::RegionKind::matmul)) return std::nullopt;
+    const auto products = products_of(c, node);
+    if (!products.ok() || products->products[0].input() != value) return std::nullopt;
+    for (const Node& inner : node.body)
+      for (size_t i = 0; i < inner.operands.size(); ++i)
+        if (inner.operands[i] == value && (inner.op != Op::matmul || i != 0)) return std::nullopt;
+    const ir::WeightType& type = c.module.weight(products->products[0].weight());
+    const int64_t columns = kernel_type(type).cols();
+    if (multiplies_floats(type.format) || type.format.group == 0 || columns != c.width(value) ||
+        columns % kGpuBlock != 0 || span % dot_group(kernel_type(type)) != 0)
+      return std::nullopt;
+    RowsForm its{rows_type(type, c.planes(), rows_together(c)), prepared_row_bytes(c, type)};
+    if (form && *form != its) return std::nullopt;
+    form = std::move(its);
+  }
+  return form;
+}
 
 absl::Status lower_products(RegionContext& c, const Node& node, const EmitMore& then) {
   auto products = products_of(c, node);

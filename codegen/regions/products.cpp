@@ -8,12 +8,6 @@
 
 namespace sinter::codegen {
 
-namespace {
-
-constexpr int64_t kGpuBlock = 128;  // columns
-
-}  // namespace
-
 int64_t most_row_cols(const RegionContext& c, const ir::WeightFormat& format) {
   constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
   if (format.group > 0 || multiplies_floats(format)) return kMost;

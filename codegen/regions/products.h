@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
+#include <string>
 
 #include "absl/status/status.h"
 #include "codegen/regions/context.h"
@@ -17,6 +19,9 @@ using EmitMore = std::function<absl::Status(Emitter&)>;
 // ops behind each. `then`, for steps of one row: what all workers go on with in the same phase.
 absl::Status lower_products(RegionContext& c, const ir::Node& node, const EmitMore& then);
 
+// Columns of a row that a GPU's kernels take at a time; there are zeros up to whole ones.
+inline constexpr int64_t kGpuBlock = 128;
+
 // Columns that a row may have: where all share a scale, int32 holds the sum of a row's products,
 // of levels below 2^bits with a plane of -128..127, and of a lane's or thread's activations.
 int64_t most_row_cols(const RegionContext& c, const ir::WeightFormat& format);
@@ -24,6 +29,18 @@ int64_t most_row_cols(const RegionContext& c, const ir::WeightFormat& format);
 // Bytes of a row of the input as the kernels for `type` multiply it
 // (codegen/device/*/activations.h).
 int64_t prepared_row_bytes(const RegionContext& c, const ir::WeightType& type);
+
+// Rows as products multiply them: a struct of codegen/device/gpu/activations.h.
+struct RowsForm {
+  std::string type;
+  int64_t row_bytes = 0;
+  bool operator==(const RowsForm&) const = default;
+};
+// That which all readers of a value take, where each multiplies it as it is, in groups of columns
+// of which every `span` columns have whole ones: then the phase that computes such spans can leave
+// it so (RegionContext::prepared).
+std::optional<RowsForm> rows_form_of_readers(const RegionContext& c, ir::ValueId value,
+                                             int64_t span);
 
 // How a product is spread over a GPU (codegen/device/gpu/matvec.h and matmul.h).
 struct GpuShape {

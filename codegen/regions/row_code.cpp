@@ -119,6 +119,8 @@ class RowWriter {
       if (!vector.ok()) return vector.status();
       types += fmt::format(", {}", c_type(c_.module.weight(op.operands[i]).format.scale_type));
       fields += ", " + *vector;
+      if (c_.on_gpu() && !c_.one_row())
+        e_.line("fetch_ahead<{}>(launch, {});", width(op.results[0]), *vector);
     }
     for (const ir::AttributeInfo& attribute : info.attributes)
       fields += ", " + float_literal(op.number(attribute.name));

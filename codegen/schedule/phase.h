@@ -63,7 +63,7 @@ struct LoweredPhase {
   int64_t rows_per_block = 0;
   int64_t shared_bytes = 0;
   // How a GPU's kernel is declared: codegen/device/gpu/phase.h.
-  enum class Kernel { plain, wide, early } kernel = Kernel::plain;
+  enum class Kernel { plain, wide, early, paired } kernel = Kernel::plain;
   double macs = 0;  // multiply-adds per row
 };
 

@@ -39,6 +39,8 @@ std::string_view declaration(LoweredPhase::Kernel kernel) {
       return "SINTER_WIDE_PHASE";
     case LoweredPhase::Kernel::early:
       return "SINTER_EARLY_PHASE";
+    case LoweredPhase::Kernel::paired:
+      return "SINTER_PAIRED_PHASE";
   }
   return {};
 }

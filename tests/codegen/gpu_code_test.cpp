@@ -115,7 +115,7 @@ TEST(GpuCode, KernelsOfEveryFormatOfCachesKeepInRegisters) {
 // Every kernel waits for what the one before it writes, or none may be launched early.
 TEST(GpuCode, KernelsOfNewNvidiaGpusAwaitThePhaseBefore) {
   const Model model = lowered("mlx_b1_sym_tied", Activations::a8);
-  EXPECT_NE(model.gpu.source.text.find("SINTER_EARLY_PHASE(attention)"), std::string::npos);
+  EXPECT_NE(model.gpu.source.text.find("SINTER_PAIRED_PHASE(attention)"), std::string::npos);
   const auto old = compile_assembly(model.gpu.source.text, target("sm_89"));
   ASSERT_TRUE(old.ok()) << old.status();
   EXPECT_EQ(old->find("griddepcontrol"), std::string::npos);

@@ -97,10 +97,11 @@ struct HeadTransform {
   }
 };
 
-// 16 codes, one to a lane, as numbers.
+// 16 codes, one to a lane, as numbers but for their scale: CodeScale::number().
 template <class Format>
 SINTER_INLINE f32x16 numbers_of(u32x16 codes) {
-  return __builtin_bit_cast(f32x16, codes | 0x4b000000U) - (0x1p23F + CodeScale<Format>::zero);
+  constexpr float base = CodeScale<Format>::base;
+  return (base + 1.0F) - __builtin_bit_cast(f32x16, codes | __builtin_bit_cast(u32, base));
 }
 
 // Cached keys of 16 positions of a head.

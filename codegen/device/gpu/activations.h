@@ -163,7 +163,12 @@ struct QuantizedRows {
   static constexpr int parts = Group > 0 && __is_same(Prologue, PlainRows<Cols>) ? rounds<Cols> : 1;
   SINTER_MEMBER void write_part(index r, int part, const PlainRows<Cols>& p) const {
     const int k = (part * threads + thread()) * held;
-    const Held x = hold<Cols, rows_are_aligned<Cols>>(p.x + p.source(r) * Cols, k);
+    write_held(r, k, hold<Cols, rows_are_aligned<Cols>>(p.x + p.source(r) * Cols, k));
+  }
+  // Columns k.., which this thread holds; none from Cols on. Lanes have the runs of a group in
+  // order.
+  SINTER_MEMBER void write_held(index r, int k, const Held& x) const {
+    static_assert(Group > 0);
     quantize_held<Cols, Group, Planes>(x, k, 0, Put{*this, r}, PutScale{*this, r});
   }
 
@@ -252,10 +257,12 @@ struct FloatRows {
   }
 };
 
-// Many rows: the prologue is a phase of its own, a row or a part of one to a block.
+// Many rows: the prologue is a phase of its own, a row or a part of one to a block. What the phase
+// before writes is awaited here.
 template <class X, class Prologue>
 SINTER_INLINE void write_rows(const Launch* launch, unsigned char* out, index rows,
                               const Prologue& prologue) {
+  await_phases();
   float* scratch = reinterpret_cast<float*>(shared_memory());
   const X x = X::at(out, rows);
   constexpr int parts = X::template parts<Prologue>;

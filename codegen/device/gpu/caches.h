@@ -84,6 +84,11 @@ struct CachedRows {
     return Run::load(codes + row * L::row_bytes + feature * Format::bits / 8,
                      scales + row * L::groups + group_of(feature));
   }
+  // But for the scale.
+  SINTER_MEMBER typename Run::Stored stored(index row, int feature) const {
+    return *reinterpret_cast<const typename Run::Stored*>(codes + row * L::row_bytes +
+                                                          feature * Format::bits / 8);
+  }
   SINTER_MEMBER void write(int feature, const Run& x) const {
     x.store(codes + feature * Format::bits / 8, scales + group_of(feature),
             feature / run % group_runs == 0);
@@ -104,7 +109,6 @@ struct Caches {
   static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount, head_dim = HeadDim;
   static constexpr int group = heads / kv_heads;  // query heads that share a KV head
   static constexpr int dim = Layout::dim;
-  // Scales are found across lanes.
   static constexpr bool coded = Format::group > 0;
   static constexpr int bits = Format::bits;
   u8* keys;  // of the first page
@@ -115,42 +119,44 @@ struct Caches {
     return {keys, values, Pages<PageBytes>::of(launch, sequence)};
   }
   SINTER_MEMBER Rows key(index kv_head, index position) const {
-    return rows(keys, kv_head, position);
+    return key(kv_head, position, pages.number(position));
   }
   SINTER_MEMBER Rows value(index kv_head, index position) const {
-    return rows(values, kv_head, position);
+    return value(kv_head, position, pages.number(position));
   }
-  // By a wave; key in shared memory.
-  __device__ void append(index kv_head, index position, const float* k, const float* v) const {
-    if constexpr (!coded) {
-      using Number = typename Format::Number;
-      Number* const to_key = reinterpret_cast<Number*>(key(kv_head, position).codes);
-      Number* const to_value = reinterpret_cast<Number*>(value(kv_head, position).codes);
-      for (int i = lane(); i < dim; i += wave_size) {
-        to_key[i] = to_number<Number>(i < head_dim ? k[i] : 0.0F);
-        to_value[i] = to_number<Number>(i < head_dim ? v[i] : 0.0F);
-      }
-      return;
-    }
-    const int feature = lane() * run;
-    float key_run[run];
-    float value_run[run];
+  // With the number of the position's page.
+  SINTER_MEMBER Rows key(index kv_head, index position, int page) const {
+    return rows(keys, kv_head, position, page);
+  }
+  SINTER_MEMBER Rows value(index kv_head, index position, int page) const {
+    return rows(values, kv_head, position, page);
+  }
+  // Of a head, what a lane takes part in an append with.
+  static SINTER_MEMBER int lane_feature() { return again(lane()) * run; }
+  static SINTER_MEMBER void fetch_run(const float* head, float (&to)[run]) {
+    const int feature = lane_feature();
 #pragma clang loop unroll(full)
-    for (int i = 0; i < run; ++i) {
-      const int d = feature + i;
-      key_run[i] = d < head_dim ? k[d] : 0.0F;
-      value_run[i] = d < head_dim ? v[d] : 0.0F;
-    }
+    for (int i = 0; i < run; ++i) to[i] = feature + i < head_dim ? head[feature + i] : 0.0F;
+  }
+  // By a wave. The key is in shared memory; the value, as fetch_run() leaves it. Then
+  // keep(feature, key, value) gets each run as it is cached.
+  template <class Keep>
+  SINTER_MEMBER void append(index kv_head, index position, const float* k, const float (&v)[run],
+                            const Keep& keep) const {
+    float key_run[run];
+    fetch_run(k, key_run);
     const Run new_key = Run::of(key_run);
-    const Run new_value = Run::of(value_run);
+    const Run new_value = Run::of(v);
+    const int feature = lane_feature();
     if (feature >= dim) return;
     key(kv_head, position).write(feature, new_key);
     value(kv_head, position).write(feature, new_value);
+    keep(feature, new_key, new_value);
   }
 
  private:
-  SINTER_MEMBER Rows rows(u8* first, index kv_head, index position) const {
-    u8* const page = pages.at(first, position);
+  static SINTER_MEMBER Rows rows(u8* first, index kv_head, index position, int number) {
+    u8* const page = Pages<PageBytes>::numbered(first, number);
     const index row = Layout::row(kv_head, position);
     return {page + row * Layout::row_bytes,
             reinterpret_cast<f16*>(page + Layout::scales) + row * Layout::groups};

@@ -10,6 +10,20 @@
 
 namespace sinter {
 
+// Bytes of two words, number k of the result being the one that nibble k of `which` says: 0 to 3
+// of a, 4 to 7 of b.
+SINTER_INLINE u32 permute_bytes(u32 a, u32 b, u32 which) {
+#if defined(__NVPTX__)
+  return __nvvm_prmt(a, b, which);
+#else
+  const u64 both = u64{b} << 32 | a;
+  u32 out = 0;
+  for (int k = 0; k < 4; ++k)
+    out |= static_cast<u32>(both >> (8 * (which >> (4 * k) & 7U)) & 255U) << (8 * k);
+  return out;
+#endif
+}
+
 struct HalfMatrix {
 #if defined(SINTER_MATRIX_AMPERE) || (defined(SINTER_SIMT) && SINTER_WAVE == 32)
   static constexpr bool exists = true;
@@ -65,6 +79,40 @@ struct HalfMatrix {
                                                               u32& rest) {
     word_of = word(low, high);
     rest = word(low - half_of_word(word_of, 0), high - half_of_word(word_of, 1));
+  }
+
+  // A matrix of 8 x 8, of whose row g a lane has columns 2 q and 2 q + 1, with rows and columns
+  // exchanged.
+  static __device__ __attribute__((always_inline)) u32 transpose(u32 word) {
+#if defined(SINTER_MATRIX_AMPERE)
+    u32 out;
+    __asm__("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(out) : "r"(word));
+    return out;
+#else
+    const int from = lane() % 4 * 8 + lane() / 8;
+    const int half = lane() / 4 % 2 * 16;
+    return (shuffle(word, from) >> half & 0xffffU) | (shuffle(word, from + 4) >> half & 0xffffU)
+                                                         << 16;
+#endif
+  }
+
+  // 16 rows in shared memory, `stride` bytes long, from `Offset` bytes behind an address on.
+  template <int Offset>
+  static __device__ __attribute__((always_inline)) Left read_left(const u8* at, int stride) {
+    Left to;
+#if defined(SINTER_MATRIX_AMPERE)
+    // A lane says where one row of one of the four tiles of 8 x 8 begins.
+    const u8* const row = at + (lane() % 16) * stride + lane() / 16 * 16;
+    __asm__ volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4 + %5];"
+                     : "=r"(to.words[0]), "=r"(to.words[1]), "=r"(to.words[2]), "=r"(to.words[3])
+                     : "r"(shared_address(row)), "n"(Offset)
+                     : "memory");
+#else
+    for (int i = 0; i < 4; ++i)
+      to.words[i] = *reinterpret_cast<const u32*>(at + Offset + (lane() / 4 + i % 2 * 8) * stride +
+                                                  i / 2 * 16 + lane() % 4 * 4);
+#endif
+    return to;
   }
 
   // The right sides of two neighbouring runs of 8 columns over numbers k..k + 15, where a number k

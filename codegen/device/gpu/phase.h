@@ -2,7 +2,8 @@
 // all of its threads, with `launch` in scope: as a kernel of its own, or called by one that runs
 // many. SINTER_WIDE_PHASE: a kernel that is faster with all the registers that a thread may have
 // than with more blocks at a time. SINTER_EARLY_PHASE: the body itself awaits the phase before it,
-// once it has begun with what that one does not write.
+// once it has begun with what that one does not write. SINTER_PAIRED_PHASE: the same, with no more
+// registers than let a multiprocessor of NVIDIA's have two blocks.
 //
 // Where the runtime launches kernels early, one may start while the one before it runs, once all
 // blocks of that one have called release_next_phase(), which they do after await_previous_phase().
@@ -14,6 +15,7 @@
 #if defined(SINTER_SIMT)
 #define SINTER_KERNEL extern "C" __attribute__((visibility("default"))) void
 #define SINTER_WIDE_KERNEL SINTER_KERNEL
+#define SINTER_PAIRED_KERNEL SINTER_KERNEL
 #define SINTER_BIG_KERNEL SINTER_KERNEL
 #define SINTER_BLOCK_NUMBER sinter_simt_block
 extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
@@ -28,15 +30,19 @@ extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
 #define SINTER_OCCUPANCY(waves) \
   __attribute__((amdgpu_flat_work_group_size(256, 256), amdgpu_waves_per_eu(waves)))
 #define SINTER_WIDE_OCCUPANCY SINTER_OCCUPANCY(SINTER_SIMD_WAVES)
+#define SINTER_PAIRED_OCCUPANCY SINTER_OCCUPANCY(SINTER_SIMD_WAVES)
 #else
 #define SINTER_OCCUPANCY(waves) __attribute__((launch_bounds(256)))
 #define SINTER_WIDE_OCCUPANCY __attribute__((launch_bounds(256, 1)))
+#define SINTER_PAIRED_OCCUPANCY __attribute__((launch_bounds(256, 2)))
 #endif
 #define SINTER_KERNEL                                                            \
   extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY( \
       SINTER_SIMD_WAVES) void
 #define SINTER_WIDE_KERNEL \
   extern "C" __attribute__((visibility("default"))) __global__ SINTER_WIDE_OCCUPANCY void
+#define SINTER_PAIRED_KERNEL \
+  extern "C" __attribute__((visibility("default"))) __global__ SINTER_PAIRED_OCCUPANCY void
 #define SINTER_BIG_KERNEL \
   extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY(1) void
 #define SINTER_BLOCK_NUMBER sinter::block_number()
@@ -45,6 +51,7 @@ extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
 #define SINTER_PHASE(name) SINTER_PHASE_AS(name, SINTER_KERNEL, sinter::await_phases())
 #define SINTER_WIDE_PHASE(name) SINTER_PHASE_AS(name, SINTER_WIDE_KERNEL, sinter::await_phases())
 #define SINTER_EARLY_PHASE(name) SINTER_PHASE_AS(name, SINTER_KERNEL, static_cast<void>(0))
+#define SINTER_PAIRED_PHASE(name) SINTER_PHASE_AS(name, SINTER_PAIRED_KERNEL, static_cast<void>(0))
 #define SINTER_PHASE_AS(name, kernel, begin)                                         \
   static __device__ __attribute__((always_inline)) void name##_phase(                \
       const sinter::Launch* launch);                                                 \

@@ -193,16 +193,43 @@ SINTER_INLINE T load_stream(const void* p) {
 
 #endif
 
-// 16 bytes from global to shared memory, zeros where they are not there. They are under way until
-// await_copies(); then a barrier shows them to the block.
-SINTER_INLINE void copy_to_shared(u8* to, const void* from, bool there) {
+// `bytes` of `Size` (4, 8 or 16) from global to shared memory, zeros for the rest; `To` and `From`
+// bytes behind the addresses. They are under way until await_copies(), or in groups, each ended by
+// end_copies(), until await_copies_but<n>() leaves the last n; then a barrier shows them to others.
+template <int Size = 16, int To = 0, int From = 0>
+SINTER_INLINE void copy_to_shared(u8* to, const u8* from, int bytes) {
+  static_assert(Size == 4 || Size == 8 || Size == 16);
 #if __CUDA_ARCH__ >= 800
-  __asm__ volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)),
-                   "l"(reinterpret_cast<u64>((const __attribute__((address_space(1))) void*)from)),
-                   "r"(there ? 16 : 0)
-                   : "memory");
+  const auto source = reinterpret_cast<u64>((const __attribute__((address_space(1))) void*)from);
+  if constexpr (Size == 16) {
+    __asm__ volatile(
+        "cp.async.cg.shared.global [%0 + %3], [%1 + %4], 16, %2;" ::"r"(shared_address(to)),
+        "l"(source), "r"(bytes), "n"(To), "n"(From)
+        : "memory");
+  } else {
+    __asm__ volatile(
+        "cp.async.ca.shared.global [%0 + %3], [%1 + %4], %5, %2;" ::"r"(shared_address(to)),
+        "l"(source), "r"(bytes), "n"(To), "n"(From), "n"(Size)
+        : "memory");
+  }
 #else
-  *reinterpret_cast<u32x4*>(to) = there ? *static_cast<const u32x4*>(from) : u32x4{0, 0, 0, 0};
+  u32* const words = reinterpret_cast<u32*>(to + To);
+  for (int i = 0; i < Size / 4; ++i) {
+    const int left = bytes - i * 4;
+    const u32 word = left > 0 ? reinterpret_cast<const u32*>(from + From)[i] : 0;
+    words[i] = left < 4 && left > 0 ? word & ((1U << left * 8) - 1) : word;
+  }
+#endif
+}
+SINTER_INLINE void end_copies() {
+#if __CUDA_ARCH__ >= 800
+  __asm__ volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int Groups>
+SINTER_INLINE void await_copies_but() {
+#if __CUDA_ARCH__ >= 800
+  __asm__ volatile("cp.async.wait_group %0;" ::"n"(Groups) : "memory");
 #endif
 }
 SINTER_INLINE void await_copies() {
@@ -294,6 +321,26 @@ SINTER_INLINE void settle(T (&values)[Count]) {
     }
 #else
   static_cast<void>(values);
+#endif
+}
+
+// The same, though the compiler does not know it: what follows from them is found again where it is
+// needed, and not kept in registers throughout a loop.
+SINTER_INLINE int again(int x) {
+#if defined(__AMDGCN__)
+  __asm__ volatile("" : "+v"(x));
+#else
+  __asm__ volatile("" : "+r"(x));
+#endif
+  return x;
+}
+SINTER_INLINE u8* shared_memory_again() {
+#if defined(__NVPTX__)
+  u32 address = shared_address(shared_memory());
+  __asm__ volatile("" : "+r"(address));
+  return (u8*)(__attribute__((address_space(3))) u8*)u64{address};
+#else
+  return shared_memory();
 #endif
 }
 

@@ -60,6 +60,21 @@ SINTER_INLINE float max_block(float value, float* scratch) {
   return most;
 }
 
+// A vector that all blocks are going to read comes nearer while the phase before runs.
+template <int Count, class T>
+SINTER_INLINE void fetch_ahead(const Launch* launch, const T* vector) {
+#if defined(__NVPTX__)
+  constexpr int line = 128;  // bytes
+  for (index i = launch->worker + index{launch->workers} * thread();
+       i * line < Count * static_cast<index>(sizeof(T)); i += index{launch->workers} * threads)
+    __asm__ volatile("prefetch.global.L2 [%0];" ::"l"(
+        reinterpret_cast<u64>((const __attribute__((address_space(1))) void*)vector) + i * line));
+#else
+  static_cast<void>(launch);
+  static_cast<void>(vector);
+#endif
+}
+
 // A prologue: prepare(r, row, scratch) makes this thread's columns of row r, (i * threads + thread)
 // * 8 .. for i < rounds. `source` says which row of the tensor row r is. An op by row is the
 // struct of its name: its vectors and attributes are fields, in the order of the op table; a vector

@@ -2,16 +2,16 @@
 // times the heads of the group, 16 to a wave. Keys, then values, of some positions at a time come
 // to shared memory as they are, each while the block works on the other.
 //
-// Cached numbers are float16. Codes become such by the power of two in their scale, 2^8 at most;
-// what is left of it, up to 2^8, goes into scores and weights. A query is two numbers of float16,
-// what it is rounded to and what that leaves, and so is a weight of the softmax: products are as
-// exact as in float32. Queries are scaled by a power of two and weights by 2^15, or 2^7 where they
-// meet scales: else what they leave would be below what float16 knows; of weights that is then
-// 2^-40 or 2^-32.
+// Cached numbers are float16. Codes become such by the power of two in their scale; what is left of
+// it, 1 to 2, goes into scores and weights. A query is two numbers of float16, what it is rounded
+// to and what that leaves, and so is a weight of the softmax: products are as exact as in float32.
+// Queries are scaled by a power of two and weights by 2^14: else what they leave would be below
+// what float16 knows; of weights that is then 2^-38.
 #pragma once
 
-#include "gpu/attention.h"
-#include "gpu/half_matrix.h"
+#include "gpu/attention_splits.h"
+#include "gpu/attention_units.h"
+#include "gpu/half_codes.h"
 
 namespace sinter {
 
@@ -25,7 +25,7 @@ struct HalfTile {
   static constexpr int rows = tokens * C::group;
   static constexpr int passes = (rows + wide - 1) / wide;
   static constexpr int positions = C::coded ? 32 : 64;
-  static constexpr float weight_power = C::coded ? 7 : 15;
+  static constexpr float weight_power = 14;
   // Features of a key are taken 32 at a time: 8 neighbours to a lane, whose loads of 16 bytes use
   // different banks where rows lie 64 bytes apart beyond multiples of 128.
   static constexpr int runs = (C::dim + 31) / 32;
@@ -52,22 +52,24 @@ SINTER_INLINE void copy_positions(const typename C::Rows& from, index count, u8*
     const bool there = p < count && feature < C::dim;
     u8* const here = to + p * Stride + feature * 2;
     if constexpr (!C::coded) {
-      copy_to_shared(here, there ? from.codes + (p * C::dim + feature) * 2 : from.codes, there);
+      copy_to_shared(here, there ? from.codes + (p * C::dim + feature) * 2 : from.codes,
+                     there ? 16 : 0);
     } else {
-      f16x8 numbers = {};
+      f16x2 numbers[4] = {};
       float scale = 0;
       if (there) {
         const auto cached = from.read(p, feature);
+        HalfCodes<typename C::Layout::Format>::eight(cached.codes, numbers);
         const float whole = cached.scaled(1.0F);
         const u32 exponent = __builtin_bit_cast(u32, whole) & 0x7f800000U;
-        constexpr u32 least = (127U - 24U) << 23, most = (127U + 8U) << 23;  // of float16
-        const u32 bits = exponent < least ? least : exponent > most ? most : exponent;
-        const float power = __builtin_bit_cast(float, bits);
-        scale = whole * __builtin_bit_cast(float, (254U << 23) - bits);
+        const f16 power = static_cast<f16>(__builtin_bit_cast(float, exponent));
+        scale = whole * __builtin_bit_cast(float, (254U << 23) - exponent);
 #pragma clang loop unroll(full)
-        for (int k = 0; k < 8; ++k) numbers[k] = static_cast<f16>(cached.at(k) * power);
+        for (int k = 0; k < 4; ++k) numbers[k] *= f16x2{power, power};
       }
-      *reinterpret_cast<f16x8*>(here) = numbers;
+      *reinterpret_cast<u32x4*>(here) =
+          u32x4{__builtin_bit_cast(u32, numbers[0]), __builtin_bit_cast(u32, numbers[1]),
+                __builtin_bit_cast(u32, numbers[2]), __builtin_bit_cast(u32, numbers[3])};
       if (feature % 32 == 0) scales[p * HalfTile<C>::runs + feature / 32] = scale;
     }
   }
@@ -113,7 +115,7 @@ struct TileRow {
   bool valid;
   int token;
   index head;    // among all of the step
-  float factor;  // of scores, as powers of two
+  float factor;  // of scores
   float top = masked;
   float total = 0;
 
@@ -144,7 +146,7 @@ struct TileRow {
     u32 exponent = __builtin_bit_cast(u32, most) >> 23;
     exponent = exponent < 9 ? 9 : exponent;
     const float scale = __builtin_bit_cast(float, (262 - exponent) << 23);
-    factor = __builtin_bit_cast(float, (exponent - 8) << 23) * 1.44269504F;
+    factor = __builtin_bit_cast(float, (exponent - 8) << 23);
 #pragma clang loop unroll(full)
     for (int run = 0; run < runs; ++run)
 #pragma clang loop unroll(full)
@@ -302,21 +304,6 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
             out[rows[r].head * C::head_dim + d] = sum[n][2 * r + i] / rows[r].total;
         }
     }
-  }
-}
-
-// Many rows, second phase.
-template <class C>
-constexpr int attention_rows_shared_bytes =
-    HalfTile<C>::fits && HalfTile<C>::bytes > AttentionTile<C>::bytes ? HalfTile<C>::bytes
-                                                                      : AttentionTile<C>::bytes;
-template <class C>
-SINTER_INLINE void attention_rows(const Launch* launch, const C& caches, const float* queries,
-                                  float* out) {
-  if constexpr (HalfTile<C>::fits) {
-    attention_by_tiles(launch, caches, queries, out);
-  } else {
-    attention_by_lanes(launch, caches, queries, out);
   }
 }
 

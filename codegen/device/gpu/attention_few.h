@@ -1,0 +1,326 @@
+// Attention of few rows, each to the bits that it has alone: transforms, append, attention and, if
+// what comes next can take it, quantization in one phase. A block has a split of the positions of
+// one KV head of a row. What the phase waits for is mostly the way to memory and back, so whatever
+// can be under way together is.
+//
+// A row's own key and value meet its queries in float32, as they are cached. Those of the rows
+// before it in the same step and sequence come to the cache by every block that reads them, the
+// same bytes each time, so that they are like any others.
+#pragma once
+
+#include "gpu/attention_few_lanes.h"
+#include "gpu/attention_few_matrix.h"
+
+namespace sinter {
+
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
+template <class C, bool = MatrixAttention<C>::fits>
+struct FewAttention : LaneAttention<C> {};
+template <class C>
+struct FewAttention<C, true> : MatrixAttention<C> {};
+
+// A block's shared memory.
+template <class C>
+struct FewShared {
+  using Attention = FewAttention<C>;
+  static constexpr int dim = C::dim;
+  static constexpr int at_once = Attention::heads_at_once;
+  static constexpr int group_floats = (C::group + 3) / 4 * 4;
+  // Of a wave: what it needs while it attends, then the result [at_once][dim + 2].
+  static constexpr int result_bytes = at_once * (dim + 2) * 4;
+  static constexpr int place_bytes =
+      result_bytes > Attention::place_bytes ? result_bytes : Attention::place_bytes;
+  static_assert(place_bytes % 16 == 0 && Attention::query_bytes % 16 == 0);
+  static constexpr int bytes = waves * place_bytes + Attention::query_bytes +
+                               ((C::group + 2 + waves) * dim + group_floats + 2 * waves + 4) * 4;
+  u8* places;      // of the waves
+  u8* kept;        // queries that are attended together, in the form that they are multiplied in
+  float* queries;  // [group][dim], times log2(e); then the results
+  float* key;      // [dim], of the row itself, as it is cached
+  float* value;
+  float* fresh;    // [waves][dim]
+  float* scores;   // [group], of the row itself
+  float* scratch;  // [2][waves]
+  int* flag;
+
+  static SINTER_MEMBER FewShared of(u8* base) {
+    FewShared s;
+    s.places = base;
+    s.kept = base + waves * place_bytes;
+    s.queries = reinterpret_cast<float*>(s.kept + Attention::query_bytes);
+    s.key = s.queries + C::group * dim;
+    s.value = s.key + dim;
+    s.fresh = s.value + dim;
+    s.scores = s.fresh + waves * dim;
+    s.scratch = s.scores + group_floats;
+    s.flag = reinterpret_cast<int*>(s.scratch + 2 * waves);
+    return s;
+  }
+  SINTER_MEMBER u8* place() const { return places + wave() * place_bytes; }
+  SINTER_MEMBER const float* partials() const { return reinterpret_cast<const float*>(places); }
+};
+
+// A split of the positions of a KV head of a row. `end` is behind those that are cached: the row's
+// own is not among them.
+template <class C>
+struct FewUnit {
+  int number, units;
+  int t, head, split;
+  int position, sequence;  // of the row
+  int splits;              // of its positions
+  int begin, end;
+  int known;  // positions that were cached before the step
+
+  // The first from `number` on that has positions, every launch->workers. The first splits of all
+  // rows come first: there is one of each.
+  static SINTER_MEMBER FewUnit from(const Launch* launch, int number, int units) {
+    FewUnit u;
+    u.units = units;
+    const StepRow* const rows = step_rows(launch);
+    const int pairs = launch->step->rows * C::kv_heads;
+    Splits<C> splits = {};
+    for (; number < units; number += launch->workers) {
+      u.t = number % pairs / C::kv_heads;
+      u.split = number / pairs;
+      u.position = rows[u.t].position;
+      splits = Splits<C>::of(u.position + 1);
+      if (u.split < splits.count) break;
+    }
+    u.number = number;
+    if (!u.exists()) return u;
+    u.head = number % C::kv_heads;
+    u.sequence = rows[u.t].sequence;
+    u.splits = splits.count;
+    u.begin = splits.begin(u.split);
+    u.end = u.last() ? u.position : splits.end(u.split);
+    u.known = u.position;
+    for (int r = u.t - 1; r >= 0 && rows[r].sequence == u.sequence; --r) --u.known;
+    return u;
+  }
+  SINTER_MEMBER bool exists() const { return number < units; }
+  // Whether it has the row's own position.
+  SINTER_MEMBER bool last() const { return split + 1 == splits; }
+  SINTER_MEMBER FewUnit next(const Launch* launch) const {
+    return from(launch, number + launch->workers, units);
+  }
+  // The row of the step that has a position which was not known before.
+  SINTER_MEMBER int row_of(int of) const { return t - (position - of); }
+};
+
+// As many units as there are if all rows have the splits of the longest.
+template <class C>
+SINTER_INLINE int few_units(const Launch* launch) {
+  const int rows = launch->step->rows;
+  int longest = 0;
+  for (int r = lane(); r < rows; r += wave_size)
+    longest = step_rows(launch)[r].position > longest ? step_rows(launch)[r].position : longest;
+#pragma clang loop unroll(full)
+  for (int mask = 1; mask < wave_size; mask *= 2) {
+    const int other = shuffle_xor(longest, mask);
+    longest = other > longest ? other : longest;
+  }
+  return rows * C::kv_heads * Splits<C>::of(longest + 1).count;
+}
+
+// Where results go: float32 [rows][heads][head_dim].
+template <class C>
+struct FloatResults {
+  float* out;
+
+  // Feature d of head `i` of the group of a KV head.
+  SINTER_MEMBER void put(const FewShared<C>&, int t, int kv_head, int i, int d, float x) const {
+    if (d < C::head_dim) out[(index{t} * C::heads + kv_head * C::group + i) * C::head_dim + d] = x;
+  }
+  SINTER_MEMBER void finish(const FewShared<C>&, int, int) const {}
+};
+
+// Rows as the product that reads them takes them.
+template <class C, class X>
+struct QuantizedResults {
+  X rows;
+  static constexpr int cols = C::group * C::head_dim;  // of a KV head
+  static_assert(X::group > 0 && cols % X::group == 0 && X::cols % block_cols == 0);
+
+  SINTER_MEMBER void put(const FewShared<C>& shared, int, int, int i, int d, float x) const {
+    if (d < C::head_dim) shared.queries[i * C::head_dim + d] = x;
+  }
+  // By the whole block.
+  SINTER_MEMBER void finish(const FewShared<C>& shared, int t, int kv_head) const {
+    barrier();
+#pragma clang loop unroll(disable)
+    for (int first = 0; first < cols; first += threads * held) {
+      const int k = first + thread() * held;
+      Held x = {};
+      if (k < cols)
+#pragma clang loop unroll(full)
+        for (int j = 0; j < held; ++j) x.v[j] = shared.queries[k + j];
+      rows.write_held(t, k < cols ? kv_head * cols + k : X::cols, x);
+    }
+  }
+};
+
+template <class C, class QTransform, class KTransform, class Results>
+SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
+                                 HeadRows v, const QTransform& q_transform,
+                                 const KTransform& k_transform, float scale,
+                                 unsigned char* split_base, const Results& results) {
+  using Attention = FewAttention<C>;
+  constexpr int at_once = Attention::heads_at_once;
+  auto unit = FewUnit<C>::from(launch, launch->worker, few_units<C>(launch));
+  if (!unit.exists()) await_phases();
+  for (; unit.exists(); unit = unit.next(launch)) {
+    const auto shared = FewShared<C>::of(shared_memory_again());
+    const C c = caches.of(launch, unit.sequence);
+    const int t = unit.t;
+    const int kv_head = unit.head;
+    // Waves take rows: the query heads, then the row's own key.
+    const int rows = unit.last() ? C::group + 1 : C::group;
+    typename QTransform::Head query = {};
+    typename KTransform::Head key = {};
+    typename Attention::Batch batch = {};
+    float value[run] = {};
+    // The phase before writes q, k and v. The table, the step and what earlier steps cached are
+    // there. What the unit before left in shared memory has been read.
+    if (unit.number != launch->worker) barrier();
+    q_transform.fetch_constants(t, query);
+    if (wave() == C::group % waves) k_transform.fetch_constants(t, key);
+    batch.read(c, kv_head, unit.begin, unit.end < unit.known ? unit.end : unit.known,
+               shared.place());
+    await_phases();
+
+    const auto fetch = [&](int i) __attribute__((always_inline)) {
+      if (i < C::group) {
+        q_transform.fetch(q, t, kv_head * C::group + i, query);
+      } else if (i < rows) {
+        k_transform.fetch(k, t, kv_head, key);
+        c.fetch_run(v.base + t * v.stride + kv_head * v.head_stride, value);
+      }
+    };
+    fetch(wave());
+    const float q_factor = q_transform.row_factor(q, t, shared.scratch);
+    const float k_factor = k_transform.row_factor(k, t, shared.scratch + waves);
+    for (int i = wave(); i < rows; i += waves) {
+      if (i >= waves) fetch(i);
+      float* const row = i < C::group ? shared.queries + i * C::dim : shared.key;
+      if (i < C::group) {
+        q_transform.apply(query, q_factor, scale * log2_e, row);
+      } else {
+        k_transform.apply(key, k_factor, 1.0F, row);
+      }
+      for (int d = C::head_dim + again(lane()); d < C::dim; d += wave_size) row[d] = 0;
+      wave_barrier();
+      if (i < at_once) Attention::keep_query(row, i, shared.kept);
+      if (i == C::group)
+        c.append(kv_head, unit.position, row, value,
+                 [&](int feature, const typename C::Run& x, const typename C::Run& y) {
+#pragma clang loop unroll(full)
+                   for (int j = 0; j < run; ++j) {
+                     shared.key[feature + j] = x.scaled(x.at(j));
+                     shared.value[feature + j] = y.scaled(y.at(j));
+                   }
+                 });
+    }
+    // Positions of the split that this step adds before the row.
+    const int fresh = unit.begin > unit.known ? unit.begin : unit.known;
+#pragma clang loop unroll(disable)
+    for (int p = fresh; p < unit.end; ++p) {
+      const int r = unit.row_of(p);
+      if constexpr (KTransform::of_row) barrier();
+      const float factor = k_transform.row_factor(k, r, shared.scratch);
+      if (wave() == (p - fresh) % waves) {
+        float* const row = shared.fresh + wave() * C::dim;
+        k_transform.fetch_constants(r, key);
+        k_transform.fetch(k, r, kv_head, key);
+        c.fetch_run(v.base + r * v.stride + kv_head * v.head_stride, value);
+        k_transform.apply(key, factor, 1.0F, row);
+        wave_barrier();
+        c.append(kv_head, p, row, value, [](int, const auto&, const auto&) {});
+        wave_barrier();
+      }
+    }
+    barrier();
+    if (fresh < unit.end) batch.read_again(c, kv_head, unit.begin, unit.end, shared.place());
+    if (unit.last()) {
+      // The last waves have no positions where there are few.
+      for (int i = waves - 1 - wave(); i < C::group; i += waves) {
+        float sum = 0;
+        for (int d = again(lane()); d < C::dim; d += wave_size)
+          sum = fma(shared.queries[i * C::dim + d], shared.key[d], sum);
+        sum = sum_lanes<wave_size>(sum);
+        if (lane() == 0) shared.scores[i] = sum;
+      }
+    }
+
+    const auto buffers = SplitBuffers<C>::at(split_base + index{t} * SplitBuffers<C>::bytes);
+    const auto attend = [&](auto heads, int first) __attribute__((always_inline)) {
+      constexpr int count = decltype(heads)::value;
+      if (first > 0) {
+        if (Attention::query_bytes > 0) {
+          for (int i = wave(); i < count; i += waves)
+            Attention::keep_query(shared.queries + (first + i) * C::dim, i, shared.kept);
+          barrier();
+        }
+        batch.read_again(c, kv_head, unit.begin, unit.end, shared.place());
+      }
+      Attention::template attend<count>(c, kv_head, shared.queries + first * C::dim, shared.kept,
+                                        unit.begin, unit.end, batch, shared.place());
+      barrier();
+      for (int at = again(thread()); at < count * C::dim; at += threads) {
+        const int i = at / C::dim;
+        const int d = at % C::dim;
+        Softmax<1> all;
+        all.template merge_all<waves>(shared.partials() + i * (C::dim + 2), waves,
+                                      FewShared<C>::place_bytes / 4, d);
+        if (unit.last()) all.merge(shared.scores[first + i], 1.0F, {shared.value[d]});
+        if (unit.splits == 1) {
+          results.put(shared, t, kv_head, first + i, d, all.out[0] / all.total);
+          continue;
+        }
+        float* const to =
+            buffers.of_head(kv_head * C::group + first + i) + unit.split * SplitBuffers<C>::row;
+        to[2 + d] = all.out[0];
+        if (d == 0) {
+          to[0] = all.top;
+          to[1] = all.total;
+        }
+      }
+      barrier();
+    };
+    int first = 0;
+#pragma clang loop unroll(disable)
+    for (; first + at_once <= C::group; first += at_once) attend(Count<at_once>{}, first);
+    if constexpr (C::group % at_once > 0) attend(Count<C::group % at_once>{}, first);
+
+    // The split of a head that finishes last brings all together.
+    bool finishes = unit.splits == 1;
+    if (!finishes) {
+      fence();
+      barrier();
+      if (thread() == 0) *shared.flag = fetch_add(&buffers.arrived[kv_head], 1);
+      barrier();
+      finishes = *shared.flag == unit.splits - 1;
+      if (finishes) {
+        if (thread() == 0) buffers.arrived[kv_head] = 0;
+        // Two features to a thread where one would take several rounds.
+        constexpr int width = C::group * C::dim > threads ? 2 : 1;
+        for (int at = again(thread()) * width; at < C::group * C::dim; at += threads * width) {
+          const int i = at / C::dim;
+          const int d = at % C::dim;
+          Softmax<width> all;
+          all.template merge_all<16>(buffers.of_head(kv_head * C::group + i), unit.splits,
+                                     SplitBuffers<C>::row, d);
+#pragma clang loop unroll(full)
+          for (int j = 0; j < width; ++j)
+            results.put(shared, t, kv_head, i, d + j, all.out[j] / all.total);
+        }
+      }
+    }
+    if (finishes) results.finish(shared, t, kv_head);
+  }
+}
+
+}  // namespace sinter

@@ -1,0 +1,70 @@
+// Attention of many rows, in two phases.
+#pragma once
+
+#include "gpu/attention_many_lanes.h"
+#include "gpu/attention_many_matrix.h"
+
+namespace sinter {
+
+// First phase: q is transformed into `queries` [rows][heads][head_dim], times log2(e), k and v go
+// to the caches. A wave takes a head, a block as many heads of a row; the transforms run in shared
+// memory.
+template <class C>
+constexpr int append_shared_bytes = waves * C::dim * 4 + 2 * waves * 4;
+
+template <class C, class QTransform, class KTransform>
+SINTER_INLINE void attention_append(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
+                                    HeadRows v, const QTransform& q_transform,
+                                    const KTransform& k_transform, float scale, float* queries) {
+  float* const row = reinterpret_cast<float*>(shared_memory()) + wave() * C::dim;
+  float* const scratch = reinterpret_cast<float*>(shared_memory()) + waves * C::dim;
+  constexpr int rounds_of_row = (C::heads + C::kv_heads + waves - 1) / waves;
+  for (index unit = launch->worker; unit < launch->step->rows * index{rounds_of_row};
+       unit += launch->workers) {
+    const index t = unit / rounds_of_row;
+    const int h = static_cast<int>(unit % rounds_of_row) * waves + wave();
+    const StepRow step = step_rows(launch)[t];
+    const C c = caches.of(launch, step.sequence);
+    const float q_factor = q_transform.row_factor(q, t, scratch);
+    const float k_factor = k_transform.row_factor(k, t, scratch + waves);
+    if (h < C::heads) {
+      typename QTransform::Head head;
+      q_transform.fetch_constants(t, head);
+      q_transform.fetch(q, t, h, head);
+      q_transform.apply(head, q_factor, scale * log2_e, row);
+    } else if (h < C::heads + C::kv_heads) {
+      typename KTransform::Head head;
+      k_transform.fetch_constants(t, head);
+      k_transform.fetch(k, t, h - C::heads, head);
+      k_transform.apply(head, k_factor, 1.0F, row);
+    }
+    barrier();
+    if (h < C::heads) {
+      for (int i = lane(); i < C::head_dim; i += wave_size)
+        queries[(t * C::heads + h) * C::head_dim + i] = row[i];
+    } else if (h < C::heads + C::kv_heads) {
+      const int kv = h - C::heads;
+      float value[run];
+      c.fetch_run(v.base + t * v.stride + kv * v.head_stride, value);
+      c.append(kv, step.position, row, value, [](int, const auto&, const auto&) {});
+    }
+    barrier();
+  }
+}
+
+// Second phase.
+template <class C>
+constexpr int attention_rows_shared_bytes =
+    HalfTile<C>::fits && HalfTile<C>::bytes > AttentionTile<C>::bytes ? HalfTile<C>::bytes
+                                                                      : AttentionTile<C>::bytes;
+template <class C>
+SINTER_INLINE void attention_rows(const Launch* launch, const C& caches, const float* queries,
+                                  float* out) {
+  if constexpr (HalfTile<C>::fits) {
+    attention_by_tiles(launch, caches, queries, out);
+  } else {
+    attention_by_lanes(launch, caches, queries, out);
+  }
+}
+
+}  // namespace sinter

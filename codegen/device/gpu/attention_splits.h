@@ -1,0 +1,117 @@
+// Softmax over the positions of a sequence, in parts that may be computed anywhere and are brought
+// together. A part is the largest score `top`, the sum of the weights 2^(score - top), and the sum
+// of the values with these weights: scores are powers of two, the queries having been multiplied by
+// log2(e).
+#pragma once
+
+#include "gpu/heads.h"
+
+namespace sinter {
+
+constexpr float log2_e = 1.44269504F;
+constexpr float masked = -1e30F;
+
+// Splits of the positions of one KV head among blocks: as many as large GPUs run at once, where a
+// multiprocessor has two blocks if caches are codes and fewer bytes are under way for each.
+template <class C>
+constexpr int blocks_at_once = C::coded ? 256 : 128;
+template <class C>
+constexpr int most_splits =
+    blocks_at_once<C> / C::kv_heads < 1    ? 1
+    : blocks_at_once<C> / C::kv_heads > 32 ? 32
+                                           : blocks_at_once<C> / C::kv_heads;
+constexpr int positions_per_split = 128;  // at least, if there are as many
+// Splits begin at multiples of so many positions, which therefore lie in one page.
+constexpr int split_step = 16;
+static_assert(page_positions % split_step == 0);
+
+// Splits of the positions 0..total-1, which follow from their number alone: short contexts take
+// few, long ones all that there are.
+template <class C>
+struct Splits {
+  int count;  // those that have positions
+  int chunk;
+  int total;
+
+  static SINTER_MEMBER Splits of(int total) {
+    const int wanted = (total + positions_per_split - 1) / positions_per_split;
+    const int most = wanted < most_splits<C> ? wanted : most_splits<C>;
+    const int even = (total + most - 1) / most;
+    const int chunk = (even + split_step - 1) / split_step * split_step;
+    return {(total + chunk - 1) / chunk, chunk, total};
+  }
+  SINTER_MEMBER int begin(int split) const { return split * chunk; }
+  SINTER_MEMBER int end(int split) const {
+    return (split + 1) * chunk < total ? (split + 1) * chunk : total;
+  }
+};
+
+// Of one row: what its splits leave for the last of them.
+template <class C>
+struct SplitBuffers {
+  static constexpr int row = C::dim + 2;
+  static constexpr index bytes = (index{C::heads} * most_splits<C> * row + C::kv_heads) * 4;
+  float* partials;  // [heads][most_splits][top, total, out...]
+  int* arrived;     // [kv_heads], zero between phases
+
+  static __device__ SplitBuffers at(unsigned char* base) {
+    float* partials = reinterpret_cast<float*>(base);
+    return {partials, reinterpret_cast<int*>(partials + C::heads * most_splits<C> * row)};
+  }
+  SINTER_MEMBER float* of_head(index head) const { return partials + head * most_splits<C> * row; }
+};
+
+// A part at `Width` features.
+template <int Width>
+struct Softmax {
+  float top = masked;
+  float total = 0;
+  float out[Width] = {};
+
+  SINTER_MEMBER void merge(float its_top, float its_total, const float (&its)[Width]) {
+    const float most = larger(top, its_top);
+    const float keep = exp2(top - most);
+    const float take = exp2(its_top - most);
+    total = total * keep + its_total * take;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < Width; ++i) out[i] = out[i] * keep + its[i] * take;
+    top = most;
+  }
+  // `count` parts in memory from a feature on: top, total, out..., `stride` apart. The loads of
+  // `AtOnce` are under way together.
+  template <int AtOnce>
+  SINTER_MEMBER void merge_all(const float* rows, int count, index stride, int feature) {
+#pragma clang loop unroll(disable)
+    for (int first = 0; first < count; first += AtOnce) {
+      float tops[AtOnce];
+      float totals[AtOnce];
+      float outs[AtOnce][Width];
+      float most = top;
+#pragma clang loop unroll(full)
+      for (int i = 0; i < AtOnce; ++i) {
+        const bool there = first + i < count;
+        const float* row = rows + (there ? first + i : first) * stride;
+        tops[i] = row[0];
+        totals[i] = there ? row[1] : 0.0F;
+#pragma clang loop unroll(full)
+        for (int j = 0; j < Width; ++j) outs[i][j] = there ? row[2 + feature + j] : 0.0F;
+      }
+#pragma clang loop unroll(full)
+      for (int i = 0; i < AtOnce; ++i) most = larger(most, tops[i]);
+      const float keep = exp2(top - most);
+      total *= keep;
+#pragma clang loop unroll(full)
+      for (int j = 0; j < Width; ++j) out[j] *= keep;
+#pragma clang loop unroll(full)
+      for (int i = 0; i < AtOnce; ++i) {
+        const float take = exp2(tops[i] - most);
+        total += totals[i] * take;
+#pragma clang loop unroll(full)
+        for (int j = 0; j < Width; ++j) out[j] += outs[i][j] * take;
+      }
+      top = most;
+    }
+  }
+};
+
+}  // namespace sinter
