@@ -12,7 +12,8 @@ namespace sinter {
 
 inline constexpr int kHybridVocabulary = 48;
 
-// Two layers with short convolutions, of 4 and 3 taps, and one with attention.
+// Two layers with short convolutions, of 4 and 3 taps, and one with attention. The embedding has no
+// label.
 inline constexpr const char* kHybrid = R"(module @hybrid {
   weight @embed : weight<48x64, f16> = source("embed")
   weight @a.in : weight<192x64, ternary b2 g32 f16> = source("a.in")
@@ -31,7 +32,7 @@ inline constexpr const char* kHybrid = R"(module @hybrid {
   state @values : state<1xCx16, paged f16>
   state @b.inputs : state<2x40, fixed f32>
   func @forward(%tokens: tensor<Txi32>) {
-    %0 = embed %tokens, @embed label "embed" : tensor<Tx64xf32>
+    %0 = embed %tokens, @embed : tensor<Tx64xf32>
     %1 = matmul %0, @a.in label "a.in" : tensor<Tx192xf32>
     %2 = slice %1 {begin = 0, end = 64} : tensor<Tx64xf32>
     %3 = slice %1 {begin = 64, end = 128} : tensor<Tx64xf32>
