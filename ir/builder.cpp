@@ -34,9 +34,9 @@ ValueId Builder::weight(std::string name, WeightType type, WeightData data) {
   return module_.add_weight(std::move(name), std::move(type), std::move(data));
 }
 
-ValueId Builder::state(std::string name, TensorType type) {
+ValueId Builder::state(std::string name, StateType type) {
   if (!status_.ok()) return -1;
-  status_ = with_place(verify_type(type, ValueKind::state), name);
+  status_ = with_place(verify_type(type), name);
   if (!status_.ok()) return -1;
   return module_.add_state(std::move(name), std::move(type));
 }

@@ -17,7 +17,7 @@ class Builder {
 
   ValueId param(std::string name, TensorType type);
   ValueId weight(std::string name, WeightType type, WeightData data);
-  ValueId state(std::string name, TensorType type);
+  ValueId state(std::string name, StateType type);
 
   // Appends a node and gives its result (-1 for an op without one). The first error is kept, later
   // calls do nothing, and `finish` reports it: a model file reads as the paper does, without a

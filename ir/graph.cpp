@@ -86,7 +86,7 @@ ValueId Module::add_weight(std::string symbol, WeightType type, WeightData data)
   return id;
 }
 
-ValueId Module::add_state(std::string symbol, TensorType type) {
+ValueId Module::add_state(std::string symbol, StateType type) {
   return add_value({ValueKind::state, std::move(type), std::move(symbol)});
 }
 

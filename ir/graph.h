@@ -78,7 +78,12 @@ struct Module {
   std::vector<ValueId> returns;
 
   const Value& value(ValueId id) const { return values[static_cast<size_t>(id)]; }
-  const TensorType& tensor(ValueId id) const { return std::get<TensorType>(value(id).type); }
+  // Of a tensor, or of the numbers of a state.
+  const TensorType& tensor(ValueId id) const {
+    const StateType* state = std::get_if<StateType>(&value(id).type);
+    return state != nullptr ? state->numbers : std::get<TensorType>(value(id).type);
+  }
+  const StateType& state(ValueId id) const { return std::get<StateType>(value(id).type); }
   const WeightType& weight(ValueId id) const { return std::get<WeightType>(value(id).type); }
   bool is_weight(ValueId id) const { return value(id).kind == ValueKind::weight; }
   bool is_state(ValueId id) const { return value(id).kind == ValueKind::state; }
@@ -87,7 +92,7 @@ struct Module {
 
   ValueId add_value(Value value);
   ValueId add_weight(std::string name, WeightType type, WeightData data);
-  ValueId add_state(std::string name, TensorType type);
+  ValueId add_state(std::string name, StateType type);
 };
 
 // How often each value is used, over all nodes (bodies included) and returns.

@@ -187,24 +187,35 @@ class Step {
     return out;
   }
 
-  // Makes the cache if this is its first use, and checks its shape and that `rows` more fit its
-  // capacity.
+  // Makes the state if this is its first use, and checks its shape and that `rows` more fit the
+  // capacity of one that is kept by position.
   absl::Status reserve(ValueId id, int64_t rows) {
-    const TensorType& type = module_.tensor(id);
-    Array& cache = state_.states[id];
-    const int64_t heads = type.shape[0].value;
-    const int64_t head_dim = type.shape[2].value;
-    if (cache.shape.empty()) cache = {{heads, 0, head_dim}, {}};
-    if (cache.shape.size() != 3 || cache.shape[0] != heads || cache.shape[1] < 0 ||
-        cache.shape[2] != head_dim ||
-        static_cast<int64_t>(cache.data.size()) != heads * cache.shape[1] * head_dim) {
-      return error(fmt::format("the state @{}, {}, has the shape {}", module_.value(id).name,
-                               to_string(type), shape_text(cache.shape)));
+    const StateType& type = module_.state(id);
+    const std::vector<Dim>& shape = type.numbers.shape;
+    const bool by_position = info(type.kind).by_position;
+    const auto is_growing = [&](size_t i) { return by_position && i == 1; };
+    Array& state = state_.states[id];
+    if (state.shape.empty()) {
+      size_t elements = 1;
+      for (size_t i = 0; i < shape.size(); ++i) {
+        state.shape.push_back(is_growing(i) ? 0 : shape[i].value);
+        elements *= static_cast<size_t>(state.shape.back());
+      }
+      state.data.resize(elements);
     }
-    const Dim capacity = type.shape[1];
-    if (!capacity.is_symbol() && state_.position + rows > capacity.value) {
+    int64_t elements = 1;
+    bool fits = state.shape.size() == shape.size();
+    for (size_t i = 0; fits && i < shape.size(); ++i) {
+      fits = is_growing(i) ? state.shape[i] >= 0 : state.shape[i] == shape[i].value;
+      elements *= state.shape[i];
+    }
+    if (!fits || std::ssize(state.data) != elements) {
+      return error(fmt::format("the state @{}, {}, has the shape {}", module_.value(id).name,
+                               to_string(type), shape_text(state.shape)));
+    }
+    if (by_position && !shape[1].is_symbol() && state_.position + rows > shape[1].value) {
       return error(fmt::format("the state @{} holds {} rows, the step needs {}",
-                               module_.value(id).name, capacity.value, state_.position + rows));
+                               module_.value(id).name, shape[1].value, state_.position + rows));
     }
     return absl::OkStatus();
   }

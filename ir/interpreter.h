@@ -18,11 +18,12 @@ struct Array {
   std::vector<float> data;
 };
 
-// The state of one sequence: caches grow as rows are appended, position is the number of tokens
-// seen.
+// The state of one sequence: position is the number of tokens seen. What is kept by position grows
+// as rows are appended ([kv_heads, rows so far, head_dim]), other state starts as zeros of its
+// shape.
 struct InterpreterState {
   int64_t position = 0;
-  std::map<ValueId, Array> states;  // [kv_heads, rows so far, head_dim]
+  std::map<ValueId, Array> states;  // those that were used
 };
 
 struct StepInput {

@@ -410,6 +410,33 @@ Result kv_append(const OpArguments& in) {
   return Array{};
 }
 
+Result short_conv(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const WeightRows& weight = in.matrix(1);
+  Array& before = in.state(2);
+  const int64_t tokens = x.shape[0];
+  const int64_t channels = weight.rows();
+  const int64_t taps = weight.cols();
+  // All inputs, those of the state first.
+  std::vector<float> inputs = before.data;
+  inputs.insert(inputs.end(), x.data.begin(), x.data.end());
+  Array out = zeros(x.shape);
+  std::vector<float> tap(static_cast<size_t>(taps));
+  for (int64_t c = 0; c < channels; ++c) {
+    weight.row(c, tap.data());
+    for (int64_t t = 0; t < tokens; ++t) {
+      double sum = 0;
+      for (int64_t j = 0; j < taps; ++j) {
+        sum += double{tap[static_cast<size_t>(j)]} *
+               inputs[static_cast<size_t>((t + j) * channels + c)];
+      }
+      out.data[static_cast<size_t>(t * channels + c)] = static_cast<float>(sum);
+    }
+  }
+  before.data.assign(inputs.end() - std::ssize(before.data), inputs.end());
+  return out;
+}
+
 Result attention(const OpArguments& in) {
   const Array& q = in.array(0);
   const Array& k = in.state(1);

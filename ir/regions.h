@@ -1,5 +1,4 @@
-// The kinds of phases that `fused` nodes are: what passes form, the verifier checks and codegen
-// lowers. A new kind is a row here, its lowering in codegen/regions/, and the pass that forms it.
+// The kinds of phases that `fused` nodes are, as C++: ir/regions.def has the rows.
 #pragma once
 
 #include <array>
@@ -9,7 +8,10 @@
 
 namespace sinter::ir {
 
-enum class RegionKind { embed, rope_table, matmul, attention, rows, top_k, router, experts };
+enum class RegionKind {
+#define SINTER_REGION(kind, ...) kind,
+#include "ir/regions.def"
+};
 
 struct Region {
   RegionKind kind;
@@ -17,53 +19,46 @@ struct Region {
   std::string_view what;
   bool (*may_hold)(Op op);  // as a node of the body
   bool (*alone)(Op op);     // an op that nothing absorbed becomes such a phase
+  bool (*joins)(Op op);     // work on rows around it that is then part of the phase
 };
 
 // Predicates of the table.
 namespace region_rule {
 
 inline bool nothing(Op) { return false; }
-template <Op wanted>
+template <Op... wanted>
 bool only(Op op) {
-  return op == wanted;
+  return ((op == wanted) || ...);
 }
 // What takes the rows of a tensor one by one.
 inline bool on_rows(Op op) {
   return is_elementwise(op) || is_by_row(op) || is_by_head(op) || is_view(op) ||
          is(op, OpClass::state);
 }
+template <Op... wanted>
+bool with_rows(Op op) {
+  return only<wanted...>(op) || on_rows(op);
+}
+// What takes the columns of rows as they come.
+template <Op... wanted>
+bool with_lanes(Op op) {
+  return only<wanted...>(op) || is_elementwise(op) || is_view(op);
+}
+inline bool in_router(Op op) { return with_rows<Op::matmul, Op::top_k, Op::gather>(op); }
+inline bool in_experts(Op op) { return with_rows<Op::gather_matmul, Op::weighted_sum>(op); }
+inline bool row_work(Op op) {
+  return op == Op::gather || is_elementwise(op) || is_by_row(op) || is_view(op);
+}
 
 }  // namespace region_rule
 
 // In the order of the enumeration.
-inline constexpr std::array<Region, 8> kRegions = {{
-    {RegionKind::embed, "embed", "rows of a table", region_rule::only<Op::embed>,
-     region_rule::only<Op::embed>},
-    {RegionKind::rope_table, "rope_table", "cos and sin of the angles of a step's positions",
-     region_rule::only<Op::rope_table>, region_rule::only<Op::rope_table>},
-    {RegionKind::matmul, "matmul", "products of one input, and work on rows before and after each",
-     [](Op op) { return op == Op::matmul || region_rule::on_rows(op); },
-     region_rule::only<Op::matmul>},
-    {RegionKind::attention, "attention",
-     "attention, and work on the rows of q, k, v and its result",
-     [](Op op) { return op == Op::attention || region_rule::on_rows(op); }, region_rule::nothing},
-    {RegionKind::rows, "rows", "work on rows that no product took",
-     [](Op op) { return op == Op::gather || region_rule::on_rows(op); },
-     [](Op op) { return op == Op::gather || is_elementwise(op) || is_by_row(op) || is_view(op); }},
-    {RegionKind::top_k, "top_k", "the columns of the largest of every row",
-     region_rule::only<Op::top_k>, region_rule::only<Op::top_k>},
-    {RegionKind::router, "router", "a product, and the choice among the columns of its rows",
-     [](Op op) {
-       return op == Op::matmul || op == Op::top_k || op == Op::gather || region_rule::on_rows(op);
-     },
-     region_rule::nothing},
-    {RegionKind::experts, "experts",
-     "products with the matrices that a router chose, and work on rows before and after",
-     [](Op op) {
-       return op == Op::gather_matmul || op == Op::weighted_sum || region_rule::on_rows(op);
-     },
-     region_rule::only<Op::gather_matmul>},
-}};
+inline constexpr std::array kRegions = {
+#define SINTER_REGION(kind, what, may_hold, alone, joins)                           \
+  Region{RegionKind::kind,  #kind, what, region_rule::may_hold, region_rule::alone, \
+         region_rule::joins},
+#include "ir/regions.def"
+};
 
 constexpr const Region& region(RegionKind kind) { return kRegions[static_cast<size_t>(kind)]; }
 // nullptr when unknown.

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include "ir/ops.h"
-#include "ir/state_format.h"
 
 namespace sinter::ir {
 
@@ -69,21 +68,17 @@ std::vector<int64_t> ShapeOperands::stacked(size_t i, std::string_view what) {
   return shape;
 }
 
-const TensorType* ShapeOperands::state(size_t i, std::string_view what) {
+const StateType* ShapeOperands::state(size_t i, std::string_view what, StateKind kind) {
   const Value* value = get(i);
   if (value == nullptr) return nullptr;
-  const auto* type = std::get_if<TensorType>(&value->type);
-  if (value->kind != ValueKind::state || type == nullptr) {
+  const auto* type = std::get_if<StateType>(&value->type);
+  if (type == nullptr) {
     fail(fmt::format("the {} must be a state, operand {} is {}", what, i, describe(*value)));
     return nullptr;
   }
-  if (type->shape.size() != 3 || type->shape[0].is_symbol() || type->shape[2].is_symbol() ||
-      find_state_format(type->dtype) == nullptr) {
-    fail(fmt::format("the {} must be [kv_heads, C, head_dim] of {}, it is {}", what,
-                     state_format_names(), to_string(*type)));
-    return nullptr;
-  }
-  return type;
+  if (type->kind == kind) return type;
+  fail(fmt::format("the {} must be a {} state, it is {}", what, info(kind).name, to_string(*type)));
+  return nullptr;
 }
 
 bool ShapeOperands::is_weight(size_t i) {
@@ -154,7 +149,7 @@ const TensorType* ShapeOperands::any_tensor(size_t i, std::string_view what) {
   const Value* value = get(i);
   if (value == nullptr) return nullptr;
   const auto* type = std::get_if<TensorType>(&value->type);
-  if (type == nullptr || value->kind == ValueKind::weight || value->kind == ValueKind::state) {
+  if (type == nullptr) {
     fail(fmt::format("the {} must be a tensor, operand {} is {}", what, i, describe(*value)));
     return nullptr;
   }

@@ -28,8 +28,7 @@ class ShapeOperands {
   const TensorType* indices(size_t i, std::string_view what);
   // Extents of stacked matrices, a weight or a dequantized one.
   std::vector<int64_t> stacked(size_t i, std::string_view what);
-  // [kv_heads, C, head_dim]
-  const TensorType* state(size_t i, std::string_view what);
+  const StateType* state(size_t i, std::string_view what, StateKind kind);
   bool is_weight(size_t i);
   const WeightType* weight(size_t i, std::string_view what);
   // Elements of a dense weight vector; 0 on error.

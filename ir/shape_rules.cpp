@@ -249,15 +249,16 @@ Result rope(ShapeOperands& in) {
 }
 
 Result kv_append(ShapeOperands& in) {
-  const TensorType* cache = in.state(0, "cache");
+  const StateType* cache = in.state(0, "cache", StateKind::paged);
   if (cache == nullptr) return in.status();
   const TensorType* x = in.tensor(1, "input", 3);
   if (x == nullptr) return in.status();
   if (x->shape[0] != Dim::of('T')) return in.fail_rows(*x);
-  if (x->shape[1] != cache->shape[0] || x->shape[2] != cache->shape[2]) {
+  if (x->shape[1] != cache->numbers.shape[0] || x->shape[2] != cache->numbers.shape[2]) {
     return in.fail(fmt::format("the input has {} heads of {}, the cache {} of {}",
                                to_string(x->shape[1]), to_string(x->shape[2]),
-                               to_string(cache->shape[0]), to_string(cache->shape[2])));
+                               to_string(cache->numbers.shape[0]),
+                               to_string(cache->numbers.shape[2])));
   }
   return TensorType{};  // no result
 }
@@ -266,9 +267,9 @@ Result attention(ShapeOperands& in) {
   const TensorType* q = in.tensor(0, "query", 3);
   if (q == nullptr) return in.status();
   if (q->shape[0] != Dim::of('T')) return in.fail_rows(*q);
-  const TensorType* k = in.state(1, "key cache");
+  const StateType* k = in.state(1, "key cache", StateKind::paged);
   if (k == nullptr) return in.status();
-  const TensorType* v = in.state(2, "value cache");
+  const StateType* v = in.state(2, "value cache", StateKind::paged);
   if (v == nullptr) return in.status();
   if (*k != *v) {
     return in.fail(fmt::format("the key cache is {}, the value cache {}; they must be equal",
@@ -276,15 +277,40 @@ Result attention(ShapeOperands& in) {
   }
   const Dim heads = q->shape[1];
   const Dim head_dim = q->shape[2];
-  if (head_dim != k->shape[2] || heads.is_symbol()) {
+  if (head_dim != k->numbers.shape[2] || heads.is_symbol()) {
     return in.fail(fmt::format("the query has {} heads of {} features, the cache heads of {}",
-                               to_string(heads), to_string(head_dim), to_string(k->shape[2])));
+                               to_string(heads), to_string(head_dim),
+                               to_string(k->numbers.shape[2])));
   }
-  if (k->shape[0].value <= 0 || heads.value % k->shape[0].value != 0) {
+  if (k->numbers.shape[0].value <= 0 || heads.value % k->numbers.shape[0].value != 0) {
     return in.fail(fmt::format("{} query heads do not share {} KV heads evenly", heads.value,
-                               k->shape[0].value));
+                               k->numbers.shape[0].value));
   }
   return TensorType{q->dtype, {q->shape[0], heads.value * head_dim.value}};
+}
+
+Result short_conv(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "input", 2);
+  if (x == nullptr) return in.status();
+  if (x->shape[0] != Dim::of('T')) return in.fail_rows(*x);
+  const WeightType* w = in.weight(1, "taps");
+  const StateType* before = in.state(2, "inputs before", StateKind::fixed);
+  if (!in.ok()) return in.status();
+  if (w->shape.size() != 2 || !w->format.is_dense()) {
+    return in.fail(fmt::format("the taps must be a dense matrix, they are {}", to_string(*w)));
+  }
+  const int64_t channels = w->shape[0];
+  const int64_t taps = w->shape[1];
+  if (x->shape[1] != Dim(channels)) {
+    return in.fail(fmt::format("the input has {} channels, the taps are of {}",
+                               to_string(x->shape[1]), channels));
+  }
+  if (taps < 2) return in.fail("one tap is no convolution; multiply by a vector");
+  if (before->numbers.shape != std::vector<Dim>{taps - 1, channels}) {
+    return in.fail(fmt::format("{} taps of {} channels need a state of {}x{}, it has {}", taps,
+                               channels, taps - 1, channels, to_string(*before)));
+  }
+  return *x;
 }
 
 Result fused(ShapeOperands& in) {

@@ -62,9 +62,15 @@ std::string state_format_names() {
 
 int64_t bytes_per_position(const TensorType& state) {
   const StateFormat& format = *find_state_format(state.dtype);
-  const int64_t features = (state.shape[2].value + 15) / 16 * 16;
+  const int64_t features = padded_run(state.shape[2].value);
   const int64_t scales = format.group == 0 ? 0 : (features + format.group - 1) / format.group;
   return state.shape[0].value * (features * format.bits / 8 + 2 * scales);
+}
+
+int64_t fixed_bytes(const TensorType& state) {
+  int64_t runs = 1;
+  for (size_t i = 0; i + 1 < state.shape.size(); ++i) runs *= state.shape[i].value;
+  return runs * padded_run(state.shape.back().value) * byte_size(state.dtype);
 }
 
 void round_to(const StateFormat& format, float* head, int64_t head_dim) {
@@ -80,7 +86,9 @@ void round_to(const StateFormat& format, float* head, int64_t head_dim) {
 
 void set_state_format(Module& module, DType dtype) {
   for (Value& value : module.values)
-    if (value.kind == ValueKind::state) std::get<TensorType>(value.type).dtype = dtype;
+    if (auto* state = std::get_if<StateType>(&value.type);
+        state != nullptr && info(state->kind).by_position)
+      state->numbers.dtype = dtype;
 }
 
 }  // namespace sinter::ir

@@ -1,5 +1,5 @@
-// The formats in which states hold numbers: the one table of them. Kernels have each by the same
-// name in codegen/device/kv_cache.h.
+// How states hold numbers: the one table of formats, and what a state takes. Kernels have each
+// format by the same name in codegen/device/kv_cache.h.
 #pragma once
 
 #include <array>
@@ -29,13 +29,17 @@ std::string state_format_names();
 // Of a position of a state [kv_heads, C, head_dim], as kernels keep it on any device: heads of
 // features rounded up to 16, and their scales.
 int64_t bytes_per_position(const TensorType& state);
+// Of a state that has no positions, for a sequence: runs of the last extent rounded up to 16.
+int64_t fixed_bytes(const TensorType& state);
+// Numbers of such a run.
+constexpr int64_t padded_run(int64_t extent) { return (extent + 15) / 16 * 16; }
 
 // What a state gives back of the numbers of a head. As kernels do it, bit for bit: an infinity and
 // what float16 cannot hold are NaN, and so is a group whose scale it cannot hold. A scale is the
 // number of the group that is largest in size, 2^-14 at least; the lowest code stands for it.
 void round_to(const StateFormat& format, float* head, int64_t head_dim);
 
-// Gives all states the format.
+// Gives all states that are kept by position the format.
 void set_state_format(Module& module, DType dtype);
 
 }  // namespace sinter::ir

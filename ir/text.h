@@ -4,7 +4,7 @@
 //     weight @model.norm : weight<256, f16> = source("model.norm")
 //     weight @layers.0.qkv : weight<512x256, symmetric b1 z0.5 g128 f16> = source("a.q_proj",
 //     "a.k_proj", "a.v_proj") weight @rope.inv_freq : weight<2, f32> = constant(1, 0.01) state
-//     @layers.0.k : tensor<2xCx64xf16> func @forward(%tokens: tensor<Txi32>) {
+//     @layers.0.k : state<2xCx64, paged f16> func @forward(%tokens: tensor<Txi32>) {
 //       %5 = rms_norm %4, @model.norm {eps = 1e-06} label "norm" : tensor<Tx256xf32>
 //       kv_append @layers.0.k, %5
 //       %9 = fused {kind = "matmul"} label "layers.0.qkv" {

@@ -96,7 +96,7 @@ class Parser {
     if (!cursor_.advance()) return false;
     const auto name = cursor_.take(TokenKind::symbol, "the state's name after '@'");
     if (!name || !punctuation(":")) return false;
-    auto type = parse_tensor_type(cursor_, ValueKind::state);
+    auto type = parse_state_type(cursor_);
     return type && declare(*name, module_.add_state(name->text, *std::move(type)));
   }
 

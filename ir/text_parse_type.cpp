@@ -92,7 +92,7 @@ bool parse_zero(Cursor& cursor, double& zero) {
   return true;
 }
 
-bool parse_scale_type(Cursor& cursor, std::string_view what, DType& type) {
+bool parse_element_type(Cursor& cursor, std::string_view what, DType& type) {
   if (!cursor.is(TokenKind::word) || !parse_dtype(cursor.token().text)) {
     return cursor.fail_expected(what);
   }
@@ -127,7 +127,7 @@ std::optional<WeightFormat> parse_format(Cursor& cursor) {
         what += fmt::format("{}{}", what.empty() ? "" : ", ", known.name);
     }
     what += " or an element type";
-    if (!parse_scale_type(cursor, what, format.scale_type)) return std::nullopt;
+    if (!parse_element_type(cursor, what, format.scale_type)) return std::nullopt;
     return format;
   }
   if (format.map == CodeMap::ternary && cursor.accept(TokenKind::word, "base3")) {
@@ -140,7 +140,7 @@ std::optional<WeightFormat> parse_format(Cursor& cursor) {
   format.tensor_scale = cursor.accept(TokenKind::word, "tensor");
   if (format.tensor_scale) return format;
   if (!parse_groups(cursor, format)) return std::nullopt;
-  if (!parse_scale_type(cursor, "the type of the scales", format.scale_type)) return std::nullopt;
+  if (!parse_element_type(cursor, "the type of the scales", format.scale_type)) return std::nullopt;
   format.tensor_scale = cursor.accept(TokenKind::word, "tensor");
   return format;
 }
@@ -196,7 +196,7 @@ bool Cursor::fail_expected(std::string_view what) {
   return fail(token_.offset, fmt::format("found {}, expected {}", describe(token_), what));
 }
 
-std::optional<TensorType> parse_tensor_type(Cursor& cursor, ValueKind kind) {
+std::optional<TensorType> parse_tensor_type(Cursor& cursor) {
   const size_t start = cursor.token().offset;
   if (!cursor.expect(TokenKind::word, "tensor")) return std::nullopt;
   if (!cursor.expect(TokenKind::punctuation, "<")) return std::nullopt;
@@ -211,7 +211,7 @@ std::optional<TensorType> parse_tensor_type(Cursor& cursor, ValueKind kind) {
     return std::nullopt;
   }
   TensorType type{*dtype, *std::move(shape)};
-  if (const absl::Status s = verify_type(type, kind); !s.ok()) {
+  if (const absl::Status s = verify_type(type); !s.ok()) {
     cursor.fail(start, std::string(s.message()));
     return std::nullopt;
   }
@@ -242,6 +242,42 @@ std::optional<WeightType> parse_weight_type(Cursor& cursor) {
   const auto format = parse_format(cursor);
   if (!format || !cursor.expect(TokenKind::punctuation, ">")) return std::nullopt;
   type.format = *format;
+  if (const absl::Status s = verify_type(type); !s.ok()) {
+    cursor.fail(start, std::string(s.message()));
+    return std::nullopt;
+  }
+  return type;
+}
+
+std::optional<StateType> parse_state_type(Cursor& cursor) {
+  const size_t start = cursor.token().offset;
+  if (!cursor.expect(TokenKind::word, "state")) return std::nullopt;
+  if (!cursor.expect(TokenKind::punctuation, "<")) return std::nullopt;
+  const auto word = cursor.take(TokenKind::word, "a shape, e.g. 2xCx64");
+  if (!word || !cursor.expect(TokenKind::punctuation, ",")) return std::nullopt;
+  std::string_view rest = word->text;
+  auto shape = parse_extents(rest);
+  if (!shape || !rest.empty()) {
+    cursor.fail(word->offset,
+                fmt::format("found {}, expected a shape, e.g. 2xCx64", describe(*word)));
+    return std::nullopt;
+  }
+  StateType type;
+  std::string kinds;
+  bool known = false;
+  for (const StateKindInfo& kind : kStateKinds) {
+    kinds += fmt::format("{}{}", kinds.empty() ? "" : " or ", kind.name);
+    if (known || !cursor.accept(TokenKind::word, kind.name)) continue;
+    type.kind = kind.kind;
+    known = true;
+  }
+  if (!known) {
+    cursor.fail_expected(kinds);
+    return std::nullopt;
+  }
+  type.numbers.shape = *std::move(shape);
+  if (!parse_element_type(cursor, "an element type", type.numbers.dtype)) return std::nullopt;
+  if (!cursor.expect(TokenKind::punctuation, ">")) return std::nullopt;
   if (const absl::Status s = verify_type(type); !s.ok()) {
     cursor.fail(start, std::string(s.message()));
     return std::nullopt;

@@ -45,8 +45,9 @@ std::optional<int64_t> parse_integer(std::string_view text);
 std::optional<double> parse_double(std::string_view text);
 std::optional<float> parse_float(std::string_view text);
 
-// `tensor<...>`, `weight<...>`: parsed and checked by verify_type.
-std::optional<TensorType> parse_tensor_type(Cursor& cursor, ValueKind kind = ValueKind::result);
+// `tensor<...>`, `weight<...>`, `state<...>`: parsed and checked by verify_type.
+std::optional<TensorType> parse_tensor_type(Cursor& cursor);
 std::optional<WeightType> parse_weight_type(Cursor& cursor);
+std::optional<StateType> parse_state_type(Cursor& cursor);
 
 }  // namespace sinter::ir

@@ -111,6 +111,14 @@ std::string to_string(const WeightType& type) {
   return text + ", " + to_string(type.format) + ">";
 }
 
+std::string to_string(const StateType& type) {
+  std::string text = "state<";
+  for (size_t i = 0; i < type.numbers.shape.size(); ++i) {
+    text += (i == 0 ? "" : "x") + to_string(type.numbers.shape[i]);
+  }
+  return fmt::format("{}, {} {}>", text, info(type.kind).name, name(type.numbers.dtype));
+}
+
 std::string to_string(const Type& type) {
   return std::visit([](const auto& t) { return to_string(t); }, type);
 }

@@ -127,13 +127,43 @@ struct WeightType {
   bool operator==(const WeightType&) const = default;
 };
 
-using Type = std::variant<TensorType, WeightType>;
+// What a state is found by, and so how long its numbers stay.
+enum class StateKind {
+  paged,  // position: [kv_heads, C, head_dim] has a row for each
+  fixed,  // its sequence alone, however long that is; zeros before the first row
+};
 
-// The text form, e.g. "tensor<Tx256xf32>", "weight<1024x256, symmetric b1 z0.5 g128 f16>".
+struct StateKindInfo {
+  StateKind kind;
+  std::string_view name;  // in the text form and in plans
+  bool by_position;       // the second of three extents is C; else all are numbers
+};
+
+// In the order of the enumeration.
+inline constexpr std::array<StateKindInfo, 2> kStateKinds = {{
+    {StateKind::paged, "paged", true},
+    {StateKind::fixed, "fixed", false},
+}};
+constexpr const StateKindInfo& info(StateKind kind) {
+  return kStateKinds[static_cast<size_t>(kind)];
+}
+
+// `state<2xCx64, paged f16>`: what steps of a sequence leave for later ones.
+struct StateType {
+  StateKind kind = StateKind::paged;
+  TensorType numbers;  // of a sequence; formats are those of state_format.h
+  bool operator==(const StateType&) const = default;
+};
+
+using Type = std::variant<TensorType, WeightType, StateType>;
+
+// The text form, e.g. "tensor<Tx256xf32>", "weight<1024x256, symmetric b1 z0.5 g128 f16>",
+// "state<3x256, fixed f32>".
 std::string to_string(const Dim& dim);
 std::string to_string(const TensorType& type);
 std::string to_string(const WeightFormat& format);
 std::string to_string(const WeightType& type);
+std::string to_string(const StateType& type);
 std::string to_string(const Type& type);
 
 }  // namespace sinter::ir

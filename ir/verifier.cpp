@@ -121,7 +121,8 @@ class Verifier {
       const auto id = static_cast<ValueId>(i);
       const Value& v = module_.values[i];
       const bool is_weight = v.kind == ValueKind::weight;
-      if (is_weight != std::holds_alternative<WeightType>(v.type)) {
+      if (is_weight != std::holds_alternative<WeightType>(v.type) ||
+          (v.kind == ValueKind::state) != std::holds_alternative<StateType>(v.type)) {
         return error(fmt::format("{} has the type {}", describe(id), to_string(v.type)));
       }
       // A weight that no node uses any more may have lost its numbers: it is not part of the module
@@ -129,7 +130,7 @@ class Verifier {
       if (is_weight ? !module_.weights.contains(id) : v.kind != ValueKind::state) continue;
       if (v.name.empty()) return error("a weight or a state has no name");
       if (!names.insert(v.name).second) return error(fmt::format("@{} is declared twice", v.name));
-      absl::Status s = is_weight ? weight(id) : verify_type(module_.tensor(id), v.kind);
+      absl::Status s = is_weight ? weight(id) : verify_type(module_.state(id));
       if (!s.ok()) return error(fmt::format("@{}: {}", v.name, std::string(s.message())));
       define(id);
     }
@@ -285,28 +286,55 @@ class Verifier {
 
 }  // namespace
 
-absl::Status verify_type(const TensorType& type, ValueKind kind) {
-  if (type.shape.empty()) return error(fmt::format("{}: there are no extents", to_string(type)));
-  if (kind == ValueKind::state && find_state_format(type.dtype) == nullptr) {
-    return error(fmt::format("{}: states hold {}", to_string(type), state_format_names()));
+namespace {
+
+absl::Status verify_extents(const std::vector<Dim>& shape, const std::string& text) {
+  if (shape.empty()) return error(fmt::format("{}: there are no extents", text));
+  int64_t elements = 1;
+  for (const Dim& dim : shape) {
+    if (dim.is_symbol()) {
+      if (dim.symbol == 'T' || dim.symbol == 'L' || dim.symbol == 'C') continue;
+      return error(fmt::format("{}: symbol {} is unknown; T, L and C are", text, dim.symbol));
+    }
+    if (absl::Status s = count_elements(dim.value, text, elements); !s.ok()) return s;
   }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status verify_type(const TensorType& type) {
   if (byte_size(type.dtype) == 1) {
     return error(fmt::format("{}: only weights are stored in single bytes", to_string(type)));
   }
-  if (kind != ValueKind::state && is_of_states(type.dtype)) {
+  if (is_of_states(type.dtype)) {
     return error(
         fmt::format("{}: only states are stored as {}", to_string(type), name(type.dtype)));
   }
-  int64_t elements = 1;
-  for (const Dim& dim : type.shape) {
-    if (dim.is_symbol()) {
-      if (dim.symbol == 'T' || dim.symbol == 'L' || dim.symbol == 'C') continue;
-      return error(
-          fmt::format("{}: symbol {} is unknown; T, L and C are", to_string(type), dim.symbol));
-    }
-    if (absl::Status s = count_elements(dim.value, to_string(type), elements); !s.ok()) return s;
+  return verify_extents(type.shape, to_string(type));
+}
+
+absl::Status verify_type(const StateType& type) {
+  const std::string text = to_string(type);
+  const StateKindInfo& kind = info(type.kind);
+  const TensorType& numbers = type.numbers;
+  if (absl::Status s = verify_extents(numbers.shape, text); !s.ok()) return s;
+  const auto symbols = std::count_if(numbers.shape.begin(), numbers.shape.end(),
+                                     [](const Dim& dim) { return dim.is_symbol(); });
+  if (!kind.by_position) {
+    if (symbols != 0)
+      return error(fmt::format("{}: extents of {} state are numbers", text, kind.name));
+    if (numbers.dtype == DType::f32) return absl::OkStatus();
+    return error(fmt::format("{}: {} state holds f32", text, kind.name));
   }
-  return absl::OkStatus();
+  const bool is_cache = numbers.shape.size() == 3 && !numbers.shape[0].is_symbol() &&
+                        (!numbers.shape[1].is_symbol() || numbers.shape[1].symbol == 'C') &&
+                        !numbers.shape[2].is_symbol();
+  if (!is_cache) {
+    return error(fmt::format("{}: {} state is [kv_heads, C, head_dim]", text, kind.name));
+  }
+  if (find_state_format(numbers.dtype) != nullptr) return absl::OkStatus();
+  return error(fmt::format("{}: {} state holds {}", text, kind.name, state_format_names()));
 }
 
 namespace {

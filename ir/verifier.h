@@ -13,10 +13,11 @@ struct OpInfo;
 absl::Status verify(const Module& module);
 
 // Whether a type makes sense by itself: extents are positive and their product fits, symbols are
-// known, bits and groups are in range and groups divide the last extent. States have formats of
-// their own (state_format.h).
-absl::Status verify_type(const TensorType& type, ValueKind kind = ValueKind::result);
+// known, bits and groups are in range and groups divide the last extent, a state has the extents
+// and a format of its kind (state_format.h).
+absl::Status verify_type(const TensorType& type);
 absl::Status verify_type(const WeightType& type);
+absl::Status verify_type(const StateType& type);
 
 // Attribute names and their types by a row of the op table.
 absl::Status verify_attributes(const OpInfo& op, const Attributes& attributes);

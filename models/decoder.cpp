@@ -154,7 +154,8 @@ absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& trai
     }
     q = g.add(Op::rope, {q, angles}, rope_style);
     k = g.add(Op::rope, {k, angles}, rope_style);
-    const ir::TensorType cache{ir::DType::f16, {kv_heads, Dim::of('C'), head_dim}};
+    const ir::StateType cache{ir::StateKind::paged,
+                              {ir::DType::f16, {kv_heads, Dim::of('C'), head_dim}}};
     const ValueId keys = g.state(fmt::format("layers.{}.keys", i), cache);
     const ValueId values = g.state(fmt::format("layers.{}.values", i), cache);
     g.add(Op::kv_append, {keys, k});

@@ -27,7 +27,15 @@ bool is_row_work(const Node& node) {
   return ir::is_elementwise(node.op) || ir::is_by_row(node.op) || ir::is_view(node.op);
 }
 
-// Work on rows that no phase took becomes phases of its own, each as large as it can be.
+// The kind of phase that an op forms with work on rows around it; null: it forms none.
+const ir::Region* forms(Op op) {
+  for (const ir::Region& region : ir::kRegions)
+    if (region.alone(op) && region.joins(Op::add)) return &region;
+  return nullptr;
+}
+
+// Work on rows that no phase took becomes phases of its own, each as large as it can be; where it
+// meets an op that such work joins, one of that op's kind.
 class RowGrouper {
  public:
   RowGrouper(ir::Module& module, PassContext& context)
@@ -39,8 +47,10 @@ class RowGrouper {
 
   // From the last to the first: who reads a value is then in a phase already.
   void run() {
-    for (size_t i = module_.nodes.size(); i-- > 0;)
-      if (!taken_[i] && is_row_work(module_.nodes[i])) group(i);
+    for (size_t i = module_.nodes.size(); i-- > 0;) {
+      const Node& node = module_.nodes[i];
+      if (!taken_[i] && (is_row_work(node) || forms(node.op) != nullptr)) group(i);
+    }
     std::reverse(remarks_.begin(), remarks_.end());
     context_.remarks.insert(context_.remarks.end(), remarks_.begin(), remarks_.end());
     std::vector<Node> nodes;
@@ -50,57 +60,112 @@ class RowGrouper {
   }
 
  private:
-  // A phase that ends with node `last`, with all that only it reads.
-  void group(size_t last) {
-    const ValueId result = module_.nodes[last].results[0];
-    const ir::RowOf row = ir::rows_of(module_, module_.nodes[last]);
+  // What a phase that ends with a node is so far.
+  struct Group {
+    ir::RowOf row = ir::RowOf::token;
+    ValueId result = -1;
+    const ir::Region* kind = nullptr;  // of the op that the work joins, once that is a member
     std::set<size_t> members;
     std::map<ValueId, int> reads;  // by members
     std::set<ValueId> buffers;     // what the phase reads
     std::map<ValueId, std::vector<ir::Runs>> open;
-    open[result] = {ir::Runs(1, ir::row_length(module_, result, row))};
-    while (!open.empty()) {
+  };
+
+  // A phase that ends with node `last`, with all that only it reads.
+  void group(size_t last) {
+    Group g;
+    g.result = module_.nodes[last].results[0];
+    g.row = ir::rows_of(module_, module_.nodes[last]);
+    g.open[g.result] = {ir::Runs(1, ir::row_length(module_, g.result, g.row))};
+    while (!g.open.empty()) {
       const auto next = std::max_element(
-          open.begin(), open.end(),
+          g.open.begin(), g.open.end(),
           [&](const auto& a, const auto& b) { return position(a.first) < position(b.first); });
       const auto [value, read] = *next;
-      open.erase(next);
+      g.open.erase(next);
       const int64_t at = position(value);
       if (at < 0 || taken_[static_cast<size_t>(at)]) continue;
       const Node& node = module_.nodes[static_cast<size_t>(at)];
-      if (!is_row_work(node)) continue;
-      if (value != result && uses_[static_cast<size_t>(value)] != reads[value]) continue;
-      if (!std::all_of(read.begin(), read.end(), [&](const ir::Runs& columns) {
-            return ir::operand_columns(module_, node, columns, row).ok();
-          }))
-        continue;
-      std::set<ValueId> with_it = buffers;
+      if (!may_join(g, node, value, read)) continue;
+      std::set<ValueId> with_it = g.buffers;
       with_it.erase(value);
       with_it.insert(node.operands.begin(), node.operands.end());
-      if (value != result && with_it.size() > kMostBuffers) continue;
-      buffers = std::move(with_it);
-      members.insert(static_cast<size_t>(at));
-      for (const ValueId id : node.operands) {
-        ++reads[id];
-        if (!module_.is_weight(id))
-          for (const ir::Runs& columns : read)
-            open[id].push_back(*ir::operand_columns(module_, node, columns, row));
+      if (value != g.result && with_it.size() > kMostBuffers) continue;
+      g.buffers = std::move(with_it);
+      g.members.insert(static_cast<size_t>(at));
+      if (const ir::Region* kind = forms(node.op)) g.kind = kind;
+      for (size_t i = 0; i < node.operands.size(); ++i) {
+        const ValueId id = node.operands[i];
+        ++g.reads[id];
+        if (!reads_rows(node, i)) continue;
+        for (const ir::Runs& columns : read) g.open[id].push_back(*columns_of(g, node, columns));
       }
     }
-    form(last, members);
+    form(last, g);
   }
 
-  void form(size_t last, const std::set<size_t>& members) {
+  // Tensors, whose rows are those of the phase.
+  bool reads_rows(const Node& node, size_t operand) const {
+    if (forms(node.op) != nullptr)
+      return ir::info(node.op).operands[operand].kind == ir::OperandKind::tensor;
+    return !module_.is_weight(node.operands[operand]);
+  }
+
+  // What a node needs of its tensors. An op that others join has the columns of its result.
+  absl::StatusOr<ir::Runs> columns_of(const Group& g, const Node& node,
+                                      const ir::Runs& read) const {
+    if (forms(node.op) != nullptr) return read;
+    return ir::operand_columns(module_, node, read, g.row);
+  }
+
+  bool may_join(const Group& g, const Node& node, ValueId value,
+                const std::vector<ir::Runs>& read) const {
+    if (value != g.result && uses_[static_cast<size_t>(value)] != g.reads.at(value)) return false;
+    if (const ir::Region* kind = forms(node.op)) return may_be_core(g, *kind, node, read);
+    if (!is_row_work(node) || (g.kind != nullptr && !g.kind->joins(node.op))) return false;
+    return std::all_of(read.begin(), read.end(), [&](const ir::Runs& columns) {
+      return ir::operand_columns(module_, node, columns, g.row).ok();
+    });
+  }
+
+  // Whether what is behind the op can be part of its phase, which computes all rows and columns.
+  bool may_be_core(const Group& g, const ir::Region& kind, const Node& node,
+                   const std::vector<ir::Runs>& read) const {
+    const ValueId value = node.results[0];
+    const int64_t width = ir::row_elements(module_, value);
+    // The op moves down to the last of them: nothing else may touch its states.
+    const bool is_free = g.members.empty() ||
+                         std::all_of(node.operands.begin(), node.operands.end(), [&](ValueId id) {
+                           return !module_.is_state(id) || uses_[static_cast<size_t>(id)] == 1;
+                         });
+    return is_free && g.kind == nullptr && g.row == ir::RowOf::token &&
+           module_.tensor(value).shape[0] == module_.tensor(g.result).shape[0] &&
+           ir::row_elements(module_, g.result) == width &&
+           std::all_of(g.members.begin(), g.members.end(),
+                       [&](size_t i) { return kind.joins(module_.nodes[i].op); }) &&
+           std::all_of(read.begin(), read.end(), [&](const ir::Runs& columns) {
+             return columns.offset() == 0 && columns.length() == width;
+           });
+  }
+
+  void form(size_t last, const Group& g) {
     std::vector<Node> body;
     std::vector<std::string_view> names;
-    for (const size_t member : members) {
+    for (const size_t member : g.members) {
       names.push_back(ir::info(module_.nodes[member].op).name);
       body.push_back(module_.nodes[member]);
       taken_[member] = member != last;
     }
     const std::string label = module_.nodes[last].label;
-    module_.nodes[last] = make_fused(ir::RegionKind::rows, label, std::move(body), uses_);
+    const ir::RegionKind kind = g.kind == nullptr ? ir::RegionKind::rows : g.kind->kind;
+    module_.nodes[last] = make_fused(kind, label, std::move(body), uses_);
     taken_[last] = false;
+    if (g.kind != nullptr) {
+      remarks_.push_back({kName, names.size() > 1, label,
+                          fmt::format("{} are one phase", fmt::join(names, ", "))});
+      if (names.size() == 1) remarks_.back().reason = fmt::format("[{}] is a phase", names[0]);
+      return;
+    }
     remarks_.push_back(
         {kName, false, label,
          names.size() == 1

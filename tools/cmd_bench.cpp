@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "runtime/abi/kernel_abi.h"
 #include "tools/command.h"
 #include "tools/model_options.h"
 #include "tools/report.h"
@@ -57,12 +58,15 @@ class Sequences {
     const int64_t most = std::ranges::max(options.sequences);
     const auto needed = options.prompt + options.gen;
     if (needed > model->plan().max_context) return too_long(model->plan(), options);
-    auto session = Session::create(
-        model, runtime::SessionOptions{
-                   .context = needed, .sequences = most, .executor = executor_of(options.model)});
+    // Each has a snapshot, which shares all pages but the one that is appended to.
+    const int64_t pages = (needed + page_positions - 1) / page_positions + 1;
+    auto session =
+        Session::create(model, runtime::SessionOptions{.context = needed,
+                                                       .sequences = 2 * most,
+                                                       .positions = most * pages * page_positions,
+                                                       .executor = executor_of(options.model)});
     if (!session.ok()) return session.error();
     all.session_ = std::move(*session);
-    all.reads_ = options.prompt - 1;
     Progress progress;
     for (int64_t s = 0; s < most; ++s) {
       throw_if_interrupted();
@@ -72,8 +76,15 @@ class Sequences {
       const auto prompt =
           random_tokens(options.prompt, model->plan().vocab_size, static_cast<uint64_t>(s) + 1);
       all.last_.push_back(prompt.back());
-      if (auto status = all.session_->prefill(prompt, 1, {}, static_cast<int>(s)); !status.ok())
-        return status.error();
+      const std::span before(prompt.begin(), prompt.end() - 1);
+      if (!before.empty())
+        if (auto status = all.session_->prefill(before, 1, {}, static_cast<int>(s)); !status.ok())
+          return status.error();
+    }
+    for (int64_t s = 0; s < most; ++s) {
+      const auto kept = all.session_->snapshot(static_cast<int>(s));
+      if (!kept.ok()) return kept.error();
+      all.kept_.push_back(*kept);
     }
     return all;
   }
@@ -83,7 +94,8 @@ class Sequences {
     std::vector<Session::Part> parts;
     std::vector<Session::Draw> draws;
     for (int s = 0; s < count; ++s) {
-      if (auto status = session_->truncate(s, reads_); !status.ok()) return status.error();
+      const int kept = kept_[static_cast<size_t>(s)];
+      if (auto status = session_->restore(s, kept); !status.ok()) return status.error();
       parts.push_back({s, std::span(&last_[static_cast<size_t>(s)], 1), 1});
       draws.push_back({s, {.greedy = true}, gen + 1});
     }
@@ -110,7 +122,7 @@ class Sequences {
 
   std::unique_ptr<Session> session_;
   std::vector<int32_t> last_;  // token of each prompt
-  int64_t reads_ = 0;          // tokens before it
+  std::vector<int> kept_;      // snapshots of what is before it
 };
 
 // How many tokens several sequences make together.

@@ -82,9 +82,12 @@ class Capture {
       return status;
     if (Status status = write_weights(); !status.ok()) return status;
     buffers_.push_back(buffer("weights", device_.weight_bytes, "weights.bin"));
-    buffers_.push_back(buffer(
-        "state", states_.page_bytes * static_cast<uint64_t>(pages_) + states_.fixed_bytes + kSlack,
-        {}));
+    buffers_.push_back(
+        buffer("state", states_.page_bytes * static_cast<uint64_t>(pages_) + kSlack, {}));
+    // A new sequence starts with zeros.
+    if (states_.fixed_bytes != 0)
+      if (Status status = add_zeros("fixed_state", states_.fixed_bytes + kSlack); !status.ok())
+        return status;
     // The runtime clears the arena once: counters in it start from zero.
     if (Status status = add_zeros("arena", device_.arena_bytes + kSlack); !status.ok())
       return status;
@@ -149,10 +152,9 @@ class Capture {
         id = "weights";
         break;
       case Argument::Region::state:
-        id = "state";
+        id = device_.states[argument.index].kind == runtime::PlanState::Kind::paged ? "state"
+                                                                                    : "fixed_state";
         offset += states_.offsets[argument.index];
-        if (device_.states[argument.index].kind != runtime::PlanState::Kind::paged)
-          offset += states_.page_bytes * static_cast<uint64_t>(pages_);
         break;
       case Argument::Region::arena:
         id = "arena";

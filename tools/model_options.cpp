@@ -134,7 +134,7 @@ Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options
         options.path, compiled_with, options.activations)};
   for (const runtime::DevicePlan& device : (*file)->plan().device_plans)
     if (const std::string& format = state_formats(device);
-        !options.kv_format.empty() && options.kv_format != format)
+        !options.kv_format.empty() && !format.empty() && options.kv_format != format)
       return Error{
           fmt::format("{}: was compiled with --kv-format {}; compile the model again to run it "
                       "with {}",

@@ -154,7 +154,8 @@ double macs_per_token(const DevicePlan& plan) {
 
 std::string state_formats(const DevicePlan& plan) {
   std::set<std::string> formats;
-  for (const runtime::PlanState& state : plan.states) formats.insert(state.format);
+  for (const runtime::PlanState& state : plan.states)
+    if (state.bytes_per_position != 0) formats.insert(state.format);
   return fmt::format("{}", fmt::join(formats, ", "));
 }
 
@@ -199,8 +200,11 @@ std::string device_summary(const Plan& plan, size_t index, const std::optional<R
                      device.synthetic() ? ", made from a seed at load" : ""));
   uint64_t position = 0;
   for (const runtime::PlanState& state : device.states) position += state.bytes_per_position;
-  memory("state per position", position,
-         fmt::format("{} bytes in {}", count_text(position), state_formats(device)));
+  if (position != 0)
+    memory("state per position", position,
+           fmt::format("{} bytes in {}", count_text(position), state_formats(device)));
+  if (const uint64_t fixed = runtime::StateLayout(device.states).fixed_bytes; fixed != 0)
+    memory("state per sequence", fixed, "whatever its length");
   memory("state per 1,024 positions", device.state_bytes(1024), "");
   memory(fmt::format("state at {} positions", count_text(context)),
          device.state_bytes(plan.max_context), "");

@@ -31,7 +31,7 @@ PhasesPerLayer phases_per_layer(const runtime::DevicePlan& plan);
 uint64_t weight_bytes_per_token(const runtime::DevicePlan& plan);
 double macs_per_token(const runtime::DevicePlan& plan);
 
-// Of a plan's states: "f16".
+// Of a plan's states that are kept by position: "f16".
 std::string state_formats(const runtime::DevicePlan& plan);
 
 // `rates`: what predictions for a target were made with; may be empty. Ends with a newline.

@@ -4,6 +4,7 @@
 #if defined(SINTER_WAVE)
 #include "gpu/attention_few.h"
 #include "gpu/attention_many.h"
+#include "gpu/convolution.h"
 #include "gpu/embed.h"
 #include "gpu/experts.h"
 #include "gpu/matmul.h"
@@ -12,6 +13,7 @@
 #include "gpu/sample.h"
 #else
 #include "cpu/attention.h"
+#include "cpu/convolution.h"
 #include "cpu/embed.h"
 #include "cpu/experts.h"
 #include "cpu/matmul.h"

@@ -47,4 +47,16 @@ struct Pages {
   }
 };
 
+// State of sequences that has no positions, in runs of `Run` numbers. SequenceBytes: all such state
+// of a sequence, one after another.
+template <index Run, index SequenceBytes>
+struct FixedState {
+  float* first;  // the state of sequence 0
+
+  static constexpr index run_bytes = Run * static_cast<index>(sizeof(float));
+  SINTER_MEMBER float* run(index sequence, index number) const {
+    return first + sequence * (SequenceBytes / static_cast<index>(sizeof(float))) + number * Run;
+  }
+};
+
 }  // namespace sinter

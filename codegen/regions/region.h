@@ -1,6 +1,8 @@
-// How kinds of fused regions become phases. A kind is a row in ir/regions.h, a file in this folder
-// and a line in region.cpp.
+// How kinds of fused regions become phases. A kind is a row of ir/regions.def and a file in this
+// folder.
 #pragma once
+
+#include <array>
 
 #include "absl/status/status.h"
 #include "codegen/regions/context.h"
@@ -12,16 +14,16 @@ namespace sinter::codegen {
 // Appends the phases of a `fused` node to the schedule.
 using LowerRegion = absl::Status (*)(RegionContext& c, const ir::Node& node);
 
-// That of a kind; `ir/regions.h` says what the kinds are.
-LowerRegion lowering_of(ir::RegionKind kind);
+// That of each kind, in a file of its name.
+#define SINTER_REGION(kind, ...) absl::Status lower_##kind(RegionContext& c, const ir::Node& node);
+#include "ir/regions.def"
 
-absl::Status lower_attention(RegionContext& c, const ir::Node& node);
-absl::Status lower_embed(RegionContext& c, const ir::Node& node);
-absl::Status lower_experts(RegionContext& c, const ir::Node& node);
-absl::Status lower_matmul(RegionContext& c, const ir::Node& node);
-absl::Status lower_rope_table(RegionContext& c, const ir::Node& node);
-absl::Status lower_router(RegionContext& c, const ir::Node& node);
-absl::Status lower_rows(RegionContext& c, const ir::Node& node);
-absl::Status lower_top_k(RegionContext& c, const ir::Node& node);
+constexpr LowerRegion lowering_of(ir::RegionKind kind) {
+  constexpr std::array table = {
+#define SINTER_REGION(kind, ...) lower_##kind,
+#include "ir/regions.def"
+  };
+  return table[static_cast<size_t>(kind)];
+}
 
 }  // namespace sinter::codegen

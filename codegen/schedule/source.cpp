@@ -11,6 +11,7 @@ namespace sinter::codegen {
 namespace {
 
 // "model.layers.12.mlp.gate_proj|up_proj" -> "mlp_gate_proj_up_proj": layers share kernels.
+// What has no name of its own is a "phase".
 std::string symbol_of(std::string_view phase) {
   std::string out;
   std::string word;
@@ -28,7 +29,7 @@ std::string symbol_of(std::string_view phase) {
     }
   }
   flush();
-  return out;
+  return out.empty() ? "phase" : out;
 }
 
 std::string_view declaration(LoweredPhase::Kernel kernel) {

@@ -20,7 +20,6 @@ using Parsed =
 constexpr const char* fill_kinds[] = {"bits", "ternary", "uniform", "paired"};
 constexpr const char* accesses[] = {"read", "write", "update"};
 constexpr const char* regions[] = {"weights", "state", "arena", "logits"};
-constexpr const char* state_kinds[] = {"paged", "ring", "fixed"};
 constexpr const char* entries[] = {"main", "probe"};
 
 // ---- Writing

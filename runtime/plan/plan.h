@@ -75,6 +75,9 @@ struct PlanState {
   uint64_t fixed_bytes = 0;         // of the others, for each sequence
 };
 
+// Names of PlanState::Kind, in its order: in plans and in the text form of graphs.
+inline constexpr const char* state_kinds[] = {"paged", "ring", "fixed"};
+
 // Where states lie: paged ones one after another in a page, the others in the fixed state of a
 // sequence. The compiler, the runtime and the checks of plans have it from here.
 struct StateLayout {

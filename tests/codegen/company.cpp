@@ -70,6 +70,8 @@ class Company {
     }
     EXPECT_TRUE(std::ranges::equal(alone_.pages(), together_.pages()))
         << kernels_.name() << ", " << count << " rows: pages differ";
+    EXPECT_TRUE(std::ranges::equal(alone_.fixed(), together_.fixed()))
+        << kernels_.name() << ", " << count << " rows: fixed state differs";
   }
 
  private:

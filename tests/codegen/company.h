@@ -6,7 +6,7 @@
 namespace sinter::codegen::test {
 
 // Steps of a few rows of several sequences give each row the bits that it gets in a step of its
-// own: every tensor, and all that stays in pages.
+// own: every tensor, and all that stays in states.
 void expect_company_does_not_matter(const Kernels& kernels);
 
 }  // namespace sinter::codegen::test

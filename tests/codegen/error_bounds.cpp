@@ -152,6 +152,35 @@ std::vector<double> Judge::matmul_bound(const ir::Node& node, const StepValues& 
   return out;
 }
 
+// Inputs are rounded by what made them; products are summed one after another.
+std::pair<std::vector<double>, std::vector<double>> Judge::convolution_bound(
+    const ir::Node& node, const StepValues& values, const Errors& errors) {
+  const Table& t = table(node.operands[1]);
+  const std::vector<float>& x = values.at(node.operands[0]).data;
+  std::vector<double> inputs, given;  // those of the state first
+  for (const float number : values.at(node.operands[2]).data) inputs.push_back(number);
+  given.resize(inputs.size());
+  const size_t kept = inputs.size();
+  inputs.insert(inputs.end(), x.begin(), x.end());
+  const auto known = errors.find(node.operands[0]);
+  if (known != errors.end()) given.insert(given.end(), known->second.begin(), known->second.end());
+  given.resize(inputs.size());
+  std::vector<double> result;
+  const auto channels = static_cast<size_t>(t.rows);
+  const auto taps = static_cast<size_t>(t.cols);
+  for (size_t i = 0; i < x.size(); ++i) {
+    double error = 0;
+    for (size_t j = 0; j < taps; ++j) {
+      const double w = std::abs(t.weight[i % channels * taps + j]);
+      const size_t at = i + j * channels;
+      error += w * given[at] +
+               static_cast<double>(taps + 1) * kRounding * (w * (std::abs(inputs[at]) + given[at]));
+    }
+    result.push_back(error);
+  }
+  return {result, {given.end() - static_cast<ptrdiff_t>(kept), given.end()}};
+}
+
 std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
                                  const Errors& errors) {
   const ir::Array& result = values.at(node.results[0]);
@@ -183,6 +212,8 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
     case Op::matmul:
     case Op::gather_matmul:
       return matmul_bound(node, values, errors);
+    case Op::short_conv:
+      return convolution_bound(node, values, errors).first;
     case Op::top_k:
       return out;
     case Op::rope_table:
@@ -384,7 +415,8 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
   return out;
 }
 
-void Judge::expect_phases_match(const StepValues& got, const Step& step) {
+void Judge::expect_phases_match(const StepValues& got, const Step& step, const StepValues& before,
+                                const StepValues& after) {
   const std::string what = fmt::format("{}, {}", kernels_.name(), step.name());
   for (const ir::Node& phase : model_.module.nodes) {
     if (phase.text("kind", "") == "attention") continue;
@@ -393,11 +425,20 @@ void Judge::expect_phases_match(const StepValues& got, const Step& step) {
       if (const auto found = got.find(id); found != got.end()) inputs.insert(*found);
     ir::InterpreterState state;
     state.position = step.position;
-    const auto values = ir::interpret_nodes(model_.module, {phase}, *model_.weights, inputs,
-                                            step.count(), step.logits_rows, state);
+    state.states.insert(before.begin(), before.end());
+    auto values = ir::interpret_nodes(model_.module, {phase}, *model_.weights, inputs, step.count(),
+                                      step.logits_rows, state);
     ASSERT_TRUE(values.ok()) << what << ": " << values.status();
+    values->insert(before.begin(), before.end());
     Errors errors;
-    for (const ir::Node& node : phase.body) errors[node.results[0]] = bound(node, *values, errors);
+    for (const ir::Node& node : phase.body) {
+      errors[node.results[0]] = bound(node, *values, errors);
+      if (node.op != Op::short_conv) continue;
+      const ValueId kept = node.operands[2];
+      expect_within(after.at(kept), state.states.at(kept),
+                    convolution_bound(node, *values, errors).second,
+                    fmt::format("{}: {}", what, model_.module.value(kept).name));
+    }
     for (const ValueId id : phase.results) {
       ASSERT_TRUE(got.contains(id)) << what << ": " << phase.label << " left nothing";
       expect_within(got.at(id), values->at(id), errors.at(id),
@@ -454,18 +495,24 @@ void expect_steps_match(const Kernels& kernels, Judge& judge) {
   const std::vector<std::pair<int, Order>> on_gpu = {
       {2, Order::descending}, {kPlannedWorkers, Order::ascending}, {7, Order::descending}};
   const auto check = [&](Step step) {
+    const StepValues before = machine.fixed_states();
+    const std::vector<uint8_t> kept(machine.fixed().begin(), machine.fixed().end());
     const StepValues alone = machine.run(step);
-    judge.expect_phases_match(alone, step);
+    judge.expect_phases_match(alone, step, before, machine.fixed_states());
+    const std::vector<uint8_t> left(machine.fixed().begin(), machine.fixed().end());
     for (const auto& [workers, order] : kernels.wave == 0 ? on_host : on_gpu) {
       // Threads cost more than small kernels.
       if (order == Order::threads && step.count() != 9) continue;
       step.workers = workers;
       step.order = order;
+      std::ranges::copy(kept, machine.fixed().begin());
       const StepValues shared = machine.run(step);
+      EXPECT_TRUE(std::ranges::equal(machine.fixed(), left))
+          << kernels.name() << ", " << step.name() << ": state";
       if (kernels.device() == Device::host) {
         EXPECT_TRUE(same_bits(shared, alone)) << kernels.name() << ", " << step.name();
       } else if (!same_bits(shared, alone)) {
-        judge.expect_phases_match(shared, step);
+        judge.expect_phases_match(shared, step, before, machine.fixed_states());
       }
     }
   };

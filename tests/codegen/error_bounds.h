@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/codegen/kernel_harness.h"
@@ -25,9 +26,11 @@ class Judge {
  public:
   explicit Judge(const Kernels& kernels) : kernels_(kernels), model_(*kernels.model) {}
 
-  // Every number of every phase except attention must be within its bound. Fails the test with the
-  // first offender of each phase.
-  void expect_phases_match(const StepValues& got, const Step& step);
+  // Every number of every phase except attention must be within its bound, and so must those of
+  // state without positions after the step, given what it was before (Machine::fixed_states). Fails
+  // the test with the first offender of each phase.
+  void expect_phases_match(const StepValues& got, const Step& step, const StepValues& before = {},
+                           const StepValues& after = {});
 
  private:
   using Errors = std::map<ir::ValueId, std::vector<double>>;
@@ -43,6 +46,10 @@ class Judge {
   std::vector<double> bound(const ir::Node& node, const StepValues& values, const Errors& errors);
   std::vector<double> matmul_bound(const ir::Node& node, const StepValues& values,
                                    const Errors& errors);
+  // Of the result, and of the state.
+  std::pair<std::vector<double>, std::vector<double>> convolution_bound(const ir::Node& node,
+                                                                        const StepValues& values,
+                                                                        const Errors& errors);
 
   const Kernels& kernels_;
   const TestModel& model_;

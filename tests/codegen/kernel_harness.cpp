@@ -16,6 +16,7 @@
 #include "codegen/compile/object_cache.h"
 #include "codegen/schedule/source.h"
 #include "frontends/gguf/blocks.h"
+#include "ir/state_format.h"
 #include "passes/pipeline.h"
 #include "runtime/host/device.h"
 #include "runtime/session/step_table.h"
@@ -309,7 +310,12 @@ ir::ValueId ModelBuilder::constant(const std::string& label, std::vector<float> 
 
 ir::ValueId ModelBuilder::state(const std::string& label, int64_t heads, int64_t head_dim,
                                 ir::DType format) {
-  return builder_.state(unique(label), {format, {heads, ir::Dim::of('C'), head_dim}});
+  return builder_.state(unique(label),
+                        {ir::StateKind::paged, {format, {heads, ir::Dim::of('C'), head_dim}}});
+}
+
+ir::ValueId ModelBuilder::fixed_state(const std::string& label, std::vector<ir::Dim> shape) {
+  return builder_.state(unique(label), {ir::StateKind::fixed, {ir::DType::f32, std::move(shape)}});
 }
 
 ir::ValueId ModelBuilder::add(const std::string& label, ir::Op op,
@@ -506,6 +512,8 @@ Machine::Machine(const Kernels& kernels, int64_t capacity, int64_t sequences)
   for (int64_t i = 0; i < pages; ++i) page_table_.push_back(static_cast<int32_t>(pages - 1 - i));
   states_ = GuardedBuffer(pages * static_cast<int64_t>(kernels.lowering.states.layout.page_bytes),
                           0, kCanary);
+  fixed_ = GuardedBuffer(
+      sequences * static_cast<int64_t>(kernels.lowering.states.layout.fixed_bytes), kSlack, 0);
   for (const auto& [id, room] : kernels.lowering.pinned)
     pinned_[id] = GuardedBuffer(room.fixed_bytes, kSlack, 0);
   if (kernels.wave > 0) simt_.emplace(kernels.wave);
@@ -579,7 +587,7 @@ StepValues Machine::run(const Step& step) {
       case Buffer::Kind::weight:
         return weights_.at(id).data() + buffer.offset;
       case Buffer::Kind::state:
-        return states_.data() +
+        return (info(module.state(id).kind).by_position ? states_ : fixed_).data() +
                kernels_.lowering.states.layout.offsets[kernels_.lowering.states.numbers.at(id)];
       case Buffer::Kind::pinned:
         return pinned_.at(buffer.value).data();
@@ -625,6 +633,7 @@ StepValues Machine::run(const Step& step) {
     check(activations, "activation");
     check(temporaries, "temporary");
     check(pinned_, "pinned");
+    EXPECT_TRUE(fixed_.intact()) << what << ": " << phase.name << " wrote behind fixed state";
     for (const GuardedBuffer& buffer : scratch)
       EXPECT_TRUE(buffer.intact())
           << what << ": " << schedule.phases[i].name << " wrote behind scratch";
@@ -656,6 +665,25 @@ std::span<const uint8_t> Machine::page(ir::ValueId id, int64_t sequence, int64_t
 
 std::span<const uint8_t> Machine::pages() const {
   return {states_.data(), static_cast<size_t>(states_.bytes())};
+}
+
+StepValues Machine::fixed_states(int64_t sequence) const {
+  const StateTable& states = kernels_.lowering.states;
+  StepValues values;
+  for (const auto& [id, number] : states.numbers) {
+    const ir::StateType& type = kernels_.model->module.state(id);
+    if (info(type.kind).by_position) continue;
+    ir::Array& array = values[id];
+    for (const ir::Dim& dim : type.numbers.shape) array.shape.push_back(dim.value);
+    const auto run = static_cast<size_t>(array.shape.back());
+    const auto* from = reinterpret_cast<const float*>(
+        fixed_.data() + static_cast<size_t>(sequence) * states.layout.fixed_bytes +
+        states.layout.offsets[number]);
+    const auto padded = static_cast<size_t>(ir::padded_run(array.shape.back()));
+    for (size_t at = 0; at < states.at(id).fixed_bytes / sizeof(float); at += padded)
+      array.data.insert(array.data.end(), from + at, from + at + run);
+  }
+  return values;
 }
 
 std::span<const uint8_t> Machine::pinned(int64_t number) const {

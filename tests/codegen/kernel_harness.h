@@ -89,6 +89,8 @@ class ModelBuilder {
   ir::ValueId constant(const std::string& label, std::vector<float> values);
   ir::ValueId state(const std::string& label, int64_t heads, int64_t head_dim,
                     ir::DType format = ir::DType::f16);
+  // Of one value for a sequence.
+  ir::ValueId fixed_state(const std::string& label, std::vector<ir::Dim> shape);
   ir::ValueId add(const std::string& label, ir::Op op, std::vector<ir::ValueId> operands,
                   ir::Attributes attributes = {});
   ir::ValueId reshape(const std::string& label, ir::ValueId x, std::vector<ir::Dim> shape);
@@ -224,13 +226,16 @@ class Machine {
 
   // Runs the phases of a step one after another; activations start as NaN. Fails the test when a
   // phase writes where it may not. Other inputs of the step than `workers` and `order` being equal,
-  // it may be run again at the same position.
+  // it may be run again at the same position, once fixed() is as it was.
   StepValues run(const Step& step);
 
   // A state's part of the page with that position, as the kernels laid it out.
   std::span<const uint8_t> page(ir::ValueId id, int64_t sequence, int64_t position) const;
   // All pages of all states.
   std::span<const uint8_t> pages() const;
+  // What all sequences have that has no positions; of one sequence as tensors.
+  std::span<uint8_t> fixed() { return {fixed_.data(), static_cast<size_t>(fixed_.bytes())}; }
+  StepValues fixed_states(int64_t sequence = 0) const;
   int64_t capacity() const { return pages_per_sequence_ * page_positions; }
   std::span<const uint8_t> pinned(int64_t number) const;
 
@@ -246,6 +251,7 @@ class Machine {
   std::vector<int32_t> page_table_;
   std::map<ir::ValueId, GuardedBuffer> weights_;
   GuardedBuffer states_;
+  GuardedBuffer fixed_;
   std::map<int64_t, GuardedBuffer> pinned_;
   std::optional<SimtMachine> simt_;
 };

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <utility>
 
 #include "codegen/plan_builder.h"
 #include "runtime/plan/check.h"
+#include "tests/codegen/hybrid_model.h"
 
 namespace sinter::codegen {
 namespace {
@@ -61,6 +63,38 @@ TEST(PlanParameters, OfEveryGoldenFitItsPlan) {
     ++models;
   }
   EXPECT_GT(models, 20);
+}
+
+// Caches and state without positions, for every device.
+TEST(PlanParameters, OfStatesOfEveryKindFitTheirPlan) {
+  const models::ImportedModel model = hybrid_model();
+  CompileOptions options;
+  options.targets = *parse_targets("x86-64-v3,gfx1100");
+  options.kv_format = ir::DType::q8;
+  const auto compilation = lower_model(model, nullptr, options);
+  ASSERT_TRUE(compilation.ok()) << compilation.status();
+  runtime::Plan plan = describe(*compilation, model, options);
+  ASSERT_EQ(plan.device_plans.size(), 2u);
+  const auto status = runtime::check_contents(plan);
+  EXPECT_TRUE(status.ok()) << status.error().message;
+  using Kind = runtime::PlanState::Kind;
+  for (runtime::DevicePlan& device : plan.device_plans) {
+    ASSERT_EQ(device.states.size(), 4u);
+    for (runtime::PlanState& state : device.states) {
+      const bool paged = state.name == "keys" || state.name == "values";
+      EXPECT_EQ(state.kind, paged ? Kind::paged : Kind::fixed) << state.name;
+      EXPECT_EQ(state.format, paged ? "q8" : "f32") << state.name;
+      uint64_t& size = paged ? state.bytes_per_position : state.fixed_bytes;
+      for (const uint64_t less : {size / 2, uint64_t{0}}) {
+        const uint64_t before = std::exchange(size, less);
+        EXPECT_FALSE(runtime::check_contents(plan).ok()) << state.name << " of " << less;
+        size = before;
+      }
+      const Kind before = std::exchange(state.kind, paged ? Kind::fixed : Kind::paged);
+      EXPECT_FALSE(runtime::check_contents(plan).ok()) << state.name;
+      state.kind = before;
+    }
+  }
 }
 
 }  // namespace

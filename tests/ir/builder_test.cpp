@@ -23,9 +23,9 @@ class ShapeRules : public testing::Test {
   ValueId packed_vector =
       b.weight("packed_vector", {{8}, {CodeMap::affine, 4, 8, 0, DType::f16}}, {{"b"}, {}});
   ValueId vector = b.weight("vector", {{8}, {}}, {{"c"}, {}});
-  ValueId k = b.state("k", {DType::f16, {2, Dim::of('C'), 2}});
-  ValueId v = b.state("v", {DType::f16, {2, Dim::of('C'), 2}});
-  ValueId wide = b.state("wide", {DType::f16, {3, Dim::of('C'), 2}});
+  ValueId k = b.state("k", {StateKind::paged, {DType::f16, {2, Dim::of('C'), 2}}});
+  ValueId v = b.state("v", {StateKind::paged, {DType::f16, {2, Dim::of('C'), 2}}});
+  ValueId wide = b.state("wide", {StateKind::paged, {DType::f16, {3, Dim::of('C'), 2}}});
 
   std::string type(ValueId id) { return id < 0 ? "none" : to_string(b.module().tensor(id)); }
 
@@ -76,6 +76,32 @@ TEST_F(ShapeRules, KvAppendHasNoResult) {
             "[kv_append] the cache must be a state, operand 0 is a tensor<Tx8xf32>");
 }
 
+TEST_F(ShapeRules, ShortConvTakesDenseTapsAndTheInputsBefore) {
+  const auto state = [&](std::string name, int64_t rows, int64_t channels) {
+    return b.state(std::move(name), {StateKind::fixed, {DType::f32, {rows, channels}}});
+  };
+  const auto dense = [&](std::string name, int64_t rows, int64_t cols) {
+    return b.weight(name, {{rows, cols}, {CodeMap::dense, 0, 0, 0, DType::bf16}}, {{name}, {}});
+  };
+  const ValueId taps = dense("taps", 8, 3);
+  const ValueId before = state("before", 2, 8);
+  const ValueId y = b.add(Op::short_conv, {x, taps, before});
+  EXPECT_EQ(type(y), "tensor<Tx8xf32>");
+  EXPECT_TRUE(b.finish({y}).ok());
+  EXPECT_EQ(error(Op::short_conv, {b.add(Op::last_rows, {x}), taps, before}),
+            "[short_conv] the first extent must be T, it is tensor<Lx8xf32>");
+  EXPECT_EQ(error(Op::short_conv, {x, vector, before}),
+            "[short_conv] the taps must be a dense matrix, they are weight<8, f32>");
+  EXPECT_EQ(error(Op::short_conv, {x, dense("nine", 9, 3), before}),
+            "[short_conv] the input has 8 channels, the taps are of 9");
+  EXPECT_EQ(error(Op::short_conv, {x, dense("one", 8, 1), before}),
+            "[short_conv] one tap is no convolution; multiply by a vector");
+  EXPECT_EQ(error(Op::short_conv, {x, taps, k}),
+            "[short_conv] the inputs before must be a fixed state, it is state<2xCx2, paged f16>");
+  EXPECT_EQ(error(Op::short_conv, {x, taps, state("three", 3, 8)}),
+            "[short_conv] 3 taps of 8 channels need a state of 2x8, it has state<3x8, fixed f32>");
+}
+
 TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
   EXPECT_EQ(error(Op::matmul, {table, matrix}),
             "[matmul] the input has 2 features, the weight takes 8");
@@ -119,8 +145,8 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
   EXPECT_EQ(error(Op::rope, {heads, table}, {{"style", std::string("whole")}}),
             "[rope] style \"whole\" is unknown; \"half\" and \"interleaved\" are");
   EXPECT_EQ(error(Op::attention, {heads, k, wide}, {{"scale", 1.0}}),
-            "[attention] the key cache is tensor<2xCx2xf16>, the value cache tensor<3xCx2xf16>; "
-            "they must be equal");
+            "[attention] the key cache is state<2xCx2, paged f16>, the value cache "
+            "state<3xCx2, paged f16>; they must be equal");
   EXPECT_EQ(error(Op::attention, {heads, wide, wide}, {{"scale", 1.0}}),
             "[attention] 4 query heads do not share 3 KV heads evenly");
   EXPECT_EQ(error(Op::clamp, {x}, {{"min", 2.0}, {"max", 1.0}}), "[clamp] min is 2, above max, 1");
@@ -183,8 +209,8 @@ TEST(Builder, RefusesBadTypesAndDuplicateNames) {
 
   Builder twice("m");
   const ValueId x = twice.param("x", {DType::f32, {T, 8}});
-  twice.state("s", {DType::f32, {1, Dim::of('C'), 2}});
-  twice.state("s", {DType::f32, {1, Dim::of('C'), 2}});
+  twice.state("s", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 2}}});
+  twice.state("s", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 2}}});
   EXPECT_EQ(message(twice.finish({x}).status()), "@s is declared twice");
 }
 

@@ -10,9 +10,11 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
   weight @experts : weight<4x5x8, fp4 g8 e8m0> = source("experts")
   weight @kv : weight<8x8, ternary b2 g8 f32> = source("a.k_proj", "a.v_proj")
   weight @rope.inv_freq : weight<1, f32> = constant(0.01)
+  weight @conv : weight<8x3, bf16> = source("conv")
   weight @"an odd name" : weight<16x8, bf16> = source("quote \" backslash \\ line \n tab \t bell \x07")
-  state @layers.0.k : tensor<2xCx2xf16>
-  state @layers.0.v : tensor<2xCx2xf16>
+  state @layers.0.k : state<2xCx2, paged f16>
+  state @layers.0.v : state<2xCx2, paged f16>
+  state @layers.0.conv : state<2x8, fixed f32>
   func @forward(%tokens: tensor<Txi32>) {
     %0 = embed %tokens, @embed_tokens : tensor<Tx8xf32>
     %1 = rope_table @rope.inv_freq, %tokens {scale = 1.5} label "rope" : tensor<Tx2xf32>
@@ -57,6 +59,7 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %34 = gather %33, %22 : tensor<Tx3xf32>
     %35 = sum_norm %34 {eps = 1e-20} : tensor<Tx3xf32>
     %36 = weighted_sum %23, %35 : tensor<Tx5xf32>
+    %37 = short_conv %14, @conv, @layers.0.conv label "layers.0.conv" : tensor<Tx8xf32>
     return %25
   }
 }

@@ -44,7 +44,8 @@ TEST(Graph, RowsAreWhole) {
 
 TEST(Graph, EffectsFollowFromTheStatesThatAnOpTakes) {
   for (const OpInfo& op : op_table()) {
-    const Effect expected = op.op == Op::kv_append   ? Effect::updates
+    const bool updates = op.op == Op::kv_append || op.op == Op::short_conv;
+    const Effect expected = updates                  ? Effect::updates
                             : op.op == Op::attention ? Effect::reads
                                                      : Effect::none;
     EXPECT_EQ(op.effect(), expected) << op.name;

@@ -300,8 +300,8 @@ TEST_F(OpTest, RopeUsesTheTokensRowForAllItsHeads) {
 // Keys are logarithms and head 0's queries are 1, so that its weights are proportional to 1, 3, 4;
 // head 1's queries are 0, so that its weights are equal. Heads 0 and 1 share KV head 0.
 TEST_F(OpTest, AttentionSharesKvHeadsAndRemembersSteps) {
-  const ValueId k = b.state("k", {DType::f32, {2, Dim::of('C'), 1}});
-  const ValueId v = b.state("v", {DType::f32, {2, Dim::of('C'), 1}});
+  const ValueId k = b.state("k", {StateKind::paged, {DType::f32, {2, Dim::of('C'), 1}}});
+  const ValueId v = b.state("v", {StateKind::paged, {DType::f32, {2, Dim::of('C'), 1}}});
   const ValueId new_k = b.param("new_k", {DType::f32, {T, 2, 1}});
   const ValueId new_v = b.param("new_v", {DType::f32, {T, 2, 1}});
   const ValueId q = b.param("q", {DType::f32, {T, 4, 1}});
@@ -326,14 +326,41 @@ TEST_F(OpTest, AttentionSharesKvHeadsAndRemembersSteps) {
   expect(state.states.at(v), {2, 3, 1}, {10, 20, 40, 1, 2, 6});
 }
 
+// The last tap multiplies the newest input; what was before the step is remembered, however the
+// steps are cut.
+TEST_F(OpTest, ShortConvRemembersTheInputsBefore) {
+  const ValueId taps = b.weight("taps", {{2, 3}, {}}, {{}, {100, 10, 1, 0, 0.5F, -1}});
+  const ValueId before = b.state("before", {StateKind::fixed, {DType::f32, {2, 2}}});
+  const ValueId in = b.param("in", {DType::f32, {T, 2}});
+  const ValueId out = b.add(Op::short_conv, {in, taps, before});
+  values = {{in, {{1, 2}, {1, 2}}}};
+  expect(run(out), {1, 2}, {1, -2});
+  expect(state.states.at(before), {2, 2}, {0, 0, 1, 2});
+  tokens = 4;
+  values = {{in, {{4, 2}, {2, 4, 3, 6, 4, 8, 5, 10}}}};
+  expect(run(out), {4, 2}, {12, -3, 123, -4, 234, -5, 345, -6});
+  expect(state.states.at(before), {2, 2}, {4, 8, 5, 10});
+  tokens = 1;
+  values = {{in, {{1, 2}, {6, 12}}}};
+  expect(run(out), {1, 2}, {456, -7});
+}
+
+TEST_F(OpTest, ShortConvRefusesAStateOfAnotherShape) {
+  const ValueId taps = b.weight("taps", {{2, 3}, {}}, {{}, {1, 2, 3, 4, 5, 6}});
+  const ValueId before = b.state("before", {StateKind::fixed, {DType::f32, {2, 2}}});
+  b.add(Op::short_conv, {input({-1, 2}, {1, 2}), taps, before});
+  state.states[before] = {{1, 2}, {0, 0}};
+  EXPECT_EQ(error(), "the state @before, state<2x2, fixed f32>, has the shape [1, 2]");
+}
+
 TEST_F(OpTest, AttentionRefusesCachesThatLackTheStep) {
-  const ValueId k = b.state("k", {DType::f16, {1, Dim::of('C'), 1}});
+  const ValueId k = b.state("k", {StateKind::paged, {DType::f16, {1, Dim::of('C'), 1}}});
   b.add(Op::attention, {input({-1, 1, 1}, {1}), k, k}, {{"scale", 1.0}});
   EXPECT_EQ(error(), "[attention] the cache has 0 rows, the step needs 1; append to it first");
 }
 
 TEST_F(OpTest, KvAppendRefusesGapsAndFullCaches) {
-  const ValueId k = b.state("k", {DType::f16, {1, 4, 1}});
+  const ValueId k = b.state("k", {StateKind::paged, {DType::f16, {1, 4, 1}}});
   b.add(Op::kv_append, {k, input({-1, 1, 1}, {1})});
   state.position = 1;
   EXPECT_EQ(error(), "[kv_append] the cache has 0 rows at position 1");
@@ -342,7 +369,7 @@ TEST_F(OpTest, KvAppendRefusesGapsAndFullCaches) {
 }
 
 TEST_F(OpTest, KvAppendOverwritesWhatIsBehindThePosition) {
-  const ValueId k = b.state("k", {DType::f16, {1, Dim::of('C'), 1}});
+  const ValueId k = b.state("k", {StateKind::paged, {DType::f16, {1, Dim::of('C'), 1}}});
   b.add(Op::kv_append, {k, input({-1, 1, 1}, {9})});
   state.states[k] = {{1, 3, 1}, {1, 2, 3}};
   state.position = 1;

@@ -16,8 +16,8 @@ constexpr const char* kPlain = R"(module @tiny {
   weight @q : weight<4x4, f32> = source("q")
   weight @k : weight<2x4, f32> = source("k")
   weight @f : weight<1, f32> = constant(0.7)
-  state @cache.k : tensor<1xCx2xf16>
-  state @cache.v : tensor<1xCx2xf16>
+  state @cache.k : state<1xCx2, paged f16>
+  state @cache.v : state<1xCx2, paged f16>
   func @forward(%tokens: tensor<Txi32>) {
     %0 = embed %tokens, @embed : tensor<Tx4xf32>
     %1 = rope_table @f, %tokens : tensor<Tx2xf32>
@@ -46,8 +46,8 @@ constexpr const char* kFused = R"(module @tiny {
   weight @head : weight<5x4, f32> = source("embed")
   weight @qk : weight<6x4, f32> = source("q", "k")
   weight @f : weight<1, f32> = constant(0.7)
-  state @cache.k : tensor<1xCx2xf16>
-  state @cache.v : tensor<1xCx2xf16>
+  state @cache.k : state<1xCx2, paged f16>
+  state @cache.v : state<1xCx2, paged f16>
   func @forward(%tokens: tensor<Txi32>) {
     %0 = embed %tokens, @embed : tensor<Tx4xf32>
     %1 = rope_table @f, %tokens : tensor<Tx2xf32>

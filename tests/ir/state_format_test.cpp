@@ -9,6 +9,7 @@
 
 #include "ir/interpreter.h"
 #include "ir/text.h"
+#include "ir/verifier.h"
 #include "tests/ir/map_source.h"
 
 namespace sinter::ir {
@@ -123,7 +124,8 @@ std::string module_with(const std::string& keys, const std::string& values) {
 
 TEST(StateFormat, IsPartOfTheText) {
   for (const StateFormat& format : kStateFormats) {
-    const std::string type = to_string(TensorType{format.dtype, {2, Dim::of('C'), 4}});
+    const std::string type =
+        to_string(StateType{StateKind::paged, {format.dtype, {2, Dim::of('C'), 4}}});
     const std::string text = module_with(type, type);
     const auto module = parse(text, "m");
     ASSERT_TRUE(module.ok()) << module.status();
@@ -133,12 +135,12 @@ TEST(StateFormat, IsPartOfTheText) {
 
 TEST(StateFormat, IsOfStatesAloneAndOneOfThem) {
   const auto error = [](const std::string& text) { return message(parse(text, "m").status()); };
-  EXPECT_EQ(error(module_with("tensor<2xCx4xbf16>", "tensor<2xCx4xf16>")),
-            "m:2:14: tensor<2xCx4xbf16>: states hold f16, f32, q8, q4");
-  EXPECT_EQ(error(module_with("tensor<2xCx4xq8>", "tensor<2xCx4xq4>")),
-            "m:7:10: [attention] the key cache is tensor<2xCx4xq8>, the value cache "
-            "tensor<2xCx4xq4>; they must be equal");
-  EXPECT_EQ(error(module_with("tensor<2xCx4xq8>", "tensor<2xCx8xq8>")),
+  EXPECT_EQ(error(module_with("state<2xCx4, paged bf16>", "state<2xCx4, paged f16>")),
+            "m:2:14: state<2xCx4, paged bf16>: paged state holds f16, f32, q8, q4");
+  EXPECT_EQ(error(module_with("state<2xCx4, paged q8>", "state<2xCx4, paged q4>")),
+            "m:7:10: [attention] the key cache is state<2xCx4, paged q8>, the value cache "
+            "state<2xCx4, paged q4>; they must be equal");
+  EXPECT_EQ(error(module_with("state<2xCx4, paged q8>", "state<2xCx8, paged q8>")),
             "m:6:5: [kv_append] the input has 2 heads of 4, the cache 2 of 8");
   EXPECT_EQ(error("module @m {\n  func @forward(%x: tensor<Tx4xq8>) {"),
             "m:2:21: tensor<Tx4xq8>: only states are stored as q8");
@@ -146,10 +148,49 @@ TEST(StateFormat, IsOfStatesAloneAndOneOfThem) {
             "m:2:15: weight<4x4, q4>: elements are f32, f16 or bf16");
 }
 
+TEST(StateFormat, KindsHaveTheirExtents) {
+  const auto error = [](StateKind kind, TensorType numbers) {
+    return message(verify_type(StateType{kind, std::move(numbers)}));
+  };
+  const Dim capacity = Dim::of('C');
+  EXPECT_EQ(error(StateKind::paged, {DType::q8, {2, capacity, 5}}), "");
+  EXPECT_EQ(error(StateKind::fixed, {DType::f32, {3, 5}}), "");
+  EXPECT_EQ(error(StateKind::fixed, {DType::f32, {2, 3, 5, 7}}), "");
+  EXPECT_EQ(error(StateKind::paged, {DType::f16, {3, 5}}),
+            "state<3x5, paged f16>: paged state is [kv_heads, C, head_dim]");
+  EXPECT_EQ(error(StateKind::paged, {DType::f16, {2, Dim::of('T'), 5}}),
+            "state<2xTx5, paged f16>: paged state is [kv_heads, C, head_dim]");
+  EXPECT_EQ(error(StateKind::fixed, {DType::f32, {3, capacity}}),
+            "state<3xC, fixed f32>: extents of fixed state are numbers");
+  EXPECT_EQ(error(StateKind::fixed, {DType::q8, {3, 32}}),
+            "state<3x32, fixed q8>: fixed state holds f32");
+  EXPECT_EQ(error(StateKind::fixed, {DType::f32, {}}), "state<, fixed f32>: there are no extents");
+  EXPECT_EQ(error(StateKind::fixed, {DType::f32, {3, 0}}),
+            "state<3x0, fixed f32>: extent 0 is not in 1..2^40");
+}
+
+TEST(StateFormat, OfOtherStateThanCachesStays) {
+  Module module;
+  const ValueId keys =
+      module.add_state("k", {StateKind::paged, {DType::f16, {2, Dim::of('C'), 5}}});
+  const ValueId taps = module.add_state("t", {StateKind::fixed, {DType::f32, {3, 5}}});
+  set_state_format(module, DType::q4);
+  EXPECT_EQ(to_string(module.state(keys)), "state<2xCx5, paged q4>");
+  EXPECT_EQ(to_string(module.state(taps)), "state<3x5, fixed f32>");
+}
+
+// Runs of 5 numbers have room for 16.
+TEST(StateFormat, CountsBytes) {
+  EXPECT_EQ(fixed_bytes({DType::f32, {3, 5}}), 3 * 16 * 4);
+  EXPECT_EQ(fixed_bytes({DType::f32, {2, 3, 17}}), 2 * 3 * 32 * 4);
+  EXPECT_EQ(bytes_per_position({DType::f16, {2, Dim::of('C'), 5}}), 2 * 16 * 2);
+}
+
 // The step's own keys and values are read as the caches hold them.
 TEST(StateFormat, IsWhatTheInterpreterReads) {
   for (const StateFormat& format : kStateFormats) {
-    const std::string type = to_string(TensorType{format.dtype, {2, Dim::of('C'), 4}});
+    const std::string type =
+        to_string(StateType{StateKind::paged, {format.dtype, {2, Dim::of('C'), 4}}});
     const auto module = parse(module_with(type, type), "m");
     ASSERT_TRUE(module.ok()) << module.status();
     Array x{{1, 2, 4}, {0.1F, 0.2F, 0.3F, 0.4F, 1, -2, 3, 1e-3F}};

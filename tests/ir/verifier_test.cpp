@@ -15,7 +15,7 @@ namespace {
 constexpr const char* kText = R"(module @m {
   weight @w : weight<8x8, affine b4 g8 f16> = source("w")
   weight @c : weight<2, f32> = constant(1, 2)
-  state @k : tensor<2xCx4xf16>
+  state @k : state<2xCx4, paged f16>
   func @forward(%x: tensor<Tx8xf32>) {
     %0 = dequantize @w : tensor<8x8xf32>
     %1 = matmul %x, %0 : tensor<Tx8xf32>
@@ -98,9 +98,10 @@ TEST(Verifier, ChecksBodies) {
             "[fused] its result value 7 is listed twice (in place)");
   EXPECT_EQ(error_after([](Module& m) { m.nodes[2].operands = m.params; }),
             "[fused] it has operands; what its body reads are its inputs (in place)");
-  EXPECT_EQ(error_after([](Module& m) { m.nodes[2].attributes["kind"] = std::string("soup"); }),
-            "[fused] kind \"soup\" is unknown; known: embed, rope_table, matmul, attention, rows, "
-            "top_k, router, experts (in place)");
+  EXPECT_EQ(
+      error_after([](Module& m) { m.nodes[2].attributes["kind"] = std::string("soup"); }),
+      "[fused] kind \"soup\" is unknown; known: embed, rope_table, matmul, attention, convolution, "
+      "rows, top_k, router, experts (in place)");
 }
 
 TEST(Verifier, HoldsBodiesToWhatTheirKindMayHold) {

@@ -349,6 +349,10 @@ struct DenseWeights {
   using element = Element;
   const Element* values;
 
+  // Column k of the rows of a tile.
+  inline f32x16 column(index tile, int k) const {
+    return load(values + (tile * Cols + k) * tile_rows);
+  }
   template <int Width>
   inline void decode(index tile, index lane, index, float* out) const {
     static_assert(Width == Cols);

@@ -459,6 +459,10 @@ struct DenseWeights {
   using element = Element;
   const Element* values;
   NoFactor factor = {};
+  __device__ __attribute__((always_inline)) float at(index row, int k) const {
+    const index run = (row / tile_rows * chunks + k / chunk) * tile_rows + row % tile_rows;
+    return widen(values[run * chunk + k % chunk]);
+  }
   static __device__ __attribute__((always_inline)) float scale(index, int, int) { return 1.0F; }
 };
 
