@@ -603,6 +603,16 @@ TEST_F(GpuSessionTest, WhateverFailsGivesOneClearLineAndIsGivenBack) {
   gpu.fail_call = 0;
 }
 
+TEST_F(GpuSessionTest, ASessionThatGoesWaitsForWhatItCopies) {
+  const auto model = load();
+  auto made = Session::create(model, SessionOptions{.sequences = 2});
+  ASSERT_EQ(message(made), "");
+  ASSERT_EQ(message((*made)->decode(5)), "");
+  ASSERT_EQ(message((*made)->snapshot(0)), "");
+  made->reset();
+  EXPECT_EQ(gpu.abuse, std::vector<std::string>());
+}
+
 TEST_F(GpuSessionTest, LogitsAfterDrawingFromOneOfSeveralRowsAreThoseOfTheLastToken) {
   for (const Executor executor : {Executor::graph, Executor::eager}) {
     const auto session = make(load(), 0, executor);
@@ -635,14 +645,16 @@ TEST_F(GpuSessionTest, SequencesGetWhatTheyGetAloneWhateverTheSchedule) {
     int draws = 0;
     for (unsigned seed = 0; seed < 200; ++seed) {
       SCOPED_TRACE(seed);
-      const auto session = Session::create(
+      auto session = Session::create(
           model, SessionOptions{.context = 200 + seed % 3 * 50,
                                 .sequences = 1 + seed % 6,
                                 .positions = seed % 2 == 0 ? 0 : 256,
                                 .executor = seed % 4 < 2 ? Executor::graph : Executor::eager});
       ASSERT_EQ(message(session), "");
       RandomSchedule schedule(*model, **session, seed);
-      schedule.run(60, toy::run_alone);
+      schedule.run(60);
+      session->reset();
+      if (!HasFailure()) schedule.compare(toy::run_alone);
       draws += schedule.draws();
       if (HasFailure()) return;
     }

@@ -46,7 +46,12 @@ class RandomSchedule {
     live_[0] = {};
   }
 
-  void run(int operations, const RunAlone& alone) {
+  void run(int operations) {
+    // How many there are at a time differs more from one schedule to another than it would if they
+    // came one by one.
+    for (int joining = below(session_.sequences()); joining > 0; --joining)
+      added(session_.add(), {});
+    step(3);
     for (operation_ = 0; operation_ < operations; ++operation_) {
       one_of_all();
       expect_pages();
@@ -54,7 +59,32 @@ class RandomSchedule {
     }
     for (const auto& [number, sequence] : live_) EXPECT_TRUE(session_.remove(number).ok());
     EXPECT_EQ(session_.free_pages(), pages_) << "pages leaked";
-    compare(alone);
+  }
+
+  // The session may have gone.
+  void compare(const RunAlone& alone) const {
+    std::vector<bool> has_child(nodes_.size());
+    for (const Node& n : nodes_)
+      if (n.parent >= 0) has_child[static_cast<size_t>(n.parent)] = true;
+    std::vector<std::vector<float>> logits(nodes_.size());
+    for (int leaf = 1; leaf < std::ssize(nodes_); ++leaf) {
+      if (has_child[static_cast<size_t>(leaf)]) continue;
+      auto rows = alone(path(leaf));
+      ASSERT_EQ(std::ssize(rows), node(leaf).length);
+      for (int at = leaf; at != 0; at = node(at).parent, rows.pop_back())
+        logits[static_cast<size_t>(at)] = std::move(rows.back());
+    }
+    for (size_t i = 1; i < nodes_.size(); ++i)
+      ASSERT_TRUE(nodes_[i].logits.empty() || nodes_[i].logits == logits[i])
+          << "operation " << nodes_[i].operation << ": logits after " << nodes_[i].length
+          << " tokens are not those of the sequence alone";
+    for (const Drawn& drawn : draws_) {
+      const auto token =
+          sample(logits[static_cast<size_t>(drawn.node)], drawn.options, drawn.number);
+      ASSERT_TRUE(token.ok()) << token.error().message;
+      ASSERT_EQ(drawn.token, *token)
+          << "operation " << drawn.operation << ": draw " << drawn.number << " of a sequence";
+    }
   }
 
   // What was compared.
@@ -424,31 +454,6 @@ class RandomSchedule {
     for (; number != 0; number = node(number).parent) rows.push_back(node(number).row);
     std::ranges::reverse(rows);
     return rows;
-  }
-
-  void compare(const RunAlone& alone) {
-    std::vector<bool> has_child(nodes_.size());
-    for (const Node& n : nodes_)
-      if (n.parent >= 0) has_child[static_cast<size_t>(n.parent)] = true;
-    std::vector<std::vector<float>> logits(nodes_.size());
-    for (int leaf = 1; leaf < std::ssize(nodes_); ++leaf) {
-      if (has_child[static_cast<size_t>(leaf)]) continue;
-      auto rows = alone(path(leaf));
-      ASSERT_EQ(std::ssize(rows), node(leaf).length);
-      for (int at = leaf; at != 0; at = node(at).parent, rows.pop_back())
-        logits[static_cast<size_t>(at)] = std::move(rows.back());
-    }
-    for (size_t i = 1; i < nodes_.size(); ++i)
-      ASSERT_TRUE(nodes_[i].logits.empty() || nodes_[i].logits == logits[i])
-          << "operation " << nodes_[i].operation << ": logits after " << nodes_[i].length
-          << " tokens are not those of the sequence alone";
-    for (const Drawn& drawn : draws_) {
-      const auto token =
-          sample(logits[static_cast<size_t>(drawn.node)], drawn.options, drawn.number);
-      ASSERT_TRUE(token.ok()) << token.error().message;
-      ASSERT_EQ(drawn.token, *token)
-          << "operation " << drawn.operation << ": draw " << drawn.number << " of a sequence";
-    }
   }
 
   Session& session_;
