@@ -16,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/abi/kernel_abi.h"
 #include "runtime/session/session.h"
 
 namespace sinter::runtime {
