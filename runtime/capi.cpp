@@ -321,6 +321,10 @@ sinter_status sinter_truncate(sinter_session* session, int32_t sequence, int64_t
 sinter_status sinter_remove_sequence(sinter_session* session, int32_t sequence, char** error) {
   return guarded("sinter_remove_sequence", error, [&]() -> rt::Status {
     if (session == nullptr) return null_argument("session");
+    // Its owner would free the place of another.
+    if (session->session->is_snapshot(sequence))
+      return rt::Error{std::to_string(sequence) +
+                       " is a snapshot, which goes by sinter_free_snapshot"};
     return session->session->remove(sequence);
   });
 }

@@ -132,6 +132,11 @@ Status GpuSession::generate(std::span<Drawing> drawings, const Grow& grow,
                             const Session::DrawSink& sink) {
   if (Status s = device_.make_current(); !s.ok()) return s;
   if (Status s = refresh_logits(drawings); !s.ok()) return s;
+  // All steps of a flight have their logits where the first tokens are drawn from: in the row of
+  // the sequence's number, wherever its last step left them.
+  for (const Drawing& d : drawings)
+    if (d.sequence->logits_row != d.number)
+      if (Status s = copy_logits(d.sequence->logits_row, d.number); !s.ok()) return s;
   copied_ = 0;
   std::vector<size_t> active(drawings.size());
   for (size_t i = 0; i < active.size(); ++i) active[i] = i;
@@ -148,11 +153,11 @@ Status GpuSession::generate(std::span<Drawing> drawings, const Grow& grow,
     for (const size_t i : active) {
       Drawing& d = drawings[i];
       riders.push_back(&d);
-      // As if the last step had been one of its last token, with its logits where they are.
+      // As if the last step had been one of its last token.
       rows.push_back({.token = last[i],
                       .position = static_cast<int>(d.sequence->position - (has_last ? 0 : 1)),
                       .sequence = d.number,
-                      .logits = has_last ? d.number : static_cast<int>(d.sequence->logits_row)});
+                      .logits = d.number});
       begin.push_back(d.sequence->position);
       sampling[static_cast<size_t>(d.number)] = sample_params(d.options, d.sequence->draws);
       least_left = std::min(least_left, d.count - d.given);

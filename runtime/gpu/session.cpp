@@ -26,6 +26,12 @@ unsigned working_blocks(const Phase& phase, size_t rows) {
 
 }  // namespace
 
+// A fork or a snapshot does not wait for what it copies.
+GpuSession::~GpuSession() {
+  if (stream_.get() != nullptr && device_.make_current().ok())
+    (void)driver_.hipStreamSynchronize(stream_.get());
+}
+
 Status GpuSession::allocate() {
   const DevicePlan& plan = model_.device_plan();
   auto memory = device_.allocate(layout_.bytes, "a session");

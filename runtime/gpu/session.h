@@ -23,6 +23,9 @@ class GpuSession : public DeviceSession {
         executor_(executor),
         size_(size),
         layout_(model.plan(), model.device_plan(), size) {}
+  ~GpuSession() override;
+  GpuSession(const GpuSession&) = delete;
+  GpuSession& operator=(const GpuSession&) = delete;
   Status prepare();
 
   Executor executor() const override { return executor_; }

@@ -144,6 +144,10 @@ Status Session::remove(int sequence) {
   return Done{};
 }
 
+bool Session::is_snapshot(int sequence) const {
+  return pool_->has(sequence) && at(sequence).is_snapshot;
+}
+
 void Session::reset(int sequence) {
   failure_.reset();
   if (!pool_->has(sequence)) return;

@@ -125,6 +125,7 @@ class Session {
   Result<int> snapshot(int sequence);
   Status restore(int sequence, int snapshot);
   Status remove(int sequence);
+  bool is_snapshot(int sequence) const;
   int64_t sequences() const;  // places
   int64_t free_pages() const;
 

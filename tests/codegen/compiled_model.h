@@ -26,8 +26,8 @@ struct CompiledModel {
 // For the first target of this machine's kind that it can run, counted from number `first` on.
 inline CompiledModel compile_and_load(const models::ImportedModel& model,
                                       const frontends::Checkpoint* checkpoint,
-                                      const std::string& name, codegen::Activations activations,
-                                      int first = 0) {
+                                      const std::string& name, codegen::CompileOptions options,
+                                      int first = 0, const runtime::LoadOptions& load = {}) {
   const auto cpu = runtime::detect_host_cpu();
   std::vector<codegen::Target> targets;
   for (const codegen::Target& target : codegen::targets())
@@ -36,9 +36,7 @@ inline CompiledModel compile_and_load(const models::ImportedModel& model,
               targets.end());
   for (const codegen::Target& target : targets) {
     const std::string path = fmt::format("{}{}_{}.plan", testing::TempDir(), name, ::getpid());
-    codegen::CompileOptions options;
     options.targets = {target};
-    options.activations = activations;
     const auto plan = codegen::compile_plan(model, checkpoint, name, options, path);
     EXPECT_TRUE(plan.ok()) << plan.status();
     if (!plan.ok()) return {};
@@ -46,11 +44,20 @@ inline CompiledModel compile_and_load(const models::ImportedModel& model,
     EXPECT_TRUE(file.ok()) << file.error().message;
     std::filesystem::remove(path);
     if (!file.ok()) return {};
-    auto loaded = runtime::Model::load(*file, {});
+    auto loaded = runtime::Model::load(*file, load);
     if (loaded.ok()) return {std::string(target.name), *loaded};
   }
   ADD_FAILURE() << "this machine runs no target of its kind";
   return {};
+}
+
+inline CompiledModel compile_and_load(const models::ImportedModel& model,
+                                      const frontends::Checkpoint* checkpoint,
+                                      const std::string& name, codegen::Activations activations,
+                                      int first = 0) {
+  codegen::CompileOptions options;
+  options.activations = activations;
+  return compile_and_load(model, checkpoint, name, options, first);
 }
 
 // [ids, vocab], of one prefill.

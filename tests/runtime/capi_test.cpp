@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <cstdlib>
 #include <limits>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/sinter.h"
@@ -427,6 +429,137 @@ TEST_F(CApiTest, SeveralSequencesInOneSession) {
   const sinter_session_options none = {40, 0, 0};
   refused(sinter_create_session_of(model, &none, &another, &error),
           "sinter_create_session_of: 0 sequences are outside 1..1024");
+}
+
+TEST_F(CApiTest, WrongCallsAboutSequencesAreOneErrorEachAndChangeNothing) {
+  sinter_free_session(session);
+  sinter_free_model(model);
+  session = nullptr;
+  model = nullptr;
+  sinter_model* other_model = nullptr;
+  const std::string other_path = folder.file("other.plan");
+  for (const auto& [plan, to] : {std::pair{path, &model}, std::pair{other_path, &other_model}}) {
+    ASSERT_EQ(toy::write_plan(plan, toy::without_fixed_state, toy::paged_kernel_object(),
+                              tokenizer_json()),
+              "");
+    ASSERT_EQ(sinter_load(plan.c_str(), 2, to, &error), SINTER_OK) << error;
+  }
+  const sinter_session_options options = {20, 4, 0};
+  ASSERT_EQ(sinter_create_session_of(model, &options, &session, &error), SINTER_OK) << error;
+  sinter_session* others = nullptr;
+  ASSERT_EQ(sinter_create_session_of(other_model, &options, &others, &error), SINTER_OK) << error;
+
+  // Sequences of 5 and of 17 tokens, one that was freed, a snapshot; and one of another model.
+  const std::vector<int32_t> tokens = {5, 9, 2, 7, 1, 8, 3, 4, 6, 5, 9, 2, 7, 1, 8, 3, 4};
+  int32_t copy = -1, freed = -1;
+  sinter_snapshot *snapshot = nullptr, *foreign = nullptr;
+  ASSERT_EQ(sinter_prefill(session, tokens.data(), 5, &error), SINTER_OK) << error;
+  ASSERT_EQ(sinter_fork(session, 0, &copy, &error), SINTER_OK) << error;
+  const sinter_part rest[] = {{copy, tokens.data() + 5, 4, 0}};
+  ASSERT_EQ(sinter_step(session, rest, 1, &error), SINTER_OK) << error;
+  for (size_t done = 9; done < 17; done += 4) {
+    const sinter_part part = {copy, tokens.data() + done, 4, 1};
+    ASSERT_EQ(sinter_step(session, &part, 1, &error), SINTER_OK) << error;
+  }
+  ASSERT_EQ(sinter_take_snapshot(session, 0, &snapshot, &error), SINTER_OK) << error;
+  const int32_t place = 2;  // of the snapshot: the lowest that was free
+  ASSERT_EQ(sinter_add_sequence(session, &freed, &error), SINTER_OK) << error;
+  ASSERT_EQ(sinter_remove_sequence(session, freed, &error), SINTER_OK) << error;
+  ASSERT_EQ(sinter_prefill(others, tokens.data(), 3, &error), SINTER_OK) << error;
+  ASSERT_EQ(sinter_take_snapshot(others, 0, &foreign, &error), SINTER_OK) << error;
+
+  const auto expect_unchanged = [&] {
+    for (const auto& [sequence, length] : {std::pair{0, 5}, std::pair{copy, 17}}) {
+      EXPECT_EQ(sinter_position_of(session, sequence), length);
+      const float* logits = nullptr;
+      ASSERT_EQ(sinter_logits_of(session, sequence, 1, &logits, &error), SINTER_OK) << message();
+      const auto wanted = toy::expected_logits(std::span(tokens).first(static_cast<size_t>(length)),
+                                               toy::weights(), length);
+      EXPECT_TRUE(std::equal(wanted.begin(), wanted.end(), logits));
+    }
+    EXPECT_EQ(sinter_position_of(session, freed), 0);
+  };
+  const auto refused = [&](sinter_status status, const std::string& wanted) {
+    EXPECT_EQ(status, SINTER_ERROR) << wanted;
+    EXPECT_EQ(message(), wanted);
+    expect_unchanged();
+  };
+  const std::string gone =
+      "there is no sequence " + std::to_string(freed) + ": it was never added, or removed";
+  const std::string is_snapshot =
+      std::to_string(place) + " is a snapshot; restore it into a sequence";
+  const auto step = [&](std::vector<sinter_part> parts) {
+    return sinter_step(session, parts.data(), parts.size(), &error);
+  };
+  // The good part of a bad step is not run either.
+  const sinter_part good = {0, tokens.data(), 1, 1};
+  refused(step({}), "sinter_step: no tokens to run");
+  refused(step({good, {copy, tokens.data(), 0, 0}}), "sinter_step: no tokens to run");
+  refused(step({good, {copy, nullptr, 1, 1}}), "sinter_step: tokens is NULL");
+  refused(step({{0, tokens.data(), 3, 1}, {copy, tokens.data(), 2, 1}}),
+          "sinter_step: a step of 5 rows: the plan's schedules serve at most 4");
+  refused(step({good, {copy, tokens.data(), 4, 1}}),
+          "sinter_step: 4 tokens do not fit: the session holds 17 of 20 positions; make a longer "
+          "context");
+  refused(step({good, {copy, tokens.data(), SIZE_MAX, 1}}),
+          "sinter_step: 18446744073709551615 tokens do not fit: the session holds 17 of 20 "
+          "positions; make a longer context");
+  refused(step({good, {freed, tokens.data(), 1, 1}}), "sinter_step: " + gone);
+  refused(step({good, {place, tokens.data(), 1, 1}}), "sinter_step: " + is_snapshot);
+  refused(step({good, good}), "sinter_step: sequence 0 is named twice");
+  refused(step({good, {copy, tokens.data(), 1, 2}}),
+          "sinter_step: 2 rows of logits were asked for, outside 0..1");
+  refused(step({good, {copy, tokens.data(), 1, -1}}),
+          "sinter_step: -1 rows of logits were asked for, outside 0..1");
+  for (const int64_t length : {int64_t{-1}, INT64_MIN, int64_t{6}, INT64_MAX})
+    refused(
+        sinter_truncate(session, 0, length, &error),
+        "sinter_truncate: sequence 0 has 5 tokens and cannot be cut to " + std::to_string(length));
+  refused(sinter_truncate(session, freed, 0, &error), "sinter_truncate: " + gone);
+  refused(sinter_truncate(session, place, 0, &error), "sinter_truncate: " + is_snapshot);
+  int32_t made = 7;
+  refused(sinter_fork(session, freed, &made, &error), "sinter_fork: " + gone);
+  EXPECT_EQ(made, -1);
+  sinter_snapshot* taken = snapshot;
+  refused(sinter_take_snapshot(session, freed, &taken, &error), "sinter_take_snapshot: " + gone);
+  EXPECT_EQ(taken, nullptr);
+  refused(sinter_restore(session, freed, snapshot, &error), "sinter_restore: " + gone);
+  refused(sinter_restore(session, 0, foreign, &error),
+          "sinter_restore: the snapshot is of another session");
+  refused(sinter_remove_sequence(session, freed, &error), "sinter_remove_sequence: " + gone);
+  refused(sinter_remove_sequence(session, place, &error),
+          "sinter_remove_sequence: " + std::to_string(place) +
+              " is a snapshot, which goes by sinter_free_snapshot");
+  const float* logits = sinter_logits(session);
+  refused(sinter_logits_of(session, freed, 1, &logits, &error), "sinter_logits_of: " + gone);
+  EXPECT_EQ(logits, nullptr);
+  refused(sinter_logits_of(session, 0, 2, &logits, &error),
+          "sinter_logits_of: 2 rows of logits were asked for, outside 1..1");
+  const sinter_sampling greedy = {0, 0, 1, 0};
+  const auto generate = [&](std::vector<sinter_draw> draws) {
+    const auto sink = [](size_t, int32_t, void*) -> int32_t {
+      ADD_FAILURE() << "drew for a wrong call";
+      return 0;
+    };
+    return sinter_generate_many(session, draws.data(), draws.size(), sink, nullptr, &error);
+  };
+  refused(generate({}), "sinter_generate_many: no sequence to draw for");
+  refused(generate({{0, greedy, 1}, {freed, greedy, 1}}), "sinter_generate_many: " + gone);
+  refused(generate({{0, greedy, 1}, {0, greedy, 1}}),
+          "sinter_generate_many: sequence 0 is named twice");
+  refused(generate({{0, greedy, 1}, {copy, greedy, 5}}),
+          "sinter_generate_many: 4 tokens do not fit: the session holds 17 of 20 positions; make "
+          "a longer context");
+  refused(generate({{0, greedy, 1}, {copy, greedy, 0}}),
+          "sinter_generate_many: 0 tokens were asked for, expected 1 or more");
+
+  // The snapshot is what it was.
+  ASSERT_EQ(sinter_restore(session, copy, snapshot, &error), SINTER_OK) << error;
+  EXPECT_EQ(sinter_position_of(session, copy), 5);
+  sinter_free_snapshot(snapshot);
+  sinter_free_snapshot(foreign);
+  sinter_free_session(others);
+  sinter_free_model(other_model);
 }
 
 }  // namespace

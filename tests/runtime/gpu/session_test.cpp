@@ -5,7 +5,7 @@
 #include "runtime/plan/synthetic.h"
 #include "runtime/session/session.h"
 #include "tests/runtime/gpu/toy_gpu.h"
-#include "tests/runtime/session/random_schedule.h"
+#include "tests/runtime/session/toy_alone.h"
 
 namespace sinter::runtime {
 namespace {
@@ -603,6 +603,34 @@ TEST_F(GpuSessionTest, WhateverFailsGivesOneClearLineAndIsGivenBack) {
   gpu.fail_call = 0;
 }
 
+TEST_F(GpuSessionTest, ASessionThatGoesWaitsForWhatItCopies) {
+  const auto model = load();
+  auto made = Session::create(model, SessionOptions{.sequences = 2});
+  ASSERT_EQ(message(made), "");
+  ASSERT_EQ(message((*made)->decode(5)), "");
+  ASSERT_EQ(message((*made)->snapshot(0)), "");
+  made->reset();
+  EXPECT_EQ(gpu.abuse, std::vector<std::string>());
+}
+
+TEST_F(GpuSessionTest, LogitsAfterDrawingFromOneOfSeveralRowsAreThoseOfTheLastToken) {
+  for (const Executor executor : {Executor::graph, Executor::eager}) {
+    const auto session = make(load(), 0, executor);
+    const Session::Part part{0, first(2), 2};
+    ASSERT_EQ(message(session->step({&part, 1})), "");
+    std::vector<int32_t> seen(tokens.begin(), tokens.begin() + 2), drawn;
+    ASSERT_EQ(message(session->generate({.greedy = true}, 3,
+                                        [&](int32_t t) {
+                                          drawn.push_back(t);
+                                          return true;
+                                        })),
+              "");
+    EXPECT_EQ(drawn, drawn_by_hand(seen, 3, {.greedy = true}));
+    seen.insert(seen.end(), drawn.begin(), drawn.end() - 1);
+    EXPECT_EQ(logits(*session), expected(seen));
+  }
+}
+
 TEST_F(GpuSessionTest, SequencesGetWhatTheyGetAloneWhateverTheSchedule) {
   for (const bool paged : {false, true}) {
     SCOPED_TRACE(paged ? "paged state alone" : "fixed state, too");
@@ -614,21 +642,23 @@ TEST_F(GpuSessionTest, SequencesGetWhatTheyGetAloneWhateverTheSchedule) {
               "");
     toy::add_kernels(gpu, {.counts_up = !paged});
     const auto model = load();
-    int steps = 0;
-    for (unsigned seed = 0; seed < 60; ++seed) {
+    int draws = 0;
+    for (unsigned seed = 0; seed < 200; ++seed) {
       SCOPED_TRACE(seed);
-      const auto session = Session::create(
+      auto session = Session::create(
           model, SessionOptions{.context = 200 + seed % 3 * 50,
                                 .sequences = 1 + seed % 6,
                                 .positions = seed % 2 == 0 ? 0 : 256,
                                 .executor = seed % 4 < 2 ? Executor::graph : Executor::eager});
       ASSERT_EQ(message(session), "");
-      toy::RandomSchedule schedule(**session, paged, seed);
+      RandomSchedule schedule(*model, **session, seed);
       schedule.run(60);
-      steps += schedule.steps();
+      session->reset();
+      if (!HasFailure()) schedule.compare(toy::run_alone);
+      draws += schedule.draws();
       if (HasFailure()) return;
     }
-    EXPECT_GT(steps, 800);
+    EXPECT_GT(draws, 3000);
   }
 }
 

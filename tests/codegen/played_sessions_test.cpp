@@ -1,0 +1,139 @@
+// Sessions on a GPU that the CPU plays: the runtime's GPU executor, a driver that is none, and the
+// kernels of a real model, thread by thread. Sequences come and go, and each gets, token for token
+// and bit for bit, what it gets alone.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "codegen/compile/object_cache.h"
+#include "codegen/layouts/weight_sections.h"
+#include "codegen/plan_builder.h"
+#include "tests/codegen/kernel_harness.h"
+#include "tests/codegen/run_alone.h"
+#include "tests/runtime/gpu/double.h"
+#include "tests/runtime/session/random_schedule.h"
+
+namespace sinter::codegen::test {
+namespace {
+
+constexpr int64_t kChunk = 40;
+
+class PlayedSession : public ::testing::TestWithParam<size_t> {
+ protected:
+  // The golden model, whose kernels run on `on` when the double is told to run them.
+  void load(const std::string& golden, ir::DType kv_format, const TestTarget& on) {
+    auto checkpoint = frontends::open_checkpoint(SINTER_TEST_GOLDENS "/" + golden);
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+    const auto imported = models::import_checkpoint(**checkpoint);
+    ASSERT_TRUE(imported.ok()) << imported.status();
+    CompileOptions options;
+    options.targets = *parse_targets("gfx1100");
+    options.kv_format = kv_format;
+    options.chunk = kChunk;
+    options.rows = {8, 32};
+    const auto compiled = lower_model(*imported, checkpoint->get(), options);
+    ASSERT_TRUE(compiled.ok()) << compiled.status();
+    const DeviceCompilation& device = compiled->devices[0];
+    const auto object = compile_shared(device.source.text, on.target);
+    ASSERT_TRUE(object.ok()) << object.status();
+    code_ = LoadedCode(*object);
+    simt_.emplace(on.wave);
+    for (const runtime::Kernel& kernel : device.source.kernels) play(kernel.symbol);
+    play("sinter_sample");
+    play("sinter_stream");
+    gpu_.memory = size_t{1} << 30;
+    write(**checkpoint, *imported, *compiled, options);
+  }
+
+ private:
+  LoadedCode code_;
+  std::optional<SimtMachine> simt_;
+
+ protected:
+  runtime::GpuDouble gpu_;
+  std::shared_ptr<runtime::Model> model_;
+
+ private:
+  void play(const std::string& symbol) {
+    gpu_.kernels[symbol] = [this, kernel = code_.find_simt(symbol)](const GpuArguments& arguments) {
+      const runtime::GpuDouble::Launch& launch = gpu_.launches.back();
+      // Blocks come in one order and the other.
+      const Grid grid{static_cast<int>(launch.blocks), gpu_.launches.size() % 2 == 0,
+                      launch.shared_bytes};
+      const auto status = simt_->run(kernel, arguments, grid);
+      EXPECT_TRUE(status.ok()) << launch.kernel << ": " << status;
+    };
+  }
+
+  // A plan whose code is the double's.
+  void write(const frontends::Checkpoint& checkpoint, const models::ImportedModel& imported,
+             const Compilation& compiled, const CompileOptions& options) {
+    const std::string path = fmt::format("{}played_{}.plan", testing::TempDir(), ::getpid());
+    auto writer = runtime::PlanWriter::create(path);
+    ASSERT_TRUE(writer.ok()) << writer.error().message;
+    runtime::Plan plan;
+    plan.model = "played";
+    plan.activations = "a8";
+    plan.vocab_size = imported.vocab_size;
+    plan.layers = imported.layers;
+    plan.max_context = compiled.max_context;
+    runtime::DevicePlan& device = plan.device_plans.emplace_back(
+        assemble_device_plan(compiled, compiled.devices[0], options));
+    plan.code = {{"gfx1100", "amdgpu", {}, 0, {}, {}}};
+    const std::string code =
+        std::string(runtime::GpuDouble::code) + "\n" + runtime::code_mark(plan, plan.code[0]);
+    plan.code[0].section = *(*writer)->add(std::string_view(code));
+    WeightSections weights(**writer);
+    const auto section = weights.write(compiled.module, compiled.devices[0].lowering.layouts,
+                                       device.weight_bytes, checkpoint, [](double) {});
+    ASSERT_TRUE(section.ok()) << section.status();
+    device.weights_section = *section;
+    const auto size = (*writer)->finish(plan);
+    ASSERT_TRUE(size.ok()) << size.error().message;
+    const auto file = runtime::PlanFile::open(path, true);
+    ASSERT_TRUE(file.ok()) << file.error().message;
+    std::filesystem::remove(path);
+    auto loaded = runtime::Model::load(
+        *file, {.threads = 1, .progress = {}, .device = "hip:0", .driver = gpu_.driver()});
+    ASSERT_TRUE(loaded.ok()) << loaded.error().message;
+    model_ = *loaded;
+  }
+};
+
+TEST_P(PlayedSession, GivesEachSequenceWhatItGetsAlone) {
+  const std::vector<TestTarget> targets = runnable_targets(Device::gpu);
+  ASSERT_GT(targets.size(), GetParam());
+  const bool first = GetParam() == 0;
+  load(first ? "mlx_b4_g64" : "mlx_b2_ternary", first ? ir::DType::q8 : ir::DType::f16,
+       targets[GetParam()]);
+  if (HasFailure()) return;
+  int64_t rows = 0, logits = 0, draws = 0;
+  for (unsigned seed = 0; seed < (first ? 16 : 8); ++seed) {
+    SCOPED_TRACE(seed);
+    auto session = runtime::Session::create(
+        model_, runtime::SessionOptions{.context = 100,
+                                        .sequences = 2 + seed % 4 * 10,
+                                        .positions = seed % 2 == 0 ? 0 : 256,
+                                        .executor = seed % 4 < 2 ? runtime::Executor::graph
+                                                                 : runtime::Executor::eager});
+    ASSERT_TRUE(session.ok()) << session.error().message;
+    runtime::RandomSchedule schedule(*model_, **session, seed);
+    schedule.run(16);
+    session->reset();
+    if (!HasFailure()) schedule.compare(RunSequenceAlone(model_, 100));
+    rows += schedule.rows();
+    logits += schedule.logits();
+    draws += schedule.draws();
+    if (HasFailure()) return;
+  }
+  EXPECT_EQ(gpu_.abuse, std::vector<std::string>());
+  fmt::print("  {} rows, {} rows of logits and {} draws were compared\n", rows, logits, draws);
+}
+
+INSTANTIATE_TEST_SUITE_P(GpuWaves, PlayedSession, ::testing::Values(0, 1),
+                         [](const auto& info) { return info.param == 0 ? "Of32" : "Of64"; });
+
+}  // namespace
+}  // namespace sinter::codegen::test
