@@ -216,6 +216,39 @@ Status verify_company(const std::shared_ptr<Model>& model, Report& report) {
   return runtime::Done{};
 }
 
+// Rows of one sequence in one step, as when drafted tokens are checked, get the bits that they get
+// one after another.
+Status verify_drafts(const std::shared_ptr<Model>& model, Report& report) {
+  constexpr int64_t context = 40, prompt = 19;
+  const runtime::DevicePlan& plan = model->device_plan();
+  const int64_t count = std::min({int64_t{7}, plan.chunk, plan.logits_rows});
+  if (count < 2 || model->plan().max_context < context) return runtime::Done{};
+  const std::vector<int32_t> tokens = random_tokens(prompt + count, model->plan().vocab_size, 3);
+  const std::span<const int32_t> drafted = std::span(tokens).subspan(prompt);
+  auto created = Session::create(model, {.context = context, .sequences = 2});
+  if (!created.ok()) return created.error();
+  Session& session = **created;
+  if (auto status = session.prefill(std::span(tokens).first(prompt)); !status.ok()) return status;
+  const auto fork = session.fork(0);
+  if (!fork.ok()) return fork.error();
+  Rows alone;
+  for (const int32_t token : drafted) {
+    if (auto status = session.decode(token, *fork); !status.ok()) return status;
+    const auto logits = session.read_logits(*fork);
+    if (!logits.ok()) return logits.error();
+    alone.insert(alone.end(), logits->begin(), logits->end());
+  }
+  const Session::Part part{0, drafted, count};
+  if (auto status = session.step(std::span(&part, 1)); !status.ok()) return status;
+  const auto logits = session.read_logits(0, count);
+  if (!logits.ok()) return logits.error();
+  report.line(same_bits(Rows(logits->begin(), logits->end()), alone),
+              fmt::format("{} rows of one sequence in one step: bit for bit what each gets after "
+                          "the one before it",
+                          count));
+  return runtime::Done{};
+}
+
 Result<int> verify(const Program& program, VerifyOptions options) {
   const auto kind = kind_of_input(options.model.path);
   if (!kind.ok()) return kind.error();
@@ -261,8 +294,9 @@ Result<int> verify(const Program& program, VerifyOptions options) {
     return status.error();
   progress.update("running several sequences", -1);
   const Status company = verify_company(*model, report);
+  const Status drafts = company.ok() ? verify_drafts(*model, report) : company;
   progress.clear();
-  if (!company.ok()) return company.error();
+  if (!drafts.ok()) return drafts.error();
 
   // Of random weights: 16-bit activations stay within 2 %, int8 ones within 5 %.
   const double tolerance =

@@ -31,7 +31,7 @@ void add_model_argument(CLI::App& app, const Program& program, ModelOptions& opt
 
 CLI::Option* add_kv_format_option(CLI::App& app, std::string& format) {
   return app
-      .add_option("--kv-format", format,
+      .add_option("--kv,--kv-format", format,
                   "How a model's keys and values are cached: f16 (the default), f32, or codes of 8 "
                   "or 4 bits with a scale for 32 of them (q8, q4), which take about half and a "
                   "quarter of the memory")
