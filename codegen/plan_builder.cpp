@@ -114,7 +114,8 @@ class PlanAssembler {
         kernel.shared_bytes = static_cast<uint32_t>(phase.shared_bytes);
         kernel.parameters.clear();
         for (size_t a = 0; a < phase.arguments.size(); ++a)
-          kernel.parameters.push_back(parameter(phase.arguments[a], phase.accesses[a], schedule));
+          kernel.parameters.push_back(
+              parameter(phase.arguments[a], phase.uses[a].access, schedule));
       }
     }
     return all;
@@ -307,8 +308,10 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
     d.source = assemble_source(d.lowering, c.module.name, options.persistent && kind.gpu);
     for (const LoweredSchedule& schedule : d.lowering.schedules) {
       const int64_t rows = schedule.shape.most_rows;
-      d.memory.push_back(
-          plan_memory(c.module, d.lowering, schedule, {rows, std::min(rows, d.logits_rows)}));
+      auto memory =
+          plan_memory(c.module, d.lowering, schedule, {rows, std::min(rows, d.logits_rows)});
+      if (!memory.ok()) return memory.status();
+      d.memory.push_back(*std::move(memory));
     }
     c.devices.push_back(std::move(d));
   }
