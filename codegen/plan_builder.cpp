@@ -1,6 +1,7 @@
 #include "codegen/plan_builder.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <set>
@@ -10,7 +11,6 @@
 #include "codegen/compile/kernel_resources.h"
 #include "codegen/compile/object_cache.h"
 #include "codegen/layouts/synthetic_fills.h"
-#include "codegen/layouts/weight_sections.h"
 #include "codegen/probe/input.h"
 #include "codegen/probe/lower.h"
 #include "ir/state_format.h"
@@ -47,22 +47,18 @@ class PlanAssembler {
                 const CompileOptions& options)
       : c_(compilation), d_(device), options_(options) {}
 
-  // Places weights and states, fills in phases.
+  // Names weights and states, fills in phases.
   runtime::DevicePlan assemble() {
     runtime::DevicePlan plan;
     plan.device = kind_of(d_.device).name;
     plan.chunk = d_.chunk;
     plan.logits_rows = d_.logits_rows;
-    int64_t at = 0;
-    for (const auto& [id, layout] : d_.lowering.layouts) {
-      weight_offsets_[id] = at;
-      plan.weights.push_back({c_.module.value(id).name, ir::to_string(c_.module.value(id).type),
-                              std::string(name(layout.order)), static_cast<uint64_t>(at),
-                              static_cast<uint64_t>(layout.bytes),
-                              c_.module.weight(id).format.bits_per_weight()});
-      at += layout.bytes;
-    }
-    plan.weight_bytes = static_cast<uint64_t>(at + 64);  // kernels read whole vectors
+    for (const auto& [id, layout] : d_.lowering.layouts)
+      plan.weights.push_back(
+          {c_.module.value(id).name, ir::to_string(c_.module.value(id).type),
+           std::string(name(layout.order)), static_cast<uint64_t>(d_.weights.offsets.at(id)),
+           static_cast<uint64_t>(layout.bytes), c_.module.weight(id).format.bits_per_weight()});
+    plan.weight_bytes = static_cast<uint64_t>(d_.weights.bytes);
     plan.states = d_.lowering.states.states;
     plan.kernels = kernels();
     for (size_t i = 0; i < d_.lowering.schedules.size(); ++i) {
@@ -96,7 +92,7 @@ class PlanAssembler {
     std::vector<runtime::Fill> all;
     for (const auto& [id, layout] : d_.lowering.layouts)
       for (runtime::Fill& fill : synthetic_fills(c_.module.value(id).name, c_.module.weight(id),
-                                                 layout, weight_offsets_.at(id)))
+                                                 layout, d_.weights.offsets.at(id)))
         all.push_back(std::move(fill));
     return all;
   }
@@ -114,7 +110,8 @@ class PlanAssembler {
         kernel.shared_bytes = static_cast<uint32_t>(phase.shared_bytes);
         kernel.parameters.clear();
         for (size_t a = 0; a < phase.arguments.size(); ++a)
-          kernel.parameters.push_back(parameter(phase.arguments[a], phase.accesses[a], schedule));
+          kernel.parameters.push_back(
+              parameter(phase.arguments[a], phase.uses[a].access, schedule));
       }
     }
     return all;
@@ -193,7 +190,8 @@ class PlanAssembler {
     const auto id = static_cast<ir::ValueId>(buffer.value);
     switch (buffer.kind) {
       case Buffer::Kind::weight:
-        return {Region::weights, static_cast<uint64_t>(weight_offsets_.at(id) + buffer.offset), 0};
+        return {Region::weights, static_cast<uint64_t>(d_.weights.offsets.at(id) + buffer.offset),
+                0};
       case Buffer::Kind::state:
         return {Region::state, 0, d_.lowering.states.numbers.at(id)};
       case Buffer::Kind::logits:
@@ -210,7 +208,6 @@ class PlanAssembler {
   const Compilation& c_;
   const DeviceCompilation& d_;
   const CompileOptions& options_;
-  std::map<ir::ValueId, int64_t> weight_offsets_;
 };
 
 // Numbers that are none would go on to every logit.
@@ -307,11 +304,18 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
     d.source = assemble_source(d.lowering, c.module.name, options.persistent && kind.gpu);
     for (const LoweredSchedule& schedule : d.lowering.schedules) {
       const int64_t rows = schedule.shape.most_rows;
-      d.memory.push_back(
-          plan_memory(c.module, d.lowering, schedule, {rows, std::min(rows, d.logits_rows)}));
+      auto memory =
+          plan_memory(c.module, d.lowering, schedule, {rows, std::min(rows, d.logits_rows)});
+      if (!memory.ok()) return memory.status();
+      d.memory.push_back(*std::move(memory));
     }
     c.devices.push_back(std::move(d));
   }
+  std::vector<WeightLayouts> layouts;
+  for (const DeviceCompilation& d : c.devices) layouts.push_back(d.lowering.layouts);
+  c.weight_sections = weight_sections(layouts);
+  for (size_t i = 0; i < c.devices.size(); ++i)
+    c.devices[i].weights = weight_places(c.weight_sections, i);
   c.remarks = std::move(context.remarks);
   return c;
 }
@@ -436,19 +440,22 @@ absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,
     if (status.ok()) status = add_text(checkpoint->tokenizer_config_json, plan.tokenizer_config);
     if (status.ok()) status = add_text(checkpoint->chat_template, plan.chat_template);
   }
-  WeightSections weights(**writer);
   for (size_t i = 0; i < c.devices.size() && status.ok(); ++i) {
     runtime::DevicePlan& device = plan.device_plans[i];
     status = add_text(c.devices[i].source.text, device.source);
     if (status.ok()) status = add_text(c.devices[i].memory_text(), device.memory);
-    if (!status.ok() || checkpoint == nullptr) continue;
-    const auto packing = [&](double fraction) {
-      report(options, fmt::format("packing weights for {}", device.device), fraction);
-    };
-    auto section = weights.write(c.module, c.devices[i].lowering.layouts, device.weight_bytes,
-                                 *checkpoint, packing);
-    if (section.ok()) device.weights_section = *section;
+  }
+  for (const WeightSection& weights : c.weight_sections) {
+    if (!status.ok() || checkpoint == nullptr) break;
+    std::vector<std::string_view> readers;
+    for (const size_t reader : weights.readers) readers.push_back(plan.device_plans[reader].device);
+    const std::string what = fmt::format("packing weights for {}", fmt::join(readers, " and "));
+    const auto section = write_section(**writer, c.module, weights, *checkpoint,
+                                       [&](double fraction) { report(options, what, fraction); });
     status = section.status();
+    if (!status.ok()) break;
+    for (const size_t reader : weights.readers)
+      plan.device_plans[reader].weights_sections.push_back(*section);
   }
   if (!status.ok()) return status;
   report(options, "writing", 1);

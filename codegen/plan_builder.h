@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "codegen/layouts/weight_sections.h"
 #include "codegen/schedule/lower.h"
 #include "codegen/schedule/memory.h"
 #include "codegen/schedule/source.h"
@@ -42,6 +43,7 @@ struct DeviceCompilation {
   std::vector<MemoryPlan> memory;  // of each schedule
   int64_t chunk = 0;
   int64_t logits_rows = 0;
+  WeightPlaces weights;
 
   std::string memory_text() const;
 };
@@ -52,6 +54,7 @@ struct Compilation {
   ir::ValueId probe_input = -1;  // what probes multiply; -1: a synthetic model has no probes
   std::vector<passes::Remark> remarks;
   std::vector<DeviceCompilation> devices;  // the kinds that the targets name, hosts first
+  std::vector<WeightSection> weight_sections;
   int64_t max_context = 0;
 };
 

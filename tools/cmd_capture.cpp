@@ -134,9 +134,15 @@ class Capture {
   }
 
   Status write_weights() {
-    if (!device_.synthetic())
-      return write_bytes(at("weights.bin"), file_.bytes(device_.weights_section));
-    std::vector<uint8_t> bytes(device_.weight_bytes + kSlack, 0);
+    std::vector<uint8_t> bytes;
+    if (!device_.synthetic()) {
+      for (const runtime::Section& section : device_.weights_sections) {
+        const auto stored = file_.bytes(section);
+        bytes.insert(bytes.end(), stored.begin(), stored.end());
+      }
+      return write_bytes(at("weights.bin"), bytes);
+    }
+    bytes.resize(device_.weight_bytes + kSlack);
     for (size_t i = 0; i < device_.fills.size(); ++i)
       runtime::fill_range(device_.fills, i, plan_.seed, 0, runtime::fill_words(device_.fills[i]),
                           bytes.data());

@@ -198,6 +198,15 @@ std::string device_summary(const Plan& plan, size_t index, const std::optional<R
   memory("weights", device.weight_bytes,
          fmt::format("{:.3f} bits per weight{}", bits,
                      device.synthetic() ? ", made from a seed at load" : ""));
+  uint64_t shared = 0;
+  for (const runtime::Section& section : device.weights_sections)
+    for (size_t other = 0; other < plan.device_plans.size(); ++other)
+      if (const auto& its = plan.device_plans[other].weights_sections;
+          other != index && std::ranges::find(its, section) != its.end()) {
+        shared += section.bytes;
+        break;
+      }
+  if (shared != 0) memory("  of them in common", shared, "stored once for several device plans");
   uint64_t position = 0;
   for (const runtime::PlanState& state : device.states) position += state.bytes_per_position;
   if (position != 0)

@@ -15,8 +15,9 @@
 
 namespace sinter::codegen {
 
-// All tile rows by 16 and differ in the order within a tile.
+// Of matrices all tile rows by 16 and differ in the order within a tile.
 enum class Layout {
+  plain,  // vectors: one number after another
   cpu16,  // one lane per row: codegen/device/cpu/weights.h
   gpu16,  // 16 bytes of a row at a time: codegen/device/gpu/weights.h
 };
@@ -43,7 +44,7 @@ struct Piece {
 
 // Where the pieces of a packed weight lie.
 struct PackedLayout {
-  Layout order = Layout::cpu16;
+  Layout order = Layout::plain;
   int64_t parts = 1;  // equal runs of rows, each starting a tile of its own
   int64_t part_rows = 0;
   int64_t part_tiles = 0;

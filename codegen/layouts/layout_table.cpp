@@ -7,11 +7,21 @@ namespace sinter::codegen {
 namespace {
 
 bool every_type(const ir::WeightType&) { return true; }
+bool vectors(const ir::WeightType& type) { return type.shape.size() == 1; }
 
 }  // namespace
 
 const std::vector<LayoutRow>& layouts() {
   static const std::vector<LayoutRow> table = {
+      {.layout = Layout::plain,
+       .name = "plain",
+       .devices = {Device::host, Device::gpu},
+       .serves = vectors,
+       .run_bytes = 1,
+       .pack_codes = nullptr,
+       .scale_index = nullptr,
+       .block_records = false,
+       .codes_struct = ""},
       {.layout = Layout::cpu16,
        .name = "cpu16",
        .devices = {Device::host},

@@ -18,8 +18,8 @@ struct LayoutRow {
   bool (*serves)(const ir::WeightType& type);
   // Elements and floats of 8 bits: bytes of a row that lie side by side; at least an element.
   int64_t run_bytes;
-  // One tile of codes that are no floats; `codes` has 16 rows of all columns, one to a byte. Codes
-  // in base 3 are packed alike everywhere.
+  // Of vectors there are no tiles: what follows is absent. One tile of codes that are no floats;
+  // `codes` has 16 rows of all columns, one to a byte. Codes in base 3 are packed alike everywhere.
   void (*pack_codes)(const ir::WeightType& type, const uint8_t* codes, uint8_t* out);
   // Where number `index` of row `row` of a tile is among the tile's scales, in elements.
   int64_t (*scale_index)(const ir::WeightType& type, int64_t row, int64_t index);

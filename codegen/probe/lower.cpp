@@ -11,6 +11,7 @@
 #include "codegen/probe/input.h"
 #include "codegen/regions/context.h"
 #include "codegen/regions/products.h"
+#include "codegen/schedule/early_starts.h"
 
 namespace sinter::codegen {
 
@@ -74,7 +75,7 @@ absl::Status lower_probes(const ir::Module& module, Device device, Activations a
   lowering.probe_results = c.temporary({});
   for (const auto& [format, weight] : smallest)
     if (auto status = lower_probe(c, weight, input); !status.ok()) return status;
-  return absl::OkStatus();
+  return settle_early_starts(c.lowered);
 }
 
 }  // namespace sinter::codegen

@@ -173,9 +173,6 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     e.line("const QuantizedResults<Cache, {0}> results{{{0}::at({1}, {2})}};", form->type,
            e.pointer(prepared, "unsigned char"), c.row_count(op->results[0]));
   };
-  // The kernel reads the table before it waits for the phase before, but for none earlier.
-  const bool table_is_new = (q.rope != nullptr && c.made_just_before(node, q.rope->operands[1])) ||
-                            (k.rope != nullptr && c.made_just_before(node, k.rope->operands[1]));
   if (c.one_row() || (c.on_gpu() && c.few_rows())) {
     const int64_t shared_bytes = attention_shared_bytes(
         heads / kv_heads, head_dim, *ir::find_state_format(c.module.tensor(op->operands[1]).dtype));
@@ -190,6 +187,10 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
       e.line("static_assert(FewShared<Cache>::bytes <= {});", shared_bytes);
       declare_results(e);
       e.line("attention_few{}results);", call);
+      // The table, and what earlier steps cached.
+      for (const ir::HeadSource* head : {&q, &k})
+        if (head->rope != nullptr) e.read_ahead(c.buffer(head->rope->operands[1]));
+      for (const size_t cache : {1, 2}) e.read_ahead({Buffer::Kind::state, op->operands[cache], 0});
     } else {
       e.line("attention_step{}{});", call, e.pointer(result, "float"));
     }
@@ -197,8 +198,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     phase.blocks = kv_heads * most_splits;
     if (!c.one_row()) phase.rows_per_block = 1;
     if (!c.on_gpu()) return absl::OkStatus();
-    if (!table_is_new)
-      phase.kernel = c.one_row() ? LoweredPhase::Kernel::early : LoweredPhase::Kernel::paired;
+    phase.kernel = c.one_row() ? LoweredPhase::Kernel::early : LoweredPhase::Kernel::paired;
     phase.shared_bytes = shared_bytes;
     return absl::OkStatus();
   }

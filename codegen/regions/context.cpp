@@ -94,12 +94,6 @@ absl::Status RegionContext::declare_vectors(const Node& node) {
   return absl::OkStatus();
 }
 
-bool RegionContext::made_just_before(const Node& node, ValueId id) const {
-  if (&node == module.nodes.data()) return false;
-  const auto& made = (&node - 1)->results;
-  return std::find(made.begin(), made.end(), id) != made.end();
-}
-
 LoweredPhase& RegionContext::finish(std::string name, const Emitter& emitter, std::string what,
                                     std::string summary) {
   LoweredPhase phase;
@@ -108,7 +102,7 @@ LoweredPhase& RegionContext::finish(std::string name, const Emitter& emitter, st
   phase.summary = std::move(summary);
   phase.body = emitter.text();
   phase.arguments = emitter.arguments();
-  phase.accesses = emitter.accesses();
+  phase.uses = emitter.uses();
   lowered.phases.push_back(std::move(phase));
   return lowered.phases.back();
 }

@@ -62,9 +62,6 @@ class RegionContext {
   // Layouts of the weight vectors that the epilogue of `node` reads.
   absl::Status declare_vectors(const ir::Node& node);
 
-  // Whether the phase before `node` writes the value.
-  bool made_just_before(const ir::Node& node, ir::ValueId id) const;
-
   // Appends the phase that `emitter` holds.
   LoweredPhase& finish(std::string name, const Emitter& emitter, std::string what,
                        std::string summary);

@@ -29,15 +29,18 @@ class Emitter {
     return pointer(buffer, type, type.starts_with("const ") ? Access::read : Access::write);
   }
   std::string pointer(const Buffer& buffer, std::string_view type, Access access) {
-    const auto at = static_cast<size_t>(std::ranges::find(arguments_, buffer) - arguments_.begin());
-    if (at == arguments_.size()) {
-      arguments_.push_back(buffer);
-      accesses_.push_back(access);
-    } else if (accesses_[at] != access && !reads_its_own(buffer, at, access)) {
-      accesses_[at] = Access::update;
+    const size_t at = argument(buffer, access);
+    if (reads_its_own(buffer, at, access)) {
+      uses_[at].read_back = true;
+    } else if (uses_[at].access != access) {
+      uses_[at].access = Access::update;
     }
     return fmt::format("arg<{}>(launch, {})", type, at);
   }
+
+  // The kernel reads an argument before it awaits the phase before it. Weights need not be said:
+  // nobody writes them.
+  void read_ahead(const Buffer& buffer) { uses_[argument(buffer, Access::read)].read_ahead = true; }
 
   template <class... Args>
   void line(fmt::format_string<Args...> format, Args&&... args) {
@@ -49,18 +52,28 @@ class Emitter {
 
   const std::string& text() const { return text_; }
   const std::vector<Buffer>& arguments() const { return arguments_; }
-  const std::vector<Access>& accesses() const { return accesses_; }
+  const std::vector<Use>& uses() const { return uses_; }
 
  private:
+  // The number of an argument; of a new one, with that access, where there is none.
+  size_t argument(const Buffer& buffer, Access access) {
+    const auto at = static_cast<size_t>(std::ranges::find(arguments_, buffer) - arguments_.begin());
+    if (at == arguments_.size()) {
+      arguments_.push_back(buffer);
+      uses_.push_back({.access = access});
+    }
+    return at;
+  }
+
   // A phase may read what it has written; only what lives from step to step is updated.
   bool reads_its_own(const Buffer& buffer, size_t at, Access access) const {
-    return accesses_[at] == Access::write && access == Access::read &&
+    return uses_[at].access == Access::write && access == Access::read &&
            (buffer.kind == Buffer::Kind::activation || buffer.kind == Buffer::Kind::temporary);
   }
 
   std::string text_;
   std::vector<Buffer> arguments_;
-  std::vector<Access> accesses_;
+  std::vector<Use> uses_;
   int depth_ = 1;
 };
 

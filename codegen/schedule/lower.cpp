@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "codegen/regions/region.h"
+#include "codegen/schedule/early_starts.h"
 #include "ir/ops.h"
 #include "ir/regions.h"
 
@@ -17,7 +18,7 @@ absl::Status lower_schedule(RegionContext& c) {
       return absl::InternalError(fmt::format("[{}] outside a phase", ir::info(node.op).name));
     if (auto status = lowering_of(region->kind)(c, node); !status.ok()) return status;
   }
-  return absl::OkStatus();
+  return settle_early_starts(c.lowered);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "codegen/schedule/phase.h"
 
 namespace sinter::codegen {
@@ -31,9 +32,11 @@ struct StepRows {
   int64_t logits = 1;
 };
 
+// A buffer lives from the first phase that writes it to the last that reads it. An internal error,
+// by phase and buffer: one that is read before it is written, or written and read by nobody.
 // Pinned buffers come first, from offset 0: all schedules place them alike.
-MemoryPlan plan_memory(const ir::Module& module, const Lowering& lowering,
-                       const LoweredSchedule& schedule, StepRows rows);
+absl::StatusOr<MemoryPlan> plan_memory(const ir::Module& module, const Lowering& lowering,
+                                       const LoweredSchedule& schedule, StepRows rows);
 
 std::string print_memory(const MemoryPlan& plan, const LoweredSchedule& schedule);
 

@@ -48,21 +48,30 @@ struct Buffer {
 
 using Access = runtime::Parameter::Access;
 
+// What a phase does with one of its arguments. The memory plan, early starts and, in a plan,
+// dependences follow from these alone.
+struct Use {
+  Access access = Access::read;
+  bool read_back = false;   // it reads what it has written, so nobody else need read it
+  bool read_ahead = false;  // a GPU's kernel reads it before it awaits the phase before
+};
+
 // A phase before kernels are numbered and buffers have addresses.
 struct LoweredPhase {
   std::string name;
   std::string what;     // the ops, for people
   std::string summary;  // one line about the kernel: shapes and formats
-  std::string body;     // of the phase function; equal bodies become one kernel
+  std::string body;     // of the phase function; equal ones, declared alike, become one kernel
   std::vector<Buffer> arguments;
-  std::vector<Access> accesses;  // of each argument
-  int64_t scratch_bytes = 0;     // per worker of the host
-  int64_t weight_bytes = 0;      // read per call
+  std::vector<Use> uses;      // of each argument
+  int64_t scratch_bytes = 0;  // per worker of the host
+  int64_t weight_bytes = 0;   // read per call
   // For GPUs, as in runtime::Phase.
   int64_t blocks = 1;
   int64_t rows_per_block = 0;
   int64_t shared_bytes = 0;
-  // How a GPU's kernel is declared: codegen/device/gpu/phase.h.
+  // How a GPU's kernel is declared: codegen/device/gpu/phase.h. Whether it may begin early is
+  // decided when the phase before it is known: codegen/schedule/early_starts.h.
   enum class Kernel { plain, wide, early, paired } kernel = Kernel::plain;
   double macs = 0;  // multiply-adds per row
 };
@@ -90,7 +99,7 @@ struct LoweredProbe {
 struct Lowering {
   std::vector<LoweredSchedule> schedules;
   std::vector<LoweredProbe> probes;  // one of each phase of the schedule of probes
-  Buffer probe_results;              // float32
+  Buffer probe_results;              // float32; read when that schedule is over
   StateTable states;
   std::map<int64_t, Room> pinned;
   std::map<std::string, int64_t> pinned_numbers;  // by what they are for

@@ -5,6 +5,7 @@
 #include <cctype>
 #include <map>
 #include <set>
+#include <utility>
 
 namespace sinter::codegen {
 
@@ -50,7 +51,7 @@ std::string_view declaration(LoweredPhase::Kernel kernel) {
 
 KernelSource assemble_source(const Lowering& lowering, std::string_view model, bool persistent) {
   KernelSource out;
-  std::map<std::string, uint32_t> known;
+  std::map<std::pair<LoweredPhase::Kernel, std::string>, uint32_t> known;
   std::map<std::string, int> symbols;
   std::string phases;
   for (const LoweredSchedule& schedule : lowering.schedules) {
@@ -61,7 +62,7 @@ KernelSource assemble_source(const Lowering& lowering, std::string_view model, b
     std::vector<uint32_t>& numbers = out.used.emplace_back();
     for (const LoweredPhase& phase : schedule.phases) {
       const auto next = static_cast<uint32_t>(out.kernels.size());
-      const auto [at, inserted] = known.emplace(phase.body, next);
+      const auto [at, inserted] = known.emplace(std::pair(phase.kernel, phase.body), next);
       numbers.push_back(at->second);
       if (!inserted) continue;
       std::string symbol = symbol_of(phase.name) + suffix;

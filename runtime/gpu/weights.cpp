@@ -92,9 +92,10 @@ void report(const LoadOptions& options, uint64_t done, uint64_t total) {
   if (options.progress) options.progress(static_cast<double>(done) / static_cast<double>(total));
 }
 
-// The weights section of the file; its pages are given back behind the copy.
+// A section of the file, which begins at byte `begin` of the weights; its pages are given back
+// behind the copy.
 Status upload_stored(Uploader& uploader, const PlanFile& file, const Section& section,
-                     const LoadOptions& options) {
+                     uint64_t begin, uint64_t total, const LoadOptions& options) {
   const std::span<const uint8_t> weights = file.bytes(section);
   Checksum checksum;
   for (uint64_t done = 0; done < weights.size();) {
@@ -103,11 +104,11 @@ Status upload_stored(Uploader& uploader, const PlanFile& file, const Section& se
     if (!buffer.ok()) return buffer.error();
     std::memcpy(*buffer, weights.data() + done, bytes);
     if (options.verify_weights) checksum.update({*buffer, bytes});
-    if (Status s = uploader.copy(0, bytes, done); !s.ok()) return s;
+    if (Status s = uploader.copy(0, bytes, begin + done); !s.ok()) return s;
     if (Status s = uploader.commit(); !s.ok()) return s;
     file.drop_pages(section, done, bytes);
     done += bytes;
-    report(options, done, weights.size());
+    report(options, begin + done, total);
   }
   if (options.verify_weights && checksum.value() != section.checksum)
     return file.wrong_checksum(section);
@@ -184,7 +185,12 @@ Result<GpuMemory> upload_weights(const GpuDevice& device, const PlanFile& file,
     }
     uploaded = upload_synthetic(uploader, plan, file.plan().seed, *pool, options);
   } else {
-    uploaded = upload_stored(uploader, file, plan.weights_section, options);
+    uint64_t begin = 0;
+    for (const Section& section : plan.weights_sections) {
+      if (!uploaded.ok()) break;
+      uploaded = upload_stored(uploader, file, section, begin, plan.weight_bytes, options);
+      begin += section.bytes;
+    }
   }
   if (!uploaded.ok()) return uploaded.error();
   if (Status s = uploader.finish(); !s.ok()) return s.error();

@@ -67,12 +67,8 @@ void fill_weights(const DevicePlan& plan, uint64_t seed, uint8_t* weights, Threa
 Status HostModel::load_weights(const LoadOptions& options) {
   const DevicePlan& plan = device_plan();
   if (!plan.synthetic()) {
-    const std::span<const uint8_t> bytes = file_->bytes(plan.weights_section);
-    weights_ = bytes.data();
-    if (bytes.empty()) return Done{};
-    will_need(bytes);
-    return options.verify_weights ? file_->verify(plan.weights_section, options.progress)
-                                  : Status(Done{});
+    for (const Section& section : plan.weights_sections) will_need(file_->bytes(section));
+    return options.verify_weights ? file_->verify_weights(plan, options.progress) : Status(Done{});
   }
   const std::optional<uint64_t> available = available_memory();
   if (available && plan.weight_bytes > *available) {
@@ -84,7 +80,6 @@ Status HostModel::load_weights(const LoadOptions& options) {
   if (!memory.ok()) return memory.error();
   synthetic_weights_ = std::move(*memory);
   fill_weights(plan, file_->plan().seed, synthetic_weights_.data(), *pool_, options);
-  weights_ = synthetic_weights_.data();
   return Done{};
 }
 

@@ -28,7 +28,11 @@ class HostModel : public DeviceModel {
   const DevicePlan& device_plan() const { return plan().device_plans[code_->device_plan]; }
   ThreadPool& pool() { return *pool_; }
   PhaseFunction kernel(uint32_t index) const { return kernels_->kernel(index); }
-  const uint8_t* weights() const { return weights_; }
+  // Byte `offset` of the weights; only read.
+  const uint8_t* weights_at(uint64_t offset) const {
+    return device_plan().synthetic() ? synthetic_weights_.data() + offset
+                                     : file_->weights_at(device_plan(), offset);
+  }
   std::mutex& step_mutex() { return step_; }
 
  private:
@@ -40,8 +44,7 @@ class HostModel : public DeviceModel {
   std::shared_ptr<const HostCode> kernels_;
   std::unique_ptr<ThreadPool> pool_;
   Memory synthetic_weights_;
-  const uint8_t* weights_ = nullptr;  // the weights section, wherever it lies; only read
-  std::mutex step_;                   // held while a step runs
+  std::mutex step_;  // held while a step runs
 };
 
 Result<std::unique_ptr<DeviceSession>> create_host_session(HostModel& model,

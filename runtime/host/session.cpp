@@ -134,7 +134,7 @@ void* HostSession::address(const Argument& argument) const {
     // Kernels take all arguments as void*; what they do with weights is read them (stored ones are
     // mapped read-only).
     case Argument::Region::weights:
-      return const_cast<uint8_t*>(model_.weights()) + argument.offset;
+      return const_cast<uint8_t*>(model_.weights_at(argument.offset));
     case Argument::Region::state: {
       const PlanState& state = model_.device_plan().states[argument.index];
       uint8_t* const first = state.kind == PlanState::Kind::paged ? page(0) : fixed(0);

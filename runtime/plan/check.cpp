@@ -1,9 +1,11 @@
 #include "runtime/plan/check.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -32,12 +34,25 @@ bool inside(uint64_t offset, uint64_t bytes, uint64_t whole) {
 }
 
 Status check_weights(const DevicePlan& plan) {
-  if (plan.synthetic() && plan.weights_section.bytes != 0) {
-    return Error{"weights_section: a synthetic plan (one with fills) has none"};
+  if (plan.synthetic() && !plan.weights_sections.empty()) {
+    return Error{"weights_sections: a synthetic plan (one with fills) has none"};
   }
-  if (!plan.synthetic() && plan.weights_section.bytes != plan.weight_bytes) {
-    return Error{fmt::format("weight_bytes is {}, but the weights section has {} bytes",
-                             plan.weight_bytes, plan.weights_section.bytes)};
+  std::vector<uint64_t> ends;  // of the sections, within the weights
+  uint64_t all = 0;
+  for (size_t i = 0; i < plan.weights_sections.size(); ++i) {
+    const uint64_t bytes = plan.weights_sections[i].bytes;
+    if (bytes == 0 || bytes % 64 != 0 || bytes > largest_size - all) {
+      return Error{
+          fmt::format("weights_sections[{}] has {} bytes, expected a multiple of 64 and "
+                      "{} in all at most",
+                      i, bytes, largest_size)};
+    }
+    all += bytes;
+    ends.push_back(all);
+  }
+  if (!plan.synthetic() && all != plan.weight_bytes) {
+    return Error{fmt::format("weight_bytes is {}, but the sections of weights have {} bytes",
+                             plan.weight_bytes, all)};
   }
   for (size_t i = 0; i < plan.weights.size(); ++i) {
     const PlanWeight& weight = plan.weights[i];
@@ -47,6 +62,11 @@ Status check_weights(const DevicePlan& plan) {
     if (!inside(weight.offset, weight.bytes, plan.weight_bytes)) {
       return Error{fmt::format("weights[{}]: bytes {}+{} reach beyond weight_bytes {}", i,
                                weight.offset, weight.bytes, plan.weight_bytes)};
+    }
+    const auto end = std::ranges::upper_bound(ends, weight.offset);
+    if (end != ends.end() && weight.offset + weight.bytes > *end) {
+      return Error{fmt::format("weights[{}]: bytes {}+{} lie in two sections", i, weight.offset,
+                               weight.bytes)};
     }
   }
   return Done{};
@@ -292,11 +312,15 @@ std::vector<NamedSection> present_sections(const Plan& plan) {
     if (section.bytes != 0) sections.push_back({std::move(name), &section, is_weights});
   };
   for (const CodeObject& code : plan.code) add("code for " + code.target, code.section);
-  std::vector<Section> weights;  // device plans may have them in common
+  std::map<Section, std::set<std::string_view>> readers;  // device plans may have them in common
+  for (const DevicePlan& device : plan.device_plans)
+    for (const Section& section : device.weights_sections) readers[section].insert(device.device);
   for (const DevicePlan& device : plan.device_plans) {
-    if (std::ranges::find(weights, device.weights_section) == weights.end()) {
-      weights.push_back(device.weights_section);
-      add(device.device + " weights", device.weights_section, true);
+    for (const Section& section : device.weights_sections) {
+      const auto at = readers.find(section);
+      if (at == readers.end()) continue;  // it has been added
+      add(fmt::format("{} weights", fmt::join(at->second, " and ")), section, true);
+      readers.erase(at);
     }
     add(device.device + " source", device.source);
     add(device.device + " memory", device.memory);

@@ -192,6 +192,28 @@ Status PlanFile::verify(const Section& section, const std::function<void(double)
   return Done{};  // absent
 }
 
+const uint8_t* PlanFile::weights_at(const DevicePlan& device_plan, uint64_t offset) const {
+  for (const Section& section : device_plan.weights_sections) {
+    if (offset < section.bytes) return impl_->data + section.offset + offset;
+    offset -= section.bytes;
+  }
+  return nullptr;
+}
+
+Status PlanFile::verify_weights(const DevicePlan& device_plan,
+                                const std::function<void(double)>& progress) const {
+  const auto all = static_cast<double>(device_plan.weight_bytes);
+  double done = 0;
+  for (const Section& section : device_plan.weights_sections) {
+    const auto bytes = static_cast<double>(section.bytes);
+    const auto of_all = [&](double fraction) { progress((done + fraction * bytes) / all); };
+    const Status status = progress ? verify(section, of_all) : verify(section);
+    if (!status.ok()) return status;
+    done += bytes;
+  }
+  return Done{};
+}
+
 Status PlanFile::check_code(const CodeObject& code) const {
   const std::string_view bytes = text(code.section);
   // The name is in the table of symbols of an ELF file, and in PTX.

@@ -28,9 +28,14 @@ class PlanFile {
   const std::string& path() const;
   std::span<const uint8_t> bytes(const Section& section) const;
   std::string_view text(const Section& section) const;
+  // Where byte `offset` of a device plan's weights lies; what follows it in its section follows.
+  // Null beyond their end, as where they are made at load.
+  const uint8_t* weights_at(const DevicePlan& device_plan, uint64_t offset) const;
   // `progress` (may be empty) is called with the fraction done, in 0..1.
   Status verify(const Section& section,
                 const std::function<void(double fraction)>& progress = {}) const;
+  Status verify_weights(const DevicePlan& device_plan,
+                        const std::function<void(double fraction)>& progress = {}) const;
   // What `verify` says of a section whose checksum is wrong, for them.
   Error wrong_checksum(const Section& section) const;
   // Error: the code was not compiled for this plan's schedules (code_mark). Asked before code is

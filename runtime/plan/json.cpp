@@ -140,7 +140,7 @@ Json to_json(const DevicePlan& plan) {
           {"probes", to_json(plan.probes)},
           {"weights", to_json(plan.weights)},
           {"fills", to_json(plan.fills)},
-          {"weights_section", to_json(plan.weights_section)},
+          {"weights_sections", to_json(plan.weights_sections)},
           {"source", to_json(plan.source)},
           {"memory", to_json(plan.memory)}};
 }
@@ -439,7 +439,7 @@ void read_device_plan(const Parsed& json, const std::string& where, Failure& fai
   fields.list("probes", out.probes, read_probe);
   fields.list("weights", out.weights, read_weight);
   fields.list("fills", out.fills, read_fill);
-  fields.object("weights_section", out.weights_section, read_section);
+  fields.list("weights_sections", out.weights_sections, read_section);
   fields.object("source", out.source, read_section);
   fields.object("memory", out.memory, read_section);
 }
@@ -523,7 +523,8 @@ std::string code_mark(const Plan& plan, const CodeObject& code) {
   for (Schedule& schedule : device.schedules)
     for (Phase& phase : schedule.phases) phase.predicted_us = 0;
   device.probes.clear();  // what they compute is known from the weights alone
-  device.weights_section = device.source = device.memory = {};
+  device.weights_sections.clear();
+  device.source = device.memory = {};
   const Json json = {{"target", code.target},
                      {"family", code.family},
                      {"features", to_json(code.features)},

@@ -16,6 +16,7 @@
 // fields are added that old plans lack. Version 3.0 is the first of steps of many sequences.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -31,7 +32,7 @@ struct Section {
   uint64_t offset = 0;
   uint64_t bytes = 0;
   uint64_t checksum = 0;
-  bool operator==(const Section&) const = default;
+  auto operator<=>(const Section&) const = default;
 };
 
 // How the bytes of a synthetic weight are made at load; see runtime/plan/synthetic.h.
@@ -45,7 +46,7 @@ struct Fill {
   };
   Kind kind = Kind::bits;
   std::string dtype;    // "f32", "f16" or "bf16"; for uniform also "e8m0" or "e4m3"
-  uint64_t offset = 0;  // within the weights section
+  uint64_t offset = 0;  // within the weights
   uint64_t bytes = 0;
   double low = 0, high = 0;
   double factor = 0;
@@ -56,7 +57,7 @@ struct PlanWeight {
   std::string name;
   std::string type;     // the IR's text form, e.g. "weight<512x256, symmetric b1 z0.5 g128 f16>"
   std::string layout;   // e.g. "cpu16"
-  uint64_t offset = 0;  // within the weights section, a multiple of 64
+  uint64_t offset = 0;  // within the weights, a multiple of 64
   uint64_t bytes = 0;   // with padding
   double bits = 0;      // per number, without padding
 };
@@ -92,7 +93,7 @@ struct StateLayout {
 // Where an argument of a phase lies.
 struct Argument {
   enum class Region {
-    weights,  // offset within the weights section
+    weights,  // offset within the weights
     state,    // `index` into Plan::states
     arena,    // offset within the activations' arena
     logits,   // float32 rows [vocab_size]; the step says which
@@ -223,14 +224,16 @@ struct DevicePlan {
   std::vector<Probe> probes;  // none in synthetic plans
   std::vector<PlanWeight> weights;
   std::vector<PlanState> states;
-  std::vector<Fill> fills;    // of a synthetic plan; the weights section is then absent
-  uint64_t weight_bytes = 0;  // of the weights section, or of what the fills make
+  std::vector<Fill> fills;    // of a synthetic plan; there are then no sections of weights
+  uint64_t weight_bytes = 0;  // of the sections of weights, or of what the fills make
   uint64_t arena_bytes = 0;
   uint64_t scratch_bytes = 0;  // per worker of the host
 
-  // Sections. An absent one has bytes == 0. Device plans with the same weights in the same layouts
-  // have the same section of them.
-  Section weights_section;
+  // The weights: these sections one after another, each of a multiple of 64 bytes; no weight lies
+  // in two. What several device plans read in the same layout is in a section that all of them
+  // name.
+  std::vector<Section> weights_sections;
+  // An absent one has bytes == 0.
   Section source;  // the generated kernel source
   Section memory;  // the memory plan, as text for people
 

@@ -31,7 +31,7 @@ inline uint64_t fill_words(const Fill& fill) {
 void fill_piece(std::span<const Fill> fills, size_t index, uint64_t seed, uint64_t first,
                 uint64_t last, uint8_t* out);
 
-// The same within `weights`, the start of the weights section.
+// The same within `weights`, the start of the weights.
 inline void fill_range(std::span<const Fill> fills, size_t index, uint64_t seed, uint64_t first,
                        uint64_t last, uint8_t* weights) {
   fill_piece(fills, index, seed, first, last, weights + fills[index].offset + 8 * first);

@@ -482,7 +482,7 @@ void expect_only_kept_buffers_are_updated(const Kernels& kernels) {
       for (size_t i = 0; i < phase.arguments.size(); ++i) {
         const Buffer::Kind kind = phase.arguments[i].kind;
         if (kind == Buffer::Kind::state || kind == Buffer::Kind::pinned) continue;
-        EXPECT_NE(phase.accesses[i], Access::update)
+        EXPECT_NE(phase.uses[i].access, Access::update)
             << kernels.name() << ": " << phase.name << ", argument " << i;
       }
 }

@@ -294,7 +294,10 @@ TEST(GpuCode, TargetsOfOneKindShareAPlanAndItsWeights) {
     EXPECT_EQ(plan->device_plans[code.device_plan].device,
               code.family.starts_with("host") ? "host" : "gpu")
         << code.target;
-  EXPECT_GT(plan->device_plans[1].weights_section.bytes, 0U);
+  // Each has some of its own.
+  EXPECT_EQ(plan->device_plans[0].weights_sections.size(), 2U);
+  EXPECT_EQ(plan->device_plans[1].weights_sections.size(), 2U);
+  EXPECT_EQ(plan->device_plans[0].weights_sections[1], plan->device_plans[1].weights_sections[0]);
 }
 
 // The library and the phases as files, as a person would hand them to a compiler.

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "codegen/compile/object_cache.h"
+#include "codegen/schedule/memory.h"
 #include "codegen/schedule/source.h"
 #include "frontends/gguf/blocks.h"
 #include "ir/state_format.h"
@@ -399,6 +400,10 @@ Suite compile(const std::vector<Variant>& variants, const TestTarget& on, int64_
     auto lowering = lower(model->module, on.device(), activations, schedules(few), remarks);
     EXPECT_TRUE(lowering.ok()) << model->name << ": " << lowering.status();
     if (!lowering.ok()) return {};
+    for (const LoweredSchedule& schedule : lowering->schedules) {
+      const auto memory = plan_memory(model->module, *lowering, schedule, {});
+      EXPECT_TRUE(memory.ok()) << model->name << ": " << memory.status();
+    }
     all.schedules.insert(all.schedules.end(), lowering->schedules.begin(),
                          lowering->schedules.end());
     suite.kernels.push_back({model, activations, on.wave, *std::move(lowering), {}, {}});

@@ -85,11 +85,11 @@ class PlayedSession : public ::testing::TestWithParam<size_t> {
     const std::string code =
         std::string(runtime::GpuDouble::code) + "\n" + runtime::code_mark(plan, plan.code[0]);
     plan.code[0].section = *(*writer)->add(std::string_view(code));
-    WeightSections weights(**writer);
-    const auto section = weights.write(compiled.module, compiled.devices[0].lowering.layouts,
-                                       device.weight_bytes, checkpoint, [](double) {});
+    ASSERT_EQ(compiled.weight_sections.size(), 1U);
+    const auto section = write_section(**writer, compiled.module, compiled.weight_sections[0],
+                                       checkpoint, [](double) {});
     ASSERT_TRUE(section.ok()) << section.status();
-    device.weights_section = *section;
+    device.weights_sections = {*section};
     const auto size = (*writer)->finish(plan);
     ASSERT_TRUE(size.ok()) << size.error().message;
     const auto file = runtime::PlanFile::open(path, true);

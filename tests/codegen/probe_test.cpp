@@ -108,7 +108,7 @@ TEST_P(ProbeTest, AChangedCodeIsRefusedBeforeTheFirstToken) {
     // A bit in the first line of every tile: of a code of each of its rows.
     const auto flip = [&] {
       for (int64_t tile = 0; tile < layout.tiles(); ++tile)
-        golden.flip(plan.weights_section.offset + weight->offset +
+        golden.flip(plan.weights_sections[0].offset + weight->offset +
                         static_cast<uint64_t>(tile * layout.codes.tile_bytes),
                     64, 1);
     };

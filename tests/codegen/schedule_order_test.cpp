@@ -71,8 +71,7 @@ class ScheduleInterpreter {
   void* address(const Argument& argument) {
     switch (argument.region) {
       case Argument::Region::weights:
-        return const_cast<uint8_t*>(model_.file().bytes(plan_.weights_section).data()) +
-               argument.offset;
+        return const_cast<uint8_t*>(model_.file().weights_at(plan_, argument.offset));
       case Argument::Region::state:
         return aligned(states_) + layout_.offsets[argument.index] + argument.offset;
       case Argument::Region::arena:

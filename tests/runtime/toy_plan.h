@@ -253,6 +253,20 @@ inline std::vector<uint8_t> weights() {
   return bytes;
 }
 
+// For write_plan, with a tokenizer of 64 bytes: they become a section of weights before the others.
+inline void with_two_sections(Plan& plan) {
+  DevicePlan& device = plan.device_plans[0];
+  if (plan.tokenizer.bytes != 0)
+    device.weights_sections.insert(device.weights_sections.begin(), plan.tokenizer);
+  plan.tokenizer = {};
+  device.weights[0].offset += 64;
+  device.weight_bytes += 64;
+  for (Schedule& schedule : device.schedules)
+    for (Phase& phase : schedule.phases)
+      for (Argument& argument : phase.arguments)
+        if (argument.region == Argument::Region::weights) argument.offset += 64;
+}
+
 // Phases of the schedules.
 inline std::vector<Phase>& decode(DevicePlan& device) { return device.schedules[0].phases; }
 inline std::vector<Phase>& prefill(DevicePlan& device) { return device.schedules[1].phases; }
@@ -306,7 +320,7 @@ inline std::string write_plan(const std::string& path, const std::function<void(
   if (edit) edit(edited);
   plan.code[0].section = section(std::string(code) + marks(edited));
   plan.tokenizer = section(tokenizer);
-  plan.device_plans[0].weights_section = *(*writer)->add(std::span<const uint8_t>(weights()));
+  plan.device_plans[0].weights_sections = {*(*writer)->add(std::span<const uint8_t>(weights()))};
   plan.device_plans[0].source = section(kernel_source);
   if (edit) edit(plan);
   const auto size = (*writer)->finish(plan);

@@ -155,7 +155,8 @@ std::string chosen(const std::vector<std::pair<std::string, bool>>& objects,
     code.section = *section;
     plan.code.push_back(std::move(code));
   }
-  plan.device_plans[0].weights_section = *(*writer)->add(std::span<const uint8_t>(toy::weights()));
+  plan.device_plans[0].weights_sections = {
+      *(*writer)->add(std::span<const uint8_t>(toy::weights()))};
   const auto written = (*writer)->finish(plan);
   EXPECT_EQ(message(written), "");
   const auto file = PlanFile::open(path, false);

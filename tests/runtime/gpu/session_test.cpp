@@ -419,7 +419,8 @@ TEST_F(GpuSessionTest, SyntheticWeightsAreMadeAtLoad) {
   auto writer = PlanWriter::create(path);
   plan.tokenizer = {};
   DevicePlan& device = plan.device_plans[0];
-  device.weights_section = device.source = {};
+  device.weights_sections.clear();
+  device.source = {};
   plan.seed = 77;
   // With a gap, which is zeros.
   device.fills = {{Fill::Kind::bits, "", 0, 501, 0, 0, 0},
@@ -435,10 +436,26 @@ TEST_F(GpuSessionTest, SyntheticWeightsAreMadeAtLoad) {
   EXPECT_EQ(logits(*session), expected(first(50)));
 }
 
+TEST_F(GpuSessionTest, WeightsMayLieInSeveralSections) {
+  ASSERT_EQ(toy::write_gpu_plan(path, toy::with_two_sections, std::string(64, 'x')), "");
+  std::vector<double> done;
+  LoadOptions watched = options();
+  watched.verify_weights = true;
+  watched.progress = [&](double fraction) { done.push_back(fraction); };
+  const auto model = Model::load(*PlanFile::open(path, false), watched);
+  ASSERT_EQ(message(model), "");
+  ASSERT_EQ(done.size(), 2U);
+  EXPECT_EQ(done[0], 64.0 / 1088);
+  EXPECT_EQ(done[1], 1);
+  const auto session = make(*model);
+  ASSERT_TRUE(session->prefill(first(50)).ok());
+  EXPECT_EQ(logits(*session), expected(first(50)));
+}
+
 TEST_F(GpuSessionTest, DamagedWeightsAreFoundWhileTheyAreLoaded) {
   const auto whole = PlanFile::open(path, false);
   std::string bytes = toy::read_file(path);
-  bytes[(*whole)->plan().device_plans[0].weights_section.offset + 3] ^= 4;
+  bytes[(*whole)->plan().device_plans[0].weights_sections[0].offset + 3] ^= 4;
   toy::write_file(path, bytes);
   EXPECT_EQ(load_error(options()),
             path +

@@ -159,7 +159,8 @@ inline void add_kernels(GpuDouble& gpu, const GpuKernels& kernels) {
 
 // The plan with code for gfx1100. `edit` may change it before the header is written.
 inline std::string write_gpu_plan(const std::string& path,
-                                  const std::function<void(Plan&)>& edit = {}) {
+                                  const std::function<void(Plan&)>& edit = {},
+                                  std::string_view tokenizer = "{}") {
   return write_plan(
       path,
       [&](Plan& plan) {
@@ -176,7 +177,7 @@ inline std::string write_gpu_plan(const std::string& path,
         }
         if (edit) edit(plan);
       },
-      std::string(GpuDouble::code));
+      std::string(GpuDouble::code), tokenizer);
 }
 
 }  // namespace sinter::runtime::toy

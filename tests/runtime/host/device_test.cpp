@@ -148,8 +148,8 @@ TEST_F(HostCodeTest, CodeOfOtherSchedulesIsRefused) {
     Plan plan = (*PlanFile::open(path, true))->plan();
     plan.code[0].section = *(*writer)->add(std::string_view(code));
     plan.tokenizer = plan.device_plans[0].source = {};
-    plan.device_plans[0].weights_section =
-        *(*writer)->add(std::span<const uint8_t>(toy::weights()));
+    plan.device_plans[0].weights_sections = {
+        *(*writer)->add(std::span<const uint8_t>(toy::weights()))};
     edit(plan);
     EXPECT_TRUE((*writer)->finish(plan).ok());
     return load_error(**PlanFile::open(path, true));

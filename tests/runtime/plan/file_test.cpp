@@ -95,7 +95,7 @@ TEST_F(PlanFileTest, EveryFieldSurvivesWritingAndReading) {
   EXPECT_EQ(plan.remarks[0].launches_saved, -1);
   EXPECT_EQ((*file)->text(plan.tokenizer), "{\"tokenizer\": 1}");
   EXPECT_TRUE((*file)->text(plan.code[0].section).starts_with(fake_code));
-  EXPECT_EQ((*file)->bytes(plan.device_plans[0].weights_section).size(),
+  EXPECT_EQ((*file)->bytes(plan.device_plans[0].weights_sections[0]).size(),
             static_cast<size_t>(toy::weight_count));
   EXPECT_TRUE((*file)->text(plan.graph).empty());
   // Reading what was read and written again changes nothing.
@@ -153,7 +153,7 @@ TEST_F(PlanFileTest, ProbesOutsideOrUncomputedAreRefused) {
 
 TEST_F(PlanFileTest, FillsSurviveWritingAndReading) {
   const auto synthetic = [](Plan& plan) {
-    plan.device_plans[0].weights_section = {};
+    plan.device_plans[0].weights_sections.clear();
     plan.seed = 0xffffffffffffffff;
     plan.device_plans[0].fills = {{Fill::Kind::uniform, "f16", 0, 512, -0.25, 0.5, 0},
                                   {Fill::Kind::paired, "bf16", 512, 512, 0, 0, 1.5}};
@@ -226,17 +226,75 @@ TEST_F(PlanFileTest, DevicePlansMayHaveWeightsInCommon) {
   ASSERT_TRUE(file.ok()) << file.error().message;
   const std::vector<DevicePlan>& plans = (*file)->plan().device_plans;
   ASSERT_EQ(plans.size(), 2U);
-  EXPECT_EQ(plans[0].weights_section, plans[1].weights_section);
-  EXPECT_TRUE((*file)->verify(plans[1].weights_section).ok());
+  EXPECT_EQ(plans[0].weights_sections, plans[1].weights_sections);
+  EXPECT_TRUE((*file)->verify_weights(plans[1]).ok());
   // Nothing else, and all of them or none.
   EXPECT_NE(toy::write_plan(path, second("source"), fake_code).find("overlaps"), std::string::npos);
   const auto part = [](Plan& plan) {
     DevicePlan other = plan.device_plans[0];
     other.source = {};
-    other.weights_section.checksum ^= 1;
+    for (Section& section : other.weights_sections) section.checksum ^= 1;
     plan.device_plans.push_back(other);
   };
   EXPECT_NE(toy::write_plan(path, part, fake_code).find("overlaps"), std::string::npos);
+}
+
+// A section that two device plans have in common, and one of each.
+TEST_F(PlanFileTest, SectionsOfWeightsAreNamedByTheirReaders) {
+  const std::string own(128, 'h'), both(64, 'b'), other(192, 'g');
+  auto writer = PlanWriter::create(path);
+  ASSERT_TRUE(writer.ok());
+  Plan plan = toy::description();
+  plan.device_plans.push_back(plan.device_plans[0]);
+  plan.device_plans[1].device = "gpu";
+  plan.code = {{"toy", detect_host_cpu().family, {}, 0, {}, {}}};
+  plan.code[0].section = *(*writer)->add(fake_code);
+  const Section common = *(*writer)->add(both);
+  DevicePlan& host = plan.device_plans[0];
+  DevicePlan& gpu = plan.device_plans[1];
+  host.weights_sections = {*(*writer)->add(own), common};
+  gpu.weights_sections = {common, *(*writer)->add(other)};
+  for (DevicePlan* device : {&host, &gpu}) {
+    device->weight_bytes = 0;
+    for (const Section& section : device->weights_sections) device->weight_bytes += section.bytes;
+    device->kernels[1].parameters[1].bytes = 64;
+  }
+  host.weights = {{"own", "", "plain", 0, 128, 0}, {"both", "", "plain", 128, 64, 0}};
+  gpu.weights = {{"both", "", "plain", 0, 64, 0}, {"other", "", "plain", 64, 192, 0}};
+  const auto size = (*writer)->finish(plan);
+  ASSERT_TRUE(size.ok()) << size.error().message;
+  const auto file = PlanFile::open(path, true);
+  ASSERT_TRUE(file.ok()) << file.error().message;
+  const std::vector<DevicePlan>& plans = (*file)->plan().device_plans;
+  EXPECT_EQ(*(*file)->weights_at(plans[0], 127), 'h');
+  EXPECT_EQ(*(*file)->weights_at(plans[0], 128), 'b');
+  EXPECT_EQ((*file)->weights_at(plans[0], 128), (*file)->weights_at(plans[1], 0));
+  EXPECT_EQ(*(*file)->weights_at(plans[1], 64), 'g');
+  EXPECT_EQ((*file)->weights_at(plans[1], 256), nullptr);
+  std::vector<double> done;
+  EXPECT_TRUE((*file)->verify_weights(plans[1], [&](double f) { done.push_back(f); }).ok());
+  EXPECT_EQ(done, (std::vector<double>{0.25, 1.0}));
+
+  bytes = toy::read_file(path);
+  std::string changed = bytes;
+  changed[common.offset] ^= 1;
+  EXPECT_NE(error_of(changed, true).find("section gpu and host weights has a wrong checksum"),
+            std::string::npos);
+  // The last section of a device plan is verified, too, and only those that it has.
+  changed = bytes;
+  changed[plans[1].weights_sections[1].offset] ^= 1;
+  toy::write_file(path, changed);
+  const auto damaged = PlanFile::open(path, false);
+  ASSERT_TRUE(damaged.ok());
+  EXPECT_TRUE((*damaged)->verify_weights((*damaged)->plan().device_plans[0]).ok());
+  const Status refused = (*damaged)->verify_weights((*damaged)->plan().device_plans[1]);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_NE(refused.error().message.find("section gpu weights"), std::string::npos);
+  // A weight lies in one section.
+  EXPECT_NE(error_of(with_header("\"layout\":\"plain\",\"offset\":0,\"bytes\":128",
+                                 "\"layout\":\"plain\",\"offset\":0,\"bytes\":192"))
+                .find("weights[0]: bytes 0+192 lie in two sections"),
+            std::string::npos);
 }
 
 TEST_F(PlanFileTest, MachinesAreThoseOfTheCode) {
@@ -280,7 +338,7 @@ TEST_F(PlanFileTest, DamagedSectionsAreNamed) {
   const auto file = PlanFile::open(path, true);
   ASSERT_TRUE(file.ok());
   const Section tokenizer = (*file)->plan().tokenizer;
-  const Section weights = (*file)->plan().device_plans[0].weights_section;
+  const Section weights = (*file)->plan().device_plans[0].weights_sections[0];
   std::string changed = bytes;
   changed[tokenizer.offset] ^= 1;
   EXPECT_EQ(
@@ -303,7 +361,7 @@ TEST_F(PlanFileTest, DroppedPagesAreReadAgain) {
   ASSERT_EQ(toy::write_plan(path, {}, std::string(100000, 'c')), "");
   const auto file = PlanFile::open(path, true);
   ASSERT_TRUE(file.ok());
-  const Section weights = (*file)->plan().device_plans[0].weights_section;
+  const Section weights = (*file)->plan().device_plans[0].weights_sections[0];
   (*file)->drop_pages(weights, 0, toy::weight_count);
   (*file)->drop_pages(weights, 1, UINT64_MAX);
   (*file)->drop_pages(weights, UINT64_MAX, 1);
@@ -336,7 +394,7 @@ TEST_F(PlanFileTest, WrongHeaderFieldsAreNamed) {
       {"\"arena_bytes\":80", "\"arena_bytes\":64",
        "decode[1].arguments[2]: offset 64 is outside the region's 64 bytes"},
       {"\"weight_bytes\":1024", "\"weight_bytes\":1025",
-       "weight_bytes is 1025, but the weights section has 1024 bytes"},
+       "weight_bytes is 1025, but the sections of weights have 1024 bytes"},
       {"\"bytes_per_position\":4,\"fixed", "\"bytes_per_position\":1152921504606846976,\"fixed",
        "states[0] is too large"},
       {"\"kind\":\"paged\"", "\"kind\":\"spiral\"",

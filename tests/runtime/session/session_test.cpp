@@ -80,6 +80,15 @@ TEST_F(SessionTest, PrefillOfAnyLengthThenDecodeGivesTheRightLogits) {
   }
 }
 
+TEST_F(SessionTest, WeightsMayLieInSeveralSections) {
+  ASSERT_EQ(
+      toy::write_plan(path, toy::with_two_sections, toy::kernel_object(), std::string(64, 'x')),
+      "");
+  const auto session = make(load());
+  ASSERT_EQ(message(session->prefill(std::span(tokens).first(9))), "");
+  EXPECT_EQ(logits(*session), expected(9));
+}
+
 TEST_F(SessionTest, LogitsDoNotDependOnTheNumberOfThreads) {
   for (const int threads : {4, 5, 7, 8, 16, 33, 64}) {
     const auto model = load(threads);
@@ -406,7 +415,8 @@ TEST_F(SessionTest, ProbesAreComputedBeforeTheFirstToken) {
 TEST_F(SessionTest, AWrongProbeIsRefusedWithItsFormat) {
   ASSERT_EQ(toy::write_plan(path, toy::with_probes), "");
   std::string bytes = toy::read_file(path);
-  bytes[(*PlanFile::open(path, false))->plan().device_plans[0].weights_section.offset + 17] ^= 1;
+  bytes[(*PlanFile::open(path, false))->plan().device_plans[0].weights_sections[0].offset + 17] ^=
+      1;
   toy::write_file(path, bytes);
   const auto model = Model::load(*PlanFile::open(path, false),
                                  {.threads = 2, .verify_weights = false, .progress = {}});
@@ -437,7 +447,7 @@ TEST_F(SessionTest, DamagedWeightsAreFoundAtLoadWithProgress) {
   EXPECT_EQ(last, 1.0);
 
   std::string bytes = toy::read_file(path);
-  bytes[(*whole)->plan().device_plans[0].weights_section.offset + 3] ^= 4;
+  bytes[(*whole)->plan().device_plans[0].weights_sections[0].offset + 3] ^= 4;
   toy::write_file(folder.file("damaged.plan"), bytes);
   const auto damaged = PlanFile::open(folder.file("damaged.plan"), false);
   ASSERT_TRUE(damaged.ok());
