@@ -80,9 +80,11 @@ TEST(StateFormat, GroupsHaveNothingToDoWithEachOther) {
 // A scale is a float16: that of a group with an infinity or too large a number is none.
 TEST(StateFormat, WhatScalesCannotHoldIsNoNumber) {
   EXPECT_TRUE(std::isnan(rounded(DType::q4, {1, -kInfinity})[0]));
-  EXPECT_TRUE(std::isnan(rounded(DType::q4, {1, 8 * 65520.0F})[0]));
-  EXPECT_EQ(rounded(DType::q4, {1, 8 * 65504.0F})[1], 8 * 65504.0F);
-  EXPECT_EQ(rounded(DType::q8, {1, 8 * 65520.0F})[0], 0);
+  for (const DType dtype : {DType::q8, DType::q4}) {
+    EXPECT_TRUE(std::isnan(rounded(dtype, {1, 65520})[0]));
+    EXPECT_EQ(rounded(dtype, {1, 65504})[1], 65504);
+    EXPECT_EQ(rounded(dtype, {1, 65504})[0], 0);
+  }
 }
 
 // Numbers differ from what they become by a step at most, and what was rounded stays.
