@@ -49,7 +49,7 @@ struct Splits {
 // Of one row: what its splits leave for the last of them.
 template <class C>
 struct SplitBuffers {
-  static constexpr int row = C::dim + 2;
+  static constexpr int row = C::value_dim + 2;
   static constexpr index bytes = (index{C::heads} * most_splits<C> * row + C::kv_heads) * 4;
   float* partials;  // [heads][most_splits][top, total, out...]
   int* arrived;     // [kv_heads], zero between phases
