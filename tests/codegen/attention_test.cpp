@@ -549,6 +549,18 @@ TEST_P(Attention, LongContexts) {
   expect_all_match({models[1]}, GetParam(), {{Mode::prefill, 265}, {Mode::decode, 2}});
 }
 
+// A row may have more splits than one that is longer: those of the longer one are longer.
+TEST_P(Attention, RowsWithMoreSplitsThanLongerOnes) {
+  ModelBuilder b("attention_splits");
+  const TestModel model =
+      b.finish(add_attention(b, "", {.heads = 12, .kv_heads = 12, .head_dim = 16}));
+  for (const TestTarget& target : runnable_targets(GetParam())) {
+    const Suite suite = compile({{&model, Activations::a8}}, target, kFewRows);
+    ASSERT_FALSE(suite.kernels.empty());
+    expect_company_does_not_matter(suite.kernels[0], {1279, 1280, 5});
+  }
+}
+
 // Heads are no longer than the host's stack and a GPU's waves allow; the kernels of the longest
 // work.
 TEST_P(Attention, HeadsAreAsLongAsKernelsCanTake) {

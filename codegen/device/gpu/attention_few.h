@@ -112,7 +112,8 @@ struct FewUnit {
   SINTER_MEMBER int row_of(int of) const { return t - (position - of); }
 };
 
-// As many units as there are if all rows have the splits of the longest.
+// As many units as there are if all rows have the most splits that rows up to the longest one's
+// length have.
 template <class C>
 SINTER_INLINE int few_units(const Launch* launch) {
   const int rows = launch->step->rows;
@@ -124,7 +125,7 @@ SINTER_INLINE int few_units(const Launch* launch) {
     const int other = shuffle_xor(longest, mask);
     longest = other > longest ? other : longest;
   }
-  return rows * C::kv_heads * Splits<C>::of(longest + 1).count;
+  return rows * C::kv_heads * Splits<C>::most_of(longest + 1);
 }
 
 // Where results go: float32 [rows][heads][v_head_dim].
