@@ -445,7 +445,8 @@ Result attention(const OpArguments& in) {
   const double scale = in.node.number("scale");
   const int64_t tokens = q.shape[0];
   const int64_t heads = q.shape[1];
-  const int64_t head_dim = q.shape[2];
+  const int64_t qk_head_dim = q.shape[2];
+  const int64_t v_head_dim = v.shape[2];
   const int64_t heads_per_kv_head = heads / k.shape[0];
   for (const Array* cache : {&k, &v}) {
     if (cache->shape[1] < position + tokens) {
@@ -454,22 +455,22 @@ Result attention(const OpArguments& in) {
                       cache->shape[1], position + tokens));
     }
   }
-  Array out = zeros({tokens, heads * head_dim});
+  Array out = zeros({tokens, heads * v_head_dim});
   std::vector<double> scores;
-  std::vector<double> sums(static_cast<size_t>(head_dim));
+  std::vector<double> sums(static_cast<size_t>(v_head_dim));
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t h = 0; h < heads; ++h) {
       const int64_t kv_head = h / heads_per_kv_head;
-      const float* query = q.data.data() + (t * heads + h) * head_dim;
-      const float* keys = k.data.data() + kv_head * k.shape[1] * head_dim;
-      const float* numbers = v.data.data() + kv_head * v.shape[1] * head_dim;
+      const float* query = q.data.data() + (t * heads + h) * qk_head_dim;
+      const float* keys = k.data.data() + kv_head * k.shape[1] * qk_head_dim;
+      const float* numbers = v.data.data() + kv_head * v.shape[1] * v_head_dim;
       const int64_t visible = position + t + 1;
 
       scores.assign(static_cast<size_t>(visible), 0);
       for (int64_t r = 0; r < visible; ++r) {
         double score = 0;
-        for (int64_t i = 0; i < head_dim; ++i) {
-          score += static_cast<double>(query[i]) * keys[r * head_dim + i];
+        for (int64_t i = 0; i < qk_head_dim; ++i) {
+          score += static_cast<double>(query[i]) * keys[r * qk_head_dim + i];
         }
         scores[static_cast<size_t>(r)] = score * scale;
       }
@@ -480,11 +481,11 @@ Result attention(const OpArguments& in) {
       std::fill(sums.begin(), sums.end(), 0);
       for (int64_t r = 0; r < visible; ++r) {
         const double weight = scores[static_cast<size_t>(r)] / total;
-        for (int64_t i = 0; i < head_dim; ++i) {
-          sums[static_cast<size_t>(i)] += weight * numbers[r * head_dim + i];
+        for (int64_t i = 0; i < v_head_dim; ++i) {
+          sums[static_cast<size_t>(i)] += weight * numbers[r * v_head_dim + i];
         }
       }
-      std::copy(sums.begin(), sums.end(), out.data.begin() + (t * heads + h) * head_dim);
+      std::copy(sums.begin(), sums.end(), out.data.begin() + (t * heads + h) * v_head_dim);
     }
   }
   return out;

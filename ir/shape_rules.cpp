@@ -271,22 +271,25 @@ Result attention(ShapeOperands& in) {
   if (k == nullptr) return in.status();
   const StateType* v = in.state(2, "value cache", StateKind::paged);
   if (v == nullptr) return in.status();
-  if (*k != *v) {
-    return in.fail(fmt::format("the key cache is {}, the value cache {}; they must be equal",
-                               to_string(*k), to_string(*v)));
+  const TensorType& keys = k->numbers;
+  const TensorType& values = v->numbers;
+  if (keys.dtype != values.dtype || keys.shape[0] != values.shape[0] ||
+      keys.shape[1] != values.shape[1]) {
+    return in.fail(fmt::format(
+        "the key cache is {}, the value cache {}; they may differ in the width of a head alone",
+        to_string(*k), to_string(*v)));
   }
   const Dim heads = q->shape[1];
   const Dim head_dim = q->shape[2];
-  if (head_dim != k->numbers.shape[2] || heads.is_symbol()) {
-    return in.fail(fmt::format("the query has {} heads of {} features, the cache heads of {}",
-                               to_string(heads), to_string(head_dim),
-                               to_string(k->numbers.shape[2])));
+  if (head_dim != keys.shape[2] || heads.is_symbol()) {
+    return in.fail(fmt::format("the query has {} heads of {} features, the key cache heads of {}",
+                               to_string(heads), to_string(head_dim), to_string(keys.shape[2])));
   }
-  if (k->numbers.shape[0].value <= 0 || heads.value % k->numbers.shape[0].value != 0) {
+  if (keys.shape[0].value <= 0 || heads.value % keys.shape[0].value != 0) {
     return in.fail(fmt::format("{} query heads do not share {} KV heads evenly", heads.value,
-                               k->numbers.shape[0].value));
+                               keys.shape[0].value));
   }
-  return TensorType{q->dtype, {q->shape[0], heads.value * head_dim.value}};
+  return TensorType{q->dtype, {q->shape[0], heads.value * values.shape[2].value}};
 }
 
 Result short_conv(ShapeOperands& in) {

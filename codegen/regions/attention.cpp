@@ -48,9 +48,9 @@ absl::StatusOr<std::string> transform(RegionContext& c, Emitter& e, const ir::He
                      rope_dims, interleaved, norm_of, norm, float_literal(eps), table);
 }
 
-// Features of a head, at most. On a GPU a wave of 32 lanes has a position, 8 features to a lane.
-// On the host queries, partial results and a key lie on the stack: see attention_step and
-// attention_rows in codegen/device/cpu/attention.h.
+// Features of a head of keys or values, at most. On a GPU a wave of 32 lanes has a position, 8
+// features to a lane. On the host queries, partial results and a key lie on the stack: see
+// attention_step and attention_rows in codegen/device/cpu/attention.h.
 int64_t most_head_dim(const RegionContext& c, int64_t group) {
   if (c.on_gpu()) return 256;
   constexpr int64_t kStackFloats = (256 << 10) / 4;
@@ -59,29 +59,39 @@ int64_t most_head_dim(const RegionContext& c, int64_t group) {
   return std::max<int64_t>(0, kStackFloats - kRows * (kScores + 2) - group * 4) / heads / 16 * 16;
 }
 
+// Features of heads of keys and of values as they are cached.
+struct Widths {
+  int64_t key, value;
+  int64_t widest() const { return std::max(key, value); }
+};
+
 // FewShared in codegen/device/gpu/attention_few.h, by lanes or by matrix units, with eight waves at
 // most: each has a place for what it multiplies or for its results, and one for a new key; then
-// there are queries, a key, a value and the row's own scores, and queries as they are multiplied,
-// with a factor each.
-int64_t attention_shared_bytes(int64_t group, int64_t head_dim, const ir::StateFormat& format) {
-  const int64_t dim = (head_dim + 15) / 16 * 16;
-  const bool on_matrix = dim <= 128 && format.bits <= 16;
+// there are queries or results, a key, a value and the row's own scores, and queries as they are
+// multiplied, with a factor each.
+int64_t attention_shared_bytes(int64_t group, Widths dims, const ir::StateFormat& format) {
+  const bool on_matrix = dims.widest() <= 128 && format.bits <= 16;
   const int64_t at_once = on_matrix && group > 4 && group <= 8 ? 8 : 4;
-  const int64_t row = dim * format.bits / 8 + (format.bits == 8 ? 32 : 16);
-  const int64_t scales = format.group == 0 ? 0 : (dim + format.group - 1) / format.group * 2;
-  const int64_t tiles = format.bits == 4 ? 4 : format.bits == 8 ? 2 : 1;
-  const int64_t multiplied = on_matrix ? 16 * (row + scales) * tiles : 0;
-  const int64_t query_stride = (dim + 63) / 64 * 128 + 64;
-  return 8 * std::max(at_once * (dim + 2) * 4, multiplied) +
-         ((group + 2 + 8) * dim + (group + 3) / 4 * 4 + 2 * 8 + 4) * 4 +
+  const auto tile = [&](int64_t dim) {
+    const int64_t scales = format.group == 0 ? 0 : (dim + format.group - 1) / format.group * 2;
+    return 16 * (dim * format.bits / 8 + (format.bits == 8 ? 32 : 16) + scales);
+  };
+  const int64_t keys_and_values = tile(dims.key) + (format.group == 0 ? 0 : tile(dims.value));
+  const int64_t multiplied = on_matrix ? keys_and_values * (format.bits == 4 ? 2 : 1) : 0;
+  const int64_t query_stride = (dims.key + 63) / 64 * 128 + 64;
+  return 8 * std::max(at_once * (dims.value + 2) * 4, multiplied) +
+         (group * dims.widest() + (1 + 8) * dims.key + dims.value + (group + 3) / 4 * 4 + 2 * 8 +
+          4) *
+             4 +
          (on_matrix ? at_once * (2 * query_stride + 4) : 0);
 }
 // Queries, keys or values, and scores of a tile.
 constexpr int64_t kAttentionRows = 32;
-int64_t attention_rows_shared_bytes(int64_t head_dim) {
-  const int64_t value_dim = (head_dim + 15) / 16 * 16;
-  const int64_t positions = value_dim <= 128 ? 64 : 16;
-  return ((kAttentionRows + positions) * (value_dim + 4) + kAttentionRows * (positions + 4)) * 4;
+int64_t attention_rows_shared_bytes(Widths dims) {
+  const int64_t positions = dims.widest() <= 128 ? 64 : 16;
+  return (kAttentionRows * (dims.key + 4) + positions * (dims.widest() + 4) +
+          kAttentionRows * (positions + 4)) *
+         4;
 }
 
 }  // namespace
@@ -99,8 +109,12 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
         fmt::format("phase \"{}\": attention without its own append has no kernel", node.label));
   const auto& q_shape = c.module.tensor(op->operands[0]).shape;
   const int64_t heads = q_shape[1].value;
-  const int64_t head_dim = q_shape[2].value;
-  const int64_t kv_heads = c.module.tensor(op->operands[1]).shape[0].value;
+  const ir::TensorType& keys = c.module.tensor(op->operands[1]);
+  const ir::TensorType& values = c.module.tensor(op->operands[2]);
+  const int64_t kv_heads = keys.shape[0].value;
+  const int64_t qk_head_dim = keys.shape[2].value;
+  const int64_t v_head_dim = values.shape[2].value;
+  const Widths dims{ir::padded_run(qk_head_dim), ir::padded_run(v_head_dim)};
   const auto follow = [&](ValueId value, bool transformed) {
     return ir::follow_heads(c.module, value, transformed,
                             [&](ValueId id) { return ir::find_definition(node.body, id); });
@@ -113,27 +127,34 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
       return absl::InternalError(fmt::format("phase \"{}\" has an op that its kernel does not: {}",
                                              node.label, head->stopped));
 
-  if (const int64_t most = most_head_dim(c, heads / kv_heads); head_dim > most)
-    return absl::UnimplementedError(fmt::format(
-        "config.json: \"head_dim\" (of a GGUF file \"attention.key_length\") is {}; attention on "
-        "{} with {} heads to a KV head has kernels for at most {}",
-        head_dim, c.on_gpu() ? "GPUs" : "the host", heads / kv_heads, most));
+  if (const int64_t most = most_head_dim(c, heads / kv_heads); dims.widest() > most) {
+    const bool of_keys = qk_head_dim >= v_head_dim;
+    return absl::UnimplementedError(
+        fmt::format("config.json: \"{}\" (of a GGUF file \"attention.{}_length\") is {}; attention "
+                    "on {} with {} heads to a KV head has kernels for at most {}",
+                    of_keys ? "head_dim" : "v_head_dim", of_keys ? "key" : "value",
+                    std::max(qk_head_dim, v_head_dim), c.on_gpu() ? "GPUs" : "the host",
+                    heads / kv_heads, most));
+  }
 
-  const std::string shape = fmt::format("{} heads of {}, {} KV heads", heads, head_dim, kv_heads);
+  const std::string width = qk_head_dim == v_head_dim
+                                ? fmt::format("{}", qk_head_dim)
+                                : fmt::format("{} and values of {}", qk_head_dim, v_head_dim);
+  const std::string shape = fmt::format("{} heads of {}, {} KV heads", heads, width, kv_heads);
   const std::string scale = float_literal(op->number("scale", 1.0));
   const auto declare_cache = [&](Emitter& e, Access access) {
-    const ir::TensorType& cache = c.module.tensor(op->operands[1]);
-    e.line("using Cache = Caches<{}, {}, {}, {}, cache_format::{}>;", heads, kv_heads, head_dim,
-           c.out.states.layout.page_bytes, ir::name(cache.dtype));
-    e.line("static_assert(Cache::Layout::bytes_per_position == {});",
-           ir::bytes_per_position(cache));
+    e.line("using Cache = Caches<{}, {}, {}, {}, {}, cache_format::{}>;", heads, kv_heads,
+           qk_head_dim, v_head_dim, c.out.states.layout.page_bytes, ir::name(keys.dtype));
+    e.line("static_assert(Cache::Keys::bytes_per_position == {});", ir::bytes_per_position(keys));
+    e.line("static_assert(Cache::Values::bytes_per_position == {});",
+           ir::bytes_per_position(values));
     e.line("const Cache cache{{{}, {}, {{}}}};",
            e.pointer({Buffer::Kind::state, op->operands[1], 0}, "u8", access),
            e.pointer({Buffer::Kind::state, op->operands[2], 0}, "u8", access));
   };
   const auto declare_heads = [&](Emitter& e) -> absl::Status {
-    const auto q_transform = transform(c, e, q, head_dim);
-    const auto k_transform = transform(c, e, k, head_dim);
+    const auto q_transform = transform(c, e, q, qk_head_dim);
+    const auto k_transform = transform(c, e, k, qk_head_dim);
     for (const auto* t : {&q_transform, &k_transform})
       if (!t->ok()) return t->status();
     e.line("const auto q_transform = {};", *q_transform);
@@ -145,17 +166,16 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     return absl::OkStatus();
   };
   const Buffer result = c.buffer(op->results[0]);
-  const int64_t value_dim = (head_dim + 15) / 16 * 16;
   // SplitBuffers in codegen/device/*/attention.h, for each row.
-  const ir::StateFormat& format = *ir::find_state_format(c.module.tensor(op->operands[1]).dtype);
+  const ir::StateFormat& format = *ir::find_state_format(keys.dtype);
   const int64_t most_splits =
       c.on_gpu() ? std::clamp<int64_t>((format.group > 0 ? 256 : 128) / kv_heads, 1, 32)
                  : int64_t{16};
-  const int64_t split_bytes = (heads * most_splits * (value_dim + 2) + kv_heads) * 4;
+  const int64_t split_bytes = (heads * most_splits * (dims.value + 2) + kv_heads) * 4;
   // Layers of one shape share a buffer: its counters are zero between phases. Another shape has its
   // counters elsewhere.
   const auto splits = [&](int64_t rows) {
-    return c.pinned(fmt::format("attention {} {} {}", heads, kv_heads, head_dim),
+    return c.pinned(fmt::format("attention {} {} {} {}", heads, kv_heads, dims.value, most_splits),
                     split_bytes * rows);
   };
   // A block has the heads of a KV head. In steps of one row products prepare their input
@@ -163,7 +183,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const auto declare_results = [&](Emitter& e) {
     const auto form = c.one_row()
                           ? std::nullopt
-                          : rows_form_of_readers(c, op->results[0], heads / kv_heads * head_dim);
+                          : rows_form_of_readers(c, op->results[0], heads / kv_heads * v_head_dim);
     if (!form) {
       e.line("const FloatResults<Cache> results{{{}}};", e.pointer(result, "float"));
       return;
@@ -174,8 +194,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
            e.pointer(prepared, "unsigned char"), c.row_count(op->results[0]));
   };
   if (c.one_row() || (c.on_gpu() && c.few_rows())) {
-    const int64_t shared_bytes = attention_shared_bytes(
-        heads / kv_heads, head_dim, *ir::find_state_format(c.module.tensor(op->operands[1]).dtype));
+    const int64_t shared_bytes = attention_shared_bytes(heads / kv_heads, dims, format);
     Emitter e;
     declare_cache(e, Access::update);
     if (auto status = declare_heads(e); !status.ok()) return status;
@@ -202,7 +221,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     phase.shared_bytes = shared_bytes;
     return absl::OkStatus();
   }
-  const Buffer queries = c.temporary({heads * head_dim * 4, 64});
+  const Buffer queries = c.temporary({heads * qk_head_dim * 4, 64});
   Emitter a;
   declare_cache(a, Access::update);
   if (auto status = declare_heads(a); !status.ok()) return status;
@@ -212,7 +231,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   append.rows_per_block = 1;
   if (c.on_gpu()) append.blocks = (heads + kv_heads + 7) / 8;  // a wave takes a head
   // A row for each wave, then a number of each wave for sums over q and k (append_shared_bytes).
-  append.shared_bytes = c.on_gpu() ? 8 * ((head_dim + 15) / 16 * 16) * 4 + 2 * 8 * 4 : 0;
+  append.shared_bytes = c.on_gpu() ? 8 * dims.key * 4 + 2 * 8 * 4 : 0;
   Emitter e;
   declare_cache(e, Access::read);
   if (c.few_rows()) {
@@ -229,12 +248,12 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
          e.pointer(result, "float"));
   if (c.on_gpu())
     e.line("static_assert(attention_rows_shared_bytes<Cache> <= {});",
-           attention_rows_shared_bytes(head_dim));
+           attention_rows_shared_bytes(dims));
   LoweredPhase& phase = c.finish(node.label, e, "attention", shape);
   phase.blocks = kv_heads;
   if (c.on_gpu()) phase.kernel = LoweredPhase::Kernel::wide;
   phase.rows_per_block = std::max<int64_t>(1, kAttentionRows / (heads / kv_heads));
-  phase.shared_bytes = c.on_gpu() ? attention_rows_shared_bytes(head_dim) : 0;
+  phase.shared_bytes = c.on_gpu() ? attention_rows_shared_bytes(dims) : 0;
   return absl::OkStatus();
 }
 

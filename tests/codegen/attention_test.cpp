@@ -24,17 +24,21 @@ struct Shape {
   int64_t rope_dims = 0;  // 0: no rotation
   bool interleaved = false;
   ir::DType format = ir::DType::f16;  // of the caches
+  int64_t v_head_dim = 0;             // 0: values are as wide as keys
 
+  int64_t value_width() const { return v_head_dim == 0 ? head_dim : v_head_dim; }
   std::string name() const {
-    return fmt::format("attention_h{}_kv{}_d{}{}_r{}{}_{}", heads, kv_heads, head_dim,
-                       norm ? "_norm" : "", rope_dims, interleaved ? "i" : "", ir::name(format));
+    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}", heads, kv_heads, head_dim,
+                       value_width(), norm ? "_norm" : "", rope_dims, interleaved ? "i" : "",
+                       ir::name(format));
   }
 };
 
 // q, k and v cut from one tensor, as after a concatenated product.
 ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s) {
   const auto label = [&](const char* name) { return prefix + name; };
-  const ValueId qkv = b.rows(label("qkv"), (s.heads + 2 * s.kv_heads) * s.head_dim);
+  const ValueId qkv =
+      b.rows(label("qkv"), (s.heads + s.kv_heads) * s.head_dim + s.kv_heads * s.value_width());
   ValueId table = -1;
   if (s.rope_dims > 0) {
     std::vector<float> frequencies;
@@ -46,10 +50,11 @@ ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s
   }
   int64_t begin = 0;
   const auto part = [&](const std::string& name, int64_t heads, bool transformed) {
-    const int64_t end = begin + heads * s.head_dim;
+    const int64_t width = transformed ? s.head_dim : s.value_width();
+    const int64_t end = begin + heads * width;
     ValueId x = b.add(name, Op::slice, {qkv}, {{"begin", begin}, {"end", end}});
     begin = end;
-    x = b.reshape(name, x, {ir::Dim::of('T'), heads, s.head_dim});
+    x = b.reshape(name, x, {ir::Dim::of('T'), heads, width});
     if (!transformed) return x;
     if (s.norm)
       x = b.add(name, Op::rms_norm, {x, b.vector(name + "_norm", s.head_dim)}, {{"eps", 1e-6}});
@@ -62,7 +67,7 @@ ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s
   const ValueId k = part(label("k"), s.kv_heads, true);
   const ValueId v = part(label("v"), s.kv_heads, false);
   const ValueId keys = b.state(label("keys"), s.kv_heads, s.head_dim, s.format);
-  const ValueId values = b.state(label("values"), s.kv_heads, s.head_dim, s.format);
+  const ValueId values = b.state(label("values"), s.kv_heads, s.value_width(), s.format);
   b.add(label("append_k"), Op::kv_append, {keys, k});
   b.add(label("append_v"), Op::kv_append, {values, v});
   return b.add(label("attention"), Op::attention, {q, keys, values},
@@ -247,12 +252,12 @@ class AttentionJudge {
                                 3 * exp_error(kernels_.device(), 2 * widest) +
                                 static_cast<double>(2 * visible + 16) * kRounding;
         double total = 0;
-        std::vector<double> size(static_cast<size_t>(head_dim));
+        std::vector<double> size(static_cast<size_t>(v.shape[2]));
         std::vector<double> without_weights(size.size());
         for (int64_t r = 0; r < visible; ++r) {
           const double p = std::exp(scores[static_cast<size_t>(r)] - top);
           total += p;
-          const float* value = v.data.data() + (kv * rows + r) * head_dim;
+          const float* value = v.data.data() + (kv * rows + r) * v.shape[2];
           for (size_t i = 0; i < size.size(); ++i) {
             const double magnitude = std::abs(double{value[i]});
             size[i] += p * magnitude;
@@ -458,6 +463,48 @@ const std::vector<Stretch>& few_positions() {
   return stretches;
 }
 
+// Values narrower or wider than keys: within a run of 32 features and beyond it, on either side of
+// what matrix units take, and with groups of codes that end earlier in one of them.
+TEST_P(Attention, KeysAndValuesOfUnequalWidth) {
+  const Shape narrower{.heads = 10, .kv_heads = 2, .head_dim = 80, .norm = true, .v_head_dim = 64};
+  const Shape wider{.heads = 4, .kv_heads = 2, .head_dim = 24, .rope_dims = 24, .v_head_dim = 40};
+  const Shape by_lanes{
+      .heads = 2, .kv_heads = 1, .head_dim = 192, .rope_dims = 64, .v_head_dim = 128};
+  std::vector<TestModel> models;
+  const auto add = [&](Shape shape, ir::DType format) {
+    shape.format = format;
+    ModelBuilder b(shape.name());
+    models.push_back(b.finish(add_attention(b, "", shape)));
+  };
+  for (const ir::StateFormat& format : ir::kStateFormats) {
+    add(narrower, format.dtype);
+    add(wider, format.dtype);
+    add(by_lanes, format.dtype);
+  }
+  add({.heads = 4, .kv_heads = 1, .head_dim = 37, .v_head_dim = 256}, ir::DType::f16);
+  add({.heads = 9, .kv_heads = 1, .head_dim = 16, .v_head_dim = 128}, ir::DType::f16);
+  add({.heads = 8, .kv_heads = 1, .head_dim = 128, .rope_dims = 32, .v_head_dim = 16},
+      ir::DType::q8);
+  expect_all_match(models, GetParam(), few_positions());
+}
+
+// Across pages, splits and the blocks of scores.
+TEST_P(Attention, KeysAndValuesOfUnequalWidthAcrossBlockBoundaries) {
+  std::vector<TestModel> models;
+  for (const Shape& shape :
+       {Shape{.heads = 2, .kv_heads = 1, .head_dim = 80, .v_head_dim = 24},
+        Shape{.heads = 3, .kv_heads = 1, .head_dim = 24, .format = ir::DType::q4, .v_head_dim = 80},
+        Shape{.heads = 1,
+              .kv_heads = 1,
+              .head_dim = 48,
+              .format = ir::DType::f32,
+              .v_head_dim = 16}}) {
+    ModelBuilder b(shape.name());
+    models.push_back(b.finish(add_attention(b, "", shape)));
+  }
+  expect_all_match(models, GetParam());
+}
+
 TEST_P(Attention, HeadsThatAreCutFromWiderOnes) {
   const std::vector<TestModel> models = cut_heads();
   for (const TestModel& model : models) EXPECT_EQ(phases_of(model, "rows"), 0U) << model.name;
@@ -500,6 +547,18 @@ TEST_P(Attention, LongContexts) {
   }
   expect_all_match({models[0]}, GetParam(), {{Mode::prefill, 310}, {Mode::decode, 12}});
   expect_all_match({models[1]}, GetParam(), {{Mode::prefill, 265}, {Mode::decode, 2}});
+}
+
+// A row may have more splits than one that is longer: those of the longer one are longer.
+TEST_P(Attention, RowsWithMoreSplitsThanLongerOnes) {
+  ModelBuilder b("attention_splits");
+  const TestModel model =
+      b.finish(add_attention(b, "", {.heads = 12, .kv_heads = 12, .head_dim = 16}));
+  for (const TestTarget& target : runnable_targets(GetParam())) {
+    const Suite suite = compile({{&model, Activations::a8}}, target, kFewRows);
+    ASSERT_FALSE(suite.kernels.empty());
+    expect_company_does_not_matter(suite.kernels[0], {1279, 1280, 5});
+  }
 }
 
 // Heads are no longer than the host's stack and a GPU's waves allow; the kernels of the longest

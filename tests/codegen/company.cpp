@@ -104,4 +104,35 @@ void expect_company_does_not_matter(const Kernels& kernels) {
   }
 }
 
+void expect_company_does_not_matter(const Kernels& kernels, const std::vector<int>& positions) {
+  const auto count = std::ssize(positions);
+  Machine machine(kernels, std::ranges::max(positions) + 1, count);
+  // Numbers and scales of float16 of 0.5 to 1 in size; any codes.
+  Random random(3);
+  const std::span<uint8_t> pages = machine.pages();
+  for (size_t i = 0; i + 1 < pages.size(); i += 2) {
+    const auto half = static_cast<uint16_t>((random.below(1 << 16) & 0x83ff) | 0x3800);
+    std::memcpy(&pages[i], &half, sizeof half);
+  }
+  Step step{.mode = Mode::few,
+            .tokens = {},
+            .logits_rows = count,
+            .workers = kernels.device() == Device::gpu ? kPlannedWorkers : 3};
+  for (int r = 0; r < count; ++r)
+    step.rows.push_back({.token = static_cast<int>(random.below(kVocabulary)),
+                         .position = positions[static_cast<size_t>(r)],
+                         .sequence = r,
+                         .logits = r});
+  const StepValues got = machine.run(step);
+  for (int r = 0; r < count; ++r) {
+    StepRow row = step.rows[static_cast<size_t>(r)];
+    row.logits = 0;
+    const StepValues want =
+        machine.run({.mode = Mode::decode, .tokens = {}, .rows = {row}, .workers = step.workers});
+    for (const auto& [id, array] : want)
+      EXPECT_TRUE(is_row_of(got.at(id), r, array))
+          << kernels.name() << ": row " << r << ", position " << row.position << ", %" << id;
+  }
+}
+
 }  // namespace sinter::codegen::test

@@ -233,6 +233,7 @@ class Machine {
   std::span<const uint8_t> page(ir::ValueId id, int64_t sequence, int64_t position) const;
   // All pages of all states.
   std::span<const uint8_t> pages() const;
+  std::span<uint8_t> pages() { return {states_.data(), static_cast<size_t>(states_.bytes())}; }
   // What all sequences have that has no positions; of one sequence as tensors.
   std::span<uint8_t> fixed() { return {fixed_.data(), static_cast<size_t>(fixed_.bytes())}; }
   StepValues fixed_states(int64_t sequence = 0) const;

@@ -62,6 +62,10 @@ TEST_F(ShapeRules, GiveResultTypes) {
   EXPECT_EQ(type(b.add(Op::l2_norm, {heads}, {{"eps", 1e-6}})), "tensor<Tx4x2xf32>");
   EXPECT_EQ(type(b.add(Op::softmax, {x})), "tensor<Tx8xf32>");
   EXPECT_EQ(type(b.add(Op::attention, {heads, k, v}, {{"scale", 1.0}})), "tensor<Tx8xf32>");
+  const ValueId values_of_5 =
+      b.state("values_of_5", {StateKind::paged, {DType::f16, {2, Dim::of('C'), 5}}});
+  EXPECT_EQ(type(b.add(Op::attention, {heads, k, values_of_5}, {{"scale", 1.0}})),
+            "tensor<Tx20xf32>");
   EXPECT_TRUE(b.finish({x}).ok());
 }
 
@@ -146,7 +150,15 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
             "[rope] style \"whole\" is unknown; \"half\" and \"interleaved\" are");
   EXPECT_EQ(error(Op::attention, {heads, k, wide}, {{"scale", 1.0}}),
             "[attention] the key cache is state<2xCx2, paged f16>, the value cache "
-            "state<3xCx2, paged f16>; they must be equal");
+            "state<3xCx2, paged f16>; they may differ in the width of a head alone");
+  const ValueId keys_of_5 =
+      b.state("keys_of_5", {StateKind::paged, {DType::f16, {2, Dim::of('C'), 5}}});
+  EXPECT_EQ(error(Op::attention, {heads, keys_of_5, v}, {{"scale", 1.0}}),
+            "[attention] the query has 4 heads of 2 features, the key cache heads of 5");
+  const ValueId few = b.state("few", {StateKind::paged, {DType::f16, {2, 9, 2}}});
+  EXPECT_EQ(error(Op::attention, {heads, k, few}, {{"scale", 1.0}}),
+            "[attention] the key cache is state<2xCx2, paged f16>, the value cache "
+            "state<2x9x2, paged f16>; they may differ in the width of a head alone");
   EXPECT_EQ(error(Op::attention, {heads, wide, wide}, {{"scale", 1.0}}),
             "[attention] 4 query heads do not share 3 KV heads evenly");
   EXPECT_EQ(error(Op::clamp, {x}, {{"min", 2.0}, {"max", 1.0}}), "[clamp] min is 2, above max, 1");

@@ -326,6 +326,24 @@ TEST_F(OpTest, AttentionSharesKvHeadsAndRemembersSteps) {
   expect(state.states.at(v), {2, 3, 1}, {10, 20, 40, 1, 2, 6});
 }
 
+// The result has the width of values; scores are those of all features of the keys.
+TEST_F(OpTest, AttentionGivesValuesWiderThanKeys) {
+  const ValueId k = b.state("k", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 2}}});
+  const ValueId v = b.state("v", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 3}}});
+  const ValueId new_k = b.param("new_k", {DType::f32, {T, 1, 2}});
+  const ValueId new_v = b.param("new_v", {DType::f32, {T, 1, 3}});
+  const ValueId q = b.param("q", {DType::f32, {T, 2, 2}});
+  b.add(Op::kv_append, {k, new_k});
+  b.add(Op::kv_append, {v, new_v});
+  const ValueId out = b.add(Op::attention, {q, k, v}, {{"scale", 1.0}});
+  tokens = 2;
+  const float log3 = static_cast<float>(std::log(3.0));
+  values = {{new_k, {{2, 1, 2}, {0, 0, 0, log3}}},
+            {new_v, {{2, 1, 3}, {1, 2, 4, 5, 6, 8}}},
+            {q, {{2, 2, 2}, {1, 1, 1, 0, 1, 1, 1, 0}}}};
+  expect(run(out), {2, 6}, {1, 2, 4, 1, 2, 4, 4, 5, 7, 3, 4, 6});
+}
+
 // The last tap multiplies the newest input; what was before the step is remembered, however the
 // steps are cut.
 TEST_F(OpTest, ShortConvRemembersTheInputsBefore) {

@@ -179,12 +179,16 @@ SINTER_INLINE void put_head(const float* x, u8* codes, f16* scales) {
   }
 }
 
-template <int HeadsCount, int KvHeadsCount, int HeadDim, index PageBytes, class Format>
+template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, index PageBytes,
+          class Format>
 struct Caches {
-  using Layout = CacheLayout<Format, KvHeadsCount, HeadDim>;
-  static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount, head_dim = HeadDim;
+  using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
+  using Values = CacheLayout<Format, KvHeadsCount, VHeadDim>;
+  static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount;
   static constexpr int group = heads / kv_heads;  // query heads that share a KV head
-  static constexpr int value_dim = Layout::dim;
+  // Features of a head: of queries and keys, of values and results; of values as they are cached.
+  static constexpr int qk_head_dim = QkHeadDim, v_head_dim = VHeadDim;
+  static constexpr int value_dim = Values::dim;
   u8* keys;  // of the first page
   u8* values;
   Pages<PageBytes> pages;
@@ -193,27 +197,27 @@ struct Caches {
     return {keys, values, Pages<PageBytes>::of(launch, sequence)};
   }
   // Rows from that of a position on: their codes and scales.
-  template <class Rows>
-  SINTER_MEMBER Rows rows(u8* first, index kv_head, index position) const {
+  template <template <class> class Rows, class L>
+  SINTER_MEMBER Rows<L> rows(u8* first, index kv_head, index position) const {
     u8* const page = pages.at(first, position);
-    const index row = Layout::row(kv_head, position);
-    return {page + row * Layout::row_bytes,
-            reinterpret_cast<f16*>(page + Layout::scales) + row * Layout::groups};
+    const index row = L::row(kv_head, position);
+    return {page + row * L::row_bytes, reinterpret_cast<f16*>(page + L::scales) + row * L::groups};
   }
   // Of the 16 positions from `position` on, a multiple of 16.
-  SINTER_MEMBER KeyBlock<Layout> key_block(index kv_head, index position) const {
-    return rows<KeyBlock<Layout>>(keys, kv_head, position);
+  SINTER_MEMBER KeyBlock<Keys> key_block(index kv_head, index position) const {
+    return rows<KeyBlock, Keys>(keys, kv_head, position);
   }
-  SINTER_MEMBER ValueRows<Layout> value_rows(index kv_head, index position) const {
-    return rows<ValueRows<Layout>>(values, kv_head, position);
+  SINTER_MEMBER ValueRows<Values> value_rows(index kv_head, index position) const {
+    return rows<ValueRows, Values>(values, kv_head, position);
   }
   SINTER_MEMBER void append(index kv_head, index position, const float* k, const float* v) const {
-    const KeyBlock<Layout> key = key_block(kv_head, position / lanes * lanes);
+    const KeyBlock<Keys> key = key_block(kv_head, position / lanes * lanes);
     const index in_block = position % lanes;
     constexpr int number_bytes = Format::group == 0 ? Format::bits / 8 : 1;
-    put_head<Format, HeadDim, lanes>(k, key.codes + in_block * number_bytes, key.scales + in_block);
-    const ValueRows<Layout> value = value_rows(kv_head, position);
-    put_head<Format, HeadDim, 1>(v, value.codes, value.scales);
+    put_head<Format, qk_head_dim, lanes>(k, key.codes + in_block * number_bytes,
+                                         key.scales + in_block);
+    const ValueRows<Values> value = value_rows(kv_head, position);
+    put_head<Format, v_head_dim, 1>(v, value.codes, value.scales);
   }
 };
 
@@ -228,8 +232,8 @@ struct Partial {
 
 constexpr index score_block = 64;  // positions whose scores are held at a time
 
-// Rows of q (already scaled, [R][head_dim]) against positions begin..end-1; row r sees those below
-// limit[r]. Every row must see at least one position in its first block.
+// Rows of q (already scaled, [R][qk_head_dim]) against positions begin..end-1; row r sees those
+// below limit[r]. Every row must see at least one position in its first block.
 template <int R, class C>
 SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index* limit,
                           index begin, index end, Partial<R, C>& partial) {
@@ -247,10 +251,10 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
       const auto keys = c.key_block(kv_head, p);
       f32x16 sums[R];
       for (int r = 0; r < R; ++r) sums[r] = splat(0.0F);
-      for (int i = 0; i < C::head_dim; ++i) {
+      for (int i = 0; i < C::qk_head_dim; ++i) {
         const f32x16 k = keys.at(i);
 #pragma clang loop unroll(full)
-        for (int r = 0; r < R; ++r) sums[r] = fma(k, splat(q[r * C::head_dim + i]), sums[r]);
+        for (int r = 0; r < R; ++r) sums[r] = fma(k, splat(q[r * C::qk_head_dim + i]), sums[r]);
       }
       for (int r = 0; r < R; ++r) {
         const i32x16 seen = lane < static_cast<i32>(limit[r] - p);
@@ -302,7 +306,7 @@ SINTER_INLINE void attend_rows(const C& c, index kv_head, const float* q, const 
   attend<R>(c, kv_head, q, limit, 0, end, partial);
   for (int r = 0; r < R; ++r) {
     const float inverse = 1.0F / partial.total[r];
-    for (int i = 0; i < C::head_dim; ++i) out[r][i] = partial.out[r][i] * inverse;
+    for (int i = 0; i < C::v_head_dim; ++i) out[r][i] = partial.out[r][i] * inverse;
   }
 }
 
@@ -370,11 +374,11 @@ SINTER_INLINE void combine(const SplitBuffers<C>& buffers, index head, index spl
     total += row[1] * weight;
     for (int i = 0; i < C::value_dim; ++i) sums[i] += row[2 + i] * weight;
   }
-  for (int i = 0; i < C::head_dim; ++i) out[head * C::head_dim + i] = sums[i] / total;
+  for (int i = 0; i < C::v_head_dim; ++i) out[head * C::v_head_dim + i] = sums[i] / total;
 }
 
-// One split of the positions of one KV head for all query heads of its group, [group][head_dim] and
-// scaled; the split of a head that finishes last combines them.
+// One split of the positions of one KV head for all query heads of its group, [group][qk_head_dim]
+// and scaled; the split of a head that finishes last combines them.
 template <class C>
 SINTER_INLINE void attend_split(const C& c, index kv_head, const Splits& splits, index split,
                                 const float* queries, const SplitBuffers<C>& buffers, float* out) {
@@ -384,13 +388,13 @@ SINTER_INLINE void attend_split(const C& c, index kv_head, const Splits& splits,
     index limit[R];
     for (int r = 0; r < R; ++r) limit[r] = splits.total;
     Partial<R, C> partial;
-    attend<R>(c, kv_head, queries + first * C::head_dim, limit, begin, end, partial);
+    attend<R>(c, kv_head, queries + first * C::qk_head_dim, limit, begin, end, partial);
     for (int r = 0; r < R; ++r) {
       const index head = kv_head * C::group + first + r;
       if (splits.count == 1) {
         const float inverse = 1.0F / partial.total[r];
-        for (int i = 0; i < C::head_dim; ++i)
-          out[head * C::head_dim + i] = partial.out[r][i] * inverse;
+        for (int i = 0; i < C::v_head_dim; ++i)
+          out[head * C::v_head_dim + i] = partial.out[r][i] * inverse;
       } else {
         float* row = buffers.partials + (head * max_splits + split) * SplitBuffers<C>::row;
         row[0] = partial.top[r];
@@ -419,7 +423,7 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& caches, HeadRow
   const Splits splits = Splits::of(row.position + 1);
   const SplitBuffers<C> buffers = SplitBuffers<C>::at(split_base);
   const Range units = share(C::kv_heads * splits.count, launch->worker, launch->workers);
-  float queries[C::group * C::head_dim];
+  float queries[C::group * C::qk_head_dim];
   index transformed = -1;  // the KV head whose queries these are
   const float q_factor = q_transform.row_factor(q, 0);
   const float k_factor = k_transform.row_factor(k, 0);
@@ -427,21 +431,21 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& caches, HeadRow
     const index h = unit / splits.count;
     const index split = unit % splits.count;
     if (split + 1 == splits.count) {
-      float key[C::head_dim];
+      float key[C::qk_head_dim];
       k_transform.apply(k, 0, h, k_factor, 1.0F, key);
       c.append(h, row.position, key, v.base + h * v.head_stride);
     }
     if (h != transformed) {
       for (int i = 0; i < C::group; ++i)
-        q_transform.apply(q, 0, h * C::group + i, q_factor, scale, queries + i * C::head_dim);
+        q_transform.apply(q, 0, h * C::group + i, q_factor, scale, queries + i * C::qk_head_dim);
       transformed = h;
     }
     attend_split(c, h, splits, split, queries, buffers, out);
   }
 }
 
-// Several rows, first phase: q is transformed into `queries` [rows][heads][head_dim], k and v go to
-// the caches.
+// Several rows, first phase: q is transformed into `queries` [rows][heads][qk_head_dim], k and v go
+// to the caches.
 template <class C, class QTransform, class KTransform>
 SINTER_INLINE void attention_append(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
                                     HeadRows v, const QTransform& q_transform,
@@ -453,9 +457,9 @@ SINTER_INLINE void attention_append(const Launch* launch, const C& caches, HeadR
     const float q_factor = q_transform.row_factor(q, t);
     const float k_factor = k_transform.row_factor(k, t);
     for (index h = 0; h < C::heads; ++h)
-      q_transform.apply(q, t, h, q_factor, scale, queries + (t * C::heads + h) * C::head_dim);
+      q_transform.apply(q, t, h, q_factor, scale, queries + (t * C::heads + h) * C::qk_head_dim);
     for (index h = 0; h < C::kv_heads; ++h) {
-      float key[C::head_dim];
+      float key[C::qk_head_dim];
       k_transform.apply(k, t, h, k_factor, 1.0F, key);
       c.append(h, row.position, key, v.base + t * v.stride + h * v.head_stride);
     }
@@ -476,9 +480,9 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const fl
     const Splits splits = Splits::of(row.position + 1);
     if (unit / pairs >= splits.count) continue;
     attend_split(caches.of(launch, row.sequence), h, splits, unit / pairs,
-                 queries + (t * C::heads + h * C::group) * C::head_dim,
+                 queries + (t * C::heads + h * C::group) * C::qk_head_dim,
                  SplitBuffers<C>::at(split_base + t * SplitBuffers<C>::bytes),
-                 out + t * C::heads * C::head_dim);
+                 out + t * C::heads * C::v_head_dim);
   }
 }
 
@@ -497,24 +501,24 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& caches, const f
     const index last = first + rows_per_unit < count ? first + rows_per_unit : count;
     for (index begin = first, stop = first; begin < last; begin = stop) {
       const C c = caches.of(launch, steps[begin].sequence);
-      float q[rows_per_unit * C::group * C::head_dim];
+      float q[rows_per_unit * C::group * C::qk_head_dim];
       index limit[rows_per_unit * C::group];
       float* to[rows_per_unit * C::group];
       index rows = 0;
       for (; stop < last && steps[stop].sequence == steps[begin].sequence; ++stop)
         for (index i = 0; i < C::group; ++i, ++rows) {
           const index head = stop * C::heads + h * C::group + i;
-          for (int d = 0; d < C::head_dim; ++d)
-            q[rows * C::head_dim + d] = queries[head * C::head_dim + d];
+          for (int d = 0; d < C::qk_head_dim; ++d)
+            q[rows * C::qk_head_dim + d] = queries[head * C::qk_head_dim + d];
           limit[rows] = steps[stop].position + 1;
-          to[rows] = out + head * C::head_dim;
+          to[rows] = out + head * C::v_head_dim;
         }
       const index end = steps[stop - 1].position + 1;
       index r = 0;
       const auto attend_some = [&](auto some) {
         constexpr int R = decltype(some)::value;
         for (; r + R <= rows; r += R)
-          attend_rows<R>(c, h, q + r * C::head_dim, limit + r, end, to + r);
+          attend_rows<R>(c, h, q + r * C::qk_head_dim, limit + r, end, to + r);
       };
       attend_some(Count<8>{});
       attend_some(Count<4>{});

@@ -27,22 +27,23 @@ struct FewAttention<C, true> : MatrixAttention<C> {};
 template <class C>
 struct FewShared {
   using Attention = FewAttention<C>;
-  static constexpr int dim = C::dim;
   static constexpr int at_once = Attention::heads_at_once;
   static constexpr int group_floats = (C::group + 3) / 4 * 4;
-  // Of a wave: what it needs while it attends, then the result [at_once][dim + 2].
-  static constexpr int result_bytes = at_once * (dim + 2) * 4;
+  // Of a wave: what it needs while it attends, then the result [at_once][value_dim + 2].
+  static constexpr int result_bytes = at_once * (C::value_dim + 2) * 4;
   static constexpr int place_bytes =
       result_bytes > Attention::place_bytes ? result_bytes : Attention::place_bytes;
   static_assert(place_bytes % 16 == 0 && Attention::query_bytes % 16 == 0);
   static constexpr int bytes = waves * place_bytes + Attention::query_bytes +
-                               ((C::group + 2 + waves) * dim + group_floats + 2 * waves + 4) * 4;
+                               (C::group * C::widest + (1 + waves) * C::key_dim + C::value_dim +
+                                group_floats + 2 * waves + 4) *
+                                   4;
   u8* places;      // of the waves
   u8* kept;        // queries that are attended together, in the form that they are multiplied in
-  float* queries;  // [group][dim], times log2(e); then the results
-  float* key;      // [dim], of the row itself, as it is cached
-  float* value;
-  float* fresh;    // [waves][dim]
+  float* queries;  // [group][widest], times log2(e); then the results
+  float* key;      // [key_dim], of the row itself, as it is cached
+  float* value;    // [value_dim], the same
+  float* fresh;    // [waves][key_dim]
   float* scores;   // [group], of the row itself
   float* scratch;  // [2][waves]
   int* flag;
@@ -52,10 +53,10 @@ struct FewShared {
     s.places = base;
     s.kept = base + waves * place_bytes;
     s.queries = reinterpret_cast<float*>(s.kept + Attention::query_bytes);
-    s.key = s.queries + C::group * dim;
-    s.value = s.key + dim;
-    s.fresh = s.value + dim;
-    s.scores = s.fresh + waves * dim;
+    s.key = s.queries + C::group * C::widest;
+    s.value = s.key + C::key_dim;
+    s.fresh = s.value + C::value_dim;
+    s.scores = s.fresh + waves * C::key_dim;
     s.scratch = s.scores + group_floats;
     s.flag = reinterpret_cast<int*>(s.scratch + 2 * waves);
     return s;
@@ -111,7 +112,8 @@ struct FewUnit {
   SINTER_MEMBER int row_of(int of) const { return t - (position - of); }
 };
 
-// As many units as there are if all rows have the splits of the longest.
+// As many units as there are if all rows have the most splits that rows up to the longest one's
+// length have.
 template <class C>
 SINTER_INLINE int few_units(const Launch* launch) {
   const int rows = launch->step->rows;
@@ -123,17 +125,18 @@ SINTER_INLINE int few_units(const Launch* launch) {
     const int other = shuffle_xor(longest, mask);
     longest = other > longest ? other : longest;
   }
-  return rows * C::kv_heads * Splits<C>::of(longest + 1).count;
+  return rows * C::kv_heads * Splits<C>::most_of(longest + 1);
 }
 
-// Where results go: float32 [rows][heads][head_dim].
+// Where results go: float32 [rows][heads][v_head_dim].
 template <class C>
 struct FloatResults {
   float* out;
 
   // Feature d of head `i` of the group of a KV head.
   SINTER_MEMBER void put(const FewShared<C>&, int t, int kv_head, int i, int d, float x) const {
-    if (d < C::head_dim) out[(index{t} * C::heads + kv_head * C::group + i) * C::head_dim + d] = x;
+    if (d < C::v_head_dim)
+      out[(index{t} * C::heads + kv_head * C::group + i) * C::v_head_dim + d] = x;
   }
   SINTER_MEMBER void finish(const FewShared<C>&, int, int) const {}
 };
@@ -142,11 +145,11 @@ struct FloatResults {
 template <class C, class X>
 struct QuantizedResults {
   X rows;
-  static constexpr int cols = C::group * C::head_dim;  // of a KV head
+  static constexpr int cols = C::group * C::v_head_dim;  // of a KV head
   static_assert(X::group > 0 && cols % X::group == 0 && X::cols % block_cols == 0);
 
   SINTER_MEMBER void put(const FewShared<C>& shared, int, int, int i, int d, float x) const {
-    if (d < C::head_dim) shared.queries[i * C::head_dim + d] = x;
+    if (d < C::v_head_dim) shared.queries[i * C::v_head_dim + d] = x;
   }
   // By the whole block.
   SINTER_MEMBER void finish(const FewShared<C>& shared, int t, int kv_head) const {
@@ -192,12 +195,18 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
                shared.place());
     await_phases();
 
+    const auto keep_in = [](float* to) __attribute__((always_inline)) {
+      return [to](int feature, const typename C::Run& x) __attribute__((always_inline)) {
+#pragma clang loop unroll(full)
+        for (int j = 0; j < run; ++j) to[feature + j] = x.scaled(x.at(j));
+      };
+    };
     const auto fetch = [&](int i) __attribute__((always_inline)) {
       if (i < C::group) {
         q_transform.fetch(q, t, kv_head * C::group + i, query);
       } else if (i < rows) {
         k_transform.fetch(k, t, kv_head, key);
-        c.fetch_run(v.base + t * v.stride + kv_head * v.head_stride, value);
+        c.fetch_value(v.base + t * v.stride + kv_head * v.head_stride, value);
       }
     };
     fetch(wave());
@@ -205,24 +214,17 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
     const float k_factor = k_transform.row_factor(k, t, shared.scratch + waves);
     for (int i = wave(); i < rows; i += waves) {
       if (i >= waves) fetch(i);
-      float* const row = i < C::group ? shared.queries + i * C::dim : shared.key;
+      float* const row = i < C::group ? shared.queries + i * C::widest : shared.key;
       if (i < C::group) {
         q_transform.apply(query, q_factor, scale * log2_e, row);
       } else {
         k_transform.apply(key, k_factor, 1.0F, row);
       }
-      for (int d = C::head_dim + again(lane()); d < C::dim; d += wave_size) row[d] = 0;
+      for (int d = C::qk_head_dim + again(lane()); d < C::key_dim; d += wave_size) row[d] = 0;
       wave_barrier();
       if (i < at_once) Attention::keep_query(row, i, shared.kept);
       if (i == C::group)
-        c.append(kv_head, unit.position, row, value,
-                 [&](int feature, const typename C::Run& x, const typename C::Run& y) {
-#pragma clang loop unroll(full)
-                   for (int j = 0; j < run; ++j) {
-                     shared.key[feature + j] = x.scaled(x.at(j));
-                     shared.value[feature + j] = y.scaled(y.at(j));
-                   }
-                 });
+        c.append(kv_head, unit.position, row, value, keep_in(shared.key), keep_in(shared.value));
     }
     // Positions of the split that this step adds before the row.
     const int fresh = unit.begin > unit.known ? unit.begin : unit.known;
@@ -232,13 +234,13 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
       if constexpr (KTransform::of_row) barrier();
       const float factor = k_transform.row_factor(k, r, shared.scratch);
       if (wave() == (p - fresh) % waves) {
-        float* const row = shared.fresh + wave() * C::dim;
+        float* const row = shared.fresh + wave() * C::key_dim;
         k_transform.fetch_constants(r, key);
         k_transform.fetch(k, r, kv_head, key);
-        c.fetch_run(v.base + r * v.stride + kv_head * v.head_stride, value);
+        c.fetch_value(v.base + r * v.stride + kv_head * v.head_stride, value);
         k_transform.apply(key, factor, 1.0F, row);
         wave_barrier();
-        c.append(kv_head, p, row, value, [](int, const auto&, const auto&) {});
+        c.append(kv_head, p, row, value);
         wave_barrier();
       }
     }
@@ -248,8 +250,8 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
       // The last waves have no positions where there are few.
       for (int i = waves - 1 - wave(); i < C::group; i += waves) {
         float sum = 0;
-        for (int d = again(lane()); d < C::dim; d += wave_size)
-          sum = fma(shared.queries[i * C::dim + d], shared.key[d], sum);
+        for (int d = again(lane()); d < C::key_dim; d += wave_size)
+          sum = fma(shared.queries[i * C::widest + d], shared.key[d], sum);
         sum = sum_lanes<wave_size>(sum);
         if (lane() == 0) shared.scores[i] = sum;
       }
@@ -261,19 +263,19 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
       if (first > 0) {
         if (Attention::query_bytes > 0) {
           for (int i = wave(); i < count; i += waves)
-            Attention::keep_query(shared.queries + (first + i) * C::dim, i, shared.kept);
+            Attention::keep_query(shared.queries + (first + i) * C::widest, i, shared.kept);
           barrier();
         }
         batch.read_again(c, kv_head, unit.begin, unit.end, shared.place());
       }
-      Attention::template attend<count>(c, kv_head, shared.queries + first * C::dim, shared.kept,
+      Attention::template attend<count>(c, kv_head, shared.queries + first * C::widest, shared.kept,
                                         unit.begin, unit.end, batch, shared.place());
       barrier();
-      for (int at = again(thread()); at < count * C::dim; at += threads) {
-        const int i = at / C::dim;
-        const int d = at % C::dim;
+      for (int at = again(thread()); at < count * C::value_dim; at += threads) {
+        const int i = at / C::value_dim;
+        const int d = at % C::value_dim;
         Softmax<1> all;
-        all.template merge_all<waves>(shared.partials() + i * (C::dim + 2), waves,
+        all.template merge_all<waves>(shared.partials() + i * (C::value_dim + 2), waves,
                                       FewShared<C>::place_bytes / 4, d);
         if (unit.last()) all.merge(shared.scores[first + i], 1.0F, {shared.value[d]});
         if (unit.splits == 1) {
@@ -306,10 +308,11 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
       if (finishes) {
         if (thread() == 0) buffers.arrived[kv_head] = 0;
         // Two features to a thread where one would take several rounds.
-        constexpr int width = C::group * C::dim > threads ? 2 : 1;
-        for (int at = again(thread()) * width; at < C::group * C::dim; at += threads * width) {
-          const int i = at / C::dim;
-          const int d = at % C::dim;
+        constexpr int width = C::group * C::value_dim > threads ? 2 : 1;
+        for (int at = again(thread()) * width; at < C::group * C::value_dim;
+             at += threads * width) {
+          const int i = at / C::value_dim;
+          const int d = at % C::value_dim;
           Softmax<width> all;
           all.template merge_all<16>(buffers.of_head(kv_head * C::group + i), unit.splits,
                                      SplitBuffers<C>::row, d);

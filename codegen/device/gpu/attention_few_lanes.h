@@ -1,5 +1,5 @@
 // One row's attention over a run of cached positions, by lanes: some lanes have a position, 8
-// features each.
+// features of its key and of its value each.
 #pragma once
 
 #include "gpu/attention_splits.h"
@@ -18,14 +18,15 @@ struct LaneAttention {
   static constexpr int heads_at_once = 4;
   static constexpr int query_bytes = 0;  // beside those in float32
   static constexpr int place_bytes = 0;  // of a wave's place in shared memory, beside results
-  static constexpr int lanes_per_row = power_of_two(C::dim / run);
+  static constexpr int lanes_per_row = power_of_two(C::widest / run);
   static_assert(lanes_per_row <= wave_size, "heads of more than 256 features have no kernel");
   static constexpr int streams = threads / lanes_per_row;
   static constexpr int batch = 4;  // positions of a stream whose loads are under way together
   static constexpr int positions = streams * batch;
 
   static __device__ int feature() { return thread() % lanes_per_row * run; }
-  static __device__ bool active() { return feature() < C::dim; }
+  static __device__ bool has_key() { return feature() < C::key_dim; }
+  static __device__ bool has_value() { return feature() < C::value_dim; }
   static __device__ int stream() { return thread() / lanes_per_row; }
   static SINTER_MEMBER void keep_query(const float*, int, u8*) {}
 
@@ -40,10 +41,8 @@ struct LaneAttention {
         const index p = base + b * streams + stream();
         keys[b] = {};
         values[b] = {};
-        if (p < end && active()) {
-          keys[b] = c.key(kv_head, p).read(0, feature());
-          values[b] = c.value(kv_head, p).read(0, feature());
-        }
+        if (p < end && has_key()) keys[b] = c.key(kv_head, p).read(0, feature());
+        if (p < end && has_value()) values[b] = c.value(kv_head, p).read(0, feature());
       }
     }
     SINTER_MEMBER void read_again(const C& c, index kv_head, index base, index end, u8* place) {
@@ -51,8 +50,8 @@ struct LaneAttention {
     }
   };
 
-  // Queries of `Heads` heads, [Heads][dim] in shared memory, over positions begin..end-1, of which
-  // `next` holds the first. The result is in `place`, this wave's, as [Heads][dim + 2].
+  // Queries of `Heads` heads, [Heads][widest] in shared memory, over positions begin..end-1, of
+  // which `next` holds the first. The result is in `place`, this wave's, as [Heads][value_dim + 2].
   template <int Heads>
   static SINTER_MEMBER void attend(const C& c, index kv_head, const float* queries, const u8*,
                                    index begin, index end, Batch next, u8* place) {
@@ -62,7 +61,7 @@ struct LaneAttention {
     for (int h = 0; h < Heads; ++h)
 #pragma clang loop unroll(full)
       for (int i = 0; i < run; ++i)
-        query[h][i] = active() ? queries[h * C::dim + feature() + i] : 0.0F;
+        query[h][i] = has_key() ? queries[h * C::widest + feature() + i] : 0.0F;
     // Every lane takes part in every round: sums cross lanes. The next positions are under way
     // meanwhile.
     for (index base = begin; base < end; base += positions) {
@@ -108,10 +107,10 @@ struct LaneAttention {
         const float total = shuffle_xor(s[h].total, mask);
         s[h].merge(top, total, out);
       }
-    if (lane() >= lanes_per_row || !active()) return;
+    if (lane() >= lanes_per_row || !has_value()) return;
 #pragma clang loop unroll(full)
     for (int h = 0; h < Heads; ++h) {
-      float* const to = reinterpret_cast<float*>(place) + h * (C::dim + 2);
+      float* const to = reinterpret_cast<float*>(place) + h * (C::value_dim + 2);
       if (feature() == 0) {
         to[0] = s[h].top;
         to[1] = s[h].total;

@@ -20,29 +20,38 @@ namespace sinter {
 
 template <class C>
 struct MatrixAttention {
-  using Format = typename C::Layout::Format;
+  using Format = typename C::Format;
   using Left = HalfMatrix::Left;
-  static constexpr bool fits = HalfMatrix::exists && C::dim <= 128 && (C::coded || C::bits == 16);
+  static constexpr bool fits =
+      HalfMatrix::exists && C::widest <= 128 && (C::coded || C::bits == 16);
   static_assert(!C::coded || Format::group == 32);
   static constexpr int heads_at_once = C::group > 4 && C::group <= 8 ? 8 : 4;
   static constexpr int positions = 16;
-  // Features are multiplied 32 at a time, in two steps of 16. Of codes a lane has 8 neighbours, of
-  // which each step takes 4.
-  static constexpr int runs = (C::dim + 31) / 32;
-  static constexpr bool has_step(int r, int step) {
-    return C::coded || r * 32 + step * 16 < C::dim;
-  }
-  // A wave's place: rows of keys, which begin in different banks; of codes their scales, then
-  // values alike.
-  static constexpr int row_bytes = C::Layout::row_bytes;
-  static constexpr int row_stride = row_bytes + (C::bits == 8 ? 32 : 16);
-  static constexpr int groups = C::Layout::groups;
-  static constexpr int scales_at = positions * row_stride;
-  static constexpr int values_at = scales_at + positions * groups * 2;
+  // Features of keys are multiplied 32 at a time, in two steps of 16. Of codes a lane has 8
+  // neighbours, of which each step takes 4.
+  static constexpr int runs = (C::key_dim + 31) / 32;
+  // Keys or values of 16 positions in shared memory: rows, which begin in different banks; of codes
+  // then their scales.
+  template <class L>
+  struct Part {
+    static constexpr int row_bytes = L::row_bytes;
+    static constexpr int row_stride = row_bytes + (C::bits == 8 ? 32 : 16);
+    static constexpr int groups = L::groups;
+    static constexpr int scales_at = positions * row_stride;
+    static constexpr int bytes = scales_at + positions * groups * 2;
+
+    static SINTER_MEMBER f16 scale(const u8* place, int position, int group) {
+      return reinterpret_cast<const f16*>(place + scales_at)[position * groups + group];
+    }
+  };
+  using Keys = Part<typename C::Keys>;
+  using Values = Part<typename C::Values>;
+  // A wave's place: keys; of codes then values.
+  static constexpr int values_at = Keys::bytes;
   // Codes of 4 bits are so few bytes that the next positions come while all of these are
   // multiplied.
   static constexpr bool ahead = C::bits == 4;
-  static constexpr int tile_bytes = C::coded ? 2 * values_at : values_at;
+  static constexpr int tile_bytes = values_at + (C::coded ? Values::bytes : 0);
   static constexpr int place_bytes = ahead ? 2 * tile_bytes : tile_bytes;
   // Queries: [tile of four heads][what they are rounded to, then what that leaves][feature], such
   // that lanes read from different banks; then a factor of every head.
@@ -52,7 +61,7 @@ struct MatrixAttention {
   // Values: runs of features of which a lane has `wide`; two to a tile of 16. Those of a run of
   // codes share a scale.
   static constexpr int wide = C::coded ? 4 : 8;
-  static constexpr int value_runs = (C::dim + 8 * wide - 1) / (8 * wide);
+  static constexpr int value_runs = (C::value_dim + 8 * wide - 1) / (8 * wide);
   static constexpr int run_tiles = wide / 2;
   static constexpr int tiles = value_runs * run_tiles;
   static constexpr float weight_power = 14;
@@ -81,7 +90,7 @@ struct MatrixAttention {
   static SINTER_MEMBER void keep_query(const float* row, int i, u8* kept) {
     float most = 0;
     const int here = again(lane());
-    for (int d = here; d < C::dim; d += wave_size) most = larger(most, __builtin_fabsf(row[d]));
+    for (int d = here; d < C::key_dim; d += wave_size) most = larger(most, __builtin_fabsf(row[d]));
     most = max_lanes<wave_size>(most);
     // The largest is 256 to 512 then.
     u32 exponent = __builtin_bit_cast(u32, most) >> 23;
@@ -96,7 +105,7 @@ struct MatrixAttention {
 #pragma clang loop unroll(full)
       for (int j = 0; j < 2; ++j) {
         const int d = w / 16 * 32 + query_feature(w % 16 / 4, w % 4, j);
-        two[j] = d < C::dim ? row[d] * scale : 0.0F;
+        two[j] = d < C::key_dim ? row[d] * scale : 0.0F;
       }
       u32 word = 0;
       u32 rest = 0;
@@ -107,33 +116,36 @@ struct MatrixAttention {
   }
 
   // 16 positions come to a place; nothing stands for those that are not there.
-  static SINTER_MEMBER void copy(const typename C::Rows& rows, index count, u8* place) {
+  template <class L>
+  static SINTER_MEMBER void copy(const CachedRows<L>& rows, index count, u8* place) {
+    using P = Part<L>;
+    constexpr int row_bytes = P::row_bytes;
     constexpr int size = row_bytes % 16 == 0 ? 16 : 8;
     constexpr int chunks = row_bytes / size;
     const int here = again(lane());
     if constexpr (wave_size % chunks == 0) {
       const int p = here / chunks;
       if (p < positions)
-        copy_rows<size, 0, wave_size / chunks>(rows.codes + p * row_bytes + here % chunks * size,
-                                               count - p,
-                                               place + p * row_stride + here % chunks * size);
+        copy_rows<P, size, 0, wave_size / chunks>(rows.codes + p * row_bytes + here % chunks * size,
+                                                  count - p,
+                                                  place + p * P::row_stride + here % chunks * size);
     } else {
 #pragma clang loop unroll(disable)
       for (int at = here; at < positions * chunks; at += wave_size) {
         const int p = at / chunks;
         const bool there = p < count;
-        copy_to_shared<size>(place + p * row_stride + at % chunks * size,
+        copy_to_shared<size>(place + p * P::row_stride + at % chunks * size,
                              rows.codes + (there ? p * row_bytes + at % chunks * size : 0),
                              there ? size : 0);
       }
     }
     if constexpr (C::coded) {
       constexpr int chunk = 16;
-      static_assert(positions * groups * 2 % chunk == 0 &&
-                    positions * groups * 2 <= wave_size * chunk);
-      const index left = count * groups * 2 - here * chunk;
-      if (here * chunk < positions * groups * 2)
-        copy_to_shared(place + scales_at + here * chunk,
+      constexpr int bytes = positions * P::groups * 2;
+      static_assert(bytes % chunk == 0 && bytes <= wave_size * chunk);
+      const index left = count * P::groups * 2 - here * chunk;
+      if (here * chunk < bytes)
+        copy_to_shared(place + P::scales_at + here * chunk,
                        reinterpret_cast<const u8*>(rows.scales) + (left > 0 ? here * chunk : 0),
                        left > 0 ? (left < chunk ? static_cast<int>(left) : chunk) : 0);
     }
@@ -160,13 +172,15 @@ struct MatrixAttention {
       if constexpr (C::coded) {
         copy(rows, end - first, place + values_at);
       } else {
+        constexpr int row_bytes = Values::row_bytes;
         const u8* const from = rows.codes + me.q * 2 * row_bytes + me.g * wide * 2;
 #pragma clang loop unroll(full)
         for (int i = 0; i < 4; ++i)
 #pragma clang loop unroll(full)
           for (int r = 0; r < value_runs; ++r) {
             const int of = i / 2 * 8 + i % 2;  // from the first position of the lane
-            const bool there = (r + 1) * 8 * wide <= C::dim || (r * 8 + me.g) * wide < C::dim;
+            const bool there =
+                (r + 1) * 8 * wide <= C::value_dim || (r * 8 + me.g) * wide < C::value_dim;
             values[r][i] = u32x4{0, 0, 0, 0};
             if (me.q * 2 < end - first - of && there)
               values[r][i] =
@@ -190,7 +204,7 @@ struct MatrixAttention {
   };
 
   // Queries of `Heads` heads, as keep_query() left them, over positions begin..end-1, of which
-  // `batch` holds the first. The result is in `place` as [Heads][dim + 2].
+  // `batch` holds the first. The result is in `place` as [Heads][value_dim + 2].
   template <int Heads>
   static SINTER_MEMBER void attend(const C& c, index kv_head, const float*, const u8* kept,
                                    index begin, index end, Batch batch, u8* place) {
@@ -312,7 +326,7 @@ struct MatrixAttention {
           const int h = n * 4 + head + i % 2;
           const int d =
               feature(me, 0, 0) + (later ? feature({}, t + half, i / 2) : feature({}, t, i / 2));
-          if (h < Heads && d < C::dim) partials[h * (C::dim + 2) + 2 + d] = both;
+          if (h < Heads && d < C::value_dim) partials[h * (C::value_dim + 2) + 2 + d] = both;
         }
 #pragma clang loop unroll(full)
       for (int i = 0; i < 2; ++i) {
@@ -320,7 +334,7 @@ struct MatrixAttention {
 #pragma clang loop unroll(full)
         for (int mask = 4; mask < 32; mask *= 2) all += shuffle_xor(all, mask);
         const int h = n * 4 + head + i;
-        float* const to = partials + h * (C::dim + 2);
+        float* const to = partials + h * (C::value_dim + 2);
         if (me.g == 0 && me.q < 2 && h < Heads) {
           to[0] = top[n][i] - weight_power;
           to[1] = all;
@@ -353,9 +367,9 @@ struct MatrixAttention {
 #pragma clang loop unroll(full)
         for (int s = 0; s < 2; ++s) {
           const int p = me.g + 8 * s;
-          codes[s] =
-              *reinterpret_cast<const Stored*>(place + p * row_stride + (R * 4 + me.q) * C::bits);
-          scale[s] = static_cast<float>(scale_of_place(place, p, R));
+          codes[s] = *reinterpret_cast<const Stored*>(place + p * Keys::row_stride +
+                                                      (R * 4 + me.q) * C::bits);
+          scale[s] = static_cast<float>(Keys::scale(place, p, R));
         }
         float part[Columns][4] = {};
 #pragma clang loop unroll(full)
@@ -372,15 +386,12 @@ struct MatrixAttention {
 #pragma clang loop unroll(full)
           for (int i = 0; i < 4; ++i) score[n][i] = fma(part[n][i], scale[i / 2], score[n][i]);
       } else {
-        multiply(0, HalfMatrix::read_left<R * 64>(place, row_stride), score);
-        if constexpr (R * 32 + 16 < C::dim)
-          multiply(1, HalfMatrix::read_left<R * 64 + 32>(place, row_stride), score);
+        multiply(0, HalfMatrix::read_left<R * 64>(place, Keys::row_stride), score);
+        if constexpr (R * 32 + 16 < C::key_dim)
+          multiply(1, HalfMatrix::read_left<R * 64 + 32>(place, Keys::row_stride), score);
       }
       multiply_keys<R + 1>(me, place, kept, of_odd, score);
     }
-  }
-  static SINTER_MEMBER f16 scale_of_place(const u8* place, int position, int group) {
-    return reinterpret_cast<const f16*>(place + scales_at)[position * groups + group];
   }
 
   // Weighted sums of the values of 16 positions from a run of their features on.
@@ -395,13 +406,14 @@ struct MatrixAttention {
 #pragma clang loop unroll(full)
       for (int i = 0; i < 4; ++i) {
         const int p = i / 2 * 8 + me.q * 2 + i % 2;
-        const u8* const from = place + p * row_stride + (R * 8 + me.g) * (wide * C::bits / 8);
+        const u8* const from =
+            place + p * Values::row_stride + (R * 8 + me.g) * (wide * C::bits / 8);
         if constexpr (C::bits == 8) {
           codes[i] = *reinterpret_cast<const u32*>(from);
         } else {
           codes[i] = *reinterpret_cast<const u16*>(from);
         }
-        power[i / 2][i % 2] = scale_of_place(place, p, R);
+        power[i / 2][i % 2] = Values::scale(place, p, R);
       }
       // The powers of two in the scales, none of which is a subnormal; weights get the rest.
 #pragma clang loop unroll(full)
@@ -410,7 +422,7 @@ struct MatrixAttention {
       float rest[2];
 #pragma clang loop unroll(full)
       for (int s = 0; s < 2; ++s) {
-        const auto scale = static_cast<float>(scale_of_place(place, me.g + 8 * s, R));
+        const auto scale = static_cast<float>(Values::scale(place, me.g + 8 * s, R));
         const u32 exponent = __builtin_bit_cast(u32, scale) & 0x7f800000U;
         rest[s] = scale * __builtin_bit_cast(float, (254U << 23) - exponent);
       }
@@ -450,11 +462,11 @@ struct MatrixAttention {
 
  public:
   // Every `Step`th position from `I` on, of `count`.
-  template <int Size, int I, int Step>
+  template <class P, int Size, int I, int Step>
   static SINTER_MEMBER void copy_rows(const u8* from, index count, u8* to) {
     if constexpr (I < positions) {
-      copy_to_shared<Size, I * row_stride, I * row_bytes>(to, from, I < count ? Size : 0);
-      copy_rows<Size, I + Step, Step>(from, count, to);
+      copy_to_shared<Size, I * P::row_stride, I * P::row_bytes>(to, from, I < count ? Size : 0);
+      copy_rows<P, Size, I + Step, Step>(from, count, to);
     }
   }
 };

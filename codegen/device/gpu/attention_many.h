@@ -6,18 +6,18 @@
 
 namespace sinter {
 
-// First phase: q is transformed into `queries` [rows][heads][head_dim], times log2(e), k and v go
-// to the caches. A wave takes a head, a block as many heads of a row; the transforms run in shared
-// memory.
+// First phase: q is transformed into `queries` [rows][heads][qk_head_dim], times log2(e), k and v
+// go to the caches. A wave takes a head, a block as many heads of a row; the transforms run in
+// shared memory.
 template <class C>
-constexpr int append_shared_bytes = waves * C::dim * 4 + 2 * waves * 4;
+constexpr int append_shared_bytes = waves * C::key_dim * 4 + 2 * waves * 4;
 
 template <class C, class QTransform, class KTransform>
 SINTER_INLINE void attention_append(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
                                     HeadRows v, const QTransform& q_transform,
                                     const KTransform& k_transform, float scale, float* queries) {
-  float* const row = reinterpret_cast<float*>(shared_memory()) + wave() * C::dim;
-  float* const scratch = reinterpret_cast<float*>(shared_memory()) + waves * C::dim;
+  float* const row = reinterpret_cast<float*>(shared_memory()) + wave() * C::key_dim;
+  float* const scratch = reinterpret_cast<float*>(shared_memory()) + waves * C::key_dim;
   constexpr int rounds_of_row = (C::heads + C::kv_heads + waves - 1) / waves;
   for (index unit = launch->worker; unit < launch->step->rows * index{rounds_of_row};
        unit += launch->workers) {
@@ -40,13 +40,13 @@ SINTER_INLINE void attention_append(const Launch* launch, const C& caches, HeadR
     }
     barrier();
     if (h < C::heads) {
-      for (int i = lane(); i < C::head_dim; i += wave_size)
-        queries[(t * C::heads + h) * C::head_dim + i] = row[i];
+      for (int i = lane(); i < C::qk_head_dim; i += wave_size)
+        queries[(t * C::heads + h) * C::qk_head_dim + i] = row[i];
     } else if (h < C::heads + C::kv_heads) {
       const int kv = h - C::heads;
       float value[run];
-      c.fetch_run(v.base + t * v.stride + kv * v.head_stride, value);
-      c.append(kv, step.position, row, value, [](int, const auto&, const auto&) {});
+      c.fetch_value(v.base + t * v.stride + kv * v.head_stride, value);
+      c.append(kv, step.position, row, value);
     }
     barrier();
   }

@@ -17,16 +17,20 @@ struct AttentionTile {
   // A group larger than a tile takes several.
   static constexpr int rows = tokens * C::group;
   static constexpr int passes = (rows + attention_tile - 1) / attention_tile;
-  static constexpr int positions = C::dim <= 128 ? 64 : 16;
-  static constexpr int stride = C::dim + 4;
+  static constexpr int positions = C::widest <= 128 ? 64 : 16;
+  // Of queries and keys, of values, and of a row that holds either.
+  static constexpr int key_stride = C::key_dim + 4;
+  static constexpr int value_stride = C::value_dim + 4;
+  static constexpr int row = C::widest + 4;
   static constexpr int score_stride = positions + 4;
   static constexpr int bytes =
-      (attention_tile * stride + positions * stride + attention_tile * score_stride) * 4;
+      (attention_tile * key_stride + positions * row + attention_tile * score_stride) * 4;
 };
-template <class C>
-SINTER_INLINE void load_positions(const typename C::Rows& from, index count, float* to) {
+template <class C, class L>
+SINTER_INLINE void load_positions(const CachedRows<L>& from, index count, float* to) {
   using Tile = AttentionTile<C>;
-  constexpr int chunks = C::dim / 8;
+  constexpr int chunks = L::dim / 8;
+  constexpr int stride = L::dim + 4;
   for (int at = thread(); at < Tile::positions * chunks; at += threads) {
     const int p = at / chunks;
     const int feature = at % chunks * 8;
@@ -34,7 +38,7 @@ SINTER_INLINE void load_positions(const typename C::Rows& from, index count, flo
     if (p < count) x = from.read(p, feature);
 #pragma clang loop unroll(full)
     for (int i = 0; i < 8; i += 4)
-      *reinterpret_cast<f32x4*>(to + p * Tile::stride + feature + i) = f32x4{
+      *reinterpret_cast<f32x4*>(to + p * stride + feature + i) = f32x4{
           x.scaled(x.at(i)), x.scaled(x.at(i + 1)), x.scaled(x.at(i + 2)), x.scaled(x.at(i + 3))};
   }
 }
@@ -47,10 +51,10 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
   // run of four features.
   constexpr int sharing = threads / attention_tile;
   constexpr int score_count = Tile::positions / sharing;
-  constexpr int runs = (C::dim / 4 + sharing - 1) / sharing;
+  constexpr int runs = (C::value_dim / 4 + sharing - 1) / sharing;
   float* const q = reinterpret_cast<float*>(shared_memory());
-  float* const tile = q + attention_tile * Tile::stride;
-  float* const scores = tile + Tile::positions * Tile::stride;
+  float* const tile = q + attention_tile * Tile::key_stride;
+  float* const scores = tile + Tile::positions * Tile::row;
   const StepRow* const steps = step_rows(launch);
   const int tokens = launch->step->rows;
   const int row = thread() / sharing;
@@ -64,11 +68,11 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
     const bool valid = in_unit < Tile::rows && token < last;
     const index head = index{token} * C::heads + h * C::group + in_unit % C::group;
 
-    for (int d = mine * 4; d < C::dim; d += sharing * 4)
+    for (int d = mine * 4; d < C::key_dim; d += sharing * 4)
 #pragma clang loop unroll(full)
       for (int i = 0; i < 4; ++i)
-        q[row * Tile::stride + d + i] =
-            valid && d + i < C::head_dim ? queries[head * C::head_dim + d + i] : 0.0F;
+        q[row * Tile::key_stride + d + i] =
+            valid && d + i < C::qk_head_dim ? queries[head * C::qk_head_dim + d + i] : 0.0F;
     float top = masked;
     float total = 0;
     f32x4 sum[runs] = {};
@@ -94,12 +98,12 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
       barrier();
       float score[score_count] = {};
 #pragma clang loop unroll_count(4)
-      for (int d = 0; d < C::dim; d += 4) {
-        const auto a = *reinterpret_cast<const f32x4*>(q + row * Tile::stride + d);
+      for (int d = 0; d < C::key_dim; d += 4) {
+        const auto a = *reinterpret_cast<const f32x4*>(q + row * Tile::key_stride + d);
 #pragma clang loop unroll(full)
         for (int i = 0; i < score_count; ++i) {
           const auto k =
-              *reinterpret_cast<const f32x4*>(tile + (i * sharing + mine) * Tile::stride + d);
+              *reinterpret_cast<const f32x4*>(tile + (i * sharing + mine) * Tile::key_stride + d);
 #pragma clang loop unroll(full)
           for (int j = 0; j < 4; ++j) score[i] = fma(a[j], k[j], score[i]);
         }
@@ -132,8 +136,8 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
 #pragma clang loop unroll(full)
         for (int r = 0; r < runs; ++r) {
           const int d = (r * sharing + mine) * 4;
-          if (d < C::dim) {
-            const auto v = *reinterpret_cast<const f32x4*>(tile + i * Tile::stride + d);
+          if (d < C::value_dim) {
+            const auto v = *reinterpret_cast<const f32x4*>(tile + i * Tile::value_stride + d);
             sum[r] += v * weight;
           }
         }
@@ -146,7 +150,7 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
 #pragma clang loop unroll(full)
         for (int i = 0; i < 4; ++i) {
           const int d = (r * sharing + mine) * 4 + i;
-          if (d < C::head_dim) out[head * C::head_dim + d] = sum[r][i] / total;
+          if (d < C::v_head_dim) out[head * C::v_head_dim + d] = sum[r][i] / total;
         }
     barrier();
   }

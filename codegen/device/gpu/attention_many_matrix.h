@@ -17,7 +17,8 @@ namespace sinter {
 
 template <class C>
 struct HalfTile {
-  static constexpr bool fits = HalfMatrix::exists && C::dim <= 128 && (C::coded || C::bits == 16);
+  static constexpr bool fits =
+      HalfMatrix::exists && C::widest <= 128 && (C::coded || C::bits == 16);
   static constexpr int rows_of_wave = 16;
   static constexpr int wide = waves * rows_of_wave;
   static constexpr int tokens = wide / C::group < 1 ? 1 : wide / C::group;
@@ -28,20 +29,21 @@ struct HalfTile {
   static constexpr float weight_power = 14;
   // Features of a key are taken 32 at a time: 8 neighbours to a lane, whose loads of 16 bytes use
   // different banks where rows lie 64 bytes apart beyond multiples of 128.
-  static constexpr int runs = (C::dim + 31) / 32;
-  static_assert(!C::coded || C::Layout::Format::group == 32);
+  static constexpr int runs = (C::key_dim + 31) / 32;
+  static_assert(!C::coded || C::Format::group == 32);
   static constexpr int key_stride = (runs + 1) / 2 * 128 + 64;
   // Of values 16 bytes of neighbouring positions are taken at once.
-  static constexpr int value_stride = (C::dim / 8 | 1) * 16;
+  static constexpr int value_stride = (C::value_dim / 8 | 1) * 16;
   static constexpr int numbers = positions * (key_stride + value_stride);
-  static constexpr int bytes = numbers + (C::coded ? 2 * positions * runs * 4 : 0);
+  // Of codes, the scales of keys, then those of values.
+  static constexpr int key_scales = positions * C::Keys::groups;
+  static constexpr int bytes = numbers + (key_scales + positions * C::Values::groups) * 4;
 };
 
 // Keys or values of `count` positions, as many features as are multiplied; of codes their numbers,
 // and apart from them the scale of every 32.
-template <class C, int Features, int Stride>
-SINTER_INLINE void copy_positions(const typename C::Rows& from, index count, u8* to,
-                                  float* scales) {
+template <class C, int Features, int Stride, class L>
+SINTER_INLINE void copy_positions(const CachedRows<L>& from, index count, u8* to, float* scales) {
   constexpr int chunks = Features / 8;
 #pragma clang loop unroll(disable)
   for (int i = 0; i < (HalfTile<C>::positions * chunks + threads - 1) / threads; ++i) {
@@ -49,17 +51,17 @@ SINTER_INLINE void copy_positions(const typename C::Rows& from, index count, u8*
     const int p = at / chunks;
     const int feature = at % chunks * 8;
     if (p >= HalfTile<C>::positions) continue;
-    const bool there = p < count && feature < C::dim;
+    const bool there = p < count && feature < L::dim;
     u8* const here = to + p * Stride + feature * 2;
     if constexpr (!C::coded) {
-      copy_to_shared(here, there ? from.codes + (p * C::dim + feature) * 2 : from.codes,
+      copy_to_shared(here, there ? from.codes + (p * L::dim + feature) * 2 : from.codes,
                      there ? 16 : 0);
     } else {
       f16x2 numbers[4] = {};
       float scale = 0;
       if (there) {
         const auto cached = from.read(p, feature);
-        HalfCodes<typename C::Layout::Format>::eight(cached.codes, numbers);
+        HalfCodes<typename C::Format>::eight(cached.codes, numbers);
         const float whole = cached.scaled(1.0F);
         const u32 exponent = __builtin_bit_cast(u32, whole) & 0x7f800000U;
         const f16 power = static_cast<f16>(__builtin_bit_cast(float, exponent));
@@ -70,7 +72,7 @@ SINTER_INLINE void copy_positions(const typename C::Rows& from, index count, u8*
       *reinterpret_cast<u32x4*>(here) =
           u32x4{__builtin_bit_cast(u32, numbers[0]), __builtin_bit_cast(u32, numbers[1]),
                 __builtin_bit_cast(u32, numbers[2]), __builtin_bit_cast(u32, numbers[3])};
-      if (feature % 32 == 0) scales[p * HalfTile<C>::runs + feature / 32] = scale;
+      if (feature % 32 == 0) scales[p * L::groups + feature / 32] = scale;
     }
   }
 }
@@ -99,8 +101,8 @@ struct TileTurn {
                                                          scales);
   }
   SINTER_MEMBER void copy_values(index kv_head, u8* to, float* scales) const {
-    copy_positions<C, C::dim, HalfTile<C>::value_stride>(cache.value(kv_head, p), end - p, to,
-                                                         scales);
+    copy_positions<C, C::value_dim, HalfTile<C>::value_stride>(cache.value(kv_head, p), end - p, to,
+                                                               scales);
   }
   SINTER_MEMBER TileTurn next(const Launch* launch, const C& caches, int last) const {
     TileTurn turn = *this;
@@ -137,7 +139,7 @@ struct TileRow {
 #pragma clang loop unroll(full)
       for (int i = 0; i < 8; ++i) {
         const int d = run * 32 + lane() % 4 * 8 + i;
-        x[run][i] = valid && d < C::head_dim ? queries[head * C::head_dim + d] : 0.0F;
+        x[run][i] = valid && d < C::qk_head_dim ? queries[head * C::qk_head_dim + d] : 0.0F;
         most = larger(most, __builtin_fabsf(x[run][i]));
       }
     most = larger(most, shuffle_xor(most, 1));
@@ -161,11 +163,11 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
                                       float* out) {
   using Tile = HalfTile<C>;
   constexpr int columns = Tile::positions / 8;  // tiles of scores
-  constexpr int features = C::dim / 8;          // tiles of the result
+  constexpr int features = C::value_dim / 8;    // tiles of the result
   u8* const keys = shared_memory();
   u8* const values = keys + Tile::positions * Tile::key_stride;
   float* const key_scales = reinterpret_cast<float*>(keys + Tile::numbers);
-  float* const value_scales = key_scales + Tile::positions * Tile::runs;
+  float* const value_scales = key_scales + Tile::key_scales;
   // Features whose weights of the softmax are the same numbers: codes have their scales in them.
   constexpr int span = C::coded ? 4 : features;
   const StepRow* const steps = step_rows(launch);
@@ -222,7 +224,7 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
 #pragma clang loop unroll(full)
             for (int i = 0; i < 4; ++i)
               score[n][i] =
-                  fma(part[i], key_scales[(n * 8 + lane() % 4 * 2 + i % 2) * Tile::runs + run],
+                  fma(part[i], key_scales[(n * 8 + lane() % 4 * 2 + i % 2) * C::Keys::groups + run],
                       score[n][i]);
         }
       // Weights are powers of two.
@@ -274,7 +276,7 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
             if constexpr (C::coded)
 #pragma clang loop unroll(full)
               for (int j = 0; j < 2; ++j)
-                two[j] *= value_scales[((k + i / 2) * 8 + lane() % 4 * 2 + j) * Tile::runs +
+                two[j] *= value_scales[((k + i / 2) * 8 + lane() % 4 * 2 + j) * C::Values::groups +
                                        first_of / span];
             HalfMatrix::split(two[0], two[1], weight.words[i], left_over.words[i]);
           }
@@ -300,8 +302,8 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
 #pragma clang loop unroll(full)
         for (int i = 0; i < 2; ++i) {
           const int d = n * 8 + lane() % 4 * 2 + i;
-          if (d < C::head_dim)
-            out[rows[r].head * C::head_dim + d] = sum[n][2 * r + i] / rows[r].total;
+          if (d < C::v_head_dim)
+            out[rows[r].head * C::v_head_dim + d] = sum[n][2 * r + i] / rows[r].total;
         }
     }
   }

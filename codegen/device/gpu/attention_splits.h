@@ -34,11 +34,15 @@ struct Splits {
   int total;
 
   static SINTER_MEMBER Splits of(int total) {
-    const int wanted = (total + positions_per_split - 1) / positions_per_split;
-    const int most = wanted < most_splits<C> ? wanted : most_splits<C>;
+    const int most = most_of(total);
     const int even = (total + most - 1) / most;
     const int chunk = (even + split_step - 1) / split_step * split_step;
     return {(total + chunk - 1) / chunk, chunk, total};
+  }
+  // No fewer than any row has that has no more positions: a longer one may have fewer splits.
+  static SINTER_MEMBER int most_of(int total) {
+    const int wanted = (total + positions_per_split - 1) / positions_per_split;
+    return wanted < most_splits<C> ? wanted : most_splits<C>;
   }
   SINTER_MEMBER int begin(int split) const { return split * chunk; }
   SINTER_MEMBER int end(int split) const {
@@ -49,7 +53,7 @@ struct Splits {
 // Of one row: what its splits leave for the last of them.
 template <class C>
 struct SplitBuffers {
-  static constexpr int row = C::dim + 2;
+  static constexpr int row = C::value_dim + 2;
   static constexpr index bytes = (index{C::heads} * most_splits<C> * row + C::kv_heads) * 4;
   float* partials;  // [heads][most_splits][top, total, out...]
   int* arrived;     // [kv_heads], zero between phases

@@ -1,6 +1,6 @@
-// Caches of keys and values. They lie in pages (kv_cache.h), keys and values alike:
-// [kv_head][position][feature], scales [kv_head][position][group]. A thread reads and writes 8
-// features of a row.
+// Caches of keys and values, whose heads may differ in width. They lie in pages (kv_cache.h), keys
+// and values alike: [kv_head][position][feature], scales [kv_head][position][group]. A thread reads
+// and writes 8 features of a row.
 #pragma once
 
 #include "gpu/platform.h"
@@ -84,11 +84,6 @@ struct CachedRows {
     return Run::load(codes + row * L::row_bytes + feature * Format::bits / 8,
                      scales + row * L::groups + group_of(feature));
   }
-  // But for the scale.
-  SINTER_MEMBER typename Run::Stored stored(index row, int feature) const {
-    return *reinterpret_cast<const typename Run::Stored*>(codes + row * L::row_bytes +
-                                                          feature * Format::bits / 8);
-  }
   SINTER_MEMBER void write(int feature, const Run& x) const {
     x.store(codes + feature * Format::bits / 8, scales + group_of(feature),
             feature / run % group_runs == 0);
@@ -101,14 +96,20 @@ struct CachedRows {
   }
 };
 
-template <int HeadsCount, int KvHeadsCount, int HeadDim, index PageBytes, class Format>
+template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, index PageBytes,
+          class FormatOf>
 struct Caches {
-  using Layout = CacheLayout<Format, KvHeadsCount, HeadDim>;
-  using Rows = CachedRows<Layout>;
+  using Format = FormatOf;
+  using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
+  using Values = CacheLayout<Format, KvHeadsCount, VHeadDim>;
   using Run = CachedRun<Format>;
-  static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount, head_dim = HeadDim;
+  static constexpr int heads = HeadsCount, kv_heads = KvHeadsCount;
   static constexpr int group = heads / kv_heads;  // query heads that share a KV head
-  static constexpr int dim = Layout::dim;
+  // Features of a head: of queries and keys, of values and results; then as they are cached, and
+  // the larger of these.
+  static constexpr int qk_head_dim = QkHeadDim, v_head_dim = VHeadDim;
+  static constexpr int key_dim = Keys::dim, value_dim = Values::dim;
+  static constexpr int widest = key_dim > value_dim ? key_dim : value_dim;
   static constexpr bool coded = Format::group > 0;
   static constexpr int bits = Format::bits;
   u8* keys;  // of the first page
@@ -118,48 +119,61 @@ struct Caches {
   SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
     return {keys, values, Pages<PageBytes>::of(launch, sequence)};
   }
-  SINTER_MEMBER Rows key(index kv_head, index position) const {
+  SINTER_MEMBER CachedRows<Keys> key(index kv_head, index position) const {
     return key(kv_head, position, pages.number(position));
   }
-  SINTER_MEMBER Rows value(index kv_head, index position) const {
+  SINTER_MEMBER CachedRows<Values> value(index kv_head, index position) const {
     return value(kv_head, position, pages.number(position));
   }
   // With the number of the position's page.
-  SINTER_MEMBER Rows key(index kv_head, index position, int page) const {
-    return rows(keys, kv_head, position, page);
+  SINTER_MEMBER CachedRows<Keys> key(index kv_head, index position, int page) const {
+    return rows<Keys>(keys, kv_head, position, page);
   }
-  SINTER_MEMBER Rows value(index kv_head, index position, int page) const {
-    return rows(values, kv_head, position, page);
+  SINTER_MEMBER CachedRows<Values> value(index kv_head, index position, int page) const {
+    return rows<Values>(values, kv_head, position, page);
   }
-  // Of a head, what a lane takes part in an append with.
-  static SINTER_MEMBER int lane_feature() { return again(lane()) * run; }
-  static SINTER_MEMBER void fetch_run(const float* head, float (&to)[run]) {
-    const int feature = lane_feature();
-#pragma clang loop unroll(full)
-    for (int i = 0; i < run; ++i) to[i] = feature + i < head_dim ? head[feature + i] : 0.0F;
+  // Of a head of a value, what a lane takes part in an append with.
+  static SINTER_MEMBER void fetch_value(const float* head, float (&to)[run]) {
+    fetch_run<v_head_dim>(head, to);
   }
-  // By a wave. The key is in shared memory; the value, as fetch_run() leaves it. Then
-  // keep(feature, key, value) gets each run as it is cached.
-  template <class Keep>
+  // By a wave. The key is in shared memory; the value, as fetch_value() leaves it. Then
+  // keep_key(feature, run) and keep_value(feature, run) get each run as it is cached.
+  template <class KeepKey, class KeepValue>
   SINTER_MEMBER void append(index kv_head, index position, const float* k, const float (&v)[run],
-                            const Keep& keep) const {
+                            const KeepKey& keep_key, const KeepValue& keep_value) const {
     float key_run[run];
-    fetch_run(k, key_run);
+    fetch_run<qk_head_dim>(k, key_run);
     const Run new_key = Run::of(key_run);
     const Run new_value = Run::of(v);
     const int feature = lane_feature();
-    if (feature >= dim) return;
-    key(kv_head, position).write(feature, new_key);
-    value(kv_head, position).write(feature, new_value);
-    keep(feature, new_key, new_value);
+    if (feature < key_dim) {
+      key(kv_head, position).write(feature, new_key);
+      keep_key(feature, new_key);
+    }
+    if (feature < value_dim) {
+      value(kv_head, position).write(feature, new_value);
+      keep_value(feature, new_value);
+    }
+  }
+  SINTER_MEMBER void append(index kv_head, index position, const float* k,
+                            const float (&v)[run]) const {
+    const auto nothing = [](int, const Run&) {};
+    append(kv_head, position, k, v, nothing, nothing);
   }
 
  private:
-  static SINTER_MEMBER Rows rows(u8* first, index kv_head, index position, int number) {
+  static SINTER_MEMBER int lane_feature() { return again(lane()) * run; }
+  template <int HeadDim>
+  static SINTER_MEMBER void fetch_run(const float* head, float (&to)[run]) {
+    const int feature = lane_feature();
+#pragma clang loop unroll(full)
+    for (int i = 0; i < run; ++i) to[i] = feature + i < HeadDim ? head[feature + i] : 0.0F;
+  }
+  template <class L>
+  static SINTER_MEMBER CachedRows<L> rows(u8* first, index kv_head, index position, int number) {
     u8* const page = Pages<PageBytes>::numbered(first, number);
-    const index row = Layout::row(kv_head, position);
-    return {page + row * Layout::row_bytes,
-            reinterpret_cast<f16*>(page + Layout::scales) + row * Layout::groups};
+    const index row = L::row(kv_head, position);
+    return {page + row * L::row_bytes, reinterpret_cast<f16*>(page + L::scales) + row * L::groups};
   }
 };
 
