@@ -551,7 +551,7 @@ void Machine::run_on_host(PhaseFunction function, const std::vector<void*>& args
 
 absl::Status Machine::run_on_gpu(const SimtKernel& kernel, const LoweredPhase& phase,
                                  const std::vector<void*>& args, const StepParams& params,
-                                 const Step& step) {
+                                 const Step& step, std::vector<std::span<uint8_t>> awaited) {
   GpuArguments arguments{&params, page_table_.data(), {}, 0, static_cast<int>(pages_per_sequence_)};
   EXPECT_LE(args.size(), std::size(arguments.args));
   std::copy(args.begin(), args.end(), arguments.args);
@@ -561,6 +561,7 @@ absl::Status Machine::run_on_gpu(const SimtKernel& kernel, const LoweredPhase& p
     const int64_t times = per_block == 0 ? 1 : (step.count() + per_block - 1) / per_block;
     grid.blocks = static_cast<int>(phase.blocks * times);
   }
+  grid.awaited = std::move(awaited);
   return simt_->run(kernel, arguments, grid);
 }
 
@@ -614,6 +615,26 @@ StepValues Machine::run(const Step& step) {
     return nullptr;
   };
 
+  // What a phase that awaits the one before by itself does not say that it reads ahead.
+  const auto awaited_by = [&](const LoweredPhase& phase) {
+    std::vector<std::span<uint8_t>> awaited;
+    const bool awaits =
+        phase.kernel == LoweredPhase::Kernel::early || phase.kernel == LoweredPhase::Kernel::paired;
+    for (size_t i = 0; awaits && i < phase.arguments.size(); ++i) {
+      const Buffer& buffer = phase.arguments[i];
+      const bool kept = buffer.kind == Buffer::Kind::weight || buffer.kind == Buffer::Kind::state;
+      if (phase.uses[i].read_ahead || kept) continue;
+      const GuardedBuffer& memory = buffer.kind == Buffer::Kind::pinned ? pinned_.at(buffer.value)
+                                    : buffer.kind == Buffer::Kind::temporary
+                                        ? temporaries.at(buffer.value)
+                                    : buffer.kind == Buffer::Kind::logits
+                                        ? activations.at(module.returns[0])
+                                        : activations.at(static_cast<ir::ValueId>(buffer.value));
+      awaited.emplace_back(memory.data(), static_cast<size_t>(memory.bytes()));
+    }
+    return awaited;
+  };
+
   std::vector<GuardedBuffer> scratch;
   for (int w = 0; w < step.workers; ++w)
     scratch.emplace_back(kernels_.lowering.scratch_bytes, kSlack, uint8_t{0xaa});
@@ -626,7 +647,7 @@ StepValues Machine::run(const Step& step) {
       run_on_host(function, args, params, scratch, step);
     } else {
       const SimtKernel& kernel = kernels_.simt[at][i];
-      const auto status = run_on_gpu(kernel, phase, args, params, step);
+      const auto status = run_on_gpu(kernel, phase, args, params, step, awaited_by(phase));
       EXPECT_TRUE(status.ok()) << what << ": " << phase.name << ": " << status.message();
       if (!status.ok()) break;
     }

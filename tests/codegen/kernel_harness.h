@@ -245,7 +245,7 @@ class Machine {
                    const std::vector<GuardedBuffer>& scratch, const Step& step) const;
   absl::Status run_on_gpu(const SimtKernel& kernel, const LoweredPhase& phase,
                           const std::vector<void*>& args, const StepParams& params,
-                          const Step& step);
+                          const Step& step, std::vector<std::span<uint8_t>> awaited);
 
   const Kernels& kernels_;
   int64_t pages_per_sequence_;

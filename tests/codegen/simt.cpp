@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <boost/context/fiber.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 #include <utility>
+#include <vector>
 
 namespace sinter::codegen::test {
 
@@ -36,7 +38,7 @@ class StaggeredStack {
 };
 
 // Where a thread stopped.
-enum class Stop { done, barrier, shuffle };
+enum class Stop { done, barrier, shuffle, await };
 
 std::string_view text(Stop stop) {
   switch (stop) {
@@ -46,6 +48,8 @@ std::string_view text(Stop stop) {
       return "is at a barrier";
     case Stop::shuffle:
       return "is at a shuffle";
+    case Stop::await:
+      return "awaits the phase before";
   }
   return "";
 }
@@ -64,6 +68,7 @@ struct SimtMachine::Block {
 
   explicit Block(int lanes) : wave(lanes) {
     machine.barrier = [] { running->pause(Stop::barrier); };
+    machine.await = [] { running->pause(Stop::await); };
     machine.shuffle = [](unsigned value, int lane) {
       Thread& mine = running->thread(running->current);
       mine.value = value;
@@ -133,15 +138,32 @@ struct SimtMachine::Block {
     return absl::OkStatus();
   }
 
-  absl::Status run_block(GuardedBuffer& shared, bool descending) {
+  // What the phase before writes is not there yet.
+  void hide(const std::vector<std::span<uint8_t>>& awaited) {
+    for (const std::span<uint8_t> bytes : awaited) {
+      hidden.emplace_back(bytes, std::vector<uint8_t>(bytes.begin(), bytes.end()));
+      std::ranges::fill(bytes, kPoison);
+    }
+  }
+  void show() {
+    for (const auto& [bytes, kept] : hidden) std::ranges::copy(kept, bytes.begin());
+    hidden.clear();
+  }
+
+  absl::Status run_block(GuardedBuffer& shared, const Grid& grid) {
     std::fill_n(shared.data(), shared.bytes(), kPoison);
+    hide(grid.awaited);
     machine.shared = shared.data();
     do {
       for (int i = 0; i < gpu_block_threads; i += wave) {
-        const int first = descending ? gpu_block_threads - wave - i : i;
+        const int first = grid.descending ? gpu_block_threads - wave - i : i;
         if (auto status = run_wave(first); !status.ok()) return status;
       }
       if (auto status = expect_together(0, gpu_block_threads); !status.ok()) return status;
+      if (threads[0].stop == Stop::await) {
+        show();
+        awaits = true;
+      }
     } while (threads[0].stop != Stop::done);
     if (shared.intact()) return absl::OkStatus();
     return absl::InternalError(fmt::format("block {} wrote behind its {} bytes of shared memory",
@@ -154,6 +176,9 @@ struct SimtMachine::Block {
   SinterSimt machine = {};
   SimtKernel kernel;
   GpuArguments arguments = {};
+  // With what was there.
+  std::vector<std::pair<std::span<uint8_t>, std::vector<uint8_t>>> hidden;
+  bool awaits = false;  // a block of the kernel has awaited the phase before
   bool ending = false;
   std::array<Thread, gpu_block_threads> threads;
   std::array<boost::context::fiber, gpu_block_threads + 1> fibers;  // of those that do not run
@@ -172,13 +197,17 @@ absl::Status SimtMachine::run(const SimtKernel& kernel, GpuArguments arguments, 
   block_->arguments = arguments;
   block_->arguments.workers = grid.blocks;
   Block::running = block_.get();
+  block_->awaits = false;
   *kernel.machine = &block_->machine;
   GuardedBuffer shared(grid.shared_bytes, 0, kPoison);
   absl::Status status;
   for (int i = 0; i < grid.blocks && status.ok(); ++i) {
     *kernel.block = grid.descending ? grid.blocks - 1 - i : i;
-    status = block_->run_block(shared, grid.descending);
+    status = block_->run_block(shared, grid);
+    block_->show();
   }
+  if (status.ok() && !grid.awaited.empty() && !block_->awaits)
+    return absl::InternalError("no block awaits the phase before");
   if (status.ok()) return status;
   // Threads that wait will never finish, and their stacks cannot be unwound: they are left alone.
   const int wave = block_->wave;

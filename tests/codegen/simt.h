@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "runtime/abi/kernel_abi.h"
@@ -17,6 +19,7 @@ struct SinterSimt {
   unsigned char* shared;
   void (*barrier)();
   unsigned (*shuffle)(unsigned value, int lane);
+  void (*await)();
 };
 
 // A kernel of a code object, and the object's two variables that say where its code runs.
@@ -32,6 +35,9 @@ struct Grid {
   // one order reads what is not yet written.
   bool descending = false;
   int64_t shared_bytes = 0;  // of a block, filled with 0xff; what follows it faults or is checked
+  // What a block may touch once it has awaited the phase before; until then it finds 0xff there,
+  // and what it writes is lost. A block with nothing to do may leave without.
+  std::vector<std::span<uint8_t>> awaited = {};
 };
 
 class SimtMachine {
@@ -41,7 +47,8 @@ class SimtMachine {
   ~SimtMachine();
 
   // Runs all blocks. Errors: a thread that does not come to a shuffle of its wave or to a barrier
-  // of its block, because it went another way or has finished; a write behind the shared memory.
+  // of its block, because it went another way or has finished; a write behind the shared memory;
+  // no block that awaits the phase before though there is something to await.
   absl::Status run(const SimtKernel& kernel, GpuArguments arguments, const Grid& grid);
 
  private:

@@ -50,6 +50,27 @@ SINTER_PHASE(forgets_a_barrier) {
   if (wave() == 0) shared_memory()[lane()] = 1;
   if (thread() == threads - 1) *arg<int>(launch, 0) = shared_memory()[0];
 }
+SINTER_EARLY_PHASE(awaits) {
+  int* const out = arg<int>(launch, 0);
+  const int before = out[launch->worker];
+  await_phases();
+  if (thread() == 0) out[launch->worker] = before == -1 ? out[launch->worker] + 1 : -2;
+}
+SINTER_EARLY_PHASE(writes_ahead) {
+  arg<int>(launch, 0)[3] = 7;
+  await_phases();
+}
+SINTER_EARLY_PHASE(never_awaits) {
+  if (thread() == 0) arg<int>(launch, 0)[launch->worker] = 1;
+}
+SINTER_EARLY_PHASE(one_block_awaits) {
+  if (launch->worker != 2) return;
+  await_phases();
+  if (thread() == 0) arg<int>(launch, 0)[2] = 1;
+}
+SINTER_EARLY_PHASE(half_awaits) {
+  if (wave() == 0) await_phases();
+}
 SINTER_PHASE(reads_fresh) {
   bool poisoned = true;
   for (int i = 0; i < threads * 4; ++i) poisoned = poisoned && shared_memory()[i] == 0xff;
@@ -83,6 +104,36 @@ class Simt : public ::testing::Test {
   int out[4] = {};
   static constexpr int64_t kShared = gpu_block_threads * 4;
 };
+
+// What the phase before writes is there for who has awaited it, with what other blocks wrote.
+TEST_F(Simt, WhatIsReadOrWrittenTooEarlyIsNotThere) {
+  const Grid grid{4, false, kShared, {{reinterpret_cast<uint8_t*>(out), sizeof(out)}}};
+  check = [&] {
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_THAT(out, ::testing::ElementsAre(1, 1, 1, 1));
+  };
+  run_everywhere("awaits", grid);
+  check = [&] {
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_THAT(out, ::testing::ElementsAre(0, 0, 0, 0));
+  };
+  run_everywhere("writes_ahead", grid);
+  check = [&] {
+    EXPECT_THAT(std::string(status.message()), HasSubstr("no block awaits the phase before"));
+  };
+  run_everywhere("never_awaits", grid);
+  check = [&] { EXPECT_THAT(std::string(status.message()), HasSubstr("awaits the phase before")); };
+  run_everywhere("half_awaits", grid);
+  // Blocks without work need not.
+  check = [&] {
+    EXPECT_TRUE(status.ok()) << status;
+    EXPECT_THAT(out, ::testing::ElementsAre(0, 0, 1, 0));
+  };
+  run_everywhere("one_block_awaits", grid);
+  // Who has nothing to wait for may leave it.
+  check = [&] { EXPECT_TRUE(status.ok()) << status; };
+  run_everywhere("never_awaits", {4, false, kShared});
+}
 
 TEST_F(Simt, LanesExchangeValuesAndBlocksRunInEitherOrder) {
   for (const bool descending : {false, true}) {

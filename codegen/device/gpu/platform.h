@@ -27,6 +27,7 @@ struct SinterSimt {
   unsigned char* shared;
   void (*barrier)();
   unsigned (*shuffle)(unsigned value, int lane);  // the value that `lane` of this wave brought
+  void (*await)();                                // the phase before, by the whole block
 };
 extern "C" __attribute__((visibility("default"))) SinterSimt* sinter_simt = nullptr;
 #endif
@@ -243,6 +244,8 @@ SINTER_INLINE void await_copies() {
 SINTER_INLINE void await_previous_phase() {
 #if __CUDA_ARCH__ >= 900
   __asm__ volatile("griddepcontrol.wait;" ::: "memory");
+#elif defined(SINTER_SIMT)
+  sinter_simt->await();
 #endif
 }
 SINTER_INLINE void release_next_phase() {
