@@ -193,15 +193,15 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
 #pragma clang loop unroll(disable)
     while (turn.exists()) {
       // Positions that a row sees of these: from[r] .. seen[r] - 1.
-      index from[2];
-      index seen[2];
+      int from[2];
+      int seen[2];
 #pragma clang loop unroll(full)
       for (int r = 0; r < 2; ++r) {
         from[r] = seen[r] = 0;
         if (!rows[r].valid || rows[r].token < turn.begin || rows[r].token >= turn.stop) continue;
         const int position = steps[rows[r].token].position;
-        from[r] = first_seen<C::window>(position) - turn.p;
-        seen[r] = position + 1 - turn.p;
+        from[r] = first_seen<C::window>(position) - static_cast<int>(turn.p);
+        seen[r] = position + 1 - static_cast<int>(turn.p);
       }
       await_copies();
       barrier();
