@@ -443,6 +443,7 @@ Result attention(const OpArguments& in) {
   const Array& v = in.state(2);
   const int64_t position = in.position;
   const double scale = in.node.number("scale");
+  const int64_t window = in.node.integer("window");
   const int64_t tokens = q.shape[0];
   const int64_t heads = q.shape[1];
   const int64_t qk_head_dim = q.shape[2];
@@ -464,23 +465,24 @@ Result attention(const OpArguments& in) {
       const float* query = q.data.data() + (t * heads + h) * qk_head_dim;
       const float* keys = k.data.data() + kv_head * k.shape[1] * qk_head_dim;
       const float* numbers = v.data.data() + kv_head * v.shape[1] * v_head_dim;
-      const int64_t visible = position + t + 1;
+      const int64_t end = position + t + 1;
+      const int64_t begin = window == 0 ? 0 : std::max<int64_t>(0, end - window);
 
-      scores.assign(static_cast<size_t>(visible), 0);
-      for (int64_t r = 0; r < visible; ++r) {
+      scores.clear();
+      for (int64_t r = begin; r < end; ++r) {
         double score = 0;
         for (int64_t i = 0; i < qk_head_dim; ++i) {
           score += static_cast<double>(query[i]) * keys[r * qk_head_dim + i];
         }
-        scores[static_cast<size_t>(r)] = score * scale;
+        scores.push_back(score * scale);
       }
       const double highest = *std::max_element(scores.begin(), scores.end());
       double total = 0;
       for (double& score : scores) total += score = std::exp(score - highest);
 
       std::fill(sums.begin(), sums.end(), 0);
-      for (int64_t r = 0; r < visible; ++r) {
-        const double weight = scores[static_cast<size_t>(r)] / total;
+      for (int64_t r = begin; r < end; ++r) {
+        const double weight = scores[static_cast<size_t>(r - begin)] / total;
         for (int64_t i = 0; i < v_head_dim; ++i) {
           sums[static_cast<size_t>(i)] += weight * numbers[r * v_head_dim + i];
         }

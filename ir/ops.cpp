@@ -16,6 +16,9 @@ namespace {
 constexpr double infinity = std::numeric_limits<double>::infinity();
 OperandInfo optional(OperandKind kind) { return {kind, true}; }
 AttributeInfo integer(std::string_view name) { return {name, AttributeType::integer, {}}; }
+AttributeInfo integer(std::string_view name, int64_t fallback) {
+  return {name, AttributeType::integer, fallback};
+}
 AttributeInfo number(std::string_view name) { return {name, AttributeType::number, {}}; }
 AttributeInfo number(std::string_view name, double fallback) {
   return {name, AttributeType::number, fallback};

@@ -271,6 +271,10 @@ Result attention(ShapeOperands& in) {
   if (k == nullptr) return in.status();
   const StateType* v = in.state(2, "value cache", StateKind::paged);
   if (v == nullptr) return in.status();
+  if (const int64_t window = in.node().integer("window"); window < 0 || window > 1 << 30) {
+    return in.fail(fmt::format("the window has {} positions, it must have 1 to {}, or 0 for none",
+                               window, 1 << 30));
+  }
   const TensorType& keys = k->numbers;
   const TensorType& values = v->numbers;
   if (keys.dtype != values.dtype || keys.shape[0] != values.shape[0] ||

@@ -48,6 +48,18 @@ struct CacheLayout {
   }
 };
 
+// The first position that a row sees: of those up to its own all, or the last `Window` where that
+// is not 0.
+template <int Window>
+SINTER_INLINE int first_seen(int position) {
+  return Window == 0 || position < Window ? 0 : position - Window + 1;
+}
+// Whether a position is not before that one.
+template <int Window>
+SINTER_INLINE bool is_seen(index position, index first) {
+  return Window == 0 || position >= first;
+}
+
 // What float16 cannot hold is a NaN in a cache, and so is every result that sees it; an infinity in
 // any cache.
 SINTER_INLINE f16 to_cache(float x) {

@@ -114,6 +114,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const int64_t kv_heads = keys.shape[0].value;
   const int64_t qk_head_dim = keys.shape[2].value;
   const int64_t v_head_dim = values.shape[2].value;
+  const int64_t window = op->integer("window");
   const Widths dims{ir::padded_run(qk_head_dim), ir::padded_run(v_head_dim)};
   const auto follow = [&](ValueId value, bool transformed) {
     return ir::follow_heads(c.module, value, transformed,
@@ -143,8 +144,8 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const std::string shape = fmt::format("{} heads of {}, {} KV heads", heads, width, kv_heads);
   const std::string scale = float_literal(op->number("scale", 1.0));
   const auto declare_cache = [&](Emitter& e, Access access) {
-    e.line("using Cache = Caches<{}, {}, {}, {}, {}, cache_format::{}>;", heads, kv_heads,
-           qk_head_dim, v_head_dim, c.out.states.layout.page_bytes, ir::name(keys.dtype));
+    e.line("using Cache = Caches<{}, {}, {}, {}, {}, cache_format::{}, {}>;", heads, kv_heads,
+           qk_head_dim, v_head_dim, c.out.states.layout.page_bytes, ir::name(keys.dtype), window);
     e.line("static_assert(Cache::Keys::bytes_per_position == {});", ir::bytes_per_position(keys));
     e.line("static_assert(Cache::Values::bytes_per_position == {});",
            ir::bytes_per_position(values));
@@ -168,9 +169,11 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const Buffer result = c.buffer(op->results[0]);
   // SplitBuffers in codegen/device/*/attention.h, for each row.
   const ir::StateFormat& format = *ir::find_state_format(keys.dtype);
-  const int64_t most_splits =
-      c.on_gpu() ? std::clamp<int64_t>((format.group > 0 ? 256 : 128) / kv_heads, 1, 32)
-                 : int64_t{16};
+  int64_t most_splits = 16;
+  if (c.on_gpu()) {
+    most_splits = std::clamp<int64_t>((format.group > 0 ? 256 : 128) / kv_heads, 1, 32);
+    if (window > 0) most_splits = std::min(most_splits, (window + 15 + 127) / 128);
+  }
   const int64_t split_bytes = (heads * most_splits * (dims.value + 2) + kv_heads) * 4;
   // Layers of one shape share a buffer: its counters are zero between phases. Another shape has its
   // counters elsewhere.

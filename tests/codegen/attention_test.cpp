@@ -25,12 +25,13 @@ struct Shape {
   bool interleaved = false;
   ir::DType format = ir::DType::f16;  // of the caches
   int64_t v_head_dim = 0;             // 0: values are as wide as keys
+  int64_t window = 0;                 // 0: none
 
   int64_t value_width() const { return v_head_dim == 0 ? head_dim : v_head_dim; }
   std::string name() const {
-    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}", heads, kv_heads, head_dim,
+    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}_w{}", heads, kv_heads, head_dim,
                        value_width(), norm ? "_norm" : "", rope_dims, interleaved ? "i" : "",
-                       ir::name(format));
+                       ir::name(format), window);
   }
 };
 
@@ -71,7 +72,7 @@ ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s
   b.add(label("append_k"), Op::kv_append, {keys, k});
   b.add(label("append_v"), Op::kv_append, {values, v});
   return b.add(label("attention"), Op::attention, {q, keys, values},
-               {{"scale", 1 / std::sqrt(static_cast<double>(s.head_dim))}});
+               {{"scale", 1 / std::sqrt(static_cast<double>(s.head_dim))}, {"window", s.window}});
 }
 
 // The first `positions` rows of a cache, by the comments at the top of codegen/device/kv_cache.h
@@ -167,8 +168,8 @@ class AttentionJudge {
     const ValueId out = attention.results[0];
     expect_within(got.at(out), result->at(out),
                   output_bound(q, state.states.at(attention.operands[1]),
-                               state.states.at(attention.operands[2]), attention.number("scale", 1),
-                               step.position, lost_of_weights()),
+                               state.states.at(attention.operands[2]), attention, step.position,
+                               lost_of_weights()),
                   what);
     expect_nothing_else_written(machine, step, attention);
   }
@@ -221,20 +222,23 @@ class AttentionJudge {
 
   // Of softmax(q k^T scale) v in float32, q having been transformed.
   std::vector<double> output_bound(const ir::Array& q, const ir::Array& k, const ir::Array& v,
-                                   double scale, int64_t position, double lost) const {
+                                   const ir::Node& attention, int64_t position, double lost) const {
+    const double scale = attention.number("scale");
+    const int64_t window = attention.integer("window");
     const int64_t heads = q.shape[1], head_dim = q.shape[2], rows = k.shape[1];
     std::vector<double> out;
     for (int64_t t = 0; t < q.shape[0]; ++t)
       for (int64_t h = 0; h < heads; ++h) {
         const float* query = q.data.data() + (t * heads + h) * head_dim;
         const int64_t kv = h / (heads / k.shape[0]);
-        const int64_t visible = position + t + 1;
+        const int64_t end = position + t + 1;
+        const int64_t begin = window == 0 ? 0 : std::max<int64_t>(0, end - window);
         double largest = 0;
         for (int64_t i = 0; i < head_dim; ++i)
           largest = std::max(largest, std::abs(double{query[i]}));
         std::vector<double> scores;
         double top = -1e30, widest = 0, worst = 0;
-        for (int64_t r = 0; r < visible; ++r) {
+        for (int64_t r = begin; r < end; ++r) {
           const float* key = k.data.data() + (kv * rows + r) * head_dim;
           double score = 0, size = 0, error = 0;
           for (int64_t i = 0; i < head_dim; ++i) {
@@ -250,12 +254,12 @@ class AttentionJudge {
         // Scores relative to the top, twice: in a block and when blocks or splits are joined.
         const double relative = 2 * worst + 8 * kRounding * widest +
                                 3 * exp_error(kernels_.device(), 2 * widest) +
-                                static_cast<double>(2 * visible + 16) * kRounding;
+                                static_cast<double>(2 * (end - begin) + 16) * kRounding;
         double total = 0;
         std::vector<double> size(static_cast<size_t>(v.shape[2]));
         std::vector<double> without_weights(size.size());
-        for (int64_t r = 0; r < visible; ++r) {
-          const double p = std::exp(scores[static_cast<size_t>(r)] - top);
+        for (int64_t r = begin; r < end; ++r) {
+          const double p = std::exp(scores[static_cast<size_t>(r - begin)] - top);
           total += p;
           const float* value = v.data.data() + (kv * rows + r) * v.shape[2];
           for (size_t i = 0; i < size.size(); ++i) {
@@ -371,6 +375,30 @@ const std::vector<Stretch>& boundaries() {
       {Mode::prefill, 17}, {Mode::prefill, 1}, {Mode::prefill, 26}, {Mode::decode, 4},
       {Mode::prefill, 67}, {Mode::decode, 2}};
   return stretches;
+}
+
+// Pages before that of a window's first position may hold anything.
+void expect_only_the_window_is_read(const Kernels& kernels, int64_t window) {
+  const ir::Node& phase = kernels.model->module.nodes.back();
+  ASSERT_EQ(phase.text("kind", ""), "attention");
+  const ir::Node& attention = phase.body.back();
+  Machine machine(kernels, 3 * page_positions + window + 100);
+  std::ranges::fill(machine.pages(), uint8_t{0x2c});
+  Random random(7);
+  for (const auto& [mode, rows] : {std::pair{Mode::decode, 1}, std::pair{Mode::prefill, 70}}) {
+    Step step{.mode = mode, .tokens = random_tokens(rows, random)};
+    step.position = 3 * page_positions + window + 5;
+    const StepValues before = machine.run(step);
+    for (const size_t i : {1, 2})
+      for (int64_t p = 0; p < (step.position - window) / page_positions * page_positions;
+           p += page_positions) {
+        const auto page = machine.page(attention.operands[i], 0, p);
+        const auto at = static_cast<size_t>(page.data() - machine.pages().data());
+        std::ranges::fill(machine.pages().subspan(at, page.size()), uint8_t{0xff});
+      }
+    EXPECT_TRUE(same_bits(machine.run(step), before)) << kernels.name() << ", " << step.name();
+    std::ranges::fill(machine.pages(), uint8_t{0x2c});
+  }
 }
 
 // On a GPU the table is read before the phase before has ended, unless that is the one that makes
@@ -547,6 +575,39 @@ TEST_P(Attention, LongContexts) {
   }
   expect_all_match({models[0]}, GetParam(), {{Mode::prefill, 310}, {Mode::decode, 12}});
   expect_all_match({models[1]}, GetParam(), {{Mode::prefill, 265}, {Mode::decode, 2}});
+}
+
+// Windows of one position, of less and more than what is read at a time, and as long as a page; the
+// last ones are longer than what is decoded before the end.
+TEST_P(Attention, SlidingWindows) {
+  std::vector<TestModel> models;
+  for (const Shape& shape :
+       {Shape{.heads = 4, .kv_heads = 2, .head_dim = 16, .rope_dims = 16, .window = 1},
+        Shape{.heads = 3, .kv_heads = 1, .head_dim = 40, .window = 7},
+        Shape{.heads = 8, .kv_heads = 1, .head_dim = 64, .v_head_dim = 24, .window = 16},
+        Shape{.heads = 2, .kv_heads = 1, .head_dim = 32, .format = ir::DType::q8, .window = 37},
+        Shape{.heads = 2, .kv_heads = 2, .head_dim = 48, .format = ir::DType::q4, .window = 20},
+        Shape{.heads = 2, .kv_heads = 1, .head_dim = 144, .v_head_dim = 16, .window = 64},
+        Shape{.heads = 1, .kv_heads = 1, .head_dim = 16, .format = ir::DType::f32, .window = 100},
+        Shape{.heads = 5, .kv_heads = 1, .head_dim = 16, .window = 1000}}) {
+    ModelBuilder b(shape.name());
+    models.push_back(b.finish(add_attention(b, "", shape)));
+  }
+  expect_all_match(models, GetParam());
+}
+
+// Windows that are split, far from the beginning; what was cached before them does not matter.
+TEST_P(Attention, WindowsOfLongContexts) {
+  const Shape shape{.heads = 3, .kv_heads = 1, .head_dim = 16, .window = 200};
+  ModelBuilder b(shape.name() + "_long");
+  const TestModel model = b.finish(add_attention(b, "", shape));
+  expect_all_match({model}, GetParam(), {{Mode::prefill, 310}, {Mode::decode, 12}});
+  for (const TestTarget& target : runnable_targets(GetParam())) {
+    const Suite suite = compile({{&model, Activations::a8}}, target, kFewRows);
+    ASSERT_FALSE(suite.kernels.empty());
+    expect_company_does_not_matter(suite.kernels[0], {1279, 1280, 214, 215, 198, 5});
+    expect_only_the_window_is_read(suite.kernels[0], shape.window);
+  }
 }
 
 // A row may have more splits than one that is longer: those of the longer one are longer.

@@ -17,10 +17,13 @@
 #include "codegen/compile/object_cache.h"
 #include "codegen/device_sources.h"
 #include "codegen/plan_builder.h"
+#include "codegen/schedule/lower.h"
 #include "codegen/schedule/source.h"
 #include "frontends/checkpoint.h"
 #include "ir/state_format.h"
+#include "ir/text.h"
 #include "models/import.h"
+#include "passes/pipeline.h"
 #include "runtime/plan/file.h"
 
 namespace sinter::codegen {
@@ -173,6 +176,66 @@ TEST(GpuCode, AttentionToCachesOfEveryFormatKeepsInRegisters) {
                    [](const LoweredSchedule&, const LoweredPhase& p) { return is_attention(p); });
     for (const char* gpu : {"sm_80", "sm_90", "gfx1100", "gfx942"})
       expect_in_registers(source, target(gpu));
+  }
+}
+
+// Attention alone: eight query heads to two KV heads.
+Model attention_of(int64_t qk_head_dim, int64_t v_head_dim, int64_t window, ir::DType format) {
+  const int64_t widths[] = {8 * qk_head_dim, 2 * qk_head_dim, 2 * v_head_dim};
+  const int64_t all = widths[0] + widths[1] + widths[2];
+  std::string parts;
+  int64_t begin = 0;
+  for (int i = 0; i < 3; ++i) {
+    parts += fmt::format(
+        "    %{0} = slice %0 {{begin = {1}, end = {2}}} : tensor<Tx{3}xf32>\n"
+        "    %{4} = reshape %{0} : tensor<Tx{5}x{6}xf32>\n",
+        2 * i + 1, begin, begin + widths[i], widths[i], 2 * i + 2, i == 0 ? 8 : 2,
+        i == 2 ? v_head_dim : qk_head_dim);
+    begin += widths[i];
+  }
+  const auto module = ir::parse(
+      fmt::format("module @m {{\n"
+                  "  weight @table : weight<64x{0}, f32> = source(\"table\")\n"
+                  "  state @keys : state<2xCx{1}, paged {3}>\n"
+                  "  state @values : state<2xCx{2}, paged {3}>\n"
+                  "  func @forward(%tokens: tensor<Txi32>) {{\n"
+                  "    %0 = embed %tokens, @table : tensor<Tx{0}xf32>\n{4}"
+                  "    kv_append @keys, %4\n"
+                  "    kv_append @values, %6\n"
+                  "    %7 = attention %2, @keys, @values {{scale = 0.1, window = {5}}} label "
+                  "\"attention\" : tensor<Tx{6}xf32>\n"
+                  "    return %7\n  }}\n}}\n",
+                  all, qk_head_dim, v_head_dim, ir::name(format), parts, window, 8 * v_head_dim),
+      "attention");
+  EXPECT_TRUE(module.ok()) << module.status();
+  passes::PassContext context;
+  const auto fused = passes::run_pipeline(*module, context);
+  EXPECT_TRUE(fused.ok()) << fused.status();
+  using Entry = runtime::Schedule::Entry;
+  std::vector<passes::Remark> remarks;
+  auto lowering =
+      lower(*fused, Device::gpu, Activations::a8,
+            {{"decode", Entry::main, 1}, {"prefill", Entry::main, 512}, {"few", Entry::main, 8}},
+            remarks);
+  EXPECT_TRUE(lowering.ok()) << lowering.status();
+  Model model;
+  model.gpu.lowering = *std::move(lowering);
+  return model;
+}
+
+TEST(GpuCode, AttentionOfUnequalWidthsAndInWindowsKeepsInRegisters) {
+  struct Case {
+    int64_t qk_head_dim, v_head_dim, window;
+    ir::DType format;
+  };
+  for (const auto& [qk_head_dim, v_head_dim, window, format] :
+       {Case{192, 128, 0, ir::DType::f16}, Case{64, 128, 300, ir::DType::f16},
+        Case{128, 128, 128, ir::DType::q8}, Case{80, 64, 0, ir::DType::q4}}) {
+    SCOPED_TRACE(fmt::format("{} and {} features, window of {}", qk_head_dim, v_head_dim, window));
+    const KernelSource source =
+        kernels_of(attention_of(qk_head_dim, v_head_dim, window, format),
+                   [](const LoweredSchedule&, const LoweredPhase& p) { return is_attention(p); });
+    for (const char* gpu : {"sm_75", "sm_90", "gfx1100"}) expect_in_registers(source, target(gpu));
   }
 }
 

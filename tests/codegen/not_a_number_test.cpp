@@ -159,11 +159,9 @@ TEST_P(NotANumber, GoesThroughRows) {
 // One KV head, whose keys and values every query head sees.
 void expect_stays_in_caches(const ir::StateFormat& format, Device device) {
   constexpr int64_t kHeads = 3, kDim = 32;
-  // Columns of q | k | v; of the largest number that the cache can hold, and the next above it:
-  // codes are of a float16 scale.
-  const float most = format.dtype == ir::DType::f32 ? kInfinity
-                     : format.group == 0            ? 65520
-                                                    : std::ldexp(65520.0F, format.bits - 1);
+  // Columns of q | k | v; the smallest number that the cache cannot hold, and the next below it:
+  // the scale of codes is their largest number, as float16.
+  const float most = format.dtype == ir::DType::f32 ? kInfinity : 65520;
   const float below = std::nextafter(most, 0.0F);
   struct Case {
     int64_t column;

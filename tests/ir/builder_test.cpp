@@ -159,6 +159,8 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
   EXPECT_EQ(error(Op::attention, {heads, k, few}, {{"scale", 1.0}}),
             "[attention] the key cache is state<2xCx2, paged f16>, the value cache "
             "state<2x9x2, paged f16>; they may differ in the width of a head alone");
+  EXPECT_EQ(error(Op::attention, {heads, k, v}, {{"scale", 1.0}, {"window", int64_t{-1}}}),
+            "[attention] the window has -1 positions, it must have 1 to 1073741824, or 0 for none");
   EXPECT_EQ(error(Op::attention, {heads, wide, wide}, {{"scale", 1.0}}),
             "[attention] 4 query heads do not share 3 KV heads evenly");
   EXPECT_EQ(error(Op::clamp, {x}, {{"min", 2.0}, {"max", 1.0}}), "[clamp] min is 2, above max, 1");

@@ -344,6 +344,22 @@ TEST_F(OpTest, AttentionGivesValuesWiderThanKeys) {
   expect(run(out), {2, 6}, {1, 2, 4, 1, 2, 4, 4, 5, 7, 3, 4, 6});
 }
 
+// Three positions, each row sees its own and the one before; equal weights.
+TEST_F(OpTest, AttentionSeesAWindow) {
+  const ValueId k = b.state("k", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 1}}});
+  const ValueId new_k = b.param("new_k", {DType::f32, {T, 1, 1}});
+  const ValueId q = b.param("q", {DType::f32, {T, 1, 1}});
+  b.add(Op::kv_append, {k, new_k});
+  const ValueId out = b.add(Op::attention, {q, k, k}, {{"scale", 0.0}, {"window", int64_t{2}}});
+  tokens = 3;
+  values = {{new_k, {{3, 1, 1}, {1, 3, 9}}}, {q, {{3, 1, 1}, {1, 1, 1}}}};
+  expect(run(out), {3, 1}, {1, 2, 6});
+  state.position = 3;
+  tokens = 1;
+  values = {{new_k, {{1, 1, 1}, {11}}}, {q, {{1, 1, 1}, {1}}}};
+  expect(run(out), {1, 1}, {10});
+}
+
 // The last tap multiplies the newest input; what was before the step is remembered, however the
 // steps are cut.
 TEST_F(OpTest, ShortConvRemembersTheInputsBefore) {

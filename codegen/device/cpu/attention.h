@@ -180,7 +180,7 @@ SINTER_INLINE void put_head(const float* x, u8* codes, f16* scales) {
 }
 
 template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, index PageBytes,
-          class Format>
+          class Format, int Window>
 struct Caches {
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
   using Values = CacheLayout<Format, KvHeadsCount, VHeadDim>;
@@ -189,7 +189,8 @@ struct Caches {
   // Features of a head: of queries and keys, of values and results; of values as they are cached.
   static constexpr int qk_head_dim = QkHeadDim, v_head_dim = VHeadDim;
   static constexpr int value_dim = Values::dim;
-  u8* keys;  // of the first page
+  static constexpr int window = Window;  // positions that a row sees, at most; 0: all
+  u8* keys;                              // of the first page
   u8* values;
   Pages<PageBytes> pages;
 
@@ -232,8 +233,8 @@ struct Partial {
 
 constexpr index score_block = 64;  // positions whose scores are held at a time
 
-// Rows of q (already scaled, [R][qk_head_dim]) against positions begin..end-1; row r sees those
-// below limit[r]. Every row must see at least one position in its first block.
+// Rows of q (already scaled, [R][qk_head_dim]) against positions begin..end-1, from a multiple of
+// 16 on; row r sees those below limit[r], as far as the window goes.
 template <int R, class C>
 SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index* limit,
                           index begin, index end, Partial<R, C>& partial) {
@@ -244,6 +245,8 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
     for (int i = 0; i < C::value_dim; ++i) partial.out[r][i] = 0;
   }
   const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  i32 first[R];
+  for (int r = 0; r < R; ++r) first[r] = first_seen<C::window>(static_cast<int>(limit[r] - 1));
   for (index at = begin; at < end; at += score_block) {
     const index stop = at + score_block < end ? at + score_block : end;
     float scores[R][score_block];
@@ -257,7 +260,8 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
         for (int r = 0; r < R; ++r) sums[r] = fma(k, splat(q[r * C::qk_head_dim + i]), sums[r]);
       }
       for (int r = 0; r < R; ++r) {
-        const i32x16 seen = lane < static_cast<i32>(limit[r] - p);
+        i32x16 seen = lane < static_cast<i32>(limit[r] - p);
+        if constexpr (C::window > 0) seen &= lane >= static_cast<i32>(first[r] - p);
         store_unaligned(&scores[r][p - at], seen ? sums[r] : splat(masked));
       }
     }
@@ -301,31 +305,36 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
 // Rows that are attended together: the group's heads, or several tokens of them.
 template <int R, class C>
 SINTER_INLINE void attend_rows(const C& c, index kv_head, const float* q, const index* limit,
-                               index end, float* const* out) {
+                               index begin, index end, float* const* out) {
   Partial<R, C> partial;
-  attend<R>(c, kv_head, q, limit, 0, end, partial);
+  attend<R>(c, kv_head, q, limit, begin, end, partial);
   for (int r = 0; r < R; ++r) {
     const float inverse = 1.0F / partial.total[r];
     for (int i = 0; i < C::v_head_dim; ++i) out[r][i] = partial.out[r][i] * inverse;
   }
 }
 
-// Splits of the positions of one KV head: so many for a length, whatever the number of workers,
-// since the order of sums depends on them. Runs of 16 positions are dealt out evenly.
+// Splits of the positions of one KV head that a row sees, from a multiple of 16 on: so many for a
+// length, whatever the number of workers, since the order of sums depends on them. Runs of 16
+// positions are dealt out evenly.
 constexpr index max_splits = 16;
 constexpr index least_split = 32;  // positions
 struct Splits {
   index count;
-  index total;  // positions
+  index first;
+  index total;  // positions, with those before the first
 
+  // Of a row whose own position is the last of `total`.
+  template <class C>
   static inline Splits of(index total) {
-    const index wanted = total / least_split;
-    return {wanted < 1 ? 1 : wanted > max_splits ? max_splits : wanted, total};
+    const index first = first_seen<C::window>(static_cast<int>(total - 1)) / lanes * lanes;
+    const index wanted = (total - first) / least_split;
+    return {wanted < 1 ? 1 : wanted > max_splits ? max_splits : wanted, first, total};
   }
   inline Range positions(index split) const {
-    const Range blocks = share((total + lanes - 1) / lanes, split, count);
-    const index end = blocks.end * lanes;
-    return {blocks.begin * lanes, end < total ? end : total};
+    const Range blocks = share((total - first + lanes - 1) / lanes, split, count);
+    const index end = first + blocks.end * lanes;
+    return {first + blocks.begin * lanes, end < total ? end : total};
   }
 };
 
@@ -420,7 +429,7 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& caches, HeadRow
                                   unsigned char* split_base, float* out) {
   const StepRow row = step_rows(launch)[0];
   const C c = caches.of(launch, row.sequence);
-  const Splits splits = Splits::of(row.position + 1);
+  const Splits splits = Splits::of<C>(row.position + 1);
   const SplitBuffers<C> buffers = SplitBuffers<C>::at(split_base);
   const Range units = share(C::kv_heads * splits.count, launch->worker, launch->workers);
   float queries[C::group * C::qk_head_dim];
@@ -477,7 +486,7 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const fl
     const index t = unit % pairs / C::kv_heads;
     const index h = unit % C::kv_heads;
     const StepRow row = step_rows(launch)[t];
-    const Splits splits = Splits::of(row.position + 1);
+    const Splits splits = Splits::of<C>(row.position + 1);
     if (unit / pairs >= splits.count) continue;
     attend_split(caches.of(launch, row.sequence), h, splits, unit / pairs,
                  queries + (t * C::heads + h * C::group) * C::qk_head_dim,
@@ -513,12 +522,13 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& caches, const f
           limit[rows] = steps[stop].position + 1;
           to[rows] = out + head * C::v_head_dim;
         }
+      const index seen = first_seen<C::window>(steps[begin].position) / lanes * lanes;
       const index end = steps[stop - 1].position + 1;
       index r = 0;
       const auto attend_some = [&](auto some) {
         constexpr int R = decltype(some)::value;
         for (; r + R <= rows; r += R)
-          attend_rows<R>(c, h, q + r * C::qk_head_dim, limit + r, end, to + r);
+          attend_rows<R>(c, h, q + r * C::qk_head_dim, limit + r, seen, end, to + r);
       };
       attend_some(Count<8>{});
       attend_some(Count<4>{});

@@ -74,6 +74,7 @@ struct FewUnit {
   int position, sequence;  // of the row
   int splits;              // of its positions
   int begin, end;
+  int seen;   // the first position that the row sees, less than split_step behind the first split's
   int known;  // positions that were cached before the step
 
   // The first from `number` on that has positions, every launch->workers. The first splits of all
@@ -97,6 +98,7 @@ struct FewUnit {
     u.sequence = rows[u.t].sequence;
     u.splits = splits.count;
     u.begin = splits.begin(u.split);
+    u.seen = splits.seen;
     u.end = u.last() ? u.position : splits.end(u.split);
     u.known = u.position;
     for (int r = u.t - 1; r >= 0 && rows[r].sequence == u.sequence; --r) --u.known;
@@ -269,7 +271,7 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
         batch.read_again(c, kv_head, unit.begin, unit.end, shared.place());
       }
       Attention::template attend<count>(c, kv_head, shared.queries + first * C::widest, shared.kept,
-                                        unit.begin, unit.end, batch, shared.place());
+                                        unit.begin, unit.end, unit.seen, batch, shared.place());
       barrier();
       for (int at = again(thread()); at < count * C::value_dim; at += threads) {
         const int i = at / C::value_dim;

@@ -51,10 +51,11 @@ struct LaneAttention {
   };
 
   // Queries of `Heads` heads, [Heads][widest] in shared memory, over positions begin..end-1, of
-  // which `next` holds the first. The result is in `place`, this wave's, as [Heads][value_dim + 2].
+  // which `next` holds the first and those before `seen` do not count. The result is in `place`,
+  // this wave's, as [Heads][value_dim + 2].
   template <int Heads>
   static SINTER_MEMBER void attend(const C& c, index kv_head, const float* queries, const u8*,
-                                   index begin, index end, Batch next, u8* place) {
+                                   index begin, index end, index seen, Batch next, u8* place) {
     float query[Heads][run];
     Softmax<run> s[Heads];
 #pragma clang loop unroll(full)
@@ -77,7 +78,8 @@ struct LaneAttention {
 #pragma clang loop unroll(full)
           for (int i = 0; i < run; ++i) sum = fma(query[h][i], now.keys[b].at(i), sum);
           sum = sum_lanes<lanes_per_row>(now.keys[b].scaled(sum));
-          score[b] = base + b * streams + stream() < end ? sum : masked;
+          const index p = base + b * streams + stream();
+          score[b] = p < end && is_seen<C::window>(p, seen) ? sum : masked;
           most = larger(most, score[b]);
         }
         const float keep = exp2(s[h].top - most);

@@ -204,10 +204,11 @@ struct MatrixAttention {
   };
 
   // Queries of `Heads` heads, as keep_query() left them, over positions begin..end-1, of which
-  // `batch` holds the first. The result is in `place` as [Heads][value_dim + 2].
+  // `batch` holds the first and those before `seen` do not count. The result is in `place` as
+  // [Heads][value_dim + 2].
   template <int Heads>
   static SINTER_MEMBER void attend(const C& c, index kv_head, const float*, const u8* kept,
-                                   index begin, index end, Batch batch, u8* place) {
+                                   index begin, index end, index seen, Batch batch, u8* place) {
     constexpr int columns = (Heads + 3) / 4;  // tiles of four heads
     const Lane me = Lane::here();
     constexpr index round = waves * positions;
@@ -262,7 +263,8 @@ struct MatrixAttention {
             float& x = score[n][2 * s + i];
             x += score_of_odd[n][2 * s + i];
             x += shuffle_xor(x, 2);
-            x = first + me.g + 8 * s < end ? x * factor[n][i] : masked;
+            const index p = first + me.g + 8 * s;
+            x = p < end && is_seen<C::window>(p, seen) ? x * factor[n][i] : masked;
             most = larger(most, x);
           }
 #pragma clang loop unroll(full)

@@ -80,7 +80,9 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
     int stop = first;
     index p = 0;
     index end = 0;
-    index limit = 0;  // of this thread's row: 0 while it is not its turn
+    // Of this thread's row; 0 while it is not its turn.
+    index limit = 0;
+    index seen = 0;
     C c = caches;
 #pragma clang loop unroll(disable)
     while (true) {
@@ -89,9 +91,11 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
         begin = stop;
         while (stop < last && steps[stop].sequence == steps[begin].sequence) ++stop;
         c = caches.of(launch, steps[begin].sequence);
-        p = 0;
+        p = first_seen<C::window>(steps[begin].position) / Tile::positions * Tile::positions;
         end = steps[stop - 1].position + 1;
-        limit = valid && token >= begin && token < stop ? steps[token].position + 1 : 0;
+        const bool its_turn = valid && token >= begin && token < stop;
+        limit = its_turn ? steps[token].position + 1 : 0;
+        seen = its_turn ? first_seen<C::window>(steps[token].position) : 0;
       }
       barrier();
       load_positions<C>(c.key(h, p), end - p, tile);
@@ -111,7 +115,8 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
       float most = top;
 #pragma clang loop unroll(full)
       for (int i = 0; i < score_count; ++i) {
-        if (p + i * sharing + mine >= limit) score[i] = masked;
+        const index here = p + i * sharing + mine;
+        if (here >= limit || !is_seen<C::window>(here, seen)) score[i] = masked;
         most = larger(most, score[i]);
       }
       most = max_lanes<sharing>(most);

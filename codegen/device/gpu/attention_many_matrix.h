@@ -89,6 +89,8 @@ struct TileTurn {
     TileTurn turn{caches, first, first, 0, 0};
     if (first >= last) return turn;
     const StepRow* const steps = step_rows(launch);
+    constexpr int positions = HalfTile<C>::positions;
+    turn.p = first_seen<C::window>(steps[first].position) / positions * positions;
     while (turn.stop < last && steps[turn.stop].sequence == steps[first].sequence) ++turn.stop;
     turn.cache = caches.of(launch, steps[first].sequence);
     turn.end = steps[turn.stop - 1].position + 1;
@@ -190,13 +192,17 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
 
 #pragma clang loop unroll(disable)
     while (turn.exists()) {
-      // Positions that a row sees of these.
-      index seen[2];
+      // Positions that a row sees of these: from[r] .. seen[r] - 1.
+      int from[2];
+      int seen[2];
 #pragma clang loop unroll(full)
-      for (int r = 0; r < 2; ++r)
-        seen[r] = rows[r].valid && rows[r].token >= turn.begin && rows[r].token < turn.stop
-                      ? steps[rows[r].token].position + 1 - turn.p
-                      : 0;
+      for (int r = 0; r < 2; ++r) {
+        from[r] = seen[r] = 0;
+        if (!rows[r].valid || rows[r].token < turn.begin || rows[r].token >= turn.stop) continue;
+        const int position = steps[rows[r].token].position;
+        from[r] = first_seen<C::window>(position) - static_cast<int>(turn.p);
+        seen[r] = position + 1 - static_cast<int>(turn.p);
+      }
       await_copies();
       barrier();
       turn.copy_values(h, values, value_scales);
@@ -236,7 +242,9 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
 #pragma clang loop unroll(full)
           for (int i = 2 * r; i < 2 * r + 2; ++i) {
             const int position = n * 8 + lane() % 4 * 2 + i % 2;
-            score[n][i] = position < seen[r] ? score[n][i] * rows[r].factor : masked;
+            score[n][i] = position < seen[r] && is_seen<C::window>(position, from[r])
+                              ? score[n][i] * rows[r].factor
+                              : masked;
             most = larger(most, score[n][i]);
           }
         most = larger(most, shuffle_xor(most, 1));

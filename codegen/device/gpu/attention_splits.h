@@ -5,6 +5,7 @@
 #pragma once
 
 #include "gpu/heads.h"
+#include "kv_cache.h"
 
 namespace sinter {
 
@@ -15,39 +16,49 @@ constexpr float masked = -1e30F;
 // multiprocessor has two blocks if caches are codes and fewer bytes are under way for each.
 template <class C>
 constexpr int blocks_at_once = C::coded ? 256 : 128;
-template <class C>
-constexpr int most_splits =
-    blocks_at_once<C> / C::kv_heads < 1    ? 1
-    : blocks_at_once<C> / C::kv_heads > 32 ? 32
-                                           : blocks_at_once<C> / C::kv_heads;
+constexpr int least(int a, int b) { return a < b ? a : b; }
 constexpr int positions_per_split = 128;  // at least, if there are as many
 // Splits begin at multiples of so many positions, which therefore lie in one page.
 constexpr int split_step = 16;
 static_assert(page_positions % split_step == 0);
+// Of so many positions as splits are wanted; of those that a row sees of `total`, from a multiple
+// of split_step on, at most.
+constexpr int wanted_splits(int positions) {
+  return (positions + positions_per_split - 1) / positions_per_split;
+}
+template <class C>
+constexpr int most_seen(int total) {
+  return C::window == 0 ? total : least(total, C::window + split_step - 1);
+}
+template <class C>
+constexpr int most_splits =
+    least(wanted_splits(most_seen<C>(1 << 30)),
+          blocks_at_once<C> / C::kv_heads < 1 ? 1 : least(blocks_at_once<C> / C::kv_heads, 32));
 
-// Splits of the positions 0..total-1, which follow from their number alone: short contexts take
-// few, long ones all that there are.
+// Splits of what a row sees of the positions 0..total-1, its own being the last. They follow from
+// that number alone: short contexts take few, long ones all that there are.
 template <class C>
 struct Splits {
   int count;  // those that have positions
   int chunk;
+  int seen;   // the first position that is
+  int first;  // where splits begin
   int total;
 
   static SINTER_MEMBER Splits of(int total) {
-    const int most = most_of(total);
-    const int even = (total + most - 1) / most;
+    const int seen = first_seen<C::window>(total - 1);
+    const int first = seen / split_step * split_step;
+    const int most = least(wanted_splits(total - first), most_splits<C>);
+    const int even = (total - first + most - 1) / most;
     const int chunk = (even + split_step - 1) / split_step * split_step;
-    return {(total + chunk - 1) / chunk, chunk, total};
+    return {(total - first + chunk - 1) / chunk, chunk, seen, first, total};
   }
   // No fewer than any row has that has no more positions: a longer one may have fewer splits.
   static SINTER_MEMBER int most_of(int total) {
-    const int wanted = (total + positions_per_split - 1) / positions_per_split;
-    return wanted < most_splits<C> ? wanted : most_splits<C>;
+    return least(wanted_splits(most_seen<C>(total)), most_splits<C>);
   }
-  SINTER_MEMBER int begin(int split) const { return split * chunk; }
-  SINTER_MEMBER int end(int split) const {
-    return (split + 1) * chunk < total ? (split + 1) * chunk : total;
-  }
+  SINTER_MEMBER int begin(int split) const { return first + split * chunk; }
+  SINTER_MEMBER int end(int split) const { return least(first + (split + 1) * chunk, total); }
 };
 
 // Of one row: what its splits leave for the last of them.

@@ -97,7 +97,7 @@ struct CachedRows {
 };
 
 template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, index PageBytes,
-          class FormatOf>
+          class FormatOf, int Window>
 struct Caches {
   using Format = FormatOf;
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
@@ -112,7 +112,8 @@ struct Caches {
   static constexpr int widest = key_dim > value_dim ? key_dim : value_dim;
   static constexpr bool coded = Format::group > 0;
   static constexpr int bits = Format::bits;
-  u8* keys;  // of the first page
+  static constexpr int window = Window;  // positions that a row sees, at most; 0: all
+  u8* keys;                              // of the first page
   u8* values;
   Pages<PageBytes> pages;
 
