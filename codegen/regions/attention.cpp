@@ -65,12 +65,18 @@ struct Widths {
   int64_t widest() const { return std::max(key, value); }
 };
 
+// Whether matrix units for float16 multiply, on GPUs that have them:
+// codegen/device/gpu/attention_few_matrix.h.
+bool on_matrix_units(Widths dims, const ir::StateFormat& format) {
+  return dims.widest() <= 128 && format.bits <= 16;
+}
+
 // FewShared in codegen/device/gpu/attention_few.h, by lanes or by matrix units, with eight waves at
 // most: each has a place for what it multiplies or for its results, and one for a new key; then
 // there are queries or results, a key, a value and the row's own scores, and queries as they are
 // multiplied, with a factor each.
 int64_t attention_shared_bytes(int64_t group, Widths dims, const ir::StateFormat& format) {
-  const bool on_matrix = dims.widest() <= 128 && format.bits <= 16;
+  const bool on_matrix = on_matrix_units(dims, format);
   const int64_t at_once = on_matrix && group > 4 && group <= 8 ? 8 : 4;
   const auto tile = [&](int64_t dim) {
     const int64_t scales = format.group == 0 ? 0 : (dim + format.group - 1) / format.group * 2;
@@ -171,7 +177,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const ir::StateFormat& format = *ir::find_state_format(keys.dtype);
   int64_t most_splits = 16;
   if (c.on_gpu()) {
-    most_splits = std::clamp<int64_t>((format.group > 0 ? 256 : 128) / kv_heads, 1, 32);
+    most_splits = std::clamp<int64_t>(128 / kv_heads, 1, 32);
     if (window > 0) most_splits = std::min(most_splits, (window + 15 + 127) / 128);
   }
   const int64_t split_bytes = (heads * most_splits * (dims.value + 2) + kv_heads) * 4;
@@ -208,7 +214,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     if (c.on_gpu()) {
       e.line("static_assert(FewShared<Cache>::bytes <= {});", shared_bytes);
       declare_results(e);
-      e.line("attention_few{}results);", call);
+      e.line("attention_few<{}>{}results);", c.one_row(), call);
       // The table, and what earlier steps cached.
       for (const ir::HeadSource* head : {&q, &k})
         if (head->rope != nullptr) e.read_ahead(c.buffer(head->rope->operands[1]));
@@ -220,7 +226,11 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     phase.blocks = kv_heads * most_splits;
     if (!c.one_row()) phase.rows_per_block = 1;
     if (!c.on_gpu()) return absl::OkStatus();
-    phase.kernel = c.one_row() ? LoweredPhase::Kernel::early : LoweredPhase::Kernel::paired;
+    // By lanes a thread has more in registers.
+    using Kernel = LoweredPhase::Kernel;
+    phase.kernel = !on_matrix_units(dims, format) ? Kernel::early
+                   : c.one_row()                  ? Kernel::alone
+                                                  : Kernel::paired;
     phase.shared_bytes = shared_bytes;
     return absl::OkStatus();
   }

@@ -24,7 +24,8 @@ absl::Status settle_early_starts(LoweredSchedule& schedule) {
   const LoweredPhase* before = nullptr;
   for (LoweredPhase& phase : schedule.phases) {
     using Kernel = LoweredPhase::Kernel;
-    const bool early = phase.kernel == Kernel::early || phase.kernel == Kernel::paired;
+    const bool early = phase.kernel == Kernel::early || phase.kernel == Kernel::paired ||
+                       phase.kernel == Kernel::alone;
     for (size_t i = 0; i < phase.arguments.size(); ++i) {
       if (!phase.uses[i].read_ahead) continue;
       if (phase.uses[i].access == Access::write)

@@ -6,9 +6,9 @@
 
 namespace sinter::codegen {
 
-// A kernel that is declared early or paired reads some of its arguments before it awaits the phase
-// before (`Use::read_ahead`); all phases before that one are over by then. Where the phase before
-// writes or updates such an argument, the kernel becomes a plain one, which awaits it first.
+// A kernel that is declared early, paired or alone reads some of its arguments before it awaits the
+// phase before (`Use::read_ahead`); all phases before that one are over by then. Where the phase
+// before writes or updates such an argument, the kernel becomes a plain one, which awaits it first.
 absl::Status settle_early_starts(LoweredSchedule& schedule);
 
 }  // namespace sinter::codegen

@@ -72,7 +72,7 @@ struct LoweredPhase {
   int64_t shared_bytes = 0;
   // How a GPU's kernel is declared: codegen/device/gpu/phase.h. Whether it may begin early is
   // decided when the phase before it is known: codegen/schedule/early_starts.h.
-  enum class Kernel { plain, wide, early, paired } kernel = Kernel::plain;
+  enum class Kernel { plain, wide, early, paired, alone } kernel = Kernel::plain;
   double macs = 0;  // multiply-adds per row
 };
 

@@ -43,6 +43,8 @@ std::string_view declaration(LoweredPhase::Kernel kernel) {
       return "SINTER_EARLY_PHASE";
     case LoweredPhase::Kernel::paired:
       return "SINTER_PAIRED_PHASE";
+    case LoweredPhase::Kernel::alone:
+      return "SINTER_ALONE_PHASE";
   }
   return {};
 }

@@ -47,7 +47,7 @@ Kernel last_of(std::vector<LoweredPhase> phases) {
 }
 
 TEST(EarlyStarts, FollowFromWhatThePhaseBeforeWrites) {
-  for (const Kernel kernel : {Kernel::early, Kernel::paired}) {
+  for (const Kernel kernel : {Kernel::early, Kernel::paired, Kernel::alone}) {
     const LoweredPhase phase = reads_ahead(kernel);
     EXPECT_EQ(last_of({phase}), kernel);
     for (const Buffer& ahead : {kTable, kKeys})
@@ -117,7 +117,7 @@ TEST(EarlyStarts, AttentionBeginsEarlyUnlessItsTableIsNew) {
                        schedule.phases[i - 1].arguments.back() == buffer;
         }
         EXPECT_EQ(caches, 2) << phase.name;
-        const Kernel wanted = schedule.shape.most_rows == 1 ? Kernel::early : Kernel::paired;
+        const Kernel wanted = schedule.shape.most_rows == 1 ? Kernel::alone : Kernel::paired;
         EXPECT_EQ(phase.kernel, new_table ? Kernel::plain : wanted) << phase.name;
         ++(new_table ? late : early);
       }

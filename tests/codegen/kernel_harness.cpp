@@ -619,7 +619,7 @@ StepValues Machine::run(const Step& step) {
   const auto awaited_by = [&](const LoweredPhase& phase) {
     std::vector<std::span<uint8_t>> awaited;
     const bool awaits =
-        phase.kernel == LoweredPhase::Kernel::early || phase.kernel == LoweredPhase::Kernel::paired;
+        phase.kernel != LoweredPhase::Kernel::plain && phase.kernel != LoweredPhase::Kernel::wide;
     for (size_t i = 0; awaits && i < phase.arguments.size(); ++i) {
       const Buffer& buffer = phase.arguments[i];
       const bool kept = buffer.kind == Buffer::Kind::weight || buffer.kind == Buffer::Kind::state;

@@ -67,7 +67,7 @@ struct FewShared {
 
 // A split of the positions of a KV head of a row. `end` is behind those that are cached: the row's
 // own is not among them.
-template <class C>
+template <class C, bool OneRow>
 struct FewUnit {
   int number, units;
   int t, head, split;
@@ -83,10 +83,10 @@ struct FewUnit {
     FewUnit u;
     u.units = units;
     const StepRow* const rows = step_rows(launch);
-    const int pairs = launch->step->rows * C::kv_heads;
+    const int pairs = OneRow ? C::kv_heads : launch->step->rows * C::kv_heads;
     Splits<C> splits = {};
     for (; number < units; number += launch->workers) {
-      u.t = number % pairs / C::kv_heads;
+      u.t = OneRow ? 0 : number % pairs / C::kv_heads;
       u.split = number / pairs;
       u.position = rows[u.t].position;
       splits = Splits<C>::of(u.position + 1);
@@ -116,8 +116,9 @@ struct FewUnit {
 
 // As many units as there are if all rows have the most splits that rows up to the longest one's
 // length have.
-template <class C>
+template <class C, bool OneRow>
 SINTER_INLINE int few_units(const Launch* launch) {
+  if constexpr (OneRow) return C::kv_heads * Splits<C>::of(step_rows(launch)->position + 1).count;
   const int rows = launch->step->rows;
   int longest = 0;
   for (int r = lane(); r < rows; r += wave_size)
@@ -168,14 +169,14 @@ struct QuantizedResults {
   }
 };
 
-template <class C, class QTransform, class KTransform, class Results>
+template <bool OneRow, class C, class QTransform, class KTransform, class Results>
 SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
                                  HeadRows v, const QTransform& q_transform,
                                  const KTransform& k_transform, float scale,
                                  unsigned char* split_base, const Results& results) {
   using Attention = FewAttention<C>;
   constexpr int at_once = Attention::heads_at_once;
-  auto unit = FewUnit<C>::from(launch, launch->worker, few_units<C>(launch));
+  auto unit = FewUnit<C, OneRow>::from(launch, launch->worker, few_units<C, OneRow>(launch));
   if (!unit.exists()) await_phases();
   for (; unit.exists(); unit = unit.next(launch)) {
     const auto shared = FewShared<C>::of(shared_memory_again());

@@ -12,10 +12,8 @@ namespace sinter {
 constexpr float log2_e = 1.44269504F;
 constexpr float masked = -1e30F;
 
-// Splits of the positions of one KV head among blocks: as many as large GPUs run at once, where a
-// multiprocessor has two blocks if caches are codes and fewer bytes are under way for each.
-template <class C>
-constexpr int blocks_at_once = C::coded ? 256 : 128;
+// Splits of the positions of one KV head among blocks: as many as large GPUs have multiprocessors.
+constexpr int blocks_at_once = 128;
 constexpr int least(int a, int b) { return a < b ? a : b; }
 constexpr int positions_per_split = 128;  // at least, if there are as many
 // Splits begin at multiples of so many positions, which therefore lie in one page.
@@ -33,7 +31,7 @@ constexpr int most_seen(int total) {
 template <class C>
 constexpr int most_splits =
     least(wanted_splits(most_seen<C>(1 << 30)),
-          blocks_at_once<C> / C::kv_heads < 1 ? 1 : least(blocks_at_once<C> / C::kv_heads, 32));
+          blocks_at_once / C::kv_heads < 1 ? 1 : least(blocks_at_once / C::kv_heads, 32));
 
 // Splits of what a row sees of the positions 0..total-1, its own being the last. They follow from
 // that number alone: short contexts take few, long ones all that there are.

@@ -3,7 +3,8 @@
 // many. SINTER_WIDE_PHASE: a kernel that is faster with all the registers that a thread may have
 // than with more blocks at a time. SINTER_EARLY_PHASE: the body itself awaits the phase before it,
 // once it has begun with what that one does not write. SINTER_PAIRED_PHASE: the same, with no more
-// registers than let a multiprocessor of NVIDIA's have two blocks.
+// registers than let a multiprocessor of NVIDIA's have two blocks. SINTER_ALONE_PHASE: the same,
+// wide: so it has one, and blocks that start early do not crowd where there is room first.
 //
 // Where the runtime launches kernels early, one may start while the one before it runs, once all
 // blocks of that one have called release_next_phase(), which they do after await_previous_phase().
@@ -51,6 +52,7 @@ extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
 #define SINTER_PHASE(name) SINTER_PHASE_AS(name, SINTER_KERNEL, sinter::await_phases())
 #define SINTER_WIDE_PHASE(name) SINTER_PHASE_AS(name, SINTER_WIDE_KERNEL, sinter::await_phases())
 #define SINTER_EARLY_PHASE(name) SINTER_PHASE_AS(name, SINTER_KERNEL, static_cast<void>(0))
+#define SINTER_ALONE_PHASE(name) SINTER_PHASE_AS(name, SINTER_WIDE_KERNEL, static_cast<void>(0))
 #define SINTER_PAIRED_PHASE(name) SINTER_PHASE_AS(name, SINTER_PAIRED_KERNEL, static_cast<void>(0))
 #define SINTER_PHASE_AS(name, kernel, begin)                                         \
   static __device__ __attribute__((always_inline)) void name##_phase(                \
