@@ -242,7 +242,7 @@ TEST(GpuCode, AttentionOfUnequalWidthsAndInWindowsKeepsInRegisters) {
 // Every kernel waits for what the one before it writes, or none may be launched early.
 TEST(GpuCode, KernelsOfNewNvidiaGpusAwaitThePhaseBefore) {
   const Model model = lowered("mlx_b1_sym_tied", Activations::a8);
-  EXPECT_NE(model.gpu.source.text.find("SINTER_EARLY_PHASE(attention)"), std::string::npos);
+  EXPECT_NE(model.gpu.source.text.find("SINTER_ALONE_PHASE(attention)"), std::string::npos);
   const KernelSource decode =
       kernels_of(model, [](const LoweredSchedule& s, const LoweredPhase&) { return is_decode(s); });
   const auto old = compile_assembly(decode.text, target("sm_89"));

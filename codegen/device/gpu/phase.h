@@ -35,7 +35,11 @@ extern "C" __attribute__((visibility("default"))) int sinter_simt_block = 0;
 #else
 #define SINTER_OCCUPANCY(waves) __attribute__((launch_bounds(256)))
 #define SINTER_WIDE_OCCUPANCY __attribute__((launch_bounds(256, 1)))
+#if defined(SINTER_MATRIX_AMPERE)
 #define SINTER_PAIRED_OCCUPANCY __attribute__((launch_bounds(256, 2)))
+#else
+#define SINTER_PAIRED_OCCUPANCY SINTER_OCCUPANCY(SINTER_SIMD_WAVES)  // by lanes a thread has more
+#endif
 #endif
 #define SINTER_KERNEL                                                            \
   extern "C" __attribute__((visibility("default"))) __global__ SINTER_OCCUPANCY( \
