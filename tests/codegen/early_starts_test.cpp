@@ -105,7 +105,7 @@ TEST(EarlyStarts, AttentionBeginsEarlyUnlessItsTableIsNew) {
     for (const LoweredSchedule& schedule : lowering->schedules) {
       for (size_t i = 1; i < schedule.phases.size(); ++i) {
         const LoweredPhase& phase = schedule.phases[i];
-        if (phase.body.find("attention_few(") == std::string::npos) continue;
+        if (phase.body.find("attention_few<") == std::string::npos) continue;
         bool new_table = false;
         int caches = 0;
         for (size_t a = 0; a < phase.arguments.size(); ++a) {
