@@ -404,8 +404,8 @@ TEST(BadArguments, AreOneLine) {
   expect_refusal(sinter("compile '" + model + "' -o x.plan --max-context 2048"), {"2048", "1024"});
   expect_refusal(sinter("compile '" + model + "' -o x.plan --activations a4"), {"a4"});
   expect_refusal(sinter("compile '" + model + "' -o x.plan --kv-format q5"),
-                 {"--kv-format", "q5", "f16", "f32", "q8", "q4"});
-  expect_refusal(sinter("run '" + model + "' -p x --kv-format bf16"), {"--kv-format", "bf16"});
+                 {"--kv", "q5", "f16", "f32", "q8", "q4"});
+  expect_refusal(sinter("run '" + model + "' -p x --kv-format bf16"), {"--kv", "bf16"});
   expect_refusal(sinter("compile '" + model + "' -o x.plan --seed 1"), {"--seed", "--synthetic"});
   expect_refusal(sinter("compile --synthetic /nowhere.json -o x.plan"), {"/nowhere.json"});
   expect_refusal(sinter("logits '" + plan + "' --ids x --out y --after-pass fold_dequantize"),
