@@ -235,7 +235,8 @@ TEST(GpuCode, AttentionOfUnequalWidthsAndInWindowsKeepsInRegisters) {
     const KernelSource source =
         kernels_of(attention_of(qk_head_dim, v_head_dim, window, format),
                    [](const LoweredSchedule&, const LoweredPhase& p) { return is_attention(p); });
-    for (const char* gpu : {"sm_75", "sm_90", "gfx1100"}) expect_in_registers(source, target(gpu));
+    for (const char* gpu : {"sm_75", "sm_90", "gfx1100", "gfx942"})
+      expect_in_registers(source, target(gpu));
   }
 }
 

@@ -21,7 +21,9 @@ struct LaneAttention {
   static constexpr int lanes_per_row = power_of_two(C::widest / run);
   static_assert(lanes_per_row <= wave_size, "heads of more than 256 features have no kernel");
   static constexpr int streams = threads / lanes_per_row;
-  static constexpr int batch = 4;  // positions of a stream whose loads are under way together
+  // Positions of a stream whose loads are under way together; of 4 bits the numbers, which all heads
+  // take, would be more than a thread has registers for.
+  static constexpr int batch = C::bits == 4 ? 2 : 4;
   static constexpr int positions = streams * batch;
 
   static __device__ int feature() { return thread() % lanes_per_row * run; }

@@ -40,7 +40,6 @@ using i32x4 = i32 __attribute__((ext_vector_type(4)));
 using i32x8 = i32 __attribute__((ext_vector_type(8)));
 using f32x2 = float __attribute__((ext_vector_type(2)));
 using f32x4 = float __attribute__((ext_vector_type(4)));
-using f16x8 = f16 __attribute__((ext_vector_type(8)));
 
 constexpr int threads = gpu_block_threads;
 constexpr int wave_size = SINTER_WAVE;
