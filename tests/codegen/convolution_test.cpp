@@ -6,13 +6,11 @@
 #include <algorithm>
 #include <string>
 
-#include "codegen/compile/kernel_resources.h"
-#include "codegen/compile/object_cache.h"
-#include "codegen/schedule/source.h"
 #include "ir/ops.h"
 #include "ir/regions.h"
 #include "tests/codegen/company.h"
 #include "tests/codegen/error_bounds.h"
+#include "tests/codegen/gpu_code.h"
 
 namespace sinter::codegen::test {
 namespace {
@@ -200,21 +198,7 @@ TEST_P(Convolution, BesideCaches) {
 TEST(GpuConvolution, CompilesForEveryFamily) {
   ModelBuilder b("conv_of_gpus");
   const TestModel model = b.finish(gated(b, b.rows("x", 3 * 3000), 3000, 4, DType::bf16));
-  std::vector<passes::Remark> remarks;
-  const auto lowering = lower(model.module, Device::gpu, Activations::a8, schedules(), remarks);
-  ASSERT_TRUE(lowering.ok()) << lowering.status();
-  const KernelSource source = assemble_source(*lowering, "tests");
-  for (const char* name : {"sm_80", "gfx1100", "gfx942"}) {
-    SCOPED_TRACE(name);
-    const auto target = parse_targets(name);
-    ASSERT_TRUE(target.ok()) << target.status();
-    const auto object = compile_shared(source.text, target->front());
-    ASSERT_TRUE(object.ok()) << object.status();
-    if (target->front().family == "nvptx") continue;
-    const auto resources = kernel_resources(*object, source.kernels);
-    ASSERT_TRUE(resources.ok()) << resources.status();
-    for (const runtime::KernelResources& kernel : *resources) EXPECT_EQ(kernel.scratch_bytes, 0U);
-  }
+  expect_gpu_code(model, {"sm_80", "gfx1100", "gfx942"});
 }
 
 }  // namespace

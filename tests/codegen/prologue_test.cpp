@@ -7,12 +7,10 @@
 #include <functional>
 #include <string_view>
 
-#include "codegen/compile/kernel_resources.h"
-#include "codegen/compile/object_cache.h"
-#include "codegen/schedule/source.h"
 #include "ir/ops.h"
 #include "tests/codegen/attention_models.h"
 #include "tests/codegen/error_bounds.h"
+#include "tests/codegen/gpu_code.h"
 
 namespace sinter::codegen::test {
 namespace {
@@ -204,39 +202,14 @@ TEST(GpuPrologues, CompileForEveryFamily) {
       b.add("down_sum", Op::weighted_sum, {experts("down", 2048, 256, act), weights});
   const TestModel model = b.finish(b.add("end", Op::add, {h, down}));
   EXPECT_EQ(phases_of(model, "rows"), 0U);
-  std::vector<passes::Remark> remarks;
-  const auto lowering = lower(model.module, Device::gpu, Activations::a8, schedules(), remarks);
-  ASSERT_TRUE(lowering.ok()) << lowering.status();
-  const KernelSource source = assemble_source(*lowering, "tests");
-  for (const char* name : {"sm_90", "gfx1100", "gfx942"}) {
-    SCOPED_TRACE(name);
-    const auto target = parse_targets(name);
-    ASSERT_TRUE(target.ok()) << target.status();
-    const auto object = compile_shared(source.text, target->front());
-    ASSERT_TRUE(object.ok()) << object.status();
-    if (target->front().family == "nvptx") continue;
-    const auto resources = kernel_resources(*object, source.kernels);
-    ASSERT_TRUE(resources.ok()) << resources.status();
-    // Attention of so many heads spills on gfx942, whatever is fused into it.
-    for (size_t i = 0; i < resources->size(); ++i)
-      if (source.kernels[i].symbol.find("attention") == std::string::npos)
-        EXPECT_EQ((*resources)[i].scratch_bytes, 0U) << source.kernels[i].symbol;
-  }
+  // Attention of so many heads spills on gfx942, whatever is fused into it.
+  expect_gpu_code(model, {"sm_90", "gfx1100", "gfx942"}, [](const runtime::Kernel& kernel) {
+    return kernel.symbol.find("attention") != std::string::npos;
+  });
 }
 
 TEST(GpuPrologues, ArrangedLayersCompile) {
-  for (const TestModel& model : arranged_layers()) {
-    std::vector<passes::Remark> remarks;
-    const auto lowering = lower(model.module, Device::gpu, Activations::a8, schedules(), remarks);
-    ASSERT_TRUE(lowering.ok()) << model.name << ": " << lowering.status();
-    const KernelSource source = assemble_source(*lowering, "tests");
-    for (const char* name : {"sm_90", "gfx1100"}) {
-      const auto target = parse_targets(name);
-      ASSERT_TRUE(target.ok()) << target.status();
-      const auto object = compile_shared(source.text, target->front());
-      EXPECT_TRUE(object.ok()) << model.name << ", " << name << ": " << object.status();
-    }
-  }
+  for (const TestModel& model : arranged_layers()) expect_gpu_code(model, {"sm_90", "gfx1100"});
 }
 
 }  // namespace

@@ -6,11 +6,9 @@
 #include <cmath>
 #include <functional>
 
-#include "codegen/compile/kernel_resources.h"
-#include "codegen/compile/object_cache.h"
-#include "codegen/schedule/source.h"
 #include "ir/ops.h"
 #include "tests/codegen/error_bounds.h"
+#include "tests/codegen/gpu_code.h"
 
 namespace sinter::codegen::test {
 namespace {
@@ -214,21 +212,7 @@ TEST(GpuRows, CompileForEveryFamily) {
   x = b.add("clamp", Op::clamp, {x}, {{"max", 7.0}});
   x = b.add("l2_norm", Op::l2_norm, {x}, {{"eps", 1e-6}});
   const TestModel model = b.finish(b.add("softmax", Op::softmax, {x}));
-  std::vector<passes::Remark> remarks;
-  const auto lowering = lower(model.module, Device::gpu, Activations::a8, schedules(), remarks);
-  ASSERT_TRUE(lowering.ok()) << lowering.status();
-  const KernelSource source = assemble_source(*lowering, "tests");
-  for (const char* name : {"sm_80", "gfx1100", "gfx942"}) {
-    SCOPED_TRACE(name);
-    const auto target = parse_targets(name);
-    ASSERT_TRUE(target.ok()) << target.status();
-    const auto object = compile_shared(source.text, target->front());
-    ASSERT_TRUE(object.ok()) << object.status();
-    if (target->front().family == "nvptx") continue;
-    const auto resources = kernel_resources(*object, source.kernels);
-    ASSERT_TRUE(resources.ok()) << resources.status();
-    for (const runtime::KernelResources& kernel : *resources) EXPECT_EQ(kernel.scratch_bytes, 0U);
-  }
+  expect_gpu_code(model, {"sm_80", "gfx1100", "gfx942"});
 }
 
 }  // namespace
