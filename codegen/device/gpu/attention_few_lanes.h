@@ -21,8 +21,8 @@ struct LaneAttention {
   static constexpr int lanes_per_row = power_of_two(C::widest / run);
   static_assert(lanes_per_row <= wave_size, "heads of more than 256 features have no kernel");
   static constexpr int streams = threads / lanes_per_row;
-  // Positions of a stream whose loads are under way together; of 4 bits the numbers, which all heads
-  // take, would be more than a thread has registers for.
+  // Positions of a stream whose loads are under way together; of 4 bits the numbers, which all
+  // heads take, would be more than a thread has registers for.
   static constexpr int batch = C::bits == 4 ? 2 : 4;
   static constexpr int positions = streams * batch;
 
