@@ -23,17 +23,14 @@ bool writes(const LoweredPhase& phase, const Buffer& buffer) {
 absl::Status settle_early_starts(LoweredSchedule& schedule) {
   const LoweredPhase* before = nullptr;
   for (LoweredPhase& phase : schedule.phases) {
-    using Kernel = LoweredPhase::Kernel;
-    const bool early = phase.kernel == Kernel::early || phase.kernel == Kernel::paired ||
-                       phase.kernel == Kernel::alone;
     for (size_t i = 0; i < phase.arguments.size(); ++i) {
       if (!phase.uses[i].read_ahead) continue;
       if (phase.uses[i].access == Access::write)
         return absl::InternalError(
             fmt::format("phase \"{}\" of schedule {} reads argument {} ahead, which it only writes",
                         phase.name, schedule.shape.name, i));
-      if (early && before != nullptr && writes(*before, phase.arguments[i]))
-        phase.kernel = Kernel::plain;
+      if (phase.begins_early() && before != nullptr && writes(*before, phase.arguments[i]))
+        phase.kernel = LoweredPhase::Kernel::plain;
     }
     before = &phase;
   }

@@ -74,6 +74,9 @@ struct LoweredPhase {
   // decided when the phase before it is known: codegen/schedule/early_starts.h.
   enum class Kernel { plain, wide, early, paired, alone } kernel = Kernel::plain;
   double macs = 0;  // multiply-adds per row
+
+  // Whether the kernel awaits the phase before by itself, once it has begun.
+  bool begins_early() const { return kernel != Kernel::plain && kernel != Kernel::wide; }
 };
 
 // How much room a temporary or pinned buffer needs.

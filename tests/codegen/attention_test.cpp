@@ -408,8 +408,7 @@ void expect_tables_are_there(const Kernels& kernels) {
   for (size_t i = 1; i < nodes.size(); ++i)
     for (const LoweredPhase& phase : kernels.schedule(Mode::decode).phases)
       if (phase.name == nodes[i].label && nodes[i].text("kind", "") == "attention")
-        EXPECT_EQ(phase.kernel != LoweredPhase::Kernel::plain,
-                  nodes[i - 1].text("kind", "") != "rope_table")
+        EXPECT_EQ(phase.begins_early(), nodes[i - 1].text("kind", "") != "rope_table")
             << kernels.name() << ": " << phase.name;
 }
 

@@ -618,9 +618,7 @@ StepValues Machine::run(const Step& step) {
   // What a phase that awaits the one before by itself does not say that it reads ahead.
   const auto awaited_by = [&](const LoweredPhase& phase) {
     std::vector<std::span<uint8_t>> awaited;
-    const bool awaits =
-        phase.kernel != LoweredPhase::Kernel::plain && phase.kernel != LoweredPhase::Kernel::wide;
-    for (size_t i = 0; awaits && i < phase.arguments.size(); ++i) {
+    for (size_t i = 0; phase.begins_early() && i < phase.arguments.size(); ++i) {
       const Buffer& buffer = phase.arguments[i];
       const bool kept = buffer.kind == Buffer::Kind::weight || buffer.kind == Buffer::Kind::state;
       if (phase.uses[i].read_ahead || kept) continue;
