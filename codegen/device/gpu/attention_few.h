@@ -231,24 +231,27 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
     }
     // Positions of the split that this step adds before the row.
     const int fresh = unit.begin > unit.known ? unit.begin : unit.known;
+    if constexpr (!OneRow) {
 #pragma clang loop unroll(disable)
-    for (int p = fresh; p < unit.end; ++p) {
-      const int r = unit.row_of(p);
-      if constexpr (KTransform::of_row) barrier();
-      const float factor = k_transform.row_factor(k, r, shared.scratch);
-      if (wave() == (p - fresh) % waves) {
-        float* const row = shared.fresh + wave() * C::key_dim;
-        k_transform.fetch_constants(r, key);
-        k_transform.fetch(k, r, kv_head, key);
-        c.fetch_value(v.base + r * v.stride + kv_head * v.head_stride, value);
-        k_transform.apply(key, factor, 1.0F, row);
-        wave_barrier();
-        c.append(kv_head, p, row, value);
-        wave_barrier();
+      for (int p = fresh; p < unit.end; ++p) {
+        const int r = unit.row_of(p);
+        if constexpr (KTransform::of_row) barrier();
+        const float factor = k_transform.row_factor(k, r, shared.scratch);
+        if (wave() == (p - fresh) % waves) {
+          float* const row = shared.fresh + wave() * C::key_dim;
+          k_transform.fetch_constants(r, key);
+          k_transform.fetch(k, r, kv_head, key);
+          c.fetch_value(v.base + r * v.stride + kv_head * v.head_stride, value);
+          k_transform.apply(key, factor, 1.0F, row);
+          wave_barrier();
+          c.append(kv_head, p, row, value);
+          wave_barrier();
+        }
       }
     }
     barrier();
-    if (fresh < unit.end) batch.read_again(c, kv_head, unit.begin, unit.end, shared.place());
+    if (!OneRow && fresh < unit.end)
+      batch.read_again(c, kv_head, unit.begin, unit.end, shared.place());
     if (unit.last()) {
       // The last waves have no positions where there are few.
       for (int i = waves - 1 - wave(); i < C::group; i += waves) {
@@ -293,7 +296,7 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
           to[1] = all.total;
         }
       }
-      barrier();
+      if (first + count < C::group) barrier();
     };
     int first = 0;
 #pragma clang loop unroll(disable)
@@ -303,7 +306,7 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
     // The split of a head that finishes last brings all together.
     bool finishes = unit.splits == 1;
     if (!finishes) {
-      fence();
+      fence_of_block();
       barrier();
       if (thread() == 0) *shared.flag = fetch_add(&buffers.arrived[kv_head], 1);
       barrier();

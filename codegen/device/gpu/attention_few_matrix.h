@@ -91,7 +91,7 @@ struct MatrixAttention {
     float most = 0;
     const int here = again(lane());
     for (int d = here; d < C::key_dim; d += wave_size) most = larger(most, __builtin_fabsf(row[d]));
-    most = max_lanes<wave_size>(most);
+    most = max_size_of_lanes<wave_size>(most);
     // The largest is 256 to 512 then.
     u32 exponent = __builtin_bit_cast(u32, most) >> 23;
     exponent = exponent < 9 ? 9 : exponent;

@@ -165,7 +165,7 @@ SINTER_INLINE void gather_sum(const Launch* launch, const i32* experts, const fl
 // `counter` is zero between phases.
 SINTER_INLINE bool arrives_last(const Launch* launch, i32* counter) {
   i32* const flag = reinterpret_cast<i32*>(shared_memory());
-  fence();
+  fence_of_block();
   barrier();
   if (thread() == 0) {
     const bool last = fetch_add(counter, 1) == launch->workers - 1;
@@ -175,7 +175,7 @@ SINTER_INLINE bool arrives_last(const Launch* launch, i32* counter) {
   barrier();
   const bool last = *flag != 0;
   barrier();  // the flag's place is used again
-  fence();
+  fence_of_block();
   return last;
 }
 // The phase's work as that of one block.

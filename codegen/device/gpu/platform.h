@@ -63,6 +63,7 @@ SINTER_INLINE int fetch_add(int* p, int value) {
   return __atomic_fetch_add(p, value, __ATOMIC_ACQ_REL);
 }
 SINTER_INLINE void fence() {}
+SINTER_INLINE void fence_of_block() {}
 SINTER_INLINE u64 fetch_add_wide(u64* p) { return __atomic_fetch_add(p, 1, __ATOMIC_ACQ_REL); }
 SINTER_INLINE u64 load_acquire(const u64* p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 SINTER_INLINE float exp2(float x) { return __builtin_exp2f(x); }
@@ -103,6 +104,9 @@ SINTER_INLINE u64 load_acquire(const u64* p) {
 }
 // What this thread wrote becomes visible to the device before what it writes from here on.
 SINTER_INLINE void fence() { __nvvm_membar_gl(); }
+// The same for all threads of a block, one of which announces it by fetch_add behind a barrier():
+// here that one's release is enough, which counts for what it has seen others write.
+SINTER_INLINE void fence_of_block() {}
 SINTER_INLINE float exp2(float x) { return __nvvm_ex2_approx_ftz_f(x); }
 SINTER_INLINE float reciprocal(float x) { return __nvvm_rcp_approx_ftz_f(x); }
 SINTER_INLINE float reciprocal_root(float x) { return __nvvm_rsqrt_approx_ftz_f(x); }
@@ -167,6 +171,7 @@ SINTER_INLINE u64 load_acquire(const u64* p) {
   return __hip_atomic_load(p, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT);
 }
 SINTER_INLINE void fence() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
+SINTER_INLINE void fence_of_block() { fence(); }
 SINTER_INLINE float exp2(float x) {
 #if __has_builtin(__builtin_amdgcn_exp2f)
   return __builtin_amdgcn_exp2f(x);
@@ -395,6 +400,12 @@ SINTER_INLINE float larger_size(float a, float b) {
 }
 template <int Count>
 SINTER_INLINE float max_size_of_lanes(float value) {
+#if __CUDA_ARCH__ >= 800
+  if constexpr (Count == wave_size) {
+    const u32 size = __builtin_bit_cast(u32, __builtin_fabsf(value));
+    return __builtin_bit_cast(float, __nvvm_redux_sync_umax(size, -1));
+  }
+#endif
 #pragma clang loop unroll(full)
   for (int mask = 1; mask < Count; mask *= 2) value = larger_size(value, shuffle_xor(value, mask));
   return value;
