@@ -11,6 +11,7 @@
 #include "ir/heads.h"
 #include "ir/ops.h"
 #include "ir/state_format.h"
+#include "runtime/abi/kernel_abi.h"
 
 namespace sinter::codegen {
 
@@ -149,9 +150,15 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
                                 : fmt::format("{} and values of {}", qk_head_dim, v_head_dim);
   const std::string shape = fmt::format("{} heads of {}, {} KV heads", heads, width, kv_heads);
   const std::string scale = float_literal(op->number("scale", 1.0));
+  // Keys and values are of one kind and hold as many positions.
+  const runtime::PlanState& state = c.out.states.at(op->operands[1]);
+  const std::string places = state.kind == runtime::PlanState::Kind::ring
+                                 ? fmt::format("Ring<{}, {}>", c.out.states.layout.fixed_bytes,
+                                               state.positions / page_positions)
+                                 : fmt::format("Pages<{}>", c.out.states.layout.page_bytes);
   const auto declare_cache = [&](Emitter& e, Access access) {
     e.line("using Cache = Caches<{}, {}, {}, {}, {}, cache_format::{}, {}>;", heads, kv_heads,
-           qk_head_dim, v_head_dim, c.out.states.layout.page_bytes, ir::name(keys.dtype), window);
+           qk_head_dim, v_head_dim, places, ir::name(keys.dtype), window);
     e.line("static_assert(Cache::Keys::bytes_per_position == {});", ir::bytes_per_position(keys));
     e.line("static_assert(Cache::Values::bytes_per_position == {});",
            ir::bytes_per_position(values));

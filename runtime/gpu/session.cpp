@@ -55,9 +55,10 @@ Status GpuSession::allocate() {
   auto stream = device_.create_stream();
   if (!stream.ok()) return stream.error();
   stream_ = std::move(*stream);
-  // Replays ahead of a sequence write positions that are written again, but also move on what has
-  // no positions.
-  in_flight_ = layout_.states.fixed_bytes != 0 ? 1 : most_in_flight;
+  // Replays ahead of a sequence are taken back where that can be done.
+  const int64_t far = model_.plan().max_context;
+  const bool can_go_ahead = least_kept(model_.device_plan().states, far) + most_in_flight <= far;
+  in_flight_ = can_go_ahead ? most_in_flight : 1;
   for (int64_t i = 0; i < in_flight_; ++i) {
     auto event = device_.create_event(false);
     if (!event.ok()) return event.error();

@@ -161,7 +161,8 @@ SINTER_INLINE void put_head(const float* x, u8* codes, f16* scales) {
   }
 }
 
-template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, index PageBytes,
+// PagesOf: Pages, or a Ring.
+template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, class PagesOf,
           class Format, int Window>
 struct Caches {
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
@@ -174,15 +175,15 @@ struct Caches {
   static constexpr int window = Window;  // positions that a row sees, at most; 0: all
   u8* keys;                              // of the first page
   u8* values;
-  Pages<PageBytes> pages;
+  PagesOf pages;
 
   SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
-    return {keys, values, Pages<PageBytes>::of(launch, sequence)};
+    return {keys, values, PagesOf::of(launch, sequence)};
   }
   // Rows from that of a position on: their codes and scales.
   template <template <class> class Rows, class L>
   SINTER_MEMBER Rows<L> rows(u8* first, index kv_head, index position) const {
-    u8* const page = pages.at(first, position);
+    u8* const page = pages.template numbered<L::page_bytes>(first, pages.number(position));
     const index row = L::row(kv_head, position);
     return {page + row * L::row_bytes, reinterpret_cast<f16*>(page + L::scales) + row * L::groups};
   }
