@@ -324,16 +324,23 @@ int64_t least_kept(const std::vector<PlanState>& states, int64_t written) {
   return least;
 }
 
+uint64_t StateLayout::bytes(int64_t pages, int64_t sequences) const {
+  const auto times = [](uint64_t bytes, int64_t count) {
+    uint64_t product = 0;
+    return __builtin_mul_overflow(bytes, std::max<int64_t>(count, 0), &product) ? UINT64_MAX
+                                                                                : product;
+  };
+  uint64_t sum = 0;
+  return __builtin_add_overflow(times(page_bytes, pages), times(fixed_bytes, sequences), &sum)
+             ? UINT64_MAX
+             : sum;
+}
+
 uint64_t DevicePlan::state_bytes(int64_t positions, int64_t sequences) const {
-  const StateLayout layout(states);
-  const uint64_t pages =
-      positions <= 0 ? 0 : (static_cast<uint64_t>(positions) + page_positions - 1) / page_positions;
-  uint64_t paged = 0, total = 0;
-  if (__builtin_mul_overflow(layout.page_bytes, pages, &paged) ||
-      __builtin_add_overflow(paged, layout.fixed_bytes, &total) ||
-      __builtin_mul_overflow(total, static_cast<uint64_t>(std::max<int64_t>(sequences, 0)), &total))
-    return UINT64_MAX;
-  return total;
+  const int64_t pages = positions <= 0 ? 0 : (positions - 1) / page_positions + 1;  // of each
+  int64_t all = 0;
+  if (__builtin_mul_overflow(pages, std::max<int64_t>(sequences, 0), &all)) return UINT64_MAX;
+  return StateLayout(states).bytes(all, sequences);
 }
 
 std::vector<NamedSection> present_sections(const Plan& plan) {

@@ -91,6 +91,7 @@ struct StateLayout {
 
   StateLayout() = default;
   explicit StateLayout(const std::vector<PlanState>& states);  // saturates
+  uint64_t bytes(int64_t pages, int64_t sequences) const;      // saturates
 };
 
 // How many positions a sequence keeps at least, unless it keeps none, when some are taken back of

@@ -411,9 +411,7 @@ int64_t Session::context() const { return context_; }
 Executor Session::executor() const { return device_->executor(); }
 
 uint64_t Session::state_bytes() const {
-  const StateLayout layout(model_->device_plan().states);
-  return layout.page_bytes * static_cast<uint64_t>(pool_->pages()) +
-         layout.fixed_bytes * static_cast<uint64_t>(pool_->sequences());
+  return StateLayout(model_->device_plan().states).bytes(pool_->pages(), pool_->sequences());
 }
 uint64_t Session::arena_bytes() const { return model_->device_plan().arena_bytes; }
 uint64_t Session::device_bytes() const { return device_->bytes(); }
