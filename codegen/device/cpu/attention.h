@@ -214,7 +214,7 @@ struct Partial {
   float out[R][C::value_dim];
 };
 
-constexpr index score_block = 64;  // positions whose scores are held at a time
+constexpr index score_block = sizes::host_score_block;  // positions whose scores are held at a time
 
 // Rows of q (already scaled, [R][qk_head_dim]) against positions begin..end-1, from a multiple of
 // 16 on; row r sees those below limit[r], as far as the window goes.
@@ -300,7 +300,7 @@ SINTER_INLINE void attend_rows(const C& c, index kv_head, const float* q, const 
 // Splits of the positions of one KV head that a row sees, from a multiple of 16 on: so many for a
 // length, whatever the number of workers, since the order of sums depends on them. Runs of 16
 // positions are dealt out evenly.
-constexpr index max_splits = 16;
+constexpr index max_splits = sizes::host_splits;
 constexpr index least_split = 32;  // positions
 struct Splits {
   index count;
@@ -324,7 +324,8 @@ struct Splits {
 template <class C>
 struct SplitBuffers {
   static constexpr index row = C::value_dim + 2;
-  static constexpr index bytes = (index{C::heads} * max_splits * row + C::kv_heads) * 4;
+  static constexpr index bytes =
+      sizes::split_bytes(C::heads, C::kv_heads, max_splits, C::value_dim);
   float* partials;  // [heads][max_splits][top, total, out...]
   int* arrived;     // [kv_heads], zero between phases
 

@@ -5,6 +5,7 @@
 
 #include "gpu/platform.h"
 #include "kv_cache.h"
+#include "sizes.h"
 
 namespace sinter {
 
@@ -113,6 +114,7 @@ struct Caches {
   static constexpr int widest = key_dim > value_dim ? key_dim : value_dim;
   static constexpr bool coded = Format::group > 0;
   static constexpr int bits = Format::bits;
+  static constexpr sizes::Heads shape = {group, key_dim, value_dim, bits, Format::group};
   static constexpr int window = Window;  // positions that a row sees, at most; 0: all
   u8* keys;                              // of the first page
   u8* values;
