@@ -11,10 +11,10 @@
 #include "codegen/layouts/weight_sections.h"
 #include "codegen/plan_builder.h"
 #include "tests/codegen/kernel_harness.h"
-#include "tests/codegen/run_alone.h"
 #include "tests/codegen/windows.h"
 #include "tests/runtime/gpu/double.h"
 #include "tests/runtime/session/random_schedule.h"
+#include "tests/runtime/session/run_alone.h"
 
 namespace sinter::codegen::test {
 namespace {

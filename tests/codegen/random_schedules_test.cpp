@@ -6,9 +6,10 @@
 #include <cmath>
 #include <ostream>
 
-#include "tests/codegen/run_alone.h"
+#include "tests/codegen/compiled_model.h"
 #include "tests/codegen/windows.h"
 #include "tests/runtime/session/random_schedule.h"
+#include "tests/runtime/session/run_alone.h"
 
 namespace sinter {
 namespace {

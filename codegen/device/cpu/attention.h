@@ -10,6 +10,7 @@
 #include "cpu/activations.h"
 #include "head_rows.h"
 #include "kv_cache.h"
+#include "sizes.h"
 
 namespace sinter {
 
