@@ -305,6 +305,24 @@ TEST(Eval, CachesOfFewBitsLoseLittle) {
   EXPECT_NEAR(nll("q4"), f16, 0.03 * f16);
 }
 
+// Random weights of BitNet's kind, with activations that are normed once more before o and down.
+TEST(Eval, CachesOfFewBitsServeTernaryModels) {
+  std::string ids;
+  for (int i = 0; i < 64; ++i) ids += fmt::format("{} ", (7 * i * i + 3) % 320);
+  write(work_folder() / "ids", ids);
+  const auto nll = [](const char* format) {
+    const Outcome outcome = sinter(
+        fmt::format("eval '{}/bitnet_packed' --ids '{}' --window 63 --json --activations a16 "
+                    "--kv {}",
+                    SINTER_GOLDENS, (work_folder() / "ids").string(), format));
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return Json::parse(outcome.out)["nll"].get<double>();
+  };
+  const double f16 = nll("f16");
+  EXPECT_NEAR(nll("q8"), f16, 0.005 * f16);
+  EXPECT_NEAR(nll("q4"), f16, 0.03 * f16);
+}
+
 // Four layers of two KV heads of 64 features, keys and values: the numbers and their scales.
 TEST(Compile, SaysWhatAPositionTakes) {
   for (const auto& [format, text] :
