@@ -14,8 +14,8 @@ namespace sinter::runtime {
 // schedules of more than 16,384 phases).
 //
 // Any order of phases that obeys this gives the same bits, and phases that do not wait for each
-// other may run at the same time. The plan's accesses are those of its kernels' parameters, so it
-// must be of version 2.3 or later; it has gone through `check_contents`.
+// other may run at the same time. The plan's accesses are those of its kernels' parameters; it has
+// gone through `check_contents`.
 std::vector<std::vector<uint32_t>> dependences(const DevicePlan& plan, const Schedule& schedule);
 
 }  // namespace sinter::runtime

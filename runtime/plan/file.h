@@ -39,7 +39,7 @@ class PlanFile {
   // What `verify` says of a section whose checksum is wrong, for them.
   Error wrong_checksum(const Section& section) const;
   // Error: the code was not compiled for this plan's schedules (code_mark). Asked before code is
-  // loaded; plans before version 2.3 have no marks.
+  // loaded.
   Status check_code(const CodeObject& code) const;
   // Tells the kernel that mapped pages of a section are no longer needed (after they were copied).
   void drop_pages(const Section& section, uint64_t offset, uint64_t bytes) const;

@@ -190,8 +190,7 @@ struct CodeObject {
   // Kernels wait by themselves for what the one before writes (griddepcontrol.wait), so that they
   // may be launched before it has ended.
   bool early_launch = false;
-  // GPUs that the code runs on, by name, where its target stands for several. None in plans before
-  // version 2.4.
+  // GPUs that the code runs on, by name, where its target stands for several.
   std::vector<std::string> machines = {};
 };
 

@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -15,13 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const fs::path kOwnGoldens = SINTER_TEST_GOLDENS;
-
-// The full set lies beside the repository, or where SINTER_GOLDENS says.
-fs::path all_goldens() {
-  const char* path = std::getenv("SINTER_GOLDENS");
-  return path != nullptr ? fs::path(path) : fs::path(SINTER_SHARED_GOLDENS);
-}
+const fs::path kGoldens = SINTER_TEST_GOLDENS;
 
 // Opens, decodes every row and expects every number to be finite.
 void expect_opens(const fs::path& folder) {
@@ -41,7 +34,7 @@ void expect_opens(const fs::path& folder) {
 }
 
 TEST(Goldens, OneBitSymmetricRowsAreMinusAndPlusOneNumberPerGroup) {
-  const auto checkpoint = open_checkpoint(kOwnGoldens / "mlx_b1_sym_tied");
+  const auto checkpoint = open_checkpoint(kGoldens / "mlx_b1_sym_tied");
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   const auto matrix = (*checkpoint)->matrix("model.layers.0.mlp.down_proj");
   ASSERT_TRUE(matrix.ok()) << matrix.status();
@@ -64,8 +57,8 @@ TEST(Goldens, OneBitSymmetricRowsAreMinusAndPlusOneNumberPerGroup) {
 }
 
 TEST(Goldens, ShardsAndBiases) {
-  expect_opens(kOwnGoldens / "hf_llama_bias");
-  const auto checkpoint = open_checkpoint(kOwnGoldens / "hf_llama_bias");
+  expect_opens(kGoldens / "hf_llama_bias");
+  const auto checkpoint = open_checkpoint(kGoldens / "hf_llama_bias");
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
   EXPECT_EQ((*checkpoint)->storage.size(), 2);
   EXPECT_TRUE((*checkpoint)->has("model.layers.0.self_attn.q_proj.bias"));
@@ -74,14 +67,11 @@ TEST(Goldens, ShardsAndBiases) {
   EXPECT_TRUE((*checkpoint)->generation_config.is_object());
 }
 
-class SharedGoldens : public testing::TestWithParam<const char*> {};
+class EcosystemGoldens : public testing::TestWithParam<const char*> {};
 
-TEST_P(SharedGoldens, Open) {
-  if (!fs::exists(all_goldens())) GTEST_SKIP() << all_goldens() << " is not there";
-  expect_opens(all_goldens() / GetParam());
-}
+TEST_P(EcosystemGoldens, Open) { expect_opens(kGoldens / GetParam()); }
 
-INSTANTIATE_TEST_SUITE_P(All, SharedGoldens,
+INSTANTIATE_TEST_SUITE_P(All, EcosystemGoldens,
                          testing::Values("hf_qwen3", "hf_llama_bias", "mlx_b1_asym",
                                          "mlx_b1_sym_tied", "mlx_b1_sym_untied", "mlx_b2_g64",
                                          "mlx_b2_ternary", "mlx_b3_g32", "mlx_b3_g64", "mlx_b4_g32",
@@ -92,9 +82,8 @@ INSTANTIATE_TEST_SUITE_P(All, SharedGoldens,
 
 // Hugging Face and MLX name and shape the experts of gpt-oss alike once they are read.
 TEST(Goldens, ExpertsOfGptOssAreTheSameModulesInBothEcosystems) {
-  if (!fs::exists(all_goldens())) GTEST_SKIP() << all_goldens() << " is not there";
-  const auto hf = open_checkpoint(all_goldens() / "hf_gpt_oss");
-  const auto mlx = open_checkpoint(all_goldens() / "mlx_gpt_oss_mxfp4");
+  const auto hf = open_checkpoint(kGoldens / "hf_gpt_oss");
+  const auto mlx = open_checkpoint(kGoldens / "mlx_gpt_oss_mxfp4");
   ASSERT_TRUE(hf.ok()) << hf.status();
   ASSERT_TRUE(mlx.ok()) << mlx.status();
   ASSERT_EQ((*hf)->matrices.size(), (*mlx)->matrices.size());

@@ -1,5 +1,10 @@
 // What people get wrong, and what happens to files: one line, exit code 2, nothing changed.
+#include <algorithm>
+#include <span>
+
 #include "command_line.h"
+#include "runtime/plan/head.h"
+#include "runtime/plan/plan.h"
 
 namespace sinter::tools {
 namespace {
@@ -319,6 +324,35 @@ TEST(BadPlan, FromANewerMajorVersion) {
   write(newer, bytes);
   expect_refusal(sinter_run(fmt::format("inspect '{}'", newer.string())),
                  {"newer.plan", "99", "newer sinter"});
+}
+
+// Plans of majors before this one hold kernels that are called in another way. Nothing else is
+// wrong with the file.
+TEST(BadPlan, FromAnOlderMajorVersionIsToBeCompiledAgain) {
+  std::string bytes = read(tiny_plan());
+  const std::span file(reinterpret_cast<uint8_t*>(bytes.data()), bytes.size());
+  runtime::PlanHead head = runtime::decode_head(file.first(runtime::plan_head_bytes));
+  head.major = 2;
+  head.minor = 4;
+  head.header_checksum = runtime::head_checksum(head, file.subspan(head.header_offset));
+  const auto encoded = runtime::encode_head(head);
+  std::ranges::copy(encoded, file.begin());
+  const fs::path older = work_folder() / "older.plan";
+  write(older, bytes);
+  const std::string expected = fmt::format(
+      "{}: made by an older sinter: plan version 2.4, this reader supports {}.0 to {}.{}; "
+      "compile the plan again\n",
+      older.string(), runtime::plan_major, runtime::plan_major, runtime::plan_minor);
+  for (const char* command : {"run '{}' -p x", "inspect '{}'"}) {
+    const std::string line = fmt::format(fmt::runtime(command), older.string());
+    SCOPED_TRACE(line);
+    for (const auto& [outcome, program] :
+         {std::pair{sinter(line), "sinter: "}, std::pair{sinter_run(line), "sinter-run: "}}) {
+      EXPECT_EQ(outcome.code, 2);
+      EXPECT_EQ(outcome.out, "");
+      EXPECT_EQ(outcome.err, program + expected);
+    }
+  }
 }
 
 TEST(BadPlan, WithoutCodeForThisCpu) {

@@ -305,6 +305,24 @@ TEST(Eval, CachesOfFewBitsLoseLittle) {
   EXPECT_NEAR(nll("q4"), f16, 0.03 * f16);
 }
 
+// Random weights of BitNet's kind, with activations that are normed once more before o and down.
+TEST(Eval, CachesOfFewBitsServeTernaryModels) {
+  std::string ids;
+  for (int i = 0; i < 64; ++i) ids += fmt::format("{} ", (7 * i * i + 3) % 320);
+  write(work_folder() / "ids", ids);
+  const auto nll = [](const char* format) {
+    const Outcome outcome = sinter(
+        fmt::format("eval '{}/bitnet_packed' --ids '{}' --window 63 --json --activations a16 "
+                    "--kv {}",
+                    SINTER_GOLDENS, (work_folder() / "ids").string(), format));
+    EXPECT_EQ(outcome.code, 0) << outcome.err;
+    return Json::parse(outcome.out)["nll"].get<double>();
+  };
+  const double f16 = nll("f16");
+  EXPECT_NEAR(nll("q8"), f16, 0.005 * f16);
+  EXPECT_NEAR(nll("q4"), f16, 0.03 * f16);
+}
+
 // Four layers of two KV heads of 64 features, keys and values: the numbers and their scales.
 TEST(Compile, SaysWhatAPositionTakes) {
   for (const auto& [format, text] :
@@ -340,6 +358,45 @@ TEST(Bench, PrintsSpeedBesideTheStreamingRead) {
   EXPECT_NE(sinter_run(fmt::format("bench '{}' --prompt 8 --gen 4 --reps 1", tiny_plan()))
                 .out.find("streaming read"),
             std::string::npos);
+}
+
+// A step takes the schedule for the fewest rows that serves it.
+TEST(Compile, RowsAreTheSchedulesThatSeveralSequencesTake) {
+  const std::string plan = (work_folder() / "rows.plan").string();
+  const Outcome compiled = sinter(fmt::format("compile '{}' -o '{}' --max-context 64 --rows 12,4",
+                                              tiny_model().string(), plan));
+  ASSERT_EQ(compiled.code, 0) << compiled.err;
+  std::map<std::string, int64_t> most_rows;
+  const Json header = Json::parse(sinter_run(fmt::format("inspect '{}' --json", plan)).out);
+  for (const Json& schedule : header["device_plans"][0]["schedules"])
+    if (schedule["name"] != "probe") most_rows[schedule["name"]] = schedule["most_rows"];
+  EXPECT_EQ(most_rows, (std::map<std::string, int64_t>{
+                           {"decode", 1}, {"rows4", 4}, {"rows12", 12}, {"prefill", 64}}));
+
+  const std::string bench = fmt::format("bench '{}' --prompt 8 --gen 4 --reps 1 ", plan);
+  const Outcome outcome = sinter_run(bench + "--sequences 1,2,8,16 --json");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  std::vector<std::pair<int64_t, std::string>> schedules;
+  const Json results = Json::parse(outcome.out)["decode"];
+  for (const Json& result : results) {
+    schedules.emplace_back(result["sequences"], result["schedule"]);
+    EXPECT_GT(result["tokens_per_second"]["min"], 0.0);
+  }
+  EXPECT_EQ(schedules, (std::vector<std::pair<int64_t, std::string>>{
+                           {1, "decode"}, {2, "rows4"}, {8, "rows12"}, {16, "prefill"}}));
+  const Outcome text = sinter_run(bench + "--sequences 1,2,8");
+  ASSERT_EQ(text.code, 0) << text.err;
+  for (const char* words : {"\n  1 sequence ", "\n  2 sequences ", "\n  8 sequences ",
+                            "together, 1.00 times one, decode\n", " times one, rows12\n"})
+    EXPECT_NE(text.out.find(words), std::string::npos) << words << " in\n" << text.out;
+
+  for (const char* rows : {"1", "33", "4,x"})
+    expect_refusal(sinter(fmt::format("compile '{}' -o '{}' --rows {}", tiny_model().string(),
+                                      (work_folder() / "none.plan").string(), rows)),
+                   {"--rows", "not in range 2 to 32"});
+  for (const char* sequences : {"0", "513", "1,x"})
+    expect_refusal(sinter_run(bench + "--sequences " + sequences),
+                   {"--sequences", "not in range 1 to 512"});
 }
 
 TEST(Profile, CountsEveryPhaseOfEveryStep) {

@@ -1,4 +1,4 @@
-// Packed weights as the host kernels read them. codegen/layouts/layout.cpp writes this layout;
+// Packed weights as the host kernels read them. codegen/layouts/cpu16.cpp writes this layout;
 // change both together.
 //
 // Rows are tiled by 16, one lane each. A coded tile is, unit after unit of columns (a group, two

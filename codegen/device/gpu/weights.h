@@ -1,4 +1,4 @@
-// Packed weights as the GPU kernels read them. codegen/layouts/layout.cpp writes this layout;
+// Packed weights as the GPU kernels read them. codegen/layouts/gpu16.cpp writes this layout;
 // change both together.
 //
 // Rows are tiled by 16, columns by blocks of 128. The width is split into fields of 4, 2 and 1 bits

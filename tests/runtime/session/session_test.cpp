@@ -19,7 +19,7 @@ namespace {
 class SessionTest : public testing::Test {
  protected:
   void SetUp() override {
-    if (toy::kernel_object().empty()) GTEST_SKIP() << "no C compiler here";
+    ASSERT_FALSE(toy::kernel_object().empty()) << "no C compiler here";
     ASSERT_EQ(toy::write_plan(path), "");
   }
 
