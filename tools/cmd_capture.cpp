@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/host/device.h"
@@ -43,6 +42,7 @@ struct CaptureOptions {
   std::string schedule = "eager";
   std::string activations;
   int64_t decode = 3;
+  int64_t sequences = 1;
   double tolerance = 0;
 };
 
@@ -57,11 +57,10 @@ Status write_bytes(const std::string& path, std::span<const uint8_t> bytes) {
   return write_file(path, {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
 }
 
-// The logits that each step is compared with, and the tokens fed to it.
+// The rows of a step, each with logits, and what these are compared with.
 struct Step {
-  std::vector<int32_t> tokens;
-  int64_t position = 0;
-  int64_t rows = 1;             // of logits, the last ones of the step
+  bool of_prompt = false;
+  std::vector<StepRow> rows;
   std::vector<float> expected;  // [rows, vocab_size]; empty: not compared
 };
 
@@ -75,7 +74,8 @@ class Capture {
         device_(plan_.device_plans[code.device_plan]),
         code_(code),
         pages_((positions + page_positions - 1) / page_positions),
-        layout_(plan_, device_, {positions, 1, pages_, pages_}) {}
+        layout_(plan_, device_,
+                {positions, options.sequences, pages_, pages_ * options.sequences}) {}
 
   Status write(const std::vector<Step>& steps) {
     const std::string object = code_.target + ".hsaco";
@@ -120,10 +120,12 @@ class Capture {
     return write_bytes(at(id + ".bin"), zeros);
   }
 
-  // The pages of the one sequence, one after another.
+  // Sequences take pages in turn.
   Status add_pages() {
-    std::vector<int32_t> pages(static_cast<size_t>(pages_));
-    std::iota(pages.begin(), pages.end(), 0);
+    std::vector<int32_t> pages;
+    for (int64_t s = 0; s < options_.sequences; ++s)
+      for (int64_t i = 0; i < pages_; ++i)
+        pages.push_back(static_cast<int32_t>(i * options_.sequences + s));
     const auto* const bytes = reinterpret_cast<const uint8_t*>(pages.data());
     buffers_.push_back(buffer("pages", pages.size() * 4, "pages.bin"));
     return write_bytes(at("pages.bin"), {bytes, pages.size() * 4});
@@ -239,37 +241,28 @@ class Capture {
   }
 
   Result<Json> step_json(const Step& step, size_t number) const {
-    std::vector<StepRow> rows;
-    const auto count = static_cast<int64_t>(step.tokens.size());
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t logits = i - (count - step.rows);
-      rows.push_back({.token = step.tokens[static_cast<size_t>(i)],
-                      .position = static_cast<int>(step.position + i),
-                      .sequence = 0,
-                      .logits = static_cast<int>(std::max<int64_t>(logits, -1))});
-    }
+    const auto count = std::ssize(step.rows);
     std::vector<uint8_t> table(runtime::step_table_bytes(device_.chunk));
-    runtime::write_step_table(table.data(), device_.chunk, rows);
+    runtime::write_step_table(table.data(), device_.chunk, step.rows);
     Json json = {
         {"writes", {{{"buffer", "step"}, {"offset", 0}, {"hex", hex(table.data(), table.size())}}}},
         {"launches", Json::array()},
         {"reads", Json::array()}};
-    const bool decode = step.tokens.size() == 1 && step.position > 0;
-    if (decode && options_.schedule == "persistent") {
+    if (!step.of_prompt && options_.schedule == "persistent") {
       json["launches"].push_back(launch_whole_decode());
     } else {
-      const int64_t most = decode ? 1 : options_.schedule == "few" ? count : device_.chunk;
-      for (const Phase& phase : phases_for(most))
-        json["launches"].push_back(launch(phase, static_cast<int64_t>(step.tokens.size())));
+      const bool in_chunk = step.of_prompt && options_.schedule != "few";
+      for (const Phase& phase : phases_for(in_chunk ? device_.chunk : count))
+        json["launches"].push_back(launch(phase, count));
     }
     Json read = {{"name", "logits"},
                  {"buffer", "logits"},
                  {"offset", 0},
                  {"dtype", "f32"},
-                 {"shape", {step.rows, plan_.vocab_size}}};
+                 {"shape", {count, plan_.vocab_size}}};
     if (!step.expected.empty()) {
       const std::string name = fmt::format("logits{}.npy", number);
-      auto writer = NpyWriter::create(at(name), step.rows, plan_.vocab_size);
+      auto writer = NpyWriter::create(at(name), count, plan_.vocab_size);
       if (!writer.ok()) return writer.error();
       if (Status status = writer->append(step.expected); !status.ok()) return status.error();
       if (Status status = writer->finish(); !status.ok()) return status.error();
@@ -314,59 +307,81 @@ Result<std::vector<float>> host_logits(const std::shared_ptr<const runtime::Plan
   return rows;
 }
 
-// Prompt and decode steps as the runtime makes them. A model's logits and next tokens come from the
-// reference, a plan's from its own code for this machine; without any, token 0 is fed and nothing
-// is compared.
+// A sequence while its steps are made.
+struct Captured {
+  std::vector<int32_t> ids;
+  std::vector<float> logits;  // of all of them; empty: nothing is compared
+};
+
+// The prompt of a sequence of several: the tokens from its number on and around, and less of them
+// by up to a half.
+std::vector<int32_t> prompt_of(std::vector<int32_t> ids, int64_t sequence) {
+  const auto count = std::ssize(ids);
+  std::rotate(ids.begin(), ids.begin() + sequence % count, ids.end());
+  ids.resize(static_cast<size_t>(count - sequence % ((count + 1) / 2)));
+  return ids;
+}
+
+// Prompts and decode steps as the runtime makes them. A model's logits and next tokens come from
+// the reference, a plan's from its own code for this machine; without any, token 0 is fed and
+// nothing is compared.
 Result<std::vector<Step>> make_steps(const CaptureOptions& options, InputKind kind,
                                      const std::shared_ptr<const runtime::PlanFile>& file,
-                                     const DevicePlan& device, std::vector<int32_t> ids) {
-  const runtime::Plan& plan = file->plan();
-  std::vector<Step> steps;
-  const auto vocab = static_cast<size_t>(plan.vocab_size);
-  const auto expect = [&](Step& step, const std::vector<float>& rows) {
-    if (rows.empty()) return;
-    const size_t end = static_cast<size_t>(step.position) + step.tokens.size();
-    const auto begin =
-        rows.begin() + static_cast<ptrdiff_t>((end - static_cast<size_t>(step.rows)) * vocab);
-    step.expected.assign(begin, rows.begin() + static_cast<ptrdiff_t>(end * vocab));
-  };
+                                     const DevicePlan& device, const std::vector<int32_t>& ids) {
+  const auto vocab = static_cast<size_t>(file->plan().vocab_size);
   Progress progress;
-  const auto reference = [&]() -> Result<std::vector<float>> {
-    if (kind == InputKind::plan) return host_logits(file, ids);
+  const auto refer = [&](Captured& sequence) -> Status {
+    if (kind == InputKind::plan) {
+      auto rows = host_logits(file, sequence.ids);
+      if (!rows.ok()) return rows.error();
+      sequence.logits = std::move(*rows);
+      return runtime::Done{};
+    }
     progress.update("computing the reference", -1);
     auto logits = reference_logits({.model = options.path,
-                                    .tokens = ids,
+                                    .tokens = sequence.ids,
                                     .tokens_name = options.ids,
                                     .token_by_token = false,
                                     .after_pass = {}});
     if (!logits.ok()) return logits.error();
-    return std::move(logits->rows);
+    sequence.logits = std::move(logits->rows);
+    return runtime::Done{};
   };
-  auto rows = reference();
-  if (!rows.ok()) return rows.error();
-  const auto prompt = static_cast<int64_t>(ids.size());
-  for (int64_t done = 0; done < prompt;) {
-    const int64_t most =
-        options.schedule == "few" ? std::min(device.chunk, codegen::kFewRows) : device.chunk;
-    const int64_t size = std::min({most, device.logits_rows, prompt - done});
-    Step step;
-    step.position = done;
-    step.rows = size;
-    step.tokens.assign(ids.begin() + done, ids.begin() + done + size);
-    expect(step, *rows);
-    steps.push_back(std::move(step));
-    done += size;
+  std::vector<Step> steps;
+  // Adds the row of the token at a position of a sequence to the last step.
+  const auto add_row = [&](const Captured& sequence, int number, int64_t position) {
+    Step& step = steps.back();
+    step.rows.push_back({.token = sequence.ids[static_cast<size_t>(position)],
+                         .position = static_cast<int>(position),
+                         .sequence = number,
+                         .logits = static_cast<int>(std::ssize(step.rows))});
+    if (sequence.logits.empty()) return;
+    const auto row =
+        std::span(sequence.logits).subspan(static_cast<size_t>(position) * vocab, vocab);
+    step.expected.insert(step.expected.end(), row.begin(), row.end());
+  };
+
+  std::vector<Captured> sequences;
+  const int64_t most =
+      options.schedule == "few" ? std::min(device.chunk, codegen::kFewRows) : device.chunk;
+  for (int64_t s = 0; s < options.sequences; ++s) {
+    Captured& sequence = sequences.emplace_back(Captured{prompt_of(ids, s), {}});
+    if (Status status = refer(sequence); !status.ok()) return status.error();
+    const auto prompt = std::ssize(sequence.ids);
+    for (int64_t done = 0; done < prompt; ++done) {
+      if (done % std::min(most, device.logits_rows) == 0) steps.push_back({true, {}, {}});
+      add_row(sequence, static_cast<int>(s), done);
+    }
   }
   for (int64_t i = 0; i < options.decode; ++i) {
-    const int32_t token =
-        rows->empty() ? 0 : greedy(std::span(*rows).subspan((ids.size() - 1) * vocab, vocab));
-    Step step;
-    step.position = static_cast<int64_t>(ids.size());
-    step.tokens = {token};
-    ids.push_back(token);
-    if (rows = reference(); !rows.ok()) return rows.error();
-    expect(step, *rows);
-    steps.push_back(std::move(step));
+    steps.push_back({});
+    for (size_t s = 0; s < sequences.size(); ++s) {
+      Captured& sequence = sequences[s];
+      const std::span<const float> logits(sequence.logits);
+      sequence.ids.push_back(logits.empty() ? 0 : greedy(logits.last(vocab)));
+      if (Status status = refer(sequence); !status.ok()) return status.error();
+      add_row(sequence, static_cast<int>(s), std::ssize(sequence.ids) - 1);
+    }
   }
   return steps;
 }
@@ -419,14 +434,19 @@ Result<int> capture(const CaptureOptions& options) {
                     options.path)};
   if (Status status = check_token_ids(*ids, plan.vocab_size, options.ids); !status.ok())
     return status.error();
+  const DevicePlan& device = plan.device_plans[code->device_plan];
+  if (options.sequences > 1 && options.schedule == "persistent")
+    return Error{"--schedule persistent: one kernel for a decode step has one sequence"};
+  if (options.sequences > std::min(codegen::kFewRows, device.logits_rows))
+    return Error{fmt::format("--sequences {}: a step of the plan has at most {} rows of logits",
+                             options.sequences, std::min(codegen::kFewRows, device.logits_rows))};
   const int64_t positions = static_cast<int64_t>(ids->size()) + options.decode;
   if (positions > plan.max_context)
     return Error{
         fmt::format("{}: {} token ids and --decode {} need {} positions, but the context "
                     "holds {}",
                     options.ids, ids->size(), options.decode, positions, plan.max_context)};
-  const auto steps =
-      make_steps(options, *kind, plan_file->file, plan.device_plans[code->device_plan], *ids);
+  const auto steps = make_steps(options, *kind, plan_file->file, device, *ids);
   if (!steps.ok()) return steps.error();
   std::error_code error;
   std::filesystem::create_directories(options.out, error);
@@ -460,6 +480,11 @@ void add_capture(CommandLine& line) {
       ->type_name("FILE");
   app.add_option("--decode", options->decode, "Decode steps after the prompt")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))
+      ->capture_default_str();
+  app.add_option(
+         "--sequences", options->sequences,
+         "Sequences: each reads the prompt from another token on, then they decode together")
+      ->check(CLI::Range(int64_t{1}, codegen::kFewRows))
       ->capture_default_str();
   app.add_option("--out", options->out, "The folder to write")->required()->type_name("DIR");
   app.add_option(

@@ -55,6 +55,32 @@ TEST_F(Capture, HoldsEveryLaunchAndPointsIntoItsBuffers) {
   EXPECT_EQ(json["steps"][0]["reads"][0]["shape"], Json({7, 1024}));
 }
 
+TEST_F(Capture, SequencesDecodeTogether) {
+  const Outcome outcome =
+      capture(tiny_model().string(), "--target gfx1100 --decode 2 --sequences 3 --schedule few");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const Json json = read_json(folder / "capture.json");
+  ASSERT_EQ(json["steps"].size(), 5U);  // three prompts, then two tokens of each
+  for (const auto& [step, rows] : {std::pair{0, 7}, {1, 6}, {2, 5}, {3, 3}, {4, 3}})
+    EXPECT_EQ(json["steps"][step]["reads"][0]["shape"], Json({rows, 1024})) << step;
+  // The rows of the last step: token, position, sequence, logits.
+  const std::string table = json["steps"][4]["writes"][0]["hex"];
+  std::vector<int> words;
+  for (size_t i = 0; i < 16; ++i) {
+    int word = 0;
+    for (size_t b = 0; b < 4; ++b)
+      word |= std::stoi(table.substr((i * 4 + b) * 2, 2), nullptr, 16) << (8 * b);
+    words.push_back(word);
+  }
+  EXPECT_EQ(words[0], 3);
+  for (size_t r = 0; r < 3; ++r) {
+    const size_t row = (sizeof(StepParams) + r * sizeof(StepRow)) / 4;
+    EXPECT_EQ(words[row + 1], 8 - static_cast<int>(r));
+    EXPECT_EQ(words[row + 2], static_cast<int>(r));
+    EXPECT_EQ(words[row + 3], static_cast<int>(r));
+  }
+}
+
 TEST_F(Capture, OfAWholeScheduleIsOneLaunchPerToken) {
   const Outcome outcome =
       capture(tiny_model().string(), "--target gfx942 --decode 1 --schedule persistent");
@@ -76,6 +102,8 @@ TEST_F(Capture, RefusesWhatItCannotCapture) {
   };
   refused(tiny_model().string(), "--target sm_90", "one AMD target");
   refused(tiny_model().string(), "--target gfx1", "is unknown");
+  refused(tiny_model().string(), "--target gfx1100 --sequences 2 --schedule persistent",
+          "has one sequence");
   refused(tiny_plan(), "--target gfx1100", "has no code for gfx1100");
   refused(tiny_model().string(), "--target gfx1100 --decode 100000", "positions");
   const fs::path plan = work_folder() / "without-persistent.plan";
