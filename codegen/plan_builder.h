@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "codegen/layouts/weight_sections.h"
-#include "codegen/schedule/lower.h"
+#include "codegen/regions/lower.h"
 #include "codegen/schedule/memory.h"
 #include "codegen/schedule/source.h"
 #include "codegen/targets/target.h"

@@ -25,8 +25,8 @@
 #include <mutex>
 #include <utility>
 
+#include "codegen/compile/device_sources.h"
 #include "codegen/compile/end_without_memory.h"
-#include "codegen/device_sources.h"
 #include "runtime/support/temporary_file.h"
 
 LLD_HAS_DRIVER(elf)

@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "codegen/layouts/weight_structs.h"
 #include "codegen/regions/products.h"
 #include "codegen/regions/row_code.h"
+#include "codegen/regions/weight_structs.h"
 #include "codegen/schedule/epilogue.h"
 #include "ir/ops.h"
 

@@ -4,7 +4,7 @@
 #include <limits>
 #include <numeric>
 
-#include "codegen/layouts/weight_structs.h"
+#include "codegen/regions/weight_structs.h"
 
 namespace sinter::codegen {
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <string>
 
-#include "runtime/host/memory.h"
 #include "runtime/session/step_table.h"
+#include "runtime/support/megabytes.h"
 
 namespace sinter::runtime {
 namespace {

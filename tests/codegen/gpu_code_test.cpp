@@ -12,12 +12,12 @@
 #include <functional>
 
 #include "codegen/compile/clang_compile.h"
+#include "codegen/compile/device_sources.h"
 #include "codegen/compile/instruction_count.h"
 #include "codegen/compile/kernel_resources.h"
 #include "codegen/compile/object_cache.h"
-#include "codegen/device_sources.h"
 #include "codegen/plan_builder.h"
-#include "codegen/schedule/lower.h"
+#include "codegen/regions/lower.h"
 #include "codegen/schedule/source.h"
 #include "frontends/checkpoint.h"
 #include "ir/state_format.h"
