@@ -65,11 +65,6 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
                                         const ir::MatrixSource* source,
                                         const CompileOptions& options);
 
-// What one kind of device runs, but for probes, fills and sections.
-runtime::DevicePlan assemble_device_plan(const Compilation& compilation,
-                                         const DeviceCompilation& device,
-                                         const CompileOptions& options);
-
 // Writes the plan to `path`: the old file stays until the new one is whole. `checkpoint` is null
 // for a synthetic model.
 absl::StatusOr<runtime::Plan> compile_plan(const models::ImportedModel& model,

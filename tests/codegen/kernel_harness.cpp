@@ -67,7 +67,8 @@ SimtKernel LoadedCode::find_simt(const std::string& symbol) const {
 
 std::vector<ScheduleShape> schedules(int64_t few) {
   using Entry = runtime::Schedule::Entry;
-  return {{"decode", Entry::main, 1}, {"prefill", Entry::main, 512}, {"few", Entry::main, few}};
+  return {
+      {"decode", Entry::main, 1}, {"prefill", Entry::main, 512, true}, {"few", Entry::main, few}};
 }
 
 Suite compile(const std::vector<Variant>& variants, const TestTarget& on, int64_t few) {

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <utility>
 
+#include "codegen/device_plan.h"
 #include "codegen/plan_builder.h"
 #include "runtime/plan/check.h"
 #include "tests/codegen/hybrid_model.h"

@@ -44,6 +44,15 @@ TEST(Targets, HostStandsForAllOfTheFamilyOnce) {
   EXPECT_EQ(names(parse_targets(std::string(family.back()) + ",host")), family);
 }
 
+TEST(Targets, EveryOneIsOfAFamily) {
+  for (const Target& target : targets()) {
+    const auto row = std::ranges::find(target_families(), target.family, &TargetFamily::name);
+    ASSERT_NE(row, target_families().end()) << target.name;
+    EXPECT_EQ(row->ptx, row->emulation.empty()) << target.name;
+    EXPECT_EQ(row->name.starts_with("host-"), !kind_of(target.device).gpu) << target.name;
+  }
+}
+
 TEST(Targets, UnknownNamesAreErrorsThatListTheKnown) {
   expect_error("gfx9000", "\"gfx9000\" is unknown");
   expect_error("x86-64-v3,x86-64-v5", "\"x86-64-v5\" is unknown");
