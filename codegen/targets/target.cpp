@@ -10,20 +10,32 @@ namespace {
 
 constexpr int kKilobyte = 1024;
 
-struct UnitFlag {
-  MatrixUnit unit;
-  std::string_view flag;
-};
-constexpr UnitFlag kUnitFlags[] = {
-    {MatrixUnit::turing, "-DSINTER_MATRIX_TURING"}, {MatrixUnit::ampere, "-DSINTER_MATRIX_AMPERE"},
-    {MatrixUnit::cdna2, "-DSINTER_MATRIX_CDNA2"},   {MatrixUnit::cdna3, "-DSINTER_MATRIX_CDNA3"},
-    {MatrixUnit::rdna3, "-DSINTER_MATRIX_RDNA3"},   {MatrixUnit::rdna4, "-DSINTER_MATRIX_RDNA4"},
-};
+// What tells codegen/device/gpu/matrix.h of a unit; empty where there is none. No unit is
+// forgotten: compilers warn of a switch without it.
+std::string_view flag_of(MatrixUnit unit) {
+  switch (unit) {
+    case MatrixUnit::none:
+      break;
+    case MatrixUnit::turing:
+      return "-DSINTER_MATRIX_TURING";
+    case MatrixUnit::ampere:
+      return "-DSINTER_MATRIX_AMPERE";
+    case MatrixUnit::cdna2:
+      return "-DSINTER_MATRIX_CDNA2";
+    case MatrixUnit::cdna3:
+      return "-DSINTER_MATRIX_CDNA3";
+    case MatrixUnit::rdna3:
+      return "-DSINTER_MATRIX_RDNA3";
+    case MatrixUnit::rdna4:
+      return "-DSINTER_MATRIX_RDNA4";
+  }
+  return {};
+}
 
 void add_gpu_flags(Target& target) {
   target.flags.emplace_back(target.wave == 64 ? "-DSINTER_WAVE=64" : "-DSINTER_WAVE=32");
-  for (const UnitFlag& row : kUnitFlags)
-    if (row.unit == target.matrix_unit) target.flags.push_back(row.flag);
+  if (const std::string_view flag = flag_of(target.matrix_unit); !flag.empty())
+    target.flags.push_back(flag);
 }
 
 // A row of the tables of GPUs.
