@@ -6,7 +6,7 @@ target=$1
 out=$2
 sinter=${SINTER:-build/bin/sinter}
 mkdir -p "$out/goldens"
-cp build/bin/sinter-run bench/check_logits.py bench/gpu_run.sh models/tiny-shakespeare-validation.txt "$out"
+cp build/bin/sinter-run build/bin/random_schedules bench/check_logits.py bench/gpu_run.sh models/tiny-shakespeare-validation.txt "$out"
 for config in bench/configs/*.json; do
   "$sinter" compile --synthetic "$config" --target "$target" --max-context 1024 \
     -o "$out/$(basename "$config" .json).plan" >/dev/null

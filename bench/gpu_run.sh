@@ -40,6 +40,9 @@ for options in "--greedy" "--temperature 0.8 --top-k 20 --seed 7" "--temperature
   fi
 done
 show ./sinter-run verify tiny-a8.plan --device "$device" || failed=1
+for activations in a8 a16; do
+  show ./random_schedules tiny-$activations.plan "$device" 200 || failed=1
+done
 if command -v compute-sanitizer >/dev/null; then
   for tool in memcheck racecheck initcheck; do
     show compute-sanitizer --tool $tool ./sinter-run run tiny-a8.plan -p 'ROMEO: I' -n 6 --greedy --device "$device"

@@ -188,7 +188,7 @@ class Step {
   }
 
   // Makes the state if this is its first use, and checks its shape and that `rows` more fit the
-  // capacity of one that is kept by position.
+  // capacity of a paged one. A ring keeps all positions here: no op reads those that it forgets.
   absl::Status reserve(ValueId id, int64_t rows) {
     const StateType& type = module_.state(id);
     const std::vector<Dim>& shape = type.numbers.shape;
@@ -213,7 +213,8 @@ class Step {
       return error(fmt::format("the state @{}, {}, has the shape {}", module_.value(id).name,
                                to_string(type), shape_text(state.shape)));
     }
-    if (by_position && !shape[1].is_symbol() && state_.position + rows > shape[1].value) {
+    if (type.kind == StateKind::paged && !shape[1].is_symbol() &&
+        state_.position + rows > shape[1].value) {
       return error(fmt::format("the state @{} holds {} rows, the step needs {}",
                                module_.value(id).name, shape[1].value, state_.position + rows));
     }

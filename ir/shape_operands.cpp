@@ -68,16 +68,27 @@ std::vector<int64_t> ShapeOperands::stacked(size_t i, std::string_view what) {
   return shape;
 }
 
-const StateType* ShapeOperands::state(size_t i, std::string_view what, StateKind kind) {
+const StateType* ShapeOperands::state(size_t i, std::string_view what) {
   const Value* value = get(i);
   if (value == nullptr) return nullptr;
   const auto* type = std::get_if<StateType>(&value->type);
-  if (type == nullptr) {
+  if (type == nullptr)
     fail(fmt::format("the {} must be a state, operand {} is {}", what, i, describe(*value)));
-    return nullptr;
-  }
-  if (type->kind == kind) return type;
+  return type;
+}
+
+const StateType* ShapeOperands::state(size_t i, std::string_view what, StateKind kind) {
+  const StateType* type = state(i, what);
+  if (type == nullptr || type->kind == kind) return type;
   fail(fmt::format("the {} must be a {} state, it is {}", what, info(kind).name, to_string(*type)));
+  return nullptr;
+}
+
+const StateType* ShapeOperands::state_by_position(size_t i, std::string_view what) {
+  const StateType* type = state(i, what);
+  if (type == nullptr || info(type->kind).by_position) return type;
+  fail(fmt::format("the {} must be a state that is kept by position, it is {}", what,
+                   to_string(*type)));
   return nullptr;
 }
 

@@ -29,6 +29,7 @@ class ShapeOperands {
   // Extents of stacked matrices, a weight or a dequantized one.
   std::vector<int64_t> stacked(size_t i, std::string_view what);
   const StateType* state(size_t i, std::string_view what, StateKind kind);
+  const StateType* state_by_position(size_t i, std::string_view what);
   bool is_weight(size_t i);
   const WeightType* weight(size_t i, std::string_view what);
   // Elements of a dense weight vector; 0 on error.
@@ -44,6 +45,7 @@ class ShapeOperands {
 
  private:
   const Value* get(size_t i);
+  const StateType* state(size_t i, std::string_view what);
   const TensorType* any_tensor(size_t i, std::string_view what);
   const TensorType* ranked(const TensorType* type, std::string_view what, size_t rank);
 

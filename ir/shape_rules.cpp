@@ -249,7 +249,7 @@ Result rope(ShapeOperands& in) {
 }
 
 Result kv_append(ShapeOperands& in) {
-  const StateType* cache = in.state(0, "cache", StateKind::paged);
+  const StateType* cache = in.state_by_position(0, "cache");
   if (cache == nullptr) return in.status();
   const TensorType* x = in.tensor(1, "input", 3);
   if (x == nullptr) return in.status();
@@ -267,21 +267,27 @@ Result attention(ShapeOperands& in) {
   const TensorType* q = in.tensor(0, "query", 3);
   if (q == nullptr) return in.status();
   if (q->shape[0] != Dim::of('T')) return in.fail_rows(*q);
-  const StateType* k = in.state(1, "key cache", StateKind::paged);
+  const StateType* k = in.state_by_position(1, "key cache");
   if (k == nullptr) return in.status();
-  const StateType* v = in.state(2, "value cache", StateKind::paged);
+  const StateType* v = in.state_by_position(2, "value cache");
   if (v == nullptr) return in.status();
-  if (const int64_t window = in.node().integer("window"); window < 0 || window > 1 << 30) {
+  const int64_t window = in.node().integer("window");
+  if (window < 0 || window > 1 << 30) {
     return in.fail(fmt::format("the window has {} positions, it must have 1 to {}, or 0 for none",
                                window, 1 << 30));
   }
   const TensorType& keys = k->numbers;
   const TensorType& values = v->numbers;
-  if (keys.dtype != values.dtype || keys.shape[0] != values.shape[0] ||
+  if (k->kind != v->kind || keys.dtype != values.dtype || keys.shape[0] != values.shape[0] ||
       keys.shape[1] != values.shape[1]) {
     return in.fail(fmt::format(
         "the key cache is {}, the value cache {}; they may differ in the width of a head alone",
         to_string(*k), to_string(*v)));
+  }
+  if (k->kind == StateKind::ring && (window == 0 || window > keys.shape[1].value)) {
+    return in.fail(fmt::format("the key cache is {} and forgets what {} needs", to_string(*k),
+                               window == 0 ? "attention without a window"
+                                           : fmt::format("a window of {} positions", window)));
   }
   const Dim heads = q->shape[1];
   const Dim head_dim = q->shape[2];

@@ -143,18 +143,20 @@ struct WeightType {
 // What a state is found by, and so how long its numbers stay.
 enum class StateKind {
   paged,  // position: [kv_heads, C, head_dim] has a row for each
+  ring,   // the same, of the last positions: those before the last W of [kv_heads, W, head_dim] go
   fixed,  // its sequence alone, however long that is; zeros before the first row
 };
 
 struct StateKindInfo {
   StateKind kind;
   std::string_view name;  // in the text form and in plans
-  bool by_position;       // the second of three extents is C; else all are numbers
+  bool by_position;       // rows of heads are appended, one for each position
 };
 
 // In the order of the enumeration.
-inline constexpr std::array<StateKindInfo, 2> kStateKinds = {{
+inline constexpr std::array<StateKindInfo, 3> kStateKinds = {{
     {StateKind::paged, "paged", true},
+    {StateKind::ring, "ring", true},
     {StateKind::fixed, "fixed", false},
 }};
 constexpr const StateKindInfo& info(StateKind kind) {

@@ -327,11 +327,14 @@ absl::Status verify_type(const StateType& type) {
     if (numbers.dtype == DType::f32) return absl::OkStatus();
     return error(fmt::format("{}: {} state holds f32", text, kind.name));
   }
-  const bool is_cache = numbers.shape.size() == 3 && !numbers.shape[0].is_symbol() &&
-                        (!numbers.shape[1].is_symbol() || numbers.shape[1].symbol == 'C') &&
-                        !numbers.shape[2].is_symbol();
+  const bool is_ring = type.kind == StateKind::ring;
+  const bool is_cache =
+      numbers.shape.size() == 3 && !numbers.shape[0].is_symbol() &&
+      (!numbers.shape[1].is_symbol() || (!is_ring && numbers.shape[1].symbol == 'C')) &&
+      !numbers.shape[2].is_symbol();
   if (!is_cache) {
-    return error(fmt::format("{}: {} state is [kv_heads, C, head_dim]", text, kind.name));
+    return error(fmt::format("{}: {} state is [kv_heads, {}, head_dim]", text, kind.name,
+                             is_ring ? "window" : "C"));
   }
   if (find_state_format(numbers.dtype) != nullptr) return absl::OkStatus();
   return error(fmt::format("{}: {} state holds {}", text, kind.name, state_format_names()));

@@ -11,6 +11,7 @@
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/host/device.h"
 #include "runtime/plan/synthetic.h"
+#include "runtime/session/layout.h"
 #include "runtime/session/session.h"
 #include "runtime/session/step_table.h"
 #include "tools/command.h"
@@ -73,8 +74,8 @@ class Capture {
         plan_(file.plan()),
         device_(plan_.device_plans[code.device_plan]),
         code_(code),
-        states_(device_.states),
-        pages_((positions + page_positions - 1) / page_positions) {}
+        pages_((positions + page_positions - 1) / page_positions),
+        layout_(plan_, device_, {positions, 1, pages_, pages_}) {}
 
   Status write(const std::vector<Step>& steps) {
     const std::string object = code_.target + ".hsaco";
@@ -82,19 +83,16 @@ class Capture {
       return status;
     if (Status status = write_weights(); !status.ok()) return status;
     buffers_.push_back(buffer("weights", device_.weight_bytes, "weights.bin"));
-    buffers_.push_back(
-        buffer("state", states_.page_bytes * static_cast<uint64_t>(pages_) + kSlack, {}));
+    buffers_.push_back(buffer("state", layout_.paged.bytes, {}));
     // A new sequence starts with zeros.
-    if (states_.fixed_bytes != 0)
-      if (Status status = add_zeros("fixed_state", states_.fixed_bytes + kSlack); !status.ok())
+    if (layout_.states.fixed_bytes != 0)
+      if (Status status = add_zeros("fixed_state", layout_.fixed.bytes); !status.ok())
         return status;
     // The runtime clears the arena once: counters in it start from zero.
-    if (Status status = add_zeros("arena", device_.arena_bytes + kSlack); !status.ok())
-      return status;
-    buffers_.push_back(buffer("step", runtime::step_table_bytes(device_.chunk), {}));
+    if (Status status = add_zeros("arena", layout_.arena.bytes); !status.ok()) return status;
+    buffers_.push_back(buffer("step", layout_.step.bytes, {}));
     if (Status status = add_pages(); !status.ok()) return status;
-    buffers_.push_back(
-        buffer("logits", static_cast<uint64_t>(device_.logits_rows * plan_.vocab_size) * 4, {}));
+    buffers_.push_back(buffer("logits", layout_.logits.bytes, {}));
     if (options_.schedule == "persistent")
       if (Status status = add_decode_table(); !status.ok()) return status;
 
@@ -111,8 +109,6 @@ class Capture {
   }
 
  private:
-  static constexpr uint64_t kSlack = 256;  // as the runtime leaves
-
   std::string at(const std::string& name) const { return options_.out + "/" + name; }
 
   static Json buffer(const std::string& id, uint64_t bytes, const std::string& init) {
@@ -142,7 +138,7 @@ class Capture {
       }
       return write_bytes(at("weights.bin"), bytes);
     }
-    bytes.resize(device_.weight_bytes + kSlack);
+    bytes.resize(device_.weight_bytes + runtime::buffer_slack);
     for (size_t i = 0; i < device_.fills.size(); ++i)
       runtime::fill_range(device_.fills, i, plan_.seed, 0, runtime::fill_words(device_.fills[i]),
                           bytes.data());
@@ -160,7 +156,7 @@ class Capture {
       case Argument::Region::state:
         id = device_.states[argument.index].kind == runtime::PlanState::Kind::paged ? "state"
                                                                                     : "fixed_state";
-        offset += states_.offsets[argument.index];
+        offset += layout_.states.offsets[argument.index];
         break;
       case Argument::Region::arena:
         id = "arena";
@@ -291,8 +287,8 @@ class Capture {
   const runtime::Plan& plan_;
   const DevicePlan& device_;
   const runtime::CodeObject& code_;
-  runtime::StateLayout states_;
   int64_t pages_;
+  runtime::SessionLayout layout_;
   Json buffers_ = Json::array();
 };
 

@@ -42,6 +42,7 @@ struct CacheLayout {
       Format::group == 0 ? 0 : (dim + Format::group - 1) / (Format::group + (Format::group == 0));
   static constexpr index scales = index{KvHeads} * page_positions * row_bytes;
   static constexpr index bytes_per_position = index{KvHeads} * (row_bytes + 2 * groups);
+  static constexpr index page_bytes = bytes_per_position * page_positions;
 
   static SINTER_MEMBER index row(index kv_head, index position) {
     return kv_head * page_positions + (position & (page_positions - 1));

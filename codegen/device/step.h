@@ -34,16 +34,27 @@ struct Pages {
   static SINTER_MEMBER Pages of(const Launch* launch, index sequence) {
     return {launch->pages + sequence * launch->pages_per_sequence};
   }
-  // The page that has a position; `first` is the state's first page.
-  template <class T>
-  SINTER_MEMBER T* at(T* first, index position) const {
-    return numbered(first, number(position));
-  }
-  // Its number, and the page of a number.
+  // The number of the page that has a position.
   SINTER_MEMBER int number(index position) const { return numbers[position / page_positions]; }
-  template <class T>
-  static SINTER_MEMBER T* numbered(T* first, int number) {
-    return first + number * (PageBytes / static_cast<index>(sizeof(T)));
+  // The part that a state has of it; `first` is the state's first.
+  template <index StateBytes>
+  SINTER_MEMBER u8* numbered(u8* first, int number) const {
+    return first + number * PageBytes;
+  }
+};
+
+// The same of a ring of `Count` pages. SequenceBytes: of all state that a sequence has a place for.
+template <index SequenceBytes, int Count>
+struct Ring {
+  index place;  // bytes from the place of sequence 0
+
+  static SINTER_MEMBER Ring of(const Launch*, index sequence) { return {sequence * SequenceBytes}; }
+  SINTER_MEMBER int number(index position) const {
+    return static_cast<int>(position / page_positions % Count);
+  }
+  template <index StateBytes>
+  SINTER_MEMBER u8* numbered(u8* first, int number) const {
+    return first + place + number * StateBytes;
   }
 };
 

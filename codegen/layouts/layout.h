@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "codegen/device/sizes.h"
 #include "ir/graph.h"
 #include "ir/matrix.h"
 
@@ -21,7 +22,7 @@ enum class Layout {
 #include "codegen/layouts/layouts.def"
 };
 std::string_view name(Layout layout);
-inline constexpr int64_t kTileRows = 16;
+inline constexpr int64_t kTileRows = sizes::lanes;
 
 // A weight as kernels know it: rows of codes are filled up with columns to a multiple of 32, and
 // with them the group where there is one to a row. Activations are 0 in these columns, whatever the

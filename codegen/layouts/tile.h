@@ -4,13 +4,14 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "codegen/device/sizes.h"
 #include "codegen/layouts/layout.h"
 #include "codegen/layouts/layout_table.h"
 
 namespace sinter::codegen {
 
 // Columns of a block and of a segment of it in gpu16; rows of codes are filled up to a segment.
-inline constexpr int64_t kGpuBlock = 128;
+inline constexpr int64_t kGpuBlock = sizes::gpu_block;
 inline constexpr int64_t kGpuSegment = 32;
 // Columns and words of a row of codes in base 3.
 inline constexpr int64_t kTritUnit = 256;

@@ -7,10 +7,12 @@
 #include <string>
 #include <utility>
 
+#include "codegen/device/sizes.h"
 #include "codegen/regions/products.h"
 #include "ir/heads.h"
 #include "ir/ops.h"
 #include "ir/state_format.h"
+#include "runtime/abi/kernel_abi.h"
 
 namespace sinter::codegen {
 
@@ -49,55 +51,13 @@ absl::StatusOr<std::string> transform(RegionContext& c, Emitter& e, const ir::He
 }
 
 // Features of a head of keys or values, at most. On a GPU a wave of 32 lanes has a position, 8
-// features to a lane. On the host queries, partial results and a key lie on the stack: see
-// attention_step and attention_rows in codegen/device/cpu/attention.h.
+// features to a lane. On the host much lies on the stack.
 int64_t most_head_dim(const RegionContext& c, int64_t group) {
   if (c.on_gpu()) return 256;
-  constexpr int64_t kStackFloats = (256 << 10) / 4;
-  constexpr int64_t kRows = 8, kScores = 64;
-  const int64_t heads = std::max(group, kRows) + kRows + 4;
-  return std::max<int64_t>(0, kStackFloats - kRows * (kScores + 2) - group * 4) / heads / 16 * 16;
-}
-
-// Features of heads of keys and of values as they are cached.
-struct Widths {
-  int64_t key, value;
-  int64_t widest() const { return std::max(key, value); }
-};
-
-// Whether matrix units for float16 multiply, on GPUs that have them:
-// codegen/device/gpu/attention_few_matrix.h.
-bool on_matrix_units(Widths dims, const ir::StateFormat& format) {
-  return dims.widest() <= 128 && format.bits <= 16;
-}
-
-// FewShared in codegen/device/gpu/attention_few.h, by lanes or by matrix units, with eight waves at
-// most: each has a place for what it multiplies or for its results, and one for a new key; then
-// there are queries or results, a key, a value and the row's own scores, and queries as they are
-// multiplied, with a factor each.
-int64_t attention_shared_bytes(int64_t group, Widths dims, const ir::StateFormat& format) {
-  const bool on_matrix = on_matrix_units(dims, format);
-  const int64_t at_once = on_matrix && group > 4 && group <= 8 ? 8 : 4;
-  const auto tile = [&](int64_t dim) {
-    const int64_t scales = format.group == 0 ? 0 : (dim + format.group - 1) / format.group * 2;
-    return 16 * (dim * format.bits / 8 + (format.bits == 8 ? 32 : 16) + scales);
-  };
-  const int64_t keys_and_values = tile(dims.key) + (format.group == 0 ? 0 : tile(dims.value));
-  const int64_t multiplied = on_matrix ? keys_and_values * (format.bits == 4 ? 2 : 1) : 0;
-  const int64_t query_stride = (dims.key + 63) / 64 * 128 + 64;
-  return 8 * std::max(at_once * (dims.value + 2) * 4, multiplied) +
-         (group * dims.widest() + (1 + 8) * dims.key + dims.value + (group + 3) / 4 * 4 + 2 * 8 +
-          4) *
-             4 +
-         (on_matrix ? at_once * (2 * query_stride + 4) : 0);
-}
-// Queries, keys or values, and scores of a tile.
-constexpr int64_t kAttentionRows = 32;
-int64_t attention_rows_shared_bytes(Widths dims) {
-  const int64_t positions = dims.widest() <= 128 ? 64 : 16;
-  return (kAttentionRows * (dims.key + 4) + positions * (dims.widest() + 4) +
-          kAttentionRows * (positions + 4)) *
-         4;
+  int64_t dim = 0;
+  while (sizes::host_attention_floats(group, dim + 16) <= sizes::most_host_attention_floats)
+    dim += 16;
+  return dim;
 }
 
 }  // namespace
@@ -121,7 +81,9 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const int64_t qk_head_dim = keys.shape[2].value;
   const int64_t v_head_dim = values.shape[2].value;
   const int64_t window = op->integer("window");
-  const Widths dims{ir::padded_run(qk_head_dim), ir::padded_run(v_head_dim)};
+  const ir::StateFormat& format = *ir::find_state_format(keys.dtype);
+  const sizes::Heads shape_of{heads / kv_heads, ir::padded_run(qk_head_dim),
+                              ir::padded_run(v_head_dim), format.bits, format.group};
   const auto follow = [&](ValueId value, bool transformed) {
     return ir::follow_heads(c.module, value, transformed,
                             [&](ValueId id) { return ir::find_definition(node.body, id); });
@@ -134,7 +96,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
       return absl::InternalError(fmt::format("phase \"{}\" has an op that its kernel does not: {}",
                                              node.label, head->stopped));
 
-  if (const int64_t most = most_head_dim(c, heads / kv_heads); dims.widest() > most) {
+  if (const int64_t most = most_head_dim(c, heads / kv_heads); shape_of.widest() > most) {
     const bool of_keys = qk_head_dim >= v_head_dim;
     return absl::UnimplementedError(
         fmt::format("config.json: \"{}\" (of a GGUF file \"attention.{}_length\") is {}; attention "
@@ -149,9 +111,15 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
                                 : fmt::format("{} and values of {}", qk_head_dim, v_head_dim);
   const std::string shape = fmt::format("{} heads of {}, {} KV heads", heads, width, kv_heads);
   const std::string scale = float_literal(op->number("scale", 1.0));
+  // Keys and values are of one kind and hold as many positions.
+  const runtime::PlanState& state = c.out.states.at(op->operands[1]);
+  const std::string places = state.kind == runtime::PlanState::Kind::ring
+                                 ? fmt::format("Ring<{}, {}>", c.out.states.layout.fixed_bytes,
+                                               state.positions / page_positions)
+                                 : fmt::format("Pages<{}>", c.out.states.layout.page_bytes);
   const auto declare_cache = [&](Emitter& e, Access access) {
     e.line("using Cache = Caches<{}, {}, {}, {}, {}, cache_format::{}, {}>;", heads, kv_heads,
-           qk_head_dim, v_head_dim, c.out.states.layout.page_bytes, ir::name(keys.dtype), window);
+           qk_head_dim, v_head_dim, places, ir::name(keys.dtype), window);
     e.line("static_assert(Cache::Keys::bytes_per_position == {});", ir::bytes_per_position(keys));
     e.line("static_assert(Cache::Values::bytes_per_position == {});",
            ir::bytes_per_position(values));
@@ -173,19 +141,15 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     return absl::OkStatus();
   };
   const Buffer result = c.buffer(op->results[0]);
-  // SplitBuffers in codegen/device/*/attention.h, for each row.
-  const ir::StateFormat& format = *ir::find_state_format(keys.dtype);
-  int64_t most_splits = 16;
-  if (c.on_gpu()) {
-    most_splits = std::clamp<int64_t>(128 / kv_heads, 1, 32);
-    if (window > 0) most_splits = std::min(most_splits, (window + 15 + 127) / 128);
-  }
-  const int64_t split_bytes = (heads * most_splits * (dims.value + 2) + kv_heads) * 4;
+  // For each row.
+  const int64_t most_splits = c.on_gpu() ? sizes::gpu_splits(kv_heads, window) : sizes::host_splits;
+  const int64_t split_bytes = sizes::split_bytes(heads, kv_heads, most_splits, shape_of.value_dim);
   // Layers of one shape share a buffer: its counters are zero between phases. Another shape has its
   // counters elsewhere.
   const auto splits = [&](int64_t rows) {
-    return c.pinned(fmt::format("attention {} {} {} {}", heads, kv_heads, dims.value, most_splits),
-                    split_bytes * rows);
+    return c.pinned(
+        fmt::format("attention {} {} {} {}", heads, kv_heads, shape_of.value_dim, most_splits),
+        split_bytes * rows);
   };
   // A block has the heads of a KV head. In steps of one row products prepare their input
   // themselves.
@@ -203,7 +167,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
            e.pointer(prepared, "unsigned char"), c.row_count(op->results[0]));
   };
   if (c.one_row() || (c.on_gpu() && c.few_rows())) {
-    const int64_t shared_bytes = attention_shared_bytes(heads / kv_heads, dims, format);
+    const int64_t shared_bytes = shape_of.few_rows_shared_bytes(shape_of.on_halves());
     Emitter e;
     declare_cache(e, Access::update);
     if (auto status = declare_heads(e); !status.ok()) return status;
@@ -228,9 +192,9 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     if (!c.on_gpu()) return absl::OkStatus();
     // By lanes a thread has more in registers.
     using Kernel = LoweredPhase::Kernel;
-    phase.kernel = !on_matrix_units(dims, format) ? Kernel::early
-                   : c.one_row()                  ? Kernel::alone
-                                                  : Kernel::paired;
+    phase.kernel = !shape_of.on_halves() ? Kernel::early
+                   : c.one_row()         ? Kernel::alone
+                                         : Kernel::paired;
     phase.shared_bytes = shared_bytes;
     return absl::OkStatus();
   }
@@ -243,8 +207,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   LoweredPhase& append = c.finish(node.label + ".append", a, "rms_norm, rope, kv_append", shape);
   append.rows_per_block = 1;
   if (c.on_gpu()) append.blocks = (heads + kv_heads + 7) / 8;  // a wave takes a head
-  // A row for each wave, then a number of each wave for sums over q and k (append_shared_bytes).
-  append.shared_bytes = c.on_gpu() ? 8 * dims.key * 4 + 2 * 8 * 4 : 0;
+  append.shared_bytes = c.on_gpu() ? sizes::append_shared_bytes(shape_of.key_dim) : 0;
   Emitter e;
   declare_cache(e, Access::read);
   if (c.few_rows()) {
@@ -261,12 +224,12 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
          e.pointer(result, "float"));
   if (c.on_gpu())
     e.line("static_assert(attention_rows_shared_bytes<Cache> <= {});",
-           attention_rows_shared_bytes(dims));
+           shape_of.many_rows_shared_bytes(shape_of.on_halves()));
   LoweredPhase& phase = c.finish(node.label, e, "attention", shape);
   phase.blocks = kv_heads;
   if (c.on_gpu()) phase.kernel = LoweredPhase::Kernel::wide;
-  phase.rows_per_block = std::max<int64_t>(1, kAttentionRows / (heads / kv_heads));
-  phase.shared_bytes = c.on_gpu() ? attention_rows_shared_bytes(dims) : 0;
+  phase.rows_per_block = std::max<int64_t>(1, sizes::Heads::tile / shape_of.group);
+  phase.shared_bytes = c.on_gpu() ? shape_of.many_rows_shared_bytes(shape_of.on_halves()) : 0;
   return absl::OkStatus();
 }
 

@@ -67,9 +67,6 @@ class RegionContext {
                        std::string summary);
 };
 
-// Shared memory of a GPU's block that sums over a row: three numbers per wave.
-inline constexpr int64_t kReduceBytes = 128;
-
 // The names of the ops in a region, but for those that only say where numbers lie.
 std::string ops_of(const ir::Node& node);
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "codegen/device/sizes.h"
 #include "codegen/regions/products.h"
 #include "codegen/regions/row_code.h"
 #include "codegen/regions/weight_structs.h"
@@ -71,10 +72,8 @@ class Lowerer {
   int64_t row_bytes() const { return prepared_row_bytes(c_, type()); }
   int64_t rows_per_token() const { return each_ ? chosen_ : 1; }
   ir::RowOf row_of() const { return each_ ? ir::RowOf::head : ir::RowOf::token; }
-  // SharedRow and SharedFloats in codegen/device/gpu, then what sums need.
   int64_t shared_rows() const {
-    const int64_t padding = (type().cols() + 127) / 128 * 16 * c_.planes() + 64;
-    return rows_per_token() * (row_bytes() + padding) + 256;
+    return sizes::shared_rows_bytes(rows_per_token(), shared_row_bytes(c_, type()));
   }
   std::string rows() const {
     const std::string tokens = c_.row_count(input());
@@ -87,7 +86,7 @@ class Lowerer {
     if (!code.ok()) return code.status();
     e.line("const auto prepared = prepare_rows<{}, {}>(launch, x);", form(), rows_per_token());
     if (c_.on_gpu()) {
-      e.line("static_assert(shared_rows_bytes<{}, {}> <= {});", form(), rows_per_token(),
+      e.line("static_assert(shared_rows_bytes<{}, {}> == {});", form(), rows_per_token(),
              shared_rows());
     } else {
       c_.out.scratch_bytes = std::max(c_.out.scratch_bytes, row_bytes() * rows_per_token());
@@ -117,7 +116,7 @@ class Lowerer {
           c_.finish(node_.label + ".input", p, what, fmt::format("rows of {}", type().cols()));
       phase.blocks = rows_per_token();
       phase.rows_per_block = 1;
-      phase.shared_bytes = kReduceBytes;
+      phase.shared_bytes = sizes::reduce_bytes();
     }
     e.line("const auto prepared = {}::at({}, {});", form(),
            e.pointer(prepared, "unsigned char", Access::read), rows());

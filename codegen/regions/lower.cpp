@@ -27,7 +27,9 @@ absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activati
                                const std::vector<ScheduleShape>& shapes,
                                std::vector<passes::Remark>& remarks) {
   Lowering out;
-  out.states = states_of(module);
+  int64_t most_rows = 1;
+  for (const ScheduleShape& shape : shapes) most_rows = std::max(most_rows, shape.most_rows);
+  out.states = states_of(module, most_rows);
   std::vector<passes::Remark> again;  // every schedule says the same
   for (const ScheduleShape& shape : shapes) {
     RegionContext c(module, device, activations, shape, out,

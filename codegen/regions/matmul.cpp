@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "codegen/device/sizes.h"
 #include "codegen/regions/products.h"
 #include "codegen/regions/row_code.h"
 #include "codegen/regions/weight_structs.h"
@@ -237,7 +238,7 @@ class Lowerer {
       LoweredPhase& phase =
           c_.finish(node_.label + ".input", p, what, fmt::format("rows of {}", type_.cols()));
       phase.rows_per_block = 1;
-      phase.shared_bytes = kReduceBytes;
+      phase.shared_bytes = sizes::reduce_bytes();
       if (c_.on_gpu()) phase.kernel = LoweredPhase::Kernel::early;
       // A part of a row is 2,048 columns: QuantizedRows::parts.
       if (few && plain) phase.blocks = (type_.cols() + 2047) / 2048;
@@ -300,7 +301,7 @@ std::optional<RowsForm> rows_form_of_readers(const RegionContext& c, ValueId val
     const ir::WeightType& type = c.module.weight(products->products[0].weight());
     const int64_t columns = kernel_type(type).cols();
     if (multiplies_floats(type.format) || type.format.group == 0 || columns != c.width(value) ||
-        columns % kGpuBlock != 0 || span % dot_group(kernel_type(type)) != 0)
+        columns % sizes::gpu_block != 0 || span % dot_group(kernel_type(type)) != 0)
       return std::nullopt;
     RowsForm its{rows_type(type, c.planes(), rows_together(c)), prepared_row_bytes(c, type)};
     if (form && *form != its) return std::nullopt;

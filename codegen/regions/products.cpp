@@ -4,6 +4,7 @@
 #include <limits>
 #include <numeric>
 
+#include "codegen/device/sizes.h"
 #include "codegen/regions/weight_structs.h"
 
 namespace sinter::codegen {
@@ -19,9 +20,14 @@ int64_t most_row_cols(const RegionContext& c, const ir::WeightFormat& format) {
 
 int64_t prepared_row_bytes(const RegionContext& c, const ir::WeightType& type) {
   if (multiplies_floats(type.format)) return type.cols() * 4;
-  const int64_t filled = kernel_type(type).cols();
-  const int64_t cols = c.on_gpu() ? (filled + kGpuBlock - 1) / kGpuBlock * kGpuBlock : filled;
-  return cols * c.planes() + row_groups(type) * 8;
+  const int64_t cols = kernel_type(type).cols();
+  return sizes::prepared_row_bytes(c.on_gpu() ? sizes::gpu_row_codes(cols) : cols, row_groups(type),
+                                   c.planes());
+}
+
+int64_t shared_row_bytes(const RegionContext& c, const ir::WeightType& type) {
+  if (multiplies_floats(type.format)) return sizes::shared_floats_bytes(type.cols());
+  return sizes::shared_row_bytes(kernel_type(type).cols(), row_groups(type), c.planes());
 }
 
 int64_t few_rows_form(const RegionContext& c) {
@@ -37,23 +43,17 @@ int rows_together(const RegionContext& c) {
 
 GpuShape gpu_shape(const RegionContext& c, const ir::WeightType& type, int64_t out_width) {
   const int64_t tiles = (out_width + kTileRows - 1) / kTileRows;
-  if (c.one_row()) {
-    // Rows are padded to avoid bank conflicts; partial sums lie behind them.
-    const int64_t column_blocks = (type.cols() + kGpuBlock - 1) / kGpuBlock;
-    const int64_t padding = column_blocks * 16 * c.planes() + 64;
-    return {tiles, 0, prepared_row_bytes(c, type) + padding + 2304};
-  }
+  if (c.one_row()) return {tiles, 0, sizes::one_row_shared_bytes(shared_row_bytes(c, type))};
   if (c.few_rows()) {
     const int64_t parts = type.rows() / out_width;
-    return {tiles, 0, 512 * std::max<int64_t>(few_rows_form(c), 16) * parts};
+    return {tiles, 0, sizes::few_rows_shared_bytes(few_rows_form(c), parts)};
   }
-  constexpr int64_t kTokens = 64;
   const bool floats = multiplies_floats(type.format);
   const int64_t block_groups =
-      type.format.group > 0 && !floats ? kGpuBlock / dot_group(kernel_type(type)) : 1;
+      type.format.group > 0 && !floats ? sizes::gpu_block / dot_group(kernel_type(type)) : 0;
   const int64_t shared =
-      floats ? kTokens * 36 * 4 : 2 * kTokens * (160 * c.planes() + block_groups * 8);
-  return {(tiles + 7) / 8, kTokens, shared};
+      floats ? sizes::dense_tile_shared_bytes : sizes::tile_shared_bytes(c.planes(), block_groups);
+  return {(tiles + sizes::most_waves - 1) / sizes::most_waves, sizes::tile_tokens, shared};
 }
 
 }  // namespace sinter::codegen

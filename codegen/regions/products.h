@@ -19,9 +19,6 @@ using EmitMore = std::function<absl::Status(Emitter&)>;
 // ops behind each. `then`, for steps of one row: what all workers go on with in the same phase.
 absl::Status lower_products(RegionContext& c, const ir::Node& node, const EmitMore& then);
 
-// Columns of a row that a GPU's kernels take at a time; there are zeros up to whole ones.
-inline constexpr int64_t kGpuBlock = 128;
-
 // Columns that a row may have: where all share a scale, int32 holds the sum of a row's products,
 // of levels below 2^bits with a plane of -128..127, and of a lane's or thread's activations.
 int64_t most_row_cols(const RegionContext& c, const ir::WeightFormat& format);
@@ -29,6 +26,8 @@ int64_t most_row_cols(const RegionContext& c, const ir::WeightFormat& format);
 // Bytes of a row of the input as the kernels for `type` multiply it
 // (codegen/device/*/activations.h).
 int64_t prepared_row_bytes(const RegionContext& c, const ir::WeightType& type);
+// The same in shared memory of a GPU's block, which multiplies one row.
+int64_t shared_row_bytes(const RegionContext& c, const ir::WeightType& type);
 
 // Rows as products multiply them: a struct of codegen/device/gpu/activations.h.
 struct RowsForm {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "codegen/device/sizes.h"
 #include "codegen/regions/products.h"
 #include "codegen/regions/row_code.h"
 #include "ir/ops.h"
@@ -96,7 +97,7 @@ absl::Status lower_router(RegionContext& c, const Node& node) {
   LoweredPhase& phase = c.finish(node.label + ".choice", e, ops_of(tail),
                                  fmt::format("of {}", c.width(product->results[0])));
   phase.rows_per_block = 1;
-  phase.shared_bytes = kReduceBytes + 64;
+  phase.shared_bytes = sizes::choice_bytes();
   return absl::OkStatus();
 }
 

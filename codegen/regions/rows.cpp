@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "codegen/device/sizes.h"
 #include "codegen/regions/row_code.h"
 #include "codegen/schedule/epilogue.h"
 #include "ir/ops.h"
@@ -55,7 +56,7 @@ absl::Status lower_rows(RegionContext& c, const Node& node) {
   }
   LoweredPhase& phase = c.finish(node.label, e, ops_of(node), fmt::format("rows of {}", width));
   phase.rows_per_block = 1;
-  phase.shared_bytes = kReduceBytes;
+  phase.shared_bytes = sizes::reduce_bytes();
   return absl::OkStatus();
 }
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "codegen/device/sizes.h"
+
 namespace sinter::codegen {
 
 // The experts that a router chooses for each row.
@@ -14,7 +16,7 @@ absl::Status lower_top_k(RegionContext& c, const ir::Node& node) {
   LoweredPhase& phase =
       c.finish(node.label, e, "top_k", fmt::format("of {}", c.width(op.operands[0])));
   phase.rows_per_block = 1;
-  phase.shared_bytes = kReduceBytes + 64;
+  phase.shared_bytes = sizes::choice_bytes();
   return absl::OkStatus();
 }
 

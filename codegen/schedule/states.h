@@ -18,6 +18,7 @@ struct StateTable {
   const runtime::PlanState& at(ir::ValueId id) const { return states[numbers.at(id)]; }
 };
 
-StateTable states_of(const ir::Module& module);
+// `most_rows`: of a step.
+StateTable states_of(const ir::Module& module, int64_t most_rows);
 
 }  // namespace sinter::codegen

@@ -25,7 +25,9 @@ struct StepParams {
 };
 
 // Positions of a page. Paged state lies in pages: number `p` of a state is p * page_bytes behind
-// its first, where page_bytes, a constant of the plan, holds one page of every paged state.
+// its first, where page_bytes, a constant of the plan, holds one page of every paged state. A ring
+// is as many pages of one state as hold what a sequence remembers, one after another, which take
+// turns: position / page_positions, modulo their number, says which.
 inline constexpr int page_positions = 64;
 
 // One worker's share of a phase. Workers of a phase may run at the same time and may not wait for

@@ -24,20 +24,21 @@ SampleParams sample_params(const SamplingOptions& options, uint64_t draw) {
 
 Status GpuSession::upload_sampling(std::span<const SampleParams> sampling) {
   std::memcpy(pinned(sampling_offset_), sampling.data(), sampling.size_bytes());
-  return device_.check(driver_.hipMemcpyHtoDAsync(at(layout_.sampling), pinned(sampling_offset_),
-                                                  sampling.size_bytes(), stream_.get()),
-                       "telling the GPU how to sample");
+  return device_.check(
+      driver_.hipMemcpyHtoDAsync(at(layout_.sampling.offset), pinned(sampling_offset_),
+                                 sampling.size_bytes(), stream_.get()),
+      "telling the GPU how to sample");
 }
 
 // Of the rows of the step.
 Status GpuSession::launch_sampler() {
   GpuArguments arguments{};
-  arguments.step = reinterpret_cast<const StepParams*>(at(layout_.step));
-  void* const args[] = {at(layout_.logits),
-                        at(layout_.sampling),
-                        at(layout_.step),
+  arguments.step = reinterpret_cast<const StepParams*>(at(layout_.step.offset));
+  void* const args[] = {at(layout_.logits.offset),
+                        at(layout_.sampling.offset),
+                        at(layout_.step.offset),
                         pinned(ring_offset_),
-                        at(layout_.workspace),
+                        at(layout_.workspace.offset),
                         reinterpret_cast<void*>(uint64_t{ring_size}),
                         reinterpret_cast<void*>(model_.plan().vocab_size)};
   std::copy(std::begin(args), std::end(args), arguments.args);

@@ -5,45 +5,23 @@
 #include <algorithm>
 #include <string>
 
-#include "runtime/session/step_table.h"
 #include "runtime/support/megabytes.h"
 
 namespace sinter::runtime {
 namespace {
 
-constexpr uint64_t buffer_alignment = 256;
 // Memory for a measurement: well beyond any cache, and of that so many passes.
 constexpr uint64_t most_streamed = uint64_t{1} << 30;
 constexpr int stream_passes = 9;
 
 }  // namespace
 
-GpuSessionLayout::GpuSessionLayout(const Plan& plan, const DevicePlan& device_plan,
-                                   const SessionSize& size)
-    : states(device_plan.states) {
-  const auto take = [this](uint64_t wanted) {
-    const uint64_t offset = bytes;
-    bytes += round_up(wanted + buffer_slack, buffer_alignment);
-    return offset;
-  };
-  const auto sequences = static_cast<uint64_t>(size.sequences);
-  take(states.page_bytes * static_cast<uint64_t>(size.pages));
-  fixed = take(states.fixed_bytes * sequences);
-  state_bytes = bytes;
-  step = take(step_table_bytes(device_plan.chunk));
-  pages = take(sequences * static_cast<uint64_t>(size.pages_per_sequence) * sizeof(int32_t));
-  sampling = take(sequences * sizeof(SampleParams));
-  workspace = take(gpu_sample_workspace);
-  arena = take(device_plan.arena_bytes);
-  logits = take((sequences + static_cast<uint64_t>(device_plan.logits_rows)) * plan.vocab_size * 4);
-}
-
 Status GpuModel::check_memory(const SessionSize& size, uint64_t weights) const {
   const auto free = device_->free_memory();
   if (!free.ok()) return free.error();
   const DevicePlan& d = device_plan();
   const GpuSessionLayout layout(plan(), d, size);
-  const uint64_t state = layout.state_bytes;
+  const uint64_t state = layout.state_bytes();
   const uint64_t activations = layout.bytes - state;
   if (weights <= *free && activations <= *free - weights && state <= *free - weights - activations)
     return Done{};
@@ -89,7 +67,7 @@ Status GpuModel::load_code() {
   const auto blocks = device_->resident_blocks(streamer_, 0, "sinter_stream");
   if (!blocks.ok()) return blocks.error();
   stream_blocks_ = *blocks;
-  auto result = device_->allocate(buffer_alignment, "a measurement's result");
+  auto result = device_->allocate(sizeof(uint64_t), "a measurement's result");
   if (!result.ok()) return result.error();
   stream_result_ = std::move(*result);
   return Done{};

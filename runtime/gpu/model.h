@@ -10,15 +10,14 @@
 
 namespace sinter::runtime {
 
-// Where things lie within a session's one piece of device memory.
-struct GpuSessionLayout {
-  GpuSessionLayout(const Plan& plan, const DevicePlan& device_plan, const SessionSize& size);
+// Of a session's one piece of device memory.
+struct GpuSessionLayout : SessionLayout {
+  GpuSessionLayout(const Plan& plan, const DevicePlan& device_plan, const SessionSize& size)
+      : SessionLayout(plan, device_plan, size),
+        sampling(add(static_cast<uint64_t>(size.sequences) * sizeof(SampleParams))),
+        workspace(add(gpu_sample_workspace)) {}
 
-  StateLayout states;
-  uint64_t fixed = 0;        // the fixed state of sequence 0; pages begin at 0
-  uint64_t state_bytes = 0;  // all state, from the start
-  uint64_t step = 0, pages = 0, sampling = 0, workspace = 0, arena = 0, logits = 0;
-  uint64_t bytes = 0;
+  Buffer sampling, workspace;  // of sinter_sample
 };
 
 class GpuModel : public DeviceModel {

@@ -47,17 +47,19 @@ Status GpuSession::allocate() {
   ring_offset_ = behind(sampling_offset_, sequences * sizeof(SampleParams));
   logits_offset_ = behind(ring_offset_, sequences * ring_size * sizeof(int32_t));
   // Where logits are copied to, and before there are any, what probes computed.
-  const uint64_t copied_bytes = std::max(static_cast<uint64_t>(plan.logits_rows) * row_bytes(),
-                                         plan.probes.size() * sizeof(float));
+  const uint64_t copied_bytes =
+      std::max(static_cast<uint64_t>(plan.logits_rows) * layout_.row_bytes,
+               plan.probes.size() * sizeof(float));
   auto pinned = device_.allocate_pinned(logits_offset_ + copied_bytes, "a session");
   if (!pinned.ok()) return pinned.error();
   pinned_ = std::move(*pinned);
   auto stream = device_.create_stream();
   if (!stream.ok()) return stream.error();
   stream_ = std::move(*stream);
-  // Replays ahead of a sequence write positions that are written again, but also move on what has
-  // no positions.
-  in_flight_ = layout_.states.fixed_bytes != 0 ? 1 : most_in_flight;
+  // Replays ahead of a sequence are taken back where that can be done.
+  const int64_t far = model_.plan().max_context;
+  const bool can_go_ahead = least_kept(model_.device_plan().states, far) + most_in_flight <= far;
+  in_flight_ = can_go_ahead ? most_in_flight : 1;
   for (int64_t i = 0; i < in_flight_; ++i) {
     auto event = device_.create_event(false);
     if (!event.ok()) return event.error();
@@ -89,20 +91,8 @@ Status GpuSession::prepare() {
 }
 
 void* GpuSession::address(const Argument& argument) const {
-  switch (argument.region) {
-    case Argument::Region::weights:
-      return model_.weights() + argument.offset;
-    case Argument::Region::state: {
-      const PlanState& state = model_.device_plan().states[argument.index];
-      const uint64_t first = state.kind == PlanState::Kind::paged ? 0 : layout_.fixed;
-      return at(first + layout_.states.offsets[argument.index] + argument.offset);
-    }
-    case Argument::Region::arena:
-      return at(layout_.arena + argument.offset);
-    case Argument::Region::logits:
-      return at(layout_.logits + argument.offset);
-  }
-  return nullptr;
+  if (argument.region == Argument::Region::weights) return model_.weights() + argument.offset;
+  return at(layout_.offset(model_.device_plan(), argument));
 }
 
 Result<std::vector<GpuSession::GpuPhase>> GpuSession::resolve(
@@ -112,8 +102,8 @@ Result<std::vector<GpuSession::GpuPhase>> GpuSession::resolve(
     GpuPhase& r = resolved.emplace_back();
     r.phase = &phase;
     r.function = model_.kernel(phase.kernel);
-    r.arguments.step = reinterpret_cast<const StepParams*>(at(layout_.step));
-    r.arguments.pages = reinterpret_cast<const int*>(at(layout_.pages));
+    r.arguments.step = reinterpret_cast<const StepParams*>(at(layout_.step.offset));
+    r.arguments.pages = reinterpret_cast<const int*>(at(layout_.pages.offset));
     r.arguments.pages_per_sequence = static_cast<int>(size_.pages_per_sequence);
     for (size_t i = 0; i < phase.arguments.size(); ++i)
       r.arguments.args[i] = address(phase.arguments[i]);
@@ -138,28 +128,25 @@ Status GpuSession::copy(uint64_t to, uint64_t from, uint64_t bytes, std::string_
 
 Status GpuSession::copy_fixed(int from, int to) {
   if (Status s = device_.make_current(); !s.ok()) return s;
-  const uint64_t bytes = layout_.states.fixed_bytes;
-  return copy(layout_.fixed + bytes * static_cast<uint64_t>(to),
-              layout_.fixed + bytes * static_cast<uint64_t>(from), bytes, "copying a sequence");
+  return copy(layout_.place(to), layout_.place(from), layout_.states.fixed_bytes,
+              "copying a sequence");
 }
 
 Status GpuSession::clear_fixed(int sequence) {
   if (Status s = device_.make_current(); !s.ok()) return s;
-  const uint64_t bytes = layout_.states.fixed_bytes;
-  return zero(layout_.fixed + bytes * static_cast<uint64_t>(sequence), bytes);
+  return zero(layout_.place(sequence), layout_.states.fixed_bytes);
 }
 
 // Replays in flight read entries that stay as they are.
 Status GpuSession::set_pages(std::span<const int32_t> table, std::span<const PageCopy> copies) {
   if (Status s = device_.make_current(); !s.ok()) return s;
-  const uint64_t bytes = layout_.states.page_bytes;
   for (const PageCopy& page : copies)
-    if (Status s = copy(bytes * static_cast<uint64_t>(page.to),
-                        bytes * static_cast<uint64_t>(page.from), bytes, "copying a page");
+    if (Status s = copy(layout_.page(page.to), layout_.page(page.from), layout_.states.page_bytes,
+                        "copying a page");
         !s.ok())
       return s;
   std::memcpy(pinned(pages_offset_), table.data(), table.size_bytes());
-  return device_.check(driver_.hipMemcpyHtoDAsync(at(layout_.pages), pinned(pages_offset_),
+  return device_.check(driver_.hipMemcpyHtoDAsync(at(layout_.pages.offset), pinned(pages_offset_),
                                                   table.size_bytes(), stream_.get()),
                        "telling the GPU where pages are");
 }
@@ -168,7 +155,7 @@ Status GpuSession::set_pages(std::span<const int32_t> table, std::span<const Pag
 Status GpuSession::upload(std::span<const StepRow> rows) {
   const int64_t chunk = model_.device_plan().chunk;
   write_step_table(pinned(0), chunk, rows);
-  return device_.check(driver_.hipMemcpyHtoDAsync(at(layout_.step), pinned(0),
+  return device_.check(driver_.hipMemcpyHtoDAsync(at(layout_.step.offset), pinned(0),
                                                   step_table_bytes(chunk), stream_.get()),
                        "telling the GPU what to run");
 }
@@ -282,11 +269,10 @@ Status GpuSession::measure(const GpuSchedule& schedule, size_t rows) {
 Result<std::span<const float>> GpuSession::logits(int64_t first_row, int64_t rows) {
   if (Status s = device_.make_current(); !s.ok()) return s.error();
   if (Status s = refresh_logits(static_cast<int>(first_row)); !s.ok()) return s.error();
-  const uint64_t bytes = static_cast<uint64_t>(rows) * row_bytes();
+  const uint64_t bytes = static_cast<uint64_t>(rows) * layout_.row_bytes;
   if (first_row < first_copied_ || first_row + rows > first_copied_ + copied_) {
     const int code = driver_.hipMemcpyDtoHAsync(
-        pinned(logits_offset_), at(layout_.logits + static_cast<uint64_t>(first_row) * row_bytes()),
-        bytes, stream_.get());
+        pinned(logits_offset_), at(layout_.logits_row(first_row)), bytes, stream_.get());
     const int waited = driver_.hipStreamSynchronize(stream_.get());
     if (code != hip_success || waited != hip_success)
       return device_.error(code != hip_success ? code : waited, "copying logits");
@@ -294,7 +280,7 @@ Result<std::span<const float>> GpuSession::logits(int64_t first_row, int64_t row
     copied_ = rows;
   }
   const uint8_t* const copied =
-      pinned(logits_offset_ + static_cast<uint64_t>(first_row - first_copied_) * row_bytes());
+      pinned(logits_offset_ + static_cast<uint64_t>(first_row - first_copied_) * layout_.row_bytes);
   return std::span<const float>(reinterpret_cast<const float*>(copied), bytes / 4);
 }
 
@@ -303,8 +289,7 @@ Status GpuSession::copy_logits(int64_t from, int64_t to) {
   if (Status s = refresh_logits(static_cast<int>(from)); !s.ok()) return s;
   stale_.erase(static_cast<int>(to));
   copied_ = 0;
-  return copy(layout_.logits + static_cast<uint64_t>(to) * row_bytes(),
-              layout_.logits + static_cast<uint64_t>(from) * row_bytes(), row_bytes(),
+  return copy(layout_.logits_row(to), layout_.logits_row(from), layout_.row_bytes,
               "copying logits");
 }
 
@@ -329,8 +314,9 @@ Status GpuSession::probe() {
   auto* const computed = reinterpret_cast<float*>(pinned(logits_offset_));
   int code = hip_success;
   for (size_t i = 0; i < plan.probes.size() && launched.ok() && code == hip_success; ++i)
-    code = driver_.hipMemcpyDtoHAsync(computed + i, at(layout_.arena + plan.probes[i].offset),
-                                      sizeof(float), stream_.get());
+    code =
+        driver_.hipMemcpyDtoHAsync(computed + i, at(layout_.arena.offset + plan.probes[i].offset),
+                                   sizeof(float), stream_.get());
   // Also after an error: what was launched before it uses the pinned memory.
   const int waited = driver_.hipStreamSynchronize(stream_.get());
   if (!launched.ok()) return launched;
@@ -348,7 +334,7 @@ Result<std::vector<float>> GpuSession::first_logits(bool replay) {
   const auto row = logits(0, 1);
   if (!row.ok()) return row.error();
   std::vector<float> copy(row->begin(), row->end());
-  if (Status s = zero(0, layout_.state_bytes); !s.ok()) return s.error();
+  if (Status s = zero(0, layout_.state_bytes()); !s.ok()) return s.error();
   return copy;
 }
 

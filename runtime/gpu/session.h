@@ -85,7 +85,6 @@ class GpuSession : public DeviceSession {
   GpuSchedule& decode() { return schedules_[one_row_]; }
   uint8_t* at(uint64_t offset) const { return static_cast<uint8_t*>(memory_.get()) + offset; }
   uint8_t* pinned(uint64_t offset) const { return static_cast<uint8_t*>(pinned_.get()) + offset; }
-  uint64_t row_bytes() const { return static_cast<uint64_t>(model_.plan().vocab_size) * 4; }
 
   const GpuModel& model_;
   const GpuDevice& device_;

@@ -29,7 +29,7 @@ class HostSession : public DeviceSession {
       : model_(model),
         executor_(executor),
         size_(size),
-        layout_(model.device_plan().states),
+        layout_(model.plan(), model.device_plan(), size),
         pages_(static_cast<size_t>(size.sequences * size.pages_per_sequence)) {}
   Status prepare();
 
@@ -58,20 +58,16 @@ class HostSession : public DeviceSession {
   void* address(const Argument& argument) const;
   void run_phase(const ResolvedPhase& phase, Share share) const;
   Status probe();
-  uint64_t paged_bytes() const { return layout_.page_bytes * static_cast<uint64_t>(size_.pages); }
-  uint8_t* page(int32_t number) const {
-    return state_.data() + layout_.page_bytes * static_cast<uint64_t>(number);
-  }
-  uint8_t* fixed(int sequence) const {
-    return state_.data() + paged_bytes() + layout_.fixed_bytes * static_cast<uint64_t>(sequence);
-  }
+  // The first buffers of the layout are one piece of memory.
+  uint8_t* page(int32_t number) const { return state_.data() + layout_.page(number); }
+  uint8_t* place(int sequence) const { return state_.data() + layout_.place(sequence); }
 
   HostModel& model_;
   Executor executor_;
   SessionSize size_;
-  StateLayout layout_;
+  SessionLayout layout_;
 
-  Memory state_;  // pages, then the fixed state of each sequence
+  Memory state_;  // pages, then the places of sequences
   Memory arena_, step_, logits_, scratch_;
   uint64_t scratch_stride_ = 0;
   std::vector<int32_t> pages_;                         // as Pool::table
@@ -91,16 +87,11 @@ Status HostSession::prepare() {
 Status HostSession::allocate() {
   const Plan& p = model_.plan();
   const DevicePlan& d = model_.device_plan();
-  const uint64_t state_bytes =
-      paged_bytes() + layout_.fixed_bytes * static_cast<uint64_t>(size_.sequences) + buffer_slack;
+  const uint64_t state_bytes = layout_.state_bytes();
   // Workers' scratch starts at lines of their own.
   scratch_stride_ = round_up(d.scratch_bytes + buffer_slack, 64);
   const uint64_t scratch_bytes = scratch_stride_ * static_cast<uint64_t>(model_.pool().workers());
-  const uint64_t step_bytes = step_table_bytes(d.chunk);
-  const uint64_t logit_bytes =
-      static_cast<uint64_t>(size_.sequences + d.logits_rows) * p.vocab_size * 4 + buffer_slack;
-  const uint64_t activations =
-      d.arena_bytes + buffer_slack + scratch_bytes + step_bytes + logit_bytes;
+  const uint64_t activations = layout_.bytes - state_bytes + scratch_bytes;
   const std::optional<uint64_t> available = available_memory();
   if (available && (activations > *available || state_bytes > *available - activations)) {
     const int64_t fits = activations < *available
@@ -120,11 +111,11 @@ Status HostSession::allocate() {
     return Done{};
   };
   // No huge pages for the state: a session that stays short should not back the whole context.
-  for (const Status& status :
-       {take(state_, state_bytes, "the state", false),
-        take(arena_, d.arena_bytes + buffer_slack, "activations", true),
-        take(step_, step_bytes, "steps", false), take(logits_, logit_bytes, "logits", true),
-        take(scratch_, scratch_bytes, "scratch", true)}) {
+  for (const Status& status : {take(state_, state_bytes, "the state", false),
+                               take(arena_, layout_.arena.bytes, "activations", true),
+                               take(step_, layout_.step.bytes, "steps", false),
+                               take(logits_, layout_.logits.bytes, "logits", true),
+                               take(scratch_, scratch_bytes, "scratch", true)}) {
     if (!status.ok()) return status;
   }
   return Done{};
@@ -136,11 +127,8 @@ void* HostSession::address(const Argument& argument) const {
     // mapped read-only).
     case Argument::Region::weights:
       return const_cast<uint8_t*>(model_.weights_at(argument.offset));
-    case Argument::Region::state: {
-      const PlanState& state = model_.device_plan().states[argument.index];
-      uint8_t* const first = state.kind == PlanState::Kind::paged ? page(0) : fixed(0);
-      return first + layout_.offsets[argument.index] + argument.offset;
-    }
+    case Argument::Region::state:
+      return state_.data() + layout_.offset(model_.device_plan(), argument);
     case Argument::Region::arena:
       return arena_.data() + argument.offset;
     case Argument::Region::logits:
@@ -188,17 +176,17 @@ Status HostSession::probe() {
 Status HostSession::set_pages(std::span<const int32_t> table, std::span<const PageCopy> copies) {
   std::ranges::copy(table, pages_.begin());
   for (const PageCopy& copy : copies)
-    std::memcpy(page(copy.to), page(copy.from), layout_.page_bytes);
+    std::memcpy(page(copy.to), page(copy.from), layout_.states.page_bytes);
   return Done{};
 }
 
 Status HostSession::copy_fixed(int from, int to) {
-  std::memcpy(fixed(to), fixed(from), layout_.fixed_bytes);
+  std::memcpy(place(to), place(from), layout_.states.fixed_bytes);
   return Done{};
 }
 
 Status HostSession::clear_fixed(int sequence) {
-  std::memset(fixed(sequence), 0, layout_.fixed_bytes);
+  std::memset(place(sequence), 0, layout_.states.fixed_bytes);
   return Done{};
 }
 

@@ -210,6 +210,22 @@ Status check_range(std::string_view field, int64_t value, int64_t low, int64_t h
   return Error{fmt::format("{} is {}, outside {}..{}", field, value, low, high)};
 }
 
+// Rows of a step are all written before the first of them is attended.
+Status check_ring(const PlanState& state, uint64_t chunk) {
+  if (state.kind != PlanState::Kind::ring) {
+    if (state.positions == 0 && state.window == 0) return Done{};
+    return Error{"only a ring has a window and a number of positions"};
+  }
+  if (state.window < 1 || state.positions > largest_size || state.positions % page_positions != 0 ||
+      state.positions < chunk || state.positions - chunk + 1 < state.window ||
+      state.fixed_bytes % state.positions != 0)
+    return Error{
+        fmt::format("a ring of {} positions in {} bytes does not serve a window of {} and steps of "
+                    "{} rows",
+                    state.positions, state.fixed_bytes, state.window, chunk)};
+  return Done{};
+}
+
 Status check_device_sizes(const Plan& whole, const DevicePlan& plan) {
   const auto small = [](std::string_view field, uint64_t value) -> Status {
     if (value <= largest_size) return Done{};
@@ -230,6 +246,8 @@ Status check_device_sizes(const Plan& whole, const DevicePlan& plan) {
       return Error{fmt::format("states[{}] must have {}", i,
                                paged ? "bytes per position alone" : "fixed bytes alone")};
     if (size > largest_size) return Error{fmt::format("states[{}] is too large", i)};
+    if (Status status = check_ring(state, static_cast<uint64_t>(plan.chunk)); !status.ok())
+      return Error{fmt::format("states[{}]: {}", i, status.error().message)};
   }
   return small("the state at max_context", plan.state_bytes(whole.max_context));
 }
@@ -294,16 +312,35 @@ StateLayout::StateLayout(const std::vector<PlanState>& states) {
   }
 }
 
+int64_t least_kept(const std::vector<PlanState>& states, int64_t written) {
+  int64_t least = 0;
+  for (const PlanState& state : states) {
+    if (state.kind == PlanState::Kind::fixed) return written;
+    // The row behind `kept` positions sees the last window - 1 of them.
+    if (state.kind == PlanState::Kind::ring)
+      if (const int64_t gone = written - static_cast<int64_t>(state.positions); gone > 0)
+        least = std::max(least, gone + static_cast<int64_t>(state.window) - 1);
+  }
+  return least;
+}
+
+uint64_t StateLayout::bytes(int64_t pages, int64_t sequences) const {
+  const auto times = [](uint64_t bytes, int64_t count) {
+    uint64_t product = 0;
+    return __builtin_mul_overflow(bytes, std::max<int64_t>(count, 0), &product) ? UINT64_MAX
+                                                                                : product;
+  };
+  uint64_t sum = 0;
+  return __builtin_add_overflow(times(page_bytes, pages), times(fixed_bytes, sequences), &sum)
+             ? UINT64_MAX
+             : sum;
+}
+
 uint64_t DevicePlan::state_bytes(int64_t positions, int64_t sequences) const {
-  const StateLayout layout(states);
-  const uint64_t pages =
-      positions <= 0 ? 0 : (static_cast<uint64_t>(positions) + page_positions - 1) / page_positions;
-  uint64_t paged = 0, total = 0;
-  if (__builtin_mul_overflow(layout.page_bytes, pages, &paged) ||
-      __builtin_add_overflow(paged, layout.fixed_bytes, &total) ||
-      __builtin_mul_overflow(total, static_cast<uint64_t>(std::max<int64_t>(sequences, 0)), &total))
-    return UINT64_MAX;
-  return total;
+  const int64_t pages = positions <= 0 ? 0 : (positions - 1) / page_positions + 1;  // of each
+  int64_t all = 0;
+  if (__builtin_mul_overflow(pages, std::max<int64_t>(sequences, 0), &all)) return UINT64_MAX;
+  return StateLayout(states).bytes(all, sequences);
 }
 
 std::vector<NamedSection> present_sections(const Plan& plan) {

@@ -107,11 +107,16 @@ Json to_json(const PlanWeight& weight) {
 }
 
 Json to_json(const PlanState& state) {
-  return {{"name", state.name},
-          {"kind", state_kinds[static_cast<int>(state.kind)]},
-          {"format", state.format},
-          {"bytes_per_position", state.bytes_per_position},
-          {"fixed_bytes", state.fixed_bytes}};
+  Json json = {{"name", state.name},
+               {"kind", state_kinds[static_cast<int>(state.kind)]},
+               {"format", state.format},
+               {"bytes_per_position", state.bytes_per_position},
+               {"fixed_bytes", state.fixed_bytes}};
+  if (state.kind == PlanState::Kind::ring) {
+    json["positions"] = state.positions;
+    json["window"] = state.window;
+  }
+  return json;
 }
 
 Json to_json(const Argument& argument) {
@@ -385,6 +390,9 @@ void read_state(const Parsed& json, const std::string& where, Failure& failure, 
   fields.read("fixed_bytes", out.fixed_bytes);
   if (!failure.seen)
     out.kind = static_cast<PlanState::Kind>(named(kind, state_kinds, where + ".kind", failure));
+  if (out.kind != PlanState::Kind::ring) return;
+  fields.read("positions", out.positions);
+  fields.read("window", out.window);
 }
 
 void read_argument(const Parsed& json, const std::string& where, Failure& failure, Argument& out) {

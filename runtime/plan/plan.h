@@ -13,7 +13,8 @@
 //
 // Version rule: a reader refuses another major version, and a minor version newer than its own.
 // Major changes when an old reader would compute wrong numbers (kernel ABI, layouts); minor when
-// fields are added that old plans lack. Version 3.0 is the first of steps of many sequences.
+// fields are added that old plans lack. Version 3.0 is the first of steps of many sequences, 3.1
+// the first with rings.
 #pragma once
 
 #include <compare>
@@ -25,7 +26,7 @@
 namespace sinter::runtime {
 
 inline constexpr uint32_t plan_major = 3;
-inline constexpr uint32_t plan_minor = 0;
+inline constexpr uint32_t plan_minor = 1;
 
 // A run of bytes in the file.
 struct Section {
@@ -66,7 +67,7 @@ struct PlanWeight {
 struct PlanState {
   enum class Kind {
     paged,  // by position: keys and values. Lies in pages (kernel_abi.h)
-    ring,   // of the last positions alone
+    ring,   // by position, of the last ones alone, in pages of the sequence's own: kernel_abi.h
     fixed,  // one value, whatever the position: a recurrent matrix
   };
   std::string name;
@@ -74,6 +75,8 @@ struct PlanState {
   std::string format;               // of its numbers: "f16"
   uint64_t bytes_per_position = 0;  // of paged state
   uint64_t fixed_bytes = 0;         // of the others, for each sequence
+  uint64_t positions = 0;           // that a ring holds, in whole pages
+  uint64_t window = 0;              // that a row sees of a ring, its own among them
 };
 
 // Names of PlanState::Kind, in its order: in plans and in the text form of graphs.
@@ -88,7 +91,13 @@ struct StateLayout {
 
   StateLayout() = default;
   explicit StateLayout(const std::vector<PlanState>& states);  // saturates
+  uint64_t bytes(int64_t pages, int64_t sequences) const;      // saturates
 };
+
+// How many positions a sequence keeps at least, unless it keeps none, when some are taken back of
+// which `written` were ever written: all where states have no positions, those behind which a row
+// would see what a ring has overwritten.
+int64_t least_kept(const std::vector<PlanState>& states, int64_t written);
 
 // Where an argument of a phase lies.
 struct Argument {

@@ -11,25 +11,11 @@
 
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/plan/file.h"
+#include "runtime/session/layout.h"
 #include "runtime/session/session.h"
 #include "runtime/support/result.h"
 
 namespace sinter::runtime {
-
-// Kernels work in whole vectors and may touch a little beyond a buffer's end.
-inline constexpr uint64_t buffer_slack = 256;
-
-inline uint64_t round_up(uint64_t value, uint64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
-// How large a session is, once it has been decided.
-struct SessionSize {
-  int64_t context = 0;    // positions of a sequence
-  int64_t sequences = 1;  // places
-  int64_t pages_per_sequence = 1;
-  int64_t pages = 1;
-};
 
 // Tokens that are drawn for a sequence.
 struct Drawing {

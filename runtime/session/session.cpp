@@ -124,15 +124,21 @@ Status Session::truncate(int sequence, int64_t position) {
     return Error{fmt::format("sequence {} has {} tokens and cannot be cut to {}", sequence,
                              s.position, position)};
   if (position == s.position) return Done{};
-  if (has_fixed_state_ && position != 0)
-    return Error{
-        fmt::format("sequence {} cannot be cut to {} tokens: the model keeps state that has no "
-                    "positions; take a snapshot before tokens that may be taken back",
-                    sequence, position)};
+  if (const int64_t least = least_kept(model_->device_plan().states, s.written);
+      position != 0 && position < least)
+    return Error{fmt::format(
+        "sequence {} cannot be cut to {} tokens: {}; take a snapshot before tokens that may be "
+        "taken back",
+        sequence, position,
+        least >= s.position
+            ? std::string("the model keeps state that has no positions")
+            : fmt::format("of what is seen behind fewer than {} some is forgotten", least))};
   pool_->truncate(sequence, position);
   s.position = position;
   s.logits_row = -1;
   s.logits_rows = 0;
+  if (position != 0) return Done{};
+  s.written = 0;
   return has_fixed_state_ ? device_->clear_fixed(sequence) : Status(Done{});
 }
 
@@ -194,6 +200,8 @@ Status Session::check_tokens(const Part& part) const {
 Status Session::grow(std::span<const Growth> growths) {
   std::vector<PageCopy> copies;
   if (Status status = pool_->grow(growths, copies); !status.ok()) return status;
+  for (const Growth& growth : growths)
+    at(growth.sequence).written = std::max(at(growth.sequence).written, growth.end);
   // What was forked, cut or restored since the last step changed the table, too.
   if (pool_->version() == known_pages_) return Done{};
   known_pages_ = pool_->version();
@@ -403,9 +411,7 @@ int64_t Session::context() const { return context_; }
 Executor Session::executor() const { return device_->executor(); }
 
 uint64_t Session::state_bytes() const {
-  const StateLayout layout(model_->device_plan().states);
-  return layout.page_bytes * static_cast<uint64_t>(pool_->pages()) +
-         layout.fixed_bytes * static_cast<uint64_t>(pool_->sequences());
+  return StateLayout(model_->device_plan().states).bytes(pool_->pages(), pool_->sequences());
 }
 uint64_t Session::arena_bytes() const { return model_->device_plan().arena_bytes; }
 uint64_t Session::device_bytes() const { return device_->bytes(); }

@@ -109,11 +109,11 @@ void expect_company_does_not_matter(const Kernels& kernels, const std::vector<in
   Machine machine(kernels, std::ranges::max(positions) + 1, count);
   // Numbers and scales of float16 of 0.5 to 1 in size; any codes.
   Random random(3);
-  const std::span<uint8_t> pages = machine.pages();
-  for (size_t i = 0; i + 1 < pages.size(); i += 2) {
-    const auto half = static_cast<uint16_t>((random.below(1 << 16) & 0x83ff) | 0x3800);
-    std::memcpy(&pages[i], &half, sizeof half);
-  }
+  for (const std::span<uint8_t> states : {machine.pages(), machine.fixed()})
+    for (size_t i = 0; i + 1 < states.size(); i += 2) {
+      const auto half = static_cast<uint16_t>((random.below(1 << 16) & 0x83ff) | 0x3800);
+      std::memcpy(&states[i], &half, sizeof half);
+    }
   Step step{.mode = Mode::few,
             .tokens = {},
             .logits_rows = count,

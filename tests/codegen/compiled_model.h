@@ -15,6 +15,7 @@
 #include "codegen/plan_builder.h"
 #include "runtime/host/device.h"
 #include "runtime/session/session.h"
+#include "tests/runtime/session/run_alone.h"
 
 namespace sinter {
 
@@ -58,17 +59,6 @@ inline CompiledModel compile_and_load(const models::ImportedModel& model,
   codegen::CompileOptions options;
   options.activations = activations;
   return compile_and_load(model, checkpoint, name, options, first);
-}
-
-// [ids, vocab], of one prefill.
-inline std::vector<float> prefill_logits(runtime::Session& session, std::span<const int32_t> ids) {
-  std::vector<float> logits;
-  const auto status = session.prefill(ids, static_cast<int64_t>(ids.size()),
-                                      [&](std::span<const float> rows, int64_t) {
-                                        logits.insert(logits.end(), rows.begin(), rows.end());
-                                      });
-  EXPECT_TRUE(status.ok()) << status.error().message;
-  return logits;
 }
 
 }  // namespace sinter

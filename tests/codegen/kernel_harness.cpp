@@ -65,18 +65,19 @@ SimtKernel LoadedCode::find_simt(const std::string& symbol) const {
           find<int*>("sinter_simt_block")};
 }
 
-std::vector<ScheduleShape> schedules(int64_t few) {
+std::vector<ScheduleShape> schedules(int64_t few, int64_t chunk) {
   using Entry = runtime::Schedule::Entry;
   return {
-      {"decode", Entry::main, 1}, {"prefill", Entry::main, 512, true}, {"few", Entry::main, few}};
+      {"decode", Entry::main, 1}, {"prefill", Entry::main, chunk, true}, {"few", Entry::main, few}};
 }
 
-Suite compile(const std::vector<Variant>& variants, const TestTarget& on, int64_t few) {
+Suite compile(const std::vector<Variant>& variants, const TestTarget& on, int64_t few,
+              int64_t chunk) {
   Suite suite;
   Lowering all;
   for (const auto& [model, activations] : variants) {
     std::vector<passes::Remark> remarks;
-    auto lowering = lower(model->module, on.device(), activations, schedules(few), remarks);
+    auto lowering = lower(model->module, on.device(), activations, schedules(few, chunk), remarks);
     EXPECT_TRUE(lowering.ok()) << model->name << ": " << lowering.status();
     if (!lowering.ok()) return {};
     for (const LoweredSchedule& schedule : lowering->schedules) {
@@ -272,7 +273,7 @@ StepValues Machine::run(const Step& step) {
       case Buffer::Kind::weight:
         return weights_.at(id).data() + buffer.offset;
       case Buffer::Kind::state:
-        return (info(module.state(id).kind).by_position ? states_ : fixed_).data() +
+        return (module.state(id).kind == ir::StateKind::paged ? states_ : fixed_).data() +
                kernels_.lowering.states.layout.offsets[kernels_.lowering.states.numbers.at(id)];
       case Buffer::Kind::pinned:
         return pinned_.at(buffer.value).data();
@@ -359,11 +360,19 @@ StepValues Machine::run(const Step& step) {
 
 std::span<const uint8_t> Machine::page(ir::ValueId id, int64_t sequence, int64_t position) const {
   const StateTable& states = kernels_.lowering.states;
+  const runtime::PlanState& state = states.at(id);
+  if (state.kind == runtime::PlanState::Kind::ring) {
+    const uint64_t page_bytes = state.fixed_bytes / state.positions * page_positions;
+    const uint64_t in_ring = static_cast<uint64_t>(position) % state.positions / page_positions;
+    const size_t at = states.layout.fixed_bytes * static_cast<size_t>(sequence) +
+                      states.layout.offsets[states.numbers.at(id)] + in_ring * page_bytes;
+    return {fixed_.data() + at, page_bytes};
+  }
   const int32_t number =
       page_table_[static_cast<size_t>(sequence * pages_per_sequence_ + position / page_positions)];
   const size_t at = states.layout.page_bytes * static_cast<size_t>(number) +
                     states.layout.offsets[states.numbers.at(id)];
-  return pages().subspan(at, states.at(id).bytes_per_position * page_positions);
+  return pages().subspan(at, state.bytes_per_position * page_positions);
 }
 
 std::span<const uint8_t> Machine::pages() const {

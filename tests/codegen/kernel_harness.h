@@ -36,8 +36,8 @@ std::vector<TestTarget> runnable_targets(Device device);
 
 // The schedules of a model, in order.
 enum class Mode : size_t { decode, prefill, few };
-// `few`: rows of the last one.
-std::vector<ScheduleShape> schedules(int64_t few = 8);
+// `few`: rows of the last one; `chunk`: of that for prompts.
+std::vector<ScheduleShape> schedules(int64_t few = 8, int64_t chunk = 512);
 
 // The kernels of one model in one activation mode.
 struct Kernels {
@@ -91,7 +91,8 @@ struct Variant {
 
 // Compiles all variants as one translation unit. Models must outlive the suite. A failure fails the
 // test and leaves the suite empty.
-Suite compile(const std::vector<Variant>& variants, const TestTarget& target, int64_t few = 8);
+Suite compile(const std::vector<Variant>& variants, const TestTarget& target, int64_t few = 8,
+              int64_t chunk = 512);
 
 // How the workers of a phase follow one another. Blocks of a GPU never run at the same time.
 enum class Order { ascending, descending, threads };

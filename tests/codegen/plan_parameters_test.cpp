@@ -7,8 +7,11 @@
 
 #include "codegen/device_plan.h"
 #include "codegen/plan_builder.h"
+#include "runtime/abi/kernel_abi.h"
 #include "runtime/plan/check.h"
+#include "runtime/plan/file.h"
 #include "tests/codegen/hybrid_model.h"
+#include "tests/codegen/windows.h"
 
 namespace sinter::codegen {
 namespace {
@@ -95,6 +98,32 @@ TEST(PlanParameters, OfStatesOfEveryKindFitTheirPlan) {
       EXPECT_FALSE(runtime::check_contents(plan).ok()) << state.name;
       state.kind = before;
     }
+  }
+}
+
+// A ring has room for the window and the longest step of its device, whatever else there is.
+TEST(PlanParameters, OfRingsFitTheStepsOfTheirDevice) {
+  models::ImportedModel model = hybrid_model();
+  constexpr int64_t kWindow = 20;
+  give_window(model.module, kWindow);
+  CompileOptions options;
+  options.targets = *parse_targets("x86-64-v3,gfx1100");
+  const auto compilation = lower_model(model, nullptr, options);
+  ASSERT_TRUE(compilation.ok()) << compilation.status();
+  const runtime::Plan made = describe(*compilation, model, options);
+  const auto plan = runtime::plan_from_json(runtime::plan_to_json(made, -1));
+  ASSERT_TRUE(plan.ok()) << plan.error().message;
+  EXPECT_EQ(runtime::plan_to_json(*plan, -1), runtime::plan_to_json(made, -1));
+  for (const runtime::DevicePlan& device : plan->device_plans) {
+    const auto state = std::ranges::find(device.states, "keys", &runtime::PlanState::name);
+    ASSERT_NE(state, device.states.end());
+    EXPECT_EQ(state->kind, runtime::PlanState::Kind::ring);
+    EXPECT_EQ(state->window, static_cast<uint64_t>(kWindow));
+    EXPECT_EQ(
+        state->positions,
+        static_cast<uint64_t>((kWindow + device.chunk - 2) / page_positions + 2) * page_positions);
+    EXPECT_EQ(state->fixed_bytes, state->positions * 16 * 2);
+    EXPECT_EQ(runtime::StateLayout(device.states).page_bytes, 0u);
   }
 }
 

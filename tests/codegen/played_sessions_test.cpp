@@ -12,26 +12,38 @@
 #include "codegen/layouts/weight_sections.h"
 #include "codegen/plan_builder.h"
 #include "tests/codegen/kernel_harness.h"
-#include "tests/codegen/run_alone.h"
+#include "tests/codegen/windows.h"
 #include "tests/runtime/gpu/double.h"
 #include "tests/runtime/session/random_schedule.h"
+#include "tests/runtime/session/run_alone.h"
 
 namespace sinter::codegen::test {
 namespace {
 
 constexpr int64_t kChunk = 40;
 
-class PlayedSession : public ::testing::TestWithParam<size_t> {
+struct PlayedCase {
+  std::string name, golden;
+  ir::DType kv_format = ir::DType::f16;
+  size_t target = 0;       // number of what plays
+  unsigned schedules = 8;  // how many are tried
+  int64_t window = 0;      // of the first layer; 0: none
+  int64_t context = 100;
+};
+void PrintTo(const PlayedCase& c, std::ostream* out) { *out << c.name; }
+
+class PlayedSession : public ::testing::TestWithParam<PlayedCase> {
  protected:
   // The golden model, whose kernels run on `on` when the double is told to run them.
-  void load(const std::string& golden, ir::DType kv_format, const TestTarget& on) {
-    auto checkpoint = frontends::open_checkpoint(SINTER_TEST_GOLDENS "/" + golden);
+  void load(const PlayedCase& c, const TestTarget& on) {
+    auto checkpoint = frontends::open_checkpoint(SINTER_TEST_GOLDENS "/" + c.golden);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-    const auto imported = models::import_checkpoint(**checkpoint);
+    auto imported = models::import_checkpoint(**checkpoint);
     ASSERT_TRUE(imported.ok()) << imported.status();
+    if (c.window != 0) give_window(imported->module, c.window);
     CompileOptions options;
     options.targets = *parse_targets("gfx1100");
-    options.kv_format = kv_format;
+    options.kv_format = c.kv_format;
     options.chunk = kChunk;
     options.rows = {8, 32};
     const auto compiled = lower_model(*imported, checkpoint->get(), options);
@@ -105,16 +117,15 @@ class PlayedSession : public ::testing::TestWithParam<size_t> {
 
 TEST_P(PlayedSession, GivesEachSequenceWhatItGetsAlone) {
   const std::vector<TestTarget> targets = runnable_targets(Device::gpu);
-  ASSERT_GT(targets.size(), GetParam());
-  const bool first = GetParam() == 0;
-  load(first ? "mlx_b4_g64" : "mlx_b2_ternary", first ? ir::DType::q8 : ir::DType::f16,
-       targets[GetParam()]);
+  const PlayedCase& c = GetParam();
+  ASSERT_GT(targets.size(), c.target);
+  load(c, targets[c.target]);
   if (HasFailure()) return;
   int64_t rows = 0, logits = 0, draws = 0;
-  for (unsigned seed = 0; seed < (first ? 16 : 8); ++seed) {
+  for (unsigned seed = 0; seed < c.schedules; ++seed) {
     SCOPED_TRACE(seed);
     auto session = runtime::Session::create(
-        model_, runtime::SessionOptions{.context = 100,
+        model_, runtime::SessionOptions{.context = c.context,
                                         .sequences = 2 + seed % 4 * 10,
                                         .positions = seed % 2 == 0 ? 0 : 256,
                                         .executor = seed % 4 < 2 ? runtime::Executor::graph
@@ -123,7 +134,7 @@ TEST_P(PlayedSession, GivesEachSequenceWhatItGetsAlone) {
     runtime::RandomSchedule schedule(*model_, **session, seed);
     schedule.run(16);
     session->reset();
-    if (!HasFailure()) schedule.compare(RunSequenceAlone(model_, 100));
+    if (!HasFailure()) schedule.compare(RunSequenceAlone(model_, c.context));
     rows += schedule.rows();
     logits += schedule.logits();
     draws += schedule.draws();
@@ -133,8 +144,13 @@ TEST_P(PlayedSession, GivesEachSequenceWhatItGetsAlone) {
   fmt::print("  {} rows, {} rows of logits and {} draws were compared\n", rows, logits, draws);
 }
 
-INSTANTIATE_TEST_SUITE_P(GpuWaves, PlayedSession, ::testing::Values(0, 1),
-                         [](const auto& info) { return info.param == 0 ? "Of32" : "Of64"; });
+// With kChunk, rings of a window of 10 have 128 positions.
+INSTANTIATE_TEST_SUITE_P(
+    GpuWaves, PlayedSession,
+    ::testing::Values(PlayedCase{"Of32", "mlx_b4_g64", ir::DType::q8, 0, 16},
+                      PlayedCase{"Of64", "mlx_b2_ternary", ir::DType::f16, 1, 8},
+                      PlayedCase{"WithWindow", "mlx_b2_ternary", ir::DType::f16, 0, 8, 10, 220}),
+    [](const auto& info) { return info.param.name; });
 
 }  // namespace
 }  // namespace sinter::codegen::test

@@ -300,6 +300,11 @@ ir::ValueId ModelBuilder::state(const std::string& label, int64_t heads, int64_t
                         {ir::StateKind::paged, {format, {heads, ir::Dim::of('C'), head_dim}}});
 }
 
+ir::ValueId ModelBuilder::ring(const std::string& label, int64_t heads, int64_t window,
+                               int64_t head_dim, ir::DType format) {
+  return builder_.state(unique(label), {ir::StateKind::ring, {format, {heads, window, head_dim}}});
+}
+
 ir::ValueId ModelBuilder::fixed_state(const std::string& label, std::vector<ir::Dim> shape) {
   return builder_.state(unique(label), {ir::StateKind::fixed, {ir::DType::f32, std::move(shape)}});
 }

@@ -82,6 +82,9 @@ class ModelBuilder {
   ir::ValueId state(const std::string& label, int64_t heads, int64_t head_dim,
                     ir::DType format = ir::DType::f16);
   // Of one value for a sequence.
+  // Keys or values of the last `window` positions.
+  ir::ValueId ring(const std::string& label, int64_t heads, int64_t window, int64_t head_dim,
+                   ir::DType format);
   ir::ValueId fixed_state(const std::string& label, std::vector<ir::Dim> shape);
   ir::ValueId add(const std::string& label, ir::Op op, std::vector<ir::ValueId> operands,
                   ir::Attributes attributes = {});

@@ -6,8 +6,10 @@
 #include <cmath>
 #include <ostream>
 
-#include "tests/codegen/run_alone.h"
+#include "tests/codegen/compiled_model.h"
+#include "tests/codegen/windows.h"
 #include "tests/runtime/session/random_schedule.h"
+#include "tests/runtime/session/run_alone.h"
 
 namespace sinter {
 namespace {
@@ -21,8 +23,11 @@ struct Case {
   codegen::Activations activations = codegen::Activations::a8;
   ir::DType kv_format = ir::DType::f16;
   int threads = 1;
+  int64_t window = 0;  // of the first layer; 0: none
+
+  std::string name() const { return golden + (window == 0 ? "" : "_window"); }
 };
-void PrintTo(const Case& c, std::ostream* out) { *out << c.golden; }
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name(); }
 
 // What rows that are added up in another order may differ by, relative to the logits' size. Sums in
 // float32 differ by their last bits, and where such a number is rounded further, it may fall the
@@ -60,19 +65,20 @@ TEST_P(RandomSchedules, GiveEachSequenceWhatItGetsAlone) {
   const Case& c = GetParam();
   const auto checkpoint = frontends::open_checkpoint(SINTER_TEST_GOLDENS "/" + c.golden);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-  const auto imported = models::import_checkpoint(**checkpoint);
+  auto imported = models::import_checkpoint(**checkpoint);
   ASSERT_TRUE(imported.ok()) << imported.status();
+  if (c.window != 0) give_window(imported->module, c.window);
   codegen::CompileOptions options;
   options.activations = c.activations;
   options.kv_format = c.kv_format;
-  options.chunk = 48;
-  const auto model = compile_and_load(*imported, checkpoint->get(), "random_" + c.golden, options,
+  options.chunk = 48;  // rings have 128 positions then
+  const auto model = compile_and_load(*imported, checkpoint->get(), "random_" + c.name(), options,
                                       0, {.threads = c.threads, .progress = {}})
                          .model;
   ASSERT_NE(model, nullptr);
   const double bound = largest_difference(c, c.golden != "hf_qwen3");
   double farthest = 0;
-  int64_t rows = 0, logits = 0, draws = 0;
+  int64_t rows = 0, logits = 0, draws = 0, cuts = 0;
   for (unsigned seed = 0; seed < 500; ++seed) {
     SCOPED_TRACE(seed);
     // Up to 40 sequences, more than steps of few rows have; some sessions have room for all that
@@ -104,7 +110,9 @@ TEST_P(RandomSchedules, GiveEachSequenceWhatItGetsAlone) {
     rows += schedule.rows();
     logits += schedule.logits();
     draws += schedule.draws();
+    cuts += schedule.cuts();
   }
+  EXPECT_GT(cuts, 100);
   EXPECT_GT(farthest, 0) << "chunks add up as few rows do";
   fmt::print(
       "  {} rows, {} rows of logits and {} draws are the same; chunks within {:.1e} of {:.1e}\n",
@@ -116,8 +124,10 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(Case{"mlx_b2_ternary"}, Case{"mlx_b4_g64", codegen::Activations::a16},
                       Case{"mlx_b1_asym", codegen::Activations::a16, ir::DType::q8},
                       Case{"hf_qwen3", codegen::Activations::a8, ir::DType::f32},
-                      Case{"bitnet_online", codegen::Activations::a8, ir::DType::q4, 2}),
-    [](const auto& info) { return info.param.golden; });
+                      Case{"bitnet_online", codegen::Activations::a8, ir::DType::q4, 2},
+                      Case{"mlx_b4_g64", codegen::Activations::a8, ir::DType::q8, 1, 7},
+                      Case{"hf_qwen3", codegen::Activations::a8, ir::DType::f16, 1, 30}),
+    [](const auto& info) { return info.param.name(); });
 
 }  // namespace
 }  // namespace sinter

@@ -161,6 +161,16 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
             "state<2x9x2, paged f16>; they may differ in the width of a head alone");
   EXPECT_EQ(error(Op::attention, {heads, k, v}, {{"scale", 1.0}, {"window", int64_t{-1}}}),
             "[attention] the window has -1 positions, it must have 1 to 1073741824, or 0 for none");
+  const ValueId last = b.state("last", {StateKind::ring, {DType::f16, {2, 9, 2}}});
+  EXPECT_EQ(error(Op::attention, {heads, last, last}, {{"scale", 1.0}, {"window", int64_t{10}}}),
+            "[attention] the key cache is state<2x9x2, ring f16> and forgets what a window of 10 "
+            "positions needs");
+  EXPECT_EQ(error(Op::attention, {heads, last, last}, {{"scale", 1.0}}),
+            "[attention] the key cache is state<2x9x2, ring f16> and forgets what attention "
+            "without a window needs");
+  EXPECT_EQ(error(Op::attention, {heads, last, few}, {{"scale", 1.0}, {"window", int64_t{9}}}),
+            "[attention] the key cache is state<2x9x2, ring f16>, the value cache "
+            "state<2x9x2, paged f16>; they may differ in the width of a head alone");
   EXPECT_EQ(error(Op::attention, {heads, wide, wide}, {{"scale", 1.0}}),
             "[attention] 4 query heads do not share 3 KV heads evenly");
   EXPECT_EQ(error(Op::clamp, {x}, {{"min", 2.0}, {"max", 1.0}}), "[clamp] min is 2, above max, 1");

@@ -133,6 +133,11 @@ TEST(StateFormat, IsPartOfTheText) {
     ASSERT_TRUE(module.ok()) << module.status();
     EXPECT_EQ(print(*module), text);
   }
+  std::string rings = module_with("state<2x9x4, ring q8>", "state<2x9x4, ring q8>");
+  rings.replace(rings.find("{scale = 0.5}"), 13, "{scale = 0.5, window = 9}");
+  const auto module = parse(rings, "m");
+  ASSERT_TRUE(module.ok()) << module.status();
+  EXPECT_EQ(print(*module), rings);
 }
 
 TEST(StateFormat, IsOfStatesAloneAndOneOfThem) {
@@ -162,6 +167,11 @@ TEST(StateFormat, KindsHaveTheirExtents) {
             "state<3x5, paged f16>: paged state is [kv_heads, C, head_dim]");
   EXPECT_EQ(error(StateKind::paged, {DType::f16, {2, Dim::of('T'), 5}}),
             "state<2xTx5, paged f16>: paged state is [kv_heads, C, head_dim]");
+  EXPECT_EQ(error(StateKind::ring, {DType::q4, {2, 9, 5}}), "");
+  EXPECT_EQ(error(StateKind::ring, {DType::f16, {2, capacity, 5}}),
+            "state<2xCx5, ring f16>: ring state is [kv_heads, window, head_dim]");
+  EXPECT_EQ(error(StateKind::ring, {DType::bf16, {2, 9, 5}}),
+            "state<2x9x5, ring bf16>: ring state holds f16, f32, q8, q4");
   EXPECT_EQ(error(StateKind::fixed, {DType::f32, {3, capacity}}),
             "state<3xC, fixed f32>: extents of fixed state are numbers");
   EXPECT_EQ(error(StateKind::fixed, {DType::q8, {3, 32}}),
@@ -175,9 +185,11 @@ TEST(StateFormat, OfOtherStateThanCachesStays) {
   Module module;
   const ValueId keys =
       module.add_state("k", {StateKind::paged, {DType::f16, {2, Dim::of('C'), 5}}});
+  const ValueId last = module.add_state("l", {StateKind::ring, {DType::f16, {2, 9, 5}}});
   const ValueId taps = module.add_state("t", {StateKind::fixed, {DType::f32, {3, 5}}});
   set_state_format(module, DType::q4);
   EXPECT_EQ(to_string(module.state(keys)), "state<2xCx5, paged q4>");
+  EXPECT_EQ(to_string(module.state(last)), "state<2x9x5, ring q4>");
   EXPECT_EQ(to_string(module.state(taps)), "state<3x5, fixed f32>");
 }
 

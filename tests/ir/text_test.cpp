@@ -156,7 +156,7 @@ TEST(TextErrors, SayFileLineColumnFoundAndExpected) {
   EXPECT_EQ(error_of("module @m {\n  state @x : tensor<4xf32>"),
             "f.sir:2:14: found 'tensor', expected 'state'");
   EXPECT_EQ(error_of("module @m {\n  state @x : state<4, kept f32>"),
-            "f.sir:2:23: found 'kept', expected paged or fixed");
+            "f.sir:2:23: found 'kept', expected paged or ring or fixed");
   EXPECT_EQ(error_of("module @m {\n  state @x : state<4, fixed g4>"),
             "f.sir:2:29: found 'g4', expected an element type");
   EXPECT_EQ(error_of("module @m { $"),

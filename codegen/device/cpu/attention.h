@@ -10,6 +10,7 @@
 #include "cpu/activations.h"
 #include "head_rows.h"
 #include "kv_cache.h"
+#include "sizes.h"
 
 namespace sinter {
 
@@ -161,7 +162,8 @@ SINTER_INLINE void put_head(const float* x, u8* codes, f16* scales) {
   }
 }
 
-template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, index PageBytes,
+// PagesOf: Pages, or a Ring.
+template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, class PagesOf,
           class Format, int Window>
 struct Caches {
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
@@ -174,15 +176,15 @@ struct Caches {
   static constexpr int window = Window;  // positions that a row sees, at most; 0: all
   u8* keys;                              // of the first page
   u8* values;
-  Pages<PageBytes> pages;
+  PagesOf pages;
 
   SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
-    return {keys, values, Pages<PageBytes>::of(launch, sequence)};
+    return {keys, values, PagesOf::of(launch, sequence)};
   }
   // Rows from that of a position on: their codes and scales.
   template <template <class> class Rows, class L>
   SINTER_MEMBER Rows<L> rows(u8* first, index kv_head, index position) const {
-    u8* const page = pages.at(first, position);
+    u8* const page = pages.template numbered<L::page_bytes>(first, pages.number(position));
     const index row = L::row(kv_head, position);
     return {page + row * L::row_bytes, reinterpret_cast<f16*>(page + L::scales) + row * L::groups};
   }
@@ -213,7 +215,7 @@ struct Partial {
   float out[R][C::value_dim];
 };
 
-constexpr index score_block = 64;  // positions whose scores are held at a time
+constexpr index score_block = sizes::host_score_block;  // positions whose scores are held at a time
 
 // Rows of q (already scaled, [R][qk_head_dim]) against positions begin..end-1, from a multiple of
 // 16 on; row r sees those below limit[r], as far as the window goes.
@@ -299,7 +301,7 @@ SINTER_INLINE void attend_rows(const C& c, index kv_head, const float* q, const 
 // Splits of the positions of one KV head that a row sees, from a multiple of 16 on: so many for a
 // length, whatever the number of workers, since the order of sums depends on them. Runs of 16
 // positions are dealt out evenly.
-constexpr index max_splits = 16;
+constexpr index max_splits = sizes::host_splits;
 constexpr index least_split = 32;  // positions
 struct Splits {
   index count;
@@ -323,7 +325,8 @@ struct Splits {
 template <class C>
 struct SplitBuffers {
   static constexpr index row = C::value_dim + 2;
-  static constexpr index bytes = (index{C::heads} * max_splits * row + C::kv_heads) * 4;
+  static constexpr index bytes =
+      sizes::split_bytes(C::heads, C::kv_heads, max_splits, C::value_dim);
   float* partials;  // [heads][max_splits][top, total, out...]
   int* arrived;     // [kv_heads], zero between phases
 

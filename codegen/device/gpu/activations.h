@@ -129,7 +129,7 @@ struct QuantizedRows {
   // Scales that a block of columns has of its own.
   static constexpr int block_groups = Group == 0 ? 0 : block_cols / Group;
   static constexpr int blocks = (Cols + block_cols - 1) / block_cols;
-  static constexpr int row_codes = blocks * block_cols;
+  static constexpr int row_codes = sizes::gpu_row_codes(Cols);
   i8* codes;           // [Planes][rows / Together][row_codes / 32][Together][32]
   GroupScale* scales;  // [rows / Together][groups][Together]
   index rows;
@@ -193,10 +193,11 @@ template <int Cols, int Group, int Planes>
 struct SharedRow {
   static constexpr int planes = Planes;
   static constexpr int blocks = (Cols + block_cols - 1) / block_cols;
-  static constexpr int stride = block_cols + 16;
+  static constexpr int stride = sizes::shared_block_stride;
   static constexpr int code_bytes = Planes * blocks * stride;
   static constexpr int groups = Group == 0 ? 1 : Cols / Group;
-  static constexpr int bytes = code_bytes + groups * static_cast<int>(sizeof(GroupScale));
+  static constexpr int bytes = sizes::shared_row_bytes(Cols, groups, Planes);
+  static_assert(bytes == code_bytes + groups * sizeof(GroupScale));
   u8* base;
 
   __device__ __attribute__((always_inline)) u32x4 codes(int plane, int block, int k) const {

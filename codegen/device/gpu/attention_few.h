@@ -28,16 +28,11 @@ template <class C>
 struct FewShared {
   using Attention = FewAttention<C>;
   static constexpr int at_once = Attention::heads_at_once;
-  static constexpr int group_floats = (C::group + 3) / 4 * 4;
+  static constexpr int group_floats = sizes::round_up(C::group, 4);
   // Of a wave: what it needs while it attends, then the result [at_once][value_dim + 2].
-  static constexpr int result_bytes = at_once * (C::value_dim + 2) * 4;
-  static constexpr int place_bytes =
-      result_bytes > Attention::place_bytes ? result_bytes : Attention::place_bytes;
+  static constexpr int place_bytes = C::shape.place_bytes(Attention::on_halves);
   static_assert(place_bytes % 16 == 0 && Attention::query_bytes % 16 == 0);
-  static constexpr int bytes = waves * place_bytes + Attention::query_bytes +
-                               (C::group * C::widest + (1 + waves) * C::key_dim + C::value_dim +
-                                group_floats + 2 * waves + 4) *
-                                   4;
+  static constexpr int bytes = C::shape.few_rows_shared_bytes(Attention::on_halves, waves);
   u8* places;      // of the waves
   u8* kept;        // queries that are attended together, in the form that they are multiplied in
   float* queries;  // [group][widest], times log2(e); then the results

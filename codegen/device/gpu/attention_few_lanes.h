@@ -15,9 +15,9 @@ constexpr int power_of_two(int n) {
 
 template <class C>
 struct LaneAttention {
-  static constexpr int heads_at_once = 4;
+  static constexpr bool on_halves = false;
+  static constexpr int heads_at_once = C::shape.heads_at_once(on_halves);
   static constexpr int query_bytes = 0;  // beside those in float32
-  static constexpr int place_bytes = 0;  // of a wave's place in shared memory, beside results
   static constexpr int lanes_per_row = power_of_two(C::widest / run);
   static_assert(lanes_per_row <= wave_size, "heads of more than 256 features have no kernel");
   static constexpr int streams = threads / lanes_per_row;

@@ -22,11 +22,11 @@ template <class C>
 struct MatrixAttention {
   using Format = typename C::Format;
   using Left = HalfMatrix::Left;
-  static constexpr bool fits =
-      HalfMatrix::exists && C::widest <= 128 && (C::coded || C::bits == 16);
+  static constexpr bool fits = HalfMatrix::exists && C::shape.on_halves();
+  static constexpr bool on_halves = true;
   static_assert(!C::coded || Format::group == 32);
-  static constexpr int heads_at_once = C::group > 4 && C::group <= 8 ? 8 : 4;
-  static constexpr int positions = 16;
+  static constexpr int heads_at_once = C::shape.heads_at_once(on_halves);
+  static constexpr int positions = sizes::Heads::positions_at_once;
   // Features of keys are multiplied 32 at a time, in two steps of 16. Of codes a lane has 8
   // neighbours, of which each step takes 4.
   static constexpr int runs = (C::key_dim + 31) / 32;
@@ -35,10 +35,11 @@ struct MatrixAttention {
   template <class L>
   struct Part {
     static constexpr int row_bytes = L::row_bytes;
-    static constexpr int row_stride = row_bytes + (C::bits == 8 ? 32 : 16);
+    static constexpr int row_stride = C::shape.cached_stride(L::dim);
     static constexpr int groups = L::groups;
     static constexpr int scales_at = positions * row_stride;
-    static constexpr int bytes = scales_at + positions * groups * 2;
+    static constexpr int bytes = C::shape.cached_bytes(L::dim);
+    static_assert(bytes == scales_at + positions * groups * 2);
 
     static SINTER_MEMBER f16 scale(const u8* place, int position, int group) {
       return reinterpret_cast<const f16*>(place + scales_at)[position * groups + group];
@@ -51,13 +52,14 @@ struct MatrixAttention {
   // Codes of 4 bits are so few bytes that the next positions come while all of these are
   // multiplied.
   static constexpr bool ahead = C::bits == 4;
-  static constexpr int tile_bytes = values_at + (C::coded ? Values::bytes : 0);
-  static constexpr int place_bytes = ahead ? 2 * tile_bytes : tile_bytes;
+  static constexpr int tile_bytes = C::shape.cached_tile_bytes();
+  static_assert(C::shape.cached_place_bytes() == (ahead ? 2 : 1) * tile_bytes);
   // Queries: [tile of four heads][what they are rounded to, then what that leaves][feature], such
   // that lanes read from different banks; then a factor of every head.
-  static constexpr int query_stride = (runs + 1) / 2 * 128 + 64;
+  static constexpr int query_stride = C::shape.query_stride();
   static constexpr int query_tile = 8 * query_stride;
-  static constexpr int query_bytes = heads_at_once / 4 * query_tile + heads_at_once * 4;
+  static constexpr int query_bytes = C::shape.query_bytes();
+  static_assert(query_bytes == heads_at_once / 4 * query_tile + heads_at_once * 4);
   // Values: runs of features of which a lane has `wide`; two to a tile of 16. Those of a run of
   // codes share a scale.
   static constexpr int wide = C::coded ? 4 : 8;

@@ -9,9 +9,6 @@ namespace sinter {
 // First phase: q is transformed into `queries` [rows][heads][qk_head_dim], times log2(e), k and v
 // go to the caches. A wave takes a head, a block as many heads of a row; the transforms run in
 // shared memory.
-template <class C>
-constexpr int append_shared_bytes = waves * C::key_dim * 4 + 2 * waves * 4;
-
 template <class C, class QTransform, class KTransform>
 SINTER_INLINE void attention_append(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
                                     HeadRows v, const QTransform& q_transform,
@@ -54,9 +51,7 @@ SINTER_INLINE void attention_append(const Launch* launch, const C& caches, HeadR
 
 // Second phase.
 template <class C>
-constexpr int attention_rows_shared_bytes =
-    HalfTile<C>::fits && HalfTile<C>::bytes > AttentionTile<C>::bytes ? HalfTile<C>::bytes
-                                                                      : AttentionTile<C>::bytes;
+constexpr int attention_rows_shared_bytes = C::shape.many_rows_shared_bytes(HalfTile<C>::fits);
 template <class C>
 SINTER_INLINE void attention_rows(const Launch* launch, const C& caches, const float* queries,
                                   float* out) {

@@ -9,7 +9,7 @@
 
 namespace sinter {
 
-constexpr int attention_tile = 32;
+constexpr int attention_tile = sizes::Heads::tile;
 
 template <class C>
 struct AttentionTile {
@@ -17,14 +17,15 @@ struct AttentionTile {
   // A group larger than a tile takes several.
   static constexpr int rows = tokens * C::group;
   static constexpr int passes = (rows + attention_tile - 1) / attention_tile;
-  static constexpr int positions = C::widest <= 128 ? 64 : 16;
+  static constexpr int positions = C::shape.tile_positions();
   // Of queries and keys, of values, and of a row that holds either.
   static constexpr int key_stride = C::key_dim + 4;
   static constexpr int value_stride = C::value_dim + 4;
   static constexpr int row = C::widest + 4;
   static constexpr int score_stride = positions + 4;
-  static constexpr int bytes =
-      (attention_tile * key_stride + positions * row + attention_tile * score_stride) * 4;
+  static_assert((attention_tile * key_stride + positions * row + attention_tile * score_stride) *
+                    4 ==
+                C::shape.lanes_tile_bytes());
 };
 template <class C, class L>
 SINTER_INLINE void load_positions(const CachedRows<L>& from, index count, float* to) {

@@ -17,27 +17,27 @@ namespace sinter {
 
 template <class C>
 struct HalfTile {
-  static constexpr bool fits =
-      HalfMatrix::exists && C::widest <= 128 && (C::coded || C::bits == 16);
+  static constexpr bool fits = HalfMatrix::exists && C::shape.on_halves();
   static constexpr int rows_of_wave = 16;
   static constexpr int wide = waves * rows_of_wave;
   static constexpr int tokens = wide / C::group < 1 ? 1 : wide / C::group;
   // A group larger than a tile takes several.
   static constexpr int rows = tokens * C::group;
   static constexpr int passes = (rows + wide - 1) / wide;
-  static constexpr int positions = C::coded ? 32 : 64;
+  static constexpr int positions = C::shape.half_positions();
   static constexpr float weight_power = 14;
   // Features of a key are taken 32 at a time: 8 neighbours to a lane, whose loads of 16 bytes use
   // different banks where rows lie 64 bytes apart beyond multiples of 128.
   static constexpr int runs = (C::key_dim + 31) / 32;
   static_assert(!C::coded || C::Format::group == 32);
-  static constexpr int key_stride = (runs + 1) / 2 * 128 + 64;
+  static constexpr int key_stride = C::shape.query_stride();
   // Of values 16 bytes of neighbouring positions are taken at once.
-  static constexpr int value_stride = (C::value_dim / 8 | 1) * 16;
+  static constexpr int value_stride = C::shape.half_value_stride();
   static constexpr int numbers = positions * (key_stride + value_stride);
   // Of codes, the scales of keys, then those of values.
   static constexpr int key_scales = positions * C::Keys::groups;
-  static constexpr int bytes = numbers + (key_scales + positions * C::Values::groups) * 4;
+  static_assert(numbers + (key_scales + positions * C::Values::groups) * 4 ==
+                C::shape.half_tile_bytes());
 };
 
 // Keys or values of `count` positions, as many features as are multiplied; of codes their numbers,

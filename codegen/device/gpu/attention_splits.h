@@ -6,32 +6,28 @@
 
 #include "gpu/heads.h"
 #include "kv_cache.h"
+#include "sizes.h"
 
 namespace sinter {
 
 constexpr float log2_e = 1.44269504F;
 constexpr float masked = -1e30F;
 
-// Splits of the positions of one KV head among blocks: as many as large GPUs have multiprocessors.
-constexpr int blocks_at_once = 128;
+// Splits of the positions of one KV head among blocks.
 constexpr int least(int a, int b) { return a < b ? a : b; }
-constexpr int positions_per_split = 128;  // at least, if there are as many
-// Splits begin at multiples of so many positions, which therefore lie in one page.
-constexpr int split_step = 16;
+// They begin at multiples of so many positions, which therefore lie in one page.
+constexpr int split_step = sizes::gpu_split_step;
 static_assert(page_positions % split_step == 0);
-// Of so many positions as splits are wanted; of those that a row sees of `total`, from a multiple
-// of split_step on, at most.
 constexpr int wanted_splits(int positions) {
-  return (positions + positions_per_split - 1) / positions_per_split;
+  return static_cast<int>(sizes::gpu_wanted_splits(positions));
 }
+// Of the positions that a row sees of `total`, from a multiple of split_step on, the most.
 template <class C>
 constexpr int most_seen(int total) {
   return C::window == 0 ? total : least(total, C::window + split_step - 1);
 }
 template <class C>
-constexpr int most_splits =
-    least(wanted_splits(most_seen<C>(1 << 30)),
-          blocks_at_once / C::kv_heads < 1 ? 1 : least(blocks_at_once / C::kv_heads, 32));
+constexpr int most_splits = sizes::gpu_splits(C::kv_heads, C::window);
 
 // Splits of what a row sees of the positions 0..total-1, its own being the last. They follow from
 // that number alone: short contexts take few, long ones all that there are.
@@ -63,7 +59,8 @@ struct Splits {
 template <class C>
 struct SplitBuffers {
   static constexpr int row = C::value_dim + 2;
-  static constexpr index bytes = (index{C::heads} * most_splits<C> * row + C::kv_heads) * 4;
+  static constexpr index bytes =
+      sizes::split_bytes(C::heads, C::kv_heads, most_splits<C>, C::value_dim);
   float* partials;  // [heads][most_splits][top, total, out...]
   int* arrived;     // [kv_heads], zero between phases
 

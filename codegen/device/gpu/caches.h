@@ -5,6 +5,7 @@
 
 #include "gpu/platform.h"
 #include "kv_cache.h"
+#include "sizes.h"
 
 namespace sinter {
 
@@ -96,7 +97,8 @@ struct CachedRows {
   }
 };
 
-template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, index PageBytes,
+// PagesOf: Pages, or a Ring.
+template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, class PagesOf,
           class FormatOf, int Window>
 struct Caches {
   using Format = FormatOf;
@@ -112,13 +114,14 @@ struct Caches {
   static constexpr int widest = key_dim > value_dim ? key_dim : value_dim;
   static constexpr bool coded = Format::group > 0;
   static constexpr int bits = Format::bits;
+  static constexpr sizes::Heads shape = {group, key_dim, value_dim, bits, Format::group};
   static constexpr int window = Window;  // positions that a row sees, at most; 0: all
   u8* keys;                              // of the first page
   u8* values;
-  Pages<PageBytes> pages;
+  PagesOf pages;
 
   SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
-    return {keys, values, Pages<PageBytes>::of(launch, sequence)};
+    return {keys, values, PagesOf::of(launch, sequence)};
   }
   SINTER_MEMBER CachedRows<Keys> key(index kv_head, index position) const {
     return key(kv_head, position, pages.number(position));
@@ -171,8 +174,8 @@ struct Caches {
     for (int i = 0; i < run; ++i) to[i] = feature + i < HeadDim ? head[feature + i] : 0.0F;
   }
   template <class L>
-  static SINTER_MEMBER CachedRows<L> rows(u8* first, index kv_head, index position, int number) {
-    u8* const page = Pages<PageBytes>::numbered(first, number);
+  SINTER_MEMBER CachedRows<L> rows(u8* first, index kv_head, index position, int number) const {
+    u8* const page = pages.template numbered<L::page_bytes>(first, number);
     const index row = L::row(kv_head, position);
     return {page + row * L::row_bytes, reinterpret_cast<f16*>(page + L::scales) + row * L::groups};
   }

@@ -64,7 +64,7 @@ struct GlobalRows {
 template <class X>
 struct SharedRows {
   using Row = typename OneRow<X>::Row;
-  static constexpr int stride = (Row::bytes + 15) / 16 * 16;
+  static constexpr int stride = sizes::round_up(Row::bytes, 16);
   u8* base;
   __device__ Row row(index r) const { return {base + r * stride}; }
 };
@@ -77,7 +77,7 @@ SINTER_INLINE SharedRows<X> rows_of(const SharedRows<X>& x) {
   return x;
 }
 template <class X, int Rows>
-constexpr int shared_rows_bytes = Rows * SharedRows<X>::stride + 256;
+constexpr int shared_rows_bytes = sizes::shared_rows_bytes(Rows, SharedRows<X>::Row::bytes);
 
 // Rows of x, prepared in shared memory.
 template <class X, int Rows, class Prologue>

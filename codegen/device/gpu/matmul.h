@@ -9,16 +9,16 @@
 
 namespace sinter {
 
-constexpr int tile_tokens = 64;
+constexpr int tile_tokens = sizes::tile_tokens;
 
 // Tokens of one block of columns in shared memory.
 template <class X, int Tokens>
 struct TokenTile {
   static constexpr int block_groups = X::block_groups;
   // Eight lanes' 8-byte reads at this distance use different banks.
-  static constexpr int stride = block_cols + 32;
+  static constexpr int stride = sizes::tile_stride;
   static constexpr int code_bytes = X::planes * Tokens * stride;
-  static constexpr int bytes = code_bytes + Tokens * block_groups * 8;
+  static constexpr int bytes = code_bytes + Tokens * block_groups * sizes::group_scale_bytes;
   u8* base;
 
   // This lane's part of 16 tokens from `first`, over segment s.
@@ -260,7 +260,7 @@ template <class X>
 constexpr int tile_shared_bytes = 0;
 template <int Cols, int Group, int Planes>
 constexpr int tile_shared_bytes<QuantizedRows<Cols, Group, Planes>> =
-    2 * TokenTile<QuantizedRows<Cols, Group, Planes>, tile_tokens>::bytes;
+    sizes::tile_shared_bytes(Planes, QuantizedRows<Cols, Group, Planes>::block_groups);
 
 // See matmul_one_row for the parts and the epilogue.
 template <int Parts, int Rows, class W, int Cols, int Group, int Planes, class Epilogue>
@@ -383,10 +383,10 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w,
 }
 
 // Dense weights in float32: a lane has one row of the wave's tile and a share of the tokens.
-constexpr int dense_cols = 32;    // of a step
-constexpr int dense_stride = 36;  // floats
+constexpr int dense_cols = 32;  // of a step
+constexpr int dense_stride = sizes::dense_stride;
 template <int Cols>
-constexpr int tile_shared_bytes<FloatRows<Cols>> = tile_tokens * dense_stride * 4;
+constexpr int tile_shared_bytes<FloatRows<Cols>> = sizes::dense_tile_shared_bytes;
 
 template <int Parts, int Rows, class W, int Cols, class Epilogue>
 SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Cols>& x,

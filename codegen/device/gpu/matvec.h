@@ -53,9 +53,6 @@ SINTER_INLINE float multiply_block(const RowCodes<W>& codes, int block,
   return y;
 }
 
-// Bytes of shared memory for partial sums and prologues, behind the row.
-constexpr int partials_bytes = 2 * waves * 2 * tile_rows * 4 + 256;
-
 template <class X>
 struct OneRow;
 
@@ -103,7 +100,7 @@ struct OneRow<QuantizedRows<Cols, Group, Planes>> {
 template <int Cols>
 struct SharedFloats {
   // Room for whole chunks of every element type; weights are zero beyond the columns.
-  static constexpr int bytes = (Cols + 15) / 16 * 16 * 4;
+  static constexpr int bytes = sizes::shared_floats_bytes(Cols);
   u8* base;
   __device__ __attribute__((always_inline)) f32x4 four(int k) const {
     return *reinterpret_cast<const f32x4*>(base + k * 4);
@@ -182,7 +179,7 @@ struct OneRow<FloatRows<Cols>> {
 };
 
 template <class X>
-constexpr int one_row_shared_bytes = OneRow<X>::Row::bytes / 16 * 16 + 16 + partials_bytes;
+constexpr int one_row_shared_bytes = sizes::one_row_shared_bytes(OneRow<X>::Row::bytes, waves);
 
 // `Parts` matrices of `Rows` rows each, one after another in w, each starting a tile, go to the
 // epilogue together: epilogue(row, output column, outputs left in the part, y of part 0, y of part
@@ -201,7 +198,7 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
   constexpr int ahead = most_ahead < steps ? most_ahead : steps;
 
   if (index{launch->worker} * at_once >= tiles) return;
-  u8* const behind = shared_memory() + Form::Row::bytes / 16 * 16 + 16;
+  u8* const behind = shared_memory() + sizes::behind_row(Form::Row::bytes);
   float* const partials = reinterpret_cast<float*>(behind);
   float* const scratch = reinterpret_cast<float*>(behind + 2 * waves * 2 * tile_rows * 4);
   const typename Form::Row x{shared_memory()};

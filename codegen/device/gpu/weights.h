@@ -16,11 +16,12 @@
 #pragma once
 
 #include "gpu/platform.h"
+#include "sizes.h"
 
 namespace sinter {
 
-constexpr int tile_rows = 16;
-constexpr int block_cols = 128;
+constexpr int tile_rows = sizes::lanes;
+constexpr int block_cols = sizes::gpu_block;
 constexpr int segment_cols = 32;
 constexpr int block_segments = block_cols / segment_cols;
 

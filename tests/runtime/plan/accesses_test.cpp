@@ -77,6 +77,25 @@ TEST(PlanAccesses, WhatDoesNotFitIsNamed) {
        "states[1] must have fixed bytes alone"},
       {[](Plan&, DevicePlan& d) { d.states[0].bytes_per_position = 0; },
        "states[0] must have bytes per position alone"},
+      {[](Plan&, DevicePlan& d) { d.states[1].window = 1; },
+       "states[1]: only a ring has a window and a number of positions"},
+      // Too short for the window and a step; no whole pages; bytes that are no number of positions.
+      {[](Plan&, DevicePlan& d) {
+         d.states[1] = {"last", PlanState::Kind::ring, "i32", 0, 256, 64, 65};
+       },
+       "states[1]: a ring of 64 positions in 256 bytes does not serve a window of 65 and steps of"},
+      {[](Plan&, DevicePlan& d) {
+         d.states[1] = {"last", PlanState::Kind::ring, "i32", 0, 400, 100, 1};
+       },
+       "a ring of 100 positions in 400 bytes does not serve"},
+      {[](Plan&, DevicePlan& d) {
+         d.states[1] = {"last", PlanState::Kind::ring, "i32", 0, 500, 128, 1};
+       },
+       "a ring of 128 positions in 500 bytes does not serve"},
+      {[](Plan&, DevicePlan& d) {
+         d.states[1] = {"last", PlanState::Kind::ring, "i32", 0, 512, 128, 0};
+       },
+       "does not serve a window of 0"},
       // The arena
       {[](Plan&, DevicePlan& d) { d.arena_bytes = 79; },
        "prefill[1].arguments[2]: 16 bytes at offset 64 reach beyond the arena of 79"},

@@ -1,14 +1,28 @@
-// What sequences of a compiled model give alone.
+// What sequences of a model give alone.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
-#include "tests/codegen/compiled_model.h"
+#include "runtime/session/session.h"
 #include "tests/runtime/session/random_schedule.h"
 
 namespace sinter {
+
+// [ids, vocab], of one prefill.
+inline std::vector<float> prefill_logits(runtime::Session& session, std::span<const int32_t> ids) {
+  std::vector<float> logits;
+  const auto status = session.prefill(ids, static_cast<int64_t>(ids.size()),
+                                      [&](std::span<const float> rows, int64_t) {
+                                        logits.insert(logits.end(), rows.begin(), rows.end());
+                                      });
+  EXPECT_TRUE(status.ok()) << status.error().message;
+  return logits;
+}
 
 // For RandomSchedule, each in a session of its own: rows of steps of few rows in steps of one, runs
 // of rows of chunks as one prompt.
