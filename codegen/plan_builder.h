@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "codegen/layouts/weight_sections.h"
-#include "codegen/schedule/lower.h"
+#include "codegen/regions/lower.h"
 #include "codegen/schedule/memory.h"
 #include "codegen/schedule/source.h"
 #include "codegen/targets/target.h"
@@ -64,11 +64,6 @@ std::vector<int64_t> default_rows(Device device);
 absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
                                         const ir::MatrixSource* source,
                                         const CompileOptions& options);
-
-// What one kind of device runs, but for probes, fills and sections.
-runtime::DevicePlan assemble_device_plan(const Compilation& compilation,
-                                         const DeviceCompilation& device,
-                                         const CompileOptions& options);
 
 // Writes the plan to `path`: the old file stays until the new one is whole. `checkpoint` is null
 // for a synthetic model.

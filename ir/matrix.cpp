@@ -222,18 +222,14 @@ void decode_row(const Matrix& matrix, int64_t row, float* out) {
 }
 
 float level_of(const WeightFormat& format, uint8_t code) {
+  const CodeMapInfo& row = info(format.map);
+  if (!row.levels.empty()) return row.unit * row.levels[code & (row.levels.size() - 1)];
   switch (format.map) {
     case CodeMap::affine:
     case CodeMap::shifted:
       return code;
-    case CodeMap::fp4:
-      return 0.5F * static_cast<float>(kFp4Doubled[code & 15]);
-    case CodeMap::iq4:
-      return kIq4Levels[code & 15];
     case CodeMap::fp8:
       return float_from_e4m3(code);
-    case CodeMap::sign:
-      return code == 0 ? -1.0F : 1.0F;
     default:
       return static_cast<float>(code) - static_cast<float>(format.zero_point());
   }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace sinter::ir {
@@ -44,6 +45,12 @@ const char* name(DType dtype) {
       return "q4";
   }
   return "?";
+}
+
+double WeightFormat::unsigned_zero_point() const {
+  const CodeMapInfo& row = info(map);
+  if (row.levels.empty()) return zero_point();
+  return -double{row.unit} * *std::ranges::min_element(row.levels);
 }
 
 // 256 codes in base 3 are 52 bytes: 48 of five codes and 4 of four.

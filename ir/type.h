@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -57,10 +58,23 @@ enum class CodeMap {
   sign,       // w = scale * (2 code - 1), one bit
 };
 
+// E2M1 doubled, which makes all of them integers, the levels of GGUF's IQ4 types, and signs.
+inline constexpr std::array<int8_t, 16> kFp4Doubled = {0, 1,  2,  3,  4,  6,  8,  12,
+                                                       0, -1, -2, -3, -4, -6, -8, -12};
+inline constexpr std::array<int8_t, 16> kIq4Levels = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                                      1,    13,   25,  38,  53,  69,  89,  113};
+inline constexpr std::array<int8_t, 2> kSigns = {-1, 1};
+
 struct CodeMapInfo {
   CodeMap map;
   std::string_view name;  // in the text form
   int bits;               // per code where the map has one width; 0 where the format says it
+  // Where a table says what codes stand for: unit * levels[code].
+  std::span<const int8_t> levels = {};
+  float unit = 1;
+  // Of the unsigned integers that kernels multiply, which are levels less the lowest one; 0: they
+  // multiply the codes.
+  int level_bits = 0;
 };
 
 // In the order of the enumeration.
@@ -70,10 +84,10 @@ inline constexpr std::array<CodeMapInfo, 9> kCodeMaps = {{
     {CodeMap::symmetric, "symmetric", 0},
     {CodeMap::ternary, "ternary", 0},
     {CodeMap::shifted, "shifted", 0},
-    {CodeMap::fp4, "fp4", 4},
-    {CodeMap::iq4, "iq4", 4},
+    {CodeMap::fp4, "fp4", 4, kFp4Doubled, 0.5F, 5},
+    {CodeMap::iq4, "iq4", 4, kIq4Levels, 1, 8},
     {CodeMap::fp8, "fp8", 8},
-    {CodeMap::sign, "sign", 1},
+    {CodeMap::sign, "sign", 1, kSigns},
 }};
 constexpr const CodeMapInfo& info(CodeMap map) { return kCodeMaps[static_cast<size_t>(map)]; }
 
@@ -98,6 +112,11 @@ struct WeightFormat {
   bool has_biases() const { return map == CodeMap::affine; }
   // The constant zero point for formats that store no biases (symmetric: zero; ternary: 1).
   double zero_point() const { return map == CodeMap::ternary ? 1.0 : zero; }
+  // What kernels take off when they multiply unsigned numbers: with a table, minus its lowest
+  // level.
+  double unsigned_zero_point() const;
+  // Bits of these numbers.
+  int level_bits() const { return info(map).level_bits > 0 ? info(map).level_bits : bits; }
   // Columns that share a number of scale_type; 0 when there are none.
   int scale_cols() const { return block > 0 ? block : group; }
   // Stored bits of codes alone, and with all that is stored per group and block.
@@ -105,12 +124,6 @@ struct WeightFormat {
   double bits_per_weight() const;
   bool operator==(const WeightFormat&) const = default;
 };
-
-// E2M1 doubled, which makes all of them integers, and the levels of GGUF's IQ4 types.
-inline constexpr std::array<int8_t, 16> kFp4Doubled = {0, 1,  2,  3,  4,  6,  8,  12,
-                                                       0, -1, -2, -3, -4, -6, -8, -12};
-inline constexpr std::array<int8_t, 16> kIq4Levels = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                                      1,    13,   25,  38,  53,  69,  89,  113};
 
 // `weight<out x in, affine b1 g128 f16>`; vectors are `weight<256, f16>`; stacked experts are
 // `weight<E x out x in, ...>`.

@@ -110,7 +110,7 @@ void add_compile(CommandLine& line) {
                  "a8: int8 per group, fast; a16: 16 bits, the accuracy reference")
       ->check(CLI::IsMember({"a8", "a16"}))
       ->capture_default_str();
-  add_kv_format_option(app, command->kv_format)->capture_default_str();
+  add_kv_format_option(app, program, command->kv_format)->capture_default_str();
   add_quantize_option(app, command->quantize);
   app.add_option("--max-context", command->max_context,
                  "Positions that a session can hold at most; by default what the model says, up to "

@@ -32,7 +32,7 @@ void print_targets(bool json) {
     if (json)
       list.push_back({{"name", target.name},
                       {"family", target.family},
-                      {"triple", target.triple},
+                      {"triple", family_of(target).triple},
                       {"features", target.features},
                       {"machines", target.machines},
                       {"flags", target.flags},

@@ -11,6 +11,7 @@
 #include "codegen/compile/object_cache.h"
 #include "codegen/plan_builder.h"
 #include "frontends/gguf/tokenizer.h"
+#include "ir/state_format.h"
 #include "runtime/support/temporary_file.h"
 #include "tools/model_input.h"
 #include "tools/plan_cache.h"
@@ -127,6 +128,8 @@ void add_compiler(Program& program) {
   program.explain_model = explain_model;
   program.gguf_tokenizer = gguf_tokenizer;
   program.target_rates = target_rates;
+  for (const ir::StateFormat& format : ir::kStateFormats)
+    program.kv_formats.emplace_back(ir::name(format.dtype));
   program.count_instructions = count_instructions;
   program.examine_compiler = examine_compiler;
 }

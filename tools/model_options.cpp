@@ -22,20 +22,20 @@ void add_model_argument(CLI::App& app, const Program& program, ModelOptions& opt
                    "How activations are kept between kernels: a8 (int8 per group, fast; the "
                    "default for a model) or a16 (16 bits, the accuracy reference)")
         ->check(CLI::IsMember({"a8", "a16"}));
-    add_kv_format_option(app, options.kv_format);
+    add_kv_format_option(app, program, options.kv_format);
     add_quantize_option(app, options.quantize);
   } else {
     app.add_option("PLAN", options.path, "A plan that `sinter compile` wrote")->required();
   }
 }
 
-CLI::Option* add_kv_format_option(CLI::App& app, std::string& format) {
+CLI::Option* add_kv_format_option(CLI::App& app, const Program& program, std::string& format) {
   return app
       .add_option("--kv,--kv-format", format,
                   "How a model's keys and values are cached: f16 (the default), f32, or codes of 8 "
                   "or 4 bits with a scale for 32 of them (q8, q4), which take about half and a "
                   "quarter of the memory")
-      ->check(CLI::IsMember({"f16", "f32", "q8", "q4"}));
+      ->check(CLI::IsMember(program.kv_formats));
 }
 
 void add_quantize_option(CLI::App& app, std::vector<std::string>& rules) {

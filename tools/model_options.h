@@ -31,7 +31,7 @@ void add_model_argument(CLI::App& app, const Program& program, ModelOptions& opt
 // --quantize, which add_model_argument has, for commands with a MODEL argument of their own.
 void add_quantize_option(CLI::App& app, std::vector<std::string>& rules);
 // --kv-format, likewise. `format` may have a default.
-CLI::Option* add_kv_format_option(CLI::App& app, std::string& format);
+CLI::Option* add_kv_format_option(CLI::App& app, const Program& program, std::string& format);
 // --threads and --device.
 void add_execution_options(CLI::App& app, ModelOptions& options, bool has_reference = false);
 // --executor, where it makes a difference to what is shown.

@@ -70,6 +70,7 @@ struct Program {
   // The tokenizer of a .gguf file, or of the folder of one.
   std::function<runtime::Result<runtime::TokenizerFiles>(const std::string& path)> gguf_tokenizer;
   TargetRates target_rates;
+  std::vector<std::string> kv_formats;  // that caches of a model may have
   // A table of the instructions that kernels spend on a byte of weights.
   std::function<runtime::Result<std::string>(const runtime::PlanFile&)> count_instructions;
   std::function<std::vector<DoctorLine>()> examine_compiler;

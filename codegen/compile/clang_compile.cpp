@@ -25,8 +25,8 @@
 #include <mutex>
 #include <utility>
 
+#include "codegen/compile/device_sources.h"
 #include "codegen/compile/end_without_memory.h"
-#include "codegen/device_sources.h"
 #include "runtime/support/temporary_file.h"
 
 LLD_HAS_DRIVER(elf)
@@ -67,7 +67,7 @@ llvm::IntrusiveRefCntPtr<llvm::vfs::FileSystem> file_system(std::string_view sou
 std::vector<std::string> arguments(const Target& target, bool assembly) {
   std::vector<std::string> args = {"clang++", "-std=c++20", "-O3", assembly ? "-S" : "-c"};
   if (!kind_of(target.device).gpu) {
-    args.push_back(fmt::format("--target={}", target.triple));
+    args.push_back(fmt::format("--target={}", family_of(target).triple));
     // Which multiply-adds fuse is decided by expressions, not by the optimizer: it would fuse
     // others in a loop over many rows than in one over few, and so depend on the number of threads.
     for (const char* flag :
@@ -108,7 +108,8 @@ absl::StatusOr<llvm::SmallVector<char, 0>> compile(std::string_view source, cons
   const auto files = file_system(source);
 
   // The driver turns flags into the frontend's options, as on a command line.
-  clang::driver::Driver driver("clang++", std::string(target.triple), diagnostics, "sinter", files);
+  clang::driver::Driver driver("clang++", std::string(family_of(target).triple), diagnostics,
+                               "sinter", files);
   driver.setCheckInputsExist(false);
   const std::vector<std::string> args = arguments(target, assembly);
   std::vector<const char*> pointers;
@@ -144,8 +145,7 @@ absl::StatusOr<llvm::SmallVector<char, 0>> compile(std::string_view source, cons
 
 absl::StatusOr<std::vector<uint8_t>> compile_to_object(std::string_view source,
                                                        const Target& target) {
-  // The driver of the machine assembles PTX.
-  auto output = compile(source, target, target.family == "nvptx");
+  auto output = compile(source, target, family_of(target).ptx);
   if (!output.ok()) return output.status();
   return std::vector<uint8_t>(output->begin(), output->end());
 }
@@ -158,7 +158,8 @@ absl::StatusOr<std::string> compile_to_assembly(std::string_view source, const T
 
 absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& object,
                                                  const Target& target) {
-  if (target.family == "nvptx") return object;
+  const TargetFamily& family = family_of(target);
+  if (family.ptx) return object;
   const EndWithoutMemory guard;
   runtime::TemporaryFolder folder;
   if (const int error = folder.create(runtime::temporary_root() + "/sinter", 0700); error != 0)
@@ -178,12 +179,11 @@ absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& obj
           "cannot write {}: the disk may be full; set TMPDIR to another folder", in_path));
     }
   }
-  const char* emulation = target.family == "host-aarch64" ? "aarch64linux"
-                          : target.family == "amdgpu"     ? "elf64_amdgpu"
-                                                          : "elf_x86_64";
+  const std::string emulation(family.emulation);
   const std::vector<const char*> args = {
-      "ld.lld",          "-shared", "-m",          emulation, "--gc-sections",  "--strip-all",
-      "--build-id=none", "-z",      "noexecstack", "-o",      out_path.c_str(), in_path.c_str()};
+      "ld.lld",         "-shared",         "-m", emulation.c_str(), "--gc-sections",
+      "--strip-all",    "--build-id=none", "-z", "noexecstack",     "-o",
+      out_path.c_str(), in_path.c_str()};
   std::string errors;
   llvm::raw_string_ostream error_stream(errors);
   const lld::Result result =

@@ -9,7 +9,7 @@
 #include <system_error>
 
 #include "codegen/compile/clang_compile.h"
-#include "codegen/device_sources.h"
+#include "codegen/compile/device_sources.h"
 #include "runtime/plan/checksum.h"
 #include "runtime/support/source_files.h"
 #include "runtime/support/temporary_file.h"

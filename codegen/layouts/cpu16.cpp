@@ -12,10 +12,8 @@ int64_t code_unit(const ir::WeightType& type) {
   return type.format.base3 ? kTritUnit : std::max(dot_group(type), kGpuSegment);
 }
 
-}  // namespace
-
 // One tile of codes; `codes` has 16 rows of `cols`.
-void pack_codes_cpu16(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) {
+void pack_codes(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) {
   const int64_t cols = type.cols();
   const int64_t unit = code_unit(type);
   const int bits = type.format.bits;
@@ -41,8 +39,18 @@ void pack_codes_cpu16(const ir::WeightType& type, const uint8_t* codes, uint8_t*
   }
 }
 
-int64_t scale_index_cpu16(const ir::WeightType&, int64_t row, int64_t index) {
+int64_t scale_index(const ir::WeightType&, int64_t row, int64_t index) {
   return index * kTileRows + row;
+}
+
+}  // namespace
+
+LayoutRow layout_cpu16() {
+  return {.devices = {Device::host},
+          .serves = serves_every_type,
+          .pack_codes = pack_codes,
+          .scale_index = scale_index,
+          .codes_struct = "BitCodes"};
 }
 
 }  // namespace sinter::codegen

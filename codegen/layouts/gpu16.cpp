@@ -5,9 +5,11 @@
 
 namespace sinter::codegen {
 
+namespace {
+
 // Codes of 8 bits are stored less 128: their matrix units multiply signed
 // bytes.
-void pack_codes_gpu16(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) {
+void pack_codes(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) {
   const ir::WeightFormat& format = type.format;
   const int64_t cols = type.cols();
   for (int64_t block = 0; block < cols; block += kGpuBlock) {
@@ -35,13 +37,25 @@ void pack_codes_gpu16(const ir::WeightType& type, const uint8_t* codes, uint8_t*
   }
 }
 
-int64_t scale_index_gpu16(const ir::WeightType& type, int64_t row, int64_t index) {
+int64_t scale_index(const ir::WeightType& type, int64_t row, int64_t index) {
   const int64_t scale_cols = type.format.scale_cols();
   if (kGpuBlock % scale_cols != 0) return index * kTileRows + row;
   const int64_t per_block = kGpuBlock / scale_cols;
   const int64_t block = index / per_block;
   const int64_t here = std::min(per_block, scale_count(type) - block * per_block);
   return block * per_block * kTileRows + row * here + index % per_block;
+}
+
+}  // namespace
+
+LayoutRow layout_gpu16() {
+  return {.devices = {Device::gpu},
+          .serves = serves_every_type,
+          .run_bytes = 16,
+          .pack_codes = pack_codes,
+          .scale_index = scale_index,
+          .block_records = true,
+          .codes_struct = "BitCodes"};
 }
 
 }  // namespace sinter::codegen

@@ -18,9 +18,8 @@ namespace sinter::codegen {
 
 // Of matrices all tile rows by 16 and differ in the order within a tile.
 enum class Layout {
-  plain,  // vectors: one number after another
-  cpu16,  // one lane per row: codegen/device/cpu/weights.h
-  gpu16,  // 16 bytes of a row at a time: codegen/device/gpu/weights.h
+#define SINTER_LAYOUT(name) name,
+#include "codegen/layouts/layouts.def"
 };
 std::string_view name(Layout layout);
 inline constexpr int64_t kTileRows = sizes::lanes;

@@ -41,16 +41,13 @@ std::vector<Fill> synthetic_fills(const std::string& name, const ir::WeightType&
     return {uniform(0, layout.codes.bytes, "e4m3", -2, 2),
             uniform(layout.scales.at, layout.scales.bytes, dtype, 0.8 * scale, 1.2 * scale)};
   }
-  // The spread of what codes stand for, all being as likely.
+  // The spread of what codes stand for, all being as likely; zero points change nothing about it.
   const bool ternary = format.map == ir::CodeMap::ternary;
   double sum = 0;
   double squares = 0;
   const int codes = ternary ? 3 : 1 << format.bits;
   for (int code = 0; code < codes; ++code) {
-    const double level = format.map == ir::CodeMap::fp4    ? 0.5 * ir::kFp4Doubled[code & 15]
-                         : format.map == ir::CodeMap::iq4  ? ir::kIq4Levels[code & 15]
-                         : format.map == ir::CodeMap::sign ? 2 * code - 1
-                                                           : code;
+    const double level = ir::level_of(format, static_cast<uint8_t>(code)) + format.zero_point();
     sum += level;
     squares += level * level;
   }

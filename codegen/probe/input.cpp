@@ -38,10 +38,7 @@ std::vector<double> magnitudes(const ir::Matrix& matrix, int64_t row) {
     return out;
   }
   const size_t group = format.group > 0 ? static_cast<size_t>(format.group) : cols;
-  const double zero = format.map == ir::CodeMap::fp4    ? 6
-                      : format.map == ir::CodeMap::iq4  ? 127
-                      : format.map == ir::CodeMap::sign ? 1
-                                                        : format.zero_point();
+  const double zero = format.unsigned_zero_point();
   std::vector<uint8_t> codes(cols);
   std::vector<float> scales(cols / group);
   std::vector<float> offsets(cols / group);

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "codegen/layouts/weight_structs.h"
 #include "codegen/probe/input.h"
 #include "codegen/regions/context.h"
 #include "codegen/regions/products.h"
+#include "codegen/regions/weight_structs.h"
 #include "codegen/schedule/early_starts.h"
 
 namespace sinter::codegen {

@@ -7,8 +7,8 @@
 #include <utility>
 
 #include "codegen/layouts/layout_table.h"
-#include "codegen/layouts/weight_structs.h"
 #include "codegen/regions/products.h"
+#include "codegen/regions/weight_structs.h"
 #include "ir/ops.h"
 
 namespace sinter::codegen {

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "codegen/device/sizes.h"
-#include "codegen/layouts/weight_structs.h"
 #include "codegen/regions/products.h"
 #include "codegen/regions/row_code.h"
+#include "codegen/regions/weight_structs.h"
 #include "codegen/schedule/epilogue.h"
 #include "ir/ops.h"
 

@@ -5,7 +5,7 @@
 #include <numeric>
 
 #include "codegen/device/sizes.h"
-#include "codegen/layouts/weight_structs.h"
+#include "codegen/regions/weight_structs.h"
 
 namespace sinter::codegen {
 
@@ -14,10 +14,8 @@ int64_t most_row_cols(const RegionContext& c, const ir::WeightFormat& format) {
   if (format.group > 0 || multiplies_floats(format)) return kMost;
   const int64_t top = c.planes() == 1 ? 127 : 127 * 256;
   if (c.on_gpu()) return kMost / top / 8 * 2048;  // each of 256 threads has 8 of 2048
-  const int bits = format.map == ir::CodeMap::fp4   ? 5
-                   : format.map == ir::CodeMap::iq4 ? 8
-                                                    : format.bits;
-  return std::min(kMost / (((int64_t{1} << bits) - 1) * 128), kMost / top * 16) / 32 * 32;
+  return std::min(kMost / (((int64_t{1} << format.level_bits()) - 1) * 128), kMost / top * 16) /
+         32 * 32;
 }
 
 int64_t prepared_row_bytes(const RegionContext& c, const ir::WeightType& type) {

@@ -24,6 +24,7 @@ struct ScheduleShape {
   std::string name;
   runtime::Schedule::Entry entry = runtime::Schedule::Entry::main;
   int64_t most_rows = 1;  // that a step may have
+  bool chunk = false;     // it reads prompts; its kernels are named for rows, not for how many
 };
 
 // Rows of a step, at most, that are computed as each is alone, to the last bit. More are read from

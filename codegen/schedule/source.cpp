@@ -58,9 +58,9 @@ KernelSource assemble_source(const Lowering& lowering, std::string_view model, b
   std::string phases;
   for (const LoweredSchedule& schedule : lowering.schedules) {
     const int64_t rows = schedule.shape.most_rows;
-    const std::string suffix = rows == 1                          ? ""
-                               : schedule.shape.name == "prefill" ? "_rows"
-                                                                  : fmt::format("_{}", rows);
+    const std::string suffix = rows == 1              ? ""
+                               : schedule.shape.chunk ? "_rows"
+                                                      : fmt::format("_{}", rows);
     std::vector<uint32_t>& numbers = out.used.emplace_back();
     for (const LoweredPhase& phase : schedule.phases) {
       const auto next = static_cast<uint32_t>(out.kernels.size());

@@ -10,20 +10,32 @@ namespace {
 
 constexpr int kKilobyte = 1024;
 
-struct UnitFlag {
-  MatrixUnit unit;
-  std::string_view flag;
-};
-constexpr UnitFlag kUnitFlags[] = {
-    {MatrixUnit::turing, "-DSINTER_MATRIX_TURING"}, {MatrixUnit::ampere, "-DSINTER_MATRIX_AMPERE"},
-    {MatrixUnit::cdna2, "-DSINTER_MATRIX_CDNA2"},   {MatrixUnit::cdna3, "-DSINTER_MATRIX_CDNA3"},
-    {MatrixUnit::rdna3, "-DSINTER_MATRIX_RDNA3"},   {MatrixUnit::rdna4, "-DSINTER_MATRIX_RDNA4"},
-};
+// What tells codegen/device/gpu/matrix.h of a unit; empty where there is none. No unit is
+// forgotten: compilers warn of a switch without it.
+std::string_view flag_of(MatrixUnit unit) {
+  switch (unit) {
+    case MatrixUnit::none:
+      break;
+    case MatrixUnit::turing:
+      return "-DSINTER_MATRIX_TURING";
+    case MatrixUnit::ampere:
+      return "-DSINTER_MATRIX_AMPERE";
+    case MatrixUnit::cdna2:
+      return "-DSINTER_MATRIX_CDNA2";
+    case MatrixUnit::cdna3:
+      return "-DSINTER_MATRIX_CDNA3";
+    case MatrixUnit::rdna3:
+      return "-DSINTER_MATRIX_RDNA3";
+    case MatrixUnit::rdna4:
+      return "-DSINTER_MATRIX_RDNA4";
+  }
+  return {};
+}
 
 void add_gpu_flags(Target& target) {
   target.flags.emplace_back(target.wave == 64 ? "-DSINTER_WAVE=64" : "-DSINTER_WAVE=32");
-  for (const UnitFlag& row : kUnitFlags)
-    if (row.unit == target.matrix_unit) target.flags.push_back(row.flag);
+  if (const std::string_view flag = flag_of(target.matrix_unit); !flag.empty())
+    target.flags.push_back(flag);
 }
 
 // A row of the tables of GPUs.
@@ -62,7 +74,6 @@ struct AmdGpu {
 Target amd(const AmdGpu& row) {
   Target target = target_of(row.gpu);
   target.family = "amdgpu";
-  target.triple = "amdgcn-amd-amdhsa";
   target.flags = {"-x",        "hip",       "--cuda-device-only",
                   "-nogpuinc", "-nogpulib", "--no-gpu-bundle-output"};
   target.machines = row.machines;
@@ -83,7 +94,6 @@ struct NvidiaGpu {
 Target nvidia(const NvidiaGpu& row) {
   Target target = target_of(row.gpu);
   target.family = "nvptx";
-  target.triple = "nvptx64-nvidia-cuda";
   target.flags = {"-x",
                   "cuda",
                   "--cuda-device-only",
@@ -107,7 +117,6 @@ const std::vector<Target>& cpus() {
       {"x86-64-v3",
        "host-x86-64",
        Device::host,
-       "x86_64-unknown-linux-gnu",
        {"-march=x86-64-v3"},
        {"avx2", "fma", "f16c", "bmi2"},
        50,
@@ -115,7 +124,6 @@ const std::vector<Target>& cpus() {
       {"x86-64-v4",
        "host-x86-64",
        Device::host,
-       "x86_64-unknown-linux-gnu",
        {"-march=x86-64-v4", "-mavx512vnni", "-mprefer-vector-width=512"},
        {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni", "fma", "f16c",
         "bmi2"},
@@ -124,7 +132,6 @@ const std::vector<Target>& cpus() {
       {"aarch64",
        "host-aarch64",
        Device::host,
-       "aarch64-unknown-linux-gnu",
        {"-march=armv8.2-a+dotprod+fp16"},
        {"asimd", "asimddp", "fphp", "asimdhp"},
        30,
@@ -202,6 +209,24 @@ const std::vector<DeviceKind>& device_kinds() {
 
 const DeviceKind& kind_of(Device device) {
   return *std::ranges::find(device_kinds(), device, &DeviceKind::device);
+}
+
+const std::vector<TargetFamily>& target_families() {
+  static const std::vector<TargetFamily> table = {
+      {.name = "host-x86-64", .triple = "x86_64-unknown-linux-gnu", .emulation = "elf_x86_64"},
+      {.name = "host-aarch64", .triple = "aarch64-unknown-linux-gnu", .emulation = "aarch64linux"},
+      {.name = "amdgpu",
+       .triple = "amdgcn-amd-amdhsa",
+       .emulation = "elf64_amdgpu",
+       .has_metadata = true},
+      {.name = "nvptx", .triple = "nvptx64-nvidia-cuda", .emulation = "", .ptx = true},
+  };
+  return table;
+}
+
+// Every target has one (tests/codegen/target_test.cpp).
+const TargetFamily& family_of(const Target& target) {
+  return *std::ranges::find(target_families(), target.family, &TargetFamily::name);
 }
 
 const std::vector<Target>& targets() {

@@ -24,6 +24,17 @@ struct DeviceKind {
 const std::vector<DeviceKind>& device_kinds();
 const DeviceKind& kind_of(Device device);
 
+// Code of one family never runs on another. A row says what is asked of all its targets.
+struct TargetFamily {
+  // In plans; of CPUs as HostCpu::family has it.
+  std::string_view name;
+  std::string_view triple;     // Clang's
+  std::string_view emulation;  // LLD's name for its shared objects; nothing is linked of PTX
+  bool ptx = false;            // code is PTX, which drivers and ptxas translate
+  bool has_metadata = false;   // shared objects say what kernels occupy of a GPU
+};
+const std::vector<TargetFamily>& target_families();
+
 // What multiplies tiles of bytes on a GPU, as codegen/device/gpu/matrix.h has it.
 enum class MatrixUnit {
   none,    // integer dots
@@ -37,11 +48,8 @@ enum class MatrixUnit {
 
 struct Target {
   std::string_view name;
-  // Code of one family never runs on another: "host-x86-64", "host-aarch64", "amdgpu" (AMD's),
-  // "nvptx" (NVIDIA's).
-  std::string_view family;
+  std::string_view family;  // of target_families()
   Device device;
-  std::string_view triple;
   std::vector<std::string_view> flags;     // for Clang
   std::vector<std::string_view> features;  // that a CPU must report (runtime/host/cpu.h)
   // For predictions when nothing was measured.
@@ -60,6 +68,7 @@ struct Target {
 };
 
 const std::vector<Target>& targets();
+const TargetFamily& family_of(const Target& target);
 
 // Waves of a kernel that a SIMD can hold, as its registers allow; 0 for CPUs.
 int occupancy(const Target& target, uint32_t registers_per_lane);

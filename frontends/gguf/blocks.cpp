@@ -6,6 +6,7 @@
 
 namespace sinter::frontends {
 using ir::CodeMap;
+using ir::kIq4Levels;
 
 namespace {
 
@@ -157,9 +158,6 @@ void decode_q6_k(const uint8_t* block, float* out) {
 }
 
 // --- codes that are indices into a table of levels
-
-constexpr std::array<int8_t, 16> kIq4Levels = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                               1,    13,   25,  38,  53,  69,  89,  113};
 
 void decode_iq4_nl(const uint8_t* block, float* out) {
   const float d = half(block);

@@ -6,7 +6,7 @@
 #include <charconv>
 #include <optional>
 
-#include "runtime/host/memory.h"
+#include "runtime/support/megabytes.h"
 
 namespace sinter::runtime {
 namespace {

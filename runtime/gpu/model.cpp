@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <string>
 
-#include "runtime/host/memory.h"
+#include "runtime/support/megabytes.h"
 
 namespace sinter::runtime {
 namespace {

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "runtime/session/session.h"
+#include "runtime/support/megabytes.h"
 
 namespace sinter::runtime {
 namespace {
@@ -125,10 +126,6 @@ std::optional<uint64_t> available_memory() {
   return std::min(*machine, *group);
 }
 std::optional<uint64_t> total_memory() { return read_number("/proc/meminfo", "MemTotal:", 1024); }
-
-std::string megabytes(uint64_t bytes) {
-  return fmt::format("{:.1f} MB", static_cast<double>(bytes) * 1e-6);
-}
 
 uint64_t peak_resident_bytes() {
   rusage usage{};

@@ -46,7 +46,4 @@ std::optional<uint64_t> total_memory();
 // count as free.
 std::optional<uint64_t> cgroup_memory(std::string_view groups, const std::string& root);
 
-// "12.3 MB", with MB of 10^6 bytes.
-std::string megabytes(uint64_t bytes);
-
 }  // namespace sinter::runtime

@@ -13,6 +13,7 @@
 
 #include "runtime/host/cpu.h"
 #include "runtime/plan/synthetic.h"
+#include "runtime/support/megabytes.h"
 
 namespace sinter::runtime {
 namespace {

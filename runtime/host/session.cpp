@@ -10,6 +10,7 @@
 #include "runtime/host/model.h"
 #include "runtime/session/probe.h"
 #include "runtime/session/step_table.h"
+#include "runtime/support/megabytes.h"
 
 namespace sinter::runtime {
 namespace {

@@ -3,9 +3,11 @@
 // which survive JSON tools that know only doubles.
 #include <fmt/format.h>
 
+#include <array>
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <type_traits>
 
 #include "runtime/plan/file.h"
@@ -17,10 +19,70 @@ using Json = nlohmann::ordered_json;  // written in the order of the fields
 using Parsed =
     nlohmann::json;  // read in sorted maps: an object with many keys costs no more than sorting
 
-constexpr const char* fill_kinds[] = {"bits", "ternary", "uniform", "paired"};
-constexpr const char* accesses[] = {"read", "write", "update"};
-constexpr const char* regions[] = {"weights", "state", "arena", "logits"};
-constexpr const char* entries[] = {"main", "probe"};
+// ---- Names of enumerators. None is forgotten: compilers warn of a switch without it.
+
+constexpr const char* text_of(Fill::Kind kind) {
+  switch (kind) {
+    case Fill::Kind::bits:
+      return "bits";
+    case Fill::Kind::ternary:
+      return "ternary";
+    case Fill::Kind::uniform:
+      return "uniform";
+    case Fill::Kind::paired:
+      return "paired";
+  }
+  return nullptr;
+}
+
+constexpr const char* text_of(Parameter::Access access) {
+  switch (access) {
+    case Parameter::Access::read:
+      return "read";
+    case Parameter::Access::write:
+      return "write";
+    case Parameter::Access::update:
+      return "update";
+  }
+  return nullptr;
+}
+
+constexpr const char* text_of(Argument::Region region) {
+  switch (region) {
+    case Argument::Region::weights:
+      return "weights";
+    case Argument::Region::state:
+      return "state";
+    case Argument::Region::arena:
+      return "arena";
+    case Argument::Region::logits:
+      return "logits";
+  }
+  return nullptr;
+}
+
+constexpr const char* text_of(Schedule::Entry entry) {
+  switch (entry) {
+    case Schedule::Entry::main:
+      return "main";
+    case Schedule::Entry::probe:
+      return "probe";
+  }
+  return nullptr;
+}
+
+// All of an enumeration, in its order.
+template <class Enum>
+constexpr auto names_of = [] {
+  constexpr size_t count = [] {
+    size_t n = 0;
+    while (text_of(static_cast<Enum>(n)) != nullptr) ++n;
+    return n;
+  }();
+  std::array<const char*, count> names = {};
+  for (size_t i = 0; i < count; ++i) names[i] = text_of(static_cast<Enum>(i));
+  return names;
+}();
 
 // ---- Writing
 
@@ -34,12 +96,8 @@ Json to_json(const Section& section) {
 }
 
 Json to_json(const Fill& fill) {
-  return {{"kind", fill_kinds[static_cast<int>(fill.kind)]},
-          {"dtype", fill.dtype},
-          {"offset", fill.offset},
-          {"bytes", fill.bytes},
-          {"low", fill.low},
-          {"high", fill.high},
+  return {{"kind", text_of(fill.kind)}, {"dtype", fill.dtype}, {"offset", fill.offset},
+          {"bytes", fill.bytes},        {"low", fill.low},     {"high", fill.high},
           {"factor", fill.factor}};
 }
 
@@ -62,7 +120,7 @@ Json to_json(const PlanState& state) {
 }
 
 Json to_json(const Argument& argument) {
-  Json json = Json::array({regions[static_cast<int>(argument.region)]});
+  Json json = Json::array({text_of(argument.region)});
   if (argument.region == Argument::Region::state) json.push_back(argument.index);
   json.push_back(argument.offset);
   return json;
@@ -90,7 +148,7 @@ Json to_json(const Probe& probe) {
 }
 
 Json to_json(const Parameter& parameter) {
-  return {{"access", accesses[static_cast<int>(parameter.access)]},
+  return {{"access", text_of(parameter.access)},
           {"bytes", parameter.bytes},
           {"bytes_per_row", parameter.bytes_per_row},
           {"bytes_per_logits_row", parameter.bytes_per_logits_row},
@@ -127,7 +185,7 @@ Json to_json(const CodeObject& code) {
 
 Json to_json(const Schedule& schedule) {
   return {{"name", schedule.name},
-          {"entry", entries[static_cast<int>(schedule.entry)]},
+          {"entry", text_of(schedule.entry)},
           {"most_rows", schedule.most_rows},
           {"phases", to_json(schedule.phases)}};
 }
@@ -271,10 +329,9 @@ class Fields {
 };
 
 // The index of a name in a table; 0 with a failure when it is none of them.
-template <size_t N>
-int named(const std::string& text, const char* const (&names)[N], const std::string& where,
+int named(const std::string& text, std::span<const char* const> names, const std::string& where,
           Failure& failure) {
-  for (size_t i = 0; i < N; ++i) {
+  for (size_t i = 0; i < names.size(); ++i) {
     if (text == names[i]) return static_cast<int>(i);
   }
   failure.set(fmt::format("{} is not one of {}", where, fmt::join(names, ", ")));
@@ -309,7 +366,7 @@ void read_fill(const Parsed& json, const std::string& where, Failure& failure, F
   fields.read("high", out.high);
   fields.read("factor", out.factor);
   if (!failure.seen) {
-    out.kind = static_cast<Fill::Kind>(named(kind, fill_kinds, where + ".kind", failure));
+    out.kind = static_cast<Fill::Kind>(named(kind, names_of<Fill::Kind>, where + ".kind", failure));
   }
 }
 
@@ -346,7 +403,7 @@ void read_argument(const Parsed& json, const std::string& where, Failure& failur
         where + R"( is not ["weights"|"arena"|"logits", offset] or ["state", index, offset])");
   }
   out.region = static_cast<Argument::Region>(
-      named(json[0].get_ref<const std::string&>(), regions, where, failure));
+      named(json[0].get_ref<const std::string&>(), names_of<Argument::Region>, where, failure));
   if (wanted == 3) Fields::integer(json[1], where + "[1]", failure, out.index);
   Fields::integer(json[wanted - 1], fmt::format("{}[{}]", where, wanted - 1), failure, out.offset);
 }
@@ -373,7 +430,8 @@ void read_schedule(const Parsed& json, const std::string& where, Failure& failur
   fields.read("most_rows", out.most_rows);
   fields.list("phases", out.phases, read_phase);
   if (!failure.seen)
-    out.entry = static_cast<Schedule::Entry>(named(entry, entries, where + ".entry", failure));
+    out.entry = static_cast<Schedule::Entry>(
+        named(entry, names_of<Schedule::Entry>, where + ".entry", failure));
 }
 
 void read_probe(const Parsed& json, const std::string& where, Failure& failure, Probe& out) {
@@ -395,8 +453,8 @@ void read_parameter(const Parsed& json, const std::string& where, Failure& failu
   fields.read("bytes_per_logits_row", out.bytes_per_logits_row);
   fields.read("bytes_per_position", out.bytes_per_position);
   if (!failure.seen) {
-    out.access =
-        static_cast<Parameter::Access>(named(access, accesses, where + ".access", failure));
+    out.access = static_cast<Parameter::Access>(
+        named(access, names_of<Parameter::Access>, where + ".access", failure));
   }
 }
 

@@ -62,7 +62,8 @@ const Judge::Table& Judge::table(ValueId weight) {
     EXPECT_TRUE(matrix.ok()) << matrix.status();
     const ir::WeightFormat& format = matrix->type.format;
     const int64_t group = format.group > 0 ? format.group : t.cols;
-    // Kernels may take what codes stand for as unsigned numbers and a zero point.
+    // Kernels may take what codes stand for as unsigned numbers and a zero point, which is said
+    // here apart from the code that is judged.
     const double zero = format.map == ir::CodeMap::fp4    ? 6
                         : format.map == ir::CodeMap::iq4  ? 127
                         : format.map == ir::CodeMap::sign ? 1

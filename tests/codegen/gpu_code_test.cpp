@@ -12,12 +12,12 @@
 #include <functional>
 
 #include "codegen/compile/clang_compile.h"
+#include "codegen/compile/device_sources.h"
 #include "codegen/compile/instruction_count.h"
 #include "codegen/compile/kernel_resources.h"
 #include "codegen/compile/object_cache.h"
-#include "codegen/device_sources.h"
 #include "codegen/plan_builder.h"
-#include "codegen/schedule/lower.h"
+#include "codegen/regions/lower.h"
 #include "codegen/schedule/source.h"
 #include "frontends/checkpoint.h"
 #include "ir/state_format.h"
@@ -213,10 +213,10 @@ Model attention_of(int64_t qk_head_dim, int64_t v_head_dim, int64_t window, ir::
   EXPECT_TRUE(fused.ok()) << fused.status();
   using Entry = runtime::Schedule::Entry;
   std::vector<passes::Remark> remarks;
-  auto lowering =
-      lower(*fused, Device::gpu, Activations::a8,
-            {{"decode", Entry::main, 1}, {"prefill", Entry::main, 512}, {"few", Entry::main, 8}},
-            remarks);
+  auto lowering = lower(
+      *fused, Device::gpu, Activations::a8,
+      {{"decode", Entry::main, 1}, {"prefill", Entry::main, 512, true}, {"few", Entry::main, 8}},
+      remarks);
   EXPECT_TRUE(lowering.ok()) << lowering.status();
   Model model;
   model.gpu.lowering = *std::move(lowering);

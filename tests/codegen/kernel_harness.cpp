@@ -67,7 +67,8 @@ SimtKernel LoadedCode::find_simt(const std::string& symbol) const {
 
 std::vector<ScheduleShape> schedules(int64_t few, int64_t chunk) {
   using Entry = runtime::Schedule::Entry;
-  return {{"decode", Entry::main, 1}, {"prefill", Entry::main, chunk}, {"few", Entry::main, few}};
+  return {
+      {"decode", Entry::main, 1}, {"prefill", Entry::main, chunk, true}, {"few", Entry::main, few}};
 }
 
 Suite compile(const std::vector<Variant>& variants, const TestTarget& on, int64_t few,

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "codegen/schedule/lower.h"
+#include "codegen/regions/lower.h"
 #include "codegen/targets/target.h"
 #include "ir/interpreter.h"
 #include "runtime/abi/kernel_abi.h"

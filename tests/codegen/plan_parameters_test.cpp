@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "codegen/device_plan.h"
 #include "codegen/plan_builder.h"
 #include "models/registry.h"
 #include "runtime/abi/kernel_abi.h"

@@ -8,6 +8,7 @@
 #include <filesystem>
 
 #include "codegen/compile/object_cache.h"
+#include "codegen/device_plan.h"
 #include "codegen/layouts/weight_sections.h"
 #include "codegen/plan_builder.h"
 #include "tests/codegen/kernel_harness.h"

@@ -1,11 +1,14 @@
 // The target table, and machine code for every row of it.
 #include "codegen/targets/target.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
 
 #include "codegen/compile/clang_compile.h"
+#include "codegen/compile/device_sources.h"
 
 namespace sinter::codegen {
 namespace {
@@ -42,6 +45,32 @@ TEST(Targets, HostStandsForAllOfTheFamilyOnce) {
     if (target.family == host->front().family) family.push_back(target.name);
   EXPECT_EQ(names(host), family);
   EXPECT_EQ(names(parse_targets(std::string(family.back()) + ",host")), family);
+}
+
+// A macro that the kernel library does not know would leave a GPU without its unit.
+TEST(Targets, TheKernelLibraryKnowsEveryMatrixUnit) {
+  const auto matrix = std::ranges::find(device_sources(), "gpu/matrix.h", &DeviceSource::name);
+  ASSERT_NE(matrix, device_sources().end());
+  for (const Target& target : targets()) {
+    int units = 0;
+    for (const std::string_view flag : target.flags)
+      if (flag.starts_with("-DSINTER_MATRIX_")) {
+        ++units;
+        EXPECT_NE(matrix->text.find(fmt::format("defined({})", flag.substr(2))),
+                  std::string_view::npos)
+            << target.name;
+      }
+    EXPECT_EQ(units, target.matrix_unit == MatrixUnit::none ? 0 : 1) << target.name;
+  }
+}
+
+TEST(Targets, EveryOneIsOfAFamily) {
+  for (const Target& target : targets()) {
+    const auto row = std::ranges::find(target_families(), target.family, &TargetFamily::name);
+    ASSERT_NE(row, target_families().end()) << target.name;
+    EXPECT_EQ(row->ptx, row->emulation.empty()) << target.name;
+    EXPECT_EQ(row->name.starts_with("host-"), !kind_of(target.device).gpu) << target.name;
+  }
 }
 
 TEST(Targets, UnknownNamesAreErrorsThatListTheKnown) {

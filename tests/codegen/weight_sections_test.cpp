@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <set>
 
+#include "codegen/device_plan.h"
 #include "codegen/layouts/layout_table.h"
 #include "codegen/plan_builder.h"
 #include "models/import.h"

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
+
 #include "ir/verifier.h"
 
 namespace sinter::ir {
@@ -41,6 +44,26 @@ TEST(Type, PacksEachRowToWholeBytes) {
   EXPECT_EQ((WeightType{{3, 5}, {CodeMap::symmetric, 3, 5, 4, DType::f16}}).packed_bytes(), 12);
   EXPECT_EQ((WeightType{{3, 5}, {CodeMap::affine, 3, 5, 0, DType::f16}}).packed_bytes(), 18);
   EXPECT_EQ((WeightType{{3, 5}, {.scale_type = DType::f32}}).packed_bytes(), 60);
+}
+
+// Kernels multiply levels less the lowest one as unsigned integers.
+TEST(Type, TablesOfLevelsFitTheirCodes) {
+  for (const CodeMapInfo& row : kCodeMaps) {
+    if (row.levels.empty()) continue;
+    EXPECT_EQ(row.levels.size(), size_t{1} << row.bits) << row.name;
+    const auto [lowest, highest] = std::ranges::minmax(row.levels);
+    if (row.level_bits > 0)
+      EXPECT_EQ(static_cast<int>(std::bit_width(static_cast<unsigned>(highest - lowest))),
+                row.level_bits)
+          << row.name;
+  }
+  EXPECT_EQ((WeightFormat{CodeMap::fp4, 4}).unsigned_zero_point(), 6);
+  EXPECT_EQ((WeightFormat{CodeMap::iq4, 4}).unsigned_zero_point(), 127);
+  EXPECT_EQ((WeightFormat{CodeMap::sign, 1}).unsigned_zero_point(), 1);
+  EXPECT_EQ((WeightFormat{CodeMap::ternary, 2}).unsigned_zero_point(), 1);
+  EXPECT_EQ((WeightFormat{CodeMap::symmetric, 4, 8, 7.5}).unsigned_zero_point(), 7.5);
+  EXPECT_EQ((WeightFormat{CodeMap::fp4, 4}).level_bits(), 5);
+  EXPECT_EQ((WeightFormat{CodeMap::affine, 3}).level_bits(), 3);
 }
 
 TEST(Type, RefusesTypesThatMakeNoSense) {

@@ -1,4 +1,4 @@
-#include "codegen/layouts/weight_structs.h"
+#include "codegen/regions/weight_structs.h"
 
 #include <fmt/format.h>
 

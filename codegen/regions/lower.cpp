@@ -1,4 +1,4 @@
-#include "codegen/schedule/lower.h"
+#include "codegen/regions/lower.h"
 
 #include <fmt/format.h>
 
