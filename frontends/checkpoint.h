@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -18,6 +19,9 @@
 #include "runtime/support/source_files.h"
 
 namespace sinter::frontends {
+
+// The module of "module.weight", "module.scales", ...; nullopt when the name does not end so.
+std::optional<std::string_view> module_of(std::string_view name, std::string_view suffix);
 
 class Checkpoint : public ir::MatrixSource {
  public:
@@ -98,16 +102,5 @@ class Checkpoint : public ir::MatrixSource {
   std::vector<std::shared_ptr<const MappedFile>> storage;
   std::vector<std::shared_ptr<const std::vector<uint8_t>>> buffers;
 };
-
-// Opens a model folder: config.json, the tensors that open_weight_files finds, and, when present,
-// generation_config.json, a tokenizer, tokenizer_config.json, chat_template.jinja. A .safetensors
-// or .bin file stands for its folder and says which tensors. Or a GGUF file, known by its first
-// bytes, or the folder of one without .safetensors files that are named as a model (or listed).
-// GPTQ's and AWQ's tools may have written the quantization into quantize_config.json or
-// quant_config.json.
-absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const std::filesystem::path& path);
-
-// The GGUF file that open_checkpoint would read; empty when it would read something else.
-absl::StatusOr<std::filesystem::path> find_gguf(const std::filesystem::path& path);
 
 }  // namespace sinter::frontends

@@ -4,7 +4,7 @@
 #include <chrono>
 #include <memory>
 
-#include "runtime/session/session.h"
+#include "runtime/host/memory.h"
 #include "tools/command.h"
 #include "tools/input_files.h"
 #include "tools/mlx_folder.h"

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "runtime/gpu/device.h"
+#include "runtime/host/bandwidth.h"
 #include "runtime/host/device.h"
 #include "runtime/host/memory.h"
 #include "runtime/session/session.h"

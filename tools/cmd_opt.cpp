@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "frontends/open/open_checkpoint.h"
 #include "ir/text.h"
 #include "ir/verifier.h"
 #include "passes/pipeline.h"

@@ -10,7 +10,7 @@
 #include "codegen/compile/instruction_count.h"
 #include "codegen/compile/object_cache.h"
 #include "codegen/plan_builder.h"
-#include "frontends/gguf/tokenizer.h"
+#include "frontends/open/open_checkpoint.h"
 #include "ir/state_format.h"
 #include "runtime/support/temporary_file.h"
 #include "tools/model_input.h"

@@ -15,7 +15,7 @@
 
 #include "frontends/json_file.h"
 #include "frontends/quantize/mlx_form.h"
-#include "frontends/quantize/quantizers.h"
+#include "frontends/rounding/quantizers.h"
 #include "runtime/support/json_text.h"
 #include "runtime/support/source_files.h"
 #include "runtime/text/chat_template.h"

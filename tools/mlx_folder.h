@@ -8,7 +8,7 @@
 
 #include "frontends/checkpoint.h"
 #include "frontends/quantize/checkpoint.h"
-#include "frontends/quantize/rules.h"
+#include "frontends/rounding/rules.h"
 #include "runtime/support/result.h"
 
 namespace sinter::tools {

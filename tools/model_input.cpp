@@ -7,6 +7,7 @@
 
 #include "codegen/targets/target.h"
 #include "frontends/json_file.h"
+#include "frontends/open/open_checkpoint.h"
 #include "ir/state_format.h"
 #include "runtime/host/device.h"
 #include "tools/terminal.h"

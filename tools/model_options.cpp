@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "runtime/gpu/device.h"
+#include "runtime/host/memory.h"
 #include "runtime/session/sampler.h"
 #include "tools/files.h"
 #include "tools/report.h"

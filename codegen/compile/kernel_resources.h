@@ -22,6 +22,8 @@ struct Cubin {
 };
 // The path of ptxas: in $PATH, $CUDA_PATH/bin or /usr/local/cuda/bin; empty when there is none.
 std::string find_ptxas();
+// Kernels that ptxas spills fewer registers of are left as they are.
+inline constexpr uint32_t few_spills = 4;
 absl::StatusOr<Cubin> assemble_ptx(const std::string& ptxas, const std::vector<uint8_t>& ptx,
                                    const Target& target,
                                    const std::vector<runtime::Kernel>& kernels);

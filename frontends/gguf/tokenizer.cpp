@@ -13,7 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include "frontends/checkpoint.h"
 #include "frontends/error_text.h"
 #include "frontends/json_file.h"
 #include "frontends/near_names.h"
@@ -522,15 +521,6 @@ absl::StatusOr<runtime::TokenizerFiles> gguf_tokenizer(const Gguf& gguf) {
     files.notes.push_back(fmt::format("{}; the model can be used with token ids only", why));
   }
   return files;
-}
-
-absl::StatusOr<runtime::TokenizerFiles> open_gguf_tokenizer(const std::filesystem::path& path) {
-  const auto file = find_gguf(path);
-  if (!file.ok()) return file.status();
-  if (file->empty()) return runtime::TokenizerFiles();
-  const auto gguf = open_gguf_metadata(*file);
-  if (!gguf.ok()) return gguf.status();
-  return gguf_tokenizer(*gguf);
 }
 
 }  // namespace sinter::frontends

@@ -1,8 +1,6 @@
 // The tokenizer in a GGUF file's metadata ("tokenizer.ggml.*"), as plans carry it.
 #pragma once
 
-#include <filesystem>
-
 #include "absl/status/statusor.h"
 #include "frontends/gguf/gguf.h"
 #include "runtime/text/tokenizer/import.h"
@@ -14,8 +12,5 @@ namespace sinter::frontends {
 // split pattern that is not known by its name, damaged lists) is a note, for the model runs on
 // token ids without.
 absl::StatusOr<runtime::TokenizerFiles> gguf_tokenizer(const Gguf& gguf);
-
-// The same of a .gguf file, whatever model it holds, or none.
-absl::StatusOr<runtime::TokenizerFiles> open_gguf_tokenizer(const std::filesystem::path& path);
 
 }  // namespace sinter::frontends

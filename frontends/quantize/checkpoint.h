@@ -11,8 +11,8 @@
 
 #include "absl/status/statusor.h"
 #include "frontends/checkpoint.h"
-#include "frontends/quantize/rules.h"
 #include "frontends/quantized/matrix.h"
+#include "frontends/rounding/rules.h"
 
 namespace sinter::frontends {
 

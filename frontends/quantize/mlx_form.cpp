@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "frontends/error_text.h"
-#include "frontends/quantize/quantizers.h"
-#include "frontends/quantize/rules.h"
+#include "frontends/rounding/quantizers.h"
+#include "frontends/rounding/rules.h"
 
 namespace sinter::frontends {
 namespace {

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "frontends/error_text.h"
-#include "frontends/quantize/quantizers.h"
+#include "frontends/rounding/quantizers.h"
 
 namespace sinter::frontends {
 namespace {

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "frontends/error_text.h"
-#include "frontends/quantize/quantizers.h"
+#include "frontends/rounding/quantizers.h"
 
 namespace sinter::frontends {
 namespace {

@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "frontends/mapped_file.h"
-#include "frontends/quantize/rules.h"
+#include "frontends/rounding/rules.h"
 #include "ir/matrix.h"
 
 namespace sinter::frontends {

@@ -51,9 +51,6 @@ absl::StatusOr<std::string> method_of(const Json& block, std::string_view file);
 // Whether there are tensors as the method stores them.
 bool has_tensors_of(std::string_view method, const StoredTensors& tensors);
 
-// The module of "module.weight", "module.scales", ...; nullopt when the name does not end so.
-std::optional<std::string_view> module_of(std::string_view name, std::string_view suffix);
-
 // F16, BF16 or F32.
 std::optional<ir::DType> float_type(std::string_view dtype);
 
@@ -62,9 +59,6 @@ std::string stored_as(std::string_view name, const StoredTensor& tensor);
 
 // Error: names the first scale (or bias) that is NaN or infinite.
 absl::Status check_finite(std::string_view name, const StoredTensor& tensor, ir::DType dtype);
-
-// The index of the first element that is not finite; nullopt when all are.
-std::optional<size_t> first_not_finite(ir::DType dtype, absl::Span<const uint8_t> bytes);
 
 // Error: names the first byte that is a NaN of E4M3, for codes that stand for themselves.
 absl::Status check_e4m3_codes(std::string_view name, const StoredTensor& tensor);

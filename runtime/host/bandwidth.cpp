@@ -1,4 +1,5 @@
-// How fast this machine streams memory into its cores.
+#include "runtime/host/bandwidth.h"
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -9,7 +10,6 @@
 #include "runtime/host/cpu.h"
 #include "runtime/host/memory.h"
 #include "runtime/host/thread_pool.h"
-#include "runtime/session/session.h"
 
 namespace sinter::runtime {
 namespace {

@@ -35,6 +35,9 @@ class Memory {
   uint64_t bytes_ = 0;
 };
 
+// Peak resident memory of this process in bytes, as the kernel counts it.
+uint64_t peak_resident_bytes();
+
 // Bytes that can be allocated without swapping, as /proc/meminfo estimates and as the limits of
 // this process's control groups allow; nothing when neither can be read.
 std::optional<uint64_t> available_memory();

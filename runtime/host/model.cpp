@@ -11,6 +11,7 @@
 #include <optional>
 #include <thread>
 
+#include "runtime/host/bandwidth.h"
 #include "runtime/host/cpu.h"
 #include "runtime/plan/synthetic.h"
 #include "runtime/support/megabytes.h"

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "frontends/open/open_checkpoint.h"
 #include "frontends/safetensors/safetensors.h"
 #include "ir/interpreter.h"
 #include "ir/text.h"

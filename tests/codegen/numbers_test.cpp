@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "frontends/open/open_checkpoint.h"
 #include "ir/interpreter.h"
 #include "models/import.h"
 #include "tests/codegen/compiled_model.h"

@@ -20,6 +20,7 @@
 #include <set>
 
 #include "codegen/plan_builder.h"
+#include "frontends/open/open_checkpoint.h"
 #include "runtime/plan/head.h"
 #include "runtime/session/session.h"
 

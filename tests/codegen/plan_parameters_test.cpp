@@ -9,6 +9,7 @@
 
 #include "codegen/device_plan.h"
 #include "codegen/plan_builder.h"
+#include "frontends/open/open_checkpoint.h"
 #include "models/registry.h"
 #include "runtime/abi/kernel_abi.h"
 #include "runtime/plan/check.h"

@@ -11,6 +11,7 @@
 #include "codegen/device_plan.h"
 #include "codegen/layouts/weight_sections.h"
 #include "codegen/plan_builder.h"
+#include "frontends/open/open_checkpoint.h"
 #include "tests/codegen/kernel_harness.h"
 #include "tests/codegen/windows.h"
 #include "tests/runtime/gpu/double.h"

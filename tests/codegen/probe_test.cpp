@@ -12,6 +12,7 @@
 
 #include "codegen/layouts/layout.h"
 #include "codegen/plan_builder.h"
+#include "frontends/open/open_checkpoint.h"
 #include "ir/text.h"
 #include "runtime/session/session.h"
 

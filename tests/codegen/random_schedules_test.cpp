@@ -6,6 +6,7 @@
 #include <cmath>
 #include <ostream>
 
+#include "frontends/open/open_checkpoint.h"
 #include "tests/codegen/compiled_model.h"
 #include "tests/codegen/windows.h"
 #include "tests/runtime/session/random_schedule.h"

@@ -7,6 +7,7 @@
 #include <numeric>
 #include <random>
 
+#include "frontends/open/open_checkpoint.h"
 #include "runtime/plan/dependences.h"
 #include "runtime/plan/synthetic.h"
 #include "runtime/session/step_table.h"

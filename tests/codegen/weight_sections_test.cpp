@@ -11,6 +11,7 @@
 #include "codegen/device_plan.h"
 #include "codegen/layouts/layout_table.h"
 #include "codegen/plan_builder.h"
+#include "frontends/open/open_checkpoint.h"
 #include "models/import.h"
 
 namespace sinter::codegen {

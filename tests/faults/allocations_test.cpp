@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "frontends/checkpoint.h"
+#include "frontends/open/open_checkpoint.h"
 #include "runtime/session/session.h"
 #include "runtime/sinter.h"
 #include "runtime/support/folder.h"

@@ -1,4 +1,5 @@
 #include "frontends/checkpoint.h"
+#include "frontends/open/open_checkpoint.h"
 
 #include <gtest/gtest.h>
 

@@ -8,6 +8,7 @@
 
 #include "frontends/checkpoint.h"
 #include "frontends/json_file.h"
+#include "frontends/open/open_checkpoint.h"
 #include "tests/frontends/test_files.h"
 
 namespace sinter::frontends {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "frontends/checkpoint.h"
+#include "frontends/open/open_checkpoint.h"
 #include "ir/interpreter.h"
 #include "ir/text.h"
 #include "ir/verifier.h"

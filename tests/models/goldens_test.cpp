@@ -11,6 +11,7 @@
 
 #include "frontends/gguf/gguf.h"
 #include "frontends/json_file.h"
+#include "frontends/open/open_checkpoint.h"
 #include "frontends/safetensors/safetensors.h"
 #include "ir/interpreter.h"
 #include "models/import.h"

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "frontends/open/open_checkpoint.h"
 #include "models/import.h"
 #include "models/registry.h"
 #include "tests/frontends/gguf/writer.h"

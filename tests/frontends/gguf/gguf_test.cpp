@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "frontends/checkpoint.h"
+#include "frontends/open/open_checkpoint.h"
 #include "tests/frontends/gguf/writer.h"
 #include "tests/frontends/model_folder.h"
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "frontends/open/open_checkpoint.h"
 #include "runtime/text/chat_template.h"
 #include "runtime/text/tokenizer/tokenizer.h"
 #include "tests/frontends/gguf/writer.h"

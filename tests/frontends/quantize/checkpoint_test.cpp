@@ -8,8 +8,9 @@
 #include <random>
 #include <vector>
 
+#include "frontends/open/open_checkpoint.h"
 #include "frontends/quantize/mlx_form.h"
-#include "frontends/quantize/quantizers.h"
+#include "frontends/rounding/quantizers.h"
 #include "tests/frontends/test_files.h"
 
 namespace sinter::frontends {

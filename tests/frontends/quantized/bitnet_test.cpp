@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "frontends/open/open_checkpoint.h"
 #include "tests/frontends/test_files.h"
 
 namespace sinter::frontends {

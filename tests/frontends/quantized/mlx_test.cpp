@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "frontends/checkpoint.h"
+#include "frontends/open/open_checkpoint.h"
 #include "tests/frontends/test_files.h"
 
 namespace sinter::frontends {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "frontends/checkpoint.h"
+#include "frontends/open/open_checkpoint.h"
 #include "frontends/torch/zip_file.h"
 #include "tests/frontends/test_files.h"
 #include "tests/frontends/torch/writer.h"

@@ -12,8 +12,9 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/host/bandwidth.h"
 #include "runtime/host/cpu.h"
-#include "runtime/session/session.h"
+#include "runtime/host/memory.h"
 
 namespace sinter::runtime {
 namespace {

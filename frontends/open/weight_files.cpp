@@ -1,4 +1,4 @@
-#include "frontends/weight_files.h"
+#include "frontends/open/weight_files.h"
 
 #include <algorithm>
 #include <array>

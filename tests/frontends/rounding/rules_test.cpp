@@ -1,5 +1,5 @@
 // What --quantize takes, and which matrices it is for.
-#include "frontends/quantize/rules.h"
+#include "frontends/rounding/rules.h"
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // Quantizers against vectors computed by hand, against MLX's own results and against the rules
 // written down in float64.
-#include "frontends/quantize/quantizers.h"
+#include "frontends/rounding/quantizers.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "frontends/quantize/rules.h"
+#include "frontends/rounding/rules.h"
 
 #include <fnmatch.h>
 

@@ -1,4 +1,4 @@
-#include "frontends/quantize/quantizers.h"
+#include "frontends/rounding/quantizers.h"
 
 #include <algorithm>
 #include <array>

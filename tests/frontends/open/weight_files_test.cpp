@@ -1,5 +1,5 @@
 // Folders of tensor files, with and without an index, in the states in which users have them.
-#include "frontends/weight_files.h"
+#include "frontends/open/weight_files.h"
 
 #include <gtest/gtest.h>
 
