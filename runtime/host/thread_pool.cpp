@@ -118,6 +118,11 @@ struct ThreadPool::Impl {
       tick_now = tick.load(std::memory_order_acquire);
       return tick_now != now;
     };
+    // A clock takes longer to read than most workers wait.
+    for (int i = 0; i < 16; ++i) {
+      if (changed()) return tick_now;
+      pause_cpu();
+    }
     bool& alone = slots[static_cast<size_t>(worker)].alone;
     bool helped = !is_open(now);
     Clock::time_point start = Clock::now();
