@@ -1,5 +1,6 @@
 # make demo      compile a tiny real model and read what it writes
-# make test      everything there is to test
+# make test      everything that is tested in the ordinary build
+# make test-all  that, then what runs under sanitizers, in build trees of their own: fuzz targets for a few seconds each, threads
 # make fuzz      TIME=3600 seconds for each fuzz target, JOBS=2 at once, TARGETS="gguf plan" of them
 # make programs  sinter and sinter-run, in build/bin
 # make install   PREFIX=/usr/local
@@ -13,7 +14,7 @@ CONFIGURE = cmake -S . -B $(BUILD) -G Ninja -DCMAKE_C_COMPILER=clang-22 -DCMAKE_
 JOBS ?= $(shell nproc)
 TARGETS ?= $(patsubst tests/fuzz/fuzz_%.cpp,%,$(filter-out tests/fuzz/fuzz_main.cpp,$(wildcard tests/fuzz/fuzz_*.cpp)))
 
-.PHONY: demo test fuzz programs with-tests install format clean
+.PHONY: demo test test-all fuzz programs with-tests install format clean
 
 demo: programs
 	@mkdir -p $(BUILD)/demo
@@ -23,7 +24,11 @@ demo: programs
 
 test: with-tests
 	@ninja -C $(BUILD) --quiet
-	cd $(BUILD) && ctest -j 2 --output-on-failure --no-tests=error
+	cd $(BUILD) && ctest -j 2 --output-on-failure --no-tests=error --label-exclude sanitized
+
+test-all: test
+	@ninja -C $(BUILD) --quiet sanitized threads
+	cd $(BUILD) && ctest -j 2 --output-on-failure --no-tests=error --label-regex sanitized
 
 fuzz: with-tests
 	@ninja -C $(BUILD) --quiet sanitized
