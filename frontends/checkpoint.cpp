@@ -25,6 +25,7 @@ std::optional<std::string_view> module_of(std::string_view name, std::string_vie
 }
 
 void Checkpoint::release(std::string_view name) const {
+  if (const auto view = views.find(name); view != views.end()) return release(view->second.of);
   const auto found = matrices.find(name);
   if (found == matrices.end()) return;
   for (const auto& file : storage) {
@@ -71,6 +72,13 @@ absl::Status Checkpoint::check_finite(std::string_view name) const {
 }
 
 absl::StatusOr<ir::Matrix> Checkpoint::matrix(std::string_view name) const {
+  if (const auto view = views.find(name); view != views.end()) {
+    auto stored = matrix(view->second.of);
+    if (!stored.ok()) return stored;
+    stored->type.shape = view->second.shape;
+    if (!view->second.places.in_order()) stored->places = view->second.places;
+    return stored;
+  }
   if (const auto found = matrices.find(name); found != matrices.end()) return found->second;
   if (const auto found = unsupported.find(name); found != unsupported.end()) {
     return absl::UnimplementedError(found->second);
@@ -103,6 +111,11 @@ void Checkpoint::drop_padding(std::string_view name, int64_t rows) {
 }
 
 absl::StatusOr<ir::WeightType> Checkpoint::type(std::string_view name) const {
+  if (const auto view = views.find(name); view != views.end()) {
+    auto stored = type(view->second.of);
+    if (stored.ok()) stored->shape = view->second.shape;
+    return stored;
+  }
   absl::StatusOr<ir::Matrix> stored = Checkpoint::matrix(name);
   if (!stored.ok()) return stored.status();
   return stored->type;
@@ -128,7 +141,8 @@ absl::Status Checkpoint::check_all_used(const std::set<std::string>& used) const
     if (used.contains(name)) return;
     if (++count <= kShown) shown += (count == 1 ? "" : ", ") + in_quotes(shown_name(name));
   };
-  for (const auto& [name, matrix] : matrices) look_at(name);
+  for (const auto& [name, matrix] : matrices)
+    if (!computed.contains(name)) look_at(name);
   for (const auto& [name, reason] : unsupported) look_at(name);
   if (count == 0) return absl::OkStatus();
   return invalid(

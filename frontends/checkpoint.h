@@ -23,6 +23,13 @@ namespace sinter::frontends {
 // The module of "module.weight", "module.scales", ...; nullopt when the name does not end so.
 std::optional<std::string_view> module_of(std::string_view name, std::string_view suffix);
 
+// A matrix that is a part of a stored one, its rows in another order, or of another shape.
+struct MatrixView {
+  std::string of;  // key of `matrices`
+  std::vector<int64_t> shape;
+  ir::RowPlaces places;
+};
+
 class Checkpoint : public ir::MatrixSource {
  public:
   std::filesystem::path path;               // the folder, or the GGUF file
@@ -55,6 +62,12 @@ class Checkpoint : public ir::MatrixSource {
   // Modules whose last rows may only fill whole bytes, and how many rows that are at most: what is
   // stored does not say, the configuration of the model does.
   std::map<std::string, int64_t, std::less<>> padding_rows;
+
+  // Matrices by names of their own that are seen through others; nothing of them is stored.
+  std::map<std::string, MatrixView, std::less<>> views;
+
+  // Keys of `matrices` that were computed of others.
+  std::set<std::string, std::less<>> computed;
 
   // Keys of `matrices` that are a tensor's full name.
   std::set<std::string, std::less<>> plain_tensors;

@@ -88,12 +88,15 @@ namespace reference {
 Result embed(const OpArguments& in) {
   const Array& tokens = in.array(0);
   const WeightRows& table = in.matrix(1);
+  const bool by_position = in.node.text("by") == "position";
   Array out = zeros({tokens.shape[0], table.cols()});
   for (size_t t = 0; t < tokens.data.size(); ++t) {
-    const float token = tokens.data[t];
+    const float token =
+        by_position ? static_cast<float>(in.position + static_cast<int64_t>(t)) : tokens.data[t];
     if (!(token >= 0 && token < static_cast<float>(table.rows()))) {
       return absl::InvalidArgumentError(
-          fmt::format("[embed] token {} is not in the table's 0..{}", token, table.rows() - 1));
+          fmt::format("[embed] {} {} is not in the table's 0..{}", in.node.text("by"), token,
+                      table.rows() - 1));
     }
     table.row(static_cast<int64_t>(token), out.data.data() + t * static_cast<size_t>(table.cols()));
   }
@@ -271,6 +274,12 @@ Result clamp(const OpArguments& in) {
   return map(in, [=](double x) { return x < min ? min : x > max ? max : x; });
 }
 
+Result affine(const OpArguments& in) {
+  const auto scale = static_cast<float>(in.node.number("scale"));
+  const auto offset = static_cast<float>(in.node.number("offset"));
+  return map(in, [=](double x) { return x * scale + offset; });
+}
+
 Result rms_norm(const OpArguments& in) {
   const Array& weight = in.array(1);
   return map_rows(in, [&](absl::Span<float> row) {
@@ -332,6 +341,14 @@ Result slice(const OpArguments& in) {
   for (auto row = x.data.begin(); row != x.data.end(); row += features) {
     out.data.insert(out.data.end(), row + begin, row + end);
   }
+  return out;
+}
+
+Result expand(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const auto width = static_cast<size_t>(in.node.integer("width"));
+  Array out{in.shape, {}};
+  for (const float number : x.data) out.data.insert(out.data.end(), width, number);
   return out;
 }
 

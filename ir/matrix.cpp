@@ -44,10 +44,17 @@ T load(const uint8_t* bytes, int64_t index) {
 
 // Where row (or element of a vector) `row` is stored.
 int64_t stored_row(const Matrix& matrix, int64_t row) {
-  const int64_t head = matrix.interleaved_head;
-  if (head == 0) return row;
-  const int64_t in_head = row % head;
-  return row - in_head + 2 * (in_head % (head / 2)) + in_head / (head / 2);
+  return matrix.places.in_order() ? row : matrix.places.stored(row);
+}
+
+// Which of the stored elements of a dense matrix, or vector, is in that row and column.
+int64_t element_at(const Matrix& matrix, int64_t row, int64_t col) {
+  if (matrix.type.shape.size() == 1) return stored_row(matrix, col);
+  const int64_t cols = matrix.type.cols();
+  const int64_t at = stored_row(matrix, row);
+  const int64_t transposed = matrix.places.transposed;
+  if (transposed == 0) return at * cols + col;
+  return (at / transposed * cols + col) * transposed + at % transposed;
 }
 
 int64_t bytes_per_row(const Matrix& matrix) {
@@ -87,6 +94,29 @@ void decode_block(const BlockLayout& layout, const uint8_t* block, uint8_t* out)
 }
 
 }  // namespace
+
+int64_t RowPlaces::stored(int64_t row) const {
+  const int64_t in_unit = row % unit;
+  const int64_t b = row / unit % inner;
+  const int64_t a = row / (unit * inner) % outer;
+  const int64_t table = row / (unit * inner * outer);
+  const int64_t at = ((table * inner + b) * outer + a) * unit + in_unit;
+  return run == 0 ? at : at / run * stored_run + first + at % run * step;
+}
+
+std::optional<int64_t> RowPlaces::stored_rows(int64_t rows) const {
+  if (outer < 1 || inner < 1 || unit < 1 || rows < 1 || rows % (outer * inner * unit) != 0)
+    return {};
+  int64_t stored = rows;
+  if (run != 0) {
+    const int64_t span = (run - 1) * step + 1;  // of a run
+    if (run < 0 || step < 1 || first < 0 || rows % run != 0 || first + span > stored_run) return {};
+    stored = (rows / run - 1) * stored_run + first + span;
+  }
+  if (transposed < 0) return {};
+  // A matrix that is stored transposed is needed whole.
+  return transposed == 0 ? stored : (stored + transposed - 1) / transposed * transposed;
+}
 
 float read_element(DType dtype, const uint8_t* bytes, int64_t index) {
   switch (dtype) {
@@ -151,9 +181,9 @@ void decode_sub_biases(const Matrix& matrix, int64_t row, uint8_t* out) {
 bool is_complete(const Matrix& matrix) {
   const WeightType& type = matrix.type;
   const WeightFormat& format = type.format;
-  const int64_t head = matrix.interleaved_head;
-  const int64_t permuted = type.shape.size() == 1 ? type.cols() : type.rows();
-  if (head < 0 || head % 2 != 0 || (head > 0 && permuted % head != 0)) return false;
+  const bool is_vector = type.shape.size() == 1;
+  const auto placed = matrix.places.stored_rows(is_vector ? type.cols() : type.rows());
+  if (!placed || (matrix.places.transposed != 0 && (!format.is_dense() || is_vector))) return false;
   if (matrix.order != nullptr && matrix.blocks == nullptr) return true;
   if (const BlockLayout* blocks = matrix.blocks; blocks != nullptr) {
     const int64_t scale_cols = format.scale_cols();
@@ -165,9 +195,13 @@ bool is_complete(const Matrix& matrix) {
   } else if (format.block > 0 || format.base3) {
     return false;
   }
-  if (static_cast<int64_t>(matrix.codes.size()) < type.rows() * bytes_per_row(matrix)) return false;
+  const int64_t stored = is_vector ? 1 : *placed;
+  const int64_t bytes =
+      is_vector && format.is_dense() ? *placed * byte_size(format.scale_type)
+                                     : stored * bytes_per_row(matrix);
+  if (static_cast<int64_t>(matrix.codes.size()) < bytes) return false;
   if (format.is_dense() || matrix.blocks != nullptr || format.group == 0) return true;
-  const int64_t groups = type.rows() * (type.cols() / format.group);
+  const int64_t groups = stored * (type.cols() / format.group);
   const int64_t scales = groups * byte_size(format.scale_type);
   const auto biases = static_cast<int64_t>(matrix.biases.size());
   return static_cast<int64_t>(matrix.scales.size()) >= scales &&
@@ -197,15 +231,19 @@ void decode_codes(const Matrix& matrix, int64_t row, uint8_t* out) {
   }
 }
 
+void copy_row(const Matrix& matrix, int64_t row, uint8_t* out) {
+  const auto size = static_cast<size_t>(byte_size(matrix.type.format.scale_type));
+  for (int64_t c = 0; c < matrix.type.cols(); ++c)
+    std::memcpy(out + static_cast<size_t>(c) * size,
+                matrix.codes.data() + static_cast<size_t>(element_at(matrix, row, c)) * size, size);
+}
+
 void decode_row(const Matrix& matrix, int64_t row, float* out) {
   const WeightFormat& format = matrix.type.format;
   const int64_t cols = matrix.type.cols();
   if (format.is_dense()) {
-    const bool is_vector = matrix.type.shape.size() == 1;
-    const uint8_t* elements = is_vector ? matrix.codes.data() : row_data(matrix, row);
-    for (int64_t c = 0; c < cols; ++c) {
-      out[c] = read_element(format.scale_type, elements, is_vector ? stored_row(matrix, c) : c);
-    }
+    for (int64_t c = 0; c < cols; ++c)
+      out[c] = read_element(format.scale_type, matrix.codes.data(), element_at(matrix, row, c));
     return;
   }
   std::vector<uint8_t> codes(static_cast<size_t>(cols));

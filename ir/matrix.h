@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -51,6 +52,32 @@ struct MatrixOrder {
   void (*shifts)(const Matrix& matrix, int64_t row, uint8_t* out) = nullptr;
 };
 
+// Where rows (elements of a vector) are stored, when not one after another.
+struct RowPlaces {
+  // Rows are tables [outer][inner] of runs of `unit` rows, whose columns are stored one after
+  // another: [inner][outer].
+  int64_t outer = 1;
+  int64_t inner = 1;
+  int64_t unit = 1;
+  // `run` of every `stored_run` stored rows are rows: each `step`-th, from `first` on. 0: all are.
+  int64_t run = 0;
+  int64_t stored_run = 0;
+  int64_t first = 0;
+  int64_t step = 1;
+  // Of dense matrices: not 0 where they are stored transposed, each with so many columns, which are
+  // its rows.
+  int64_t transposed = 0;
+
+  // Heads of so many rows whose two halves are stored interleaved, as RoPE on adjacent pairs wants
+  // them. Row numbers are those of RoPE on halves.
+  static RowPlaces interleaved(int64_t head) { return {.outer = 2, .inner = head / 2}; }
+  bool in_order() const { return *this == RowPlaces(); }
+  int64_t stored(int64_t row) const;
+  // Stored rows up to the last of `rows`; nothing when they are no whole tables and runs.
+  std::optional<int64_t> stored_rows(int64_t rows) const;
+  bool operator==(const RowPlaces&) const = default;
+};
+
 // Borrowed bytes (usually a memory-mapped file). Without `blocks`, codes form one little-endian,
 // LSB-first bit stream per row, rows starting at whole bytes; scales and biases are
 // [rows, cols/group] of type.format.scale_type; shifts, a byte each, are in `biases`. With
@@ -64,10 +91,7 @@ struct Matrix {
   absl::Span<const uint8_t> biases;
   const BlockLayout* blocks = nullptr;  // a static table's
   const MatrixOrder* order = nullptr;   // likewise
-  // When not 0: rows (elements of a vector) come in heads of so many, and a head's two halves are
-  // stored interleaved, as RoPE on adjacent pairs wants them. Row numbers are always those of
-  // RoPE on halves.
-  int64_t interleaved_head = 0;
+  RowPlaces places = {};
   float tensor_scale = 1;  // where the format has one
 };
 
@@ -82,6 +106,8 @@ const uint8_t* bias_bytes(const Matrix& matrix, int64_t row, int64_t index);
 // Whether the bytes hold what the type says, so that decoding stays inside them.
 bool is_complete(const Matrix& matrix);
 
+// out[cols]: the elements of a row of a dense matrix, as bytes of its type.
+void copy_row(const Matrix& matrix, int64_t row, uint8_t* out);
 // out[cols]: the numbers of a row.
 void decode_row(const Matrix& matrix, int64_t row, float* out);
 // out[cols]: the codes of a row (not for dense).

@@ -45,6 +45,9 @@ Result embed(ShapeOperands& in) {
   const TensorType* tokens = in.tokens(0);
   const auto [rows, cols] = in.matrix(1, "table");
   if (!in.ok()) return in.status();
+  const std::string by = in.node().text("by");
+  if (by != "token" && by != "position")
+    return in.fail(fmt::format("by \"{}\" is unknown; \"token\" and \"position\" are", by));
   return TensorType{DType::f32, {tokens->shape[0], cols}};
 }
 
@@ -125,6 +128,20 @@ Result binary(ShapeOperands& in) {
     return in.fail(fmt::format("the operands differ: {} and {}", to_string(*x), to_string(*y)));
   }
   return *x;
+}
+
+Result expand(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "operand", 0);
+  if (x == nullptr) return in.status();
+  const int64_t width = in.node().integer("width");
+  if (x->shape.size() < 2 || x->shape.back() != Dim(1))
+    return in.fail(fmt::format("the operand is {}, it must have rows of one feature",
+                               to_string(*x)));
+  if (width < 1 || width > 1 << 30)
+    return in.fail(fmt::format("the width is {}, it must be 1 to {}", width, 1 << 30));
+  TensorType out = *x;
+  out.shape.back() = Dim(width);
+  return out;
 }
 
 Result unary(ShapeOperands& in) {

@@ -13,6 +13,15 @@ Runs::Runs(int64_t count, int64_t length) : length_(length) {
 }
 
 absl::Status Runs::follow(const Module& module, const Node& view) {
+  if (view.op == Op::expand) {
+    const int64_t width = module.tensor(view.results[0]).shape.back().value;
+    std::vector<int64_t> columns;
+    for (const int64_t start : starts_)
+      for (int64_t at = start; at < start + length_; ++at) columns.push_back(at / width);
+    starts_ = std::move(columns);
+    length_ = 1;
+    return absl::OkStatus();
+  }
   if (view.op != Op::slice) return absl::OkStatus();  // a reshape keeps the order
   const int64_t kept = module.tensor(view.results[0]).shape.back().value;
   const int64_t whole = module.tensor(view.operands[0]).shape.back().value;

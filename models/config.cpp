@@ -63,6 +63,10 @@ const std::string& Config::file() const { return record_->file; }
 const std::vector<std::string>& Config::notes() const { return record_->notes; }
 void Config::mark_read(std::string_view field) const { record_->read.insert(path(field)); }
 
+void Config::derive(std::string_view field, const Json& value) const {
+  record_->defaults[std::string(field)] = value;
+}
+
 const Json* Config::find_number(std::string_view field, Json& storage) const {
   const Json* value = find(field);
   if (value == nullptr || !value->is_string()) return value;
@@ -100,6 +104,55 @@ absl::StatusOr<std::string> Config::text(std::string_view field,
   const Json* value = find(field);
   if (value == nullptr && otherwise) return *std::move(otherwise);
   return frontends::as_string(value, shown(field), file());
+}
+
+absl::StatusOr<const Json*> Config::list(std::string_view field, int64_t count,
+                                         std::string_view of) const {
+  const Json* value = find(field);
+  if (value == nullptr)
+    return refuse(field, fmt::format("is missing, expected a list of {} {}", count, of));
+  if (!value->is_array() || static_cast<int64_t>(value->size()) != count)
+    return refuse(field, fmt::format("is {}, expected a list of {} {}",
+                                     frontends::describe(*value), count, of));
+  return value;
+}
+
+// The entries of a list, each read by `as`.
+template <class T, class As>
+static absl::StatusOr<std::vector<T>> entries(const absl::StatusOr<const Json*>& list,
+                                              std::string_view shown, const As& as) {
+  if (!list.ok()) return list.status();
+  std::vector<T> out;
+  for (size_t i = 0; i < (*list)->size(); ++i) {
+    const absl::StatusOr<T> entry = as(&(**list)[i], fmt::format("{}.{}", shown, i));
+    if (!entry.ok()) return entry.status();
+    out.push_back(*entry);
+  }
+  return out;
+}
+
+absl::StatusOr<std::vector<int64_t>> Config::integers(std::string_view field, int64_t count,
+                                                      frontends::IntRange range) const {
+  return entries<int64_t>(list(field, count, "integers"), shown(field),
+                          [&](const Json* value, const std::string& key) {
+                            return frontends::as_int(value, key, file(), range);
+                          });
+}
+
+absl::StatusOr<std::vector<double>> Config::numbers(std::string_view field, int64_t count) const {
+  return entries<double>(list(field, count, "numbers"), shown(field),
+                         [&](const Json* value, const std::string& key) {
+                           return frontends::as_double(value, key, file(), NumberRange().min,
+                                                       NumberRange().max);
+                         });
+}
+
+absl::StatusOr<std::vector<std::string>> Config::texts(std::string_view field,
+                                                       int64_t count) const {
+  return entries<std::string>(list(field, count, "texts"), shown(field),
+                              [&](const Json* value, const std::string& key) {
+                                return frontends::as_string(value, key, file());
+                              });
 }
 
 absl::StatusOr<Config> Config::section(std::string_view field) const {

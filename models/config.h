@@ -51,6 +51,11 @@ class Config {
   absl::StatusOr<bool> flag(std::string_view field, std::optional<bool> otherwise = {}) const;
   absl::StatusOr<std::string> text(std::string_view field,
                                    std::optional<std::string> otherwise = {}) const;
+  // A list of so many numbers, flags or texts.
+  absl::StatusOr<std::vector<int64_t>> integers(std::string_view field, int64_t count,
+                                                frontends::IntRange range) const;
+  absl::StatusOr<std::vector<double>> numbers(std::string_view field, int64_t count) const;
+  absl::StatusOr<std::vector<std::string>> texts(std::string_view field, int64_t count) const;
   // The fields of an object, whose paths begin with `field`. Error: no object.
   absl::StatusOr<Config> section(std::string_view field) const;
 
@@ -71,6 +76,8 @@ class Config {
   std::vector<std::string> unread(bool (*neutral)(std::string_view path,
                                                   const nlohmann::json& value)) const;
   void mark_read(std::string_view field) const;
+  // Sets the default of a field.
+  void derive(std::string_view field, const nlohmann::json& value) const;
 
  private:
   // Shared by a configuration and its sections.
@@ -84,6 +91,9 @@ class Config {
   Config(const nlohmann::json& fields, std::string prefix, std::shared_ptr<Record> record)
       : fields_(&fields), prefix_(std::move(prefix)), record_(std::move(record)) {}
 
+  // A list with `count` entries. Error: there is none, or it is none of these.
+  absl::StatusOr<const nlohmann::json*> list(std::string_view field, int64_t count,
+                                             std::string_view of) const;
   // As `find`. Text that is a number becomes that number, in `storage`, with a note.
   const nlohmann::json* find_number(std::string_view field, nlohmann::json& storage) const;
   std::string path(std::string_view field) const { return prefix_ + std::string(field); }

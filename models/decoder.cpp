@@ -1,195 +1,186 @@
 #include "models/decoder.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <vector>
-
-#include "models/rope.h"
 
 namespace sinter::models {
 
-using ir::Dim;
 using ir::Op;
 using ir::ValueId;
 
+void Decoder::for_each_attention(const std::function<void(Attention&, int64_t)>& change) {
+  for (size_t i = 0; i < layers.size(); ++i)
+    change(layers[i].attention, static_cast<int64_t>(i));
+}
+
+void Decoder::for_each_mlp(const std::function<void(Mlp&)>& change) {
+  for (Layer& layer : layers) change(layer.mlp);
+}
+
+Decoder read_decoder(Importer& m) {
+  const Config& config = m.config();
+  Decoder d;
+  d.hidden = m.integer("hidden_size");
+  d.vocab = m.integer("vocab_size");
+  d.max_positions = m.integer("max_position_embeddings");
+  d.norm.eps = m.number("rms_norm_eps", {0.0, 1.0});
+  d.tied = m.flag("tie_word_embeddings", !m.has("lm_head"));
+  const int64_t count = m.integer("num_hidden_layers", {1, 1024});
+
+  Layer layer;
+  Attention& a = layer.attention;
+  a.heads = m.integer("num_attention_heads");
+  // Null means what the older configurations say by leaving the field out.
+  a.kv_heads = config.is_null("num_key_value_heads")
+                   ? a.heads
+                   : m.integer("num_key_value_heads", kSize, a.heads);
+  a.head_dim =
+      m.integer("head_dim", {1, 65536}, std::clamp<int64_t>(d.hidden / a.heads, 1, 65536));
+  if (m.ok() && a.heads % a.kv_heads != 0)
+    m.fail(config.refuse("num_attention_heads",
+                         fmt::format("is {}, expected a multiple of {}, which is {}", a.heads,
+                                     config.name("num_key_value_heads"), a.kv_heads)));
+  a.scale = 1.0 / std::sqrt(static_cast<double>(a.head_dim));
+  layer.mlp.width = m.integer("intermediate_size");
+  layer.mlp.act = find_activation(m, "hidden_act");
+  if (!m.ok()) return d;
+  a.rope = m.rope({.head_dim = a.head_dim, .max_positions = d.max_positions});
+  a.qk_norm = d.norm;
+  m.max_positions = a.rope->max_positions;
+  d.layers.assign(static_cast<size_t>(m.ok() ? count : 0), layer);
+  return d;
+}
+
+void read_windows(Importer& m, Decoder& d, bool by_default) {
+  const auto count = static_cast<int64_t>(d.layers.size());
+  const int64_t width = m.config().is_null("sliding_window")
+                            ? 0
+                            : m.integer("sliding_window", {0, kSize.max}, 0);
+  const int64_t window = width < m.max_positions ? width : 0;
+  if (m.config().find("layer_types") == nullptr) {
+    if (by_default) d.for_each_attention([&](Attention& a, int64_t) { a.window = window; });
+    return;
+  }
+  const std::vector<std::string> types = m.texts("layer_types", count);
+  if (!m.ok()) return;
+  d.for_each_attention([&](Attention& a, int64_t i) {
+    const std::string& type = types[static_cast<size_t>(i)];
+    if (type == "sliding_attention" && width == 0)
+      m.fail(m.config().refuse("sliding_window",
+                               fmt::format("is missing, but {} has \"sliding_attention\"",
+                                           m.config().name("layer_types"))));
+    if (type == "sliding_attention") {
+      a.window = window;
+    } else if (type != "full_attention") {
+      m.fail(m.config().refuse(
+          "layer_types", fmt::format("has {}, which is not supported; supported are "
+                                     "\"full_attention\" and \"sliding_attention\"",
+                                     frontends::in_quotes(type))));
+    }
+  });
+}
+
+void read_late_windows(Importer& m, Decoder& d) {
+  if (m.config().find("layer_types") != nullptr) return read_windows(m, d, false);
+  const bool use = m.flag("use_sliding_window", false);
+  const int64_t first = m.integer("max_window_layers", {0, kSize.max}, 0);
+  read_windows(m, d, use);
+  d.for_each_attention([&](Attention& a, int64_t i) {
+    if (i < first) a.window = 0;
+  });
+}
+
 namespace {
 
-// Attention that sees only a window of the context. A window that holds all of the context is none.
-absl::Status refuse_windows(const Config& config, const DecoderTraits& traits, int64_t layers,
-                            int64_t positions) {
-  const auto* types = config.find("layer_types");
-  const auto window = config.integer("sliding_window", frontends::kNotNegative, 0);
-  const auto use = config.flag("use_sliding_window", false);
-  const auto first = config.integer("max_window_layers", frontends::kNotNegative, 0);
-  if (types != nullptr) {
-    if (!types->is_array())
-      return config.refuse("layer_types", fmt::format("is {}, expected an array of strings",
-                                                      frontends::describe(*types)));
-    for (const auto& type : *types) {
-      if (type == "full_attention") continue;
-      const bool whole = type == "sliding_attention" && window.ok() && *window >= positions;
-      if (!whole)
-        return config.refuse("layer_types",
-                             fmt::format("has {}, which is not supported; supported is "
-                                         "\"full_attention\"",
-                                         frontends::describe(type)));
+// A layer's blocks and what is added to the residual stream.
+class LayerBuilder {
+ public:
+  LayerBuilder(Importer& m, const Decoder& d, const Layer& layer, std::string name)
+      : m_(m), d_(d), layer_(layer), name_(std::move(name)) {}
+
+  ValueId build(ValueId h) {
+    const LayerNorms& names = d_.norms;
+    if (d_.parallel) {
+      const ValueId x = norm(h, names.before_mixer);
+      const ValueId y = names.before_feed_forward.empty() ? x : norm(h, names.before_feed_forward);
+      const ValueId mixed = norm(mix(x), names.after_mixer);
+      const ValueId fed = norm(feed(y), names.after_feed_forward);
+      return residual(residual(h, mixed), fed);
     }
-    return absl::OkStatus();
+    if (layer_.has_mixer)
+      h = residual(h, norm(mix(norm(h, names.before_mixer)), names.after_mixer));
+    if (layer_.has_feed_forward)
+      h = residual(h, norm(feed(norm(h, names.before_feed_forward)), names.after_feed_forward));
+    return h;
   }
-  // The other families have the fields without a meaning.
-  if (!traits.windows) return absl::OkStatus();
-  for (const absl::Status& status : {window.status(), use.status(), first.status()})
-    if (!status.ok()) return status;
-  const bool narrow = !config.is_null("sliding_window") && *window < positions;
-  if (!*use || !narrow || *first >= layers) return absl::OkStatus();
-  return config.refuse("use_sliding_window",
-                       "is true, but attention in a sliding window is not supported");
-}
 
-struct Activation {
-  std::string_view name;
-  Op op;
+ private:
+  ValueId norm(ValueId x, const std::string& name) {
+    return name.empty() ? x : apply(m_, d_.norm, x, name_ + name, d_.hidden);
+  }
+  ValueId mix(ValueId x) {
+    return layer_.mixer ? layer_.mixer(m_, x, name_)
+                        : attention(m_, layer_.attention, x, name_, d_.hidden);
+  }
+  ValueId feed(ValueId x) {
+    return layer_.feed_forward ? layer_.feed_forward(m_, x, name_)
+                               : mlp(m_, layer_.mlp, x, name_, d_.hidden);
+  }
+  ValueId residual(ValueId h, ValueId x) {
+    if (!m_.ok()) return -1;
+    return m_.graph().add(Op::add, {h, m_.affine(x, d_.residual_scale)});
+  }
+
+  Importer& m_;
+  const Decoder& d_;
+  const Layer& layer_;
+  const std::string name_;
 };
-// As transformers names them.
-constexpr std::array<Activation, 9> kActivations = {{
-    {"silu", Op::silu},
-    {"swish", Op::silu},
-    {"relu2", Op::relu2},
-    {"gelu", Op::gelu_erf},
-    {"gelu_python", Op::gelu_erf},
-    {"gelu_pytorch_tanh", Op::gelu},
-    {"gelu_new", Op::gelu},
-    {"gelu_fast", Op::gelu},
-    {"gelu_accurate", Op::gelu},
-}};
-
-const Activation* find_activation(std::string_view name) {
-  for (const Activation& row : kActivations)
-    if (row.name == name) return &row;
-  return nullptr;
-}
-
-// The norm under the first of its names that the checkpoint has; without one, x itself.
-ValueId sub_norm(Importer& m, ValueId x, std::initializer_list<std::string> names, int64_t size,
-                 double eps) {
-  for (const std::string& name : names)
-    if (m.has(name)) return m.rms_norm(x, name, size, eps);
-  return x;
-}
 
 }  // namespace
 
-absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& traits) {
-  const Config& config = m.config();
-  const int64_t hidden = m.integer("hidden_size");
-  const int64_t intermediate = m.integer("intermediate_size");
-  const int64_t layers = m.integer("num_hidden_layers", {1, 1024});
-  const int64_t heads = m.integer("num_attention_heads");
-  // Null means what the older configurations say by leaving the field out.
-  const int64_t kv_heads = config.is_null("num_key_value_heads")
-                               ? heads
-                               : m.integer("num_key_value_heads", kSize, heads);
-  const int64_t head_dim =
-      m.integer("head_dim", {1, 65536}, std::clamp<int64_t>(hidden / heads, 1, 65536));
-  const int64_t vocab = m.integer("vocab_size");
-  const int64_t positions = m.integer("max_position_embeddings");
-  const double eps = m.number("rms_norm_eps", {0.0, 1.0});
-  const std::string act_name = m.text("hidden_act");
-  const bool tied = m.flag("tie_word_embeddings", !m.has("lm_head"));
+absl::StatusOr<ir::Module> build(Importer& m, const Decoder& d) {
   if (!m.ok()) return m.finish(-1);
-  if (heads % kv_heads != 0)
-    m.fail(config.refuse("num_attention_heads",
-                         fmt::format("is {}, expected a multiple of {}, which is {}", heads,
-                                     config.name("num_key_value_heads"), kv_heads)));
-  const Activation* act = find_activation(act_name);
-  if (act == nullptr) {
-    std::vector<std::string_view> known;
-    for (const Activation& row : kActivations) known.push_back(row.name);
-    m.fail(config.refuse("hidden_act",
-                         fmt::format("is {}, which is not supported; known: {}",
-                                     frontends::in_quotes(act_name), fmt::join(known, ", "))));
-  }
-  m.fail(refuse_windows(config, traits, layers, positions));
-  const auto rope = read_rope(config, head_dim, positions);
-  m.fail(rope.status());
-  if (!m.ok()) return m.finish(-1);
-  m.max_positions = rope->max_positions;
-  const ir::Attributes rope_style = {{"style", rope->interleaved ? "interleaved" : "half"}};
-
   ir::Builder& g = m.graph();
-  const ValueId tokens = g.param("tokens", {ir::DType::i32, {Dim::of('T')}});
+  const ValueId tokens = m.tokens();
+  // The table of angles is made before all that reads it.
+  for (const Layer& layer : d.layers)
+    if (layer.attention.rope && !layer.mixer && layer.has_mixer) m.angles(*layer.attention.rope);
 
-  g.set_label("rope");
-  const ValueId inv_freq =
-      g.weight("rope.inv_freq", {{static_cast<int64_t>(rope->inv_freq.size())}, {}},
-               {.sources = {}, .constant = rope->inv_freq});
-  const ValueId angles = g.add(Op::rope_table, {inv_freq, tokens}, {{"scale", rope->scale}});
-
-  const ValueId table = m.weight("model.embed_tokens", {vocab, hidden});
+  const ValueId table = m.weight("model.embed_tokens", {d.vocab, d.hidden});
   if (!m.ok()) return m.finish(-1);
   g.set_label("model.embed_tokens");
   ValueId h = g.add(Op::embed, {tokens, m.dense(table)});
-
-  for (int64_t i = 0; i < layers && m.ok(); ++i) {
-    const std::string layer = fmt::format("model.layers.{}.", i);
-    const std::string attn = layer + "self_attn.";
-    const std::string mlp = layer + "mlp.";
-
-    const ValueId a = m.rms_norm(h, layer + "input_layernorm", hidden, eps);
-    ValueId q = m.linear(a, attn + "q_proj", heads * head_dim, hidden, traits.attention_bias);
-    ValueId k = m.linear(a, attn + "k_proj", kv_heads * head_dim, hidden, traits.attention_bias);
-    ValueId v = m.linear(a, attn + "v_proj", kv_heads * head_dim, hidden, traits.attention_bias);
-    g.set_label(attn + "attention");
-    q = g.reshape(q, {Dim::of('T'), heads, head_dim});
-    k = g.reshape(k, {Dim::of('T'), kv_heads, head_dim});
-    v = g.reshape(v, {Dim::of('T'), kv_heads, head_dim});
-    if (traits.qk_norm) {
-      q = m.rms_norm(q, attn + "q_norm", head_dim, eps);
-      k = m.rms_norm(k, attn + "k_norm", head_dim, eps);
-      g.set_label(attn + "attention");
-    }
-    q = g.add(Op::rope, {q, angles}, rope_style);
-    k = g.add(Op::rope, {k, angles}, rope_style);
-    const ir::StateType cache{ir::StateKind::paged,
-                              {ir::DType::f16, {kv_heads, Dim::of('C'), head_dim}}};
-    const ValueId keys = g.state(fmt::format("layers.{}.keys", i), cache);
-    const ValueId values = g.state(fmt::format("layers.{}.values", i), cache);
-    g.add(Op::kv_append, {keys, k});
-    g.add(Op::kv_append, {values, v});
-    ValueId mixed = g.add(Op::attention, {q, keys, values},
-                          {{"scale", 1.0 / std::sqrt(static_cast<double>(head_dim))}});
-    if (traits.sub_norms) {
-      mixed = sub_norm(m, mixed, {attn + "attn_sub_norm", attn + "inner_attn_ln"}, heads * head_dim,
-                       eps);
-    }
-    const ValueId o =
-        m.linear(mixed, attn + "o_proj", hidden, heads * head_dim, traits.attention_bias);
-    h = g.add(Op::add, {h, o});
-
-    const ValueId b = m.rms_norm(h, layer + "post_attention_layernorm", hidden, eps);
-    const ValueId gate = m.linear(b, mlp + "gate_proj", intermediate, hidden, traits.mlp_bias);
-    const ValueId up = m.linear(b, mlp + "up_proj", intermediate, hidden, traits.mlp_bias);
-    g.set_label(mlp + "act");
-    ValueId gated = g.add(Op::mul, {g.add(act->op, {gate}), up});
-    if (traits.sub_norms) {
-      gated = sub_norm(m, gated, {mlp + "ffn_sub_norm", mlp + "ffn_layernorm"}, intermediate, eps);
-    }
-    const ValueId down = m.linear(gated, mlp + "down_proj", hidden, intermediate, traits.mlp_bias);
-    h = g.add(Op::add, {h, down});
+  h = m.affine(h, d.embedding_scale);
+  if (d.learned_positions) {
+    const ValueId positions = m.weight("model.embed_positions", {d.max_positions, d.hidden});
+    if (!m.ok()) return m.finish(-1);
+    g.set_label("model.embed_positions");
+    h = g.add(Op::add, {h, g.add(Op::embed, {tokens, m.dense(positions)}, {{"by", "position"}})});
   }
+  if (d.norm_embedding) h = apply(m, d.norm, h, "model.embed_norm", d.hidden);
+  for (size_t i = 0; i < d.layers.size() && m.ok(); ++i)
+    h = LayerBuilder(m, d, d.layers[i], fmt::format("model.layers.{}.", i)).build(h);
+  if (!m.ok()) return m.finish(-1);
 
   g.set_label("lm_head");
   h = g.add(Op::last_rows, {h});
-  h = m.rms_norm(h, "model.norm", hidden, eps);
-  if (tied) m.ignore("lm_head");  // some checkpoints store the tied matrix twice
-  const ValueId head = tied ? table : m.weight("lm_head", {vocab, hidden});
+  h = apply(m, d.norm, h, "model.norm", d.hidden);
+  if (d.tied) m.ignore("lm_head");  // some checkpoints store the tied matrix twice
+  const ValueId head = d.tied ? table : m.weight("lm_head", {d.vocab, d.hidden});
+  const ValueId bias = d.head_bias ? m.weight("lm_head.bias", {d.vocab}) : -1;
   if (!m.ok()) return m.finish(-1);
   g.set_label("lm_head");
-  return m.finish(g.add(Op::matmul, {h, m.dense(head)}));
+  ValueId logits = g.add(Op::matmul, {h, m.dense(head)});
+  if (bias >= 0) logits = g.add(Op::add, {logits, bias});
+  logits = m.affine(logits, d.logit_scale);
+  if (d.logit_cap > 0) {
+    logits = g.add(Op::tanh, {m.affine(logits, 1 / d.logit_cap)});
+    logits = m.affine(logits, d.logit_cap);
+  }
+  return m.finish(logits);
 }
 
 }  // namespace sinter::models

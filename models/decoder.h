@@ -1,20 +1,75 @@
-// The decoder-only transformer that llama and its descendants share; an architecture says where it
-// differs.
+// Decoder-only models: an embedding, layers of a mixer (attention, or what stands in its place) and a
+// feed-forward block, a head. A family takes what llama does and says where it differs.
 #pragma once
 
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "models/blocks/attention.h"
+#include "models/blocks/mlp.h"
+#include "models/blocks/norm.h"
 #include "models/importer.h"
 
 namespace sinter::models {
 
-struct DecoderTraits {
-  bool qk_norm = false;         // RMS norm of every head of q and k before RoPE
-  bool attention_bias = false;  // on q, k, v and o
-  bool mlp_bias = false;        // on gate, up and down
-  bool sub_norms = false;       // RMS norms before o and down, where their weights are there
-  bool windows = false;         // use_sliding_window asks for windows
+struct Layer {
+  Attention attention;
+  Mlp mlp;
+  Block mixer;         // in place of attention
+  Block feed_forward;  // in place of the MLP
+  bool has_mixer = true;
+  bool has_feed_forward = true;
 };
 
-// tokens -> logits [L, vocab_size]
-absl::StatusOr<ir::Module> import_decoder(Importer& m, const DecoderTraits& traits);
+// Where a layer has norms, by the names below it; empty: there is none.
+struct LayerNorms {
+  std::string before_mixer = "input_layernorm";
+  std::string after_mixer;
+  std::string before_feed_forward = "post_attention_layernorm";
+  std::string after_feed_forward;
+};
+
+struct Decoder {
+  int64_t hidden = 0;
+  int64_t vocab = 0;
+  int64_t max_positions = 0;
+  bool tied = false;
+  Norm norm;
+  LayerNorms norms;
+  // Mixer and feed-forward block both read what comes into the layer, each after its norm; without
+  // one of its own the feed-forward block has that of the mixer.
+  bool parallel = false;
+
+  double embedding_scale = 1;
+  double residual_scale = 1;  // of what blocks add
+  double logit_scale = 1;
+  double logit_cap = 0;       // cap tanh(logits / cap); 0: none
+  bool head_bias = false;
+  bool learned_positions = false;  // embeddings of positions, "model.embed_positions"
+  bool norm_embedding = false;
+
+  std::vector<Layer> layers;
+
+  // Each layer's.
+  void for_each_attention(const std::function<void(Attention&, int64_t layer)>& change);
+  void for_each_mlp(const std::function<void(Mlp&)>& change);
+};
+
+// Llama, with the sizes of the configuration: hidden_size, intermediate_size, num_hidden_layers,
+// num_attention_heads, num_key_value_heads, head_dim, vocab_size, max_position_embeddings,
+// rms_norm_eps, hidden_act, tie_word_embeddings and the fields of RoPE.
+Decoder read_decoder(Importer& m);
+
+// Windows as layer_types and sliding_window say, or else, where `by_default`, on every layer. Only
+// windows that are narrower than the context count.
+void read_windows(Importer& m, Decoder& d, bool by_default);
+
+// Qwen's: without layer_types, layers from max_window_layers on have the window where
+// use_sliding_window is true.
+void read_late_windows(Importer& m, Decoder& d);
+
+// tokens -> logits [L, vocab]
+absl::StatusOr<ir::Module> build(Importer& m, const Decoder& d);
 
 }  // namespace sinter::models

@@ -9,6 +9,7 @@
 
 #include "frontends/error_text.h"
 #include "frontends/json_fields.h"
+#include "frontends/near_names.h"
 #include "frontends/quantized/mlx.h"
 #include "models/neutral_fields.h"
 #include "models/registry.h"
@@ -20,6 +21,34 @@ namespace {
 
 constexpr const char* kFile = "config.json";
 
+// The fields of a text model under llama's names.
+struct ModelFields {
+  nlohmann::json values;
+  std::string file;
+  FieldNames names;
+};
+
+ModelFields read_fields(const nlohmann::json& config, const std::string& file,
+                        const FieldNames& names, const Family& family) {
+  ModelFields out{config, file, names};
+  if (const auto inner = config.find("text_config"); inner != config.end() && inner->is_object()) {
+    out.values.erase("text_config");
+    for (const auto& [field, value] : inner->items()) {
+      out.values[field] = value;
+      out.names[field] = "text_config." + field;
+    }
+  }
+  for (const Rename& rule : family.fields) {
+    const auto found = out.values.find(rule.from);
+    if (found == out.values.end() || out.values.contains(rule.to)) continue;
+    out.values[rule.to] = *found;
+    out.values.erase(rule.from);
+    const auto shown = out.names.find(rule.from);
+    out.names[rule.to] = shown == out.names.end() ? rule.from : shown->second;
+  }
+  return out;
+}
+
 // The token that begins a text; -1 when there is none.
 int32_t find_bos(std::span<const Config> configs, int64_t vocab_size) {
   for (const Config& config : configs) {
@@ -30,42 +59,43 @@ int32_t find_bos(std::span<const Config> configs, int64_t vocab_size) {
   return -1;
 }
 
-absl::StatusOr<ImportedModel> import_config(const nlohmann::json& fields,
+// The family that the file names, or an error with those that are known.
+absl::StatusOr<const Family*> family_of(const nlohmann::json& fields, const std::string& file) {
+  const auto type = frontends::get_string(fields, "model_type", file);
+  if (!type.ok()) return type.status();
+  if (const Family* family = find_family(*type)) return family;
+  std::vector<std::string_view> known;
+  for (const Family& family : families()) known.push_back(family.model_type);
+  std::string near;
+  for (const std::string_view name : frontends::near_names(*type, known))
+    near += (near.empty() ? "; did you mean " : ", ") + frontends::in_quotes(name);
+  return absl::InvalidArgumentError(
+      fmt::format("{}: \"model_type\" is {}, which is not supported{}; known: {}", file,
+                  frontends::in_quotes(*type), near, fmt::join(known, ", ")));
+}
+
+absl::StatusOr<ImportedModel> import_config(const ModelFields& fields, const Family& family,
                                             const frontends::Checkpoint* checkpoint,
                                             const WeightCatalog& catalog,
                                             std::set<std::string>& used) {
-  const std::string file = checkpoint == nullptr ? kFile : checkpoint->config_file;
-  const auto type = frontends::get_string(fields, "model_type", file);
-  if (!type.ok()) return type.status();
-  const Architecture* architecture = nullptr;
-  std::vector<std::string_view> known;
-  for (const Architecture& row : architectures()) {
-    known.push_back(row.model_type);
-    if (row.model_type == *type) architecture = &row;
-  }
-  if (architecture == nullptr)
-    return absl::InvalidArgumentError(
-        fmt::format("{}: \"model_type\" is {}, which is not supported; known: {}", file,
-                    frontends::in_quotes(*type), fmt::join(known, ", ")));
   // generation_config.json first: it is what says how text is made.
   std::vector<Config> configs;
   if (checkpoint != nullptr && checkpoint->generation_config.is_object())
     configs.emplace_back(checkpoint->generation_config, checkpoint->generation_file,
                          checkpoint->generation_names);
-  configs.emplace_back(fields, file,
-                       checkpoint == nullptr ? FieldNames() : checkpoint->config_names,
-                       architecture->defaults());
+  configs.emplace_back(fields.values, fields.file, fields.names,
+                       nlohmann::json::parse(family.defaults));
   const Config& config = configs.back();
   config.mark_read("model_type");
 
-  Importer importer(*type, config, catalog);
-  auto module = architecture->import(importer);
+  Importer importer(family.model_type, config, catalog);
+  auto module = family.import(importer);
   if (!module.ok()) return module.status();
-  used = importer.used();
+  used.insert(importer.used().begin(), importer.used().end());
 
   ImportedModel model;
   model.module = *std::move(module);
-  model.architecture = *type;
+  model.architecture = family.model_type;
   model.vocab_size = importer.integer("vocab_size");
   model.layers = importer.integer("num_hidden_layers");
   model.max_positions = importer.max_positions;
@@ -87,9 +117,14 @@ absl::StatusOr<ImportedModel> import_config(const nlohmann::json& fields,
 }  // namespace
 
 absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint) {
-  const CheckpointCatalog catalog(checkpoint);
-  std::set<std::string> used;
-  auto model = import_config(checkpoint.config, &checkpoint, catalog, used);
+  const auto family = family_of(checkpoint.config, checkpoint.config_file);
+  if (!family.ok()) return family.status();
+  const CheckpointCatalog catalog(checkpoint, (*family)->tensors);
+  const std::vector<std::string> skipped = catalog.skipped();
+  std::set<std::string> used(skipped.begin(), skipped.end());
+  auto model = import_config(
+      read_fields(checkpoint.config, checkpoint.config_file, checkpoint.config_names, **family),
+      **family, &checkpoint, catalog, used);
   if (!model.ok()) return model.status();
   checkpoint.drop_zero_biases(used);
   if (auto status = checkpoint.check_all_used(used); !status.ok()) return status;
@@ -109,8 +144,10 @@ absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config) {
         fmt::format("{}: \"synthetic_structure\" is \"{}\", expected \"affine\" or \"symmetric\"",
                     kFile, *structure));
   const SyntheticCatalog catalog(kFile, *tied, *structure == "symmetric", *std::move(quantization));
+  const auto family = family_of(config, kFile);
+  if (!family.ok()) return family.status();
   std::set<std::string> used;
-  return import_config(config, nullptr, catalog, used);
+  return import_config(read_fields(config, kFile, {}, **family), **family, nullptr, catalog, used);
 }
 
 }  // namespace sinter::models

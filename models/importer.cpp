@@ -4,36 +4,17 @@
 
 namespace sinter::models {
 
-Importer::Importer(std::string model_type, const Config& config, const WeightCatalog& catalog)
-    : config_(config), catalog_(catalog), graph_(std::move(model_type)) {}
-
-void Importer::fail(absl::Status status) {
-  if (status_.ok()) status_ = std::move(status);
-}
+namespace {
 
 template <class T>
-static T value_or_fail(absl::StatusOr<T> value, T fallback, Importer& importer) {
+T value_or_fail(absl::StatusOr<T> value, T fallback, Importer& importer) {
   if (value.ok()) return *std::move(value);
   importer.fail(value.status());
   return fallback;
 }
 
-int64_t Importer::integer(std::string_view field, frontends::IntRange range,
-                          std::optional<int64_t> otherwise) {
-  return value_or_fail<int64_t>(config_.integer(field, range, otherwise), range.min, *this);
-}
-double Importer::number(std::string_view field, NumberRange range) {
-  return value_or_fail<double>(config_.number(field, range), range.min, *this);
-}
-bool Importer::flag(std::string_view field, std::optional<bool> otherwise) {
-  return value_or_fail<bool>(config_.flag(field, otherwise), false, *this);
-}
-std::string Importer::text(std::string_view field) {
-  return value_or_fail<std::string>(config_.text(field), "", *this);
-}
-
 // A weight of another shape may be so because of a size that the file leaves to its default.
-static absl::Status with_assumptions(const absl::Status& status, const Config& config) {
+absl::Status with_assumptions(const absl::Status& status, const Config& config) {
   if (!absl::IsInvalidArgument(status)) return status;
   std::string text(status.message());
   for (const char* field : {"hidden_size", "intermediate_size", "num_attention_heads",
@@ -46,18 +27,181 @@ static absl::Status with_assumptions(const absl::Status& status, const Config& c
   return absl::InvalidArgumentError(text);
 }
 
+}  // namespace
+
+Importer::Importer(std::string model_type, const Config& config, const WeightCatalog& catalog)
+    : config_(config), catalog_(catalog), graph_(std::move(model_type)) {}
+
+void Importer::fail(absl::Status status) {
+  if (status_.ok()) status_ = std::move(status);
+}
+
+int64_t Importer::integer(std::string_view field, frontends::IntRange range,
+                          std::optional<int64_t> otherwise) {
+  return value_or_fail<int64_t>(config_.integer(field, range, otherwise), range.min, *this);
+}
+double Importer::number(std::string_view field, NumberRange range,
+                        std::optional<double> otherwise) {
+  return value_or_fail<double>(config_.number(field, range, otherwise), range.min, *this);
+}
+bool Importer::flag(std::string_view field, std::optional<bool> otherwise) {
+  return value_or_fail<bool>(config_.flag(field, otherwise), false, *this);
+}
+std::string Importer::text(std::string_view field, std::optional<std::string> otherwise) {
+  return value_or_fail<std::string>(config_.text(field, std::move(otherwise)), "", *this);
+}
+
+std::vector<int64_t> Importer::integers(std::string_view field, int64_t count,
+                                        frontends::IntRange range) {
+  const nlohmann::json* value = config_.find(field);
+  if (value == nullptr || !value->is_array())
+    return std::vector<int64_t>(static_cast<size_t>(count), integer(field, range));
+  return value_or_fail<std::vector<int64_t>>(config_.integers(field, count, range), {}, *this);
+}
+std::vector<double> Importer::numbers(std::string_view field, int64_t count) {
+  return value_or_fail<std::vector<double>>(config_.numbers(field, count), {}, *this);
+}
+std::vector<std::string> Importer::texts(std::string_view field, int64_t count) {
+  return value_or_fail<std::vector<std::string>>(config_.texts(field, count), {}, *this);
+}
+
+void Importer::expect(std::string_view field, const nlohmann::json& value) {
+  const nlohmann::json* found = config_.find(field);
+  if (found == nullptr || *found == value) return;
+  fail(config_.refuse(field, fmt::format("is {}, which is not supported; supported is {}",
+                                         frontends::describe(*found), value.dump())));
+}
+
+Rope Importer::rope(const RopeFields& fields) {
+  return value_or_fail<Rope>(read_rope(config_, fields), {}, *this);
+}
+
+ir::ValueId Importer::add(const std::string& symbol, const absl::StatusOr<StoredWeight>& stored) {
+  if (!stored.ok()) {
+    fail(with_assumptions(stored.status(), config_));
+    return -1;
+  }
+  used_.insert(stored->source);
+  used_.insert(stored->used.begin(), stored->used.end());
+  const ir::ValueId id =
+      graph_.weight(symbol, stored->type, {.sources = {stored->source}, .constant = {}});
+  return weights_[symbol] = id;
+}
+
 ir::ValueId Importer::weight(std::string_view name, const std::vector<int64_t>& shape) {
   if (!ok()) return -1;
   if (const auto known = weights_.find(name); known != weights_.end()) return known->second;
-  auto type = catalog_.type(name, shape);
-  if (!type.ok()) {
-    fail(with_assumptions(type.status(), config_));
-    return -1;
+  return add(std::string(name), catalog_.find(name, shape));
+}
+
+ir::ValueId Importer::part(const PartOf& part, const std::vector<int64_t>& shape) {
+  if (!ok()) return -1;
+  if (part.places.in_order()) return weight(part.name, shape);
+  std::vector<int64_t> whole = shape;
+  whole[shape.size() > 2 ? 1 : 0] = part.whole;
+  const ir::RowPlaces& at = part.places;
+  // One name where all rows are the weight's, else one that says which.
+  const std::string symbol = at.run == 0 ? part.name
+                                         : fmt::format("{}[{}:{}:{}]", part.name, at.first,
+                                                       at.first + at.run * at.step, at.step);
+  if (const auto known = weights_.find(symbol); known != weights_.end()) return known->second;
+  return add(symbol, catalog_.view(part.name, whole, shape, at));
+}
+
+ir::ValueId Importer::reshaped(std::string_view name, const std::vector<int64_t>& stored,
+                               const std::vector<int64_t>& shape) {
+  if (!ok()) return -1;
+  if (const auto known = weights_.find(name); known != weights_.end()) return known->second;
+  return add(std::string(name), catalog_.view(name, stored, shape, {}));
+}
+
+ir::ValueId Importer::computed(std::string_view name, int64_t size, std::string_view what,
+                               const std::function<double(double)>& number) {
+  if (!ok()) return -1;
+  const std::string symbol = fmt::format("{} {}", name, what);
+  if (const auto known = weights_.find(symbol); known != weights_.end()) return known->second;
+  return add(symbol, catalog_.computed(name, size, what, number));
+}
+
+ir::ValueId Importer::constant(int64_t size, float number) {
+  if (!ok()) return -1;
+  const std::string symbol = fmt::format("{} times {}", size, number);
+  if (const auto known = weights_.find(symbol); known != weights_.end()) return known->second;
+  const ir::ValueId id = graph_.weight(
+      symbol, {{size}, {}},
+      {.sources = {}, .constant = std::vector<float>(static_cast<size_t>(size), number)});
+  return weights_[symbol] = id;
+}
+
+ir::ValueId Importer::stacked(const std::string& experts, std::string_view name, int64_t count,
+                              int64_t out, int64_t in) {
+  if (!ok()) return -1;
+  const std::string symbol = fmt::format("{}.{}", experts, name);
+  if (has(symbol)) return weight(symbol, {count, out, in});
+  // Halves of one matrix: first the rows of gate, then those of up.
+  const std::string fused = experts + ".gate_up_proj";
+  if (const bool up = name == "up_proj"; (up || name == "gate_proj") && has(fused))
+    return part({fused, 2 * out, {.run = out, .stored_run = 2 * out, .first = up ? out : 0}},
+                {count, out, in});
+  ir::WeightData data;
+  ir::WeightType type;
+  for (int64_t e = 0; e < count; ++e) {
+    const std::string one = fmt::format("{}.{}.{}", experts, e, name);
+    const auto stored = catalog_.find(one, {out, in});
+    if (!stored.ok()) {
+      fail(with_assumptions(stored.status(), config_));
+      return -1;
+    }
+    if (e > 0 && type.format != stored->type.format) {
+      fail(absl::UnimplementedError(fmt::format(
+          "{}: experts in more than one format are not supported: the first {} is {}, that of "
+          "expert {} is {}",
+          config_.file(), name, to_string(type.format), e, to_string(stored->type.format))));
+      return -1;
+    }
+    type.format = stored->type.format;
+    used_.insert(stored->source);
+    used_.insert(stored->used.begin(), stored->used.end());
+    data.sources.push_back(stored->source);
   }
-  used_.insert(std::string(name));
-  const ir::ValueId id = graph_.weight(std::string(name), *std::move(type),
-                                       {.sources = {std::string(name)}, .constant = {}});
-  return weights_[std::string(name)] = id;
+  type.shape = {count, out, in};
+  const ir::ValueId id = graph_.weight(symbol, type, std::move(data));
+  return weights_[symbol] = id;
+}
+
+ir::ValueId Importer::joined(const std::string& name, int64_t count, int64_t size) {
+  if (!ok()) return -1;
+  ir::WeightData data;
+  ir::WeightType type;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto stored = catalog_.find(fmt::format("{}.{}", name, i), {size});
+    if (!stored.ok()) {
+      fail(stored.status());
+      return -1;
+    }
+    type.format = stored->type.format;
+    used_.insert(stored->source);
+    data.sources.push_back(stored->source);
+  }
+  type.shape = {count * size};
+  return weights_[name] = graph_.weight(name, type, std::move(data));
+}
+
+double Importer::scalar(std::string_view name) {
+  if (!ok()) return 0;
+  auto number = catalog_.scalar(name);
+  if (number.ok()) {
+    used_.insert(catalog_.source(name));
+  } else {
+    fail(number.status());
+  }
+  return number.value_or(0);
+}
+
+void Importer::ignore(std::string_view name) {
+  if (!has(name)) return;
+  // The shape does not matter: only the name in the checkpoint does.
+  used_.insert(catalog_.source(name));
 }
 
 ir::ValueId Importer::dense(ir::ValueId weight) {
@@ -66,15 +210,27 @@ ir::ValueId Importer::dense(ir::ValueId weight) {
   return graph_.add(ir::Op::dequantize, {weight});
 }
 
+ir::ValueId Importer::product(ir::ValueId x, ir::ValueId w, ir::ValueId bias,
+                              const std::string& label) {
+  if (!ok()) return -1;
+  graph_.set_label(label);
+  const ir::ValueId numbers = dense(w);
+  const ir::ValueId y = graph_.add(ir::Op::matmul, {x, numbers});
+  return bias >= 0 ? graph_.add(ir::Op::add, {y, bias}) : y;
+}
+
 ir::ValueId Importer::linear(ir::ValueId x, const std::string& name, int64_t out, int64_t in,
                              bool bias) {
   const ir::ValueId w = weight(name, {out, in});
-  const ir::ValueId b = bias ? weight(name + ".bias", {out}) : -1;
-  if (!ok()) return -1;
-  graph_.set_label(name);
-  const ir::ValueId numbers = dense(w);
-  const ir::ValueId y = graph_.add(ir::Op::matmul, {x, numbers});
-  return bias ? graph_.add(ir::Op::add, {y, b}) : y;
+  return product(x, w, bias ? weight(name + ".bias", {out}) : -1, name);
+}
+
+ir::ValueId Importer::linear(ir::ValueId x, const PartOf& part, const std::string& label,
+                             int64_t out, int64_t in, bool bias) {
+  const ir::ValueId w = this->part(part, {out, in});
+  PartOf bias_part{part.name + ".bias", part.whole, part.places};
+  bias_part.places.transposed = 0;
+  return product(x, w, bias ? this->part(bias_part, {out}) : -1, label);
 }
 
 ir::ValueId Importer::rms_norm(ir::ValueId x, const std::string& name, int64_t size, double eps) {
@@ -82,6 +238,38 @@ ir::ValueId Importer::rms_norm(ir::ValueId x, const std::string& name, int64_t s
   if (!ok()) return -1;
   graph_.set_label(name);
   return graph_.add(ir::Op::rms_norm, {x, w}, {{"eps", eps}});
+}
+
+ir::ValueId Importer::affine(ir::ValueId x, double scale, double offset) {
+  if (!ok() || (scale == 1 && offset == 0)) return x;
+  return graph_.add(ir::Op::affine, {x}, {{"scale", scale}, {"offset", offset}});
+}
+
+ir::ValueId Importer::tokens() {
+  if (tokens_ < 0) tokens_ = graph_.param("tokens", {ir::DType::i32, {ir::Dim::of('T')}});
+  return tokens_;
+}
+
+ir::ValueId Importer::angles(const Rope& rope) {
+  if (!ok()) return -1;
+  for (const auto& [known, table] : angles_)
+    if (known.same_angles(rope)) return table;
+  const std::string symbol =
+      angles_.empty() ? "rope.inv_freq" : fmt::format("rope.{}.inv_freq", angles_.size());
+  graph_.set_label("rope");
+  const ir::ValueId inv_freq = graph_.weight(
+      symbol, {{static_cast<int64_t>(rope.inv_freq.size())}, {}},
+      {.sources = {}, .constant = rope.inv_freq});
+  const ir::ValueId table =
+      graph_.add(ir::Op::rope_table, {inv_freq, tokens()}, {{"scale", rope.scale}});
+  angles_.emplace_back(rope, table);
+  return table;
+}
+
+std::string state_name(std::string_view layer, std::string_view what) {
+  constexpr std::string_view kModel = "model.";
+  if (layer.starts_with(kModel)) layer.remove_prefix(kModel.size());
+  return fmt::format("{}{}", layer, what);
 }
 
 absl::StatusOr<ir::Module> Importer::finish(ir::ValueId logits) {

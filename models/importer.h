@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <set>
 #include <string>
 #include <string_view>
@@ -10,23 +12,52 @@
 
 #include "absl/status/statusor.h"
 #include "ir/builder.h"
+#include "ir/matrix.h"
 #include "models/config.h"
+#include "models/rope.h"
 
 namespace sinter::models {
 
-// Which weights there are and how they are stored.
+// A weight as it is stored, by the name that its source has for it.
+struct StoredWeight {
+  std::string source;
+  ir::WeightType type;
+  // Keys of the checkpoint that it is made of, beside `source`.
+  std::vector<std::string> used;
+};
+
+// Which weights there are and how they are stored, by the names that model definitions have.
 class WeightCatalog {
  public:
   virtual ~WeightCatalog() = default;
   virtual bool has(std::string_view name) const = 0;
-  // The stored type of a weight that the configuration says has this shape. Error: missing, or
-  // another shape.
-  virtual absl::StatusOr<ir::WeightType> type(std::string_view name,
-                                              const std::vector<int64_t>& shape) const = 0;
+  // The name that the source has for it.
+  virtual std::string source(std::string_view name) const = 0;
+  // A weight that the configuration says has this shape. Error: missing, or another shape.
+  virtual absl::StatusOr<StoredWeight> find(std::string_view name,
+                                            const std::vector<int64_t>& shape) const = 0;
+  // Rows of a weight of shape `whole`, or the same with other extents.
+  virtual absl::StatusOr<StoredWeight> view(std::string_view name,
+                                            const std::vector<int64_t>& whole,
+                                            const std::vector<int64_t>& shape,
+                                            const ir::RowPlaces& places) const = 0;
+  // A vector in float32 that is computed of the elements of a stored one; `what` names the function.
+  virtual absl::StatusOr<StoredWeight> computed(
+      std::string_view name, int64_t size, std::string_view what,
+      const std::function<double(double)>& number) const = 0;
+  // The only number of a tensor.
+  virtual absl::StatusOr<double> scalar(std::string_view name) const = 0;
 };
 
 // Large enough for every model there is, small enough that products of two sizes fit in 63 bits.
 inline constexpr frontends::IntRange kSize{1, int64_t{1} << 30};
+
+// Rows of a stored matrix that a projection has for its own; the matrix has `whole` of them.
+struct PartOf {
+  std::string name;  // the module
+  int64_t whole = 0;
+  ir::RowPlaces places;
+};
 
 class Importer {
  public:
@@ -35,22 +66,64 @@ class Importer {
   // Fields of the configuration. The first error is kept and reported by `finish`.
   int64_t integer(std::string_view field, frontends::IntRange range = kSize,
                   std::optional<int64_t> otherwise = {});
-  double number(std::string_view field, NumberRange range);
+  double number(std::string_view field, NumberRange range = {},
+                std::optional<double> otherwise = {});
   bool flag(std::string_view field, std::optional<bool> otherwise = {});
-  std::string text(std::string_view field);
+  std::string text(std::string_view field, std::optional<std::string> otherwise = {});
+  // A list of so many integers, or one integer for all.
+  std::vector<int64_t> integers(std::string_view field, int64_t count, frontends::IntRange range);
+  std::vector<double> numbers(std::string_view field, int64_t count);
+  std::vector<std::string> texts(std::string_view field, int64_t count);
+  // What a field is that the file does not mention, where that follows from others.
+  void derive(std::string_view field, const nlohmann::json& value) const {
+    config_.derive(field, value);
+  }
+  // A field that must have this value: other ones are not supported.
+  void expect(std::string_view field, const nlohmann::json& value);
+  // RoPE as the configuration has it.
+  Rope rope(const RopeFields& fields);
   const Config& config() const { return config_; }
   void fail(absl::Status status);
   bool ok() const { return status_.ok() && graph_.status().ok(); }
 
   bool has(std::string_view name) const { return catalog_.has(name); }
   ir::ValueId weight(std::string_view name, const std::vector<int64_t>& shape);
+  ir::ValueId part(const PartOf& part, const std::vector<int64_t>& shape);
+  // A weight that is stored with other extents.
+  ir::ValueId reshaped(std::string_view name, const std::vector<int64_t>& stored,
+                       const std::vector<int64_t>& shape);
+  // A vector that is stored with any extents.
+  ir::ValueId flattened(std::string_view name, int64_t size) {
+    return reshaped(name, {size}, {size});
+  }
+  ir::ValueId computed(std::string_view name, int64_t size, std::string_view what,
+                       const std::function<double(double)>& number);
+  // A vector of equal numbers.
+  ir::ValueId constant(int64_t size, float number);
+  // Matrices [count, out, in] of experts, the rows of `name` under `experts`: stacked, or one for
+  // each expert.
+  ir::ValueId stacked(const std::string& experts, std::string_view name, int64_t count, int64_t out,
+                      int64_t in);
+  // Vectors `name`.0, `name`.1, .. of so many elements each, one after another.
+  ir::ValueId joined(const std::string& name, int64_t count, int64_t size);
+  // The only number of a tensor.
+  double scalar(std::string_view name);
   // A weight that is there but deliberately not used.
-  void ignore(std::string_view name) { used_.insert(std::string(name)); }
+  void ignore(std::string_view name);
+
   // x w^T (+ bias): `name` is the module, [out, in] its shape.
   ir::ValueId linear(ir::ValueId x, const std::string& name, int64_t out, int64_t in, bool bias);
+  // The same of some rows of a module, which gives the result `label`.
+  ir::ValueId linear(ir::ValueId x, const PartOf& part, const std::string& label, int64_t out,
+                     int64_t in, bool bias);
   ir::ValueId rms_norm(ir::ValueId x, const std::string& name, int64_t size, double eps);
+  // x scale + offset; x itself where that changes nothing.
+  ir::ValueId affine(ir::ValueId x, double scale, double offset = 0);
   // The matrix as numbers, for `embed` and `matmul`.
   ir::ValueId dense(ir::ValueId weight);
+  // cos and sin of a step's positions; equal ones are one table.
+  ir::ValueId angles(const Rope& rope);
+  ir::ValueId tokens();
 
   ir::Builder& graph() { return graph_; }
   const std::set<std::string>& used() const { return used_; }
@@ -59,12 +132,23 @@ class Importer {
   int64_t max_positions = 0;  // that the model is made for
 
  private:
+  ir::ValueId add(const std::string& symbol, const absl::StatusOr<StoredWeight>& stored);
+  ir::ValueId product(ir::ValueId x, ir::ValueId w, ir::ValueId bias, const std::string& label);
+
   const Config& config_;
   const WeightCatalog& catalog_;
   ir::Builder graph_;
-  std::map<std::string, ir::ValueId, std::less<>> weights_;  // of the graph, by name
-  std::set<std::string> used_;
+  std::map<std::string, ir::ValueId, std::less<>> weights_;  // of the graph, by symbol
+  std::vector<std::pair<Rope, ir::ValueId>> angles_;
+  ir::ValueId tokens_ = -1;
+  std::set<std::string> used_;  // keys of the checkpoint
   absl::Status status_;
 };
+
+// A part of a layer: x [T,hidden] -> [T,hidden], with weights under `layer`, "model.layers.3.".
+using Block = std::function<ir::ValueId(Importer& m, ir::ValueId x, const std::string& layer)>;
+
+// What a state of a layer is called: "layers.3.keys".
+std::string state_name(std::string_view layer, std::string_view what);
 
 }  // namespace sinter::models

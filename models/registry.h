@@ -1,31 +1,15 @@
-// Architectures by the name that config.json gives them. A new one is a file with an import
-// function and a row in registry.cpp.
+// Families by the name that config.json gives them. A new one is a file in models/families/ and a row
+// of registry.def.
 #pragma once
 
 #include <string_view>
 #include <vector>
 
-#include "absl/status/statusor.h"
-#include "models/importer.h"
+#include "models/family.h"
 
 namespace sinter::models {
 
-using ImportFunction = absl::StatusOr<ir::Module> (*)(Importer&);
-
-absl::StatusOr<ir::Module> import_qwen3(Importer& m);
-absl::StatusOr<ir::Module> import_llama(Importer& m);
-absl::StatusOr<ir::Module> import_bitnet(Importer& m);
-
-// What fields of config.json are that a file does not mention, as transformers has them.
-const nlohmann::json& qwen3_defaults();
-const nlohmann::json& llama_defaults();
-const nlohmann::json& bitnet_defaults();
-
-struct Architecture {
-  std::string_view model_type;
-  ImportFunction import;
-  const nlohmann::json& (*defaults)();
-};
-const std::vector<Architecture>& architectures();
+const std::vector<Family>& families();
+const Family* find_family(std::string_view model_type);  // nullptr when unknown
 
 }  // namespace sinter::models

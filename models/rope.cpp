@@ -27,9 +27,10 @@ std::vector<double> plain(double base, int64_t dims) {
 
 // Where the parameters are: the configuration itself, whose fields they inherit, and the object
 // for them, if there is one.
-struct RopeFields {
+struct RopeHome {
   const Config& config;
   std::optional<Config> own;
+  bool keyed = false;  // `own` is that of one type of layers
 
   // The one that has the field; `config` when neither does.
   const Config& home(std::string_view field) const {
@@ -38,7 +39,7 @@ struct RopeFields {
 };
 
 // The positions that the model was trained for, before it was stretched.
-absl::StatusOr<int64_t> original_positions(const RopeFields& fields,
+absl::StatusOr<int64_t> original_positions(const RopeHome& fields,
                                            std::optional<int64_t> otherwise) {
   constexpr const char* kField = "original_max_position_embeddings";
   // The field of the configuration itself comes first, as in transformers.
@@ -48,7 +49,7 @@ absl::StatusOr<int64_t> original_positions(const RopeFields& fields,
 }
 
 // Long wavelengths are stretched by `factor`, short ones kept, those between are blended.
-absl::Status scale_llama3(const RopeFields& fields, int64_t max_positions,
+absl::Status scale_llama3(const RopeHome& fields, int64_t max_positions,
                           std::vector<double>& inv_freq) {
   const Config& p = *fields.own;
   const auto factor = p.number("factor", kFactor);
@@ -94,11 +95,39 @@ absl::Status divide_by_factors(const Config& p, std::vector<double>& inv_freq) {
   return absl::OkStatus();
 }
 
+// Every frequency has a divisor of its own, one list of them for texts up to the original length and
+// one for longer ones. A plan has one table: the long one.
+absl::Status scale_longrope(const RopeHome& fields, std::vector<double>& inv_freq, Rope& rope) {
+  const Config& p = *fields.own;
+  const auto factors = p.numbers("long_factor", static_cast<int64_t>(inv_freq.size()));
+  const auto original = original_positions(fields, rope.max_positions);
+  for (const absl::Status& status : {factors.status(), original.status()})
+    if (!status.ok()) return status;
+  p.mark_read("short_factor");
+  const double stretch =
+      static_cast<double>(rope.max_positions) / static_cast<double>(*original);
+  const auto factor = p.number("factor", kFactor, stretch);
+  if (!factor.ok()) return factor.status();
+  const double by_default =
+      *factor <= 1 ? 1.0
+                   : std::sqrt(1 + std::log(*factor) / std::log(static_cast<double>(*original)));
+  const auto attention_factor = p.number("attention_factor", {1e-3, 1e3}, by_default);
+  if (!attention_factor.ok()) return attention_factor.status();
+  rope.scale = *attention_factor;
+  for (size_t i = 0; i < inv_freq.size(); ++i) {
+    if (!((*factors)[i] >= kFactor.min && (*factors)[i] <= kFactor.max))
+      return p.refuse("long_factor", fmt::format("has {}, expected numbers from {} to {}",
+                                                 (*factors)[i], kFactor.min, kFactor.max));
+    inv_freq[i] /= (*factors)[i];
+  }
+  return absl::OkStatus();
+}
+
 double yarn_mscale(double factor, double mscale) {
   return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
 }
 
-absl::Status scale_yarn(const RopeFields& fields, double base, std::vector<double>& inv_freq,
+absl::Status scale_yarn(const RopeHome& fields, double base, std::vector<double>& inv_freq,
                         Rope& rope) {
   const Config& p = *fields.own;
   const auto factor = p.number("factor", {1.0, kFactor.max});
@@ -146,7 +175,7 @@ absl::Status scale_yarn(const RopeFields& fields, double base, std::vector<doubl
 
 // The object with the parameters. Keyed by layer type it is the one for full attention, which all
 // layers have that get as far as RoPE.
-absl::StatusOr<RopeFields> find_rope_fields(const Config& config) {
+absl::StatusOr<RopeHome> find_rope_fields(const Config& config, std::string_view layer_type) {
   constexpr const char* kOld = "rope_scaling";
   constexpr const char* kNew = "rope_parameters";
   const auto said = [&](const char* field) {
@@ -155,7 +184,7 @@ absl::StatusOr<RopeFields> find_rope_fields(const Config& config) {
   };
   const bool has_old = said(kOld);
   const bool has_new = said(kNew);
-  RopeFields fields{config, {}};
+  RopeHome fields{config, {}};
   if (!has_old && !has_new) return fields;
   const char* field = has_old ? kOld : kNew;
   auto own = config.section(field);
@@ -173,24 +202,25 @@ absl::StatusOr<RopeFields> find_rope_fields(const Config& config) {
     fields.own = *std::move(own);
     return fields;
   }
-  constexpr const char* kLayerType = "full_attention";
   if (others > 0)
     return config.refuse(field,
                          "mixes parameters and objects for layer types; expected one or the other");
-  if (!own->has(kLayerType))
+  if (!own->has(layer_type))
     return config.refuse(field, fmt::format("is keyed by layer type, but has nothing for \"{}\", "
                                             "the type of this model's layers",
-                                            kLayerType));
+                                            layer_type));
   for (const auto& entry : own->fields().items()) own->mark_read(entry.key());
-  auto keyed = own->section(kLayerType);
+  auto keyed = own->section(layer_type);
   if (!keyed.ok()) return keyed.status();
   fields.own = *std::move(keyed);
+  fields.keyed = true;
   return fields;
 }
 
-// The frequencies before they are scaled by the rope type.
-absl::StatusOr<std::vector<double>> unscaled(const RopeFields& fields, double base,
-                                             int64_t head_dim) {
+// The frequencies before they are scaled by the rope type. `proportional`: those of the whole head, of
+// which only the first are not 0.
+absl::StatusOr<std::vector<double>> unscaled(const RopeHome& fields, double base, int64_t head_dim,
+                                             bool proportional) {
   constexpr const char* kPartial = "partial_rotary_factor";
   const auto partial = fields.home(kPartial).number(kPartial, {0.0, 1.0}, 1.0);
   if (!partial.ok()) return partial.status();
@@ -199,7 +229,9 @@ absl::StatusOr<std::vector<double>> unscaled(const RopeFields& fields, double ba
     return fields.config.refuse(
         "head_dim", fmt::format("is {}, and {} is {}; expected at least two dimensions to rotate",
                                 head_dim, fields.home(kPartial).name(kPartial), *partial));
-  std::vector<double> inv_freq = plain(base, dims);
+  std::vector<double> inv_freq = plain(base, proportional ? head_dim : dims);
+  if (proportional)
+    std::fill(inv_freq.begin() + dims / 2, inv_freq.end(), 0.0);
   if (fields.own)
     if (absl::Status status = divide_by_factors(*fields.own, inv_freq); !status.ok()) return status;
   return inv_freq;
@@ -207,48 +239,60 @@ absl::StatusOr<std::vector<double>> unscaled(const RopeFields& fields, double ba
 
 }  // namespace
 
-absl::StatusOr<Rope> read_rope(const Config& config, int64_t head_dim, int64_t max_positions) {
-  const auto fields = find_rope_fields(config);
-  if (!fields.ok()) return fields.status();
-  const auto base = fields->home("rope_theta").number("rope_theta", {1.0 + 1e-6, 1e15}, 10000.0);
+absl::StatusOr<Rope> read_rope(const Config& config, const RopeFields& fields) {
+  const int64_t max_positions = fields.max_positions;
+  auto home = find_rope_fields(config, fields.layer_type);
+  if (!home.ok()) return home.status();
+  const bool keyed = home->own && home->keyed;
+  if (!fields.scaled && !keyed) home->own.reset();
+  const std::string_view theta = keyed ? "rope_theta" : fields.theta;
+  const auto base = home->home(theta).number(theta, {1.0 + 1e-6, 1e15}, 10000.0);
   if (!base.ok()) return base.status();
   const auto traditional = config.flag("rope_traditional", false);
   if (!traditional.ok()) return traditional.status();
-  auto inv_freq = unscaled(*fields, *base, head_dim);
-  if (!inv_freq.ok()) return inv_freq.status();
 
   Rope rope;
   rope.interleaved = *traditional;
   rope.max_positions = max_positions;
-  if (fields->own) {
-    const Config& p = *fields->own;
-    const char* type_field = p.has("rope_type") ? "rope_type" : "type";
+  std::string type = "default";
+  const char* type_field = "type";
+  if (home->own) {
+    const Config& p = *home->own;
+    if (p.has("rope_type")) type_field = "rope_type";
     p.mark_read("type");
-    const auto type = p.text(type_field, "default");
-    if (!type.ok()) return type.status();
-    absl::Status status;
-    if (*type == "linear") {
-      const auto factor = p.number("factor", kFactor);
-      if (!factor.ok()) return factor.status();
-      for (double& f : *inv_freq) f /= *factor;
-    } else if (*type == "dynamic") {
-      p.mark_read("factor");
-      config.note(
-          fmt::format("{} is \"dynamic\", which is plain RoPE up to {} positions; the context is "
-                      "limited to them",
-                      p.name(type_field), max_positions));
-    } else if (*type == "llama3") {
-      status = scale_llama3(*fields, max_positions, *inv_freq);
-    } else if (*type == "yarn") {
-      status = scale_yarn(*fields, *base, *inv_freq, rope);
-    } else if (*type != "default") {
-      status =
-          p.refuse(type_field, fmt::format("is {}, which is not supported; known: default, linear, "
-                                           "dynamic, llama3, yarn",
-                                           frontends::in_quotes(*type)));
-    }
-    if (!status.ok()) return status;
+    auto said = p.text(type_field, "default");
+    if (!said.ok()) return said.status();
+    type = *std::move(said);
+    // Of images: for text all of a position's coordinates are equal.
+    p.mark_read("mrope_section");
+    p.mark_read("mrope_interleaved");
   }
+  auto inv_freq = unscaled(*home, *base, fields.head_dim, type == "proportional");
+  if (!inv_freq.ok()) return inv_freq.status();
+  absl::Status status;
+  if (type == "linear") {
+    const auto factor = home->own->number("factor", kFactor);
+    if (!factor.ok()) return factor.status();
+    for (double& f : *inv_freq) f /= *factor;
+  } else if (type == "dynamic") {
+    home->own->mark_read("factor");
+    config.note(
+        fmt::format("{} is \"dynamic\", which is plain RoPE up to {} positions; the context is "
+                    "limited to them",
+                    home->own->name(type_field), max_positions));
+  } else if (type == "llama3") {
+    status = scale_llama3(*home, max_positions, *inv_freq);
+  } else if (type == "yarn") {
+    status = scale_yarn(*home, *base, *inv_freq, rope);
+  } else if (type == "longrope" || type == "su") {
+    status = scale_longrope(*home, *inv_freq, rope);
+  } else if (type != "default" && type != "mrope" && type != "proportional") {
+    status = home->own->refuse(
+        type_field, fmt::format("is {}, which is not supported; known: default, linear, dynamic, "
+                                "llama3, yarn, longrope, proportional",
+                                frontends::in_quotes(type)));
+  }
+  if (!status.ok()) return status;
   rope.inv_freq.assign(inv_freq->begin(), inv_freq->end());
   return rope;
 }

@@ -1,7 +1,9 @@
-// RoPE frequencies from a configuration: plain, linear, dynamic, llama3 and YaRN scaling.
+// RoPE frequencies from a configuration: plain, linear, dynamic, llama3, YaRN, LongRoPE and
+// proportional scaling.
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -15,14 +17,28 @@ struct Rope {
   bool interleaved = false;     // pairs (2i, 2i+1) instead of (i, i + dims/2)
   int64_t max_positions = 0;    // that the model is made for
   int64_t dims() const { return static_cast<int64_t>(inv_freq.size()) * 2; }
+  bool same_angles(const Rope& other) const {
+    return inv_freq == other.inv_freq && scale == other.scale;
+  }
+};
+
+// What RoPE is computed from.
+struct RopeFields {
+  int64_t head_dim = 0;
+  int64_t max_positions = 0;  // max_position_embeddings
+  // Of layers of several types each may have an object of its own in rope_parameters.
+  std::string_view layer_type = "full_attention";
+  // The field with the base, and whether scaling applies, where layers of this type have none.
+  std::string_view theta = "rope_theta";
+  bool scaled = true;
 };
 
 // Reads `rope_theta`, `rope_scaling` or the newer `rope_parameters` (both: the former counts, as in
 // transformers), also keyed by layer type, `partial_rotary_factor`, MLX's `rope_traditional`; from
-// GGUF files also `frequency_factors`. `max_positions` is max_position_embeddings: YaRN may reach
-// further; "dynamic" is plain RoPE up to there, and its other frequencies beyond are not supported.
-// An unknown rope type is an error. Formulas: transformers `modeling_rope_utils.py`; YaRN is
-// arXiv:2309.00071.
-absl::StatusOr<Rope> read_rope(const Config& config, int64_t head_dim, int64_t max_positions);
+// GGUF files also `frequency_factors`. YaRN may reach further than max_positions; "dynamic" is plain
+// RoPE up to there, and its other frequencies beyond are not supported. LongRoPE has the factors for
+// long texts. An unknown rope type is an error. Formulas: transformers `modeling_rope_utils.py`; YaRN
+// is arXiv:2309.00071, LongRoPE arXiv:2402.13753.
+absl::StatusOr<Rope> read_rope(const Config& config, const RopeFields& fields);
 
 }  // namespace sinter::models

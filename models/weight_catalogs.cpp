@@ -3,46 +3,176 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <cstring>
+
 #include "frontends/error_text.h"
 
 namespace sinter::models {
 
-absl::StatusOr<ir::WeightType> CheckpointCatalog::type(std::string_view name,
-                                                       const std::vector<int64_t>& shape) const {
-  checkpoint_.drop_padding(name, shape.front());
-  auto type = checkpoint_.type(name);
+namespace {
+
+int64_t elements(const std::vector<int64_t>& shape) {
+  int64_t product = 1;
+  for (const int64_t extent : shape) product *= extent;
+  return product;
+}
+
+}  // namespace
+
+CheckpointCatalog::CheckpointCatalog(frontends::Checkpoint& checkpoint,
+                                     std::span<const Rename> tensors)
+    : checkpoint_(checkpoint), tensors_(tensors) {
+  const auto add = [&](const std::string& key) {
+    std::string name = rename(key, tensors_);
+    if (name.empty()) {
+      skipped_.push_back(key);
+    } else {
+      names_.emplace(std::move(name), key);
+    }
+  };
+  for (const auto& [key, matrix] : checkpoint.matrices)
+    if (!checkpoint.computed.contains(key)) add(key);
+  for (const auto& [key, reason] : checkpoint.unsupported) add(key);
+}
+
+std::string CheckpointCatalog::source(std::string_view name) const {
+  const auto found = names_.find(name);
+  return found == names_.end() ? rename_back(name, tensors_) : found->second;
+}
+
+std::string CheckpointCatalog::shown(std::string_view name) const {
+  return frontends::in_quotes(checkpoint_.shown_name(source(name)));
+}
+
+absl::StatusOr<StoredWeight> CheckpointCatalog::find(std::string_view name,
+                                                     const std::vector<int64_t>& shape) const {
+  const std::string key = source(name);
+  checkpoint_.drop_padding(key, shape.front());
+  auto type = checkpoint_.type(key);
   if (!type.ok()) return type.status();
   if (type->shape != shape)
     return absl::InvalidArgumentError(
         fmt::format("{}: tensor {} is [{}], but {} asks for [{}]; one of them is wrong",
-                    frontends::one_line(checkpoint_.path.string(), 1000),
-                    frontends::in_quotes(checkpoint_.shown_name(name)),
+                    frontends::one_line(checkpoint_.path.string(), 1000), shown(name),
                     fmt::join(type->shape, ", "), checkpoint_.config_file, fmt::join(shape, ", ")));
-  return type;
+  return StoredWeight{key, *std::move(type), {}};
 }
 
-absl::StatusOr<ir::WeightType> SyntheticCatalog::type(std::string_view name,
-                                                      const std::vector<int64_t>& shape) const {
+absl::StatusOr<StoredWeight> CheckpointCatalog::view(std::string_view name,
+                                                     const std::vector<int64_t>& whole,
+                                                     const std::vector<int64_t>& shape,
+                                                     const ir::RowPlaces& places) const {
+  const std::string key = source(name);
+  auto type = checkpoint_.type(key);
+  if (!type.ok()) return type.status();
+  if (!places.in_order()) {
+    std::vector<int64_t> extents = whole;
+    if (places.transposed != 0) std::swap(extents.end()[-1], extents.end()[-2]);
+    auto stored = find(name, extents);
+    if (!stored.ok()) return stored.status();
+  } else if (elements(type->shape) != elements(shape) ||
+             (!type->format.is_dense() && type->cols() != shape.back())) {
+    return find(name, whole).status();
+  }
+  const std::string view_key =
+      fmt::format("{} as {}x{} of {}", key, places.first, fmt::join(shape, "x"),
+                  fmt::join({places.run, places.step, places.outer, places.inner, places.transposed}, " "));
+  // Another order that the matrix has already would be lost.
+  const auto matrix = checkpoint_.matrices.find(key);
+  if (matrix != checkpoint_.matrices.end() && !matrix->second.places.in_order() &&
+      !places.in_order())
+    return absl::UnimplementedError(
+        fmt::format("{}: tensor {} has its rows in an order of its own, and parts of it are wanted",
+                    frontends::one_line(checkpoint_.path.string(), 1000), shown(name)));
+  checkpoint_.views[view_key] = {key, shape, places};
+  type->shape = shape;
+  return StoredWeight{view_key, *std::move(type), {key}};
+}
+
+absl::StatusOr<StoredWeight> CheckpointCatalog::computed(
+    std::string_view name, int64_t size, std::string_view what,
+    const std::function<double(double)>& number) const {
+  const std::string key = source(name);
+  auto matrix = checkpoint_.matrix(key);
+  if (!matrix.ok()) return matrix.status();
+  if (!matrix->type.format.is_dense() || matrix->type.elements() != size) {
+    auto stored = find(name, {size});
+    if (!stored.ok()) return stored.status();
+  }
+  const std::string computed_key = fmt::format("{} {}", key, what);
+  ir::WeightType type{{size}, {}};
+  if (!checkpoint_.has(computed_key)) {
+    if (auto status = checkpoint_.check_finite(key); !status.ok()) return status;
+    std::vector<float> values(static_cast<size_t>(size));
+    const int64_t cols = matrix->type.cols();
+    for (int64_t row = 0; row < matrix->type.rows(); ++row)
+      ir::decode_row(*matrix, row, values.data() + row * cols);
+    for (float& value : values) value = static_cast<float>(number(value));
+    std::vector<uint8_t> bytes(values.size() * sizeof(float));
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    ir::Matrix made;
+    made.type = type;
+    made.codes = checkpoint_.keep(std::move(bytes));
+    checkpoint_.matrices[computed_key] = std::move(made);
+    checkpoint_.plain_tensors.insert(computed_key);
+    checkpoint_.computed.insert(computed_key);
+  }
+  return StoredWeight{computed_key, std::move(type), {key}};
+}
+
+absl::StatusOr<double> CheckpointCatalog::scalar(std::string_view name) const {
+  auto matrix = checkpoint_.matrix(source(name));
+  if (!matrix.ok()) return matrix.status();
+  if (!matrix->type.format.is_dense() || matrix->type.elements() != 1)
+    return frontends::invalid("{}: tensor {} is {}, expected one number",
+                              frontends::one_line(checkpoint_.path.string(), 1000), shown(name),
+                              to_string(matrix->type));
+  if (auto status = checkpoint_.check_finite(source(name)); !status.ok()) return status;
+  return ir::read_element(matrix->type.format.scale_type, matrix->codes.data(), 0);
+}
+
+absl::StatusOr<StoredWeight> SyntheticCatalog::find(std::string_view name,
+                                                    const std::vector<int64_t>& shape) const {
   ir::WeightType type{shape, {}};
   type.format.scale_type = ir::DType::f16;
-  if (shape.size() != 2 || !quantization_.has_value()) return type;
+  const StoredWeight dense{std::string(name), type, {}};
+  if (shape.size() < 2 || !quantization_.has_value()) return dense;
   frontends::MlxParameters parameters = quantization_->global;
   const auto found = quantization_->overrides.find(std::string(name));
   if (found != quantization_->overrides.end()) {
-    if (!found->second.has_value()) return type;
+    if (!found->second.has_value()) return dense;
     parameters = *found->second;
   }
-  if (shape[1] % parameters.group_size != 0)
+  if (shape.back() % parameters.group_size != 0)
     return absl::InvalidArgumentError(
         fmt::format("{}: \"{}\" has {} columns, not a multiple of the quantization's group_size {}",
-                    file_, name, shape[1], parameters.group_size));
+                    file_, name, shape.back(), parameters.group_size));
   type.format = frontends::weight_format(parameters, ir::DType::f16);
   if (type.format.has_biases() && (parameters.bits == 1 || symmetric_)) {
     type.format.map = parameters.bits == 2 ? ir::CodeMap::ternary : ir::CodeMap::symmetric;
     if (parameters.bits != 2)
       type.format.zero = parameters.bits == 1 ? 0.5 : 1 << (parameters.bits - 1);
   }
-  return type;
+  return StoredWeight{std::string(name), std::move(type), {}};
 }
+
+absl::StatusOr<StoredWeight> SyntheticCatalog::view(std::string_view name,
+                                                    const std::vector<int64_t>& whole,
+                                                    const std::vector<int64_t>& shape,
+                                                    const ir::RowPlaces& places) const {
+  auto stored = find(name, places.in_order() ? shape : whole);
+  if (!stored.ok()) return stored;
+  stored->type.shape = shape;
+  stored->source = fmt::format("{} from {}", name, places.first);
+  return stored;
+}
+
+absl::StatusOr<StoredWeight> SyntheticCatalog::computed(
+    std::string_view name, int64_t size, std::string_view what,
+    const std::function<double(double)>& /*number*/) const {
+  return StoredWeight{fmt::format("{} {}", name, what), {{size}, {}}, {}};
+}
+
+absl::StatusOr<double> SyntheticCatalog::scalar(std::string_view /*name*/) const { return 0.5; }
 
 }  // namespace sinter::models

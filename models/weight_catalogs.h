@@ -1,27 +1,50 @@
 // Where an importer's weights come from: a checkpoint, or nowhere.
 #pragma once
 
+#include <map>
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
 #include "frontends/checkpoint.h"
 #include "frontends/quantized/mlx.h"
 #include "models/importer.h"
+#include "models/renames.h"
 
 namespace sinter::models {
 
 class CheckpointCatalog : public WeightCatalog {
  public:
-  explicit CheckpointCatalog(frontends::Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+  // `tensors`: what the checkpoint calls them, if not as model definitions do. Both must outlive the
+  // catalog.
+  CheckpointCatalog(frontends::Checkpoint& checkpoint, std::span<const Rename> tensors);
 
-  bool has(std::string_view name) const override { return checkpoint_.has(name); }
+  bool has(std::string_view name) const override { return names_.contains(name); }
+  std::string source(std::string_view name) const override;
 
-  absl::StatusOr<ir::WeightType> type(std::string_view name,
-                                      const std::vector<int64_t>& shape) const override;
+  absl::StatusOr<StoredWeight> find(std::string_view name,
+                                    const std::vector<int64_t>& shape) const override;
+  absl::StatusOr<StoredWeight> view(std::string_view name, const std::vector<int64_t>& whole,
+                                    const std::vector<int64_t>& shape,
+                                    const ir::RowPlaces& places) const override;
+  absl::StatusOr<StoredWeight> computed(
+      std::string_view name, int64_t size, std::string_view what,
+      const std::function<double(double)>& number) const override;
+  absl::StatusOr<double> scalar(std::string_view name) const override;
+
+  // What no model of the family uses is used by none: of other modalities, or not needed.
+  std::vector<std::string> skipped() const { return skipped_; }
 
  private:
+  // As the checkpoint shows it; of one that is missing, as it would.
+  std::string shown(std::string_view name) const;
+
   frontends::Checkpoint& checkpoint_;
+  std::span<const Rename> tensors_;
+  std::map<std::string, std::string, std::less<>> names_;  // keys of the checkpoint by name
+  std::vector<std::string> skipped_;
 };
 
 // Weights as `quantization` describes them; 1-bit matrices are symmetric, as 1-bit models are.
@@ -33,9 +56,17 @@ class SyntheticCatalog : public WeightCatalog {
       : file_(file), tied_(tied), symmetric_(symmetric), quantization_(std::move(quantization)) {}
 
   bool has(std::string_view name) const override { return name != "lm_head" || !tied_; }
+  std::string source(std::string_view name) const override { return std::string(name); }
 
-  absl::StatusOr<ir::WeightType> type(std::string_view name,
-                                      const std::vector<int64_t>& shape) const override;
+  absl::StatusOr<StoredWeight> find(std::string_view name,
+                                    const std::vector<int64_t>& shape) const override;
+  absl::StatusOr<StoredWeight> view(std::string_view name, const std::vector<int64_t>& whole,
+                                    const std::vector<int64_t>& shape,
+                                    const ir::RowPlaces& places) const override;
+  absl::StatusOr<StoredWeight> computed(
+      std::string_view name, int64_t size, std::string_view what,
+      const std::function<double(double)>& number) const override;
+  absl::StatusOr<double> scalar(std::string_view name) const override;
 
  private:
   std::string file_;

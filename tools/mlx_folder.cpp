@@ -229,7 +229,7 @@ Status write_dense(const ir::Matrix& matrix, SafetensorsWriter& writer) {
   const ir::WeightType& type = matrix.type;
   const ir::DType dtype = type.format.scale_type;
   const int64_t element = ir::byte_size(dtype);
-  if (matrix.interleaved_head == 0 && matrix.order == nullptr)
+  if (matrix.places.in_order() && matrix.order == nullptr)
     return writer.append(
         std::span(matrix.codes.data(), static_cast<size_t>(type.elements() * element)));
   std::vector<float> values(static_cast<size_t>(type.cols()));
@@ -262,7 +262,7 @@ Status write_module(const Module& module, const Checkpoint& checkpoint, Safetens
     return write_packed(quantized->view(), writer);
   }
   const bool as_stored = matrix.type.format == *module.packed && matrix.blocks == nullptr &&
-                         matrix.order == nullptr && matrix.interleaved_head == 0;
+                         matrix.order == nullptr && matrix.places.in_order();
   if (as_stored) return write_packed(matrix, writer);
   const auto packed = frontends::to_mlx_form(module.key, matrix);
   if (!packed.ok()) return to_error(packed.status());

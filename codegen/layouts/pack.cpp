@@ -247,10 +247,12 @@ class TilePacker {
     std::vector<float> numbers(static_cast<size_t>(type_.cols()));
     each_row(tile, [&](int64_t lane, const ir::Matrix& matrix, int64_t r) {
       // Codes that no kernel reads have become float32.
-      const bool is_coded = !matrix.type.format.is_dense();
-      if (is_coded) ir::decode_row(matrix, r, numbers.data());
-      const uint8_t* from =
-          is_coded ? reinterpret_cast<const uint8_t*>(numbers.data()) : ir::row_data(matrix, r);
+      auto* const from = reinterpret_cast<uint8_t*>(numbers.data());
+      if (matrix.type.format.is_dense()) {
+        ir::copy_row(matrix, r, from);
+      } else {
+        ir::decode_row(matrix, r, numbers.data());
+      }
       for (int64_t k = 0; k < type_.cols(); ++k)
         std::memcpy(out + ((k / unit * kTileRows + lane) * unit + k % unit) * element,
                     from + k * element, static_cast<size_t>(element));

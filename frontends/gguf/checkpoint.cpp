@@ -532,7 +532,7 @@ absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64
           "{}; expected a number of rows that is a multiple of the {} dimensions of a head", what,
           head_dim);
     }
-    matrix.interleaved_head = head_dim;
+    matrix.places = ir::RowPlaces::interleaved(head_dim);
   }
   if (!name.ends_with(".weight")) checkpoint.plain_tensors.insert(key);
   checkpoint.stored_names[key] = name;

@@ -99,6 +99,9 @@ absl::Status add_dense(const std::string& name, const StoredTensor& tensor,
   }
   ir::Matrix matrix;
   matrix.type.shape = tensor.shape;
+  // One number, and what has more dimensions only to be broadcast.
+  if (tensor.shape.empty()) matrix.type.shape = {1};
+  if (tensor.shape.size() > 3) std::erase(matrix.type.shape, 1);
   matrix.codes = tensor.bytes;
   if (const auto dtype = float_type(tensor.dtype)) {
     matrix.type.format.scale_type = *dtype;
@@ -106,7 +109,7 @@ absl::Status add_dense(const std::string& name, const StoredTensor& tensor,
     checkpoint.unsupported[key] = stored_as(name, tensor) + "; supported are F16, BF16 and F32";
     return absl::OkStatus();
   }
-  if (tensor.shape.empty() || tensor.shape.size() > 3 || tensor.bytes.empty()) {
+  if (matrix.type.shape.empty() || matrix.type.shape.size() > 3 || tensor.bytes.empty()) {
     checkpoint.unsupported[key] =
         stored_as(name, tensor) + "; supported are one to three dimensions, none of them 0";
     return absl::OkStatus();

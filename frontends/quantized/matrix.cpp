@@ -55,7 +55,7 @@ RunResult over_rows(const ir::WeightType& type, const DoRows& do_rows) {
 
 void release_rows(const ir::Matrix& source, int64_t first, int64_t end, Files files) {
   // Else rows lie elsewhere.
-  if (source.interleaved_head != 0 || source.order != nullptr || first == end) return;
+  if (!source.places.in_order() || source.order != nullptr || first == end) return;
   const uint8_t* begin = ir::row_data(source, first);
   const auto row_bytes = ir::row_data(source, 1) - ir::row_data(source, 0);
   for (const auto& file : files)

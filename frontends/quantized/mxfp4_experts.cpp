@@ -13,25 +13,17 @@ namespace {
 constexpr int kGroup = 32;
 constexpr int64_t kBlockBytes = 16;
 
-// Every second row; `codes` and `scales` begin at the first of them.
-void alternate_codes(const ir::Matrix& matrix, int64_t row, uint8_t* out) {
-  const int64_t cols = matrix.type.cols();
-  const uint8_t* bytes = matrix.codes.data() + 2 * row * (cols / 2);
-  for (int64_t c = 0; c < cols; ++c) out[c] = bytes[c / 2] >> (c % 2 * 4) & 15;
-}
-
-const uint8_t* alternate_scale(const ir::Matrix& matrix, int64_t row, int64_t group) {
-  return matrix.scales.data() + 2 * row * (matrix.type.cols() / kGroup) + group;
-}
-
-constexpr ir::MatrixOrder kAlternateRows = {.codes = alternate_codes, .scale = alternate_scale};
-
 struct Half {
   std::string_view name;
   int64_t first_row;
 };
 constexpr std::array<Half, 2> kHalves = {{{"gate_proj", 0}, {"up_proj", 1}}};
 constexpr std::string_view kFused = "gate_up_proj";
+
+// Of `rows` of an expert.
+ir::RowPlaces alternate_rows(int64_t rows, const Half& half) {
+  return {.run = rows, .stored_run = 2 * rows, .first = half.first_row, .step = 2};
+}
 
 // Experts' biases: as they are, or every second one as a matrix of its own.
 absl::Status add_bias(const std::string& stem, const std::string& experts, bool fused,
@@ -103,11 +95,8 @@ absl::Status add_experts(const std::string& stem, QuantizedModules& modules) {
   absl::Status status;
   if (fused) {
     matrix.type.shape[1] /= 2;
-    matrix.order = &kAlternateRows;
     for (const Half& half : kHalves) {
-      matrix.codes =
-          blocks.bytes.subspan(static_cast<size_t>(half.first_row * groups[2] * kBlockBytes));
-      matrix.scales = (*scales)->bytes.subspan(static_cast<size_t>(half.first_row * groups[2]));
+      matrix.places = alternate_rows(matrix.type.shape[1], half);
       status = modules.add(experts + std::string(half.name), matrix, {});
       if (!status.ok()) return status;
     }

@@ -406,6 +406,9 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
       case Op::clamp:
         out[i] = ea;
         break;
+      case Op::affine:
+        out[i] = std::abs(node.number("scale")) * ea + kRounding * y;
+        break;
       case Op::relu2:
         out[i] = 2 * std::abs(a) * ea + ea * ea + 2 * kRounding * y;
         break;

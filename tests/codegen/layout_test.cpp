@@ -174,7 +174,7 @@ TEST(Layout, BlocksPackLikeSeparateCodesAndScales) {
                   {.map = ir::CodeMap::affine, .bits = 5, .group = 32, .scale_type = DType::f16}};
   blocked.codes = bytes;
   blocked.blocks = &blocks;
-  blocked.interleaved_head = 8;
+  blocked.places = ir::RowPlaces::interleaved(8);
   ASSERT_TRUE(ir::is_complete(blocked));
 
   std::vector<uint8_t> codes(static_cast<size_t>(rows * cols * 5 / 8)), scales, biases;

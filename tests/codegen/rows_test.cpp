@@ -164,6 +164,10 @@ TEST_P(Rows, OpsThatNoProductAbsorbs) {
       const auto z = b.add("z", Op::clamp, {x}, {{"max", int64_t{1}}});
       return b.add("sum", Op::add, {y, z});
     });
+    model(Op::affine, [&](ModelBuilder& b, ir::ValueId x) {
+      const auto y = b.add("y", Op::affine, {x}, {{"scale", 0.3}, {"offset", -1.7}});
+      return b.add("z", Op::affine, {y}, {{"scale", int64_t{2}}});
+    });
   }
   expect_models_match(models, GetParam());
 }
@@ -210,6 +214,7 @@ TEST(GpuRows, CompileForEveryFamily) {
   for (const Op op : {Op::tanh, Op::exp, Op::softplus})
     x = b.add(std::string(ir::info(op).name), op, {x});
   x = b.add("clamp", Op::clamp, {x}, {{"max", 7.0}});
+  x = b.add("affine", Op::affine, {x}, {{"scale", 0.3}, {"offset", -1.7}});
   x = b.add("l2_norm", Op::l2_norm, {x}, {{"eps", 1e-6}});
   const TestModel model = b.finish(b.add("softmax", Op::softmax, {x}));
   expect_gpu_code(model, {"sm_80", "gfx1100", "gfx942"});

@@ -57,6 +57,7 @@ TEST_F(ShapeRules, GiveResultTypes) {
   EXPECT_EQ(type(b.add(Op::rope, {heads, table})), "tensor<Tx4x2xf32>");
   EXPECT_EQ(type(b.add(Op::tanh, {heads})), "tensor<Tx4x2xf32>");
   EXPECT_EQ(type(b.add(Op::clamp, {half}, {{"min", -1.0}})), "tensor<Tx8xf16>");
+  EXPECT_EQ(type(b.add(Op::affine, {half}, {{"scale", -1.0}})), "tensor<Tx8xf16>");
   EXPECT_EQ(type(b.add(Op::layer_norm, {x, vector}, {{"eps", 1e-5}})), "tensor<Tx8xf32>");
   EXPECT_EQ(type(b.add(Op::layer_norm, {x, vector, vector}, {{"eps", 1e-5}})), "tensor<Tx8xf32>");
   EXPECT_EQ(type(b.add(Op::l2_norm, {heads}, {{"eps", 1e-6}})), "tensor<Tx4x2xf32>");

@@ -60,6 +60,9 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %35 = sum_norm %34 {eps = 1e-20} : tensor<Tx3xf32>
     %36 = weighted_sum %23, %35 : tensor<Tx5xf32>
     %37 = short_conv %14, @conv, @layers.0.conv label "layers.0.conv" : tensor<Tx8xf32>
+    %38 = affine %14 {scale = 0.5} : tensor<Tx8xf32>
+    %39 = slice %14 {begin = 0, end = 1} : tensor<Tx1xf32>
+    %40 = expand %39 {width = 8} : tensor<Tx8xf32>
     return %25
   }
 }

@@ -208,6 +208,17 @@ TEST_F(OpTest, ClampBoundsOnTheSidesThatAreGiven) {
   EXPECT_TRUE(std::isnan(run(Op::clamp, {nothing}, {{"min", 0.0}, {"max", 1.0}}).data[0]));
 }
 
+TEST_F(OpTest, ExpandRepeatsAColumn) {
+  const ValueId x = input({-1, 1}, {-9, 2});
+  expect(run(Op::expand, {x}, {{"width", int64_t{3}}}), {2, 3}, {-9, -9, -9, 2, 2, 2});
+}
+
+TEST_F(OpTest, AffineScalesThenAdds) {
+  const ValueId x = input({-1, 3}, {-9, 0, 2});
+  expect(run(Op::affine, {x}, {{"scale", 0.5}, {"offset", int64_t{1}}}), {1, 3}, {-3.5F, 1, 2});
+  expect(run(Op::affine, {x}), {1, 3}, {-9, 0, 2});
+}
+
 // Means 3 and 20, variances 4 and 100 with eps.
 TEST_F(OpTest, LayerNormOfRows) {
   tokens = 2;

@@ -14,7 +14,7 @@ using nlohmann::json;
 absl::StatusOr<Rope> read_rope(const json& config, int64_t head_dim, int64_t positions,
                                std::vector<std::string>* notes = nullptr) {
   const Config read(config);
-  auto rope = models::read_rope(read, head_dim, positions);
+  auto rope = models::read_rope(read, {.head_dim = head_dim, .max_positions = positions});
   if (notes != nullptr) *notes = read.notes();
   return rope;
 }

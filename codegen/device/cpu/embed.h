@@ -7,13 +7,13 @@
 
 namespace sinter {
 
-// out [rows, Width]: a row of the table for the token of each row of the step; only those are
-// decoded.
-template <int Width, class W>
+// out [rows, Width]: a row of the table for the token (or position) of each row of the step; only
+// those are decoded.
+template <int Width, bool ByPosition = false, class W>
 SINTER_INLINE void embed(const Launch* launch, const W& w, const StepRow* rows, float* out) {
   const Range mine = share(launch->step->rows, launch->worker, launch->workers);
   for (index r = mine.begin; r < mine.end; ++r) {
-    const i32 token = rows[r].token;
+    const index token = ByPosition ? rows[r].position : rows[r].token;
     w.template decode<Width>(token / tile_rows, token % tile_rows, token, out + r * Width);
   }
 }

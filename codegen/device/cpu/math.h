@@ -34,6 +34,9 @@ SINTER_INLINE f32x16 clamp(f32x16 x, float low, float high) {
   x = x < splat(low) ? splat(low) : x;
   return x > splat(high) ? splat(high) : x;
 }
+SINTER_INLINE f32x16 affine(f32x16 x, float scale, float offset) {
+  return fma(x, splat(scale), splat(offset));
+}
 // e^x. Saturates instead of overflowing, and does not go below e^-87; a NaN stays one.
 SINTER_INLINE f32x16 bounded_exp(f32x16 x) {
   const ExpParts e = exp_parts(clamp(x, -87.0F, 88.0F));

@@ -88,11 +88,11 @@ SINTER_INLINE void decode_row(const W& w, index row, float* out) {
                    k % W::chunk));
 }
 
-// out [rows, Width]: a row of the table for the token of each row of the step.
-template <int Width, class W>
+// out [rows, Width]: a row of the table for the token (or position) of each row of the step.
+template <int Width, bool ByPosition = false, class W>
 SINTER_INLINE void embed(const Launch* launch, const W& w, const StepRow* rows, float* out) {
   for (index r = launch->worker; r < launch->step->rows; r += launch->workers)
-    decode_row<Width>(w, rows[r].token, out + r * Width);
+    decode_row<Width>(w, ByPosition ? rows[r].position : rows[r].token, out + r * Width);
 }
 
 // out [rows, 2 * Half]: cos in the first half, sin in the second, of the row's position * inv_freq,

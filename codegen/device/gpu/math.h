@@ -63,6 +63,7 @@ SINTER_INLINE float clamp(float x, float low, float high) {
   x = x < low ? low : x;
   return x > high ? high : x;
 }
+SINTER_INLINE float affine(float x, float scale, float offset) { return fma(x, scale, offset); }
 SINTER_INLINE float add(float a, float b) { return a + b; }
 SINTER_INLINE float mul(float a, float b) { return a * b; }
 

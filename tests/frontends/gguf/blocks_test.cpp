@@ -279,7 +279,7 @@ TEST(GgmlBlocks, MatricesHaveTheNumbersOfTheBlocks) {
     ASSERT_TRUE(ir::is_complete(matrix)) << type.name;
     // A head of four rows whose halves are interleaved: rows 0, 1, 2, 3 are stored as 0, 2, 1, 3.
     ir::Matrix interleaved = matrix;
-    interleaved.interleaved_head = 4;
+    interleaved.places = ir::RowPlaces::interleaved(4);
     ASSERT_TRUE(ir::is_complete(interleaved)) << type.name;
     std::vector<float> row(cols);
     std::vector<float> expected(cols);
@@ -305,7 +305,7 @@ TEST(GgmlBlocks, VectorsMayBeInterleavedToo) {
   ir::Matrix vector;
   vector.type = {{8}, {}};
   vector.codes = {reinterpret_cast<const uint8_t*>(stored.data()), stored.size() * 4};
-  vector.interleaved_head = 4;
+  vector.places = ir::RowPlaces::interleaved(4);
   ASSERT_TRUE(ir::is_complete(vector));
   std::vector<float> row(8);
   ir::decode_row(vector, 0, row.data());

@@ -307,7 +307,7 @@ TEST_F(GgufCheckpointTest, BitNetHasSubNorms) {
   EXPECT_EQ((*checkpoint)->config["hidden_act"], "silu");
   EXPECT_TRUE((*checkpoint)->has("model.layers.0.self_attn.attn_sub_norm"));
   EXPECT_TRUE((*checkpoint)->has("model.layers.0.mlp.ffn_sub_norm"));
-  EXPECT_EQ((*checkpoint)->matrix("model.layers.0.self_attn.q_proj")->interleaved_head, 0);
+  EXPECT_TRUE((*checkpoint)->matrix("model.layers.0.self_attn.q_proj")->places.in_order());
 }
 
 TEST_F(GgufCheckpointTest, ExpertsAreStackedMatrices) {

@@ -175,7 +175,7 @@ TEST(MlxForm, HoldsWhatABlockFormatSays) {
   matrix.type = {{kRows, kCols}, {ir::CodeMap::symmetric, 4, 32, 8, ir::DType::f16}};
   matrix.codes = blocks;
   matrix.blocks = &kBlocks;
-  matrix.interleaved_head = 4;
+  matrix.places = ir::RowPlaces::interleaved(4);
   const auto packed = to_mlx_form("m", matrix);
   ASSERT_TRUE(packed.ok()) << packed.status();
   EXPECT_EQ(packed->type.format, (ir::WeightFormat{ir::CodeMap::affine, 4, 32, 0, ir::DType::f16}));

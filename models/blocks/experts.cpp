@@ -1,0 +1,104 @@
+#include "models/blocks/experts.h"
+
+namespace sinter::models {
+
+using ir::Dim;
+using ir::Op;
+using ir::ValueId;
+
+namespace {
+
+struct Choice {
+  ValueId experts = -1;  // [T, chosen]
+  ValueId scores = -1;   // [T, chosen]
+};
+
+Choice choose(Importer& m, const Experts& e, ValueId x, const std::string& layer, int64_t hidden) {
+  ir::Builder& g = m.graph();
+  const ValueId products = m.linear(x, layer + e.router, e.count, hidden, e.router_bias);
+  const ValueId correction =
+      e.correction.empty() ? -1 : m.flattened(layer + e.correction, e.count);
+  if (!m.ok()) return {};
+  ValueId scores = products;
+  if (e.scores == Experts::Scores::softmax) scores = g.add(Op::softmax, {products});
+  if (e.scores == Experts::Scores::sigmoid) scores = g.add(Op::sigmoid, {products});
+  const ValueId ranked = correction < 0 ? scores : g.add(Op::add, {scores, correction});
+  Choice choice;
+  choice.experts = g.add(Op::top_k, {ranked}, {{"k", e.chosen}});
+  choice.scores = g.add(Op::gather, {scores, choice.experts});
+  if (e.scores == Experts::Scores::softmax_of_chosen)
+    choice.scores = g.add(Op::softmax, {choice.scores});
+  if (e.normalized) choice.scores = g.add(Op::sum_norm, {choice.scores}, {{"eps", e.sum_eps}});
+  choice.scores = m.affine(choice.scores, e.scale);
+  return choice;
+}
+
+}  // namespace
+
+ValueId experts(Importer& m, const Experts& e, ValueId x, const std::string& layer,
+                int64_t hidden) {
+  ir::Builder& g = m.graph();
+  const Choice choice = choose(m, e, x, layer, hidden);
+  const std::string module = layer + e.experts;
+  const auto product = [&](ValueId input, const std::string& name, int64_t out, int64_t in) {
+    const ValueId w = m.stacked(module, name, e.count, out, in);
+    if (!m.ok()) return ValueId{-1};
+    g.set_label(module + "." + name);
+    return g.add(Op::gather_matmul, {input, choice.experts, m.dense(w)});
+  };
+  const ValueId gate = e.gated ? product(x, e.gate, e.width, hidden) : -1;
+  const ValueId up = product(x, e.up, e.width, hidden);
+  if (!m.ok()) return -1;
+  const ValueId hidden_layer = e.gated ? g.add(Op::mul, {e.act(m, gate), up}) : e.act(m, up);
+  const ValueId down = product(hidden_layer, e.down, hidden, e.width);
+  if (!m.ok()) return -1;
+  ValueId out = g.add(Op::weighted_sum, {down, choice.scores});
+  if (!e.shared) return out;
+  ValueId shared = mlp(m, *e.shared, x, layer, hidden);
+  if (!e.shared_gate.empty()) {
+    const ValueId open = m.linear(x, layer + e.shared_gate, 1, hidden, false);
+    if (!m.ok()) return -1;
+    const ValueId factor = g.add(Op::expand, {g.add(Op::sigmoid, {open})}, {{"width", hidden}});
+    shared = g.add(Op::mul, {shared, factor});
+  }
+  if (!m.ok()) return -1;
+  return g.add(Op::add, {out, shared});
+}
+
+Experts read_experts(Importer& m) {
+  Experts e;
+  e.count = m.integer("num_experts", {1, 1 << 16});
+  e.chosen = m.integer("num_experts_per_tok", {1, 1 << 16});
+  e.width = m.integer("moe_intermediate_size");
+  e.act = find_activation(m, "hidden_act");
+  if (m.ok() && e.chosen > e.count)
+    m.fail(m.config().refuse("num_experts_per_tok",
+                             fmt::format("is {}, but there are {} experts", e.chosen, e.count)));
+  return e;
+}
+
+Block feed_forward(const Experts& e, int64_t hidden) {
+  return [e, hidden](Importer& m, ValueId x, const std::string& layer) {
+    return experts(m, e, x, layer, hidden);
+  };
+}
+
+Experts read_deepseek_experts(Importer& m) {
+  Experts e = read_experts(m);
+  e.scores = Experts::Scores::sigmoid;
+  e.correction = "mlp.gate.e_score_correction_bias";
+  e.normalized = m.flag("norm_topk_prob");
+  e.sum_eps = 1e-20;
+  e.scale = m.number("routed_scaling_factor", {1e-6, 1e6});
+  m.expect("n_group", 1);
+  m.expect("topk_group", 1);
+  if (const int64_t shared = m.integer("n_shared_experts", {0, 1024}, 0); shared > 0)
+    e.shared = Mlp{.width = shared * e.width,
+                   .act = e.act,
+                   .gate = "mlp.shared_experts.gate_proj",
+                   .up = "mlp.shared_experts.up_proj",
+                   .down = "mlp.shared_experts.down_proj"};
+  return e;
+}
+
+}  // namespace sinter::models

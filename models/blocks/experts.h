@@ -1,0 +1,52 @@
+// A mixture of experts: a router chooses a few of many MLPs for each token, whose results are summed.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "models/blocks/mlp.h"
+#include "models/importer.h"
+
+namespace sinter::models {
+
+struct Experts {
+  int64_t count = 0;
+  int64_t chosen = 0;  // for each token
+  int64_t width = 0;   // of an expert's hidden layer
+  Activation act;
+  bool gated = true;  // as in an MLP
+
+  // What the router's products become: shares of all experts, of those chosen, or each by itself.
+  enum class Scores { softmax, softmax_of_chosen, sigmoid };
+  Scores scores = Scores::softmax;
+  bool router_bias = false;
+  // A vector that is added to scores for the choice alone; empty: there is none.
+  std::string correction;
+  bool normalized = false;  // the scores of the chosen are divided by their sum, plus `sum_eps`
+  double sum_eps = 0;
+  double scale = 1;  // of the sum
+
+  // An MLP that every token goes through; with a gate, times the sigmoid of a product of one row.
+  std::optional<Mlp> shared;
+  std::string shared_gate;
+
+  // Modules, below that of the layer.
+  std::string router = "mlp.gate", experts = "mlp.experts";
+  std::string gate = "gate_proj", up = "up_proj", down = "down_proj";
+};
+
+// x [T,hidden] -> [T,hidden]. `layer`: "model.layers.3.", the beginning of its names.
+ir::ValueId experts(Importer& m, const Experts& e, ir::ValueId x, const std::string& layer,
+                    int64_t hidden);
+
+// The same as a block of a layer.
+Block feed_forward(const Experts& e, int64_t hidden);
+
+// The fields that most configurations of mixtures have: num_experts, num_experts_per_tok,
+// moe_intermediate_size, hidden_act.
+Experts read_experts(Importer& m);
+// Those of DeepSeek-V3's: sigmoids with a correction, n_shared_experts, routed_scaling_factor,
+// norm_topk_prob.
+Experts read_deepseek_experts(Importer& m);
+
+}  // namespace sinter::models

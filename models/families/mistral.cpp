@@ -1,0 +1,28 @@
+// Mistral and Ministral: llama with a window on all layers or on those that layer_types names.
+// Source: transformers models/mistral, models/ministral and models/ministral3.
+#include "models/decoder.h"
+#include "models/family.h"
+
+namespace sinter::models {
+
+static absl::StatusOr<ir::Module> import_mistral(Importer& m) {
+  Decoder d = read_decoder(m);
+  read_windows(m, d, true);
+  return build(m, d);
+}
+
+Family family_mistral() {
+  return {.model_type = "mistral", .import = import_mistral, .defaults = R"({
+    "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_act": "silu",
+    "max_position_embeddings": 131072, "rms_norm_eps": 1e-6, "rope_theta": 1e4,
+    "sliding_window": 4096})"};
+}
+
+Family family_ministral() {
+  Family family = family_mistral();
+  family.model_type = "ministral";
+  return family;
+}
+
+}  // namespace sinter::models

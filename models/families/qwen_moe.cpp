@@ -1,0 +1,80 @@
+// Qwen2-MoE and Qwen3-MoE: Qwen's attention, and experts on all layers, every decoder_sparse_step-th, or all
+// but those that mlp_only_layers lists.
+// Source: transformers models/qwen2_moe and models/qwen3_moe.
+#include <algorithm>
+#include <vector>
+
+#include "models/blocks/experts.h"
+#include "models/decoder.h"
+#include "models/family.h"
+
+namespace sinter::models {
+
+// The layers' experts, or dense MLPs.
+static void read_sparse_layers(Importer& m, Decoder& d, const Experts& e) {
+  const int64_t step = m.integer("decoder_sparse_step", kSize, 1);
+  std::vector<int64_t> dense;
+  if (const auto* list = m.config().find("mlp_only_layers"); list != nullptr && list->is_array())
+    dense = m.integers("mlp_only_layers", static_cast<int64_t>(list->size()),
+                       {0, static_cast<int64_t>(d.layers.size()) - 1});
+  for (size_t i = 0; i < d.layers.size(); ++i) {
+    const auto at = static_cast<int64_t>(i);
+    if (std::ranges::find(dense, at) != dense.end() || (at + 1) % step != 0) continue;
+    d.layers[i].feed_forward = feed_forward(e, d.hidden);
+  }
+}
+
+static absl::StatusOr<ir::Module> import_qwen3_moe(Importer& m) {
+  Decoder d = read_decoder(m);
+  const bool bias = m.flag("attention_bias", false);
+  for (Layer& layer : d.layers) {
+    layer.attention.qk_norms = Attention::HeadNorms::head;
+    layer.attention.qkv_bias = layer.attention.output_bias = bias;
+  }
+  Experts e = read_experts(m);
+  e.normalized = m.flag("norm_topk_prob");
+  read_sparse_layers(m, d, e);
+  read_late_windows(m, d);
+  return build(m, d);
+}
+
+static absl::StatusOr<ir::Module> import_qwen2_moe(Importer& m) {
+  Decoder d = read_decoder(m);
+  const bool bias = m.flag("qkv_bias");
+  for (Layer& layer : d.layers) layer.attention.qkv_bias = bias;
+  Experts e = read_experts(m);
+  e.normalized = m.flag("norm_topk_prob");
+  e.shared = Mlp{.width = m.integer("shared_expert_intermediate_size"),
+                 .act = e.act,
+                 .gate = "mlp.shared_expert.gate_proj",
+                 .up = "mlp.shared_expert.up_proj",
+                 .down = "mlp.shared_expert.down_proj"};
+  e.shared_gate = "mlp.shared_expert_gate";
+  read_sparse_layers(m, d, e);
+  read_late_windows(m, d);
+  return build(m, d);
+}
+
+Family family_qwen3_moe() {
+  return {.model_type = "qwen3_moe", .import = import_qwen3_moe, .defaults = R"({
+    "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 24,
+    "num_attention_heads": 32, "num_key_value_heads": 4, "hidden_act": "silu",
+    "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "rope_theta": 1e4,
+    "num_experts": 128, "num_experts_per_tok": 8, "moe_intermediate_size": 768,
+    "norm_topk_prob": false, "decoder_sparse_step": 1, "tie_word_embeddings": false})",
+          .tensors = {{"mlp.switch_mlp", "mlp.experts"}}};
+}
+
+Family family_qwen2_moe() {
+  return {.model_type = "qwen2_moe", .import = import_qwen2_moe, .defaults = R"({
+    "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24,
+    "num_attention_heads": 16, "num_key_value_heads": 16, "hidden_act": "silu",
+    "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "rope_theta": 1e4,
+    "num_experts": 60, "num_experts_per_tok": 4, "moe_intermediate_size": 1408,
+    "shared_expert_intermediate_size": 5632, "norm_topk_prob": false, "decoder_sparse_step": 1,
+    "qkv_bias": true, "use_sliding_window": false, "sliding_window": 4096, "max_window_layers": 28,
+    "tie_word_embeddings": false})",
+          .tensors = {{"mlp.switch_mlp", "mlp.experts"}}};
+}
+
+}  // namespace sinter::models

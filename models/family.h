@@ -1,0 +1,26 @@
+// A family of models: what its files call things, what they leave out, and the graph.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "models/importer.h"
+#include "models/renames.h"
+
+namespace sinter::models {
+
+struct Family {
+  std::string model_type;  // of config.json
+  absl::StatusOr<ir::Module> (*import)(Importer& m) = nullptr;
+  // What fields of config.json are that a file does not mention, as transformers has them: JSON.
+  std::string_view defaults = "{}";
+  // What the files call fields and tensors, where llama's have other names.
+  std::vector<Rename> fields = {};
+  std::vector<Rename> tensors = {};
+
+};
+
+}  // namespace sinter::models
