@@ -96,6 +96,11 @@ class Importer {
   ir::ValueId flattened(std::string_view name, int64_t size) {
     return reshaped(name, {size}, {size});
   }
+  // Taps [channels, taps] of a convolution of each channel, the newest last; files have an extent of 1
+  // before or behind them.
+  ir::ValueId convolution_taps(std::string_view name, int64_t channels, int64_t taps) {
+    return reshaped(name, {channels, 1, taps}, {channels, taps});
+  }
   ir::ValueId computed(std::string_view name, int64_t size, std::string_view what,
                        const std::function<double(double)>& number);
   // A vector of equal numbers.
