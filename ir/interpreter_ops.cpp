@@ -441,6 +441,7 @@ Result attention(const OpArguments& in) {
   const Array& q = in.array(0);
   const Array& k = in.state(1);
   const Array& v = in.state(2);
+  const Array* sinks = in.operands.size() > 3 ? &in.array(3) : nullptr;
   const int64_t position = in.position;
   const double scale = in.node.number("scale");
   const int64_t window = in.node.integer("window");
@@ -476,6 +477,7 @@ Result attention(const OpArguments& in) {
         }
         scores.push_back(score * scale);
       }
+      if (sinks != nullptr) scores.push_back(sinks->data[static_cast<size_t>(h)]);
       const double highest = *std::max_element(scores.begin(), scores.end());
       double total = 0;
       for (double& score : scores) total += score = std::exp(score - highest);

@@ -299,6 +299,12 @@ Result attention(ShapeOperands& in) {
     return in.fail(fmt::format("{} query heads do not share {} KV heads evenly", heads.value,
                                keys.shape[0].value));
   }
+  if (in.count() > 3) {
+    const int64_t sinks = in.weight_vector(3, "sinks");
+    if (!in.ok()) return in.status();
+    if (sinks != heads.value)
+      return in.fail(fmt::format("there are {} sinks for {} query heads", sinks, heads.value));
+  }
   return TensorType{q->dtype, {q->shape[0], heads.value * values.shape[2].value}};
 }
 

@@ -117,15 +117,24 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
                                  ? fmt::format("Ring<{}, {}>", c.out.states.layout.fixed_bytes,
                                                state.positions / page_positions)
                                  : fmt::format("Pages<{}>", c.out.states.layout.page_bytes);
-  const auto declare_cache = [&](Emitter& e, Access access) {
-    e.line("using Cache = Caches<{}, {}, {}, {}, {}, cache_format::{}, {}>;", heads, kv_heads,
-           qk_head_dim, v_head_dim, places, ir::name(keys.dtype), window);
+  const auto declare_cache = [&](Emitter& e, Access access, bool attends) -> absl::Status {
+    std::string options;
+    std::string sinks;
+    if (attends && op->operands.size() > 3) {
+      auto pointer = c.vector_pointer(e, op->operands[3]);
+      if (!pointer.ok()) return pointer.status();
+      options = fmt::format(", {}", c_type(c.module.weight(op->operands[3]).format.scale_type));
+      sinks = ", " + *pointer;
+    }
+    e.line("using Cache = Caches<{}, {}, {}, {}, {}, cache_format::{}, {}{}>;", heads, kv_heads,
+           qk_head_dim, v_head_dim, places, ir::name(keys.dtype), window, options);
     e.line("static_assert(Cache::Keys::bytes_per_position == {});", ir::bytes_per_position(keys));
     e.line("static_assert(Cache::Values::bytes_per_position == {});",
            ir::bytes_per_position(values));
-    e.line("const Cache cache{{{}, {}, {{}}}};",
+    e.line("const Cache cache{{{}, {}, {{}}{}}};",
            e.pointer({Buffer::Kind::state, op->operands[1], 0}, "u8", access),
-           e.pointer({Buffer::Kind::state, op->operands[2], 0}, "u8", access));
+           e.pointer({Buffer::Kind::state, op->operands[2], 0}, "u8", access), sinks);
+    return absl::OkStatus();
   };
   const auto declare_heads = [&](Emitter& e) -> absl::Status {
     const auto q_transform = transform(c, e, q, qk_head_dim);
@@ -169,7 +178,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   if (c.one_row() || (c.on_gpu() && c.few_rows())) {
     const int64_t shared_bytes = shape_of.few_rows_shared_bytes(shape_of.on_halves());
     Emitter e;
-    declare_cache(e, Access::update);
+    if (auto status = declare_cache(e, Access::update, true); !status.ok()) return status;
     if (auto status = declare_heads(e); !status.ok()) return status;
     e.line("static_assert(SplitBuffers<Cache>::bytes == {});", split_bytes);
     const std::string call =
@@ -200,7 +209,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   }
   const Buffer queries = c.temporary({heads * qk_head_dim * 4, 64});
   Emitter a;
-  declare_cache(a, Access::update);
+  if (auto status = declare_cache(a, Access::update, false); !status.ok()) return status;
   if (auto status = declare_heads(a); !status.ok()) return status;
   a.line("attention_append(launch, cache, q, k, v, q_transform, k_transform, {}, {});", scale,
          a.pointer(queries, "float"));
@@ -209,7 +218,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   if (c.on_gpu()) append.blocks = (heads + kv_heads + 7) / 8;  // a wave takes a head
   append.shared_bytes = c.on_gpu() ? sizes::append_shared_bytes(shape_of.key_dim) : 0;
   Emitter e;
-  declare_cache(e, Access::read);
+  if (auto status = declare_cache(e, Access::read, true); !status.ok()) return status;
   if (c.few_rows()) {
     e.line("static_assert(SplitBuffers<Cache>::bytes == {});", split_bytes);
     e.line("attention_few(launch, cache, {}, {}, {});", e.pointer(queries, "const float"),

@@ -11,6 +11,7 @@
 
 #include "ir/ops.h"
 #include "ir/state_format.h"
+#include "ir/weight_rows.h"
 #include "tests/codegen/error_bounds.h"
 
 namespace sinter::codegen::test {
@@ -109,8 +110,8 @@ class AttentionJudge {
     const ir::ValueId out = attention.results[0];
     expect_within(got.at(out), result->at(out),
                   output_bound(q, state.states.at(attention.operands[1]),
-                               state.states.at(attention.operands[2]), attention, step.position,
-                               lost_of_weights()),
+                               state.states.at(attention.operands[2]), sinks_of(attention),
+                               attention, step.position, lost_of_weights()),
                   what);
     if (module.state(attention.operands[1]).kind == ir::StateKind::paged)
       expect_nothing_else_written(machine, step, attention);
@@ -175,9 +176,21 @@ class AttentionJudge {
   // gpu/attention_many_matrix.h.
   double lost_of_weights() const { return kernels_.device() == Device::host ? 0 : 0x1p-38; }
 
+  // Of the query heads; none where there are none.
+  std::vector<float> sinks_of(const ir::Node& attention) const {
+    if (attention.operands.size() < 4) return {};
+    const auto rows = ir::WeightRows::open(kernels_.model->module, attention.operands[3],
+                                           *kernels_.model->weights);
+    EXPECT_TRUE(rows.ok()) << rows.status();
+    std::vector<float> sinks(static_cast<size_t>(rows->cols()));
+    rows->row(0, sinks.data());
+    return sinks;
+  }
+
   // Of softmax(q k^T scale) v in float32, q having been transformed.
   std::vector<double> output_bound(const ir::Array& q, const ir::Array& k, const ir::Array& v,
-                                   const ir::Node& attention, int64_t position, double lost) const {
+                                   const std::vector<float>& sinks, const ir::Node& attention,
+                                   int64_t position, double lost) const {
     const double scale = attention.number("scale");
     const int64_t window = attention.integer("window");
     const int64_t heads = q.shape[1], head_dim = q.shape[2], rows = k.shape[1];
@@ -206,11 +219,15 @@ class AttentionJudge {
           widest = std::max(widest, std::abs(score));
           worst = std::max(worst, error + static_cast<double>(head_dim + 2) * kRounding * size);
         }
+        if (!sinks.empty()) {
+          top = std::max(top, double{sinks[static_cast<size_t>(h)]});
+          widest = std::max(widest, std::abs(double{sinks[static_cast<size_t>(h)]}));
+        }
         // Scores relative to the top, twice: in a block and when blocks or splits are joined.
         const double relative = 2 * worst + 8 * kRounding * widest +
                                 3 * exp_error(kernels_.device(), 2 * widest) +
                                 static_cast<double>(2 * (end - begin) + 16) * kRounding;
-        double total = 0;
+        double total = sinks.empty() ? 0 : std::exp(sinks[static_cast<size_t>(h)] - top);
         std::vector<double> size(static_cast<size_t>(v.shape[2]));
         std::vector<double> without_weights(size.size());
         for (int64_t r = begin; r < end; ++r) {

@@ -28,14 +28,26 @@ struct Shape {
   int64_t v_head_dim = 0;             // 0: values are as wide as keys
   int64_t window = 0;                 // 0: none
   bool ring = false;                  // no more than the window is kept
+  std::optional<ir::DType> sinks = {};
 
   int64_t value_width() const { return v_head_dim == 0 ? head_dim : v_head_dim; }
   std::string name() const {
-    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}_w{}{}", heads, kv_heads, head_dim,
+    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}_w{}{}{}", heads, kv_heads, head_dim,
                        value_width(), norm ? "_norm" : "", rope_dims, interleaved ? "i" : "",
-                       ir::name(format), window, ring ? "_ring" : "");
+                       ir::name(format), window, ring ? "_ring" : "", sinks ? "_sinks" : "");
   }
 };
+
+// Below and above the scores, and among them.
+ValueId sinks_of(ModelBuilder& b, const std::string& label, int64_t heads, ir::DType dtype) {
+  if (dtype != ir::DType::f32) return b.vector(label, heads, dtype);
+  std::vector<float> sinks;
+  for (int64_t h = 0; h < heads; ++h) {
+    constexpr float kSinks[] = {0.5F, 40.0F, -2.5F, 4.0F, -60.0F};
+    sinks.push_back(kSinks[h % std::ssize(kSinks)]);
+  }
+  return b.constant(label, sinks);
+}
 
 // q, k and v cut from one tensor, as after a concatenated product.
 ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s) {
@@ -77,7 +89,9 @@ ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s
   const ValueId values = cache("values", s.value_width());
   b.add(label("append_k"), Op::kv_append, {keys, k});
   b.add(label("append_v"), Op::kv_append, {values, v});
-  return b.add(label("attention"), Op::attention, {q, keys, values},
+  std::vector<ValueId> operands = {q, keys, values};
+  if (s.sinks) operands.push_back(sinks_of(b, label("sinks"), s.heads, *s.sinks));
+  return b.add(label("attention"), Op::attention, operands,
                {{"scale", 1 / std::sqrt(static_cast<double>(s.head_dim))}, {"window", s.window}});
 }
 
@@ -435,6 +449,42 @@ TEST_P(Attention, RingsOfWindows) {
     EXPECT_EQ(states[0].window, 200U);
     expect_company_does_not_matter(suite.kernels[0], {1279, 1280, 383, 384, 385, 198, 5});
   }
+}
+
+// One position, several splits, windows, rings; a group that is larger than a tile of rows; on
+// matrix units and by lanes.
+TEST_P(Attention, Sinks) {
+  std::vector<TestModel> models;
+  for (const Shape& shape :
+       {Shape{.heads = 8, .kv_heads = 2, .head_dim = 64, .rope_dims = 64, .sinks = ir::DType::bf16},
+        Shape{.heads = 5, .kv_heads = 1, .head_dim = 24, .sinks = ir::DType::f32},
+        Shape{.heads = 40, .kv_heads = 1, .head_dim = 16, .sinks = ir::DType::f32},
+        Shape{.heads = 6,
+              .kv_heads = 2,
+              .head_dim = 40,
+              .format = ir::DType::q8,
+              .window = 20,
+              .sinks = ir::DType::f32},
+        Shape{.heads = 2,
+              .kv_heads = 1,
+              .head_dim = 144,
+              .v_head_dim = 16,
+              .window = 37,
+              .ring = true,
+              .sinks = ir::DType::f16},
+        Shape{.heads = 3,
+              .kv_heads = 1,
+              .head_dim = 32,
+              .format = ir::DType::f32,
+              .sinks = ir::DType::f32}}) {
+    ModelBuilder b(shape.name());
+    models.push_back(b.finish(add_attention(b, "", shape)));
+  }
+  expect_all_match(models, GetParam());
+  const Shape shape{.heads = 3, .kv_heads = 1, .head_dim = 16, .sinks = ir::DType::f32};
+  ModelBuilder b(shape.name() + "_long");
+  const TestModel model = b.finish(add_attention(b, "", shape));
+  expect_all_match({model}, GetParam(), {{Mode::prefill, 310}, {Mode::decode, 12}});
 }
 
 // A row may have more splits than one that is longer: those of the longer one are longer.

@@ -62,6 +62,9 @@ TEST_F(ShapeRules, GiveResultTypes) {
   EXPECT_EQ(type(b.add(Op::l2_norm, {heads}, {{"eps", 1e-6}})), "tensor<Tx4x2xf32>");
   EXPECT_EQ(type(b.add(Op::softmax, {x})), "tensor<Tx8xf32>");
   EXPECT_EQ(type(b.add(Op::attention, {heads, k, v}, {{"scale", 1.0}})), "tensor<Tx8xf32>");
+  EXPECT_EQ(type(b.add(Op::attention, {heads, k, v, b.weight("sinks", {{4}, {}}, {{"d"}, {}})},
+                       {{"scale", 1.0}})),
+            "tensor<Tx8xf32>");
   const ValueId values_of_5 =
       b.state("values_of_5", {StateKind::paged, {DType::f16, {2, Dim::of('C'), 5}}});
   EXPECT_EQ(type(b.add(Op::attention, {heads, k, values_of_5}, {{"scale", 1.0}})),
@@ -173,6 +176,10 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
             "state<2x9x2, paged f16>; they may differ in the width of a head alone");
   EXPECT_EQ(error(Op::attention, {heads, wide, wide}, {{"scale", 1.0}}),
             "[attention] 4 query heads do not share 3 KV heads evenly");
+  EXPECT_EQ(error(Op::attention, {heads, k, v, vector}, {{"scale", 1.0}}),
+            "[attention] there are 8 sinks for 4 query heads");
+  EXPECT_EQ(error(Op::attention, {heads, k, v, table}, {{"scale", 1.0}}),
+            "[attention] the sinks must be a weight, operand 3 is a tensor<Tx2xf32>");
   EXPECT_EQ(error(Op::clamp, {x}, {{"min", 2.0}, {"max", 1.0}}), "[clamp] min is 2, above max, 1");
   EXPECT_EQ(error(Op::layer_norm, {x}, {{"eps", 1e-5}}),
             "[layer_norm] it has 1 operands, the op takes 2 to 3");

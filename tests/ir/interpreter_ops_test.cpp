@@ -360,6 +360,20 @@ TEST_F(OpTest, AttentionSeesAWindow) {
   expect(run(out), {1, 1}, {10});
 }
 
+// Equal scores: the sink of head 0 weighs as much as a position, that of head 1 twice as much. It
+// is not scaled.
+TEST_F(OpTest, AttentionLosesWeightToSinks) {
+  const ValueId k = b.state("k", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 1}}});
+  const ValueId new_k = b.param("new_k", {DType::f32, {T, 1, 1}});
+  const ValueId q = b.param("q", {DType::f32, {T, 2, 1}});
+  const ValueId sinks = b.weight("sinks", {{2}, {}}, {{}, {0, static_cast<float>(std::log(2.0))}});
+  b.add(Op::kv_append, {k, new_k});
+  const ValueId out = b.add(Op::attention, {q, k, k, sinks}, {{"scale", 0.0}});
+  tokens = 2;
+  values = {{new_k, {{2, 1, 1}, {12, 36}}}, {q, {{2, 2, 1}, {1, 1, 1, 1}}}};
+  expect(run(out), {2, 2}, {6, 4, 16, 12});
+}
+
 // The last tap multiplies the newest input; what was before the step is remembered, however the
 // steps are cut.
 TEST_F(OpTest, ShortConvRemembersTheInputsBefore) {

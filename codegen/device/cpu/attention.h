@@ -162,9 +162,9 @@ SINTER_INLINE void put_head(const float* x, u8* codes, f16* scales) {
   }
 }
 
-// PagesOf: Pages, or a Ring.
+// PagesOf: Pages, or a Ring. Sink: the element type of sinks; void: none.
 template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, class PagesOf,
-          class Format, int Window>
+          class Format, int Window, class Sink = void>
 struct Caches {
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
   using Values = CacheLayout<Format, KvHeadsCount, VHeadDim>;
@@ -174,12 +174,14 @@ struct Caches {
   static constexpr int qk_head_dim = QkHeadDim, v_head_dim = VHeadDim;
   static constexpr int value_dim = Values::dim;
   static constexpr int window = Window;  // positions that a row sees, at most; 0: all
-  u8* keys;                              // of the first page
+  static constexpr bool has_sinks = !__is_void(Sink);
+  u8* keys;  // of the first page
   u8* values;
   PagesOf pages;
+  const Sink* sinks;  // [heads]
 
   SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
-    return {keys, values, PagesOf::of(launch, sequence)};
+    return {keys, values, PagesOf::of(launch, sequence), sinks};
   }
   // Rows from that of a position on: their codes and scales.
   template <template <class> class Rows, class L>
@@ -206,6 +208,8 @@ struct Caches {
   }
 };
 
+constexpr float masked = -1e30F;
+
 // Softmax in progress over part of the positions, for R query rows: out = sum of e^(score - top) v,
 // total = sum of e^(score - top).
 template <int R, class C>
@@ -213,21 +217,28 @@ struct Partial {
   float top[R];
   float total[R];
   float out[R][C::value_dim];
+
+  SINTER_MEMBER void clear() {
+    for (int r = 0; r < R; ++r) {
+      top[r] = masked;
+      total[r] = 0;
+      for (int i = 0; i < C::value_dim; ++i) out[r][i] = 0;
+    }
+  }
+  // Row r begins with the sink of its head: a score whose value is 0.
+  SINTER_MEMBER void begin_with(int r, float sink) {
+    top[r] = sink;
+    total[r] = 1;
+  }
 };
 
 constexpr index score_block = sizes::host_score_block;  // positions whose scores are held at a time
 
 // Rows of q (already scaled, [R][qk_head_dim]) against positions begin..end-1, from a multiple of
-// 16 on; row r sees those below limit[r], as far as the window goes.
+// 16 on; row r sees those below limit[r], as far as the window goes. `partial` goes on.
 template <int R, class C>
 SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index* limit,
                           index begin, index end, Partial<R, C>& partial) {
-  constexpr float masked = -1e30F;
-  for (int r = 0; r < R; ++r) {
-    partial.top[r] = masked;
-    partial.total[r] = 0;
-    for (int i = 0; i < C::value_dim; ++i) partial.out[r][i] = 0;
-  }
   const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   i32 first[R];
   for (int r = 0; r < R; ++r) first[r] = first_seen<C::window>(static_cast<int>(limit[r] - 1));
@@ -286,11 +297,16 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
   }
 }
 
-// Rows that are attended together: the group's heads, or several tokens of them.
+// Rows that are attended together: the group's heads, or several tokens of them, from head `first`
+// of the group on.
 template <int R, class C>
-SINTER_INLINE void attend_rows(const C& c, index kv_head, const float* q, const index* limit,
-                               index begin, index end, float* const* out) {
+SINTER_INLINE void attend_rows(const C& c, index kv_head, index first, const float* q,
+                               const index* limit, index begin, index end, float* const* out) {
   Partial<R, C> partial;
+  partial.clear();
+  if constexpr (C::has_sinks)
+    for (int r = 0; r < R; ++r)
+      partial.begin_with(r, load_scalar(c.sinks + kv_head * C::group + (first + r) % C::group));
   attend<R>(c, kv_head, q, limit, begin, end, partial);
   for (int r = 0; r < R; ++r) {
     const float inverse = 1.0F / partial.total[r];
@@ -382,6 +398,10 @@ SINTER_INLINE void attend_split(const C& c, index kv_head, const Splits& splits,
     index limit[R];
     for (int r = 0; r < R; ++r) limit[r] = splits.total;
     Partial<R, C> partial;
+    partial.clear();
+    if constexpr (C::has_sinks)
+      for (int r = 0; split == 0 && r < R; ++r)
+        partial.begin_with(r, load_scalar(c.sinks + kv_head * C::group + first + r));
     attend<R>(c, kv_head, queries + first * C::qk_head_dim, limit, begin, end, partial);
     for (int r = 0; r < R; ++r) {
       const index head = kv_head * C::group + first + r;
@@ -513,7 +533,7 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& caches, const f
       const auto attend_some = [&](auto some) {
         constexpr int R = decltype(some)::value;
         for (; r + R <= rows; r += R)
-          attend_rows<R>(c, h, q + r * C::qk_head_dim, limit + r, seen, end, to + r);
+          attend_rows<R>(c, h, r, q + r * C::qk_head_dim, limit + r, seen, end, to + r);
       };
       attend_some(Count<8>{});
       attend_some(Count<4>{});

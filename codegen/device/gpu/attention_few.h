@@ -278,7 +278,11 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
         Softmax<1> all;
         all.template merge_all<waves>(shared.partials() + i * (C::value_dim + 2), waves,
                                       FewShared<C>::place_bytes / 4, d);
-        if (unit.last()) all.merge(shared.scores[first + i], 1.0F, {shared.value[d]});
+        if (unit.last()) {
+          all.merge(shared.scores[first + i], 1.0F, {shared.value[d]});
+          if constexpr (C::has_sinks)
+            all.merge(sink_score(c, kv_head * C::group + first + i), 1.0F, {0.0F});
+        }
         if (unit.splits == 1) {
           results.put(shared, t, kv_head, first + i, d, all.out[0] / all.total);
           continue;

@@ -76,6 +76,11 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
             valid && d + i < C::qk_head_dim ? queries[head * C::qk_head_dim + d + i] : 0.0F;
     float top = masked;
     float total = 0;
+    if constexpr (C::has_sinks)
+      if (valid) {
+        top = sink_score(caches, h * C::group + in_unit % C::group);
+        total = 1;
+      }
     f32x4 sum[runs] = {};
     int begin = first;  // of the rows of the sequence whose turn it is
     int stop = first;

@@ -123,11 +123,17 @@ struct TileRow {
   float top = masked;
   float total = 0;
 
-  static SINTER_MEMBER TileRow of(int in_unit, int first, int last, index kv_head) {
+  static SINTER_MEMBER TileRow of(const C& caches, int in_unit, int first, int last,
+                                  index kv_head) {
     TileRow row;
     row.token = first + in_unit / C::group;
     row.valid = in_unit < HalfTile<C>::rows && row.token < last;
     row.head = index{row.token} * C::heads + kv_head * C::group + in_unit % C::group;
+    if constexpr (C::has_sinks)
+      if (row.valid) {
+        row.top = sink_score(caches, kv_head * C::group + in_unit % C::group);
+        row.total = exp2(HalfTile<C>::weight_power);
+      }
     return row;
   }
   // Words 4 run .. 4 run + 3 of the query and of what they leave.
@@ -182,8 +188,8 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
     auto turn = TileTurn<C>::of(launch, caches, first, last);
     turn.copy_keys(h, keys, key_scales);
 
-    TileRow<C> rows[2] = {TileRow<C>::of(in_unit, first, last, h),
-                          TileRow<C>::of(in_unit + 8, first, last, h)};
+    TileRow<C> rows[2] = {TileRow<C>::of(caches, in_unit, first, last, h),
+                          TileRow<C>::of(caches, in_unit + 8, first, last, h)};
     u32 query[2][Tile::runs][4];
     u32 rest[2][Tile::runs][4];
 #pragma clang loop unroll(full)

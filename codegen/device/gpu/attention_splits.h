@@ -71,6 +71,12 @@ struct SplitBuffers {
   SINTER_MEMBER float* of_head(index head) const { return partials + head * most_splits<C> * row; }
 };
 
+// The sink of a query head: a score, as others are, whose value is 0.
+template <class C>
+SINTER_INLINE float sink_score(const C& c, index head) {
+  return load(c.sinks + head) * log2_e;
+}
+
 // A part at `Width` features.
 template <int Width>
 struct Softmax {

@@ -97,9 +97,9 @@ struct CachedRows {
   }
 };
 
-// PagesOf: Pages, or a Ring.
+// PagesOf: Pages, or a Ring. Sink: the element type of sinks; void: none.
 template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, class PagesOf,
-          class FormatOf, int Window>
+          class FormatOf, int Window, class Sink = void>
 struct Caches {
   using Format = FormatOf;
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
@@ -116,12 +116,14 @@ struct Caches {
   static constexpr int bits = Format::bits;
   static constexpr sizes::Heads shape = {group, key_dim, value_dim, bits, Format::group};
   static constexpr int window = Window;  // positions that a row sees, at most; 0: all
-  u8* keys;                              // of the first page
+  static constexpr bool has_sinks = !__is_void(Sink);
+  u8* keys;  // of the first page
   u8* values;
   PagesOf pages;
+  const Sink* sinks;  // [heads]
 
   SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
-    return {keys, values, PagesOf::of(launch, sequence)};
+    return {keys, values, PagesOf::of(launch, sequence), sinks};
   }
   SINTER_MEMBER CachedRows<Keys> key(index kv_head, index position) const {
     return key(kv_head, position, pages.number(position));
