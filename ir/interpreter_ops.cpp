@@ -445,6 +445,7 @@ Result attention(const OpArguments& in) {
   const int64_t position = in.position;
   const double scale = in.node.number("scale");
   const int64_t window = in.node.integer("window");
+  const double softcap = in.node.number("softcap");
   const int64_t tokens = q.shape[0];
   const int64_t heads = q.shape[1];
   const int64_t qk_head_dim = q.shape[2];
@@ -475,7 +476,8 @@ Result attention(const OpArguments& in) {
         for (int64_t i = 0; i < qk_head_dim; ++i) {
           score += static_cast<double>(query[i]) * keys[r * qk_head_dim + i];
         }
-        scores.push_back(score * scale);
+        score *= scale;
+        scores.push_back(softcap > 0 ? softcap * std::tanh(score / softcap) : score);
       }
       if (sinks != nullptr) scores.push_back(sinks->data[static_cast<size_t>(h)]);
       const double highest = *std::max_element(scores.begin(), scores.end());

@@ -276,6 +276,11 @@ Result attention(ShapeOperands& in) {
     return in.fail(fmt::format("the window has {} positions, it must have 1 to {}, or 0 for none",
                                window, 1 << 30));
   }
+  // Kernels divide by it in float32.
+  const double softcap = in.node().number("softcap");
+  if (softcap != 0 && !(softcap >= 1e-3 && softcap <= 1e6))
+    return in.fail(
+        fmt::format("softcap is {}, it must be 0.001 to 1000000, or 0 for none", softcap));
   const TensorType& keys = k->numbers;
   const TensorType& values = v->numbers;
   if (k->kind != v->kind || keys.dtype != values.dtype || keys.shape[0] != values.shape[0] ||

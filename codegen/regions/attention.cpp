@@ -117,13 +117,17 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
                                  ? fmt::format("Ring<{}, {}>", c.out.states.layout.fixed_bytes,
                                                state.positions / page_positions)
                                  : fmt::format("Pages<{}>", c.out.states.layout.page_bytes);
+  // What only those that attend need comes last.
+  const double softcap = op->number("softcap");
   const auto declare_cache = [&](Emitter& e, Access access, bool attends) -> absl::Status {
+    const bool has_sinks = attends && op->operands.size() > 3;
     std::string options;
     std::string sinks;
-    if (attends && op->operands.size() > 3) {
+    if (has_sinks || (attends && softcap > 0)) options += ", " + float_literal(softcap);
+    if (has_sinks) {
       auto pointer = c.vector_pointer(e, op->operands[3]);
       if (!pointer.ok()) return pointer.status();
-      options = fmt::format(", {}", c_type(c.module.weight(op->operands[3]).format.scale_type));
+      options += fmt::format(", {}", c_type(c.module.weight(op->operands[3]).format.scale_type));
       sinks = ", " + *pointer;
     }
     e.line("using Cache = Caches<{}, {}, {}, {}, {}, cache_format::{}, {}{}>;", heads, kv_heads,

@@ -192,6 +192,7 @@ class AttentionJudge {
                                    const std::vector<float>& sinks, const ir::Node& attention,
                                    int64_t position, double lost) const {
     const double scale = attention.number("scale");
+    const double softcap = attention.number("softcap");
     const int64_t window = attention.integer("window");
     const int64_t heads = q.shape[1], head_dim = q.shape[2], rows = k.shape[1];
     std::vector<double> out;
@@ -214,10 +215,20 @@ class AttentionJudge {
             size += scale * std::abs(double{query[i]} * key[i]);
             error += scale * transform_error(head_dim, largest) * std::abs(double{key[i]});
           }
+          error += static_cast<double>(head_dim + 2) * kRounding * size;
+          if (softcap > 0) {
+            // tanh flattens what went wrong before; its own is that of Judge for the op, and its
+            // argument and result are each rounded some times.
+            const double y = std::tanh(score / softcap);
+            error +=
+                softcap * ((14 * kRounding + 2e-8) * std::abs(y) +
+                           exp_error(kernels_.device(), 2 * score / softcap) * (1 - std::abs(y)));
+            score = softcap * y;
+          }
           scores.push_back(score);
           top = std::max(top, score);
           widest = std::max(widest, std::abs(score));
-          worst = std::max(worst, error + static_cast<double>(head_dim + 2) * kRounding * size);
+          worst = std::max(worst, error);
         }
         if (!sinks.empty()) {
           top = std::max(top, double{sinks[static_cast<size_t>(h)]});

@@ -29,12 +29,14 @@ struct Shape {
   int64_t window = 0;                 // 0: none
   bool ring = false;                  // no more than the window is kept
   std::optional<ir::DType> sinks = {};
+  double softcap = 0;  // 0: none
 
   int64_t value_width() const { return v_head_dim == 0 ? head_dim : v_head_dim; }
   std::string name() const {
-    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}_w{}{}{}", heads, kv_heads, head_dim,
-                       value_width(), norm ? "_norm" : "", rope_dims, interleaved ? "i" : "",
-                       ir::name(format), window, ring ? "_ring" : "", sinks ? "_sinks" : "");
+    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}_w{}{}{}_c{}", heads, kv_heads,
+                       head_dim, value_width(), norm ? "_norm" : "", rope_dims,
+                       interleaved ? "i" : "", ir::name(format), window, ring ? "_ring" : "",
+                       sinks ? "_sinks" : "", softcap);
   }
 };
 
@@ -92,7 +94,9 @@ ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s
   std::vector<ValueId> operands = {q, keys, values};
   if (s.sinks) operands.push_back(sinks_of(b, label("sinks"), s.heads, *s.sinks));
   return b.add(label("attention"), Op::attention, operands,
-               {{"scale", 1 / std::sqrt(static_cast<double>(s.head_dim))}, {"window", s.window}});
+               {{"scale", 1 / std::sqrt(static_cast<double>(s.head_dim))},
+                {"window", s.window},
+                {"softcap", s.softcap}});
 }
 
 struct Stretch {
@@ -485,6 +489,34 @@ TEST_P(Attention, Sinks) {
   ModelBuilder b(shape.name() + "_long");
   const TestModel model = b.finish(add_attention(b, "", shape));
   expect_all_match({model}, GetParam(), {{Mode::prefill, 310}, {Mode::decode, 12}});
+}
+
+// Caps below and above most scores, with everything that may come after them.
+TEST_P(Attention, CappedScores) {
+  std::vector<TestModel> models;
+  for (const Shape& shape :
+       {Shape{.heads = 4, .kv_heads = 2, .head_dim = 64, .rope_dims = 64, .softcap = 50},
+        Shape{.heads = 5, .kv_heads = 1, .head_dim = 24, .softcap = 2},
+        Shape{.heads = 2, .kv_heads = 1, .head_dim = 48, .format = ir::DType::q4, .softcap = 5},
+        Shape{.heads = 2,
+              .kv_heads = 1,
+              .head_dim = 256,
+              .window = 37,
+              .ring = true,
+              .sinks = ir::DType::f32,
+              .softcap = 30},
+        Shape{.heads = 3,
+              .kv_heads = 1,
+              .head_dim = 32,
+              .format = ir::DType::q8,
+              .window = 20,
+              .ring = true,
+              .sinks = ir::DType::f32,
+              .softcap = 3}}) {
+    ModelBuilder b(shape.name());
+    models.push_back(b.finish(add_attention(b, "", shape)));
+  }
+  expect_all_match(models, GetParam());
 }
 
 // A row may have more splits than one that is longer: those of the longer one are longer.

@@ -164,6 +164,8 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
             "state<2x9x2, paged f16>; they may differ in the width of a head alone");
   EXPECT_EQ(error(Op::attention, {heads, k, v}, {{"scale", 1.0}, {"window", int64_t{-1}}}),
             "[attention] the window has -1 positions, it must have 1 to 1073741824, or 0 for none");
+  EXPECT_EQ(error(Op::attention, {heads, k, v}, {{"scale", 1.0}, {"softcap", -30.0}}),
+            "[attention] softcap is -30, it must be 0.001 to 1000000, or 0 for none");
   const ValueId last = b.state("last", {StateKind::ring, {DType::f16, {2, 9, 2}}});
   EXPECT_EQ(error(Op::attention, {heads, last, last}, {{"scale", 1.0}, {"window", int64_t{10}}}),
             "[attention] the key cache is state<2x9x2, ring f16> and forgets what a window of 10 "

@@ -374,6 +374,22 @@ TEST_F(OpTest, AttentionLosesWeightToSinks) {
   expect(run(out), {2, 2}, {6, 4, 16, 12});
 }
 
+// The score of the second key, 3, becomes 2 tanh(3 / 2).
+TEST_F(OpTest, AttentionCapsScores) {
+  const ValueId k = b.state("k", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 1}}});
+  const ValueId v = b.state("v", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 1}}});
+  const ValueId new_k = b.param("new_k", {DType::f32, {T, 1, 1}});
+  const ValueId new_v = b.param("new_v", {DType::f32, {T, 1, 1}});
+  const ValueId q = b.param("q", {DType::f32, {T, 1, 1}});
+  b.add(Op::kv_append, {k, new_k});
+  b.add(Op::kv_append, {v, new_v});
+  const ValueId out = b.add(Op::attention, {q, k, v}, {{"scale", 0.5}, {"softcap", 2.0}});
+  tokens = 2;
+  values = {{new_k, {{2, 1, 1}, {0, 6}}}, {new_v, {{2, 1, 1}, {0, 1}}}, {q, {{2, 1, 1}, {1, 1}}}};
+  const double weight = std::exp(2 * std::tanh(1.5));
+  expect(run(out), {2, 1}, {0, static_cast<float>(weight / (1 + weight))});
+}
+
 // The last tap multiplies the newest input; what was before the step is remembered, however the
 // steps are cut.
 TEST_F(OpTest, ShortConvRemembersTheInputsBefore) {

@@ -164,7 +164,7 @@ SINTER_INLINE void put_head(const float* x, u8* codes, f16* scales) {
 
 // PagesOf: Pages, or a Ring. Sink: the element type of sinks; void: none.
 template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, class PagesOf,
-          class Format, int Window, class Sink = void>
+          class Format, int Window, float Softcap = 0.0F, class Sink = void>
 struct Caches {
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
   using Values = CacheLayout<Format, KvHeadsCount, VHeadDim>;
@@ -173,7 +173,8 @@ struct Caches {
   // Features of a head: of queries and keys, of values and results; of values as they are cached.
   static constexpr int qk_head_dim = QkHeadDim, v_head_dim = VHeadDim;
   static constexpr int value_dim = Values::dim;
-  static constexpr int window = Window;  // positions that a row sees, at most; 0: all
+  static constexpr int window = Window;      // positions that a row sees, at most; 0: all
+  static constexpr float softcap = Softcap;  // of scores; 0: none
   static constexpr bool has_sinks = !__is_void(Sink);
   u8* keys;  // of the first page
   u8* values;
@@ -209,6 +210,16 @@ struct Caches {
 };
 
 constexpr float masked = -1e30F;
+
+// What a score becomes before it is masked.
+template <class C>
+SINTER_INLINE f32x16 capped(f32x16 score) {
+  if constexpr (C::softcap > 0.0F) {
+    return C::softcap * tanh(score * (1.0F / C::softcap));
+  } else {
+    return score;
+  }
+}
 
 // Softmax in progress over part of the positions, for R query rows: out = sum of e^(score - top) v,
 // total = sum of e^(score - top).
@@ -257,7 +268,7 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
       for (int r = 0; r < R; ++r) {
         i32x16 seen = lane < static_cast<i32>(limit[r] - p);
         if constexpr (C::window > 0) seen &= lane >= static_cast<i32>(first[r] - p);
-        store_unaligned(&scores[r][p - at], seen ? sums[r] : splat(masked));
+        store_unaligned(&scores[r][p - at], seen ? capped<C>(sums[r]) : splat(masked));
       }
     }
     const index blocks = (stop - at + lanes - 1) / lanes;

@@ -254,7 +254,7 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
         for (int d = again(lane()); d < C::key_dim; d += wave_size)
           sum = fma(shared.queries[i * C::widest + d], shared.key[d], sum);
         sum = sum_lanes<wave_size>(sum);
-        if (lane() == 0) shared.scores[i] = sum;
+        if (lane() == 0) shared.scores[i] = capped<C>(sum);
       }
     }
 

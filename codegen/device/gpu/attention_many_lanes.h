@@ -122,7 +122,7 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
 #pragma clang loop unroll(full)
       for (int i = 0; i < score_count; ++i) {
         const index here = p + i * sharing + mine;
-        if (here >= limit || !is_seen<C::window>(here, seen)) score[i] = masked;
+        score[i] = here < limit && is_seen<C::window>(here, seen) ? capped<C>(score[i]) : masked;
         most = larger(most, score[i]);
       }
       most = max_lanes<sharing>(most);

@@ -249,7 +249,7 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
           for (int i = 2 * r; i < 2 * r + 2; ++i) {
             const int position = n * 8 + lane() % 4 * 2 + i % 2;
             score[n][i] = position < seen[r] && is_seen<C::window>(position, from[r])
-                              ? score[n][i] * rows[r].factor
+                              ? capped<C>(score[n][i] * rows[r].factor)
                               : masked;
             most = larger(most, score[n][i]);
           }

@@ -71,6 +71,17 @@ struct SplitBuffers {
   SINTER_MEMBER float* of_head(index head) const { return partials + head * most_splits<C> * row; }
 };
 
+// What a score becomes before it is masked.
+template <class C>
+SINTER_INLINE float capped(float score) {
+  if constexpr (C::softcap > 0.0F) {
+    constexpr float cap = C::softcap * log2_e;
+    return cap * tanh(score * (1.0F / cap));
+  } else {
+    return score;
+  }
+}
+
 // The sink of a query head: a score, as others are, whose value is 0.
 template <class C>
 SINTER_INLINE float sink_score(const C& c, index head) {
