@@ -445,6 +445,7 @@ Result attention(const OpArguments& in) {
   const int64_t position = in.position;
   const double scale = in.node.number("scale");
   const int64_t window = in.node.integer("window");
+  const int64_t chunk = in.node.integer("chunk");
   const double softcap = in.node.number("softcap");
   const int64_t tokens = q.shape[0];
   const int64_t heads = q.shape[1];
@@ -468,7 +469,8 @@ Result attention(const OpArguments& in) {
       const float* keys = k.data.data() + kv_head * k.shape[1] * qk_head_dim;
       const float* numbers = v.data.data() + kv_head * v.shape[1] * v_head_dim;
       const int64_t end = position + t + 1;
-      const int64_t begin = window == 0 ? 0 : std::max<int64_t>(0, end - window);
+      int64_t begin = window == 0 ? 0 : std::max<int64_t>(0, end - window);
+      if (chunk > 0) begin = std::max(begin, (end - 1) / chunk * chunk);
 
       scores.clear();
       for (int64_t r = begin; r < end; ++r) {

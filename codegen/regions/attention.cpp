@@ -81,6 +81,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const int64_t qk_head_dim = keys.shape[2].value;
   const int64_t v_head_dim = values.shape[2].value;
   const int64_t window = op->integer("window");
+  const int64_t chunk = op->integer("chunk");
   const ir::StateFormat& format = *ir::find_state_format(keys.dtype);
   const sizes::Heads shape_of{heads / kv_heads, ir::padded_run(qk_head_dim),
                               ir::padded_run(v_head_dim), format.bits, format.group};
@@ -121,9 +122,11 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const double softcap = op->number("softcap");
   const auto declare_cache = [&](Emitter& e, Access access, bool attends) -> absl::Status {
     const bool has_sinks = attends && op->operands.size() > 3;
+    const bool has_cap = attends && (has_sinks || softcap > 0);
     std::string options;
     std::string sinks;
-    if (has_sinks || (attends && softcap > 0)) options += ", " + float_literal(softcap);
+    if (has_cap || chunk > 0) options += fmt::format(", {}", chunk);
+    if (has_cap) options += ", " + float_literal(softcap);
     if (has_sinks) {
       auto pointer = c.vector_pointer(e, op->operands[3]);
       if (!pointer.ok()) return pointer.status();
@@ -155,7 +158,8 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   };
   const Buffer result = c.buffer(op->results[0]);
   // For each row.
-  const int64_t most_splits = c.on_gpu() ? sizes::gpu_splits(kv_heads, window) : sizes::host_splits;
+  const int64_t most_splits =
+      c.on_gpu() ? sizes::gpu_splits(kv_heads, sizes::reach(window, chunk)) : sizes::host_splits;
   const int64_t split_bytes = sizes::split_bytes(heads, kv_heads, most_splits, shape_of.value_dim);
   // Layers of one shape share a buffer: its counters are zero between phases. Another shape has its
   // counters elsewhere.

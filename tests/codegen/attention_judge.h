@@ -193,7 +193,7 @@ class AttentionJudge {
                                    int64_t position, double lost) const {
     const double scale = attention.number("scale");
     const double softcap = attention.number("softcap");
-    const int64_t window = attention.integer("window");
+    const int64_t window = attention.integer("window"), chunk = attention.integer("chunk");
     const int64_t heads = q.shape[1], head_dim = q.shape[2], rows = k.shape[1];
     std::vector<double> out;
     for (int64_t t = 0; t < q.shape[0]; ++t)
@@ -201,7 +201,8 @@ class AttentionJudge {
         const float* query = q.data.data() + (t * heads + h) * head_dim;
         const int64_t kv = h / (heads / k.shape[0]);
         const int64_t end = position + t + 1;
-        const int64_t begin = window == 0 ? 0 : std::max<int64_t>(0, end - window);
+        int64_t begin = window == 0 ? 0 : std::max<int64_t>(0, end - window);
+        if (chunk > 0) begin = std::max(begin, (end - 1) / chunk * chunk);
         double largest = 0;
         for (int64_t i = 0; i < head_dim; ++i)
           largest = std::max(largest, std::abs(double{query[i]}));

@@ -30,13 +30,14 @@ struct Shape {
   bool ring = false;                  // no more than the window is kept
   std::optional<ir::DType> sinks = {};
   double softcap = 0;  // 0: none
+  int64_t chunk = 0;   // 0: none
 
   int64_t value_width() const { return v_head_dim == 0 ? head_dim : v_head_dim; }
   std::string name() const {
-    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}_w{}{}{}_c{}", heads, kv_heads,
+    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}_w{}{}{}_c{}_{}", heads, kv_heads,
                        head_dim, value_width(), norm ? "_norm" : "", rope_dims,
                        interleaved ? "i" : "", ir::name(format), window, ring ? "_ring" : "",
-                       sinks ? "_sinks" : "", softcap);
+                       sinks ? "_sinks" : "", softcap, chunk);
   }
 };
 
@@ -84,7 +85,7 @@ ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s
   const ValueId k = part(label("k"), s.kv_heads, true);
   const ValueId v = part(label("v"), s.kv_heads, false);
   const auto cache = [&](const char* name, int64_t width) {
-    return s.ring ? b.ring(label(name), s.kv_heads, s.window, width, s.format)
+    return s.ring ? b.ring(label(name), s.kv_heads, s.window + s.chunk, width, s.format)
                   : b.state(label(name), s.kv_heads, width, s.format);
   };
   const ValueId keys = cache("keys", s.head_dim);
@@ -96,6 +97,7 @@ ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s
   return b.add(label("attention"), Op::attention, operands,
                {{"scale", 1 / std::sqrt(static_cast<double>(s.head_dim))},
                 {"window", s.window},
+                {"chunk", s.chunk},
                 {"softcap", s.softcap}});
 }
 
@@ -517,6 +519,43 @@ TEST_P(Attention, CappedScores) {
     models.push_back(b.finish(add_attention(b, "", shape)));
   }
   expect_all_match(models, GetParam());
+}
+
+// Chunks of one position, of less and more than what is read at a time, and as long as a page; with
+// all else that may come with them.
+TEST_P(Attention, ChunksOfPositions) {
+  std::vector<TestModel> models;
+  for (const Shape& shape :
+       {Shape{.heads = 4, .kv_heads = 2, .head_dim = 16, .rope_dims = 16, .chunk = 1},
+        Shape{.heads = 3, .kv_heads = 1, .head_dim = 40, .chunk = 7},
+        Shape{.heads = 2, .kv_heads = 1, .head_dim = 32, .format = ir::DType::q8, .chunk = 37},
+        Shape{.heads = 2, .kv_heads = 1, .head_dim = 144, .v_head_dim = 16, .chunk = 64},
+        Shape{.heads = 1, .kv_heads = 1, .head_dim = 16, .window = 10, .chunk = 24},
+        Shape{.heads = 5,
+              .kv_heads = 1,
+              .head_dim = 48,
+              .ring = true,
+              .sinks = ir::DType::f32,
+              .softcap = 20,
+              .chunk = 20}}) {
+    ModelBuilder b(shape.name());
+    models.push_back(b.finish(add_attention(b, "", shape)));
+  }
+  expect_all_match(models, GetParam());
+}
+
+// Chunks that are split, far from the beginning; what was cached before them does not matter.
+TEST_P(Attention, ChunksOfLongContexts) {
+  const Shape shape{.heads = 3, .kv_heads = 1, .head_dim = 16, .chunk = 200};
+  ModelBuilder b(shape.name() + "_long");
+  const TestModel model = b.finish(add_attention(b, "", shape));
+  expect_all_match({model}, GetParam(), {{Mode::prefill, 395}, {Mode::decode, 8}});
+  for (const TestTarget& target : runnable_targets(GetParam())) {
+    const Suite suite = compile({{&model, Activations::a8}}, target, kFewRows);
+    ASSERT_FALSE(suite.kernels.empty());
+    expect_company_does_not_matter(suite.kernels[0], {1199, 1200, 1201, 1330, 198, 5});
+    expect_only_the_window_is_read(suite.kernels[0], shape.chunk);
+  }
 }
 
 // A row may have more splits than one that is longer: those of the longer one are longer.

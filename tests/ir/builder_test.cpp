@@ -173,6 +173,11 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
   EXPECT_EQ(error(Op::attention, {heads, last, last}, {{"scale", 1.0}}),
             "[attention] the key cache is state<2x9x2, ring f16> and forgets what attention "
             "without a window needs");
+  EXPECT_EQ(error(Op::attention, {heads, k, v}, {{"scale", 1.0}, {"chunk", int64_t{-1}}}),
+            "[attention] the chunk has -1 positions, it must have 1 to 1073741824, or 0 for none");
+  EXPECT_EQ(error(Op::attention, {heads, last, last}, {{"scale", 1.0}, {"chunk", int64_t{10}}}),
+            "[attention] the key cache is state<2x9x2, ring f16> and forgets what a window of 10 "
+            "positions needs");
   EXPECT_EQ(error(Op::attention, {heads, last, few}, {{"scale", 1.0}, {"window", int64_t{9}}}),
             "[attention] the key cache is state<2x9x2, ring f16>, the value cache "
             "state<2x9x2, paged f16>; they may differ in the width of a head alone");

@@ -360,6 +360,18 @@ TEST_F(OpTest, AttentionSeesAWindow) {
   expect(run(out), {1, 1}, {10});
 }
 
+// Five positions in chunks of two; equal weights.
+TEST_F(OpTest, AttentionSeesItsChunk) {
+  const ValueId k = b.state("k", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 1}}});
+  const ValueId new_k = b.param("new_k", {DType::f32, {T, 1, 1}});
+  const ValueId q = b.param("q", {DType::f32, {T, 1, 1}});
+  b.add(Op::kv_append, {k, new_k});
+  const ValueId out = b.add(Op::attention, {q, k, k}, {{"scale", 0.0}, {"chunk", int64_t{2}}});
+  tokens = 5;
+  values = {{new_k, {{5, 1, 1}, {1, 3, 9, 11, 40}}}, {q, {{5, 1, 1}, {1, 1, 1, 1, 1}}}};
+  expect(run(out), {5, 1}, {1, 2, 9, 10, 40});
+}
+
 // Equal scores: the sink of head 0 weighs as much as a position, that of head 1 twice as much. It
 // is not scaled.
 TEST_F(OpTest, AttentionLosesWeightToSinks) {

@@ -164,7 +164,7 @@ SINTER_INLINE void put_head(const float* x, u8* codes, f16* scales) {
 
 // PagesOf: Pages, or a Ring. Sink: the element type of sinks; void: none.
 template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, class PagesOf,
-          class Format, int Window, float Softcap = 0.0F, class Sink = void>
+          class Format, int Window, int Chunk = 0, float Softcap = 0.0F, class Sink = void>
 struct Caches {
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
   using Values = CacheLayout<Format, KvHeadsCount, VHeadDim>;
@@ -173,7 +173,8 @@ struct Caches {
   // Features of a head: of queries and keys, of values and results; of values as they are cached.
   static constexpr int qk_head_dim = QkHeadDim, v_head_dim = VHeadDim;
   static constexpr int value_dim = Values::dim;
-  static constexpr int window = Window;      // positions that a row sees, at most; 0: all
+  static constexpr int window = Window, chunk = Chunk;  // 0: none
+  static constexpr int reach = static_cast<int>(sizes::reach(window, chunk));
   static constexpr float softcap = Softcap;  // of scores; 0: none
   static constexpr bool has_sinks = !__is_void(Sink);
   u8* keys;  // of the first page
@@ -246,13 +247,13 @@ struct Partial {
 constexpr index score_block = sizes::host_score_block;  // positions whose scores are held at a time
 
 // Rows of q (already scaled, [R][qk_head_dim]) against positions begin..end-1, from a multiple of
-// 16 on; row r sees those below limit[r], as far as the window goes. `partial` goes on.
+// 16 on; row r sees those below limit[r] from first_seen() on. `partial` goes on.
 template <int R, class C>
 SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index* limit,
                           index begin, index end, Partial<R, C>& partial) {
   const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   i32 first[R];
-  for (int r = 0; r < R; ++r) first[r] = first_seen<C::window>(static_cast<int>(limit[r] - 1));
+  for (int r = 0; r < R; ++r) first[r] = first_seen<C>(static_cast<int>(limit[r] - 1));
   for (index at = begin; at < end; at += score_block) {
     const index stop = at + score_block < end ? at + score_block : end;
     float scores[R][score_block];
@@ -267,7 +268,7 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
       }
       for (int r = 0; r < R; ++r) {
         i32x16 seen = lane < static_cast<i32>(limit[r] - p);
-        if constexpr (C::window > 0) seen &= lane >= static_cast<i32>(first[r] - p);
+        if constexpr (C::reach > 0) seen &= lane >= static_cast<i32>(first[r] - p);
         store_unaligned(&scores[r][p - at], seen ? capped<C>(sums[r]) : splat(masked));
       }
     }
@@ -338,7 +339,7 @@ struct Splits {
   // Of a row whose own position is the last of `total`.
   template <class C>
   static inline Splits of(index total) {
-    const index first = first_seen<C::window>(static_cast<int>(total - 1)) / lanes * lanes;
+    const index first = first_seen<C>(static_cast<int>(total - 1)) / lanes * lanes;
     const index wanted = (total - first) / least_split;
     return {wanted < 1 ? 1 : wanted > max_splits ? max_splits : wanted, first, total};
   }
@@ -538,7 +539,7 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& caches, const f
           limit[rows] = steps[stop].position + 1;
           to[rows] = out + head * C::v_head_dim;
         }
-      const index seen = first_seen<C::window>(steps[begin].position) / lanes * lanes;
+      const index seen = first_seen<C>(steps[begin].position) / lanes * lanes;
       const index end = steps[stop - 1].position + 1;
       index r = 0;
       const auto attend_some = [&](auto some) {

@@ -97,11 +97,11 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
         begin = stop;
         while (stop < last && steps[stop].sequence == steps[begin].sequence) ++stop;
         c = caches.of(launch, steps[begin].sequence);
-        p = first_seen<C::window>(steps[begin].position) / Tile::positions * Tile::positions;
+        p = first_seen<C>(steps[begin].position) / Tile::positions * Tile::positions;
         end = steps[stop - 1].position + 1;
         const bool its_turn = valid && token >= begin && token < stop;
         limit = its_turn ? steps[token].position + 1 : 0;
-        seen = its_turn ? first_seen<C::window>(steps[token].position) : 0;
+        seen = its_turn ? first_seen<C>(steps[token].position) : 0;
       }
       barrier();
       load_positions<C>(c.key(h, p), end - p, tile);
@@ -122,7 +122,7 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
 #pragma clang loop unroll(full)
       for (int i = 0; i < score_count; ++i) {
         const index here = p + i * sharing + mine;
-        score[i] = here < limit && is_seen<C::window>(here, seen) ? capped<C>(score[i]) : masked;
+        score[i] = here < limit && is_seen<C>(here, seen) ? capped<C>(score[i]) : masked;
         most = larger(most, score[i]);
       }
       most = max_lanes<sharing>(most);

@@ -90,7 +90,7 @@ struct TileTurn {
     if (first >= last) return turn;
     const StepRow* const steps = step_rows(launch);
     constexpr int positions = HalfTile<C>::positions;
-    turn.p = first_seen<C::window>(steps[first].position) / positions * positions;
+    turn.p = first_seen<C>(steps[first].position) / positions * positions;
     while (turn.stop < last && steps[turn.stop].sequence == steps[first].sequence) ++turn.stop;
     turn.cache = caches.of(launch, steps[first].sequence);
     turn.end = steps[turn.stop - 1].position + 1;
@@ -206,7 +206,7 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
         from[r] = seen[r] = 0;
         if (!rows[r].valid || rows[r].token < turn.begin || rows[r].token >= turn.stop) continue;
         const int position = steps[rows[r].token].position;
-        from[r] = first_seen<C::window>(position) - static_cast<int>(turn.p);
+        from[r] = first_seen<C>(position) - static_cast<int>(turn.p);
         seen[r] = position + 1 - static_cast<int>(turn.p);
       }
       await_copies();
@@ -248,7 +248,7 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
 #pragma clang loop unroll(full)
           for (int i = 2 * r; i < 2 * r + 2; ++i) {
             const int position = n * 8 + lane() % 4 * 2 + i % 2;
-            score[n][i] = position < seen[r] && is_seen<C::window>(position, from[r])
+            score[n][i] = position < seen[r] && is_seen<C>(position, from[r])
                               ? capped<C>(score[n][i] * rows[r].factor)
                               : masked;
             most = larger(most, score[n][i]);

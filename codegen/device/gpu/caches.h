@@ -99,7 +99,7 @@ struct CachedRows {
 
 // PagesOf: Pages, or a Ring. Sink: the element type of sinks; void: none.
 template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, class PagesOf,
-          class FormatOf, int Window, float Softcap = 0.0F, class Sink = void>
+          class FormatOf, int Window, int Chunk = 0, float Softcap = 0.0F, class Sink = void>
 struct Caches {
   using Format = FormatOf;
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
@@ -115,7 +115,8 @@ struct Caches {
   static constexpr bool coded = Format::group > 0;
   static constexpr int bits = Format::bits;
   static constexpr sizes::Heads shape = {group, key_dim, value_dim, bits, Format::group};
-  static constexpr int window = Window;      // positions that a row sees, at most; 0: all
+  static constexpr int window = Window, chunk = Chunk;  // 0: none
+  static constexpr int reach = static_cast<int>(sizes::reach(window, chunk));
   static constexpr float softcap = Softcap;  // of scores; 0: none
   static constexpr bool has_sinks = !__is_void(Sink);
   u8* keys;  // of the first page
