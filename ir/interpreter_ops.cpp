@@ -272,12 +272,12 @@ Result clamp(const OpArguments& in) {
 }
 
 Result rms_norm(const OpArguments& in) {
-  const Array& weight = in.array(1);
+  const Array* weight = in.operands.size() > 1 ? &in.array(1) : nullptr;
   return map_rows(in, [&](absl::Span<float> row) {
     const double mean = sum_of_squares(row) / static_cast<double>(row.size());
     const double scale = 1 / std::sqrt(mean + in.node.number("eps"));
     for (size_t i = 0; i < row.size(); ++i) {
-      row[i] = static_cast<float>(row[i] * scale * weight.data[i]);
+      row[i] = static_cast<float>(row[i] * scale * (weight == nullptr ? 1.0F : weight->data[i]));
     }
   });
 }

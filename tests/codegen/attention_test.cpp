@@ -214,14 +214,22 @@ void expect_only_the_window_is_read(const Kernels& kernels, int64_t window) {
   }
 }
 
-// On a GPU the table is read before the phase before has ended, unless that is the one that makes
-// it.
+// On a GPU the table and the caches are read before the phase before has ended, unless that is the
+// one that makes them.
+bool appends_for(const ir::Node& before, const ir::Node& attention) {
+  const ValueId keys = attention.body.back().operands[1];
+  return std::ranges::any_of(before.body, [&](const ir::Node& node) {
+    return node.op == Op::kv_append && node.operands[0] == keys;
+  });
+}
+
 void expect_tables_are_there(const Kernels& kernels) {
   const std::vector<ir::Node>& nodes = kernels.model->module.nodes;
   for (size_t i = 1; i < nodes.size(); ++i)
     for (const LoweredPhase& phase : kernels.schedule(Mode::decode).phases)
       if (phase.name == nodes[i].label && nodes[i].text("kind", "") == "attention")
-        EXPECT_EQ(phase.begins_early(), nodes[i - 1].text("kind", "") != "rope_table")
+        EXPECT_EQ(phase.begins_early(), nodes[i - 1].text("kind", "") != "rope_table" &&
+                                            !appends_for(nodes[i - 1], nodes[i]))
             << kernels.name() << ": " << phase.name;
 }
 
@@ -363,6 +371,20 @@ TEST_P(Attention, NormsAfterRotationAndOverRows) {
     EXPECT_EQ(phases_of(model, "rows"), model.name == "attention_norm_of_both" ? 1U : 0U)
         << model.name;
   expect_all_match(models, GetParam(), few_positions());
+}
+
+TEST_P(Attention, NormsOfValuesAndNormsWithoutWeights) {
+  const std::vector<TestModel> models = further_norms();
+  for (const TestModel& model : models) EXPECT_EQ(phases_of(model, "rows"), 0U) << model.name;
+  expect_all_match(models, GetParam(), few_positions());
+}
+
+TEST_P(Attention, CachesThatAnotherPhaseAppendsTo) {
+  const std::vector<TestModel> models = shared_caches();
+  for (const TestModel& model : models) EXPECT_EQ(phases_of(model, "attention"), 3U) << model.name;
+  expect_all_match(models, GetParam(), few_positions());
+  // Across pages, splits and the blocks of scores.
+  expect_all_match({models[1], models[3]}, GetParam(), {{Mode::prefill, 300}, {Mode::decode, 3}});
 }
 
 TEST_P(Attention, LayersOfEveryArrangement) {

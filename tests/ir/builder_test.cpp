@@ -49,6 +49,7 @@ TEST_F(ShapeRules, GiveResultTypes) {
   EXPECT_EQ(type(b.add(Op::add, {x, vector})), "tensor<Tx8xf32>");
   EXPECT_EQ(type(b.add(Op::mul, {heads, heads})), "tensor<Tx4x2xf32>");
   EXPECT_EQ(type(b.add(Op::rms_norm, {x, vector}, {{"eps", 1e-6}})), "tensor<Tx8xf32>");
+  EXPECT_EQ(type(b.add(Op::rms_norm, {heads}, {{"eps", 1e-6}})), "tensor<Tx4x2xf32>");
   EXPECT_EQ(type(b.reshape(x, {T, 2, 4})), "tensor<Tx2x4xf32>");
   EXPECT_EQ(type(b.add(Op::slice, {x}, {{"begin", int64_t{2}}, {"end", int64_t{8}}})),
             "tensor<Tx6xf32>");

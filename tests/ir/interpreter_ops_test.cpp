@@ -177,6 +177,7 @@ TEST_F(OpTest, RmsNormOfRows) {
   expect(run(Op::rms_norm, {x, w}, {{"eps", 0.0}}), {1, 2}, {0.8485281F, 2.2627417F});
   // mean(x^2) + eps = 12.5 + 3.5 = 16
   expect(run(Op::rms_norm, {x, w}, {{"eps", 3.5}}), {1, 2}, {0.75F, 2});
+  expect(run(Op::rms_norm, {x}, {{"eps", 3.5}}), {1, 2}, {0.75F, 1});
 }
 
 TEST_F(OpTest, RmsNormOfHeadsNormalisesEachAlone) {

@@ -14,14 +14,17 @@
 
 namespace sinter {
 
-// What happens to a head of q or k before attention. RopeDims = 0: no rotation.
-// Norm: the element type of its weight; void: none.
+// Heads of q, k or v and what happens to them before attention. RopeDims = 0: no rotation.
+// Norm: the element type of its weight; void: no norm.
 template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead>
 struct HeadTransform {
+  HeadRows rows;
   const Norm* norm;  // [HeadDim], or of the row
   float eps;
   const float* table;  // [rows, RopeDims]: cos | sin
 
+  static constexpr bool has_norm = !__is_void(Norm);
+  static constexpr bool has_weight = has_norm && !__is_same(Norm, Unweighted);
   static constexpr bool of_row = NormOf::cols > 0;
   static constexpr bool of_rotated = __is_same(NormOf, OfRotatedHead);
 
@@ -33,10 +36,10 @@ struct HeadTransform {
     return scale / __builtin_sqrtf(mean) + (mean - mean);  // see inverse_root
   }
   // What a norm over the row makes of all of its heads.
-  inline __attribute__((always_inline)) float row_factor(const HeadRows& rows, index t) const {
+  inline __attribute__((always_inline)) float row_factor(index t) const {
     if constexpr (of_row) {
       const float* const row = rows.base + t * rows.stride + NormOf::begin;
-      return RmsNormRows<NormOf::cols, Norm>{row, norm, eps, {}}.begin(0).factor;
+      return RmsNormRows<NormOf::cols, void>{row, nullptr, eps, {}}.begin(0).factor;
     } else {
       return 1.0F;
     }
@@ -53,26 +56,35 @@ struct HeadTransform {
     }
     for (int i = RopeDims; i < HeadDim; ++i) out[i] = x[i];
   }
-  // Head h of row t, times `scale`.
-  inline __attribute__((always_inline)) void apply(const HeadRows& rows, index t, index h,
-                                                   float row_factor, float scale,
+  // Head h of row t, as it is.
+  inline __attribute__((always_inline)) const float* head(index t, index h) const {
+    return rows.base + t * rows.stride + h * rows.head_stride;
+  }
+  // The same transformed, times `scale`.
+  inline __attribute__((always_inline)) void apply(index t, index h, float row_factor, float scale,
                                                    float* out) const {
-    const float* const in = rows.base + t * rows.stride + h * rows.head_stride;
+    const float* const in = head(t, h);
     if constexpr (of_rotated) {
       rotate(in, t, out);
       const float factor = factor_of(out, eps, scale);
-      for (int i = 0; i < HeadDim; ++i) out[i] *= factor * load_scalar(norm + i);
+      for (int i = 0; i < HeadDim; ++i) {
+        if constexpr (has_weight) {
+          out[i] *= factor * load_scalar(norm + i);
+        } else {
+          out[i] *= factor;
+        }
+      }
     } else {
       float factor = scale;
       if constexpr (of_row) {
         factor = scale * row_factor;
-      } else if constexpr (!__is_void(Norm)) {
+      } else if constexpr (has_norm) {
         factor = factor_of(in, eps, scale);
       }
       float x[HeadDim];
       for (int i = 0; i < HeadDim; ++i) {
         x[i] = in[i] * factor;
-        if constexpr (!__is_void(Norm))
+        if constexpr (has_weight)
           x[i] *= load_scalar(norm + NormOf::first + h * NormOf::stride + i);
       }
       rotate(x, t, out);
@@ -437,13 +449,37 @@ SINTER_INLINE void attend_split(const C& c, index kv_head, const Splits& splits,
   }
 }
 
+// What comes before a row's keys are transformed.
+template <class K>
+SINTER_INLINE float key_factor(const K& k, index t) {
+  if constexpr (appends<K>) {
+    return k.row_factor(t);
+  } else {
+    return 1.0F;
+  }
+}
+// A head of row t becomes part of the caches.
+template <class C, class K, class V>
+SINTER_INLINE void append_head(const C& c, const K& k, const V& v, float k_factor, index t, index h,
+                               index position) {
+  if constexpr (appends<K>) {
+    float key[C::qk_head_dim];
+    k.apply(t, h, k_factor, 1.0F, key);
+    if constexpr (V::has_norm) {
+      float value[C::v_head_dim];
+      v.apply(t, h, 1.0F, 1.0F, value);
+      c.append(h, position, key, value);
+    } else {
+      c.append(h, position, key, v.head(t, h));
+    }
+  }
+}
+
 // One row: transforms, append and attention in one phase. A worker has some splits of the positions
 // of some KV heads.
-template <class C, class QTransform, class KTransform>
-SINTER_INLINE void attention_step(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
-                                  HeadRows v, const QTransform& q_transform,
-                                  const KTransform& k_transform, float scale,
-                                  unsigned char* split_base, float* out) {
+template <class C, class Q, class K, class V>
+SINTER_INLINE void attention_step(const Launch* launch, const C& caches, const Q& q, const K& k,
+                                  const V& v, float scale, unsigned char* split_base, float* out) {
   const StepRow row = step_rows(launch)[0];
   const C c = caches.of(launch, row.sequence);
   const Splits splits = Splits::of<C>(row.position + 1);
@@ -451,19 +487,15 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& caches, HeadRow
   const Range units = share(C::kv_heads * splits.count, launch->worker, launch->workers);
   float queries[C::group * C::qk_head_dim];
   index transformed = -1;  // the KV head whose queries these are
-  const float q_factor = q_transform.row_factor(q, 0);
-  const float k_factor = k_transform.row_factor(k, 0);
+  const float q_factor = q.row_factor(0);
+  const float k_factor = key_factor(k, 0);
   for (index unit = units.begin; unit < units.end; ++unit) {
     const index h = unit / splits.count;
     const index split = unit % splits.count;
-    if (split + 1 == splits.count) {
-      float key[C::qk_head_dim];
-      k_transform.apply(k, 0, h, k_factor, 1.0F, key);
-      c.append(h, row.position, key, v.base + h * v.head_stride);
-    }
+    if (split + 1 == splits.count) append_head(c, k, v, k_factor, 0, h, row.position);
     if (h != transformed) {
       for (int i = 0; i < C::group; ++i)
-        q_transform.apply(q, 0, h * C::group + i, q_factor, scale, queries + i * C::qk_head_dim);
+        q.apply(0, h * C::group + i, q_factor, scale, queries + i * C::qk_head_dim);
       transformed = h;
     }
     attend_split(c, h, splits, split, queries, buffers, out);
@@ -472,23 +504,18 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& caches, HeadRow
 
 // Several rows, first phase: q is transformed into `queries` [rows][heads][qk_head_dim], k and v go
 // to the caches.
-template <class C, class QTransform, class KTransform>
-SINTER_INLINE void attention_append(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
-                                    HeadRows v, const QTransform& q_transform,
-                                    const KTransform& k_transform, float scale, float* queries) {
+template <class C, class Q, class K, class V>
+SINTER_INLINE void attention_append(const Launch* launch, const C& caches, const Q& q, const K& k,
+                                    const V& v, float scale, float* queries) {
   const Range mine = share(launch->step->rows, launch->worker, launch->workers);
   for (index t = mine.begin; t < mine.end; ++t) {
     const StepRow row = step_rows(launch)[t];
     const C c = caches.of(launch, row.sequence);
-    const float q_factor = q_transform.row_factor(q, t);
-    const float k_factor = k_transform.row_factor(k, t);
+    const float q_factor = q.row_factor(t);
+    const float k_factor = key_factor(k, t);
     for (index h = 0; h < C::heads; ++h)
-      q_transform.apply(q, t, h, q_factor, scale, queries + (t * C::heads + h) * C::qk_head_dim);
-    for (index h = 0; h < C::kv_heads; ++h) {
-      float key[C::qk_head_dim];
-      k_transform.apply(k, t, h, k_factor, 1.0F, key);
-      c.append(h, row.position, key, v.base + t * v.stride + h * v.head_stride);
-    }
+      q.apply(t, h, q_factor, scale, queries + (t * C::heads + h) * C::qk_head_dim);
+    for (index h = 0; h < C::kv_heads; ++h) append_head(c, k, v, k_factor, t, h, row.position);
   }
 }
 

@@ -168,6 +168,14 @@ struct Caches {
     const auto nothing = [](int, const Run&) {};
     append(kv_head, position, k, v, nothing, nothing);
   }
+  // The same runs of what has been appended.
+  template <class KeepKey, class KeepValue>
+  SINTER_MEMBER void recall(index kv_head, index position, const KeepKey& keep_key,
+                            const KeepValue& keep_value) const {
+    const int feature = lane_feature();
+    if (feature < key_dim) keep_key(feature, key(kv_head, position).read(0, feature));
+    if (feature < value_dim) keep_value(feature, value(kv_head, position).read(0, feature));
+  }
 
  private:
   static SINTER_MEMBER int lane_feature() { return again(lane()) * run; }
