@@ -10,8 +10,8 @@ namespace {
 
 class Follower {
  public:
-  Follower(const Module& module, ValueId value, bool transformed)
-      : module_(module), head_dim_(module.tensor(value).shape[2].value), transformed_(transformed) {
+  Follower(const Module& module, ValueId value, HeadsOf whose)
+      : module_(module), head_dim_(module.tensor(value).shape[2].value), whose_(whose) {
     source_.base = value;
     source_.heads = Runs(module.tensor(value).shape[1].value, head_dim_);
   }
@@ -35,9 +35,9 @@ class Follower {
       case Op::slice:
         return follow(node);
       case Op::rms_norm:
-        return transformed_ ? norm(node) : "attention takes values as they are";
+        return norm(node);
       case Op::rope:
-        return transformed_ ? rope(node) : "attention takes values as they are";
+        return whose_ == HeadsOf::values ? "attention does not rotate values" : rope(node);
       default:
         return fmt::format("attention does not take [{}] along", info(node.op).name);
     }
@@ -69,6 +69,8 @@ class Follower {
     if (source_.norm != nullptr) return "attention takes one norm of a head along";
     if (by_head(node)) {
       source_.norm_of = NormOf::head;
+    } else if (whose_ == HeadsOf::values) {
+      return "of values attention takes norms of single heads along";
     } else if (module_.tensor(node.results[0]).shape.size() == 2) {
       source_.norm_of = NormOf::row;
       source_.norm_weights = source_.heads;
@@ -94,16 +96,16 @@ class Follower {
 
   const Module& module_;
   int64_t head_dim_;
-  bool transformed_;
+  HeadsOf whose_;
   HeadSource source_;
   Runs norm_row_{1, 1};  // of a norm over a row: where that row is
 };
 
 }  // namespace
 
-HeadSource follow_heads(const Module& module, ValueId value, bool transformed,
+HeadSource follow_heads(const Module& module, ValueId value, HeadsOf whose,
                         const FindDefinition& definition) {
-  return Follower(module, value, transformed).run(definition);
+  return Follower(module, value, whose).run(definition);
 }
 
 }  // namespace sinter::ir

@@ -19,7 +19,7 @@ enum class NormOf { head, rotated_head, row };
 struct HeadSource {
   ValueId base = -1;           // the tensor that heads are read from
   Runs heads{1, 1};            // where in a row of it; as long as a head
-  const Node* norm = nullptr;  // rms_norm
+  const Node* norm = nullptr;  // rms_norm, with a weight or without
   const Node* rope = nullptr;
   NormOf norm_of = NormOf::head;
   int64_t norm_begin = 0;          // of the row that a norm goes over, in that of `base`
@@ -31,8 +31,12 @@ struct HeadSource {
 // The node that makes a value, when it may be part of the chain; else nullptr.
 using FindDefinition = std::function<const Node*(ValueId)>;
 
-// Follows a tensor [T, heads, head_dim] back. `transformed`: norms and rotations may be part of it.
-HeadSource follow_heads(const Module& module, ValueId value, bool transformed,
+// Whose heads: those of values are not rotated, and only norms of single ones are part of the
+// chain.
+enum class HeadsOf { queries_or_keys, values };
+
+// Follows a tensor [T, heads, head_dim] back.
+HeadSource follow_heads(const Module& module, ValueId value, HeadsOf whose,
                         const FindDefinition& definition);
 
 }  // namespace sinter::ir

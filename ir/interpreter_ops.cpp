@@ -281,12 +281,12 @@ Result affine(const OpArguments& in) {
 }
 
 Result rms_norm(const OpArguments& in) {
-  const Array& weight = in.array(1);
+  const Array* weight = in.operands.size() > 1 ? &in.array(1) : nullptr;
   return map_rows(in, [&](absl::Span<float> row) {
     const double mean = sum_of_squares(row) / static_cast<double>(row.size());
     const double scale = 1 / std::sqrt(mean + in.node.number("eps"));
     for (size_t i = 0; i < row.size(); ++i) {
-      row[i] = static_cast<float>(row[i] * scale * weight.data[i]);
+      row[i] = static_cast<float>(row[i] * scale * (weight == nullptr ? 1.0F : weight->data[i]));
     }
   });
 }
@@ -458,9 +458,12 @@ Result attention(const OpArguments& in) {
   const Array& q = in.array(0);
   const Array& k = in.state(1);
   const Array& v = in.state(2);
+  const Array* sinks = in.operands.size() > 3 ? &in.array(3) : nullptr;
   const int64_t position = in.position;
   const double scale = in.node.number("scale");
   const int64_t window = in.node.integer("window");
+  const int64_t chunk = in.node.integer("chunk");
+  const double softcap = in.node.number("softcap");
   const int64_t tokens = q.shape[0];
   const int64_t heads = q.shape[1];
   const int64_t qk_head_dim = q.shape[2];
@@ -483,7 +486,8 @@ Result attention(const OpArguments& in) {
       const float* keys = k.data.data() + kv_head * k.shape[1] * qk_head_dim;
       const float* numbers = v.data.data() + kv_head * v.shape[1] * v_head_dim;
       const int64_t end = position + t + 1;
-      const int64_t begin = window == 0 ? 0 : std::max<int64_t>(0, end - window);
+      int64_t begin = window == 0 ? 0 : std::max<int64_t>(0, end - window);
+      if (chunk > 0) begin = std::max(begin, (end - 1) / chunk * chunk);
 
       scores.clear();
       for (int64_t r = begin; r < end; ++r) {
@@ -491,8 +495,10 @@ Result attention(const OpArguments& in) {
         for (int64_t i = 0; i < qk_head_dim; ++i) {
           score += static_cast<double>(query[i]) * keys[r * qk_head_dim + i];
         }
-        scores.push_back(score * scale);
+        score *= scale;
+        scores.push_back(softcap > 0 ? softcap * std::tanh(score / softcap) : score);
       }
+      if (sinks != nullptr) scores.push_back(sinks->data[static_cast<size_t>(h)]);
       const double highest = *std::max_element(scores.begin(), scores.end());
       double total = 0;
       for (double& score : scores) total += score = std::exp(score - highest);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 
 #include "ir/ops.h"
@@ -288,11 +289,20 @@ Result attention(ShapeOperands& in) {
   if (k == nullptr) return in.status();
   const StateType* v = in.state_by_position(2, "value cache");
   if (v == nullptr) return in.status();
-  const int64_t window = in.node().integer("window");
-  if (window < 0 || window > 1 << 30) {
-    return in.fail(fmt::format("the window has {} positions, it must have 1 to {}, or 0 for none",
-                               window, 1 << 30));
+  int64_t reach = 0;  // positions that a row sees, at most; 0: all
+  for (const char* limit : {"window", "chunk"}) {
+    const int64_t positions = in.node().integer(limit);
+    if (positions < 0 || positions > 1 << 30) {
+      return in.fail(fmt::format("the {} has {} positions, it must have 1 to {}, or 0 for none",
+                                 limit, positions, 1 << 30));
+    }
+    if (positions > 0) reach = reach == 0 ? positions : std::min(reach, positions);
   }
+  // Kernels divide by it in float32.
+  const double softcap = in.node().number("softcap");
+  if (softcap != 0 && !(softcap >= 1e-3 && softcap <= 1e6))
+    return in.fail(
+        fmt::format("softcap is {}, it must be 0.001 to 1000000, or 0 for none", softcap));
   const TensorType& keys = k->numbers;
   const TensorType& values = v->numbers;
   if (k->kind != v->kind || keys.dtype != values.dtype || keys.shape[0] != values.shape[0] ||
@@ -301,10 +311,10 @@ Result attention(ShapeOperands& in) {
         "the key cache is {}, the value cache {}; they may differ in the width of a head alone",
         to_string(*k), to_string(*v)));
   }
-  if (k->kind == StateKind::ring && (window == 0 || window > keys.shape[1].value)) {
+  if (k->kind == StateKind::ring && (reach == 0 || reach > keys.shape[1].value)) {
     return in.fail(fmt::format("the key cache is {} and forgets what {} needs", to_string(*k),
-                               window == 0 ? "attention without a window"
-                                           : fmt::format("a window of {} positions", window)));
+                               reach == 0 ? "attention without a window"
+                                          : fmt::format("a window of {} positions", reach)));
   }
   const Dim heads = q->shape[1];
   const Dim head_dim = q->shape[2];
@@ -315,6 +325,12 @@ Result attention(ShapeOperands& in) {
   if (keys.shape[0].value <= 0 || heads.value % keys.shape[0].value != 0) {
     return in.fail(fmt::format("{} query heads do not share {} KV heads evenly", heads.value,
                                keys.shape[0].value));
+  }
+  if (in.count() > 3) {
+    const int64_t sinks = in.weight_vector(3, "sinks");
+    if (!in.ok()) return in.status();
+    if (sinks != heads.value)
+      return in.fail(fmt::format("there are {} sinks for {} query heads", sinks, heads.value));
   }
   return TensorType{q->dtype, {q->shape[0], heads.value * values.shape[2].value}};
 }

@@ -47,12 +47,13 @@ class Fuser {
   void fuse(size_t i) {
     members_ = {i};
     copied_.clear();
-    take_chain(module_.nodes[i].operands[0], true);
+    take_chain(module_.nodes[i].operands[0], ir::HeadsOf::queries_or_keys);
     for (const size_t state : {1, 2})
       for (const size_t j : appends_[module_.nodes[i].operands[state]]) {
         if (j > i || taken_[j] || members_.contains(j)) continue;
         members_.insert(j);
-        take_chain(module_.nodes[j].operands[1], state == 1);
+        take_chain(module_.nodes[j].operands[1],
+                   state == 1 ? ir::HeadsOf::queries_or_keys : ir::HeadsOf::values);
       }
     std::vector<Node> body;
     std::map<ValueId, ValueId> copies;
@@ -87,7 +88,7 @@ class Fuser {
 
   // Views, norm and RoPE of one head tensor, back to where a phase left it. What is computed for
   // others too stays outside; a view of others is copied, since it moves nothing.
-  void take_chain(ValueId value, bool transformed) {
+  void take_chain(ValueId value, ir::HeadsOf whose) {
     bool shared = false;
     const auto definition = [&](ValueId id) -> const Node* {
       const auto found = definition_.find(id);
@@ -102,7 +103,7 @@ class Fuser {
       }
       return &node;
     };
-    const ir::HeadSource source = ir::follow_heads(module_, value, transformed, definition);
+    const ir::HeadSource source = ir::follow_heads(module_, value, whose, definition);
     shared = false;
     for (const Node* node : source.chain) {
       const size_t at = definition_.at(node->results[0]);

@@ -1,4 +1,5 @@
-// Where heads of q, k and v lie, and what a norm of them goes over.
+// Where heads of q, k and v lie, and what a norm of them goes over. Whoever includes this has a
+// HeadTransform that uses it.
 #pragma once
 
 #include "elements.h"
@@ -12,6 +13,17 @@ struct HeadRows {
   index stride;
   index head_stride;
 };
+
+// In place of the transforms of k and v where attention appends nothing: another phase of the step
+// has.
+struct NoHeads {
+  struct Head {};
+};
+template <class Keys>
+constexpr bool appends = !__is_same(Keys, NoHeads);
+
+// In place of the element type of a norm's weights where it has none.
+struct Unweighted {};
 
 // What a norm goes over: a head, before or after its rotation; or `Cols` features of the row from
 // `Begin` behind the first head on, where head h has the weights from First + h * Stride on.

@@ -49,16 +49,22 @@ struct CacheLayout {
   }
 };
 
-// The first position that a row sees: of those up to its own all, or the last `Window` where that
-// is not 0.
-template <int Window>
+// The first position that a row sees: of those up to its own all; where they are not 0, of the last
+// `window` and of those of its own run of `chunk`.
+template <class C>
 SINTER_INLINE int first_seen(int position) {
-  return Window == 0 || position < Window ? 0 : position - Window + 1;
+  const int of_window = C::window == 0 || position < C::window ? 0 : position - C::window + 1;
+  if constexpr (C::chunk > 0) {
+    const int of_chunk = position / C::chunk * C::chunk;
+    return of_chunk > of_window ? of_chunk : of_window;
+  } else {
+    return of_window;
+  }
 }
 // Whether a position is not before that one.
-template <int Window>
+template <class C>
 SINTER_INLINE bool is_seen(index position, index first) {
-  return Window == 0 || position >= first;
+  return C::reach == 0 || position >= first;
 }
 
 // What float16 cannot hold is a NaN in a cache, and so is every result that sees it; an infinity in

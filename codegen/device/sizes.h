@@ -137,19 +137,24 @@ constexpr long append_shared_bytes(long key_dim, long waves = most_waves) {
   return (waves * key_dim + 2 * waves) * 4;
 }
 
+// Positions that a row sees, at most; 0: all.
+constexpr long reach(long window, long chunk) {
+  return window == 0 || (chunk > 0 && chunk < window) ? chunk : window;
+}
+
 // Parts of a row's positions leave [top, total, out...] for each head, and count themselves.
 constexpr long split_bytes(long heads, long kv_heads, long splits, long value_dim) {
   return (heads * splits * (value_dim + 2) + kv_heads) * 4;
 }
 constexpr long host_splits = 16;
-// On GPUs: of so many positions, at least 128 to a part. A window sees some positions before its
+// On GPUs: of so many positions, at least 128 to a part. A row sees some positions before its
 // first, up to where parts begin.
 constexpr long gpu_split_step = 16;
 constexpr long gpu_wanted_splits(long positions) { return (positions + 127) / 128; }
-constexpr long gpu_splits(long kv_heads, long window) {
+constexpr long gpu_splits(long kv_heads, long reach) {
   const long blocks = 128;  // at once: as many as large GPUs have multiprocessors
   const long even = blocks / kv_heads < 1 ? 1 : blocks / kv_heads < 32 ? blocks / kv_heads : 32;
-  const long wanted = window == 0 ? even : gpu_wanted_splits(window + gpu_split_step - 1);
+  const long wanted = reach == 0 ? even : gpu_wanted_splits(reach + gpu_split_step - 1);
   return wanted < even ? wanted : even;
 }
 

@@ -22,9 +22,14 @@ using ir::ValueId;
 
 namespace {
 
-// What a head goes through, as the type and value of its HeadTransform.
-absl::StatusOr<std::string> transform(RegionContext& c, Emitter& e, const ir::HeadSource& head,
-                                      int64_t head_dim) {
+// Heads of q, k or v: the type of their HeadTransform, and of its fields those behind the first,
+// which says where they lie.
+struct Transform {
+  std::string type;
+  std::string fields;
+};
+absl::StatusOr<Transform> transform(RegionContext& c, Emitter& e, const ir::HeadSource& head,
+                                    int64_t head_dim) {
   const int64_t rope_dims = head.rope == nullptr ? 0 : c.width(head.rope->operands[1]);
   const bool interleaved =
       head.rope != nullptr && head.rope->text("style", "half") == "interleaved";
@@ -33,10 +38,14 @@ absl::StatusOr<std::string> transform(RegionContext& c, Emitter& e, const ir::He
   std::string norm_of;
   double eps = 0;
   if (head.norm != nullptr) {
-    auto pointer = c.vector_pointer(e, head.norm->operands[1]);
-    if (!pointer.ok()) return pointer.status();
-    norm = *std::move(pointer);
-    norm_type = c_type(c.module.weight(head.norm->operands[1]).format.scale_type);
+    if (head.norm->operands.size() > 1) {
+      auto pointer = c.vector_pointer(e, head.norm->operands[1]);
+      if (!pointer.ok()) return pointer.status();
+      norm = *std::move(pointer);
+      norm_type = c_type(c.module.weight(head.norm->operands[1]).format.scale_type);
+    } else {
+      norm_type = "Unweighted";
+    }
     eps = head.norm->number("eps", 0);
     if (head.norm_of == ir::NormOf::rotated_head) norm_of = ", OfRotatedHead";
     if (head.norm_of == ir::NormOf::row)
@@ -46,8 +55,9 @@ absl::StatusOr<std::string> transform(RegionContext& c, Emitter& e, const ir::He
   }
   const std::string table =
       head.rope == nullptr ? "nullptr" : e.pointer(c.buffer(head.rope->operands[1]), "const float");
-  return fmt::format("HeadTransform<{}, {}, {}, {}{}>{{{}, {}, {}}}", head_dim, norm_type,
-                     rope_dims, interleaved, norm_of, norm, float_literal(eps), table);
+  return Transform{fmt::format("HeadTransform<{}, {}, {}, {}{}>", head_dim, norm_type, rope_dims,
+                               interleaved, norm_of),
+                   fmt::format("{}, {}, {}", norm, float_literal(eps), table)};
 }
 
 // Features of a head of keys or values, at most. On a GPU a wave of 32 lanes has a position, 8
@@ -63,6 +73,7 @@ int64_t most_head_dim(const RegionContext& c, int64_t group) {
 }  // namespace
 
 // Head norms, RoPE, append to the caches and attention: one phase for one row, two for many.
+// Without appends the caches have what another phase of the step appended.
 absl::Status lower_attention(RegionContext& c, const Node& node) {
   const Node* op = nullptr;
   std::map<ValueId, ValueId> appended;  // state -> what is appended
@@ -70,9 +81,10 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     if (inner.op == Op::attention) op = &inner;
     if (inner.op == Op::kv_append) appended[inner.operands[0]] = inner.operands[1];
   }
-  if (op == nullptr || !appended.contains(op->operands[1]) || !appended.contains(op->operands[2]))
-    return absl::UnimplementedError(
-        fmt::format("phase \"{}\": attention without its own append has no kernel", node.label));
+  if (op == nullptr || appended.contains(op->operands[1]) != appended.contains(op->operands[2]))
+    return absl::UnimplementedError(fmt::format(
+        "phase \"{}\": attention that appends to one of its caches has no kernel", node.label));
+  const bool appends = !appended.empty();
   const auto& q_shape = c.module.tensor(op->operands[0]).shape;
   const int64_t heads = q_shape[1].value;
   const ir::TensorType& keys = c.module.tensor(op->operands[1]);
@@ -81,20 +93,30 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const int64_t qk_head_dim = keys.shape[2].value;
   const int64_t v_head_dim = values.shape[2].value;
   const int64_t window = op->integer("window");
+  const int64_t chunk = op->integer("chunk");
   const ir::StateFormat& format = *ir::find_state_format(keys.dtype);
   const sizes::Heads shape_of{heads / kv_heads, ir::padded_run(qk_head_dim),
                               ir::padded_run(v_head_dim), format.bits, format.group};
-  const auto follow = [&](ValueId value, bool transformed) {
-    return ir::follow_heads(c.module, value, transformed,
+  const auto follow = [&](ValueId value, ir::HeadsOf whose) {
+    return ir::follow_heads(c.module, value, whose,
                             [&](ValueId id) { return ir::find_definition(node.body, id); });
   };
-  const ir::HeadSource q = follow(op->operands[0], true);
-  const ir::HeadSource k = follow(appended[op->operands[1]], true);
-  const ir::HeadSource v = follow(appended[op->operands[2]], false);
-  for (const ir::HeadSource* head : {&q, &k, &v})
-    if (!head->stopped.empty())
+  struct Heads {
+    std::string_view name;
+    int64_t head_dim;
+    ir::HeadSource source;
+  };
+  std::vector<Heads> all_heads = {
+      {"q", qk_head_dim, follow(op->operands[0], ir::HeadsOf::queries_or_keys)}};
+  if (appends) {
+    all_heads.push_back(
+        {"k", qk_head_dim, follow(appended[op->operands[1]], ir::HeadsOf::queries_or_keys)});
+    all_heads.push_back({"v", v_head_dim, follow(appended[op->operands[2]], ir::HeadsOf::values)});
+  }
+  for (const Heads& of : all_heads)
+    if (!of.source.stopped.empty())
       return absl::InternalError(fmt::format("phase \"{}\" has an op that its kernel does not: {}",
-                                             node.label, head->stopped));
+                                             node.label, of.source.stopped));
 
   if (const int64_t most = most_head_dim(c, heads / kv_heads); shape_of.widest() > most) {
     const bool of_keys = qk_head_dim >= v_head_dim;
@@ -117,32 +139,54 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
                                  ? fmt::format("Ring<{}, {}>", c.out.states.layout.fixed_bytes,
                                                state.positions / page_positions)
                                  : fmt::format("Pages<{}>", c.out.states.layout.page_bytes);
-  const auto declare_cache = [&](Emitter& e, Access access) {
-    e.line("using Cache = Caches<{}, {}, {}, {}, {}, cache_format::{}, {}>;", heads, kv_heads,
-           qk_head_dim, v_head_dim, places, ir::name(keys.dtype), window);
+  const auto declare_cache_type = [&](Emitter& e, const std::string& options) {
+    e.line("using Cache = Caches<{}, {}, {}, {}, {}, cache_format::{}, {}{}>;", heads, kv_heads,
+           qk_head_dim, v_head_dim, places, ir::name(keys.dtype), window, options);
     e.line("static_assert(Cache::Keys::bytes_per_position == {});", ir::bytes_per_position(keys));
     e.line("static_assert(Cache::Values::bytes_per_position == {});",
            ir::bytes_per_position(values));
-    e.line("const Cache cache{{{}, {}, {{}}}};",
+  };
+  // What only those that attend need comes last.
+  const double softcap = op->number("softcap");
+  const auto declare_cache = [&](Emitter& e, Access access, bool attends) -> absl::Status {
+    const bool has_sinks = attends && op->operands.size() > 3;
+    const bool has_cap = attends && (has_sinks || softcap > 0);
+    std::string options;
+    std::string sinks;
+    if (has_cap || chunk > 0) options += fmt::format(", {}", chunk);
+    if (has_cap) options += ", " + float_literal(softcap);
+    if (has_sinks) {
+      auto pointer = c.vector_pointer(e, op->operands[3]);
+      if (!pointer.ok()) return pointer.status();
+      options += fmt::format(", {}", c_type(c.module.weight(op->operands[3]).format.scale_type));
+      sinks = ", " + *pointer;
+    }
+    declare_cache_type(e, options);
+    e.line("const Cache cache{{{}, {}, {{}}{}}};",
            e.pointer({Buffer::Kind::state, op->operands[1], 0}, "u8", access),
-           e.pointer({Buffer::Kind::state, op->operands[2], 0}, "u8", access));
+           e.pointer({Buffer::Kind::state, op->operands[2], 0}, "u8", access), sinks);
+    return absl::OkStatus();
   };
   const auto declare_heads = [&](Emitter& e) -> absl::Status {
-    const auto q_transform = transform(c, e, q, qk_head_dim);
-    const auto k_transform = transform(c, e, k, qk_head_dim);
-    for (const auto* t : {&q_transform, &k_transform})
-      if (!t->ok()) return t->status();
-    e.line("const auto q_transform = {};", *q_transform);
-    e.line("const auto k_transform = {};", *k_transform);
-    for (const auto& [name, head] : {std::pair{"q", &q}, std::pair{"k", &k}, std::pair{"v", &v}})
-      e.line("const HeadRows {}{{{} + {}, {}, {}}};", name,
-             e.pointer(c.buffer(head->base), "const float"), head->heads.offset(),
-             ir::row_elements(c.module, head->base), *head->heads.stride());
+    std::vector<Transform> transforms;
+    for (const Heads& of : all_heads) {
+      auto made = transform(c, e, of.source, of.head_dim);
+      if (!made.ok()) return made.status();
+      transforms.push_back(*std::move(made));
+    }
+    for (size_t i = 0; i < all_heads.size(); ++i) {
+      const ir::HeadSource& head = all_heads[i].source;
+      e.line("const {} {}{{{{{} + {}, {}, {}}}, {}}};", transforms[i].type, all_heads[i].name,
+             e.pointer(c.buffer(head.base), "const float"), head.heads.offset(),
+             ir::row_elements(c.module, head.base), *head.heads.stride(), transforms[i].fields);
+    }
+    if (!appends) e.line("const NoHeads k, v;");
     return absl::OkStatus();
   };
   const Buffer result = c.buffer(op->results[0]);
   // For each row.
-  const int64_t most_splits = c.on_gpu() ? sizes::gpu_splits(kv_heads, window) : sizes::host_splits;
+  const int64_t most_splits =
+      c.on_gpu() ? sizes::gpu_splits(kv_heads, sizes::reach(window, chunk)) : sizes::host_splits;
   const int64_t split_bytes = sizes::split_bytes(heads, kv_heads, most_splits, shape_of.value_dim);
   // Layers of one shape share a buffer: its counters are zero between phases. Another shape has its
   // counters elsewhere.
@@ -169,19 +213,20 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   if (c.one_row() || (c.on_gpu() && c.few_rows())) {
     const int64_t shared_bytes = shape_of.few_rows_shared_bytes(shape_of.on_halves());
     Emitter e;
-    declare_cache(e, Access::update);
+    if (auto status = declare_cache(e, appends ? Access::update : Access::read, true); !status.ok())
+      return status;
     if (auto status = declare_heads(e); !status.ok()) return status;
     e.line("static_assert(SplitBuffers<Cache>::bytes == {});", split_bytes);
     const std::string call =
-        fmt::format("(launch, cache, q, k, v, q_transform, k_transform, {}, {}, ", scale,
+        fmt::format("(launch, cache, q, k, v, {}, {}, ", scale,
                     e.pointer(splits(c.lowered.shape.most_rows), "unsigned char", Access::update));
     if (c.on_gpu()) {
       e.line("static_assert(FewShared<Cache>::bytes <= {});", shared_bytes);
       declare_results(e);
       e.line("attention_few<{}>{}results);", c.one_row(), call);
       // The table, and what earlier steps cached.
-      for (const ir::HeadSource* head : {&q, &k})
-        if (head->rope != nullptr) e.read_ahead(c.buffer(head->rope->operands[1]));
+      for (const Heads& of : all_heads)
+        if (of.source.rope != nullptr) e.read_ahead(c.buffer(of.source.rope->operands[1]));
       for (const size_t cache : {1, 2}) e.read_ahead({Buffer::Kind::state, op->operands[cache], 0});
     } else {
       e.line("attention_step{}{});", call, e.pointer(result, "float"));
@@ -200,16 +245,22 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   }
   const Buffer queries = c.temporary({heads * qk_head_dim * 4, 64});
   Emitter a;
-  declare_cache(a, Access::update);
+  if (appends) {
+    if (auto status = declare_cache(a, Access::update, false); !status.ok()) return status;
+  } else {
+    declare_cache_type(a, "");
+    a.line("const Cache cache{{}};");
+  }
   if (auto status = declare_heads(a); !status.ok()) return status;
-  a.line("attention_append(launch, cache, q, k, v, q_transform, k_transform, {}, {});", scale,
-         a.pointer(queries, "float"));
-  LoweredPhase& append = c.finish(node.label + ".append", a, "rms_norm, rope, kv_append", shape);
+  a.line("attention_append(launch, cache, q, k, v, {}, {});", scale, a.pointer(queries, "float"));
+  LoweredPhase& append = c.finish(node.label + (appends ? ".append" : ".queries"), a,
+                                  appends ? "rms_norm, rope, kv_append" : "rms_norm, rope", shape);
   append.rows_per_block = 1;
-  if (c.on_gpu()) append.blocks = (heads + kv_heads + 7) / 8;  // a wave takes a head
+  const int64_t transformed = heads + (appends ? kv_heads : 0);
+  if (c.on_gpu()) append.blocks = (transformed + 7) / 8;  // a wave takes a head
   append.shared_bytes = c.on_gpu() ? sizes::append_shared_bytes(shape_of.key_dim) : 0;
   Emitter e;
-  declare_cache(e, Access::read);
+  if (auto status = declare_cache(e, Access::read, true); !status.ok()) return status;
   if (c.few_rows()) {
     e.line("static_assert(SplitBuffers<Cache>::bytes == {});", split_bytes);
     e.line("attention_few(launch, cache, {}, {}, {});", e.pointer(queries, "const float"),

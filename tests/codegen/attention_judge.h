@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "ir/ops.h"
 #include "ir/state_format.h"
+#include "ir/weight_rows.h"
 #include "tests/codegen/error_bounds.h"
 
 namespace sinter::codegen::test {
@@ -80,6 +82,12 @@ class AttentionJudge {
       if (node.op == ir::Op::rms_norm && module.tensor(node.results[0]).shape.size() == 2)
         row_norm_ = std::max(row_norm_,
                              rms_norm_error(module.tensor(node.results[0]).shape[1].value, true));
+    for (const ir::Node& node : phase.body) {
+      if (node.op != ir::Op::kv_append) continue;
+      const ir::Node* made = ir::find_definition(phase.body, node.operands[1]);
+      for (; made != nullptr; made = ir::find_definition(phase.body, made->operands[0]))
+        if (!ir::is_view(made->op)) transformed_.insert(node.operands[0]);
+    }
     std::vector<ir::Node> before;
     for (const ir::Node& node : phase.body)
       if (node.op != ir::Op::attention) before.push_back(node);
@@ -98,7 +106,7 @@ class AttentionJudge {
       ir::Array cache = read_cache(machine, id, keys && kernels_.device() == Device::host, format,
                                    want.shape[0], want.shape[1], want.shape[2]);
       forget(want, kernels_.lowering.states.at(id), cache);
-      expect_within(cache, want, cache_bound(want, format, keys),
+      expect_within(cache, want, cache_bound(want, format, transformed_.contains(id)),
                     what + (keys ? ": keys" : ": values"));
       state.states[id] = cache;
     }
@@ -109,8 +117,8 @@ class AttentionJudge {
     const ir::ValueId out = attention.results[0];
     expect_within(got.at(out), result->at(out),
                   output_bound(q, state.states.at(attention.operands[1]),
-                               state.states.at(attention.operands[2]), attention, step.position,
-                               lost_of_weights()),
+                               state.states.at(attention.operands[2]), sinks_of(attention),
+                               attention, step.position, lost_of_weights()),
                   what);
     if (module.state(attention.operands[1]).kind == ir::StateKind::paged)
       expect_nothing_else_written(machine, step, attention);
@@ -136,7 +144,7 @@ class AttentionJudge {
   }
 
   // What the reference caches of the same number may lie one step of the format away, if it is not
-  // quite the same number. Values are.
+  // quite the same number. What no phase transformed is.
   std::vector<double> cache_bound(const ir::Array& want, const ir::StateFormat& format,
                                   bool transformed) const {
     const auto head_dim = want.shape[2];
@@ -175,11 +183,24 @@ class AttentionJudge {
   // gpu/attention_many_matrix.h.
   double lost_of_weights() const { return kernels_.device() == Device::host ? 0 : 0x1p-38; }
 
+  // Of the query heads; none where there are none.
+  std::vector<float> sinks_of(const ir::Node& attention) const {
+    if (attention.operands.size() < 4) return {};
+    const auto rows = ir::WeightRows::open(kernels_.model->module, attention.operands[3],
+                                           *kernels_.model->weights);
+    EXPECT_TRUE(rows.ok()) << rows.status();
+    std::vector<float> sinks(static_cast<size_t>(rows->cols()));
+    rows->row(0, sinks.data());
+    return sinks;
+  }
+
   // Of softmax(q k^T scale) v in float32, q having been transformed.
   std::vector<double> output_bound(const ir::Array& q, const ir::Array& k, const ir::Array& v,
-                                   const ir::Node& attention, int64_t position, double lost) const {
+                                   const std::vector<float>& sinks, const ir::Node& attention,
+                                   int64_t position, double lost) const {
     const double scale = attention.number("scale");
-    const int64_t window = attention.integer("window");
+    const double softcap = attention.number("softcap");
+    const int64_t window = attention.integer("window"), chunk = attention.integer("chunk");
     const int64_t heads = q.shape[1], head_dim = q.shape[2], rows = k.shape[1];
     std::vector<double> out;
     for (int64_t t = 0; t < q.shape[0]; ++t)
@@ -187,7 +208,8 @@ class AttentionJudge {
         const float* query = q.data.data() + (t * heads + h) * head_dim;
         const int64_t kv = h / (heads / k.shape[0]);
         const int64_t end = position + t + 1;
-        const int64_t begin = window == 0 ? 0 : std::max<int64_t>(0, end - window);
+        int64_t begin = window == 0 ? 0 : std::max<int64_t>(0, end - window);
+        if (chunk > 0) begin = std::max(begin, (end - 1) / chunk * chunk);
         double largest = 0;
         for (int64_t i = 0; i < head_dim; ++i)
           largest = std::max(largest, std::abs(double{query[i]}));
@@ -201,16 +223,30 @@ class AttentionJudge {
             size += scale * std::abs(double{query[i]} * key[i]);
             error += scale * transform_error(head_dim, largest) * std::abs(double{key[i]});
           }
+          error += static_cast<double>(head_dim + 2) * kRounding * size;
+          if (softcap > 0) {
+            // tanh flattens what went wrong before; its own is that of Judge for the op, and its
+            // argument and result are each rounded some times.
+            const double y = std::tanh(score / softcap);
+            error +=
+                softcap * ((14 * kRounding + 2e-8) * std::abs(y) +
+                           exp_error(kernels_.device(), 2 * score / softcap) * (1 - std::abs(y)));
+            score = softcap * y;
+          }
           scores.push_back(score);
           top = std::max(top, score);
           widest = std::max(widest, std::abs(score));
-          worst = std::max(worst, error + static_cast<double>(head_dim + 2) * kRounding * size);
+          worst = std::max(worst, error);
+        }
+        if (!sinks.empty()) {
+          top = std::max(top, double{sinks[static_cast<size_t>(h)]});
+          widest = std::max(widest, std::abs(double{sinks[static_cast<size_t>(h)]}));
         }
         // Scores relative to the top, twice: in a block and when blocks or splits are joined.
         const double relative = 2 * worst + 8 * kRounding * widest +
                                 3 * exp_error(kernels_.device(), 2 * widest) +
                                 static_cast<double>(2 * (end - begin) + 16) * kRounding;
-        double total = 0;
+        double total = sinks.empty() ? 0 : std::exp(sinks[static_cast<size_t>(h)] - top);
         std::vector<double> size(static_cast<size_t>(v.shape[2]));
         std::vector<double> without_weights(size.size());
         for (int64_t r = begin; r < end; ++r) {
@@ -245,8 +281,9 @@ class AttentionJudge {
   }
 
   const Kernels& kernels_;
-  double row_norm_ = 0;            // relative error of norms over whole rows
-  ir::InterpreterState appended_;  // caches as the reference makes them
+  double row_norm_ = 0;                // relative error of norms over whole rows
+  std::set<ir::ValueId> transformed_;  // caches of numbers that a phase computed
+  ir::InterpreterState appended_;      // caches as the reference makes them
 };
 
 }  // namespace sinter::codegen::test

@@ -27,13 +27,17 @@ ValueId slice(ModelBuilder& b, const std::string& label, ValueId x, int64_t begi
   return b.add(label, Op::slice, {x}, {{"begin", begin}, {"end", end}});
 }
 
-ValueId attend(ModelBuilder& b, ValueId q, ValueId k, ValueId v, int64_t count, int64_t dim) {
-  const ValueId keys = b.state("keys", count, dim);
-  const ValueId values = b.state("values", count, dim);
+ValueId attend(ModelBuilder& b, ValueId q, ValueId k, ValueId v, int64_t count, int64_t dim,
+               int64_t v_dim, ir::DType format) {
+  const ValueId keys = b.state("keys", count, dim, format);
+  const ValueId values = b.state("values", count, v_dim, format);
   b.add("append_k", Op::kv_append, {keys, k});
   b.add("append_v", Op::kv_append, {values, v});
   return b.add("attention", Op::attention, {q, keys, values},
                {{"scale", 1 / std::sqrt(static_cast<double>(dim))}});
+}
+ValueId attend(ModelBuilder& b, ValueId q, ValueId k, ValueId v, int64_t count, int64_t dim) {
+  return attend(b, q, k, v, count, dim, dim, ir::DType::f16);
 }
 
 }  // namespace
@@ -137,6 +141,98 @@ std::vector<TestModel> norms_of_heads() {
     const ValueId k = b.reshape("k", slice(b, "k", both, 0, 16), {Dim::of('T'), 1, 16});
     const ValueId v = b.reshape("v", b.rows("value", 16), {Dim::of('T'), 1, 16});
     models.push_back(b.finish(attend(b, q, k, v, 1, 16)));
+  }
+  return models;
+}
+
+std::vector<TestModel> further_norms() {
+  using ir::Dim;
+  enum class Norm { of_heads, of_rotated, of_row };
+  std::vector<TestModel> models;
+  const auto add = [&](Norm norm, int64_t heads, int64_t kv_heads, int64_t dim, int64_t v_dim,
+                       ir::DType format, bool weight) {
+    ModelBuilder b(fmt::format("attention_norms_{}_h{}_kv{}_d{}_{}_{}{}", static_cast<int>(norm),
+                               heads, kv_heads, dim, v_dim, ir::name(format),
+                               weight ? "_weight" : ""));
+    const ValueId row = b.rows("row", (heads + kv_heads) * dim + kv_heads * v_dim);
+    const ValueId table = table_of(b, 16);
+    const auto rms = [&](const std::string& label, ValueId x) {
+      return b.add(label, Op::rms_norm, {x}, {{"eps", 1e-6}});
+    };
+    const auto turned = [&](const std::string& label, int64_t begin, int64_t count) {
+      ValueId x = slice(b, label, row, begin, begin + count * dim);
+      if (norm == Norm::of_row) x = rms(label, x);
+      x = b.reshape(label, x, {Dim::of('T'), count, dim});
+      if (norm == Norm::of_heads) x = rms(label, x);
+      x = b.add(label, Op::rope, {x, table});
+      return norm == Norm::of_rotated ? rms(label, x) : x;
+    };
+    const ValueId q = turned("q", 0, heads);
+    const ValueId k = turned("k", heads * dim, kv_heads);
+    const int64_t begin = (heads + kv_heads) * dim;
+    const ValueId v = b.reshape("v", slice(b, "v", row, begin, begin + kv_heads * v_dim),
+                                {Dim::of('T'), kv_heads, v_dim});
+    const ValueId normal =
+        weight ? b.add("v_norm", Op::rms_norm, {v, b.vector("v_norm", v_dim, ir::DType::bf16)},
+                       {{"eps", 1e-6}})
+               : rms("v_norm", v);
+    models.push_back(b.finish(attend(b, q, k, normal, kv_heads, dim, v_dim, format)));
+  };
+  add(Norm::of_heads, 4, 2, 64, 64, ir::DType::f16, false);
+  add(Norm::of_rotated, 3, 1, 40, 24, ir::DType::q8, true);
+  add(Norm::of_row, 4, 2, 16, 37, ir::DType::f32, false);
+  add(Norm::of_heads, 2, 1, 144, 144, ir::DType::q4, true);
+  return models;
+}
+
+std::vector<TestModel> shared_caches() {
+  using ir::Dim;
+  struct Case {
+    int64_t heads, kv_heads, dim, v_dim;
+    ir::DType format;
+    int64_t window;  // in a ring; 0: none
+  };
+  std::vector<TestModel> models;
+  for (const Case& of :
+       {Case{4, 2, 64, 64, ir::DType::f16, 0}, Case{5, 1, 40, 24, ir::DType::q8, 0},
+        Case{2, 1, 144, 144, ir::DType::f32, 37}, Case{3, 1, 48, 48, ir::DType::q4, 20}}) {
+    ModelBuilder b(fmt::format("attention_shared_h{}_kv{}_d{}_{}_{}_w{}", of.heads, of.kv_heads,
+                               of.dim, of.v_dim, ir::name(of.format), of.window));
+    const int64_t q_width = of.heads * of.dim;
+    const int64_t row_width = 2 * q_width + of.kv_heads * (of.dim + of.v_dim);
+    const ValueId row = b.rows("row", row_width);
+    const ValueId table = table_of(b, 16);
+    const auto turned = [&](const std::string& label, ValueId x, int64_t heads) {
+      const ValueId y = b.reshape(label, x, {Dim::of('T'), heads, of.dim});
+      const ValueId z =
+          b.add(label, Op::rms_norm, {y, b.vector(label + "_norm", of.dim)}, {{"eps", 1e-6}});
+      return b.add(label, Op::rope, {z, table});
+    };
+    const int64_t at_k = 2 * q_width;
+    const int64_t at_v = at_k + of.kv_heads * of.dim;
+    const ValueId k = turned("k", slice(b, "k", row, at_k, at_v), of.kv_heads);
+    const ValueId v =
+        b.reshape("v", slice(b, "v", row, at_v, row_width), {Dim::of('T'), of.kv_heads, of.v_dim});
+    const auto cache = [&](const char* name, int64_t width) {
+      return of.window > 0 ? b.ring(name, of.kv_heads, of.window, width, of.format)
+                           : b.state(name, of.kv_heads, width, of.format);
+    };
+    const ValueId keys = cache("keys", of.dim);
+    const ValueId values = cache("values", of.v_dim);
+    b.add("append_k", Op::kv_append, {keys, k});
+    b.add("append_v", Op::kv_append, {values, v});
+    const auto attention = [&](const std::string& label, ValueId q) {
+      return b.add(label, Op::attention, {q, keys, values},
+                   {{"scale", 1 / std::sqrt(static_cast<double>(of.dim))}, {"window", of.window}});
+    };
+    const ValueId first = attention("first", turned("q", slice(b, "q", row, 0, q_width), of.heads));
+    const ValueId second =
+        attention("second", turned("r", slice(b, "r", row, q_width, 2 * q_width), of.heads));
+    const ValueId both = b.add("both", Op::add, {first, second});
+    const ValueId product =
+        b.add("product", Op::matmul,
+              {both, b.matrix("product", q_width, of.heads * of.v_dim, dense(ir::DType::f16))});
+    models.push_back(b.finish(attention("third", turned("s", product, of.heads))));
   }
   return models;
 }

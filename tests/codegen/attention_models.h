@@ -21,6 +21,12 @@ TestModel unequal_heads();
 // A norm of the rotated head, and a norm over the whole row of which q or k is a part.
 // A norm over q and k together, with two readers, is a phase of its own.
 std::vector<TestModel> norms_of_heads();
+// Norms of values, with a weight and without, and norms of queries and keys without one: of heads,
+// rotated heads and rows.
+std::vector<TestModel> further_norms();
+// Attention to what another phase of the step has appended, behind it and with a product between
+// them; with everything that caches may be.
+std::vector<TestModel> shared_caches();
 // Post-norms, and norms of q and k over the whole row (OLMo 2): five phases. Attention and MLP of
 // the same norm (Cohere, Phi): four. A gated query, with norms after the rotation: three.
 std::vector<TestModel> arranged_layers();

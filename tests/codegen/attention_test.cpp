@@ -28,14 +28,29 @@ struct Shape {
   int64_t v_head_dim = 0;             // 0: values are as wide as keys
   int64_t window = 0;                 // 0: none
   bool ring = false;                  // no more than the window is kept
+  std::optional<ir::DType> sinks = {};
+  double softcap = 0;  // 0: none
+  int64_t chunk = 0;   // 0: none
 
   int64_t value_width() const { return v_head_dim == 0 ? head_dim : v_head_dim; }
   std::string name() const {
-    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}_w{}{}", heads, kv_heads, head_dim,
-                       value_width(), norm ? "_norm" : "", rope_dims, interleaved ? "i" : "",
-                       ir::name(format), window, ring ? "_ring" : "");
+    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}_w{}{}{}_c{}_{}", heads, kv_heads,
+                       head_dim, value_width(), norm ? "_norm" : "", rope_dims,
+                       interleaved ? "i" : "", ir::name(format), window, ring ? "_ring" : "",
+                       sinks ? "_sinks" : "", softcap, chunk);
   }
 };
+
+// Below and above the scores, and among them.
+ValueId sinks_of(ModelBuilder& b, const std::string& label, int64_t heads, ir::DType dtype) {
+  if (dtype != ir::DType::f32) return b.vector(label, heads, dtype);
+  std::vector<float> sinks;
+  for (int64_t h = 0; h < heads; ++h) {
+    constexpr float kSinks[] = {0.5F, 40.0F, -2.5F, 4.0F, -60.0F};
+    sinks.push_back(kSinks[h % std::ssize(kSinks)]);
+  }
+  return b.constant(label, sinks);
+}
 
 // q, k and v cut from one tensor, as after a concatenated product.
 ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s) {
@@ -70,15 +85,20 @@ ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s
   const ValueId k = part(label("k"), s.kv_heads, true);
   const ValueId v = part(label("v"), s.kv_heads, false);
   const auto cache = [&](const char* name, int64_t width) {
-    return s.ring ? b.ring(label(name), s.kv_heads, s.window, width, s.format)
+    return s.ring ? b.ring(label(name), s.kv_heads, s.window + s.chunk, width, s.format)
                   : b.state(label(name), s.kv_heads, width, s.format);
   };
   const ValueId keys = cache("keys", s.head_dim);
   const ValueId values = cache("values", s.value_width());
   b.add(label("append_k"), Op::kv_append, {keys, k});
   b.add(label("append_v"), Op::kv_append, {values, v});
-  return b.add(label("attention"), Op::attention, {q, keys, values},
-               {{"scale", 1 / std::sqrt(static_cast<double>(s.head_dim))}, {"window", s.window}});
+  std::vector<ValueId> operands = {q, keys, values};
+  if (s.sinks) operands.push_back(sinks_of(b, label("sinks"), s.heads, *s.sinks));
+  return b.add(label("attention"), Op::attention, operands,
+               {{"scale", 1 / std::sqrt(static_cast<double>(s.head_dim))},
+                {"window", s.window},
+                {"chunk", s.chunk},
+                {"softcap", s.softcap}});
 }
 
 struct Stretch {
@@ -194,14 +214,22 @@ void expect_only_the_window_is_read(const Kernels& kernels, int64_t window) {
   }
 }
 
-// On a GPU the table is read before the phase before has ended, unless that is the one that makes
-// it.
+// On a GPU the table and the caches are read before the phase before has ended, unless that is the
+// one that makes them.
+bool appends_for(const ir::Node& before, const ir::Node& attention) {
+  const ValueId keys = attention.body.back().operands[1];
+  return std::ranges::any_of(before.body, [&](const ir::Node& node) {
+    return node.op == Op::kv_append && node.operands[0] == keys;
+  });
+}
+
 void expect_tables_are_there(const Kernels& kernels) {
   const std::vector<ir::Node>& nodes = kernels.model->module.nodes;
   for (size_t i = 1; i < nodes.size(); ++i)
     for (const LoweredPhase& phase : kernels.schedule(Mode::decode).phases)
       if (phase.name == nodes[i].label && nodes[i].text("kind", "") == "attention")
-        EXPECT_EQ(phase.begins_early(), nodes[i - 1].text("kind", "") != "rope_table")
+        EXPECT_EQ(phase.begins_early(), nodes[i - 1].text("kind", "") != "rope_table" &&
+                                            !appends_for(nodes[i - 1], nodes[i]))
             << kernels.name() << ": " << phase.name;
 }
 
@@ -345,6 +373,20 @@ TEST_P(Attention, NormsAfterRotationAndOverRows) {
   expect_all_match(models, GetParam(), few_positions());
 }
 
+TEST_P(Attention, NormsOfValuesAndNormsWithoutWeights) {
+  const std::vector<TestModel> models = further_norms();
+  for (const TestModel& model : models) EXPECT_EQ(phases_of(model, "rows"), 0U) << model.name;
+  expect_all_match(models, GetParam(), few_positions());
+}
+
+TEST_P(Attention, CachesThatAnotherPhaseAppendsTo) {
+  const std::vector<TestModel> models = shared_caches();
+  for (const TestModel& model : models) EXPECT_EQ(phases_of(model, "attention"), 3U) << model.name;
+  expect_all_match(models, GetParam(), few_positions());
+  // Across pages, splits and the blocks of scores.
+  expect_all_match({models[1], models[3]}, GetParam(), {{Mode::prefill, 300}, {Mode::decode, 3}});
+}
+
 TEST_P(Attention, LayersOfEveryArrangement) {
   const std::vector<TestModel> models = arranged_layers();
   // Beside them a table of angles and rows of embeddings.
@@ -434,6 +476,107 @@ TEST_P(Attention, RingsOfWindows) {
     EXPECT_EQ(states[0].positions, 6U * page_positions);
     EXPECT_EQ(states[0].window, 200U);
     expect_company_does_not_matter(suite.kernels[0], {1279, 1280, 383, 384, 385, 198, 5});
+  }
+}
+
+// One position, several splits, windows, rings; a group that is larger than a tile of rows; on
+// matrix units and by lanes.
+TEST_P(Attention, Sinks) {
+  std::vector<TestModel> models;
+  for (const Shape& shape :
+       {Shape{.heads = 8, .kv_heads = 2, .head_dim = 64, .rope_dims = 64, .sinks = ir::DType::bf16},
+        Shape{.heads = 5, .kv_heads = 1, .head_dim = 24, .sinks = ir::DType::f32},
+        Shape{.heads = 40, .kv_heads = 1, .head_dim = 16, .sinks = ir::DType::f32},
+        Shape{.heads = 6,
+              .kv_heads = 2,
+              .head_dim = 40,
+              .format = ir::DType::q8,
+              .window = 20,
+              .sinks = ir::DType::f32},
+        Shape{.heads = 2,
+              .kv_heads = 1,
+              .head_dim = 144,
+              .v_head_dim = 16,
+              .window = 37,
+              .ring = true,
+              .sinks = ir::DType::f16},
+        Shape{.heads = 3,
+              .kv_heads = 1,
+              .head_dim = 32,
+              .format = ir::DType::f32,
+              .sinks = ir::DType::f32}}) {
+    ModelBuilder b(shape.name());
+    models.push_back(b.finish(add_attention(b, "", shape)));
+  }
+  expect_all_match(models, GetParam());
+  const Shape shape{.heads = 3, .kv_heads = 1, .head_dim = 16, .sinks = ir::DType::f32};
+  ModelBuilder b(shape.name() + "_long");
+  const TestModel model = b.finish(add_attention(b, "", shape));
+  expect_all_match({model}, GetParam(), {{Mode::prefill, 310}, {Mode::decode, 12}});
+}
+
+// Caps below and above most scores, with everything that may come after them.
+TEST_P(Attention, CappedScores) {
+  std::vector<TestModel> models;
+  for (const Shape& shape :
+       {Shape{.heads = 4, .kv_heads = 2, .head_dim = 64, .rope_dims = 64, .softcap = 50},
+        Shape{.heads = 5, .kv_heads = 1, .head_dim = 24, .softcap = 2},
+        Shape{.heads = 2, .kv_heads = 1, .head_dim = 48, .format = ir::DType::q4, .softcap = 5},
+        Shape{.heads = 2,
+              .kv_heads = 1,
+              .head_dim = 256,
+              .window = 37,
+              .ring = true,
+              .sinks = ir::DType::f32,
+              .softcap = 30},
+        Shape{.heads = 3,
+              .kv_heads = 1,
+              .head_dim = 32,
+              .format = ir::DType::q8,
+              .window = 20,
+              .ring = true,
+              .sinks = ir::DType::f32,
+              .softcap = 3}}) {
+    ModelBuilder b(shape.name());
+    models.push_back(b.finish(add_attention(b, "", shape)));
+  }
+  expect_all_match(models, GetParam());
+}
+
+// Chunks of one position, of less and more than what is read at a time, and as long as a page; with
+// all else that may come with them.
+TEST_P(Attention, ChunksOfPositions) {
+  std::vector<TestModel> models;
+  for (const Shape& shape :
+       {Shape{.heads = 4, .kv_heads = 2, .head_dim = 16, .rope_dims = 16, .chunk = 1},
+        Shape{.heads = 3, .kv_heads = 1, .head_dim = 40, .chunk = 7},
+        Shape{.heads = 2, .kv_heads = 1, .head_dim = 32, .format = ir::DType::q8, .chunk = 37},
+        Shape{.heads = 2, .kv_heads = 1, .head_dim = 144, .v_head_dim = 16, .chunk = 64},
+        Shape{.heads = 1, .kv_heads = 1, .head_dim = 16, .window = 10, .chunk = 24},
+        Shape{.heads = 5,
+              .kv_heads = 1,
+              .head_dim = 48,
+              .ring = true,
+              .sinks = ir::DType::f32,
+              .softcap = 20,
+              .chunk = 20}}) {
+    ModelBuilder b(shape.name());
+    models.push_back(b.finish(add_attention(b, "", shape)));
+  }
+  expect_all_match(models, GetParam());
+}
+
+// Chunks that are split, far from the beginning; what was cached before them does not matter.
+TEST_P(Attention, ChunksOfLongContexts) {
+  const Shape shape{.heads = 3, .kv_heads = 1, .head_dim = 16, .chunk = 200};
+  ModelBuilder b(shape.name() + "_long");
+  const TestModel model = b.finish(add_attention(b, "", shape));
+  expect_all_match({model}, GetParam(), {{Mode::prefill, 395}, {Mode::decode, 8}});
+  for (const TestTarget& target : runnable_targets(GetParam())) {
+    const Suite suite = compile({{&model, Activations::a8}}, target, kFewRows);
+    ASSERT_FALSE(suite.kernels.empty());
+    expect_company_does_not_matter(suite.kernels[0], {1199, 1200, 1201, 1330, 198, 5});
+    expect_only_the_window_is_read(suite.kernels[0], shape.chunk);
   }
 }
 

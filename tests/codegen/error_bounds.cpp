@@ -247,7 +247,7 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
         const double of = node.op == Op::rms_norm ? static_cast<double>(n) : 1.0;
         const double scale = 1 / std::sqrt(squares / of + eps);
         for (size_t i = row; i < row + n; ++i) {
-          const double weight = node.op == Op::rms_norm ? std::abs(operand(1, i).first) : 1.0;
+          const double weight = node.operands.size() > 1 ? std::abs(operand(1, i).first) : 1.0;
           const double y = std::abs(double{result.data[i]});
           out[i] =
               rms_norm_error(result.shape.back(), true) * y +

@@ -144,6 +144,10 @@ TEST_P(Rows, OpsThatNoProductAbsorbs) {
     model(Op::rms_norm, [&](ModelBuilder& b, ir::ValueId x) {
       return b.add("y", Op::rms_norm, {x, b.vector("w", width)}, {{"eps", 1e-5}});
     });
+    model(Op::rms_norm, [&](ModelBuilder& b, ir::ValueId x) {
+      const auto y = b.add("y", Op::rms_norm, {x}, {{"eps", 1e-5}});
+      return b.add("z", Op::rms_norm, {y}, {{"eps", 1e-5}});
+    });
     model(Op::slice, [&](ModelBuilder& b, ir::ValueId x) {
       return b.add("y", Op::slice, {x}, {{"begin", width / 3}, {"end", width - 1}});
     });

@@ -49,6 +49,7 @@ TEST_F(ShapeRules, GiveResultTypes) {
   EXPECT_EQ(type(b.add(Op::add, {x, vector})), "tensor<Tx8xf32>");
   EXPECT_EQ(type(b.add(Op::mul, {heads, heads})), "tensor<Tx4x2xf32>");
   EXPECT_EQ(type(b.add(Op::rms_norm, {x, vector}, {{"eps", 1e-6}})), "tensor<Tx8xf32>");
+  EXPECT_EQ(type(b.add(Op::rms_norm, {heads}, {{"eps", 1e-6}})), "tensor<Tx4x2xf32>");
   EXPECT_EQ(type(b.reshape(x, {T, 2, 4})), "tensor<Tx2x4xf32>");
   EXPECT_EQ(type(b.add(Op::slice, {x}, {{"begin", int64_t{2}}, {"end", int64_t{8}}})),
             "tensor<Tx6xf32>");
@@ -63,6 +64,9 @@ TEST_F(ShapeRules, GiveResultTypes) {
   EXPECT_EQ(type(b.add(Op::l2_norm, {heads}, {{"eps", 1e-6}})), "tensor<Tx4x2xf32>");
   EXPECT_EQ(type(b.add(Op::softmax, {x})), "tensor<Tx8xf32>");
   EXPECT_EQ(type(b.add(Op::attention, {heads, k, v}, {{"scale", 1.0}})), "tensor<Tx8xf32>");
+  EXPECT_EQ(type(b.add(Op::attention, {heads, k, v, b.weight("sinks", {{4}, {}}, {{"d"}, {}})},
+                       {{"scale", 1.0}})),
+            "tensor<Tx8xf32>");
   const ValueId values_of_5 =
       b.state("values_of_5", {StateKind::paged, {DType::f16, {2, Dim::of('C'), 5}}});
   EXPECT_EQ(type(b.add(Op::attention, {heads, k, values_of_5}, {{"scale", 1.0}})),
@@ -162,6 +166,8 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
             "state<2x9x2, paged f16>; they may differ in the width of a head alone");
   EXPECT_EQ(error(Op::attention, {heads, k, v}, {{"scale", 1.0}, {"window", int64_t{-1}}}),
             "[attention] the window has -1 positions, it must have 1 to 1073741824, or 0 for none");
+  EXPECT_EQ(error(Op::attention, {heads, k, v}, {{"scale", 1.0}, {"softcap", -30.0}}),
+            "[attention] softcap is -30, it must be 0.001 to 1000000, or 0 for none");
   const ValueId last = b.state("last", {StateKind::ring, {DType::f16, {2, 9, 2}}});
   EXPECT_EQ(error(Op::attention, {heads, last, last}, {{"scale", 1.0}, {"window", int64_t{10}}}),
             "[attention] the key cache is state<2x9x2, ring f16> and forgets what a window of 10 "
@@ -169,11 +175,20 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
   EXPECT_EQ(error(Op::attention, {heads, last, last}, {{"scale", 1.0}}),
             "[attention] the key cache is state<2x9x2, ring f16> and forgets what attention "
             "without a window needs");
+  EXPECT_EQ(error(Op::attention, {heads, k, v}, {{"scale", 1.0}, {"chunk", int64_t{-1}}}),
+            "[attention] the chunk has -1 positions, it must have 1 to 1073741824, or 0 for none");
+  EXPECT_EQ(error(Op::attention, {heads, last, last}, {{"scale", 1.0}, {"chunk", int64_t{10}}}),
+            "[attention] the key cache is state<2x9x2, ring f16> and forgets what a window of 10 "
+            "positions needs");
   EXPECT_EQ(error(Op::attention, {heads, last, few}, {{"scale", 1.0}, {"window", int64_t{9}}}),
             "[attention] the key cache is state<2x9x2, ring f16>, the value cache "
             "state<2x9x2, paged f16>; they may differ in the width of a head alone");
   EXPECT_EQ(error(Op::attention, {heads, wide, wide}, {{"scale", 1.0}}),
             "[attention] 4 query heads do not share 3 KV heads evenly");
+  EXPECT_EQ(error(Op::attention, {heads, k, v, vector}, {{"scale", 1.0}}),
+            "[attention] there are 8 sinks for 4 query heads");
+  EXPECT_EQ(error(Op::attention, {heads, k, v, table}, {{"scale", 1.0}}),
+            "[attention] the sinks must be a weight, operand 3 is a tensor<Tx2xf32>");
   EXPECT_EQ(error(Op::clamp, {x}, {{"min", 2.0}, {"max", 1.0}}), "[clamp] min is 2, above max, 1");
   EXPECT_EQ(error(Op::layer_norm, {x}, {{"eps", 1e-5}}),
             "[layer_norm] it has 1 operands, the op takes 2 to 3");

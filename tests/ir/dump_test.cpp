@@ -26,7 +26,7 @@ TEST(Dot, DrawsFusedNodesAsClusters) {
 TEST(Json, HasTheWholeModule) {
   const nlohmann::json json = to_json(*parse(kEveryOp, "every_op"));
   EXPECT_EQ(json["name"], "every.op");
-  EXPECT_EQ(json["weights"].size(), 8);
+  EXPECT_EQ(json["weights"].size(), 9);
   EXPECT_EQ(json["weights"][2]["type"], "weight<8x8, symmetric b1 z0.5 g4 f16>");
   EXPECT_EQ(json["weights"][2]["bytes"], 8 + 8 * 2 * 2);
   EXPECT_EQ(json["weights"][4]["source"], (nlohmann::json{"a.k_proj", "a.v_proj"}));

@@ -12,6 +12,7 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
   weight @rope.inv_freq : weight<1, f32> = constant(0.01)
   weight @conv : weight<8x3, bf16> = source("conv")
   weight @"an odd name" : weight<16x8, bf16> = source("quote \" backslash \\ line \n tab \t bell \x07")
+  weight @sinks : weight<4, bf16> = source("a.sinks")
   state @layers.0.k : state<2xCx2, paged f16>
   state @layers.0.v : state<2xCx2, paged f16>
   state @layers.0.conv : state<2x8, fixed f32>
@@ -63,6 +64,7 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %38 = affine %14 {scale = 0.5} : tensor<Tx8xf32>
     %39 = slice %14 {begin = 0, end = 1} : tensor<Tx1xf32>
     %40 = expand %39 {width = 8} : tensor<Tx8xf32>
+    %41 = attention %12, @layers.0.k, @layers.0.v, @sinks {scale = 0.5} : tensor<Tx8xf32>
     return %25
   }
 }

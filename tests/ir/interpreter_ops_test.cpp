@@ -177,6 +177,7 @@ TEST_F(OpTest, RmsNormOfRows) {
   expect(run(Op::rms_norm, {x, w}, {{"eps", 0.0}}), {1, 2}, {0.8485281F, 2.2627417F});
   // mean(x^2) + eps = 12.5 + 3.5 = 16
   expect(run(Op::rms_norm, {x, w}, {{"eps", 3.5}}), {1, 2}, {0.75F, 2});
+  expect(run(Op::rms_norm, {x}, {{"eps", 3.5}}), {1, 2}, {0.75F, 1});
 }
 
 TEST_F(OpTest, RmsNormOfHeadsNormalisesEachAlone) {
@@ -369,6 +370,48 @@ TEST_F(OpTest, AttentionSeesAWindow) {
   tokens = 1;
   values = {{new_k, {{1, 1, 1}, {11}}}, {q, {{1, 1, 1}, {1}}}};
   expect(run(out), {1, 1}, {10});
+}
+
+// Five positions in chunks of two; equal weights.
+TEST_F(OpTest, AttentionSeesItsChunk) {
+  const ValueId k = b.state("k", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 1}}});
+  const ValueId new_k = b.param("new_k", {DType::f32, {T, 1, 1}});
+  const ValueId q = b.param("q", {DType::f32, {T, 1, 1}});
+  b.add(Op::kv_append, {k, new_k});
+  const ValueId out = b.add(Op::attention, {q, k, k}, {{"scale", 0.0}, {"chunk", int64_t{2}}});
+  tokens = 5;
+  values = {{new_k, {{5, 1, 1}, {1, 3, 9, 11, 40}}}, {q, {{5, 1, 1}, {1, 1, 1, 1, 1}}}};
+  expect(run(out), {5, 1}, {1, 2, 9, 10, 40});
+}
+
+// Equal scores: the sink of head 0 weighs as much as a position, that of head 1 twice as much. It
+// is not scaled.
+TEST_F(OpTest, AttentionLosesWeightToSinks) {
+  const ValueId k = b.state("k", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 1}}});
+  const ValueId new_k = b.param("new_k", {DType::f32, {T, 1, 1}});
+  const ValueId q = b.param("q", {DType::f32, {T, 2, 1}});
+  const ValueId sinks = b.weight("sinks", {{2}, {}}, {{}, {0, static_cast<float>(std::log(2.0))}});
+  b.add(Op::kv_append, {k, new_k});
+  const ValueId out = b.add(Op::attention, {q, k, k, sinks}, {{"scale", 0.0}});
+  tokens = 2;
+  values = {{new_k, {{2, 1, 1}, {12, 36}}}, {q, {{2, 2, 1}, {1, 1, 1, 1}}}};
+  expect(run(out), {2, 2}, {6, 4, 16, 12});
+}
+
+// The score of the second key, 3, becomes 2 tanh(3 / 2).
+TEST_F(OpTest, AttentionCapsScores) {
+  const ValueId k = b.state("k", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 1}}});
+  const ValueId v = b.state("v", {StateKind::paged, {DType::f32, {1, Dim::of('C'), 1}}});
+  const ValueId new_k = b.param("new_k", {DType::f32, {T, 1, 1}});
+  const ValueId new_v = b.param("new_v", {DType::f32, {T, 1, 1}});
+  const ValueId q = b.param("q", {DType::f32, {T, 1, 1}});
+  b.add(Op::kv_append, {k, new_k});
+  b.add(Op::kv_append, {v, new_v});
+  const ValueId out = b.add(Op::attention, {q, k, v}, {{"scale", 0.5}, {"softcap", 2.0}});
+  tokens = 2;
+  values = {{new_k, {{2, 1, 1}, {0, 6}}}, {new_v, {{2, 1, 1}, {0, 1}}}, {q, {{2, 1, 1}, {1, 1}}}};
+  const double weight = std::exp(2 * std::tanh(1.5));
+  expect(run(out), {2, 1}, {0, static_cast<float>(weight / (1 + weight))});
 }
 
 // The last tap multiplies the newest input; what was before the step is remembered, however the

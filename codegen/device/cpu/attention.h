@@ -14,14 +14,17 @@
 
 namespace sinter {
 
-// What happens to a head of q or k before attention. RopeDims = 0: no rotation.
-// Norm: the element type of its weight; void: none.
+// Heads of q, k or v and what happens to them before attention. RopeDims = 0: no rotation.
+// Norm: the element type of its weight; void: no norm.
 template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead>
 struct HeadTransform {
+  HeadRows rows;
   const Norm* norm;  // [HeadDim], or of the row
   float eps;
   const float* table;  // [rows, RopeDims]: cos | sin
 
+  static constexpr bool has_norm = !__is_void(Norm);
+  static constexpr bool has_weight = has_norm && !__is_same(Norm, Unweighted);
   static constexpr bool of_row = NormOf::cols > 0;
   static constexpr bool of_rotated = __is_same(NormOf, OfRotatedHead);
 
@@ -33,10 +36,10 @@ struct HeadTransform {
     return scale / __builtin_sqrtf(mean) + (mean - mean);  // see inverse_root
   }
   // What a norm over the row makes of all of its heads.
-  inline __attribute__((always_inline)) float row_factor(const HeadRows& rows, index t) const {
+  inline __attribute__((always_inline)) float row_factor(index t) const {
     if constexpr (of_row) {
       const float* const row = rows.base + t * rows.stride + NormOf::begin;
-      return RmsNormRows<NormOf::cols, Norm>{row, norm, eps, {}}.begin(0).factor;
+      return RmsNormRows<NormOf::cols, void>{row, nullptr, eps, {}}.begin(0).factor;
     } else {
       return 1.0F;
     }
@@ -53,26 +56,35 @@ struct HeadTransform {
     }
     for (int i = RopeDims; i < HeadDim; ++i) out[i] = x[i];
   }
-  // Head h of row t, times `scale`.
-  inline __attribute__((always_inline)) void apply(const HeadRows& rows, index t, index h,
-                                                   float row_factor, float scale,
+  // Head h of row t, as it is.
+  inline __attribute__((always_inline)) const float* head(index t, index h) const {
+    return rows.base + t * rows.stride + h * rows.head_stride;
+  }
+  // The same transformed, times `scale`.
+  inline __attribute__((always_inline)) void apply(index t, index h, float row_factor, float scale,
                                                    float* out) const {
-    const float* const in = rows.base + t * rows.stride + h * rows.head_stride;
+    const float* const in = head(t, h);
     if constexpr (of_rotated) {
       rotate(in, t, out);
       const float factor = factor_of(out, eps, scale);
-      for (int i = 0; i < HeadDim; ++i) out[i] *= factor * load_scalar(norm + i);
+      for (int i = 0; i < HeadDim; ++i) {
+        if constexpr (has_weight) {
+          out[i] *= factor * load_scalar(norm + i);
+        } else {
+          out[i] *= factor;
+        }
+      }
     } else {
       float factor = scale;
       if constexpr (of_row) {
         factor = scale * row_factor;
-      } else if constexpr (!__is_void(Norm)) {
+      } else if constexpr (has_norm) {
         factor = factor_of(in, eps, scale);
       }
       float x[HeadDim];
       for (int i = 0; i < HeadDim; ++i) {
         x[i] = in[i] * factor;
-        if constexpr (!__is_void(Norm))
+        if constexpr (has_weight)
           x[i] *= load_scalar(norm + NormOf::first + h * NormOf::stride + i);
       }
       rotate(x, t, out);
@@ -162,9 +174,9 @@ SINTER_INLINE void put_head(const float* x, u8* codes, f16* scales) {
   }
 }
 
-// PagesOf: Pages, or a Ring.
+// PagesOf: Pages, or a Ring. Sink: the element type of sinks; void: none.
 template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, class PagesOf,
-          class Format, int Window>
+          class Format, int Window, int Chunk = 0, float Softcap = 0.0F, class Sink = void>
 struct Caches {
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
   using Values = CacheLayout<Format, KvHeadsCount, VHeadDim>;
@@ -173,13 +185,17 @@ struct Caches {
   // Features of a head: of queries and keys, of values and results; of values as they are cached.
   static constexpr int qk_head_dim = QkHeadDim, v_head_dim = VHeadDim;
   static constexpr int value_dim = Values::dim;
-  static constexpr int window = Window;  // positions that a row sees, at most; 0: all
-  u8* keys;                              // of the first page
+  static constexpr int window = Window, chunk = Chunk;  // 0: none
+  static constexpr int reach = static_cast<int>(sizes::reach(window, chunk));
+  static constexpr float softcap = Softcap;  // of scores; 0: none
+  static constexpr bool has_sinks = !__is_void(Sink);
+  u8* keys;  // of the first page
   u8* values;
   PagesOf pages;
+  const Sink* sinks;  // [heads]
 
   SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
-    return {keys, values, PagesOf::of(launch, sequence)};
+    return {keys, values, PagesOf::of(launch, sequence), sinks};
   }
   // Rows from that of a position on: their codes and scales.
   template <template <class> class Rows, class L>
@@ -206,6 +222,18 @@ struct Caches {
   }
 };
 
+constexpr float masked = -1e30F;
+
+// What a score becomes before it is masked.
+template <class C>
+SINTER_INLINE f32x16 capped(f32x16 score) {
+  if constexpr (C::softcap > 0.0F) {
+    return C::softcap * tanh(score * (1.0F / C::softcap));
+  } else {
+    return score;
+  }
+}
+
 // Softmax in progress over part of the positions, for R query rows: out = sum of e^(score - top) v,
 // total = sum of e^(score - top).
 template <int R, class C>
@@ -213,24 +241,31 @@ struct Partial {
   float top[R];
   float total[R];
   float out[R][C::value_dim];
+
+  SINTER_MEMBER void clear() {
+    for (int r = 0; r < R; ++r) {
+      top[r] = masked;
+      total[r] = 0;
+      for (int i = 0; i < C::value_dim; ++i) out[r][i] = 0;
+    }
+  }
+  // Row r begins with the sink of its head: a score whose value is 0.
+  SINTER_MEMBER void begin_with(int r, float sink) {
+    top[r] = sink;
+    total[r] = 1;
+  }
 };
 
 constexpr index score_block = sizes::host_score_block;  // positions whose scores are held at a time
 
 // Rows of q (already scaled, [R][qk_head_dim]) against positions begin..end-1, from a multiple of
-// 16 on; row r sees those below limit[r], as far as the window goes.
+// 16 on; row r sees those below limit[r] from first_seen() on. `partial` goes on.
 template <int R, class C>
 SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index* limit,
                           index begin, index end, Partial<R, C>& partial) {
-  constexpr float masked = -1e30F;
-  for (int r = 0; r < R; ++r) {
-    partial.top[r] = masked;
-    partial.total[r] = 0;
-    for (int i = 0; i < C::value_dim; ++i) partial.out[r][i] = 0;
-  }
   const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   i32 first[R];
-  for (int r = 0; r < R; ++r) first[r] = first_seen<C::window>(static_cast<int>(limit[r] - 1));
+  for (int r = 0; r < R; ++r) first[r] = first_seen<C>(static_cast<int>(limit[r] - 1));
   for (index at = begin; at < end; at += score_block) {
     const index stop = at + score_block < end ? at + score_block : end;
     float scores[R][score_block];
@@ -245,8 +280,8 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
       }
       for (int r = 0; r < R; ++r) {
         i32x16 seen = lane < static_cast<i32>(limit[r] - p);
-        if constexpr (C::window > 0) seen &= lane >= static_cast<i32>(first[r] - p);
-        store_unaligned(&scores[r][p - at], seen ? sums[r] : splat(masked));
+        if constexpr (C::reach > 0) seen &= lane >= static_cast<i32>(first[r] - p);
+        store_unaligned(&scores[r][p - at], seen ? capped<C>(sums[r]) : splat(masked));
       }
     }
     const index blocks = (stop - at + lanes - 1) / lanes;
@@ -286,11 +321,16 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
   }
 }
 
-// Rows that are attended together: the group's heads, or several tokens of them.
+// Rows that are attended together: the group's heads, or several tokens of them, from head `first`
+// of the group on.
 template <int R, class C>
-SINTER_INLINE void attend_rows(const C& c, index kv_head, const float* q, const index* limit,
-                               index begin, index end, float* const* out) {
+SINTER_INLINE void attend_rows(const C& c, index kv_head, index first, const float* q,
+                               const index* limit, index begin, index end, float* const* out) {
   Partial<R, C> partial;
+  partial.clear();
+  if constexpr (C::has_sinks)
+    for (int r = 0; r < R; ++r)
+      partial.begin_with(r, load_scalar(c.sinks + kv_head * C::group + (first + r) % C::group));
   attend<R>(c, kv_head, q, limit, begin, end, partial);
   for (int r = 0; r < R; ++r) {
     const float inverse = 1.0F / partial.total[r];
@@ -311,7 +351,7 @@ struct Splits {
   // Of a row whose own position is the last of `total`.
   template <class C>
   static inline Splits of(index total) {
-    const index first = first_seen<C::window>(static_cast<int>(total - 1)) / lanes * lanes;
+    const index first = first_seen<C>(static_cast<int>(total - 1)) / lanes * lanes;
     const index wanted = (total - first) / least_split;
     return {wanted < 1 ? 1 : wanted > max_splits ? max_splits : wanted, first, total};
   }
@@ -382,6 +422,10 @@ SINTER_INLINE void attend_split(const C& c, index kv_head, const Splits& splits,
     index limit[R];
     for (int r = 0; r < R; ++r) limit[r] = splits.total;
     Partial<R, C> partial;
+    partial.clear();
+    if constexpr (C::has_sinks)
+      for (int r = 0; split == 0 && r < R; ++r)
+        partial.begin_with(r, load_scalar(c.sinks + kv_head * C::group + first + r));
     attend<R>(c, kv_head, queries + first * C::qk_head_dim, limit, begin, end, partial);
     for (int r = 0; r < R; ++r) {
       const index head = kv_head * C::group + first + r;
@@ -405,13 +449,37 @@ SINTER_INLINE void attend_split(const C& c, index kv_head, const Splits& splits,
   }
 }
 
+// What comes before a row's keys are transformed.
+template <class K>
+SINTER_INLINE float key_factor(const K& k, index t) {
+  if constexpr (appends<K>) {
+    return k.row_factor(t);
+  } else {
+    return 1.0F;
+  }
+}
+// A head of row t becomes part of the caches.
+template <class C, class K, class V>
+SINTER_INLINE void append_head(const C& c, const K& k, const V& v, float k_factor, index t, index h,
+                               index position) {
+  if constexpr (appends<K>) {
+    float key[C::qk_head_dim];
+    k.apply(t, h, k_factor, 1.0F, key);
+    if constexpr (V::has_norm) {
+      float value[C::v_head_dim];
+      v.apply(t, h, 1.0F, 1.0F, value);
+      c.append(h, position, key, value);
+    } else {
+      c.append(h, position, key, v.head(t, h));
+    }
+  }
+}
+
 // One row: transforms, append and attention in one phase. A worker has some splits of the positions
 // of some KV heads.
-template <class C, class QTransform, class KTransform>
-SINTER_INLINE void attention_step(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
-                                  HeadRows v, const QTransform& q_transform,
-                                  const KTransform& k_transform, float scale,
-                                  unsigned char* split_base, float* out) {
+template <class C, class Q, class K, class V>
+SINTER_INLINE void attention_step(const Launch* launch, const C& caches, const Q& q, const K& k,
+                                  const V& v, float scale, unsigned char* split_base, float* out) {
   const StepRow row = step_rows(launch)[0];
   const C c = caches.of(launch, row.sequence);
   const Splits splits = Splits::of<C>(row.position + 1);
@@ -419,19 +487,15 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& caches, HeadRow
   const Range units = share(C::kv_heads * splits.count, launch->worker, launch->workers);
   float queries[C::group * C::qk_head_dim];
   index transformed = -1;  // the KV head whose queries these are
-  const float q_factor = q_transform.row_factor(q, 0);
-  const float k_factor = k_transform.row_factor(k, 0);
+  const float q_factor = q.row_factor(0);
+  const float k_factor = key_factor(k, 0);
   for (index unit = units.begin; unit < units.end; ++unit) {
     const index h = unit / splits.count;
     const index split = unit % splits.count;
-    if (split + 1 == splits.count) {
-      float key[C::qk_head_dim];
-      k_transform.apply(k, 0, h, k_factor, 1.0F, key);
-      c.append(h, row.position, key, v.base + h * v.head_stride);
-    }
+    if (split + 1 == splits.count) append_head(c, k, v, k_factor, 0, h, row.position);
     if (h != transformed) {
       for (int i = 0; i < C::group; ++i)
-        q_transform.apply(q, 0, h * C::group + i, q_factor, scale, queries + i * C::qk_head_dim);
+        q.apply(0, h * C::group + i, q_factor, scale, queries + i * C::qk_head_dim);
       transformed = h;
     }
     attend_split(c, h, splits, split, queries, buffers, out);
@@ -440,23 +504,18 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& caches, HeadRow
 
 // Several rows, first phase: q is transformed into `queries` [rows][heads][qk_head_dim], k and v go
 // to the caches.
-template <class C, class QTransform, class KTransform>
-SINTER_INLINE void attention_append(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
-                                    HeadRows v, const QTransform& q_transform,
-                                    const KTransform& k_transform, float scale, float* queries) {
+template <class C, class Q, class K, class V>
+SINTER_INLINE void attention_append(const Launch* launch, const C& caches, const Q& q, const K& k,
+                                    const V& v, float scale, float* queries) {
   const Range mine = share(launch->step->rows, launch->worker, launch->workers);
   for (index t = mine.begin; t < mine.end; ++t) {
     const StepRow row = step_rows(launch)[t];
     const C c = caches.of(launch, row.sequence);
-    const float q_factor = q_transform.row_factor(q, t);
-    const float k_factor = k_transform.row_factor(k, t);
+    const float q_factor = q.row_factor(t);
+    const float k_factor = key_factor(k, t);
     for (index h = 0; h < C::heads; ++h)
-      q_transform.apply(q, t, h, q_factor, scale, queries + (t * C::heads + h) * C::qk_head_dim);
-    for (index h = 0; h < C::kv_heads; ++h) {
-      float key[C::qk_head_dim];
-      k_transform.apply(k, t, h, k_factor, 1.0F, key);
-      c.append(h, row.position, key, v.base + t * v.stride + h * v.head_stride);
-    }
+      q.apply(t, h, q_factor, scale, queries + (t * C::heads + h) * C::qk_head_dim);
+    for (index h = 0; h < C::kv_heads; ++h) append_head(c, k, v, k_factor, t, h, row.position);
   }
 }
 
@@ -507,13 +566,13 @@ SINTER_INLINE void attention_rows(const Launch* launch, const C& caches, const f
           limit[rows] = steps[stop].position + 1;
           to[rows] = out + head * C::v_head_dim;
         }
-      const index seen = first_seen<C::window>(steps[begin].position) / lanes * lanes;
+      const index seen = first_seen<C>(steps[begin].position) / lanes * lanes;
       const index end = steps[stop - 1].position + 1;
       index r = 0;
       const auto attend_some = [&](auto some) {
         constexpr int R = decltype(some)::value;
         for (; r + R <= rows; r += R)
-          attend_rows<R>(c, h, q + r * C::qk_head_dim, limit + r, seen, end, to + r);
+          attend_rows<R>(c, h, r, q + r * C::qk_head_dim, limit + r, seen, end, to + r);
       };
       attend_some(Count<8>{});
       attend_some(Count<4>{});

@@ -62,6 +62,7 @@ SINTER_INLINE void for_each_part(const F& f, const G& g) {
 // x * rsqrt(mean(x^2) + eps) * weight
 template <int Cols, class Weight, class Source = const float*>
 struct RmsNormRows {
+  static constexpr bool has_weight = !__is_void(Weight);
   struct State {
     RowOf<Cols, Source> row;
     float factor;
@@ -90,10 +91,20 @@ struct RmsNormRows {
     return {row, inverse_root(sum / Cols + eps)};
   }
   inline f32x16 at(index, const State& state, index k) const {
-    return state.row.at(k) * state.factor * load(weight + k);
+    const f32x16 y = state.row.at(k) * state.factor;
+    if constexpr (has_weight) {
+      return y * load(weight + k);
+    } else {
+      return y;
+    }
   }
   inline float scalar(index, const State& state, index k) const {
-    return state.row.scalar(k) * state.factor * load_scalar(weight + k);
+    const float y = state.row.scalar(k) * state.factor;
+    if constexpr (has_weight) {
+      return y * load_scalar(weight + k);
+    } else {
+      return y;
+    }
   }
 };
 

@@ -5,7 +5,8 @@
 //
 // A row's own key and value meet its queries in float32, as they are cached. Those of the rows
 // before it in the same step and sequence come to the cache by every block that reads them, the
-// same bytes each time, so that they are like any others.
+// same bytes each time, so that they are like any others. Where another phase of the step has
+// appended all of them, the row's own come from the cache.
 #pragma once
 
 #include "gpu/attention_few_lanes.h"
@@ -62,7 +63,7 @@ struct FewShared {
 
 // A split of the positions of a KV head of a row. `end` is behind those that are cached: the row's
 // own is not among them.
-template <class C, bool OneRow>
+template <class C, bool OneRow, bool Appends>
 struct FewUnit {
   int number, units;
   int t, head, split;
@@ -70,7 +71,7 @@ struct FewUnit {
   int splits;              // of its positions
   int begin, end;
   int seen;   // the first position that the row sees, less than split_step behind the first split's
-  int known;  // positions that were cached before the step
+  int known;  // positions that are cached before the phase, but for the row's own
 
   // The first from `number` on that has positions, every launch->workers. The first splits of all
   // rows come first: there is one of each.
@@ -96,7 +97,8 @@ struct FewUnit {
     u.seen = splits.seen;
     u.end = u.last() ? u.position : splits.end(u.split);
     u.known = u.position;
-    for (int r = u.t - 1; r >= 0 && rows[r].sequence == u.sequence; --r) --u.known;
+    if constexpr (Appends)
+      for (int r = u.t - 1; r >= 0 && rows[r].sequence == u.sequence; --r) --u.known;
     return u;
   }
   SINTER_MEMBER bool exists() const { return number < units; }
@@ -164,14 +166,14 @@ struct QuantizedResults {
   }
 };
 
-template <bool OneRow, class C, class QTransform, class KTransform, class Results>
-SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows q, HeadRows k,
-                                 HeadRows v, const QTransform& q_transform,
-                                 const KTransform& k_transform, float scale,
-                                 unsigned char* split_base, const Results& results) {
+template <bool OneRow, class C, class Q, class K, class V, class Results>
+SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const Q& q, const K& k,
+                                 const V& v, float scale, unsigned char* split_base,
+                                 const Results& results) {
   using Attention = FewAttention<C>;
   constexpr int at_once = Attention::heads_at_once;
-  auto unit = FewUnit<C, OneRow>::from(launch, launch->worker, few_units<C, OneRow>(launch));
+  auto unit =
+      FewUnit<C, OneRow, appends<K>>::from(launch, launch->worker, few_units<C, OneRow>(launch));
   if (!unit.exists()) await_phases();
   for (; unit.exists(); unit = unit.next(launch)) {
     const auto shared = FewShared<C>::of(shared_memory_again());
@@ -180,15 +182,16 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
     const int kv_head = unit.head;
     // Waves take rows: the query heads, then the row's own key.
     const int rows = unit.last() ? C::group + 1 : C::group;
-    typename QTransform::Head query = {};
-    typename KTransform::Head key = {};
+    typename Q::Head query = {};
+    typename K::Head key = {};
     typename Attention::Batch batch = {};
     float value[run] = {};
     // The phase before writes q, k and v. The table, the step and what earlier steps cached are
     // there. What the unit before left in shared memory has been read.
     if (unit.number != launch->worker) barrier();
-    q_transform.fetch_constants(t, query);
-    if (wave() == C::group % waves) k_transform.fetch_constants(t, key);
+    q.fetch_constants(t, query);
+    if constexpr (appends<K>)
+      if (wave() == C::group % waves) k.fetch_constants(t, key);
     batch.read(c, kv_head, unit.begin, unit.end < unit.known ? unit.end : unit.known,
                shared.place());
     await_phases();
@@ -201,43 +204,53 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
     };
     const auto fetch = [&](int i) __attribute__((always_inline)) {
       if (i < C::group) {
-        q_transform.fetch(q, t, kv_head * C::group + i, query);
-      } else if (i < rows) {
-        k_transform.fetch(k, t, kv_head, key);
-        c.fetch_value(v.base + t * v.stride + kv_head * v.head_stride, value);
+        q.fetch(t, kv_head * C::group + i, query);
+      } else if constexpr (appends<K>) {
+        if (i < rows) {
+          k.fetch(t, kv_head, key);
+          c.fetch_value(v.head(t, kv_head), value);
+        }
       }
     };
     fetch(wave());
-    const float q_factor = q_transform.row_factor(q, t, shared.scratch);
-    const float k_factor = k_transform.row_factor(k, t, shared.scratch + waves);
+    const float q_factor = q.row_factor(t, shared.scratch);
+    float k_factor = 1;
+    if constexpr (appends<K>) k_factor = k.row_factor(t, shared.scratch + waves);
     for (int i = wave(); i < rows; i += waves) {
       if (i >= waves) fetch(i);
       float* const row = i < C::group ? shared.queries + i * C::widest : shared.key;
       if (i < C::group) {
-        q_transform.apply(query, q_factor, scale * log2_e, row);
-      } else {
-        k_transform.apply(key, k_factor, 1.0F, row);
+        q.apply(query, q_factor, scale * log2_e, row);
+      } else if constexpr (appends<K>) {
+        k.apply(key, k_factor, 1.0F, row);
       }
       for (int d = C::qk_head_dim + again(lane()); d < C::key_dim; d += wave_size) row[d] = 0;
       wave_barrier();
       if (i < at_once) Attention::keep_query(row, i, shared.kept);
-      if (i == C::group)
-        c.append(kv_head, unit.position, row, value, keep_in(shared.key), keep_in(shared.value));
+      if (i == C::group) {
+        if constexpr (appends<K>) {
+          v.normalize(value);
+          c.append(kv_head, unit.position, row, value, keep_in(shared.key), keep_in(shared.value));
+        } else {
+          c.recall(kv_head, unit.position, keep_in(shared.key), keep_in(shared.value));
+        }
+      }
     }
     // Positions of the split that this step adds before the row.
     const int fresh = unit.begin > unit.known ? unit.begin : unit.known;
-    if constexpr (!OneRow) {
+    if constexpr (!OneRow && appends<K>) {
 #pragma clang loop unroll(disable)
       for (int p = fresh; p < unit.end; ++p) {
         const int r = unit.row_of(p);
-        if constexpr (KTransform::of_row) barrier();
-        const float factor = k_transform.row_factor(k, r, shared.scratch);
+        if constexpr (K::of_row) barrier();
+        const float factor = k.row_factor(r, shared.scratch);
         if (wave() == (p - fresh) % waves) {
           float* const row = shared.fresh + wave() * C::key_dim;
-          k_transform.fetch_constants(r, key);
-          k_transform.fetch(k, r, kv_head, key);
-          c.fetch_value(v.base + r * v.stride + kv_head * v.head_stride, value);
-          k_transform.apply(key, factor, 1.0F, row);
+          k.fetch_constants(r, key);
+          k.fetch(r, kv_head, key);
+          c.fetch_value(v.head(r, kv_head), value);
+          k.apply(key, factor, 1.0F, row);
+          v.normalize(value);
           wave_barrier();
           c.append(kv_head, p, row, value);
           wave_barrier();
@@ -245,7 +258,7 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
       }
     }
     barrier();
-    if (!OneRow && fresh < unit.end)
+    if (!OneRow && appends<K> && fresh < unit.end)
       batch.read_again(c, kv_head, unit.begin, unit.end, shared.place());
     if (unit.last()) {
       // The last waves have no positions where there are few.
@@ -254,7 +267,7 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
         for (int d = again(lane()); d < C::key_dim; d += wave_size)
           sum = fma(shared.queries[i * C::widest + d], shared.key[d], sum);
         sum = sum_lanes<wave_size>(sum);
-        if (lane() == 0) shared.scores[i] = sum;
+        if (lane() == 0) shared.scores[i] = capped<C>(sum);
       }
     }
 
@@ -278,7 +291,11 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, HeadRows
         Softmax<1> all;
         all.template merge_all<waves>(shared.partials() + i * (C::value_dim + 2), waves,
                                       FewShared<C>::place_bytes / 4, d);
-        if (unit.last()) all.merge(shared.scores[first + i], 1.0F, {shared.value[d]});
+        if (unit.last()) {
+          all.merge(shared.scores[first + i], 1.0F, {shared.value[d]});
+          if constexpr (C::has_sinks)
+            all.merge(sink_score(c, kv_head * C::group + first + i), 1.0F, {0.0F});
+        }
         if (unit.splits == 1) {
           results.put(shared, t, kv_head, first + i, d, all.out[0] / all.total);
           continue;

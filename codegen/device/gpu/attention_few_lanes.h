@@ -81,7 +81,7 @@ struct LaneAttention {
           for (int i = 0; i < run; ++i) sum = fma(query[h][i], now.keys[b].at(i), sum);
           sum = sum_lanes<lanes_per_row>(now.keys[b].scaled(sum));
           const index p = base + b * streams + stream();
-          score[b] = p < end && is_seen<C::window>(p, seen) ? sum : masked;
+          score[b] = p < end && is_seen<C>(p, seen) ? capped<C>(sum) : masked;
           most = larger(most, score[b]);
         }
         const float keep = exp2(s[h].top - most);

@@ -266,7 +266,7 @@ struct MatrixAttention {
             x += score_of_odd[n][2 * s + i];
             x += shuffle_xor(x, 2);
             const index p = first + me.g + 8 * s;
-            x = p < end && is_seen<C::window>(p, seen) ? x * factor[n][i] : masked;
+            x = p < end && is_seen<C>(p, seen) ? capped<C>(x * factor[n][i]) : masked;
             most = larger(most, x);
           }
 #pragma clang loop unroll(full)

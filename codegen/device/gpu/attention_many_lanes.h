@@ -76,6 +76,11 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
             valid && d + i < C::qk_head_dim ? queries[head * C::qk_head_dim + d + i] : 0.0F;
     float top = masked;
     float total = 0;
+    if constexpr (C::has_sinks)
+      if (valid) {
+        top = sink_score(caches, h * C::group + in_unit % C::group);
+        total = 1;
+      }
     f32x4 sum[runs] = {};
     int begin = first;  // of the rows of the sequence whose turn it is
     int stop = first;
@@ -92,11 +97,11 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
         begin = stop;
         while (stop < last && steps[stop].sequence == steps[begin].sequence) ++stop;
         c = caches.of(launch, steps[begin].sequence);
-        p = first_seen<C::window>(steps[begin].position) / Tile::positions * Tile::positions;
+        p = first_seen<C>(steps[begin].position) / Tile::positions * Tile::positions;
         end = steps[stop - 1].position + 1;
         const bool its_turn = valid && token >= begin && token < stop;
         limit = its_turn ? steps[token].position + 1 : 0;
-        seen = its_turn ? first_seen<C::window>(steps[token].position) : 0;
+        seen = its_turn ? first_seen<C>(steps[token].position) : 0;
       }
       barrier();
       load_positions<C>(c.key(h, p), end - p, tile);
@@ -117,7 +122,7 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
 #pragma clang loop unroll(full)
       for (int i = 0; i < score_count; ++i) {
         const index here = p + i * sharing + mine;
-        if (here >= limit || !is_seen<C::window>(here, seen)) score[i] = masked;
+        score[i] = here < limit && is_seen<C>(here, seen) ? capped<C>(score[i]) : masked;
         most = larger(most, score[i]);
       }
       most = max_lanes<sharing>(most);

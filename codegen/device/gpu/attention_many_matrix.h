@@ -90,7 +90,7 @@ struct TileTurn {
     if (first >= last) return turn;
     const StepRow* const steps = step_rows(launch);
     constexpr int positions = HalfTile<C>::positions;
-    turn.p = first_seen<C::window>(steps[first].position) / positions * positions;
+    turn.p = first_seen<C>(steps[first].position) / positions * positions;
     while (turn.stop < last && steps[turn.stop].sequence == steps[first].sequence) ++turn.stop;
     turn.cache = caches.of(launch, steps[first].sequence);
     turn.end = steps[turn.stop - 1].position + 1;
@@ -123,11 +123,17 @@ struct TileRow {
   float top = masked;
   float total = 0;
 
-  static SINTER_MEMBER TileRow of(int in_unit, int first, int last, index kv_head) {
+  static SINTER_MEMBER TileRow of(const C& caches, int in_unit, int first, int last,
+                                  index kv_head) {
     TileRow row;
     row.token = first + in_unit / C::group;
     row.valid = in_unit < HalfTile<C>::rows && row.token < last;
     row.head = index{row.token} * C::heads + kv_head * C::group + in_unit % C::group;
+    if constexpr (C::has_sinks)
+      if (row.valid) {
+        row.top = sink_score(caches, kv_head * C::group + in_unit % C::group);
+        row.total = exp2(HalfTile<C>::weight_power);
+      }
     return row;
   }
   // Words 4 run .. 4 run + 3 of the query and of what they leave.
@@ -182,8 +188,8 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
     auto turn = TileTurn<C>::of(launch, caches, first, last);
     turn.copy_keys(h, keys, key_scales);
 
-    TileRow<C> rows[2] = {TileRow<C>::of(in_unit, first, last, h),
-                          TileRow<C>::of(in_unit + 8, first, last, h)};
+    TileRow<C> rows[2] = {TileRow<C>::of(caches, in_unit, first, last, h),
+                          TileRow<C>::of(caches, in_unit + 8, first, last, h)};
     u32 query[2][Tile::runs][4];
     u32 rest[2][Tile::runs][4];
 #pragma clang loop unroll(full)
@@ -200,7 +206,7 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
         from[r] = seen[r] = 0;
         if (!rows[r].valid || rows[r].token < turn.begin || rows[r].token >= turn.stop) continue;
         const int position = steps[rows[r].token].position;
-        from[r] = first_seen<C::window>(position) - static_cast<int>(turn.p);
+        from[r] = first_seen<C>(position) - static_cast<int>(turn.p);
         seen[r] = position + 1 - static_cast<int>(turn.p);
       }
       await_copies();
@@ -242,8 +248,8 @@ SINTER_INLINE void attention_by_tiles(const Launch* launch, const C& caches, con
 #pragma clang loop unroll(full)
           for (int i = 2 * r; i < 2 * r + 2; ++i) {
             const int position = n * 8 + lane() % 4 * 2 + i % 2;
-            score[n][i] = position < seen[r] && is_seen<C::window>(position, from[r])
-                              ? score[n][i] * rows[r].factor
+            score[n][i] = position < seen[r] && is_seen<C>(position, from[r])
+                              ? capped<C>(score[n][i] * rows[r].factor)
                               : masked;
             most = larger(most, score[n][i]);
           }

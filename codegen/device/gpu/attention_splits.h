@@ -24,10 +24,10 @@ constexpr int wanted_splits(int positions) {
 // Of the positions that a row sees of `total`, from a multiple of split_step on, the most.
 template <class C>
 constexpr int most_seen(int total) {
-  return C::window == 0 ? total : least(total, C::window + split_step - 1);
+  return C::reach == 0 ? total : least(total, C::reach + split_step - 1);
 }
 template <class C>
-constexpr int most_splits = sizes::gpu_splits(C::kv_heads, C::window);
+constexpr int most_splits = sizes::gpu_splits(C::kv_heads, C::reach);
 
 // Splits of what a row sees of the positions 0..total-1, its own being the last. They follow from
 // that number alone: short contexts take few, long ones all that there are.
@@ -40,7 +40,7 @@ struct Splits {
   int total;
 
   static SINTER_MEMBER Splits of(int total) {
-    const int seen = first_seen<C::window>(total - 1);
+    const int seen = first_seen<C>(total - 1);
     const int first = seen / split_step * split_step;
     const int most = least(wanted_splits(total - first), most_splits<C>);
     const int even = (total - first + most - 1) / most;
@@ -70,6 +70,23 @@ struct SplitBuffers {
   }
   SINTER_MEMBER float* of_head(index head) const { return partials + head * most_splits<C> * row; }
 };
+
+// What a score becomes before it is masked.
+template <class C>
+SINTER_INLINE float capped(float score) {
+  if constexpr (C::softcap > 0.0F) {
+    constexpr float cap = C::softcap * log2_e;
+    return cap * tanh(score * (1.0F / cap));
+  } else {
+    return score;
+  }
+}
+
+// The sink of a query head: a score, as others are, whose value is 0.
+template <class C>
+SINTER_INLINE float sink_score(const C& c, index head) {
+  return load(c.sinks + head) * log2_e;
+}
 
 // A part at `Width` features.
 template <int Width>

@@ -97,9 +97,9 @@ struct CachedRows {
   }
 };
 
-// PagesOf: Pages, or a Ring.
+// PagesOf: Pages, or a Ring. Sink: the element type of sinks; void: none.
 template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, class PagesOf,
-          class FormatOf, int Window>
+          class FormatOf, int Window, int Chunk = 0, float Softcap = 0.0F, class Sink = void>
 struct Caches {
   using Format = FormatOf;
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
@@ -115,13 +115,17 @@ struct Caches {
   static constexpr bool coded = Format::group > 0;
   static constexpr int bits = Format::bits;
   static constexpr sizes::Heads shape = {group, key_dim, value_dim, bits, Format::group};
-  static constexpr int window = Window;  // positions that a row sees, at most; 0: all
-  u8* keys;                              // of the first page
+  static constexpr int window = Window, chunk = Chunk;  // 0: none
+  static constexpr int reach = static_cast<int>(sizes::reach(window, chunk));
+  static constexpr float softcap = Softcap;  // of scores; 0: none
+  static constexpr bool has_sinks = !__is_void(Sink);
+  u8* keys;  // of the first page
   u8* values;
   PagesOf pages;
+  const Sink* sinks;  // [heads]
 
   SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
-    return {keys, values, PagesOf::of(launch, sequence)};
+    return {keys, values, PagesOf::of(launch, sequence), sinks};
   }
   SINTER_MEMBER CachedRows<Keys> key(index kv_head, index position) const {
     return key(kv_head, position, pages.number(position));
@@ -163,6 +167,14 @@ struct Caches {
                             const float (&v)[run]) const {
     const auto nothing = [](int, const Run&) {};
     append(kv_head, position, k, v, nothing, nothing);
+  }
+  // The same runs of what has been appended.
+  template <class KeepKey, class KeepValue>
+  SINTER_MEMBER void recall(index kv_head, index position, const KeepKey& keep_key,
+                            const KeepValue& keep_value) const {
+    const int feature = lane_feature();
+    if (feature < key_dim) keep_key(feature, key(kv_head, position).read(0, feature));
+    if (feature < value_dim) keep_value(feature, value(kv_head, position).read(0, feature));
   }
 
  private:

@@ -6,16 +6,19 @@
 
 namespace sinter {
 
-// What happens to a head of q or k before attention: norm, scale, rotation. RopeDims = 0: no
-// rotation. A wave works on a head: first it fetches everything, so that all loads are under way
-// together (what no phase just before has written may come earlier), then it applies. Norm: the
-// element type of its weight; void: none.
+// Heads of q, k or v and what happens to them before attention: norm, scale, rotation. RopeDims =
+// 0: no rotation. A wave works on a head: first it fetches everything, so that all loads are under
+// way together (what no phase just before has written may come earlier), then it applies. Norm: the
+// element type of its weight; void: no norm.
 template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead>
 struct HeadTransform {
+  HeadRows rows;
   const Norm* norm;  // [HeadDim], or of the row
   float eps;
   const float* table;  // [rows, RopeDims]: cos | sin
 
+  static constexpr bool has_norm = !__is_void(Norm);
+  static constexpr bool has_weight = has_norm && !__is_same(Norm, Unweighted);
   static constexpr bool of_row = NormOf::cols > 0;
   static constexpr bool of_rotated = __is_same(NormOf, OfRotatedHead);
   static constexpr int half = RopeDims / 2;
@@ -31,8 +34,7 @@ struct HeadTransform {
 
   // What a norm over the row makes of all of its heads, by the whole block. `scratch`: as of
   // sum_block.
-  __device__ __attribute__((always_inline)) float row_factor(const HeadRows& rows, index t,
-                                                             float* scratch) const {
+  __device__ __attribute__((always_inline)) float row_factor(index t, float* scratch) const {
     if constexpr (of_row) {
       const float* const row = rows.base + t * rows.stride + NormOf::begin;
       float squares = 0;
@@ -46,7 +48,7 @@ struct HeadTransform {
 #pragma clang loop unroll(full)
     for (int j = 0; j < features; ++j) {
       const int i = j * wave_size + lane();
-      if constexpr (!__is_void(Norm))
+      if constexpr (has_weight)
         head.weight[j] = i < HeadDim ? load(norm + NormOf::first + h * NormOf::stride + i) : 0.0F;
     }
   }
@@ -61,10 +63,12 @@ struct HeadTransform {
       head.sine[j] = table[t * RopeDims + half + i];
     }
   }
+  __device__ __attribute__((always_inline)) const float* head(index t, index h) const {
+    return rows.base + t * rows.stride + h * rows.head_stride;
+  }
   // Head h of row t.
-  __device__ __attribute__((always_inline)) void fetch(const HeadRows& rows, index t, index h,
-                                                       Head& head) const {
-    const float* const in = rows.base + t * rows.stride + h * rows.head_stride;
+  __device__ __attribute__((always_inline)) void fetch(index t, index h, Head& head) const {
+    const float* const in = this->head(t, h);
     if constexpr (of_row) fetch_weights(h, head);
 #pragma clang loop unroll(full)
     for (int j = 0; j < features; ++j) {
@@ -85,14 +89,14 @@ struct HeadTransform {
     float factor = of_rotated ? 1.0F : scale;
     if constexpr (of_row) {
       factor = scale * row_factor;
-    } else if constexpr (!__is_void(Norm) && !of_rotated) {
+    } else if constexpr (has_norm && !of_rotated) {
       factor = scale * factor_of(head.x, eps);
     }
 #pragma clang loop unroll(full)
     for (int j = 0; j < features; ++j) {
       const int i = j * wave_size + lane();
       float x = head.x[j] * factor;
-      if constexpr (!__is_void(Norm) && !of_rotated) x *= head.weight[j];
+      if constexpr (has_weight && !of_rotated) x *= head.weight[j];
       if (i < HeadDim) out[i] = x;
     }
     if constexpr (pairs > 0) wave_barrier();
@@ -120,7 +124,26 @@ struct HeadTransform {
 #pragma clang loop unroll(full)
       for (int j = 0; j < features; ++j) {
         const int i = j * wave_size + lane();
-        if (i < HeadDim) out[i] = x[j] * after * head.weight[j];
+        if constexpr (has_weight) x[j] = x[j] * after * head.weight[j];
+        if constexpr (!has_weight) x[j] *= after;
+        if (i < HeadDim) out[i] = x[j];
+      }
+    }
+  }
+  // The norm of a value, of which a lane has `Run` neighbouring features: zeros beyond the head.
+  template <int Run>
+  __device__ __attribute__((always_inline)) void normalize(float (&x)[Run]) const {
+    static_assert(RopeDims == 0 && !of_row && !of_rotated, "values have norms of heads alone");
+    if constexpr (has_norm) {
+      float squares = 0;
+#pragma clang loop unroll(full)
+      for (int i = 0; i < Run; ++i) squares += x[i] * x[i];
+      const float factor = inverse_root(sum_lanes<wave_size>(squares) / HeadDim + eps);
+#pragma clang loop unroll(full)
+      for (int i = 0; i < Run; ++i) {
+        const int feature = lane() * Run + i;
+        x[i] *= factor;
+        if constexpr (has_weight) x[i] *= feature < HeadDim ? load(norm + feature) : 0.0F;
       }
     }
   }

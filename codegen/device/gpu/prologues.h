@@ -109,6 +109,7 @@ SINTER_INLINE void prepare_source(const Source& x, index r, Held (&row)[rounds<C
 // x * rsqrt(mean(x^2) + eps) * weight
 template <int Cols, class Weight, class Source = const float*>
 struct RmsNormRows {
+  static constexpr bool has_weight = !__is_void(Weight);
   Source x;              // [rows, Cols]
   const Weight* weight;  // [Cols]
   float eps;
@@ -122,7 +123,8 @@ struct RmsNormRows {
     float squares = 0;
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds<Cols>; ++i) {
-      scale[i] = hold<Cols, true>(weight, (i * threads + thread()) * held);
+      if constexpr (has_weight)
+        scale[i] = hold<Cols, true>(weight, (i * threads + thread()) * held);
 #pragma clang loop unroll(full)
       for (int j = 0; j < held; ++j) squares += row[i].v[j] * row[i].v[j];
     }
@@ -130,7 +132,13 @@ struct RmsNormRows {
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds<Cols>; ++i)
 #pragma clang loop unroll(full)
-      for (int j = 0; j < held; ++j) row[i].v[j] *= factor * scale[i].v[j];
+      for (int j = 0; j < held; ++j) {
+        if constexpr (has_weight) {
+          row[i].v[j] *= factor * scale[i].v[j];
+        } else {
+          row[i].v[j] *= factor;
+        }
+      }
   }
 };
 
