@@ -15,6 +15,7 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
   state @layers.0.k : state<2xCx2, paged f16>
   state @layers.0.v : state<2xCx2, paged f16>
   state @layers.0.conv : state<2x8, fixed f32>
+  state @layers.0.delta : state<4x2x2, fixed f32>
   func @forward(%tokens: tensor<Txi32>) {
     %0 = embed %tokens, @embed_tokens : tensor<Tx8xf32>
     %1 = rope_table @rope.inv_freq, %tokens {scale = 1.5} label "rope" : tensor<Tx2xf32>
@@ -60,6 +61,8 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %35 = sum_norm %34 {eps = 1e-20} : tensor<Tx3xf32>
     %36 = weighted_sum %23, %35 : tensor<Tx5xf32>
     %37 = short_conv %14, @conv, @layers.0.conv label "layers.0.conv" : tensor<Tx8xf32>
+    %38 = slice %14 {begin = 0, end = 4} : tensor<Tx4xf32>
+    %39 = delta_rule %9, %8, %32, %38, %38, @layers.0.delta label "layers.0.delta" : tensor<Tx4x2xf32>
     return %25
   }
 }

@@ -167,30 +167,30 @@ TEST(TextErrors, SayFileLineColumnFoundAndExpected) {
   EXPECT_EQ(error_of("module @\"a\\q\""),
             "f.sir:1:11: an unknown escape, expected \\\", \\\\, \\n, \\t or \\x and two digits");
   EXPECT_EQ(error_of(std::string(kEveryOp) + "x"),
-            "f.sir:61:1: found 'x', expected the end of the text");
+            "f.sir:64:1: found 'x', expected the end of the text");
 }
 
 TEST(TextErrors, PointAtTheNode) {
   EXPECT_EQ(error_after("%0 = embed %tokens", "%0 = embed %t"),
-            "f.sir:14:16: '%t' is not defined before its use");
+            "f.sir:15:16: '%t' is not defined before its use");
   EXPECT_EQ(error_after("silu %14", "silu %15"),
-            "f.sir:35:16: '%15' is not defined before its use");
+            "f.sir:36:16: '%15' is not defined before its use");
   EXPECT_EQ(error_after("%15 = silu", "%15 = melt"),
-            "f.sir:35:11: found 'melt', expected an op or return");
-  EXPECT_EQ(error_after("%15 = silu", "%14 = silu"), "f.sir:35:5: '%14' is defined twice");
-  EXPECT_EQ(error_after("%15 = silu", "silu"), "f.sir:35:5: [silu] found 0 results, expected 1");
+            "f.sir:36:11: found 'melt', expected an op or return");
+  EXPECT_EQ(error_after("%15 = silu", "%14 = silu"), "f.sir:36:5: '%14' is defined twice");
+  EXPECT_EQ(error_after("%15 = silu", "silu"), "f.sir:36:5: [silu] found 0 results, expected 1");
   EXPECT_EQ(error_after("%15 = silu", "%a = silu"),
-            "f.sir:35:5: found '%a', expected a result, e.g. %12");
+            "f.sir:36:5: found '%a', expected a result, e.g. %12");
   EXPECT_EQ(error_after("kv_append @layers.0.k", "%99 = kv_append @layers.0.k"),
-            "f.sir:30:13: [kv_append] found 1 results, expected 0");
+            "f.sir:31:13: [kv_append] found 1 results, expected 0");
   EXPECT_EQ(error_after("silu %14 : tensor<Tx8xf32>", "silu %14 : tensor<Tx9xf32>"),
-            "f.sir:35:20: found the type tensor<Tx9xf32>, expected tensor<Tx8xf32>");
+            "f.sir:36:20: found the type tensor<Tx9xf32>, expected tensor<Tx8xf32>");
   EXPECT_EQ(error_after("matmul %2, @kv", "matmul %1, @kv"),
-            "f.sir:20:12: [matmul] the input has 2 features, the weight takes 8");
+            "f.sir:21:12: [matmul] the input has 2 features, the weight takes 8");
   EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = 1e999}"),
-            "f.sir:16:36: found '1e999', expected a number or a string");
+            "f.sir:17:36: found '1e999', expected a number or a string");
   EXPECT_EQ(error_after("{begin = 0, end = 4}", "{begin = 0, begin = 4}"),
-            "f.sir:21:33: attribute begin is given twice");
+            "f.sir:22:33: attribute begin is given twice");
   EXPECT_EQ(error_after("constant(0.01)", "constant(0.01x)"),
             "f.sir:7:53: found '0.01x', expected a finite f32");
   EXPECT_EQ(error_after("weight @q ", "weight @norm "), "f.sir:4:10: '@norm' is declared twice");
@@ -198,25 +198,25 @@ TEST(TextErrors, PointAtTheNode) {
 
 TEST(TextErrors, AttributesHaveTheTypeOfTheTable) {
   EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = true}"),
-            "f.sir:16:10: [rms_norm] attribute eps must be a finite number");
+            "f.sir:17:10: [rms_norm] attribute eps must be a finite number");
   EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = [1, -2]}"),
-            "f.sir:16:10: [rms_norm] attribute eps must be a finite number");
+            "f.sir:17:10: [rms_norm] attribute eps must be a finite number");
   EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = []}"),
-            "f.sir:16:10: [rms_norm] attribute eps must be a finite number");
+            "f.sir:17:10: [rms_norm] attribute eps must be a finite number");
   EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = [1, 0.5]}"),
-            "f.sir:16:40: found '0.5', expected an integer");
-  EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = [1 2]}"), "f.sir:16:39: found '2', expected ','");
+            "f.sir:17:40: found '0.5', expected an integer");
+  EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = [1 2]}"), "f.sir:17:39: found '2', expected ','");
 }
 
 TEST(TextErrors, KeepLocalValuesInTheirBody) {
   EXPECT_EQ(error_after("reshape %6", "reshape %5"),
-            "f.sir:24:18: '%5' is local to the body above; list it on the left of the fused node "
+            "f.sir:25:18: '%5' is local to the body above; list it on the left of the fused node "
             "to use it here");
   EXPECT_EQ(error_after("%6, %7 = fused", "%6, %4 = fused"),
-            "f.sir:19:9: '%4' is not defined in the body");
-  EXPECT_EQ(error_after("%6, %7 = fused", "%6, %6 = fused"), "f.sir:19:9: '%6' is listed twice");
+            "f.sir:20:9: '%4' is not defined in the body");
+  EXPECT_EQ(error_after("%6, %7 = fused", "%6, %6 = fused"), "f.sir:20:9: '%6' is listed twice");
   EXPECT_EQ(error_after("} : tensor<Tx4xf32>, tensor<Tx4xf32>", "} : tensor<Tx4xf32>"),
-            "f.sir:24:5: found '%8', expected ','");
+            "f.sir:25:5: found '%8', expected ','");
 }
 
 TEST(TextErrors, RefuseNestingAtOnce) {
@@ -229,7 +229,7 @@ TEST(TextErrors, VerifyTheWhole) {
   EXPECT_EQ(error_after("constant(0.01)", "constant(0.01, 1)"),
             "f.sir: @rope.inv_freq: 2 constants for 1 elements");
   EXPECT_EQ(error_after("add %0, %13", "add %3, %3"),
-            "f.sir:34:22: found the type tensor<Tx8xf32>, expected tensor<8x8xf32>");
+            "f.sir:35:22: found the type tensor<Tx8xf32>, expected tensor<8x8xf32>");
 }
 
 TEST(TextErrors, EveryPrefixIsRefused) {
