@@ -454,6 +454,47 @@ Result short_conv(const OpArguments& in) {
   return out;
 }
 
+// The state is rounded after every row, so that it does not matter in which steps rows come.
+Result delta_rule(const OpArguments& in) {
+  const Array& q = in.array(0);
+  const Array& k = in.array(1);
+  const Array& v = in.array(2);
+  const Array& log_decay = in.array(3);
+  const Array& beta = in.array(4);
+  Array& state = in.state(5);
+  const auto key_heads = static_cast<size_t>(k.shape[1]);
+  const auto key_dim = static_cast<size_t>(k.shape[2]);
+  const auto heads = static_cast<size_t>(v.shape[1]);
+  const auto value_dim = static_cast<size_t>(v.shape[2]);
+  const bool by_feature = log_decay.shape.size() == 3;
+  Array out = zeros(v.shape);
+  std::vector<double> decayed(key_dim);
+  for (size_t row = 0; row < static_cast<size_t>(v.shape[0]) * heads; ++row) {
+    const size_t h = row % heads;
+    const size_t key_row = row / heads * key_heads + h / (heads / key_heads);
+    const float* query = q.data.data() + key_row * key_dim;
+    const float* key = k.data.data() + key_row * key_dim;
+    for (size_t i = 0; i < value_dim; ++i) {
+      float* s = state.data.data() + (h * value_dim + i) * key_dim;
+      double known = 0;
+      for (size_t j = 0; j < key_dim; ++j) {
+        const float log = log_decay.data[by_feature ? row * key_dim + j : row];
+        decayed[j] = s[j] * std::exp(double{log});
+        known += decayed[j] * key[j];
+      }
+      const double delta = (v.data[row * value_dim + i] - known) * beta.data[row];
+      double y = 0;
+      for (size_t j = 0; j < key_dim; ++j) {
+        const double updated = decayed[j] + delta * key[j];
+        y += updated * query[j];
+        s[j] = static_cast<float>(updated);
+      }
+      out.data[row * value_dim + i] = static_cast<float>(y);
+    }
+  }
+  return out;
+}
+
 Result attention(const OpArguments& in) {
   const Array& q = in.array(0);
   const Array& k = in.state(1);

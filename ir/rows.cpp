@@ -33,19 +33,26 @@ absl::StatusOr<Runs> operand_columns(const Module& module, const Node& node, con
     return absl::UnimplementedError(fmt::format("[{}] {}", op, why));
   };
   const TensorType& type = module.tensor(node.results[0]);
-  const bool whole_rows = row == RowOf::head || type.shape.size() == 2;
+  const bool whole_rows = row != RowOf::token || type.shape.size() == 2;
+  const int64_t width = type.shape.back().value;
+  const bool whole_runs = at.length() == width && at.aligned_to(width);
   if (is_elementwise(node.op)) {
     if (has_vector(module, node) && !whole_rows) return refuse("applies a vector to every head");
+    if (row == RowOf::run && has_vector(module, node) && type.shape.size() > 2 && !whole_runs)
+      return refuse("applies a vector to parts of it");
     return at;
   }
   if (is_by_row(node.op)) {
-    const int64_t width = type.shape.back().value;
     if (!whole_rows) return refuse("goes over heads, not over the rows of the phase");
+    if (row == RowOf::run) {
+      if (!whole_runs) return refuse("does not go over the heads of the phase");
+      return at;
+    }
     if (at.offset() != 0 || at.length() != width) return refuse("is read in parts");
     return at;
   }
-  if (node.op == Op::last_rows) return at;
-  if (!is_view(node.op)) return refuse("is no work on rows");
+  if (node.op == Op::last_rows && row != RowOf::run) return at;
+  if (!is_view(node.op) || node.op == Op::last_rows) return refuse("is no work on rows");
   if (row == RowOf::head) return refuse("is a view in a phase over heads");
   Runs columns = at;
   if (const absl::Status status = columns.follow(module, node); !status.ok()) return status;

@@ -8,14 +8,16 @@
 
 namespace sinter::ir {
 
-// What a row is: all that belongs to a token, or one head of a tensor [T, heads, features].
-enum class RowOf { token, head };
+// What a row is: all that belongs to a token; one head of a tensor [T, heads, features]; or a head
+// wherever views have left it in what belongs to its token: then columns are the runs of all heads,
+// and row r is run r % heads of token r / heads.
+enum class RowOf { token, head, run };
 
 // The rows that work which ends with this node goes over: heads, when a norm or a vector is of a
 // head.
 RowOf rows_of(const Module& module, const Node& last);
 
-// Elements of such a row of a tensor.
+// Elements of such a row of a tensor, which is no run.
 int64_t row_length(const Module& module, ValueId value, RowOf row);
 
 // The columns of its tensors that an elementwise op, an op by row or a view needs for those `at`

@@ -359,6 +359,40 @@ Result short_conv(ShapeOperands& in) {
   return *x;
 }
 
+Result delta_rule(ShapeOperands& in) {
+  const TensorType* q = in.tensor(0, "query", 3);
+  const TensorType* k = in.tensor(1, "key", 3);
+  const TensorType* v = in.tensor(2, "value", 3);
+  const TensorType* log_decay = in.tensor(3, "decay", 0);
+  const TensorType* beta = in.tensor(4, "beta", 2);
+  const StateType* state = in.state(5, "state", StateKind::fixed);
+  if (!in.ok()) return in.status();
+  if (v->shape[0] != Dim::of('T')) return in.fail_rows(*v);
+  if (*q != *k)
+    return in.fail(fmt::format("the query is {}, the key {}", to_string(*q), to_string(*k)));
+  const Dim heads = v->shape[1];
+  if (q->shape[0] != v->shape[0] || q->shape[1].value <= 0 || heads.value <= 0 ||
+      q->shape[2].is_symbol() || v->shape[2].is_symbol() || heads.value % q->shape[1].value != 0) {
+    return in.fail(
+        fmt::format("heads of {} do not share those of {} evenly", to_string(*v), to_string(*k)));
+  }
+  const std::vector<Dim> of_heads = {v->shape[0], heads};
+  const std::vector<Dim> of_features = {v->shape[0], heads, k->shape[2]};
+  if (beta->shape != of_heads) {
+    return in.fail(fmt::format("a beta of {} for values of {}", to_string(*beta), to_string(*v)));
+  }
+  if (log_decay->shape != of_heads && log_decay->shape != of_features) {
+    return in.fail(fmt::format("a decay of {} for values of {} and keys of {}",
+                               to_string(*log_decay), to_string(*v), to_string(*k)));
+  }
+  if (state->numbers.shape != std::vector<Dim>{heads, v->shape[2], k->shape[2]}) {
+    return in.fail(fmt::format("values of {} and keys of {} need a state of {}x{}x{}, it has {}",
+                               to_string(*v), to_string(*k), to_string(heads),
+                               to_string(v->shape[2]), to_string(k->shape[2]), to_string(*state)));
+  }
+  return *v;
+}
+
 Result fused(ShapeOperands& in) {
   return in.fail("its result types are those of the values that leave its body");
 }

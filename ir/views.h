@@ -22,6 +22,7 @@ class Runs {
   // divides it. An error says why runs do not stay whole and equal.
   absl::Status follow(const Module& module, const Node& view);
 
+  int64_t count() const { return static_cast<int64_t>(starts_.size()); }
   int64_t length() const { return length_; }
   int64_t offset() const { return starts_[0]; }
   // From the beginning of a run to that of the next (their length when there is one run); nothing

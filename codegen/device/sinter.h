@@ -5,6 +5,7 @@
 #include "gpu/attention_few.h"
 #include "gpu/attention_many.h"
 #include "gpu/convolution.h"
+#include "gpu/delta.h"
 #include "gpu/embed.h"
 #include "gpu/experts.h"
 #include "gpu/matmul.h"
@@ -14,6 +15,7 @@
 #else
 #include "cpu/attention.h"
 #include "cpu/convolution.h"
+#include "cpu/delta.h"
 #include "cpu/embed.h"
 #include "cpu/experts.h"
 #include "cpu/matmul.h"

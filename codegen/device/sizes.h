@@ -158,6 +158,35 @@ constexpr long gpu_splits(long kv_heads, long reach) {
   return wanted < even ? wanted : even;
 }
 
+// ---- Delta rule on GPUs. So many threads share rows of the state; of a step so many rows are in
+// shared memory at once.
+constexpr long delta_group = 8;
+constexpr long delta_groups = 256 / delta_group;
+constexpr long delta_tile = 8;
+// Rows of the state of a head that a block has: as few as there are groups in steps of few rows,
+// which are read as fast as many blocks can; of many rows twice that, for which rows of q and k are
+// read once.
+constexpr long delta_few_height() { return delta_groups; }
+constexpr long delta_many_height(long value_dim) {
+  return value_dim > delta_groups ? 2 * delta_groups : delta_groups;
+}
+constexpr long delta_splits(long value_dim, long height) {
+  return (value_dim + height - 1) / height;
+}
+// Of each row q, k, by feature decays, the block's numbers of v, and two gates.
+constexpr long delta_tile_bytes(long run, long height, bool by_feature) {
+  return delta_tile * (run * (by_feature ? 3 : 2) + height + 2) * 4;
+}
+// Few rows: and a flag. Many: two tiles.
+constexpr long delta_few_shared_bytes(long run, bool by_feature) {
+  return delta_tile_bytes(run, delta_few_height(), by_feature) + 16;
+}
+constexpr long delta_many_shared_bytes(long run, long value_dim, bool by_feature) {
+  return 2 * delta_tile_bytes(run, delta_many_height(value_dim), by_feature);
+}
+// Features of a head that a thread has room for.
+constexpr long most_delta_dim = 256;
+
 // Numbers that lie on a host's stack while it attends: queries, a key, and of 8 rows partial
 // results and the scores of 64 positions.
 constexpr long host_rows_at_once = 8;

@@ -26,6 +26,9 @@ std::vector<Fill> synthetic_fills(const std::string& name, const ir::WeightType&
     return f;
   };
   if (type.shape.size() == 1) {
+    // What decays by -e^A_log must not grow.
+    if (name.find("A_log") != std::string::npos)
+      return {uniform(0, layout.codes.bytes, dtype, -1, -0.01)};
     const bool norm = name.find("norm") != std::string::npos;
     return {uniform(0, layout.codes.bytes, dtype, norm ? 0.9 : -0.1, norm ? 1.1 : 0.1)};
   }

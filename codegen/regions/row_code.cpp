@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "codegen/schedule/epilogue.h"
@@ -34,11 +35,16 @@ class RowWriter {
             const std::string& keep, ir::RowOf row_of)
       : c_(c), e_(e), region_(region), kept_(kept), keep_(keep), row_of_(row_of) {}
 
-  absl::StatusOr<RowCode> run(ValueId value) {
+  // Columns of the value that are wanted; all of its row unless rows are runs.
+  absl::StatusOr<RowCode> run(ValueId value, const ir::Runs& at) {
     all_rows_ = c_.module.tensor(value).shape[0].symbol != 'L';
     RowCode code;
     if (ir::find_definition(region_.body, value) == nullptr) code.plain = value;
-    if (auto name = declare(value, "x"); !name.ok()) return name.status();
+    if (const auto place = in_memory(value, at); place && row_of_ == ir::RowOf::run) {
+      code.plain = place->tensor;
+      code.heads = place->at;
+    }
+    if (auto name = declare(value, "x", at); !name.ok()) return name.status();
     if (ops_.empty() && code.plain < 0) ops_.emplace_back("last_rows");
     code.ops = fmt::format("{}", fmt::join(ops_, ", "));
     return code;
@@ -48,7 +54,9 @@ class RowWriter {
   bool is_kept(ValueId id) const {
     return std::find(kept_.begin(), kept_.end(), id) != kept_.end();
   }
-  int64_t width(ValueId id) const { return ir::row_length(c_.module, id, row_of_); }
+  int64_t width(ValueId id, const ir::Runs& at) const {
+    return row_of_ == ir::RowOf::run ? at.length() : ir::row_length(c_.module, id, row_of_);
+  }
   const Node* definition(ValueId id) const { return ir::find_definition(region_.body, id); }
   void note(const Node& node) {
     const std::string name(ir::info(node.op).name);
@@ -56,15 +64,34 @@ class RowWriter {
       ops_.push_back(name);
   }
 
-  // A tensor in memory, all of whose rows are read or the last ones; -1 when it is something else.
-  ValueId in_memory(ValueId id) const {
+  // Where rows lie.
+  struct Place {
+    ValueId tensor;
+    ir::Runs at;  // of rows that are runs
+  };
+  // A tensor in memory, all of whose rows are read or the last ones; nothing when it is something
+  // else.
+  std::optional<Place> in_memory(ValueId id, ir::Runs at) const {
+    const bool runs = row_of_ == ir::RowOf::run;
     const Node* node = definition(id);
-    for (; node != nullptr && (node->op == Op::last_rows || node->op == Op::reshape);
+    for (; node != nullptr &&
+           (runs ? ir::is_view(node->op) : node->op == Op::last_rows || node->op == Op::reshape);
          node = definition(id)) {
-      if (is_kept(id)) return -1;
+      if (is_kept(id)) return std::nullopt;
+      if (runs) {
+        auto columns = ir::operand_columns(c_.module, *node, at, row_of_);
+        if (!columns.ok()) return std::nullopt;
+        at = *std::move(columns);
+      }
       id = node->operands[0];
     }
-    return node == nullptr ? id : -1;
+    return node == nullptr ? std::optional(Place{id, at}) : std::nullopt;
+  }
+  // Whether the rows of a place lie one after another.
+  bool is_dense(const Place& place) const {
+    return row_of_ != ir::RowOf::run ||
+           (place.at.stride() == place.at.length() &&
+            place.at.count() * place.at.length() == ir::row_elements(c_.module, place.tensor));
   }
   // Which rows of a tensor are read: all, or those that have logits. A step of one row has them.
   bool reads_all(ValueId tensor) const {
@@ -76,36 +103,44 @@ class RowWriter {
   std::string pointer(ValueId tensor) { return e_.pointer(c_.buffer(tensor), "const float"); }
 
   // Declares a prologue for the rows of a value, named `name` or, when it is empty, by number.
-  absl::StatusOr<std::string> declare(ValueId value, std::string name) {
+  absl::StatusOr<std::string> declare(ValueId value, std::string name, const ir::Runs& at) {
     if (name.empty()) name = fmt::format("rows{}", count_++);
     if (!is_kept(value)) {
-      if (auto status = declare_as(value, name); !status.ok()) return status;
+      if (auto status = declare_as(value, name, at); !status.ok()) return status;
       return name;
     }
-    if (auto status = declare_as(value, name + "_kept"); !status.ok()) return status;
-    e_.line("const auto {} = keep_rows<{}>({}_kept, {}, {});", name, width(value), name,
+    if (auto status = declare_as(value, name + "_kept", at); !status.ok()) return status;
+    e_.line("const auto {} = keep_rows<{}>({}_kept, {}, {});", name, width(value, at), name,
             e_.pointer(c_.buffer(value), "float"), keep_);
     return name;
   }
 
-  absl::Status declare_as(ValueId value, const std::string& name) {
-    if (const ValueId tensor = in_memory(value); tensor >= 0) {
-      e_.line("const PlainRows<{}> {}{{{}, {}}};", width(value), name, pointer(tensor),
-              row_map(tensor));
+  absl::Status declare_as(ValueId value, const std::string& name, const ir::Runs& at) {
+    if (const auto place = in_memory(value, at)) {
+      if (is_dense(*place)) {
+        e_.line("const PlainRows<{}> {}{{{}, {}}};", width(value, at), name, pointer(place->tensor),
+                row_map(place->tensor));
+      } else {
+        e_.line("const RunRows<{}, {}, {}, {}, {}> {}{{{}}};", place->at.length(),
+                place->at.count(), ir::row_elements(c_.module, place->tensor), place->at.offset(),
+                *place->at.stride(), name, pointer(place->tensor));
+      }
       return absl::OkStatus();
     }
     const Node& node = *definition(value);
     if (node.op == Op::gather) {
       note(node);
-      e_.line("const GatherRows<{}, {}> {}{{{}, {}}};", width(value), width(node.operands[0]), name,
-              pointer(node.operands[0]), e_.pointer(c_.buffer(node.operands[1]), "const i32"));
+      e_.line("const GatherRows<{}, {}> {}{{{}, {}}};", width(value, at),
+              width(node.operands[0], at), name, pointer(node.operands[0]),
+              e_.pointer(c_.buffer(node.operands[1]), "const i32"));
       return absl::OkStatus();
     }
-    return ir::is_by_row(node.op) ? by_row(node, name) : elementwise(value, name);
+    return ir::is_by_row(node.op) ? by_row(node, name, at) : elementwise(value, name, at);
   }
 
-  absl::Status by_row(const Node& op, const std::string& name) {
+  absl::Status by_row(const Node& op, const std::string& name, const ir::Runs& at) {
     note(op);
+    const int64_t cols = width(op.results[0], at);
     const ir::OpInfo& info = ir::info(op.op);
     std::string types;
     std::string fields;
@@ -119,31 +154,31 @@ class RowWriter {
       if (!vector.ok()) return vector.status();
       types += fmt::format(", {}", c_type(c_.module.weight(op.operands[i]).format.scale_type));
       fields += ", " + *vector;
-      if (c_.on_gpu() && !c_.one_row())
-        e_.line("fetch_ahead<{}>(launch, {});", width(op.results[0]), *vector);
+      if (c_.on_gpu() && !c_.one_row()) e_.line("fetch_ahead<{}>(launch, {});", cols, *vector);
     }
     for (const ir::AttributeInfo& attribute : info.attributes)
       fields += ", " + float_literal(op.number(attribute.name));
     std::string source;
     std::string map = "{}";
-    if (const ValueId tensor = in_memory(op.operands[0]); tensor >= 0) {
-      source = pointer(tensor);
-      map = row_map(tensor);
+    if (const auto place = in_memory(op.operands[0], at); place && is_dense(*place)) {
+      source = pointer(place->tensor);
+      map = row_map(place->tensor);
     } else {
-      auto rows = declare(op.operands[0], "");
+      auto rows = declare(op.operands[0], "", at);
       if (!rows.ok()) return rows.status();
       source = *std::move(rows);
       types += fmt::format(", decltype({})", source);
     }
-    e_.line("const {}Rows<{}{}> {}{{{}{}, {}}};", camel_case(info.name), width(op.results[0]),
-            types, name, source, fields, map);
+    e_.line("const {}Rows<{}{}> {}{{{}{}, {}}};", camel_case(info.name), cols, types, name, source,
+            fields, map);
     return absl::OkStatus();
   }
 
   // Elementwise ops and views of tensors in memory and of what ops by row give.
-  absl::Status elementwise(ValueId value, const std::string& name) {
+  absl::Status elementwise(ValueId value, const std::string& name, const ir::Runs& at) {
+    const int64_t cols = width(value, at);
     std::vector<std::pair<ValueId, std::string>> arguments;  // and their prologues
-    const auto leaf = [&](ValueId id, const ir::Runs&) -> absl::StatusOr<std::string> {
+    const auto leaf = [&](ValueId id, const ir::Runs& runs) -> absl::StatusOr<std::string> {
       const Node* node = definition(id);
       if (node != nullptr && id != value) note(*node);
       const bool is_argument =
@@ -153,7 +188,7 @@ class RowWriter {
       auto known = std::find_if(arguments.begin(), arguments.end(),
                                 [id](const auto& argument) { return argument.first == id; });
       if (known == arguments.end()) {
-        auto rows = declare(id, "");
+        auto rows = declare(id, "", runs);
         if (!rows.ok()) return rows.status();
         known = arguments.insert(arguments.end(), {id, *std::move(rows)});
       }
@@ -166,7 +201,7 @@ class RowWriter {
     ElementwiseCode code({c_.module, region_.body, leaf,
                           [this](ValueId id) { return c_.buffer(id); }, row, row_of_, name + "_in"},
                          e_);
-    auto result = code.evaluate(value, ir::Runs(1, width(value)));
+    auto result = code.evaluate(value, row_of_ == ir::RowOf::run ? at : ir::Runs(1, cols));
     if (!result.ok()) return result.status();
     std::string parameters = "index row, index col, index n";
     std::string given;
@@ -180,7 +215,7 @@ class RowWriter {
     e_.line("return {};", *result);
     e_.close();
     e_.line("}};");
-    e_.line("const auto {} = map_rows<{}>({}_of{});", name, width(value), name, given);
+    e_.line("const auto {} = map_rows<{}>({}_of{});", name, cols, name, given);
     return absl::OkStatus();
   }
 
@@ -200,7 +235,13 @@ class RowWriter {
 absl::StatusOr<RowCode> declare_rows(RegionContext& c, Emitter& e, const Node& region,
                                      ValueId value, const std::vector<ValueId>& kept,
                                      const std::string& keep, ir::RowOf row_of) {
-  return RowWriter(c, e, region, kept, keep, row_of).run(value);
+  return RowWriter(c, e, region, kept, keep, row_of)
+      .run(value, ir::Runs(1, ir::row_length(c.module, value, row_of)));
+}
+
+absl::StatusOr<RowCode> declare_heads(RegionContext& c, Emitter& e, const Node& region,
+                                      ValueId value, const ir::Runs& heads) {
+  return RowWriter(c, e, region, {}, "", ir::RowOf::run).run(value, heads);
 }
 
 }  // namespace sinter::codegen

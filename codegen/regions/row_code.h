@@ -2,6 +2,7 @@
 // prologues of codegen/device/*/prologues.h.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +16,8 @@ namespace sinter::codegen {
 struct RowCode {
   // The tensor whose rows it gives unchanged, if it is but that.
   ir::ValueId plain = -1;
-  std::string ops;  // names, for people
+  std::optional<ir::Runs> heads;  // of heads: where they lie in its rows
+  std::string ops;                // names, for people
 };
 
 // Declares `x`, a prologue that gives the rows of `value`, which nodes of the region compute from
@@ -24,5 +26,9 @@ struct RowCode {
 absl::StatusOr<RowCode> declare_rows(RegionContext& c, Emitter& e, const ir::Node& region,
                                      ir::ValueId value, const std::vector<ir::ValueId>& kept,
                                      const std::string& keep, ir::RowOf row_of = ir::RowOf::token);
+
+// The same for rows that are the heads of `value`, which lie one after another.
+absl::StatusOr<RowCode> declare_heads(RegionContext& c, Emitter& e, const ir::Node& region,
+                                      ir::ValueId value, const ir::Runs& heads);
 
 }  // namespace sinter::codegen

@@ -58,6 +58,7 @@ std::string ElementwiseCode::load(ir::ValueId value, const ir::Runs& at) {
     found = pointers_.emplace(value, name).first;
   }
   std::string from = found->second;
+  if (scope_.row_of == ir::RowOf::run) return load_run(value, from, at);
   if (!is_weight)
     from +=
         fmt::format(" + {} * {}", scope_.row(value), ir::row_length(module, value, scope_.row_of));
@@ -67,6 +68,23 @@ std::string ElementwiseCode::load(ir::ValueId value, const ir::Runs& at) {
   }
   return at.offset() == 0 ? fmt::format("load({} + col)", from)
                           : fmt::format("load({} + col + {})", from, at.offset());
+}
+
+// Columns of the run of a row. A vector is of a head, or of all that belongs to a token.
+std::string ElementwiseCode::load_run(ir::ValueId value, const std::string& from,
+                                      const ir::Runs& at) const {
+  const ir::Module& module = scope_.module;
+  const bool is_weight = module.is_weight(value);
+  if (is_weight && module.weight(value).elements() == at.length())
+    return fmt::format("load({} + col)", from);
+  const std::string row = scope_.row(value);
+  const std::string run =
+      at.offset() == 0
+          ? fmt::format("{} % {} * {}", row, at.count(), *at.stride())
+          : fmt::format("{} + {} % {} * {}", at.offset(), row, at.count(), *at.stride());
+  if (is_weight) return fmt::format("load({} + {} + col)", from, run);
+  return fmt::format("load({} + {} / {} * {} + {} + col)", from, row, at.count(),
+                     ir::row_elements(module, value), run);
 }
 
 }  // namespace sinter::codegen

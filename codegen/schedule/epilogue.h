@@ -44,6 +44,7 @@ class ElementwiseCode {
  private:
   absl::StatusOr<std::string> apply(const ir::Node& node, const ir::Runs& at);
   std::string load(ir::ValueId value, const ir::Runs& at);
+  std::string load_run(ir::ValueId value, const std::string& from, const ir::Runs& at) const;
 
   using Place = std::tuple<ir::ValueId, int64_t, int64_t, int64_t>;  // value, offset, run, stride
   Scope scope_;

@@ -11,6 +11,7 @@
 #include "tests/codegen/company.h"
 #include "tests/codegen/error_bounds.h"
 #include "tests/codegen/gpu_code.h"
+#include "tests/codegen/several_sequences.h"
 
 namespace sinter::codegen::test {
 namespace {
@@ -67,59 +68,6 @@ std::vector<TestModel> models() {
   return all;
 }
 
-// Rows `begin`.. of every tensor, as many as the part of the step has.
-StepValues rows_of(const StepValues& values, const Step& whole, size_t begin, const Step& part) {
-  StepValues out;
-  for (const auto& [id, array] : values) {
-    const size_t width = array.data.size() / static_cast<size_t>(whole.count());
-    ir::Array& rows = out[id];
-    rows.shape = array.shape;
-    rows.shape[0] = part.count();
-    const auto first = array.data.begin() + static_cast<ptrdiff_t>(begin * width);
-    rows.data.assign(first, first + part.count() * static_cast<ptrdiff_t>(width));
-  }
-  return out;
-}
-
-// Steps whose rows are of several sequences, each judged by itself.
-class Together {
- public:
-  Together(const Kernels& kernels, int64_t sequences)
-      : machine_(kernels, page_positions, sequences),
-        judge_(kernels),
-        positions_(static_cast<size_t>(sequences)) {}
-
-  void run(const std::vector<std::pair<int, int64_t>>& parts, Mode mode, int workers) {
-    Step step{.mode = mode, .tokens = {}, .workers = workers};
-    std::vector<Step> alone;
-    std::vector<StepValues> before;
-    for (const auto& [sequence, count] : parts) {
-      int& position = positions_[static_cast<size_t>(sequence)];
-      Step& part = alone.emplace_back(
-          Step{.mode = mode, .tokens = random_tokens(count, random_), .position = position});
-      for (const int32_t token : part.tokens)
-        step.rows.push_back(
-            {.token = token, .position = position++, .sequence = sequence, .logits = -1});
-      step.rows.back().logits = static_cast<int>(alone.size()) - 1;
-      before.push_back(machine_.fixed_states(sequence));
-    }
-    step.logits_rows = std::ssize(parts);
-    const StepValues got = machine_.run(step);
-    size_t begin = 0;
-    for (size_t i = 0; i < parts.size(); ++i) {
-      judge_.expect_phases_match(rows_of(got, step, begin, alone[i]), alone[i], before[i],
-                                 machine_.fixed_states(parts[i].first));
-      begin += alone[i].tokens.size();
-    }
-  }
-
- private:
-  Machine machine_;
-  Judge judge_;
-  std::vector<int> positions_;
-  Random random_{11};
-};
-
 TEST_P(Convolution, AloneAndWithGatesBiasAndActivation) {
   expect_models_match(models(), GetParam(), Spread::one_target);
 }
@@ -139,7 +87,7 @@ TEST_P(Convolution, RowsOfManySequences) {
     const Suite suite = compile(variants, target, 32);
     ASSERT_FALSE(suite.kernels.empty());
     for (const Kernels& kernels : suite.kernels) {
-      Together together(kernels, 6);
+      SeveralSequences together(kernels, 6);
       for (const int workers : {1, 3, kernels.wave == 0 ? 40 : kPlannedWorkers}) {
         together.run({{4, 2}, {0, 1}, {2, 1}, {5, 3}, {1, 1}, {3, 5}}, Mode::few, workers);
         together.run({{3, 4}, {1, 3}, {0, 7}, {5, 1}}, Mode::few, workers);
@@ -185,7 +133,7 @@ TEST_P(Convolution, BesideCaches) {
     const Suite suite = compile({{&model, Activations::a8}}, target);
     ASSERT_FALSE(suite.kernels.empty());
     const Kernels& kernels = suite.kernels.front();
-    Together together(kernels, 3);
+    SeveralSequences together(kernels, 3);
     together.run({{2, 2}, {0, 7}, {1, 40}}, Mode::prefill, 2);
     together.run({{1, 1}, {0, 2}, {2, 1}}, Mode::few, 2);
     together.run({{2, 1}}, Mode::decode, 2);

@@ -182,6 +182,97 @@ std::pair<std::vector<double>, std::vector<double>> Judge::convolution_bound(
   return {result, {given.end() - static_cast<ptrdiff_t>(kept), given.end()}};
 }
 
+// Rows of the state are bounded by the norm of their error, not number by number: a row of a
+// sequence multiplies the error of a row of the state by decay (1 - beta k k^T), which lengthens no
+// error by more than the factor of its largest eigenvalue, and adds what rounding and the errors of
+// q, k, v and the gates make of that row itself. So bounds do not grow with the sequence beyond
+// what they are of.
+std::pair<std::vector<double>, std::vector<double>> Judge::delta_bound(const ir::Node& node,
+                                                                       const StepValues& values,
+                                                                       const Errors& errors) {
+  const auto error_of = [&](size_t operand, size_t i) {
+    const auto known = errors.find(node.operands[operand]);
+    return known == errors.end() ? 0.0 : known->second[i];
+  };
+  const auto number = [&](size_t operand, size_t i) {
+    return double{values.at(node.operands[operand]).data[i]};
+  };
+  const ir::Array& keys = values.at(node.operands[1]);
+  const ir::Array& v = values.at(node.operands[2]);
+  const bool by_feature = values.at(node.operands[3]).shape.size() == 3;
+  const auto key_heads = static_cast<size_t>(keys.shape[1]);
+  const auto key_dim = static_cast<size_t>(keys.shape[2]);
+  const auto heads = static_cast<size_t>(v.shape[1]);
+  const auto value_dim = static_cast<size_t>(v.shape[2]);
+  const std::vector<float>& before = values.at(node.operands[5]).data;
+  std::vector<double> state(before.begin(), before.end());
+  std::vector<double> moved(heads * value_dim, 0.0);  // norms of the errors of its rows
+  std::vector<double> result(v.data.size(), 0.0);
+  const double sum = sum_error(key_dim);
+  for (size_t row = 0; row < static_cast<size_t>(v.shape[0]) * heads; ++row) {
+    const size_t h = row % heads;
+    const size_t key_row = (row / heads * key_heads + h / (heads / key_heads)) * key_dim;
+    const double beta = number(4, row);
+    double key_norm = 0, query_norm = 0, key_error = 0;
+    for (size_t j = 0; j < key_dim; ++j) {
+      key_norm += number(1, key_row + j) * number(1, key_row + j);
+      query_norm += number(0, key_row + j) * number(0, key_row + j);
+      key_error += error_of(1, key_row + j) * error_of(1, key_row + j);
+    }
+    const double stretch = std::max(1.0, std::abs(1 - beta * key_norm));
+    key_norm = std::sqrt(key_norm);
+    query_norm = std::sqrt(query_norm);
+    key_error = std::sqrt(key_error);
+    for (size_t i = 0; i < value_dim; ++i) {
+      double* s = &state[(h * value_dim + i) * key_dim];
+      double& error = moved[h * value_dim + i];
+      double largest_decay = 0;
+      double decay_error = 0;  // of S times the decay, by that of the decay; then its norm
+      double known = 0;
+      double known_error = 0;
+      for (size_t j = 0; j < key_dim; ++j) {
+        const size_t gate = by_feature ? row * key_dim + j : row;
+        const double log = number(3, gate);
+        const double decay = std::exp(log);
+        largest_decay = std::max(largest_decay, decay);
+        s[j] *= decay;
+        const double off =
+            exp_error(kernels_.device(), log) + std::expm1(error_of(3, gate)) + 2 * kRounding;
+        decay_error += off * s[j] * off * s[j];
+        known += s[j] * number(1, key_row + j);
+        known_error += std::abs(s[j]) * error_of(1, key_row + j) +
+                       sum * std::abs(s[j] * number(1, key_row + j));
+      }
+      error = largest_decay * error + std::sqrt(decay_error);
+      const double off = number(2, row * value_dim + i) - known;
+      const double delta = beta * off;
+      const double delta_error =
+          std::abs(beta) * (error_of(2, row * value_dim + i) + known_error + error * key_error +
+                            2 * kRounding * std::abs(off)) +
+          error_of(4, row) * (std::abs(off) + known_error + error * key_norm) +
+          2 * kRounding * std::abs(delta);
+      double size = 0;
+      double y = 0;
+      double y_error = 0;
+      for (size_t j = 0; j < key_dim; ++j) {
+        s[j] += delta * number(1, key_row + j);
+        size += s[j] * s[j];
+        y += s[j] * number(0, key_row + j);
+        y_error += std::abs(s[j]) * error_of(0, key_row + j) +
+                   sum * std::abs(s[j] * number(0, key_row + j));
+      }
+      error = 1.01 * (stretch * error + delta_error * (key_norm + key_error) +
+                      std::abs(delta) * key_error + 2 * kRounding * std::sqrt(size)) +
+              1e-37;
+      result[row * value_dim + i] =
+          1.01 * (error * query_norm + y_error) + kRounding * std::abs(y) + 1e-37;
+    }
+  }
+  std::vector<double> of_state;
+  for (const double error : moved) of_state.insert(of_state.end(), key_dim, error);
+  return {result, of_state};
+}
+
 std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
                                  const Errors& errors) {
   const ir::Array& result = values.at(node.results[0]);
@@ -215,6 +306,8 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
       return matmul_bound(node, values, errors);
     case Op::short_conv:
       return convolution_bound(node, values, errors).first;
+    case Op::delta_rule:
+      return delta_bound(node, values, errors).first;
     case Op::top_k:
       return out;
     case Op::rope_table:
@@ -437,10 +530,11 @@ void Judge::expect_phases_match(const StepValues& got, const Step& step, const S
     Errors errors;
     for (const ir::Node& node : phase.body) {
       errors[node.results[0]] = bound(node, *values, errors);
-      if (node.op != Op::short_conv) continue;
-      const ValueId kept = node.operands[2];
-      expect_within(after.at(kept), state.states.at(kept),
-                    convolution_bound(node, *values, errors).second,
+      if (node.op != Op::short_conv && node.op != Op::delta_rule) continue;
+      const ValueId kept = node.operands.back();
+      const auto bounds = node.op == Op::delta_rule ? delta_bound(node, *values, errors)
+                                                    : convolution_bound(node, *values, errors);
+      expect_within(after.at(kept), state.states.at(kept), bounds.second,
                     fmt::format("{}: {}", what, model_.module.value(kept).name));
     }
     for (const ValueId id : phase.results) {

@@ -1,4 +1,4 @@
-// A small model with caches and with state that has no positions; its weights are synthetic.
+// Small models with caches and with state that has no positions; their weights are synthetic.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -72,16 +72,111 @@ inline constexpr const char* kHybrid = R"(module @hybrid {
 }
 )";
 
-inline models::ImportedModel hybrid_model() {
+// A layer of a gated delta net, one with attention, and again one with a delta rule, whose heads
+// differ and whose keys are those of every third.
+inline constexpr const char* kDelta = R"(module @delta {
+  weight @inv_freq : weight<8, f32> = constant(1, 0.5, 0.3, 0.1, 0.05, 0.03, 0.01, 0.005)
+  weight @embed : weight<48x64, f16> = source("embed")
+  weight @a.in : weight<200x64, ternary b2 g32 f16> = source("a.in")
+  weight @a.taps : weight<128x4, f32> = source("a.taps")
+  weight @a.q_scale : weight<16, f32> = source("a.q_scale")
+  weight @a.dt_bias : weight<4, f32> = source("a.dt_bias")
+  weight @a.neg_exp_A_log : weight<4, f32> = source("a.neg_exp_A_log")
+  weight @a.norm : weight<16, f32> = source("a.norm")
+  weight @a.out : weight<64x64, ternary b2 g32 f16> = source("a.out")
+  weight @qkv : weight<64x64, ternary b2 g32 f16> = source("qkv")
+  weight @o : weight<64x32, ternary b2 g32 f16> = source("o")
+  weight @b.in : weight<166x64, ternary b2 g32 f16> = source("b.in")
+  weight @b.norm : weight<40, f16> = source("b.norm")
+  weight @b.out : weight<64x120, f16> = source("b.out")
+  weight @norm : weight<64, f16> = source("norm")
+  weight @head : weight<48x64, f16> = source("head")
+  state @a.inputs : state<3x128, fixed f32>
+  state @a.delta : state<4x16x16, fixed f32>
+  state @keys : state<1xCx16, paged f16>
+  state @values : state<1xCx16, paged f16>
+  state @b.delta : state<3x40x20, fixed f32>
+  func @forward(%tokens: tensor<Txi32>) {
+    %0 = embed %tokens, @embed : tensor<Tx64xf32>
+    %1 = matmul %0, @a.in label "a.in" : tensor<Tx200xf32>
+    %2 = slice %1 {begin = 0, end = 128} : tensor<Tx128xf32>
+    %3 = short_conv %2, @a.taps, @a.inputs label "a.conv" : tensor<Tx128xf32>
+    %4 = silu %3 label "a.silu" : tensor<Tx128xf32>
+    %5 = slice %4 {begin = 0, end = 32} : tensor<Tx32xf32>
+    %6 = reshape %5 : tensor<Tx2x16xf32>
+    %7 = l2_norm %6 {eps = 1e-06} label "a.q" : tensor<Tx2x16xf32>
+    %8 = mul %7, @a.q_scale label "a.q" : tensor<Tx2x16xf32>
+    %9 = slice %4 {begin = 32, end = 64} : tensor<Tx32xf32>
+    %10 = reshape %9 : tensor<Tx2x16xf32>
+    %11 = l2_norm %10 {eps = 1e-06} label "a.k" : tensor<Tx2x16xf32>
+    %12 = slice %4 {begin = 64, end = 128} : tensor<Tx64xf32>
+    %13 = reshape %12 : tensor<Tx4x16xf32>
+    %14 = slice %1 {begin = 128, end = 192} : tensor<Tx64xf32>
+    %15 = slice %1 {begin = 192, end = 196} : tensor<Tx4xf32>
+    %16 = slice %1 {begin = 196, end = 200} : tensor<Tx4xf32>
+    %17 = sigmoid %15 label "a.beta" : tensor<Tx4xf32>
+    %18 = add %16, @a.dt_bias label "a.dt" : tensor<Tx4xf32>
+    %19 = softplus %18 label "a.dt" : tensor<Tx4xf32>
+    %20 = mul %19, @a.neg_exp_A_log label "a.decay" : tensor<Tx4xf32>
+    %21 = delta_rule %8, %11, %13, %20, %17, @a.delta label "a.delta" : tensor<Tx4x16xf32>
+    %22 = rms_norm %21, @a.norm {eps = 1e-06} label "a.norm" : tensor<Tx4x16xf32>
+    %23 = reshape %22 : tensor<Tx64xf32>
+    %24 = silu %14 label "a.z" : tensor<Tx64xf32>
+    %25 = mul %23, %24 label "a.gated" : tensor<Tx64xf32>
+    %26 = matmul %25, @a.out label "a.out" : tensor<Tx64xf32>
+    %27 = add %0, %26 label "a.residual" : tensor<Tx64xf32>
+    %28 = matmul %27, @qkv label "qkv" : tensor<Tx64xf32>
+    %29 = slice %28 {begin = 0, end = 32} : tensor<Tx32xf32>
+    %30 = slice %28 {begin = 32, end = 48} : tensor<Tx16xf32>
+    %31 = slice %28 {begin = 48, end = 64} : tensor<Tx16xf32>
+    %32 = reshape %29 : tensor<Tx2x16xf32>
+    %33 = reshape %30 : tensor<Tx1x16xf32>
+    %34 = reshape %31 : tensor<Tx1x16xf32>
+    %58 = rope_table @inv_freq, %tokens label "rope" : tensor<Tx16xf32>
+    %59 = rope %32, %58 : tensor<Tx2x16xf32>
+    %60 = rope %33, %58 : tensor<Tx1x16xf32>
+    kv_append @keys, %60
+    kv_append @values, %34
+    %35 = attention %59, @keys, @values {scale = 0.25} label "attention" : tensor<Tx32xf32>
+    %36 = matmul %35, @o label "o" : tensor<Tx64xf32>
+    %37 = add %27, %36 label "o.residual" : tensor<Tx64xf32>
+    %38 = matmul %37, @b.in label "b.in" : tensor<Tx166xf32>
+    %39 = slice %38 {begin = 0, end = 20} : tensor<Tx20xf32>
+    %40 = reshape %39 : tensor<Tx1x20xf32>
+    %41 = slice %38 {begin = 20, end = 40} : tensor<Tx20xf32>
+    %42 = reshape %41 : tensor<Tx1x20xf32>
+    %43 = l2_norm %42 {eps = 1e-06} label "b.k" : tensor<Tx1x20xf32>
+    %44 = slice %38 {begin = 40, end = 160} : tensor<Tx120xf32>
+    %45 = reshape %44 : tensor<Tx3x40xf32>
+    %46 = slice %38 {begin = 160, end = 163} : tensor<Tx3xf32>
+    %47 = clamp %46 {max = 0.0} label "b.decay" : tensor<Tx3xf32>
+    %48 = slice %38 {begin = 163, end = 166} : tensor<Tx3xf32>
+    %49 = sigmoid %48 label "b.beta" : tensor<Tx3xf32>
+    %50 = delta_rule %40, %43, %45, %47, %49, @b.delta label "b.delta" : tensor<Tx3x40xf32>
+    %51 = rms_norm %50, @b.norm {eps = 1e-06} label "b.norm" : tensor<Tx3x40xf32>
+    %52 = reshape %51 : tensor<Tx120xf32>
+    %53 = matmul %52, @b.out label "b.out" : tensor<Tx64xf32>
+    %54 = add %37, %53 label "b.residual" : tensor<Tx64xf32>
+    %55 = rms_norm %54, @norm {eps = 1e-05} label "norm" : tensor<Tx64xf32>
+    %56 = last_rows %55 : tensor<Lx64xf32>
+    %57 = matmul %56, @head label "head" : tensor<Lx48xf32>
+    return %57
+  }
+}
+)";
+
+inline models::ImportedModel model_of_text(const char* text, const char* name) {
   models::ImportedModel model;
-  auto module = ir::parse(kHybrid, "hybrid");
+  auto module = ir::parse(text, name);
   EXPECT_TRUE(module.ok()) << module.status();
   if (module.ok()) model.module = *std::move(module);
-  model.architecture = "hybrid";
+  model.architecture = name;
   model.vocab_size = kHybridVocabulary;
   model.layers = 3;
   model.max_positions = 192;
   return model;
 }
+inline models::ImportedModel hybrid_model() { return model_of_text(kHybrid, "hybrid"); }
+inline models::ImportedModel delta_model() { return model_of_text(kDelta, "delta"); }
 
 }  // namespace sinter

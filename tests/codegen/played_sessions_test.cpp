@@ -12,6 +12,7 @@
 #include "codegen/layouts/weight_sections.h"
 #include "codegen/plan_builder.h"
 #include "frontends/open/open_checkpoint.h"
+#include "tests/codegen/hybrid_model.h"
 #include "tests/codegen/kernel_harness.h"
 #include "tests/codegen/windows.h"
 #include "tests/runtime/gpu/double.h"
@@ -37,9 +38,14 @@ class PlayedSession : public ::testing::TestWithParam<PlayedCase> {
  protected:
   // The golden model, whose kernels run on `on` when the double is told to run them.
   void load(const PlayedCase& c, const TestTarget& on) {
-    auto checkpoint = frontends::open_checkpoint(SINTER_TEST_GOLDENS "/" + c.golden);
-    ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-    auto imported = models::import_checkpoint(**checkpoint);
+    std::unique_ptr<frontends::Checkpoint> checkpoint;  // none: weights are synthetic
+    absl::StatusOr<models::ImportedModel> imported = delta_model();
+    if (c.golden != "delta") {
+      auto opened = frontends::open_checkpoint(SINTER_TEST_GOLDENS "/" + c.golden);
+      ASSERT_TRUE(opened.ok()) << opened.status();
+      checkpoint = *std::move(opened);
+      imported = models::import_checkpoint(*checkpoint);
+    }
     ASSERT_TRUE(imported.ok()) << imported.status();
     if (c.window != 0) give_window(imported->module, c.window);
     CompileOptions options;
@@ -47,7 +53,7 @@ class PlayedSession : public ::testing::TestWithParam<PlayedCase> {
     options.kv_format = c.kv_format;
     options.chunk = kChunk;
     options.rows = {8, 32};
-    const auto compiled = lower_model(*imported, checkpoint->get(), options);
+    const auto compiled = lower_model(*imported, checkpoint.get(), options);
     ASSERT_TRUE(compiled.ok()) << compiled.status();
     const DeviceCompilation& device = compiled->devices[0];
     const auto object = compile_shared(device.source.text, on.target);
@@ -58,7 +64,7 @@ class PlayedSession : public ::testing::TestWithParam<PlayedCase> {
     play("sinter_sample");
     play("sinter_stream");
     gpu_.memory = size_t{1} << 30;
-    write(**checkpoint, *imported, *compiled, options);
+    write(checkpoint.get(), *imported, *compiled, options);
   }
 
  private:
@@ -82,7 +88,7 @@ class PlayedSession : public ::testing::TestWithParam<PlayedCase> {
   }
 
   // A plan whose code is the double's.
-  void write(const frontends::Checkpoint& checkpoint, const models::ImportedModel& imported,
+  void write(const frontends::Checkpoint* checkpoint, const models::ImportedModel& imported,
              const Compilation& compiled, const CompileOptions& options) {
     const std::string path = fmt::format("{}played_{}.plan", testing::TempDir(), ::getpid());
     auto writer = runtime::PlanWriter::create(path);
@@ -95,15 +101,21 @@ class PlayedSession : public ::testing::TestWithParam<PlayedCase> {
     plan.max_context = compiled.max_context;
     runtime::DevicePlan& device = plan.device_plans.emplace_back(
         assemble_device_plan(compiled, compiled.devices[0], options));
+    if (checkpoint == nullptr) {
+      device.fills = device_plan_fills(compiled, compiled.devices[0]);
+      plan.seed = 1;
+    }
     plan.code = {{"gfx1100", "amdgpu", {}, 0, {}, {}}};
     const std::string code =
         std::string(runtime::GpuDouble::code) + "\n" + runtime::code_mark(plan, plan.code[0]);
     plan.code[0].section = *(*writer)->add(std::string_view(code));
     ASSERT_EQ(compiled.weight_sections.size(), 1U);
-    const auto section = write_section(**writer, compiled.module, compiled.weight_sections[0],
-                                       checkpoint, [](double) {});
-    ASSERT_TRUE(section.ok()) << section.status();
-    device.weights_sections = {*section};
+    if (checkpoint != nullptr) {
+      const auto section = write_section(**writer, compiled.module, compiled.weight_sections[0],
+                                         *checkpoint, [](double) {});
+      ASSERT_TRUE(section.ok()) << section.status();
+      device.weights_sections = {*section};
+    }
     const auto size = (*writer)->finish(plan);
     ASSERT_TRUE(size.ok()) << size.error().message;
     const auto file = runtime::PlanFile::open(path, true);
@@ -150,7 +162,8 @@ INSTANTIATE_TEST_SUITE_P(
     GpuWaves, PlayedSession,
     ::testing::Values(PlayedCase{"Of32", "mlx_b4_g64", ir::DType::q8, 0, 16},
                       PlayedCase{"Of64", "mlx_b2_ternary", ir::DType::f16, 1, 8},
-                      PlayedCase{"WithWindow", "mlx_b2_ternary", ir::DType::f16, 0, 8, 10, 220}),
+                      PlayedCase{"WithWindow", "mlx_b2_ternary", ir::DType::f16, 0, 8, 10, 220},
+                      PlayedCase{"WithDeltaRules", "delta"}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -143,11 +143,13 @@ std::vector<size_t> random_order(const std::vector<std::vector<uint32_t>>& befor
   return order;
 }
 
-// `hybrid` is the small model with fixed state, another name a golden.
+// `hybrid` and `delta` are small models with fixed state, another name is a golden.
 CompiledModel compiled(const std::string& name, const std::string& purpose) {
   const std::string plan = purpose + "_" + name;
   if (name == "hybrid")
     return compile_and_load(hybrid_model(), nullptr, plan, codegen::Activations::a8);
+  if (name == "delta")
+    return compile_and_load(delta_model(), nullptr, plan, codegen::Activations::a8);
   const auto checkpoint = frontends::open_checkpoint(SINTER_TEST_GOLDENS "/" + name);
   EXPECT_TRUE(checkpoint.ok()) << checkpoint.status();
   if (!checkpoint.ok()) return {};
@@ -214,7 +216,7 @@ TEST_P(ScheduleOrder, AnOrderThatBreaksADependenceDoesNot) {
 
 INSTANTIATE_TEST_SUITE_P(Models, ScheduleOrder,
                          ::testing::Values("hf_qwen3", "mlx_mixed", "bitnet_online",
-                                           "gguf_llama_q4_0", "hybrid"),
+                                           "gguf_llama_q4_0", "hybrid", "delta"),
                          [](const auto& info) { return info.param; });
 
 }  // namespace

@@ -111,6 +111,41 @@ TEST_F(ShapeRules, ShortConvTakesDenseTapsAndTheInputsBefore) {
             "[short_conv] 3 taps of 8 channels need a state of 2x8, it has state<3x8, fixed f32>");
 }
 
+TEST_F(ShapeRules, DeltaRuleTakesHeadsGatesAndAState) {
+  const auto tensor = [&](std::vector<Dim> shape) {
+    return b.param("p" + std::to_string(b.module().values.size()), {DType::f32, std::move(shape)});
+  };
+  const auto state = [&](int64_t heads, int64_t rows, int64_t cols) {
+    return b.state("s" + std::to_string(b.module().values.size()),
+                   {StateKind::fixed, {DType::f32, {heads, rows, cols}}});
+  };
+  const ValueId q = tensor({T, 2, 3});
+  const ValueId v = tensor({T, 4, 5});
+  const ValueId gate = tensor({T, 4});
+  const ValueId gates = tensor({T, 4, 3});
+  const ValueId s = state(4, 5, 3);
+  const ValueId y = b.add(Op::delta_rule, {q, q, v, gate, gate, s});
+  EXPECT_EQ(type(y), "tensor<Tx4x5xf32>");
+  EXPECT_EQ(type(b.add(Op::delta_rule, {q, q, v, gates, gate, s})), "tensor<Tx4x5xf32>");
+  EXPECT_TRUE(b.finish({y}).ok());
+  EXPECT_EQ(error(Op::delta_rule, {q, v, v, gate, gate, s}),
+            "[delta_rule] the query is tensor<Tx2x3xf32>, the key tensor<Tx4x5xf32>");
+  EXPECT_EQ(error(Op::delta_rule, {v, v, q, gate, gate, s}),
+            "[delta_rule] heads of tensor<Tx2x3xf32> do not share those of tensor<Tx4x5xf32> "
+            "evenly");
+  EXPECT_EQ(error(Op::delta_rule, {q, q, v, gate, tensor({T, 2}), s}),
+            "[delta_rule] a beta of tensor<Tx2xf32> for values of tensor<Tx4x5xf32>");
+  EXPECT_EQ(error(Op::delta_rule, {q, q, v, v, gate, s}),
+            "[delta_rule] a decay of tensor<Tx4x5xf32> for values of tensor<Tx4x5xf32> and keys of "
+            "tensor<Tx2x3xf32>");
+  EXPECT_EQ(error(Op::delta_rule, {q, q, v, gate, gate, state(4, 3, 5)}),
+            "[delta_rule] values of tensor<Tx4x5xf32> and keys of tensor<Tx2x3xf32> need a state "
+            "of 4x5x3, it has state<4x3x5, fixed f32>");
+  const Dim last_rows = Dim::of('L');
+  EXPECT_EQ(error(Op::delta_rule, {q, q, tensor({last_rows, 4, 5}), gate, gate, s}),
+            "[delta_rule] the first extent must be T, it is tensor<Lx4x5xf32>");
+}
+
 TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
   EXPECT_EQ(error(Op::matmul, {table, matrix}),
             "[matmul] the input has 2 features, the weight takes 8");

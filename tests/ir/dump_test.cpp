@@ -31,7 +31,7 @@ TEST(Json, HasTheWholeModule) {
   EXPECT_EQ(json["weights"][2]["bytes"], 8 + 8 * 2 * 2);
   EXPECT_EQ(json["weights"][4]["source"], (nlohmann::json{"a.k_proj", "a.v_proj"}));
   EXPECT_EQ(json["weights"][5]["constant"].size(), 1);
-  EXPECT_EQ(json["states"].size(), 3);
+  EXPECT_EQ(json["states"].size(), 4);
   EXPECT_EQ(json["params"][0]["name"], "%tokens");
   EXPECT_EQ(json["nodes"][5]["op"], "fused");
   EXPECT_EQ(json["nodes"][5]["body"].size(), 3);

@@ -16,6 +16,7 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
   state @layers.0.k : state<2xCx2, paged f16>
   state @layers.0.v : state<2xCx2, paged f16>
   state @layers.0.conv : state<2x8, fixed f32>
+  state @layers.0.delta : state<4x2x2, fixed f32>
   func @forward(%tokens: tensor<Txi32>) {
     %0 = embed %tokens, @embed_tokens : tensor<Tx8xf32>
     %1 = rope_table @rope.inv_freq, %tokens {scale = 1.5} label "rope" : tensor<Tx2xf32>
@@ -65,6 +66,8 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %39 = slice %14 {begin = 0, end = 1} : tensor<Tx1xf32>
     %40 = expand %39 {width = 8} : tensor<Tx8xf32>
     %41 = attention %12, @layers.0.k, @layers.0.v, @sinks {scale = 0.5} : tensor<Tx8xf32>
+    %42 = slice %14 {begin = 0, end = 4} : tensor<Tx4xf32>
+    %43 = delta_rule %9, %8, %32, %42, %42, @layers.0.delta label "layers.0.delta" : tensor<Tx4x2xf32>
     return %25
   }
 }

@@ -44,7 +44,8 @@ TEST(Graph, RowsAreWhole) {
 
 TEST(Graph, EffectsFollowFromTheStatesThatAnOpTakes) {
   for (const OpInfo& op : op_table()) {
-    const bool updates = op.op == Op::kv_append || op.op == Op::short_conv;
+    const bool updates =
+        op.op == Op::kv_append || op.op == Op::short_conv || op.op == Op::delta_rule;
     const Effect expected = updates                  ? Effect::updates
                             : op.op == Op::attention ? Effect::reads
                                                      : Effect::none;

@@ -441,6 +441,62 @@ TEST_F(OpTest, ShortConvRefusesAStateOfAnotherShape) {
   EXPECT_EQ(error(), "the state @before, state<2x2, fixed f32>, has the shape [1, 2]");
 }
 
+// Two rows in a step, and again each in one of its own: the numbers follow from the equations.
+TEST_F(OpTest, DeltaRuleUpdatesItsStateRowByRow) {
+  const float r = std::sqrt(0.5F);
+  const std::vector<float> q = {0.6F * r, 0.8F * r, 0.6F * r, 0.8F * r};
+  const std::vector<float> k = {1, 0, 0.6F, 0.8F};
+  const std::vector<float> v = {2, -1, 1, 1};
+  const ValueId s = b.state("s", {StateKind::fixed, {DType::f32, {1, 2, 2}}});
+  const auto heads = [&](const char* name) { return b.param(name, {DType::f32, {T, 1, 2}}); };
+  const ValueId in_q = heads("q");
+  const ValueId in_k = heads("k");
+  const ValueId in_v = heads("v");
+  const ValueId log_decay = b.param("g", {DType::f32, {T, 1}});
+  const ValueId beta = b.param("beta", {DType::f32, {T, 1}});
+  const ValueId out = b.add(Op::delta_rule, {in_q, in_k, in_v, log_decay, beta, s});
+  const std::vector<float> y = {0.42426407F, -0.21213203F, 0.45961941F, 0.30052038F};
+  const std::vector<float> left = {0.71F, 0.28F, 0.095F, 0.46F};
+  const float half = std::log(0.5F);
+  tokens = 2;
+  values = {{in_q, {{2, 1, 2}, q}},
+            {in_k, {{2, 1, 2}, k}},
+            {in_v, {{2, 1, 2}, v}},
+            {log_decay, {{2, 1}, {half, half}}},
+            {beta, {{2, 1}, {0.5F, 0.5F}}}};
+  expect(run(out), {2, 1, 2}, y);
+  expect(state.states.at(s), {1, 2, 2}, left);
+  state.states.clear();
+  tokens = 1;
+  for (const ptrdiff_t t : {0, 1}) {
+    const auto row = [t](const std::vector<float>& all) {
+      return Array{{1, 1, 2}, {all.begin() + 2 * t, all.begin() + 2 * t + 2}};
+    };
+    values = {{in_q, row(q)},
+              {in_k, row(k)},
+              {in_v, row(v)},
+              {log_decay, {{1, 1}, {half}}},
+              {beta, {{1, 1}, {0.5F}}}};
+    expect(run(out), {1, 1, 2}, row(y).data);
+  }
+  expect(state.states.at(s), {1, 2, 2}, left);
+}
+
+// Two heads of v share one of k, and a decay may be of every feature of a key.
+TEST_F(OpTest, DeltaRuleSharesKeysAndDecaysFeatures) {
+  const ValueId s = b.state("s", {StateKind::fixed, {DType::f32, {2, 1, 2}}});
+  state.states[s] = {{2, 1, 2}, {8, 4, 2, 1}};
+  const ValueId q = input({-1, 1, 2}, {1, 10});
+  const ValueId k = input({-1, 1, 2}, {0, 1});
+  const ValueId v = input({-1, 2, 1}, {3, 5});
+  const ValueId beta = input({-1, 2}, {1, 0.5F});
+  const float half = std::log(0.5F);
+  const ValueId gates = input({-1, 2, 2}, {half, 0, 0, half});
+  // S = [4 4], [2 0.5]; v - S k = -1, 4.5; S = [4 3], [2 2.75].
+  expect(run(Op::delta_rule, {q, k, v, gates, beta, s}), {1, 2, 1}, {34, 29.5F});
+  expect(state.states.at(s), {2, 1, 2}, {4, 3, 2, 2.75F});
+}
+
 TEST_F(OpTest, AttentionRefusesCachesThatLackTheStep) {
   const ValueId k = b.state("k", {StateKind::paged, {DType::f16, {1, Dim::of('C'), 1}}});
   b.add(Op::attention, {input({-1, 1, 1}, {1}), k, k}, {{"scale", 1.0}});

@@ -24,6 +24,21 @@ struct PlainRows {
   inline float scalar(index r, float, index k) const { return x[source(r) * Cols + k]; }
 };
 
+// A head where views have left it: row r is run r % Count of row r / Count of a tensor, `Offset`
+// and `Stride` elements apart.
+template <int Cols, int Count, int Row, int Offset, int Stride>
+struct RunRows {
+  const float* x;  // [rows / Count, Row]
+
+  static constexpr int cols = Cols;
+  inline const float* row(index r) const {
+    return x + r / Count * Row + Offset + r % Count * Stride;
+  }
+  inline float begin(index) const { return 1.0F; }
+  inline f32x16 at(index r, float, index k) const { return load(row(r) + k); }
+  inline float scalar(index r, float, index k) const { return row(r)[k]; }
+};
+
 // A row that an op reads, once what needs all of it is known.
 struct MemoryRow {
   const float* row;

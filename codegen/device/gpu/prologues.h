@@ -60,6 +60,23 @@ SINTER_INLINE float max_block(float value, float* scratch) {
   return most;
 }
 
+// Who works on a row together: all threads of a block, by the floats in shared memory that they sum
+// through (`scratch` of sum_block), or the lanes of a wave.
+struct Wave {};
+template <class Team>
+constexpr int members = __is_same(Team, Wave) ? wave_size : threads;
+SINTER_INLINE int member(float*) { return thread(); }
+SINTER_INLINE int member(Wave) { return lane(); }
+SINTER_INLINE void meet(float*) { barrier(); }
+SINTER_INLINE void meet(Wave) {}
+SINTER_INLINE float sum_of(float value, float* scratch) { return sum_block(value, scratch); }
+SINTER_INLINE float sum_of(float value, Wave) { return sum_lanes<wave_size>(value); }
+SINTER_INLINE float max_of(float value, float* scratch) { return max_block(value, scratch); }
+SINTER_INLINE float max_of(float value, Wave) { return max_lanes<wave_size>(value); }
+// How often a team must go over a row.
+template <int Cols, class Team>
+constexpr int rounds_of = (Cols + members<Team> * held - 1) / (members<Team> * held);
+
 // A vector that all blocks are going to read comes nearer while the phase before runs.
 template <int Count, class T>
 SINTER_INLINE void fetch_ahead(const Launch* launch, const T* vector) {
@@ -75,8 +92,8 @@ SINTER_INLINE void fetch_ahead(const Launch* launch, const T* vector) {
 #endif
 }
 
-// A prologue: prepare(r, row, scratch) makes this thread's columns of row r, (i * threads + thread)
-// * 8 .. for i < rounds. `source` says which row of the tensor row r is. An op by row is the
+// A prologue: prepare(r, row, team) makes this thread's columns of row r, (i * members + member)
+// * 8 .. for i < rounds_of. `source` says which row of the tensor row r is. An op by row is the
 // struct of its name: its vectors and attributes are fields, in the order of the op table; a vector
 // that is left out is of type void. What it reads is a tensor, or another prologue.
 template <int Cols>
@@ -85,24 +102,46 @@ struct PlainRows {
   RowMap source;
 
   static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float*) const {
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
     const float* from = x + source(r) * Cols;
 #pragma clang loop unroll(full)
-    for (int i = 0; i < rounds<Cols>; ++i)
-      row[i] = hold<Cols, rows_are_aligned<Cols>>(from, (i * threads + thread()) * held);
+    for (int i = 0; i < rounds_of<Cols, Team>; ++i)
+      row[i] = hold<Cols, rows_are_aligned<Cols>>(from, (i * members<Team> + member(team)) * held);
   }
 };
 
-// This thread's columns of a row that an op reads. Another prologue may have used `scratch`.
-template <int Cols, class Source>
-SINTER_INLINE void prepare_source(const Source& x, index r, Held (&row)[rounds<Cols>],
-                                  float* scratch) {
+// A head where views have left it: row r is run r % Count of row r / Count of a tensor, `Offset`
+// and `Stride` elements apart.
+template <int Cols, int Count, int Row, int Offset, int Stride>
+struct RunRows {
+  const float* x;  // [rows / Count, Row]
+
+  static constexpr int cols = Cols;
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
+    constexpr bool aligned = Row % 4 == 0 && Offset % 4 == 0 && Stride % 4 == 0;
+    const float* from = x + r / Count * Row + Offset + r % Count * Stride;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds_of<Cols, Team>; ++i)
+      row[i] = hold<Cols, aligned>(from, (i * members<Team> + member(team)) * held);
+  }
+};
+
+// This thread's columns of a row that an op reads. Another prologue may have used what the team
+// sums through.
+template <int Cols, class Source, class Team>
+SINTER_INLINE void prepare_source(const Source& x, index r, Held (&row)[rounds_of<Cols, Team>],
+                                  Team team) {
   if constexpr (__is_same(Source, const float*)) {
-    PlainRows<Cols>{x, {}}.prepare(r, row, scratch);
+    PlainRows<Cols>{x, {}}.prepare(r, row, team);
   } else {
-    x.prepare(r, row, scratch);
-    barrier();
+    x.prepare(r, row, team);
+    meet(team);
   }
 }
 
@@ -116,21 +155,23 @@ struct RmsNormRows {
   RowMap source;
 
   static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float* scratch) const {
-    prepare_source<Cols>(x, source(r), row, scratch);
-    Held scale[rounds<Cols>];
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
+    prepare_source<Cols>(x, source(r), row, team);
+    Held scale[rounds_of<Cols, Team>];
     float squares = 0;
 #pragma clang loop unroll(full)
-    for (int i = 0; i < rounds<Cols>; ++i) {
+    for (int i = 0; i < rounds_of<Cols, Team>; ++i) {
       if constexpr (has_weight)
-        scale[i] = hold<Cols, true>(weight, (i * threads + thread()) * held);
+        scale[i] = hold<Cols, true>(weight, (i * members<Team> + member(team)) * held);
 #pragma clang loop unroll(full)
       for (int j = 0; j < held; ++j) squares += row[i].v[j] * row[i].v[j];
     }
-    const float factor = inverse_root(sum_block(squares, scratch) / Cols + eps);
+    const float factor = inverse_root(sum_of(squares, team) / Cols + eps);
 #pragma clang loop unroll(full)
-    for (int i = 0; i < rounds<Cols>; ++i)
+    for (int i = 0; i < rounds_of<Cols, Team>; ++i)
 #pragma clang loop unroll(full)
       for (int j = 0; j < held; ++j) {
         if constexpr (has_weight) {
@@ -143,13 +184,13 @@ struct RmsNormRows {
 };
 
 // f(element j of Held i, its column) for this thread's columns of a row.
-template <int Cols, class F>
-SINTER_INLINE void for_each_held(const F& f) {
+template <int Cols, class Team, class F>
+SINTER_INLINE void for_each_held(Team team, const F& f) {
 #pragma clang loop unroll(full)
-  for (int i = 0; i < rounds<Cols>; ++i)
+  for (int i = 0; i < rounds_of<Cols, Team>; ++i)
 #pragma clang loop unroll(full)
     for (int j = 0; j < held; ++j) {
-      const int k = (i * threads + thread()) * held + j;
+      const int k = (i * members<Team> + member(team)) * held + j;
       if (k < Cols) f(i, j, k);
     }
 }
@@ -164,20 +205,22 @@ struct LayerNormRows {
   RowMap source;
 
   static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float* scratch) const {
-    prepare_source<Cols>(x, source(r), row, scratch);
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
+    prepare_source<Cols>(x, source(r), row, team);
     float sum = 0;
-    for_each_held<Cols>([&](int i, int j, int) { sum += row[i].v[j]; });
-    const float mean = sum_block(sum, scratch) / Cols;
+    for_each_held<Cols>(team, [&](int i, int j, int) { sum += row[i].v[j]; });
+    const float mean = sum_of(sum, team) / Cols;
     float squares = 0;
-    for_each_held<Cols>([&](int i, int j, int) {
+    for_each_held<Cols>(team, [&](int i, int j, int) {
       row[i].v[j] -= mean;
       squares += row[i].v[j] * row[i].v[j];
     });
-    barrier();
-    const float factor = inverse_root(sum_block(squares, scratch) / Cols + eps);
-    for_each_held<Cols>([&](int i, int j, int k) {
+    meet(team);
+    const float factor = inverse_root(sum_of(squares, team) / Cols + eps);
+    for_each_held<Cols>(team, [&](int i, int j, int k) {
       row[i].v[j] *= factor * load(weight + k);
       if constexpr (!__is_same(Bias, void)) row[i].v[j] += load(bias + k);
     });
@@ -192,13 +235,15 @@ struct L2NormRows {
   RowMap source;
 
   static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float* scratch) const {
-    prepare_source<Cols>(x, source(r), row, scratch);
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
+    prepare_source<Cols>(x, source(r), row, team);
     float squares = 0;
-    for_each_held<Cols>([&](int i, int j, int) { squares += row[i].v[j] * row[i].v[j]; });
-    const float factor = inverse_root(sum_block(squares, scratch) + eps);
-    for_each_held<Cols>([&](int i, int j, int) { row[i].v[j] *= factor; });
+    for_each_held<Cols>(team, [&](int i, int j, int) { squares += row[i].v[j] * row[i].v[j]; });
+    const float factor = inverse_root(sum_of(squares, team) + eps);
+    for_each_held<Cols>(team, [&](int i, int j, int) { row[i].v[j] *= factor; });
   }
 };
 
@@ -210,13 +255,15 @@ struct SumNormRows {
   RowMap source;
 
   static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float* scratch) const {
-    prepare_source<Cols>(x, source(r), row, scratch);
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
+    prepare_source<Cols>(x, source(r), row, team);
     float sum = 0;
-    for_each_held<Cols>([&](int i, int j, int) { sum += row[i].v[j]; });
-    const float factor = 1.0F / (sum_block(sum, scratch) + eps);
-    for_each_held<Cols>([&](int i, int j, int) { row[i].v[j] *= factor; });
+    for_each_held<Cols>(team, [&](int i, int j, int) { sum += row[i].v[j]; });
+    const float factor = 1.0F / (sum_of(sum, team) + eps);
+    for_each_held<Cols>(team, [&](int i, int j, int) { row[i].v[j] *= factor; });
   }
 };
 
@@ -227,20 +274,22 @@ struct SoftmaxRows {
   RowMap source;
 
   static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float* scratch) const {
-    prepare_source<Cols>(x, source(r), row, scratch);
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
+    prepare_source<Cols>(x, source(r), row, team);
     float most = -__builtin_inff();
-    for_each_held<Cols>([&](int i, int j, int) { most = larger(most, row[i].v[j]); });
-    most = max_block(most, scratch);
+    for_each_held<Cols>(team, [&](int i, int j, int) { most = larger(most, row[i].v[j]); });
+    most = max_of(most, team);
     float sum = 0;
-    for_each_held<Cols>([&](int i, int j, int) {
+    for_each_held<Cols>(team, [&](int i, int j, int) {
       row[i].v[j] = exp(row[i].v[j] - most);
       sum += row[i].v[j];
     });
-    barrier();
-    const float factor = 1.0F / sum_block(sum, scratch);
-    for_each_held<Cols>([&](int i, int j, int) { row[i].v[j] *= factor; });
+    meet(team);
+    const float factor = 1.0F / sum_of(sum, team);
+    for_each_held<Cols>(team, [&](int i, int j, int) { row[i].v[j] *= factor; });
   }
 };
 
@@ -251,12 +300,14 @@ struct GatherRows {
   const i32* columns;  // [rows, Cols]
 
   static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float*) const {
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
 #pragma clang loop unroll(full)
-    for (int i = 0; i < rounds<Cols>; ++i) row[i] = Held{};
+    for (int i = 0; i < rounds_of<Cols, Team>; ++i) row[i] = Held{};
     for_each_held<Cols>(
-        [&](int i, int j, int k) { row[i].v[j] = x[r * Width + columns[r * Cols + k]]; });
+        team, [&](int i, int j, int k) { row[i].v[j] = x[r * Width + columns[r * Cols + k]]; });
   }
 };
 
@@ -264,9 +315,9 @@ struct GatherRows {
 template <class... Prologues>
 struct Arguments {
   // f(element j of Held i, its column, elements of the prologues at it) for this thread's columns.
-  template <int Cols, class F>
-  __device__ __attribute__((always_inline)) void for_each(index, float*, const F& f) const {
-    for_each_held<Cols>(f);
+  template <int Cols, class Team, class F>
+  __device__ __attribute__((always_inline)) void for_each(index, Team team, const F& f) const {
+    for_each_held<Cols>(team, f);
   }
 };
 template <class First, class... Rest>
@@ -274,14 +325,13 @@ struct Arguments<First, Rest...> {
   First first;
   Arguments<Rest...> rest;
 
-  template <int Cols, class F>
-  __device__ __attribute__((always_inline)) void for_each(index r, float* scratch,
-                                                          const F& f) const {
-    Held y[rounds<Cols>];
-    first.prepare(r, y, scratch);
-    if constexpr (sizeof...(Rest) > 0) barrier();  // `scratch` is used again
+  template <int Cols, class Team, class F>
+  __device__ __attribute__((always_inline)) void for_each(index r, Team team, const F& f) const {
+    Held y[rounds_of<Cols, Team>];
+    first.prepare(r, y, team);
+    if constexpr (sizeof...(Rest) > 0) meet(team);  // what it sums through is used again
     rest.template for_each<Cols>(
-        r, scratch, [&](int i, int j, int k, auto... ys) __attribute__((always_inline)) {
+        r, team, [&](int i, int j, int k, auto... ys) __attribute__((always_inline)) {
           f(i, j, k, y[i].v[j], ys...);
         });
   }
@@ -294,12 +344,14 @@ struct MapRows {
   Prologues arguments;
 
   static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float* scratch) const {
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
 #pragma clang loop unroll(full)
-    for (int i = 0; i < rounds<Cols>; ++i) row[i] = Held{};
+    for (int i = 0; i < rounds_of<Cols, Team>; ++i) row[i] = Held{};
     arguments.template for_each<Cols>(
-        r, scratch, [&](int i, int j, int k, auto... ys) __attribute__((always_inline)) {
+        r, team, [&](int i, int j, int k, auto... ys) __attribute__((always_inline)) {
           row[i].v[j] = f(r, k, Cols - k, ys...);
         });
   }
@@ -323,10 +375,13 @@ struct KeptRows {
   bool keep;
 
   static constexpr int cols = Cols;
-  __device__ __attribute__((always_inline)) void prepare(index r, Held (&row)[rounds<Cols>],
-                                                         float* scratch) const {
-    x.prepare(r, row, scratch);
-    if (keep) for_each_held<Cols>([&](int i, int j, int k) { out[r * Cols + k] = row[i].v[j]; });
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
+    x.prepare(r, row, team);
+    if (keep)
+      for_each_held<Cols>(team, [&](int i, int j, int k) { out[r * Cols + k] = row[i].v[j]; });
   }
 };
 template <int Cols, class Prologue>

@@ -1,0 +1,212 @@
+#include "passes/fuse_delta.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <utility>
+
+#include "ir/rows.h"
+#include "passes/rewrite.h"
+
+namespace sinter::passes {
+
+using ir::Node;
+using ir::Op;
+using ir::ValueId;
+
+namespace {
+
+constexpr const char* kName = "fuse_delta";
+// Tensors and vectors that the phase reads: it has 16 arguments, of which the state, what the rule
+// gives, counters and the result are others.
+constexpr size_t kMostBuffers = 11;
+
+class Fuser {
+ public:
+  Fuser(ir::Module& module, PassContext& context)
+      : module_(module), context_(context), uses_(ir::count_uses(module)) {
+    taken_.assign(module.nodes.size(), false);
+    for (size_t i = 0; i < module.nodes.size(); ++i) {
+      for (const ValueId id : module.nodes[i].results) made_at_[id] = i;
+      for (const ValueId id : module.nodes[i].operands) user_[id] = i;
+    }
+  }
+
+  void run() {
+    for (size_t i = 0; i < module_.nodes.size(); ++i)
+      if (module_.nodes[i].op == Op::delta_rule) fuse(i);
+    std::vector<Node> nodes;
+    for (size_t i = 0; i < module_.nodes.size(); ++i)
+      if (!taken_[i]) nodes.push_back(std::move(module_.nodes[i]));
+    module_.nodes = std::move(nodes);
+    erase_dead(module_);
+  }
+
+ private:
+  // What a phase consists of so far: positions of nodes.
+  struct Members {
+    std::set<size_t> all;
+    std::set<size_t> copied;  // views that others read, too
+  };
+  // How a value is read: as the heads of a tensor, or by columns of a token's row.
+  struct Read {
+    ir::RowOf row;
+    ir::Runs at;
+  };
+
+  void fuse(size_t i) {
+    Members members;
+    members.all = {i};
+    const Node& rule = module_.nodes[i];
+    for (size_t operand = 0; operand < 5; ++operand) {
+      const ValueId value = rule.operands[operand];
+      Members with_it = members;
+      take(value, read_of(value), false, with_it);
+      accept(std::move(with_it), i, members);
+    }
+    take_behind(i, members);
+    form(i, members);
+  }
+
+  // Larger unless the phase would have too many arguments.
+  void accept(Members with_it, size_t i, Members& members) {
+    if (inputs_of(with_it).size() <= kMostBuffers) {
+      members = std::move(with_it);
+      return;
+    }
+    context_.remarks.push_back({kName, false, module_.nodes[i].label,
+                                fmt::format("the phase would read {} tensors and vectors, it has "
+                                            "room for {}",
+                                            inputs_of(with_it).size(), kMostBuffers)});
+  }
+
+  std::set<ValueId> inputs_of(const Members& members) const {
+    std::set<ValueId> inputs;
+    for (const size_t m : members.all)
+      for (const ValueId id : module_.nodes[m].operands) {
+        const auto made = made_at_.find(id);
+        if (!module_.is_state(id) &&
+            (made == made_at_.end() || !members.all.contains(made->second)))
+          inputs.insert(id);
+      }
+    return inputs;
+  }
+
+  Read read_of(ValueId value) const {
+    const auto& shape = module_.tensor(value).shape;
+    if (shape.size() == 3) return {ir::RowOf::run, ir::Runs(shape[1].value, shape[2].value)};
+    return {ir::RowOf::token, ir::Runs(1, shape.back().value)};
+  }
+
+  // Goes back from a value, as long as it is work that is done for this phase alone, head by head,
+  // or of gates column by column. A view of others is copied, since it moves nothing.
+  void take(ValueId value, const Read& read, bool shared, Members& members) {
+    const auto made = made_at_.find(value);
+    if (made == made_at_.end() || taken_[made->second]) return;
+    const Node& node = module_.nodes[made->second];
+    const bool view = ir::is_view(node.op);
+    if (!view && !ir::is_elementwise(node.op) && !ir::is_by_row(node.op)) return;
+    shared |= uses_[static_cast<size_t>(value)] != 1;
+    if (shared && !view)
+      return refuse(node, fmt::format("[{}] has other users", ir::info(node.op).name));
+    if (read.row == ir::RowOf::token && ir::is_by_row(node.op))
+      return refuse(node,
+                    fmt::format("[{}] is of a whole row, not of a head", ir::info(node.op).name));
+    const auto columns = ir::operand_columns(module_, node, read.at, read.row);
+    if (!columns.ok()) return refuse(node, std::string(columns.status().message()));
+    members.all.insert(made->second);
+    if (shared) members.copied.insert(made->second);
+    for (const ValueId id : node.operands)
+      if (!module_.is_weight(id)) take(id, {read.row, *columns}, shared, members);
+  }
+
+  void refuse(const Node& node, std::string why) {
+    if (!ir::is_view(node.op) && refused_.insert(node.results[0]).second)
+      context_.remarks.push_back({kName, false, node.label, std::move(why)});
+  }
+
+  // Goes on from what the rule gives, as long as one node reads it and computes heads from heads.
+  // The rule moves down to the last of them: nothing else may touch its state.
+  void take_behind(size_t i, Members& members) {
+    const Node& rule = module_.nodes[i];
+    if (uses_[static_cast<size_t>(rule.operands.back())] != 1) return;
+    const Read heads = read_of(rule.results[0]);
+    ValueId value = rule.results[0];
+    while (uses_[static_cast<size_t>(value)] == 1 && user_.contains(value)) {
+      const size_t at = user_.at(value);
+      const Node& node = module_.nodes[at];
+      const bool same =
+          node.op == Op::reshape || ir::is_elementwise(node.op) || ir::is_by_row(node.op);
+      if (!same || taken_[at]) return;
+      if (const auto columns = ir::operand_columns(module_, node, heads.at, heads.row);
+          !columns.ok())
+        return refuse(node, std::string(columns.status().message()));
+      Members with_it = members;
+      with_it.all.insert(at);
+      for (const ValueId id : node.operands)
+        if (id != value && !module_.is_weight(id)) take(id, heads, false, with_it);
+      const size_t before = members.all.size();
+      accept(std::move(with_it), i, members);
+      if (members.all.size() == before) return;
+      value = node.results[0];
+    }
+  }
+
+  void form(size_t i, const Members& members) {
+    std::vector<Node> body;
+    std::map<ValueId, ValueId> copies;
+    std::vector<std::string_view> names;
+    int64_t launches = 0;
+    int64_t saved = 0;
+    for (const size_t m : members.all) {
+      Node node = module_.nodes[m];
+      const std::string_view name = ir::info(node.op).name;
+      if (!ir::is_view(node.op) && std::find(names.begin(), names.end(), name) == names.end())
+        names.push_back(name);
+      if (!ir::is_view(node.op) && m != i) {
+        saved += 2 * ir::row_bytes(module_, node.results[0]);
+        ++launches;
+      }
+      for (ValueId& id : node.operands)
+        if (const auto copy = copies.find(id); copy != copies.end()) id = copy->second;
+      if (members.copied.contains(m)) {
+        const ValueId copy = module_.add_value(module_.value(node.results[0]));
+        copies[node.results[0]] = copy;
+        node.results = {copy};
+        uses_.resize(module_.values.size(), 1);
+      } else {
+        taken_[m] = true;
+      }
+      body.push_back(std::move(node));
+    }
+    const std::string label = module_.nodes[i].label;
+    const size_t last = *members.all.rbegin();
+    module_.nodes[last] = make_fused(ir::RegionKind::delta, label, std::move(body), uses_);
+    taken_[last] = false;
+    context_.remarks.push_back({kName, names.size() > 1, label,
+                                names.size() > 1
+                                    ? fmt::format("one phase for {}", fmt::join(names, ", "))
+                                    : "[delta_rule] is a phase",
+                                saved, launches});
+  }
+
+  ir::Module& module_;
+  PassContext& context_;
+  std::vector<int> uses_;
+  std::vector<bool> taken_;
+  std::map<ValueId, size_t> made_at_;  // of each value: the position of its node
+  std::map<ValueId, size_t> user_;     // and that of the last that reads it
+  std::set<ValueId> refused_;          // results of nodes that stay where they are
+};
+
+}  // namespace
+
+absl::StatusOr<ir::Module> fuse_delta(ir::Module module, PassContext& context) {
+  Fuser(module, context).run();
+  return module;
+}
+
+}  // namespace sinter::passes
