@@ -112,8 +112,8 @@ absl::StatusOr<const Json*> Config::list(std::string_view field, int64_t count,
   if (value == nullptr)
     return refuse(field, fmt::format("is missing, expected a list of {} {}", count, of));
   if (!value->is_array() || static_cast<int64_t>(value->size()) != count)
-    return refuse(field, fmt::format("is {}, expected a list of {} {}",
-                                     frontends::describe(*value), count, of));
+    return refuse(field, fmt::format("is {}, expected a list of {} {}", frontends::describe(*value),
+                                     count, of));
   return value;
 }
 
@@ -140,11 +140,10 @@ absl::StatusOr<std::vector<int64_t>> Config::integers(std::string_view field, in
 }
 
 absl::StatusOr<std::vector<double>> Config::numbers(std::string_view field, int64_t count) const {
-  return entries<double>(list(field, count, "numbers"), shown(field),
-                         [&](const Json* value, const std::string& key) {
-                           return frontends::as_double(value, key, file(), NumberRange().min,
-                                                       NumberRange().max);
-                         });
+  return entries<double>(
+      list(field, count, "numbers"), shown(field), [&](const Json* value, const std::string& key) {
+        return frontends::as_double(value, key, file(), NumberRange().min, NumberRange().max);
+      });
 }
 
 absl::StatusOr<std::vector<std::string>> Config::texts(std::string_view field,

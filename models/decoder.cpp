@@ -11,8 +11,7 @@ using ir::Op;
 using ir::ValueId;
 
 void Decoder::for_each_attention(const std::function<void(Attention&, int64_t)>& change) {
-  for (size_t i = 0; i < layers.size(); ++i)
-    change(layers[i].attention, static_cast<int64_t>(i));
+  for (size_t i = 0; i < layers.size(); ++i) change(layers[i].attention, static_cast<int64_t>(i));
 }
 
 void Decoder::for_each_mlp(const std::function<void(Mlp&)>& change) {
@@ -36,8 +35,7 @@ Decoder read_decoder(Importer& m) {
   a.kv_heads = config.is_null("num_key_value_heads")
                    ? a.heads
                    : m.integer("num_key_value_heads", kSize, a.heads);
-  a.head_dim =
-      m.integer("head_dim", {1, 65536}, std::clamp<int64_t>(d.hidden / a.heads, 1, 65536));
+  a.head_dim = m.integer("head_dim", {1, 65536}, std::clamp<int64_t>(d.hidden / a.heads, 1, 65536));
   if (m.ok() && a.heads % a.kv_heads != 0)
     m.fail(config.refuse("num_attention_heads",
                          fmt::format("is {}, expected a multiple of {}, which is {}", a.heads,
@@ -55,9 +53,8 @@ Decoder read_decoder(Importer& m) {
 
 void read_windows(Importer& m, Decoder& d, bool by_default) {
   const auto count = static_cast<int64_t>(d.layers.size());
-  const int64_t width = m.config().is_null("sliding_window")
-                            ? 0
-                            : m.integer("sliding_window", {0, kSize.max}, 0);
+  const int64_t width =
+      m.config().is_null("sliding_window") ? 0 : m.integer("sliding_window", {0, kSize.max}, 0);
   const int64_t window = width < m.max_positions ? width : 0;
   if (m.config().find("layer_types") == nullptr) {
     if (by_default) d.for_each_attention([&](Attention& a, int64_t) { a.window = window; });
@@ -74,10 +71,10 @@ void read_windows(Importer& m, Decoder& d, bool by_default) {
     if (type == "sliding_attention") {
       a.window = window;
     } else if (type != "full_attention") {
-      m.fail(m.config().refuse(
-          "layer_types", fmt::format("has {}, which is not supported; supported are "
-                                     "\"full_attention\" and \"sliding_attention\"",
-                                     frontends::in_quotes(type))));
+      m.fail(m.config().refuse("layer_types",
+                               fmt::format("has {}, which is not supported; supported are "
+                                           "\"full_attention\" and \"sliding_attention\"",
+                                           frontends::in_quotes(type))));
     }
   });
 }

@@ -1,5 +1,5 @@
-// Decoder-only models: an embedding, layers of a mixer (attention, or what stands in its place) and a
-// feed-forward block, a head. A family takes what llama does and says where it differs.
+// Decoder-only models: an embedding, layers of a mixer (attention, or what stands in its place) and
+// a feed-forward block, a head. A family takes what llama does and says where it differs.
 #pragma once
 
 #include <functional>
@@ -44,7 +44,7 @@ struct Decoder {
   double embedding_scale = 1;
   double residual_scale = 1;  // of what blocks add
   double logit_scale = 1;
-  double logit_cap = 0;       // cap tanh(logits / cap); 0: none
+  double logit_cap = 0;  // cap tanh(logits / cap); 0: none
   bool head_bias = false;
   bool learned_positions = false;  // embeddings of positions, "model.embed_positions"
   bool norm_embedding = false;

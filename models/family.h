@@ -20,7 +20,9 @@ struct Family {
   // What the files call fields and tensors, where llama's have other names.
   std::vector<Rename> fields = {};
   std::vector<Rename> tensors = {};
-
+  // Tensors that are left out, as the left sides of such rules: other modalities, buffers, what
+  // drafts tokens.
+  std::vector<std::string> skipped = {};
 };
 
 }  // namespace sinter::models

@@ -119,13 +119,20 @@ absl::StatusOr<ImportedModel> import_config(const ModelFields& fields, const Fam
 absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint) {
   const auto family = family_of(checkpoint.config, checkpoint.config_file);
   if (!family.ok()) return family.status();
-  const CheckpointCatalog catalog(checkpoint, (*family)->tensors);
-  const std::vector<std::string> skipped = catalog.skipped();
+  const CheckpointCatalog catalog(checkpoint, **family);
+  const std::vector<std::string>& skipped = catalog.skipped();
   std::set<std::string> used(skipped.begin(), skipped.end());
   auto model = import_config(
       read_fields(checkpoint.config, checkpoint.config_file, checkpoint.config_names, **family),
       **family, &checkpoint, catalog, used);
   if (!model.ok()) return model.status();
+  if (!skipped.empty())
+    model->notes.push_back(
+        fmt::format("{}: {} that {} as a text model does not use {} left out, the first is {}",
+                    frontends::one_line(checkpoint.path.string(), 1000),
+                    skipped.size() == 1 ? "1 tensor" : fmt::format("{} tensors", skipped.size()),
+                    model->architecture, skipped.size() == 1 ? "is" : "are",
+                    frontends::in_quotes(checkpoint.shown_name(skipped[0]))));
   checkpoint.drop_zero_biases(used);
   if (auto status = checkpoint.check_all_used(used); !status.ok()) return status;
   model->sources = checkpoint.sources;

@@ -1,5 +1,6 @@
 #include "models/importer.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace sinter::models {
@@ -108,6 +109,27 @@ ir::ValueId Importer::part(const PartOf& part, const std::vector<int64_t>& shape
   return add(symbol, catalog_.view(part.name, whole, shape, at));
 }
 
+ir::ValueId Importer::parts(const std::vector<PartOf>& parts, const std::string& symbol,
+                            int64_t in) {
+  if (!ok()) return -1;
+  ir::WeightData data;
+  ir::WeightType type;
+  type.shape = {0, in};
+  for (const PartOf& part : parts) {
+    const int64_t rows = part.places.run * (part.whole / part.places.stored_run);
+    const auto stored = catalog_.view(part.name, {part.whole, in}, {rows, in}, part.places);
+    if (!stored.ok()) {
+      fail(with_assumptions(stored.status(), config_));
+      return -1;
+    }
+    type.format = stored->type.format;
+    type.shape[0] += rows;
+    used_.insert(stored->used.begin(), stored->used.end());
+    data.sources.push_back(stored->source);
+  }
+  return weights_[symbol] = graph_.weight(symbol, type, std::move(data));
+}
+
 ir::ValueId Importer::reshaped(std::string_view name, const std::vector<int64_t>& stored,
                                const std::vector<int64_t>& shape) {
   if (!ok()) return -1;
@@ -189,13 +211,26 @@ ir::ValueId Importer::joined(const std::string& name, int64_t count, int64_t siz
 
 double Importer::scalar(std::string_view name) {
   if (!ok()) return 0;
-  auto number = catalog_.scalar(name);
-  if (number.ok()) {
-    used_.insert(catalog_.source(name));
+  const auto numbers = catalog_.numbers(name);
+  if (!numbers.ok()) {
+    fail(numbers.status());
+  } else if (numbers->size() != 1) {
+    fail(catalog_.find(name, {1}).status());
   } else {
-    fail(number.status());
+    used_.insert(catalog_.source(name));
+    return numbers->front();
   }
-  return number.value_or(0);
+  return 0;
+}
+
+double Importer::mean(std::string_view name) {
+  if (!ok()) return 0;
+  const auto numbers = catalog_.numbers(name);
+  if (!numbers.ok()) fail(numbers.status());
+  if (!ok()) return 0;
+  double sum = 0;
+  for (const float number : *numbers) sum += number;
+  return sum / static_cast<double>(std::max<size_t>(1, numbers->size()));
 }
 
 void Importer::ignore(std::string_view name) {
@@ -233,6 +268,11 @@ ir::ValueId Importer::linear(ir::ValueId x, const PartOf& part, const std::strin
   return product(x, w, bias ? this->part(bias_part, {out}) : -1, label);
 }
 
+ir::ValueId Importer::linear(ir::ValueId x, const std::vector<PartOf>& parts,
+                             const std::string& label, int64_t in) {
+  return product(x, this->parts(parts, label, in), -1, label);
+}
+
 ir::ValueId Importer::rms_norm(ir::ValueId x, const std::string& name, int64_t size, double eps) {
   const ir::ValueId w = weight(name, {size});
   if (!ok()) return -1;
@@ -257,9 +297,9 @@ ir::ValueId Importer::angles(const Rope& rope) {
   const std::string symbol =
       angles_.empty() ? "rope.inv_freq" : fmt::format("rope.{}.inv_freq", angles_.size());
   graph_.set_label("rope");
-  const ir::ValueId inv_freq = graph_.weight(
-      symbol, {{static_cast<int64_t>(rope.inv_freq.size())}, {}},
-      {.sources = {}, .constant = rope.inv_freq});
+  const ir::ValueId inv_freq =
+      graph_.weight(symbol, {{static_cast<int64_t>(rope.inv_freq.size())}, {}},
+                    {.sources = {}, .constant = rope.inv_freq});
   const ir::ValueId table =
       graph_.add(ir::Op::rope_table, {inv_freq, tokens()}, {{"scale", rope.scale}});
   angles_.emplace_back(rope, table);

@@ -41,12 +41,15 @@ class WeightCatalog {
                                             const std::vector<int64_t>& whole,
                                             const std::vector<int64_t>& shape,
                                             const ir::RowPlaces& places) const = 0;
-  // A vector in float32 that is computed of the elements of a stored one; `what` names the function.
+  // A vector in float32 that is computed of the elements of a stored one; `what` names the
+  // function.
   virtual absl::StatusOr<StoredWeight> computed(
       std::string_view name, int64_t size, std::string_view what,
       const std::function<double(double)>& number) const = 0;
-  // The only number of a tensor.
-  virtual absl::StatusOr<double> scalar(std::string_view name) const = 0;
+  // All numbers of a dense tensor.
+  virtual absl::StatusOr<std::vector<float>> numbers(std::string_view name) const = 0;
+  // The extents that it has in its file; empty where there is none.
+  virtual std::vector<int64_t> stored_shape(std::string_view name) const = 0;
 };
 
 // Large enough for every model there is, small enough that products of two sizes fit in 63 bits.
@@ -89,6 +92,8 @@ class Importer {
   bool has(std::string_view name) const { return catalog_.has(name); }
   ir::ValueId weight(std::string_view name, const std::vector<int64_t>& shape);
   ir::ValueId part(const PartOf& part, const std::vector<int64_t>& shape);
+  // Parts of one stored matrix one after another, [out, in] together.
+  ir::ValueId parts(const std::vector<PartOf>& parts, const std::string& symbol, int64_t in);
   // A weight that is stored with other extents.
   ir::ValueId reshaped(std::string_view name, const std::vector<int64_t>& stored,
                        const std::vector<int64_t>& shape);
@@ -96,8 +101,8 @@ class Importer {
   ir::ValueId flattened(std::string_view name, int64_t size) {
     return reshaped(name, {size}, {size});
   }
-  // Taps [channels, taps] of a convolution of each channel, the newest last; files have an extent of 1
-  // before or behind them.
+  // Taps [channels, taps] of a convolution of each channel, the newest last; files have an extent
+  // of 1 before or behind them.
   ir::ValueId convolution_taps(std::string_view name, int64_t channels, int64_t taps) {
     return reshaped(name, {channels, 1, taps}, {channels, taps});
   }
@@ -111,13 +116,20 @@ class Importer {
                       int64_t in);
   // Vectors `name`.0, `name`.1, .. of so many elements each, one after another.
   ir::ValueId joined(const std::string& name, int64_t count, int64_t size);
-  // The only number of a tensor.
+  // The only number of a tensor; the mean of a vector's.
   double scalar(std::string_view name);
+  double mean(std::string_view name);
+  // The extents that a tensor has in its file; empty where there is none.
+  std::vector<int64_t> stored_shape(std::string_view name) const {
+    return catalog_.stored_shape(name);
+  }
   // A weight that is there but deliberately not used.
   void ignore(std::string_view name);
 
   // x w^T (+ bias): `name` is the module, [out, in] its shape.
   ir::ValueId linear(ir::ValueId x, const std::string& name, int64_t out, int64_t in, bool bias);
+  ir::ValueId linear(ir::ValueId x, const std::vector<PartOf>& parts, const std::string& label,
+                     int64_t in);
   // The same of some rows of a module, which gives the result `label`.
   ir::ValueId linear(ir::ValueId x, const PartOf& part, const std::string& label, int64_t out,
                      int64_t in, bool bias);

@@ -1,5 +1,5 @@
-// Families by the name that config.json gives them. A new one is a file in models/families/ and a row
-// of registry.def.
+// Families by the name that config.json gives them. A new one is a file in models/families/ and a
+// row of registry.def.
 #pragma once
 
 #include <string_view>

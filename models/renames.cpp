@@ -51,6 +51,16 @@ void apply(std::string_view from, std::string_view to, Components& name) {
 
 }  // namespace
 
+bool matches(std::string_view name, std::string_view from) {
+  const bool at_begin = from.starts_with('^');
+  if (at_begin) from.remove_prefix(1);
+  const Components components = split(name);
+  const Components pattern = split(from);
+  for (size_t at = 0; at <= (at_begin ? 0 : components.size()); ++at)
+    if (fits(pattern, components, at)) return true;
+  return false;
+}
+
 std::string rename(std::string_view name, std::span<const Rename> rules) {
   Components components = split(name);
   for (const Rename& rule : rules) apply(rule.from, rule.to, components);

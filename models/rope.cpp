@@ -95,8 +95,8 @@ absl::Status divide_by_factors(const Config& p, std::vector<double>& inv_freq) {
   return absl::OkStatus();
 }
 
-// Every frequency has a divisor of its own, one list of them for texts up to the original length and
-// one for longer ones. A plan has one table: the long one.
+// Every frequency has a divisor of its own, one list of them for texts up to the original length
+// and one for longer ones. A plan has one table: the long one.
 absl::Status scale_longrope(const RopeHome& fields, std::vector<double>& inv_freq, Rope& rope) {
   const Config& p = *fields.own;
   const auto factors = p.numbers("long_factor", static_cast<int64_t>(inv_freq.size()));
@@ -104,8 +104,7 @@ absl::Status scale_longrope(const RopeHome& fields, std::vector<double>& inv_fre
   for (const absl::Status& status : {factors.status(), original.status()})
     if (!status.ok()) return status;
   p.mark_read("short_factor");
-  const double stretch =
-      static_cast<double>(rope.max_positions) / static_cast<double>(*original);
+  const double stretch = static_cast<double>(rope.max_positions) / static_cast<double>(*original);
   const auto factor = p.number("factor", kFactor, stretch);
   if (!factor.ok()) return factor.status();
   const double by_default =
@@ -217,8 +216,8 @@ absl::StatusOr<RopeHome> find_rope_fields(const Config& config, std::string_view
   return fields;
 }
 
-// The frequencies before they are scaled by the rope type. `proportional`: those of the whole head, of
-// which only the first are not 0.
+// The frequencies before they are scaled by the rope type. `proportional`: those of the whole head,
+// of which only the first are not 0.
 absl::StatusOr<std::vector<double>> unscaled(const RopeHome& fields, double base, int64_t head_dim,
                                              bool proportional) {
   constexpr const char* kPartial = "partial_rotary_factor";
@@ -230,8 +229,7 @@ absl::StatusOr<std::vector<double>> unscaled(const RopeHome& fields, double base
         "head_dim", fmt::format("is {}, and {} is {}; expected at least two dimensions to rotate",
                                 head_dim, fields.home(kPartial).name(kPartial), *partial));
   std::vector<double> inv_freq = plain(base, proportional ? head_dim : dims);
-  if (proportional)
-    std::fill(inv_freq.begin() + dims / 2, inv_freq.end(), 0.0);
+  if (proportional) std::fill(inv_freq.begin() + dims / 2, inv_freq.end(), 0.0);
   if (fields.own)
     if (absl::Status status = divide_by_factors(*fields.own, inv_freq); !status.ok()) return status;
   return inv_freq;

@@ -35,10 +35,10 @@ struct RopeFields {
 
 // Reads `rope_theta`, `rope_scaling` or the newer `rope_parameters` (both: the former counts, as in
 // transformers), also keyed by layer type, `partial_rotary_factor`, MLX's `rope_traditional`; from
-// GGUF files also `frequency_factors`. YaRN may reach further than max_positions; "dynamic" is plain
-// RoPE up to there, and its other frequencies beyond are not supported. LongRoPE has the factors for
-// long texts. An unknown rope type is an error. Formulas: transformers `modeling_rope_utils.py`; YaRN
-// is arXiv:2309.00071, LongRoPE arXiv:2402.13753.
+// GGUF files also `frequency_factors`. YaRN may reach further than max_positions; "dynamic" is
+// plain RoPE up to there, and its other frequencies beyond are not supported. LongRoPE has the
+// factors for long texts. An unknown rope type is an error. Formulas: transformers
+// `modeling_rope_utils.py`; YaRN is arXiv:2309.00071, LongRoPE arXiv:2402.13753.
 absl::StatusOr<Rope> read_rope(const Config& config, const RopeFields& fields);
 
 }  // namespace sinter::models

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "frontends/error_text.h"
@@ -19,12 +20,13 @@ int64_t elements(const std::vector<int64_t>& shape) {
 
 }  // namespace
 
-CheckpointCatalog::CheckpointCatalog(frontends::Checkpoint& checkpoint,
-                                     std::span<const Rename> tensors)
-    : checkpoint_(checkpoint), tensors_(tensors) {
+CheckpointCatalog::CheckpointCatalog(frontends::Checkpoint& checkpoint, const Family& family)
+    : checkpoint_(checkpoint), tensors_(family.tensors) {
   const auto add = [&](const std::string& key) {
     std::string name = rename(key, tensors_);
-    if (name.empty()) {
+    const auto& out = family.skipped;
+    if (std::any_of(out.begin(), out.end(),
+                    [&](const std::string& from) { return matches(key, from); })) {
       skipped_.push_back(key);
     } else {
       names_.emplace(std::move(name), key);
@@ -74,9 +76,9 @@ absl::StatusOr<StoredWeight> CheckpointCatalog::view(std::string_view name,
              (!type->format.is_dense() && type->cols() != shape.back())) {
     return find(name, whole).status();
   }
-  const std::string view_key =
-      fmt::format("{} as {}x{} of {}", key, places.first, fmt::join(shape, "x"),
-                  fmt::join({places.run, places.step, places.outer, places.inner, places.transposed}, " "));
+  const std::string view_key = fmt::format(
+      "{} as {}x{} of {}", key, places.first, fmt::join(shape, "x"),
+      fmt::join({places.run, places.step, places.outer, places.inner, places.transposed}, " "));
   // Another order that the matrix has already would be lost.
   const auto matrix = checkpoint_.matrices.find(key);
   if (matrix != checkpoint_.matrices.end() && !matrix->second.places.in_order() &&
@@ -93,23 +95,18 @@ absl::StatusOr<StoredWeight> CheckpointCatalog::computed(
     std::string_view name, int64_t size, std::string_view what,
     const std::function<double(double)>& number) const {
   const std::string key = source(name);
-  auto matrix = checkpoint_.matrix(key);
-  if (!matrix.ok()) return matrix.status();
-  if (!matrix->type.format.is_dense() || matrix->type.elements() != size) {
+  auto values = numbers(name);
+  if (!values.ok()) return values.status();
+  if (static_cast<int64_t>(values->size()) != size) {
     auto stored = find(name, {size});
     if (!stored.ok()) return stored.status();
   }
   const std::string computed_key = fmt::format("{} {}", key, what);
   ir::WeightType type{{size}, {}};
   if (!checkpoint_.has(computed_key)) {
-    if (auto status = checkpoint_.check_finite(key); !status.ok()) return status;
-    std::vector<float> values(static_cast<size_t>(size));
-    const int64_t cols = matrix->type.cols();
-    for (int64_t row = 0; row < matrix->type.rows(); ++row)
-      ir::decode_row(*matrix, row, values.data() + row * cols);
-    for (float& value : values) value = static_cast<float>(number(value));
-    std::vector<uint8_t> bytes(values.size() * sizeof(float));
-    std::memcpy(bytes.data(), values.data(), bytes.size());
+    for (float& value : *values) value = static_cast<float>(number(value));
+    std::vector<uint8_t> bytes(values->size() * sizeof(float));
+    std::memcpy(bytes.data(), values->data(), bytes.size());
     ir::Matrix made;
     made.type = type;
     made.codes = checkpoint_.keep(std::move(bytes));
@@ -120,15 +117,25 @@ absl::StatusOr<StoredWeight> CheckpointCatalog::computed(
   return StoredWeight{computed_key, std::move(type), {key}};
 }
 
-absl::StatusOr<double> CheckpointCatalog::scalar(std::string_view name) const {
-  auto matrix = checkpoint_.matrix(source(name));
+absl::StatusOr<std::vector<float>> CheckpointCatalog::numbers(std::string_view name) const {
+  const std::string key = source(name);
+  auto matrix = checkpoint_.matrix(key);
   if (!matrix.ok()) return matrix.status();
-  if (!matrix->type.format.is_dense() || matrix->type.elements() != 1)
-    return frontends::invalid("{}: tensor {} is {}, expected one number",
+  if (!matrix->type.format.is_dense())
+    return frontends::invalid("{}: tensor {} is {}, expected floats",
                               frontends::one_line(checkpoint_.path.string(), 1000), shown(name),
                               to_string(matrix->type));
-  if (auto status = checkpoint_.check_finite(source(name)); !status.ok()) return status;
-  return ir::read_element(matrix->type.format.scale_type, matrix->codes.data(), 0);
+  if (auto status = checkpoint_.check_finite(key); !status.ok()) return status;
+  const int64_t cols = matrix->type.cols();
+  std::vector<float> values(static_cast<size_t>(matrix->type.elements()));
+  for (int64_t row = 0; row < matrix->type.rows(); ++row)
+    ir::decode_row(*matrix, row, values.data() + row * cols);
+  return values;
+}
+
+std::vector<int64_t> CheckpointCatalog::stored_shape(std::string_view name) const {
+  const auto found = checkpoint_.matrices.find(source(name));
+  return found == checkpoint_.matrices.end() ? std::vector<int64_t>() : found->second.type.shape;
 }
 
 absl::StatusOr<StoredWeight> SyntheticCatalog::find(std::string_view name,
@@ -173,6 +180,10 @@ absl::StatusOr<StoredWeight> SyntheticCatalog::computed(
   return StoredWeight{fmt::format("{} {}", name, what), {{size}, {}}, {}};
 }
 
-absl::StatusOr<double> SyntheticCatalog::scalar(std::string_view /*name*/) const { return 0.5; }
+absl::StatusOr<std::vector<float>> SyntheticCatalog::numbers(std::string_view /*name*/) const {
+  return std::vector<float>{0.5F};
+}
+
+std::vector<int64_t> SyntheticCatalog::stored_shape(std::string_view /*name*/) const { return {}; }
 
 }  // namespace sinter::models

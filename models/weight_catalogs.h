@@ -10,6 +10,7 @@
 
 #include "frontends/checkpoint.h"
 #include "frontends/quantized/mlx.h"
+#include "models/family.h"
 #include "models/importer.h"
 #include "models/renames.h"
 
@@ -17,9 +18,9 @@ namespace sinter::models {
 
 class CheckpointCatalog : public WeightCatalog {
  public:
-  // `tensors`: what the checkpoint calls them, if not as model definitions do. Both must outlive the
-  // catalog.
-  CheckpointCatalog(frontends::Checkpoint& checkpoint, std::span<const Rename> tensors);
+  // What the checkpoint calls tensors, and which are left out, says the family. Both must outlive
+  // the catalog.
+  CheckpointCatalog(frontends::Checkpoint& checkpoint, const Family& family);
 
   bool has(std::string_view name) const override { return names_.contains(name); }
   std::string source(std::string_view name) const override;
@@ -29,13 +30,13 @@ class CheckpointCatalog : public WeightCatalog {
   absl::StatusOr<StoredWeight> view(std::string_view name, const std::vector<int64_t>& whole,
                                     const std::vector<int64_t>& shape,
                                     const ir::RowPlaces& places) const override;
-  absl::StatusOr<StoredWeight> computed(
-      std::string_view name, int64_t size, std::string_view what,
-      const std::function<double(double)>& number) const override;
-  absl::StatusOr<double> scalar(std::string_view name) const override;
+  absl::StatusOr<StoredWeight> computed(std::string_view name, int64_t size, std::string_view what,
+                                        const std::function<double(double)>& number) const override;
+  absl::StatusOr<std::vector<float>> numbers(std::string_view name) const override;
+  std::vector<int64_t> stored_shape(std::string_view name) const override;
 
-  // What no model of the family uses is used by none: of other modalities, or not needed.
-  std::vector<std::string> skipped() const { return skipped_; }
+  // Tensors that the family leaves out.
+  const std::vector<std::string>& skipped() const { return skipped_; }
 
  private:
   // As the checkpoint shows it; of one that is missing, as it would.
@@ -63,10 +64,10 @@ class SyntheticCatalog : public WeightCatalog {
   absl::StatusOr<StoredWeight> view(std::string_view name, const std::vector<int64_t>& whole,
                                     const std::vector<int64_t>& shape,
                                     const ir::RowPlaces& places) const override;
-  absl::StatusOr<StoredWeight> computed(
-      std::string_view name, int64_t size, std::string_view what,
-      const std::function<double(double)>& number) const override;
-  absl::StatusOr<double> scalar(std::string_view name) const override;
+  absl::StatusOr<StoredWeight> computed(std::string_view name, int64_t size, std::string_view what,
+                                        const std::function<double(double)>& number) const override;
+  absl::StatusOr<std::vector<float>> numbers(std::string_view name) const override;
+  std::vector<int64_t> stored_shape(std::string_view name) const override;
 
  private:
   std::string file_;

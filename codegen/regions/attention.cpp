@@ -205,7 +205,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
       e.line("const FloatResults<Cache> results{{{}}};", e.pointer(result, "float"));
       return;
     }
-    const Buffer prepared = c.temporary({form->row_bytes, 64});
+    const Buffer prepared = c.temporary({form->row_bytes, 0});
     c.prepared[op->results[0]] = prepared;
     e.line("const QuantizedResults<Cache, {0}> results{{{0}::at({1}, {2})}};", form->type,
            e.pointer(prepared, "unsigned char"), c.row_count(op->results[0]));
@@ -243,7 +243,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     phase.shared_bytes = shared_bytes;
     return absl::OkStatus();
   }
-  const Buffer queries = c.temporary({heads * qk_head_dim * 4, 64});
+  const Buffer queries = c.temporary({heads * qk_head_dim * 4, 0});
   Emitter a;
   if (appends) {
     if (auto status = declare_cache(a, Access::update, false); !status.ok()) return status;

@@ -184,7 +184,7 @@ class Lowerer {
 
   // What is needed of each row, then the rule, then what is made of its result.
   absl::Status many_rows() {
-    const auto of_row = [&](int64_t numbers) { return c_.temporary({numbers * 4, 64}); };
+    const auto of_row = [&](int64_t numbers) { return c_.temporary({numbers * 4, 0}); };
     const Buffer q = of_row(key_heads_ * run_);
     const Buffer k = of_row(key_heads_ * run_);
     const Buffer gates = of_row(heads_ * 2);

@@ -107,7 +107,7 @@ class Lowerer {
     if (!code.ok()) return code.status();
     Buffer prepared = c_.buffer(input());
     if (!floats || code->plain < 0) {
-      prepared = c_.temporary({row_bytes() * rows_per_token(), 64});
+      prepared = c_.temporary({row_bytes() * rows_per_token(), 0});
       p.line("write_rows<{}>(launch, {}, {}, x);", form(), p.pointer(prepared, "unsigned char"),
              rows());
       std::string what = code->ops;

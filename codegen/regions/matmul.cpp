@@ -230,7 +230,7 @@ class Lowerer {
     if (const auto found = c_.prepared.find(input); plain && found != c_.prepared.end()) {
       prepared = found->second;
     } else if (!plain || !floats_) {
-      prepared = c_.temporary({row_bytes_, 64});
+      prepared = c_.temporary({row_bytes_, 0});
       p.line("write_rows<{}>(launch, {}, {}, x);", rows_form_, p.pointer(prepared, "unsigned char"),
              rows);
       std::string what = code->ops;

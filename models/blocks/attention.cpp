@@ -46,7 +46,8 @@ class Heads {
   ValueId of(ValueId x, int64_t heads, const std::string& norm) {
     ir::Builder& g = m_.graph();
     const int64_t width = heads * a_.head_dim;
-    if (a_.qk_norms == Attention::HeadNorms::row) x = apply(m_, a_.qk_norm, x, layer_ + norm, width);
+    if (a_.qk_norms == Attention::HeadNorms::row)
+      x = apply(m_, a_.qk_norm, x, layer_ + norm, width);
     if (a_.clip_after_norm) x = clipped(m_, a_, x);
     g.set_label(layer_ + "attention");
     x = g.reshape(x, {Dim::of('T'), heads, a_.head_dim});
@@ -122,9 +123,9 @@ ValueId attention(Importer& m, const Attention& a, ValueId x, const std::string&
   const ValueId query = heads.of(q, a.heads, a.q_norm);
   const ValueId key = heads.of(k, a.kv_heads, a.k_norm);
   const ValueId value = g.reshape(v, {Dim::of('T'), a.kv_heads, d});
-  const ir::StateType cache{a.window > 0 ? ir::StateKind::ring : ir::StateKind::paged,
-                            {ir::DType::f16,
-                             {a.kv_heads, a.window > 0 ? Dim(a.window) : Dim::of('C'), d}}};
+  const ir::StateType cache{
+      a.window > 0 ? ir::StateKind::ring : ir::StateKind::paged,
+      {ir::DType::f16, {a.kv_heads, a.window > 0 ? Dim(a.window) : Dim::of('C'), d}}};
   const ValueId keys = g.state(state_name(layer, "keys"), cache);
   const ValueId values = g.state(state_name(layer, "values"), cache);
   g.add(Op::kv_append, {keys, key});

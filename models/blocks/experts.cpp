@@ -16,8 +16,7 @@ struct Choice {
 Choice choose(Importer& m, const Experts& e, ValueId x, const std::string& layer, int64_t hidden) {
   ir::Builder& g = m.graph();
   const ValueId products = m.linear(x, layer + e.router, e.count, hidden, e.router_bias);
-  const ValueId correction =
-      e.correction.empty() ? -1 : m.flattened(layer + e.correction, e.count);
+  const ValueId correction = e.correction.empty() ? -1 : m.flattened(layer + e.correction, e.count);
   if (!m.ok()) return {};
   ValueId scores = products;
   if (e.scores == Experts::Scores::softmax) scores = g.add(Op::softmax, {products});

@@ -1,4 +1,5 @@
-// A mixture of experts: a router chooses a few of many MLPs for each token, whose results are summed.
+// A mixture of experts: a router chooses a few of many MLPs for each token, whose results are
+// summed.
 #pragma once
 
 #include <optional>

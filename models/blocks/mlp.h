@@ -13,15 +13,15 @@ namespace sinter::models {
 // A function of single numbers, as nodes.
 using Activation = std::function<ir::ValueId(Importer&, ir::ValueId)>;
 
-// The activation that transformers has under this name. Fails with the names that are known; `field`
-// is where the name is from.
+// The activation that transformers has under this name. Fails with the names that are known;
+// `field` is where the name is from.
 Activation find_activation(Importer& m, std::string_view field);
 
 struct Mlp {
-  int64_t width = 0;   // of the hidden layer
+  int64_t width = 0;  // of the hidden layer
   Activation act = {};
-  bool gated = true;   // down(act(gate(x)) * up(x)), else down(act(up(x)))
-  bool packed = false; // gate_proj and up_proj are one matrix, gate first
+  bool gated = true;        // down(act(gate(x)) * up(x)), else down(act(up(x)))
+  bool packed = false;      // gate_proj and up_proj are one matrix, gate first
   bool transposed = false;  // matrices are stored so
   bool bias = false;
   std::optional<Norm> norm = {};  // before the last product, where the file has its weights

@@ -12,8 +12,8 @@ struct Norm {
   Kind kind = Kind::rms;
   double eps = 1e-6;
   bool has_weight = true;
-  bool has_bias = false;   // of a layer norm
-  bool less_one = false;   // the file has weights less 1
+  bool has_bias = false;  // of a layer norm
+  bool less_one = false;  // the file has weights less 1
 };
 
 // x [.., size]: over the last extent, with the weights under `name`.

@@ -10,7 +10,8 @@ ValueId short_convolution(Importer& m, const ShortConvolution& s, ValueId x,
   ir::Builder& g = m.graph();
   const auto third = [&](int64_t which, const char* label) {
     return m.linear(x,
-                    {layer + s.in, 3 * hidden,
+                    {layer + s.in,
+                     3 * hidden,
                      {.run = hidden, .stored_run = 3 * hidden, .first = which * hidden}},
                     layer + s.in + label, hidden, hidden, s.bias);
   };

@@ -1,6 +1,7 @@
-// Arcee's AFMoE (Trinity): attention with norms of heads and a gate, RoPE on windowed layers alone, norms
-// before and after blocks, experts chosen by sigmoids with a correction, a shared MLP, the first layers dense.
-// Source: transformers models/afmoe/modeling_afmoe.py and configuration_afmoe.py.
+// Arcee's AFMoE (Trinity): attention with norms of heads and a gate, RoPE on windowed layers alone,
+// norms before and after blocks, experts chosen by sigmoids with a correction, a shared MLP, the
+// first layers dense. Source: transformers models/afmoe/modeling_afmoe.py and
+// configuration_afmoe.py.
 #include <cmath>
 #include <string>
 #include <vector>
@@ -13,8 +14,7 @@ namespace sinter::models {
 
 static absl::StatusOr<ir::Module> import_afmoe(Importer& m) {
   Decoder d = read_decoder(m);
-  if (m.flag("mup_enabled", false))
-    d.embedding_scale = std::sqrt(static_cast<double>(d.hidden));
+  if (m.flag("mup_enabled", false)) d.embedding_scale = std::sqrt(static_cast<double>(d.hidden));
   d.norms = {.before_mixer = "input_layernorm",
              .after_mixer = "post_attention_layernorm",
              .before_feed_forward = "pre_mlp_layernorm",
@@ -45,8 +45,8 @@ static absl::StatusOr<ir::Module> import_afmoe(Importer& m) {
   d.for_each_attention([&](Attention& a, int64_t i) {
     a.qk_norms = Attention::HeadNorms::head;
     a.gate = Attention::Gate::apart;
-    const bool full = types.empty() ? (i + 1) % interval == 0
-                                    : types[static_cast<size_t>(i)] == "full_attention";
+    const bool full =
+        types.empty() ? (i + 1) % interval == 0 : types[static_cast<size_t>(i)] == "full_attention";
     if (full) {
       a.window = 0;
       a.rope.reset();
@@ -57,7 +57,9 @@ static absl::StatusOr<ir::Module> import_afmoe(Importer& m) {
 }
 
 Family family_afmoe() {
-  return {.model_type = "afmoe", .import = import_afmoe, .defaults = R"({
+  return {.model_type = "afmoe",
+          .import = import_afmoe,
+          .defaults = R"({
     "vocab_size": 200192, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 32,
     "num_attention_heads": 16, "head_dim": 128, "hidden_act": "silu",
     "max_position_embeddings": 16384, "rms_norm_eps": 1e-5, "rope_theta": 1e4,

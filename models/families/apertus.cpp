@@ -1,6 +1,5 @@
-// Apertus: llama with norms of heads and an MLP of two matrices whose activation, xIELU, has learned
-// parameters.
-// Source: transformers models/apertus; xIELU is arXiv:2411.13010.
+// Apertus: llama with norms of heads and an MLP of two matrices whose activation, xIELU, has
+// learned parameters. Source: transformers models/apertus; xIELU is arXiv:2411.13010.
 #include <fmt/format.h>
 
 #include <cmath>
@@ -11,11 +10,14 @@
 
 namespace sinter::models {
 
-// With a = softplus(alpha): above 0 it is a_p x^2 + beta x, below (beta + a_n) (e^x - 1 - x) + beta x.
+// With a = softplus(alpha): above 0 it is a_p x^2 + beta x, below (beta + a_n) (e^x - 1 - x) + beta
+// x.
 static ir::ValueId xielu(Importer& m, ir::ValueId x, const std::string& layer) {
   const std::string name = layer + "mlp.act_fn.";
   const auto parameter = [&](const char* which) { return m.scalar(name + which); };
-  const auto softplus = [](double alpha) { return alpha > 30 ? alpha : std::log1p(std::exp(alpha)); };
+  const auto softplus = [](double alpha) {
+    return alpha > 30 ? alpha : std::log1p(std::exp(alpha));
+  };
   const double beta = m.has(name + "beta") ? parameter("beta") : 0.5;
   m.ignore(name + "eps");
   const double above = softplus(parameter("alpha_p"));
@@ -23,10 +25,10 @@ static ir::ValueId xielu(Importer& m, ir::ValueId x, const std::string& layer) {
   if (!m.ok()) return -1;
   ir::Builder& g = m.graph();
   const ir::ValueId negative = g.add(ir::Op::clamp, {x}, {{"max", 0.0}});
-  const ir::ValueId curve = g.add(
-      ir::Op::add, {m.affine(g.add(ir::Op::exp, {negative}), 1, -1), m.affine(negative, -1)});
-  const ir::ValueId bent = g.add(ir::Op::add, {m.affine(g.add(ir::Op::relu2, {x}), above),
-                                               m.affine(curve, below)});
+  const ir::ValueId curve =
+      g.add(ir::Op::add, {m.affine(g.add(ir::Op::exp, {negative}), 1, -1), m.affine(negative, -1)});
+  const ir::ValueId bent =
+      g.add(ir::Op::add, {m.affine(g.add(ir::Op::relu2, {x}), above), m.affine(curve, below)});
   return g.add(ir::Op::add, {bent, m.affine(x, beta)});
 }
 

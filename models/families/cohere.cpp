@@ -41,8 +41,8 @@ static absl::StatusOr<ir::Module> import_cohere2(Importer& m) {
   if (m.config().find("layer_types") != nullptr) types = m.texts("layer_types", count);
   read_windows(m, d, true);
   d.for_each_attention([&](Attention& a, int64_t i) {
-    const bool full = types.empty() ? (i + 1) % pattern == 0
-                                    : types[static_cast<size_t>(i)] == "full_attention";
+    const bool full =
+        types.empty() ? (i + 1) % pattern == 0 : types[static_cast<size_t>(i)] == "full_attention";
     if (!full) return;
     a.window = 0;
     a.rope.reset();
@@ -51,7 +51,9 @@ static absl::StatusOr<ir::Module> import_cohere2(Importer& m) {
 }
 
 Family family_cohere() {
-  return {.model_type = "cohere", .import = import_cohere, .defaults = R"({
+  return {.model_type = "cohere",
+          .import = import_cohere,
+          .defaults = R"({
     "vocab_size": 256000, "hidden_size": 8192, "intermediate_size": 22528, "num_hidden_layers": 40,
     "num_attention_heads": 64, "hidden_act": "silu", "max_position_embeddings": 8192,
     "rms_norm_eps": 1e-5, "rope_theta": 1e4, "logit_scale": 0.0625, "tie_word_embeddings": true})",
@@ -59,7 +61,9 @@ Family family_cohere() {
 }
 
 Family family_cohere2() {
-  return {.model_type = "cohere2", .import = import_cohere2, .defaults = R"({
+  return {.model_type = "cohere2",
+          .import = import_cohere2,
+          .defaults = R"({
     "vocab_size": 256000, "hidden_size": 8192, "intermediate_size": 22528, "num_hidden_layers": 40,
     "num_attention_heads": 64, "hidden_act": "silu", "max_position_embeddings": 8192,
     "rms_norm_eps": 1e-5, "rope_theta": 1e4, "logit_scale": 0.0625, "sliding_window": 4096,

@@ -3,15 +3,9 @@
 #include "models/blocks/experts.h"
 #include "models/decoder.h"
 #include "models/family.h"
+#include "models/sparse_layers.h"
 
 namespace sinter::models {
-
-// Experts from layer first_k_dense_replace on.
-static void read_sparse_layers(Importer& m, Decoder& d, const Experts& e) {
-  const int64_t first = m.integer("first_k_dense_replace", {0, 1024});
-  for (size_t i = 0; i < d.layers.size(); ++i)
-    if (static_cast<int64_t>(i) >= first) d.layers[i].feed_forward = feed_forward(e, d.hidden);
-}
 
 static absl::StatusOr<ir::Module> import_dots1(Importer& m) {
   Decoder d = read_decoder(m);
@@ -20,7 +14,7 @@ static absl::StatusOr<ir::Module> import_dots1(Importer& m) {
     layer.attention.qk_norms = Attention::HeadNorms::head;
     layer.attention.qkv_bias = layer.attention.output_bias = bias;
   }
-  read_sparse_layers(m, d, read_deepseek_experts(m));
+  read_late_experts(m, d, read_deepseek_experts(m));
   read_windows(m, d, false);
   return build(m, d);
 }
@@ -33,12 +27,14 @@ static absl::StatusOr<ir::Module> import_glm4_moe(Importer& m) {
     layer.attention.qkv_bias = bias;
     if (head_norms) layer.attention.qk_norms = Attention::HeadNorms::head;
   }
-  read_sparse_layers(m, d, read_deepseek_experts(m));
+  read_late_experts(m, d, read_deepseek_experts(m));
   return build(m, d);
 }
 
 Family family_dots1() {
-  return {.model_type = "dots1", .import = import_dots1, .defaults = R"({
+  return {.model_type = "dots1",
+          .import = import_dots1,
+          .defaults = R"({
     "vocab_size": 152064, "hidden_size": 4608, "intermediate_size": 10944, "num_hidden_layers": 62,
     "num_attention_heads": 32, "num_key_value_heads": 32, "hidden_act": "silu",
     "max_position_embeddings": 2048, "rms_norm_eps": 1e-6, "rope_theta": 1e4,
@@ -49,7 +45,9 @@ Family family_dots1() {
 }
 
 Family family_glm4_moe() {
-  return {.model_type = "glm4_moe", .import = import_glm4_moe, .defaults = R"({
+  return {.model_type = "glm4_moe",
+          .import = import_glm4_moe,
+          .defaults = R"({
     "vocab_size": 151552, "hidden_size": 4096, "intermediate_size": 10944, "num_hidden_layers": 46,
     "num_attention_heads": 96, "num_key_value_heads": 8, "hidden_act": "silu",
     "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "rope_theta": 1e4,

@@ -1,6 +1,6 @@
-// ERNIE 4.5 with experts: RoPE turns adjacent pairs, a correction is added to scores for the choice, a
-// shared MLP, the first layers dense.
-// Source: transformers models/ernie4_5_moe/modeling_ernie4_5_moe.py and its configuration.
+// ERNIE 4.5 with experts: RoPE turns adjacent pairs, a correction is added to scores for the
+// choice, a shared MLP, the first layers dense. Source: transformers
+// models/ernie4_5_moe/modeling_ernie4_5_moe.py and its configuration.
 #include "models/blocks/experts.h"
 #include "models/decoder.h"
 #include "models/family.h"
@@ -41,7 +41,9 @@ static absl::StatusOr<ir::Module> import_ernie4_5_moe(Importer& m) {
 }
 
 Family family_ernie4_5_moe() {
-  return {.model_type = "ernie4_5_moe", .import = import_ernie4_5_moe, .defaults = R"({
+  return {.model_type = "ernie4_5_moe",
+          .import = import_ernie4_5_moe,
+          .defaults = R"({
     "vocab_size": 103424, "hidden_size": 2560, "intermediate_size": 12288, "num_hidden_layers": 28,
     "num_attention_heads": 20, "num_key_value_heads": 4, "hidden_act": "silu",
     "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "rope_theta": 5e5,

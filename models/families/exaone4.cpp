@@ -1,6 +1,6 @@
-// EXAONE 4: norms of what blocks leave, and of heads; in models with windows, RoPE on windowed layers
-// alone.
-// Source: transformers models/exaone4/modeling_exaone4.py and configuration_exaone4.py.
+// EXAONE 4: norms of what blocks leave, and of heads; in models with windows, RoPE on windowed
+// layers alone. Source: transformers models/exaone4/modeling_exaone4.py and
+// configuration_exaone4.py.
 #include <string>
 #include <vector>
 
@@ -16,8 +16,9 @@ static absl::StatusOr<ir::Module> import_exaone4(Importer& m) {
              .before_feed_forward = "",
              .after_feed_forward = "post_feedforward_layernorm"};
   const bool windows = m.config().has("sliding_window");
-  const int64_t pattern =
-      m.config().is_null("sliding_window_pattern") ? 0 : m.integer("sliding_window_pattern", kSize, 4);
+  const int64_t pattern = m.config().is_null("sliding_window_pattern")
+                              ? 0
+                              : m.integer("sliding_window_pattern", kSize, 4);
   if (!m.ok()) return m.finish(-1);
   const auto count = static_cast<int64_t>(d.layers.size());
   std::vector<std::string> types;

@@ -1,7 +1,7 @@
-// Gemma 1 to 3: embeddings times the root of their width, norms whose weights are stored less 1, a GLU
-// with gelu; Gemma 2 and 3 have norms before and after blocks, layers with windows and caps on logits,
-// Gemma 3 norms of heads and two bases of RoPE.
-// Source: transformers models/gemma, models/gemma2 and models/gemma3.
+// Gemma 1 to 3: embeddings times the root of their width, norms whose weights are stored less 1, a
+// GLU with gelu; Gemma 2 and 3 have norms before and after blocks, layers with windows and caps on
+// logits, Gemma 3 norms of heads and two bases of RoPE. Source: transformers models/gemma,
+// models/gemma2 and models/gemma3.
 #include <cmath>
 #include <string>
 #include <vector>
@@ -70,8 +70,8 @@ static absl::StatusOr<ir::Module> import_gemma3(Importer& m) {
              : std::vector<std::string>();
   d.for_each_attention([&](Attention& a, int64_t i) {
     a.qk_norms = Attention::HeadNorms::head;
-    const bool full = listed ? types[static_cast<size_t>(i)] == "full_attention"
-                             : (i + 1) % pattern == 0;
+    const bool full =
+        listed ? types[static_cast<size_t>(i)] == "full_attention" : (i + 1) % pattern == 0;
     if (full) a.window = 0;
     if (!full) a.rope = local;
   });
@@ -79,7 +79,9 @@ static absl::StatusOr<ir::Module> import_gemma3(Importer& m) {
 }
 
 Family family_gemma() {
-  return {.model_type = "gemma", .import = import_gemma, .defaults = R"({
+  return {.model_type = "gemma",
+          .import = import_gemma,
+          .defaults = R"({
     "vocab_size": 256000, "hidden_size": 3072, "intermediate_size": 24576, "num_hidden_layers": 28,
     "num_attention_heads": 16, "num_key_value_heads": 16, "head_dim": 256,
     "hidden_act": "gelu_pytorch_tanh", "max_position_embeddings": 8192, "rms_norm_eps": 1e-6,
@@ -88,7 +90,9 @@ Family family_gemma() {
 }
 
 Family family_gemma2() {
-  return {.model_type = "gemma2", .import = import_gemma2, .defaults = R"({
+  return {.model_type = "gemma2",
+          .import = import_gemma2,
+          .defaults = R"({
     "vocab_size": 256000, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
     "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
     "hidden_act": "gelu_pytorch_tanh", "max_position_embeddings": 8192, "rms_norm_eps": 1e-6,
@@ -99,23 +103,27 @@ Family family_gemma2() {
 }
 
 Family family_gemma3_text() {
-  return {.model_type = "gemma3_text", .import = import_gemma3, .defaults = R"({
+  return {.model_type = "gemma3_text",
+          .import = import_gemma3,
+          .defaults = R"({
     "vocab_size": 262208, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26,
     "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
     "hidden_act": "gelu_pytorch_tanh", "max_position_embeddings": 131072, "rms_norm_eps": 1e-6,
     "rope_theta": 1e6, "rope_local_base_freq": 1e4, "query_pre_attn_scalar": 256,
     "sliding_window": 4096, "tie_word_embeddings": true})",
-          .fields = {{"hidden_activation", "hidden_act"}, {"_sliding_window_pattern", "sliding_window_pattern"}}};
+          .fields = {{"hidden_activation", "hidden_act"},
+                     {"_sliding_window_pattern", "sliding_window_pattern"}}};
 }
 
 // The text model of Gemma 3's multimodal checkpoints.
 Family family_gemma3() {
   Family family = family_gemma3_text();
   family.model_type = "gemma3";
-  family.tensors = {{"^language_model.model", "model"},      {"^language_model.lm_head", "lm_head"},
-                    {"^model.language_model", "model"},      {"^vision_tower", ""},
-                    {"^model.vision_tower", ""},             {"^multi_modal_projector", ""},
-                    {"^model.multi_modal_projector", ""}};
+  family.tensors = {{"^language_model.model", "model"},
+                    {"^language_model.lm_head", "lm_head"},
+                    {"^model.language_model", "model"}};
+  family.skipped = {"^vision_tower", "^model.vision_tower", "^multi_modal_projector",
+                    "^model.multi_modal_projector"};
   return family;
 }
 

@@ -1,6 +1,6 @@
-// GPT-2, and BigCode's models, which share keys and values among heads: layer norms, learned positions,
-// an MLP of two matrices. GPT-2 stores its matrices transposed.
-// Source: transformers models/gpt2 and models/gpt_bigcode.
+// GPT-2, and BigCode's models, which share keys and values among heads: layer norms, learned
+// positions, an MLP of two matrices. GPT-2 stores its matrices transposed. Source: transformers
+// models/gpt2 and models/gpt_bigcode.
 #include "models/decoder.h"
 #include "models/family.h"
 
@@ -47,7 +47,9 @@ static absl::StatusOr<ir::Module> import_gpt_bigcode(Importer& m) {
 }
 
 Family family_gpt2() {
-  return {.model_type = "gpt2", .import = import_gpt2, .defaults = R"({
+  return {.model_type = "gpt2",
+          .import = import_gpt2,
+          .defaults = R"({
     "vocab_size": 50257, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
     "hidden_act": "gelu_new", "max_position_embeddings": 1024, "rms_norm_eps": 1e-5,
     "scale_attn_weights": true, "tie_word_embeddings": true})",
@@ -59,8 +61,6 @@ Family family_gpt2() {
                      {"activation_function", "hidden_act"},
                      {"layer_norm_epsilon", "rms_norm_eps"}},
           .tensors = {{"^transformer", ""},
-                      {"^h.*.attn.bias", ""},
-                      {"^h.*.attn.masked_bias", ""},
                       {"^h", "model.layers"},
                       {"^wte", "model.embed_tokens"},
                       {"^wpe", "model.embed_positions"},
@@ -70,7 +70,8 @@ Family family_gpt2() {
                       {"attn.c_attn", "self_attn.qkv_proj"},
                       {"attn.c_proj", "self_attn.o_proj"},
                       {"mlp.c_fc", "mlp.up_proj"},
-                      {"mlp.c_proj", "mlp.down_proj"}}};
+                      {"mlp.c_proj", "mlp.down_proj"}},
+          .skipped = {"h.*.attn.bias", "h.*.attn.masked_bias"}};
 }
 
 Family family_gpt_bigcode() {

@@ -1,6 +1,6 @@
-// GPT-NeoX and Pythia: attention and an MLP of two matrices side by side, each after a layer norm of its
-// own; query, key and value of a head are stored together.
-// Source: transformers models/gpt_neox/modeling_gpt_neox.py and configuration_gpt_neox.py.
+// GPT-NeoX and Pythia: attention and an MLP of two matrices side by side, each after a layer norm
+// of its own; query, key and value of a head are stored together. Source: transformers
+// models/gpt_neox/modeling_gpt_neox.py and configuration_gpt_neox.py.
 #include "models/decoder.h"
 #include "models/family.h"
 
@@ -22,7 +22,9 @@ static absl::StatusOr<ir::Module> import_gpt_neox(Importer& m) {
 }
 
 Family family_gpt_neox() {
-  return {.model_type = "gpt_neox", .import = import_gpt_neox, .defaults = R"({
+  return {.model_type = "gpt_neox",
+          .import = import_gpt_neox,
+          .defaults = R"({
     "vocab_size": 50432, "hidden_size": 6144, "intermediate_size": 24576, "num_hidden_layers": 44,
     "num_attention_heads": 64, "hidden_act": "gelu", "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-5, "rope_theta": 1e4, "partial_rotary_factor": 0.25,
@@ -32,15 +34,13 @@ Family family_gpt_neox() {
                      {"rotary_emb_base", "rope_theta"}},
           .tensors = {{"^gpt_neox.embed_in", "model.embed_tokens"},
                       {"^gpt_neox.final_layer_norm", "model.norm"},
-                      {"^gpt_neox.layers.*.attention.rotary_emb", ""},
-                      {"^gpt_neox.layers.*.attention.bias", ""},
-                      {"^gpt_neox.layers.*.attention.masked_bias", ""},
                       {"^gpt_neox.layers", "model.layers"},
                       {"^embed_out", "lm_head"},
                       {"attention.query_key_value", "self_attn.qkv_proj"},
                       {"attention.dense", "self_attn.o_proj"},
                       {"mlp.dense_h_to_4h", "mlp.up_proj"},
-                      {"mlp.dense_4h_to_h", "mlp.down_proj"}}};
+                      {"mlp.dense_4h_to_h", "mlp.down_proj"}},
+          .skipped = {"attention.rotary_emb", "attention.bias", "attention.masked_bias"}};
 }
 
 }  // namespace sinter::models

@@ -1,5 +1,6 @@
-// IBM's Granite with experts, gate and up of which are one matrix: scores are shares of those chosen.
-// Source: transformers models/granitemoe/modeling_granitemoe.py and configuration_granitemoe.py.
+// IBM's Granite with experts, gate and up of which are one matrix: scores are shares of those
+// chosen. Source: transformers models/granitemoe/modeling_granitemoe.py and
+// configuration_granitemoe.py.
 #include "models/blocks/experts.h"
 #include "models/decoder.h"
 #include "models/family.h"
@@ -25,7 +26,9 @@ static absl::StatusOr<ir::Module> import_granitemoe(Importer& m) {
 }
 
 Family family_granitemoe() {
-  return {.model_type = "granitemoe", .import = import_granitemoe, .defaults = R"({
+  return {.model_type = "granitemoe",
+          .import = import_granitemoe,
+          .defaults = R"({
     "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
     "num_attention_heads": 32, "hidden_act": "silu", "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-6, "rope_theta": 1e4, "embedding_multiplier": 1.0,

@@ -27,7 +27,9 @@ static absl::StatusOr<ir::Module> import_internlm3(Importer& m) {
 }
 
 Family family_internlm2() {
-  return {.model_type = "internlm2", .import = import_internlm2, .defaults = R"({
+  return {.model_type = "internlm2",
+          .import = import_internlm2,
+          .defaults = R"({
     "vocab_size": 103168, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
     "num_attention_heads": 32, "hidden_act": "silu", "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-6, "rope_theta": 1e4, "tie_word_embeddings": false})",

@@ -1,6 +1,6 @@
-// LFM2 and LFM2-MoE: gated short convolutions on most layers, attention with norms of heads on the others;
-// with experts, the first layers are dense and the others are chosen by sigmoids.
-// Source: transformers models/lfm2 and models/lfm2_moe.
+// LFM2 and LFM2-MoE: gated short convolutions on most layers, attention with norms of heads on the
+// others; with experts, the first layers are dense and the others are chosen by sigmoids. Source:
+// transformers models/lfm2 and models/lfm2_moe.
 #include <fmt/format.h>
 
 #include <string>
@@ -44,14 +44,13 @@ static Decoder read_lfm2(Importer& m) {
 }
 
 static absl::StatusOr<ir::Module> import_lfm2(Importer& m) {
-  if (m.config().has("block_ff_dim"))
-    m.derive("intermediate_size", m.integer("block_ff_dim"));
+  if (m.config().has("block_ff_dim")) m.derive("intermediate_size", m.integer("block_ff_dim"));
   Decoder d = read_lfm2(m);
   if (m.ok() && m.flag("block_auto_adjust_ff_dim")) {
     const int64_t multiple = m.integer("block_multiple_of");
     const double factor = m.number("block_ffn_dim_multiplier", {1e-3, 1e3}, 1.0);
-    const auto width = static_cast<int64_t>(
-        factor * static_cast<double>(2 * d.layers[0].mlp.width / 3));
+    const auto width =
+        static_cast<int64_t>(factor * static_cast<double>(2 * d.layers[0].mlp.width / 3));
     const int64_t rounded = (width + multiple - 1) / multiple * multiple;
     d.for_each_mlp([&](Mlp& p) { p.width = rounded; });
   }
@@ -84,7 +83,9 @@ static const std::vector<Rename> kTensors = {
     {"feed_forward", "mlp"}};
 
 Family family_lfm2() {
-  return {.model_type = "lfm2", .import = import_lfm2, .defaults = R"({
+  return {.model_type = "lfm2",
+          .import = import_lfm2,
+          .defaults = R"({
     "vocab_size": 65536, "hidden_size": 2560, "intermediate_size": 12288, "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_act": "silu",
     "max_position_embeddings": 128000, "rms_norm_eps": 1e-5, "rope_theta": 1e6,
@@ -95,7 +96,9 @@ Family family_lfm2() {
 }
 
 Family family_lfm2_moe() {
-  return {.model_type = "lfm2_moe", .import = import_lfm2_moe, .defaults = R"({
+  return {.model_type = "lfm2_moe",
+          .import = import_lfm2_moe,
+          .defaults = R"({
     "vocab_size": 65536, "hidden_size": 2048, "intermediate_size": 7168, "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_act": "silu",
     "max_position_embeddings": 128000, "rms_norm_eps": 1e-5, "rope_theta": 1e6,

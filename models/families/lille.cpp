@@ -1,6 +1,6 @@
-// lille-130m: llama in which q, k and v are one matrix, RoPE turns adjacent pairs, and norms lie inside the
-// blocks. The MLP's width follows from the model's.
-// Source: Nikity/lille-130m-instruct, model.py.
+// lille-130m: llama in which q, k and v are one matrix, RoPE turns adjacent pairs, and norms lie
+// inside the blocks. The MLP's width follows from the model's. Source: Nikity/lille-130m-instruct,
+// model.py.
 #include <cmath>
 
 #include "models/decoder.h"
@@ -24,7 +24,9 @@ static absl::StatusOr<ir::Module> import_lille(Importer& m) {
 }
 
 Family family_lille_130m() {
-  return {.model_type = "lille-130m", .import = import_lille, .defaults = R"({
+  return {.model_type = "lille-130m",
+          .import = import_lille,
+          .defaults = R"({
     "vocab_size": 32768, "hidden_act": "silu", "max_position_embeddings": 512,
     "rms_norm_eps": 1e-5, "rope_theta": 1e4, "tie_word_embeddings": true})",
           .fields = {{"n_embd", "hidden_size"},

@@ -13,8 +13,8 @@ static absl::StatusOr<ir::Module> import_minicpm(Importer& m) {
   d.embedding_scale = m.number("scale_emb");
   const double depth = m.number("scale_depth");
   d.residual_scale = depth / std::sqrt(std::max(1.0, static_cast<double>(d.layers.size())));
-  d.logit_scale =
-      static_cast<double>(m.integer("dim_model_base", kSize, d.hidden)) / static_cast<double>(d.hidden);
+  d.logit_scale = static_cast<double>(m.integer("dim_model_base", kSize, d.hidden)) /
+                  static_cast<double>(d.hidden);
   return build(m, d);
 }
 

@@ -1,6 +1,5 @@
-// MiniMax-M2: norms over the whole rows of q and k, RoPE on a part of each head, experts on every layer
-// that are chosen by sigmoids with a correction.
-// Source: transformers models/minimax_m2.
+// MiniMax-M2: norms over the whole rows of q and k, RoPE on a part of each head, experts on every
+// layer that are chosen by sigmoids with a correction. Source: transformers models/minimax_m2.
 #include "models/blocks/experts.h"
 #include "models/decoder.h"
 #include "models/family.h"
@@ -11,8 +10,8 @@ static absl::StatusOr<ir::Module> import_minimax_m2(Importer& m) {
   m.derive("moe_intermediate_size", m.integer("intermediate_size"));
   const int64_t head_dim = m.integer("head_dim", {1, 65536}, 128);
   if (m.config().has("rotary_dim"))
-    m.derive("partial_rotary_factor", static_cast<double>(m.integer("rotary_dim", kSize)) /
-                                          static_cast<double>(head_dim));
+    m.derive("partial_rotary_factor",
+             static_cast<double>(m.integer("rotary_dim", kSize)) / static_cast<double>(head_dim));
   Decoder d = read_decoder(m);
   m.expect("scoring_func", "sigmoid");
   m.expect("use_routing_bias", true);
@@ -29,7 +28,9 @@ static absl::StatusOr<ir::Module> import_minimax_m2(Importer& m) {
 }
 
 Family family_minimax_m2() {
-  return {.model_type = "minimax_m2", .import = import_minimax_m2, .defaults = R"({
+  return {.model_type = "minimax_m2",
+          .import = import_minimax_m2,
+          .defaults = R"({
     "vocab_size": 200064, "hidden_size": 3072, "intermediate_size": 1536, "num_hidden_layers": 62,
     "num_attention_heads": 48, "num_key_value_heads": 8, "head_dim": 128, "hidden_act": "silu",
     "max_position_embeddings": 196608, "rms_norm_eps": 1e-6, "rope_theta": 5e6,

@@ -17,7 +17,9 @@ static absl::StatusOr<ir::Module> import_mixtral(Importer& m) {
 }
 
 Family family_mixtral() {
-  return {.model_type = "mixtral", .import = import_mixtral, .defaults = R"({
+  return {.model_type = "mixtral",
+          .import = import_mixtral,
+          .defaults = R"({
     "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": 8, "hidden_act": "silu",
     "max_position_embeddings": 131072, "rms_norm_eps": 1e-5, "rope_theta": 1e6,

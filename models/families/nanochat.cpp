@@ -1,6 +1,6 @@
-// nanochat: norms without weights, also of the embedding and, after RoPE, of the heads of q and k; an MLP
-// of two matrices with squared ReLU; capped logits.
-// Source: transformers models/nanochat/modeling_nanochat.py and configuration_nanochat.py.
+// nanochat: norms without weights, also of the embedding and, after RoPE, of the heads of q and k;
+// an MLP of two matrices with squared ReLU; capped logits. Source: transformers
+// models/nanochat/modeling_nanochat.py and configuration_nanochat.py.
 #include "models/decoder.h"
 #include "models/family.h"
 
@@ -26,7 +26,9 @@ static absl::StatusOr<ir::Module> import_nanochat(Importer& m) {
 }
 
 Family family_nanochat() {
-  return {.model_type = "nanochat", .import = import_nanochat, .defaults = R"({
+  return {.model_type = "nanochat",
+          .import = import_nanochat,
+          .defaults = R"({
     "vocab_size": 50304, "hidden_size": 768, "intermediate_size": 8192, "num_hidden_layers": 12,
     "num_attention_heads": 6, "hidden_act": "relu2", "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-6, "rope_theta": 1e4, "final_logit_softcapping": 15.0,

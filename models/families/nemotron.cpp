@@ -22,7 +22,9 @@ static absl::StatusOr<ir::Module> import_nemotron(Importer& m) {
 }
 
 Family family_nemotron() {
-  return {.model_type = "nemotron", .import = import_nemotron, .defaults = R"({
+  return {.model_type = "nemotron",
+          .import = import_nemotron,
+          .defaults = R"({
     "vocab_size": 256000, "hidden_size": 6144, "intermediate_size": 24576, "num_hidden_layers": 32,
     "num_attention_heads": 48, "hidden_act": "relu2", "max_position_embeddings": 4096,
     "rms_norm_eps": 1e-5, "rope_theta": 1e4, "partial_rotary_factor": 0.5,

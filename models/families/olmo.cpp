@@ -1,6 +1,6 @@
-// OLMo: layer norms without weights; OLMo 2: norms of what blocks leave, and over the whole rows of q
-// and k; OLMo 3: the same with windows, and RoPE's scaling on full layers alone.
-// Source: transformers models/olmo, models/olmo2 and models/olmo3.
+// OLMo: layer norms without weights; OLMo 2: norms of what blocks leave, and over the whole rows of
+// q and k; OLMo 3: the same with windows, and RoPE's scaling on full layers alone. Source:
+// transformers models/olmo, models/olmo2 and models/olmo3.
 #include <string>
 #include <vector>
 

@@ -24,7 +24,9 @@ static absl::StatusOr<ir::Module> import_olmoe(Importer& m) {
 }
 
 Family family_olmoe() {
-  return {.model_type = "olmoe", .import = import_olmoe, .defaults = R"({
+  return {.model_type = "olmoe",
+          .import = import_olmoe,
+          .defaults = R"({
     "vocab_size": 50304, "hidden_size": 2048, "intermediate_size": 2048, "num_hidden_layers": 16,
     "num_attention_heads": 16, "hidden_act": "silu", "max_position_embeddings": 4096,
     "rms_norm_eps": 1e-5, "rope_theta": 1e4, "num_experts": 64, "num_experts_per_tok": 8,

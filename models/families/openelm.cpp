@@ -1,6 +1,6 @@
-// OpenELM: every layer has its own numbers of heads and width of the MLP; q, k and v are one matrix, gate
-// and up another, and heads of q and k have norms.
-// Source: apple/OpenELM-270M, modeling_openelm.py.
+// OpenELM: every layer has its own numbers of heads and width of the MLP; q, k and v are one
+// matrix, gate and up another, and heads of q and k have norms. Source: apple/OpenELM-270M,
+// modeling_openelm.py.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -55,7 +55,9 @@ static absl::StatusOr<ir::Module> import_openelm(Importer& m) {
 }
 
 Family family_openelm() {
-  return {.model_type = "openelm", .import = import_openelm, .defaults = R"({
+  return {.model_type = "openelm",
+          .import = import_openelm,
+          .defaults = R"({
     "vocab_size": 32000, "head_dim": 64, "max_position_embeddings": 2048, "rms_norm_eps": 1e-6,
     "rope_theta": 1e4, "hidden_act": "swish", "ffn_with_glu": true,
     "normalization_layer_name": "rms_norm", "normalize_qk_projections": false,

@@ -24,7 +24,9 @@ static absl::StatusOr<ir::Module> import_phi(Importer& m) {
 }
 
 Family family_phi() {
-  return {.model_type = "phi", .import = import_phi, .defaults = R"({
+  return {.model_type = "phi",
+          .import = import_phi,
+          .defaults = R"({
     "vocab_size": 51200, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 24,
     "num_attention_heads": 32, "hidden_act": "gelu_new", "max_position_embeddings": 2048,
     "rms_norm_eps": 1e-5, "rope_theta": 1e4, "partial_rotary_factor": 0.5,

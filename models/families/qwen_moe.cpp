@@ -1,28 +1,12 @@
-// Qwen2-MoE and Qwen3-MoE: Qwen's attention, and experts on all layers, every decoder_sparse_step-th, or all
-// but those that mlp_only_layers lists.
-// Source: transformers models/qwen2_moe and models/qwen3_moe.
-#include <algorithm>
-#include <vector>
-
+// Qwen2-MoE and Qwen3-MoE: Qwen's attention, and experts on all layers, every
+// decoder_sparse_step-th, or all but those that mlp_only_layers lists. Source: transformers
+// models/qwen2_moe and models/qwen3_moe.
 #include "models/blocks/experts.h"
 #include "models/decoder.h"
 #include "models/family.h"
+#include "models/sparse_layers.h"
 
 namespace sinter::models {
-
-// The layers' experts, or dense MLPs.
-static void read_sparse_layers(Importer& m, Decoder& d, const Experts& e) {
-  const int64_t step = m.integer("decoder_sparse_step", kSize, 1);
-  std::vector<int64_t> dense;
-  if (const auto* list = m.config().find("mlp_only_layers"); list != nullptr && list->is_array())
-    dense = m.integers("mlp_only_layers", static_cast<int64_t>(list->size()),
-                       {0, static_cast<int64_t>(d.layers.size()) - 1});
-  for (size_t i = 0; i < d.layers.size(); ++i) {
-    const auto at = static_cast<int64_t>(i);
-    if (std::ranges::find(dense, at) != dense.end() || (at + 1) % step != 0) continue;
-    d.layers[i].feed_forward = feed_forward(e, d.hidden);
-  }
-}
 
 static absl::StatusOr<ir::Module> import_qwen3_moe(Importer& m) {
   Decoder d = read_decoder(m);
@@ -56,7 +40,9 @@ static absl::StatusOr<ir::Module> import_qwen2_moe(Importer& m) {
 }
 
 Family family_qwen3_moe() {
-  return {.model_type = "qwen3_moe", .import = import_qwen3_moe, .defaults = R"({
+  return {.model_type = "qwen3_moe",
+          .import = import_qwen3_moe,
+          .defaults = R"({
     "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 24,
     "num_attention_heads": 32, "num_key_value_heads": 4, "hidden_act": "silu",
     "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "rope_theta": 1e4,
@@ -66,7 +52,9 @@ Family family_qwen3_moe() {
 }
 
 Family family_qwen2_moe() {
-  return {.model_type = "qwen2_moe", .import = import_qwen2_moe, .defaults = R"({
+  return {.model_type = "qwen2_moe",
+          .import = import_qwen2_moe,
+          .defaults = R"({
     "vocab_size": 151936, "hidden_size": 2048, "intermediate_size": 5632, "num_hidden_layers": 24,
     "num_attention_heads": 16, "num_key_value_heads": 16, "hidden_act": "silu",
     "max_position_embeddings": 32768, "rms_norm_eps": 1e-6, "rope_theta": 1e4,

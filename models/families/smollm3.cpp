@@ -21,8 +21,8 @@ static absl::StatusOr<ir::Module> import_smollm3(Importer& m) {
   d.for_each_attention([&](Attention& a, int64_t i) {
     a.qkv_bias = a.output_bias = attention_bias;
     // The list says 1 where there is RoPE.
-    const bool rotates = with_rope.empty() ? (i + 1) % interval != 0
-                                           : with_rope[static_cast<size_t>(i)] == 1;
+    const bool rotates =
+        with_rope.empty() ? (i + 1) % interval != 0 : with_rope[static_cast<size_t>(i)] == 1;
     if (!rotates) a.rope.reset();
   });
   d.for_each_mlp([&](Mlp& p) { p.bias = mlp_bias; });

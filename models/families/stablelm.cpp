@@ -1,6 +1,6 @@
-// StableLM 2: layer norms, RoPE on a part of each head, attention and MLP one after the other or side
-// by side.
-// Source: transformers models/stablelm/modeling_stablelm.py and configuration_stablelm.py.
+// StableLM 2: layer norms, RoPE on a part of each head, attention and MLP one after the other or
+// side by side. Source: transformers models/stablelm/modeling_stablelm.py and
+// configuration_stablelm.py.
 #include "models/decoder.h"
 #include "models/family.h"
 
@@ -26,7 +26,9 @@ static absl::StatusOr<ir::Module> import_stablelm(Importer& m) {
 }
 
 Family family_stablelm() {
-  return {.model_type = "stablelm", .import = import_stablelm, .defaults = R"({
+  return {.model_type = "stablelm",
+          .import = import_stablelm,
+          .defaults = R"({
     "vocab_size": 50304, "hidden_size": 2560, "intermediate_size": 6912, "num_hidden_layers": 32,
     "num_attention_heads": 32, "num_key_value_heads": 32, "hidden_act": "silu",
     "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 1e4,

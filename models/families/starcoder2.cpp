@@ -20,7 +20,9 @@ static absl::StatusOr<ir::Module> import_starcoder2(Importer& m) {
 }
 
 Family family_starcoder2() {
-  return {.model_type = "starcoder2", .import = import_starcoder2, .defaults = R"({
+  return {.model_type = "starcoder2",
+          .import = import_starcoder2,
+          .defaults = R"({
     "vocab_size": 49152, "hidden_size": 3072, "intermediate_size": 12288, "num_hidden_layers": 30,
     "num_attention_heads": 24, "num_key_value_heads": 2, "hidden_act": "gelu_pytorch_tanh",
     "max_position_embeddings": 4096, "rms_norm_eps": 1e-5, "rope_theta": 1e4, "use_bias": true,

@@ -188,7 +188,7 @@ TEST(TextErrors, PointAtTheNode) {
   EXPECT_EQ(error_after("matmul %2, @kv", "matmul %1, @kv"),
             "f.sir:21:12: [matmul] the input has 2 features, the weight takes 8");
   EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = 1e999}"),
-            "f.sir:17:36: found '1e999', expected a number or a string");
+            "f.sir:18:36: found '1e999', expected a number or a string");
   EXPECT_EQ(error_after("{begin = 0, end = 4}", "{begin = 0, begin = 4}"),
             "f.sir:22:33: attribute begin is given twice");
   EXPECT_EQ(error_after("constant(0.01)", "constant(0.01x)"),
@@ -198,25 +198,25 @@ TEST(TextErrors, PointAtTheNode) {
 
 TEST(TextErrors, AttributesHaveTheTypeOfTheTable) {
   EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = true}"),
-            "f.sir:17:10: [rms_norm] attribute eps must be a finite number");
+            "f.sir:18:10: [rms_norm] attribute eps must be a finite number");
   EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = [1, -2]}"),
-            "f.sir:17:10: [rms_norm] attribute eps must be a finite number");
+            "f.sir:18:10: [rms_norm] attribute eps must be a finite number");
   EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = []}"),
-            "f.sir:17:10: [rms_norm] attribute eps must be a finite number");
+            "f.sir:18:10: [rms_norm] attribute eps must be a finite number");
   EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = [1, 0.5]}"),
-            "f.sir:17:40: found '0.5', expected an integer");
-  EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = [1 2]}"), "f.sir:17:39: found '2', expected ','");
+            "f.sir:18:40: found '0.5', expected an integer");
+  EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = [1 2]}"), "f.sir:18:39: found '2', expected ','");
 }
 
 TEST(TextErrors, KeepLocalValuesInTheirBody) {
   EXPECT_EQ(error_after("reshape %6", "reshape %5"),
-            "f.sir:25:18: '%5' is local to the body above; list it on the left of the fused node "
+            "f.sir:26:18: '%5' is local to the body above; list it on the left of the fused node "
             "to use it here");
   EXPECT_EQ(error_after("%6, %7 = fused", "%6, %4 = fused"),
-            "f.sir:20:9: '%4' is not defined in the body");
-  EXPECT_EQ(error_after("%6, %7 = fused", "%6, %6 = fused"), "f.sir:20:9: '%6' is listed twice");
+            "f.sir:21:9: '%4' is not defined in the body");
+  EXPECT_EQ(error_after("%6, %7 = fused", "%6, %6 = fused"), "f.sir:21:9: '%6' is listed twice");
   EXPECT_EQ(error_after("} : tensor<Tx4xf32>, tensor<Tx4xf32>", "} : tensor<Tx4xf32>"),
-            "f.sir:25:5: found '%8', expected ','");
+            "f.sir:26:5: found '%8', expected ','");
 }
 
 TEST(TextErrors, RefuseNestingAtOnce) {
@@ -229,7 +229,7 @@ TEST(TextErrors, VerifyTheWhole) {
   EXPECT_EQ(error_after("constant(0.01)", "constant(0.01, 1)"),
             "f.sir: @rope.inv_freq: 2 constants for 1 elements");
   EXPECT_EQ(error_after("add %0, %13", "add %3, %3"),
-            "f.sir:35:22: found the type tensor<Tx8xf32>, expected tensor<8x8xf32>");
+            "f.sir:36:22: found the type tensor<Tx8xf32>, expected tensor<8x8xf32>");
 }
 
 TEST(TextErrors, EveryPrefixIsRefused) {

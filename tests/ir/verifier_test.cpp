@@ -100,7 +100,7 @@ TEST(Verifier, ChecksBodies) {
             "[fused] it has operands; what its body reads are its inputs (in place)");
   EXPECT_EQ(
       error_after([](Module& m) { m.nodes[2].attributes["kind"] = std::string("soup"); }),
-      "[fused] kind \"soup\" is unknown; known: embed, rope_table, matmul, attention, convolution, "
+      "[fused] kind \"soup\" is unknown; known: embed, rope_table, matmul, attention, convolution, delta, "
       "rows, top_k, router, experts (in place)");
 }
 

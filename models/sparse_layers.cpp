@@ -1,0 +1,27 @@
+#include "models/sparse_layers.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace sinter::models {
+
+void read_sparse_layers(Importer& m, Decoder& d, const Experts& e) {
+  const int64_t step = m.integer("decoder_sparse_step", kSize, 1);
+  std::vector<int64_t> dense;
+  if (const auto* list = m.config().find("mlp_only_layers"); list != nullptr && list->is_array())
+    dense = m.integers("mlp_only_layers", static_cast<int64_t>(list->size()),
+                       {0, static_cast<int64_t>(d.layers.size()) - 1});
+  for (size_t i = 0; i < d.layers.size(); ++i) {
+    const auto at = static_cast<int64_t>(i);
+    if (std::ranges::find(dense, at) != dense.end() || (at + 1) % step != 0) continue;
+    d.layers[i].feed_forward = feed_forward(e, d.hidden);
+  }
+}
+
+void read_late_experts(Importer& m, Decoder& d, const Experts& e) {
+  const int64_t first = m.integer("first_k_dense_replace", {0, 1024});
+  for (size_t i = 0; i < d.layers.size(); ++i)
+    if (static_cast<int64_t>(i) >= first) d.layers[i].feed_forward = feed_forward(e, d.hidden);
+}
+
+}  // namespace sinter::models

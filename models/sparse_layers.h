@@ -1,0 +1,15 @@
+// Which layers have experts and which dense MLPs, as configurations say it.
+#pragma once
+
+#include "models/blocks/experts.h"
+#include "models/decoder.h"
+
+namespace sinter::models {
+
+// Qwen's: every decoder_sparse_step-th layer but those that mlp_only_layers lists.
+void read_sparse_layers(Importer& m, Decoder& d, const Experts& e);
+
+// DeepSeek's: those from first_k_dense_replace on.
+void read_late_experts(Importer& m, Decoder& d, const Experts& e);
+
+}  // namespace sinter::models
