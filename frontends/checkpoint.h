@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -51,7 +52,7 @@ class Checkpoint : public ir::MatrixSource {
   runtime::SourceFiles sources;    // all that were read
 
   // The name that the source has for a module or tensor of `matrices`; null where it is the same.
-  std::string (*stored_name)(std::string_view name) = nullptr;
+  std::function<std::string(std::string_view name)> stored_name;
   std::string shown_name(std::string_view name) const {
     return stored_name == nullptr ? std::string(name) : stored_name(name);
   }

@@ -94,9 +94,8 @@ Result embed(const OpArguments& in) {
     const float token =
         by_position ? static_cast<float>(in.position + static_cast<int64_t>(t)) : tokens.data[t];
     if (!(token >= 0 && token < static_cast<float>(table.rows()))) {
-      return absl::InvalidArgumentError(
-          fmt::format("[embed] {} {} is not in the table's 0..{}", in.node.text("by"), token,
-                      table.rows() - 1));
+      return absl::InvalidArgumentError(fmt::format("[embed] {} {} is not in the table's 0..{}",
+                                                    in.node.text("by"), token, table.rows() - 1));
     }
     table.row(static_cast<int64_t>(token), out.data.data() + t * static_cast<size_t>(table.cols()));
   }
@@ -171,6 +170,23 @@ Result gather(const OpArguments& in) {
     }
     const size_t row = i / static_cast<size_t>(columns.shape[1]);
     out.data[i] = x.data[row * static_cast<size_t>(x.shape[1]) + static_cast<size_t>(column)];
+  }
+  return out;
+}
+
+Result gather_rows(const OpArguments& in) {
+  const Array& experts = in.array(0);
+  const Array& rows = in.array(1);
+  const int64_t width = in.node.integer("width");
+  Array out{in.shape, {}};
+  for (const float expert : experts.data) {
+    if (!(expert >= 0 &&
+          (static_cast<int64_t>(expert) + 1) * width <= static_cast<int64_t>(rows.data.size())))
+      return absl::InvalidArgumentError(
+          fmt::format("[gather_rows] row {} is not among the {}", expert,
+                      static_cast<int64_t>(rows.data.size()) / width));
+    const auto begin = rows.data.begin() + static_cast<int64_t>(expert) * width;
+    out.data.insert(out.data.end(), begin, begin + width);
   }
   return out;
 }

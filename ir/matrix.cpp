@@ -196,9 +196,8 @@ bool is_complete(const Matrix& matrix) {
     return false;
   }
   const int64_t stored = is_vector ? 1 : *placed;
-  const int64_t bytes =
-      is_vector && format.is_dense() ? *placed * byte_size(format.scale_type)
-                                     : stored * bytes_per_row(matrix);
+  const int64_t bytes = is_vector && format.is_dense() ? *placed * byte_size(format.scale_type)
+                                                       : stored * bytes_per_row(matrix);
   if (static_cast<int64_t>(matrix.codes.size()) < bytes) return false;
   if (format.is_dense() || matrix.blocks != nullptr || format.group == 0) return true;
   const int64_t groups = stored * (type.cols() / format.group);

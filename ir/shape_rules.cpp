@@ -83,6 +83,16 @@ Result gather(ShapeOperands& in) {
   return TensorType{x->dtype, columns->shape};
 }
 
+Result gather_rows(ShapeOperands& in) {
+  const TensorType* chosen = in.indices(0, "experts");
+  const int64_t elements = in.weight_vector(1, "rows");
+  if (!in.ok()) return in.status();
+  const int64_t width = in.node().integer("width");
+  if (width < 1 || elements % width != 0)
+    return in.fail(fmt::format("a vector of {} is no rows of {}", elements, width));
+  return TensorType{DType::f32, {chosen->shape[0], chosen->shape[1], Dim(width)}};
+}
+
 Result weighted_sum(ShapeOperands& in) {
   const TensorType* x = in.tensor(0, "operand", 3);
   const TensorType* w = in.tensor(1, "weights", 2);
@@ -136,8 +146,8 @@ Result expand(ShapeOperands& in) {
   if (x == nullptr) return in.status();
   const int64_t width = in.node().integer("width");
   if (x->shape.size() < 2 || x->shape.back() != Dim(1))
-    return in.fail(fmt::format("the operand is {}, it must have rows of one feature",
-                               to_string(*x)));
+    return in.fail(
+        fmt::format("the operand is {}, it must have rows of one feature", to_string(*x)));
   if (width < 1 || width > 1 << 30)
     return in.fail(fmt::format("the width is {}, it must be 1 to {}", width, 1 << 30));
   TensorType out = *x;

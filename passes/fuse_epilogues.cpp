@@ -53,7 +53,7 @@ std::string check_slices(const ir::Module& module, const std::vector<Node>& body
 bool may_join(const ir::Module& module, const Node& group, const Node& node) {
   if (!ir::is_region(group, ir::RegionKind::experts))
     return ir::is_elementwise(node.op) || node.op == Op::slice;
-  if (node.op == Op::weighted_sum) return true;
+  if (node.op == Op::weighted_sum || node.op == Op::gather_rows) return true;
   const bool of_choices = module.tensor(node.results[0]).shape.size() == 3;
   return ir::is_elementwise(node.op) &&
          !(of_choices && node.operands.size() > 1 && module.is_weight(node.operands[1]));

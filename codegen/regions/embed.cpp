@@ -14,8 +14,7 @@ absl::Status lower_embed(RegionContext& c, const ir::Node& node) {
   Emitter e;
   if (auto status = c.declare_weights(e, op.operands[1], 1); !status.ok()) return status;
   e.line("embed<{}{}>(launch, w, step_rows(launch), {});", c.width(op.results[0]),
-         op.text("by") == "position" ? ", true" : "",
-         e.pointer(c.buffer(op.results[0]), "float"));
+         op.text("by") == "position" ? ", true" : "", e.pointer(c.buffer(op.results[0]), "float"));
   const ir::WeightType& type = c.module.weight(op.operands[1]);
   LoweredPhase& phase = c.finish(node.label, e, "embed", ir::to_string(type));
   phase.rows_per_block = 1;

@@ -158,7 +158,9 @@ class Lowerer {
   absl::Status declare(Emitter& e, const std::string& name, const std::vector<ValueId>& stored,
                        const Node* sum) {
     const bool of_products = sum == nullptr || stored.empty();
-    const auto leaf = [&](ValueId id, const ir::Runs&) -> absl::StatusOr<std::string> {
+    const auto leaf = [&](ValueId id, const ir::Runs& at) -> absl::StatusOr<std::string> {
+      const Node* made = ir::find_definition(node_.body, id);
+      if (made != nullptr && made->op == Op::gather_rows) return row_of_expert(e, *made, at);
       if (!of_products) return id == sum->results[0] ? "y0" : std::string();
       for (size_t i = 0; i < products_.size(); ++i)
         if (id == products_[i]->results[0]) return fmt::format("y{}", i);
@@ -192,6 +194,16 @@ class Lowerer {
     e.close();
     e.line("}};");
     return absl::OkStatus();
+  }
+
+  // Lanes of the row that the expert of a choice has in a vector.
+  absl::StatusOr<std::string> row_of_expert(Emitter& e, const Node& rows, const ir::Runs& at) {
+    if (at.offset() != 0 || at.stride() != at.length())
+      return absl::UnimplementedError("[gather_rows] is read in parts");
+    auto vector = c_.vector_pointer(e, rows.operands[1]);
+    if (!vector.ok()) return vector.status();
+    return fmt::format("load({} + index{{{}[row]}} * {} + col)", *vector,
+                       e.pointer(c_.buffer(rows.operands[0]), "const i32"), rows.integer("width"));
   }
 
   RegionContext& c_;

@@ -8,55 +8,13 @@
 #include <utility>
 
 #include "frontends/error_text.h"
+#include "frontends/gguf/architectures.h"
 #include "frontends/gguf/gguf.h"
 #include "frontends/gguf/tokenizer.h"
 #include "frontends/json_file.h"
 
 namespace sinter::frontends {
 namespace {
-
-struct GgufArchitecture {
-  std::string_view name;        // general.architecture, the prefix of its keys
-  std::string_view model_type;  // of config.json
-  // The converter reordered the rows of q and k for RoPE on adjacent pairs.
-  bool interleaved_heads;
-  std::string_view hidden_act = "silu";  // no key says it
-};
-
-constexpr std::array<GgufArchitecture, 3> kArchitectures = {{
-    {"llama", "llama", true},
-    {"qwen3", "qwen3", false},
-    // 1bitLLM's models. Microsoft's are "bitnet-b1.58", whose files hold I2_S, which is refused.
-    {"bitnet", "bitnet", false},
-}};
-
-struct TensorName {
-  std::string_view gguf;
-  std::string_view hugging_face;
-};
-
-constexpr std::array<TensorName, 3> kModelTensors = {{
-    {"token_embd", "model.embed_tokens"},
-    {"output_norm", "model.norm"},
-    {"output", "lm_head"},
-}};
-
-// "blk.N." and "model.layers.N." before them.
-constexpr std::array<TensorName, 13> kLayerTensors = {{
-    {"attn_norm", "input_layernorm"},
-    {"attn_q", "self_attn.q_proj"},
-    {"attn_k", "self_attn.k_proj"},
-    {"attn_v", "self_attn.v_proj"},
-    {"attn_output", "self_attn.o_proj"},
-    {"attn_q_norm", "self_attn.q_norm"},
-    {"attn_k_norm", "self_attn.k_norm"},
-    {"attn_sub_norm", "self_attn.attn_sub_norm"},
-    {"ffn_norm", "post_attention_layernorm"},
-    {"ffn_gate", "mlp.gate_proj"},
-    {"ffn_up", "mlp.up_proj"},
-    {"ffn_down", "mlp.down_proj"},
-    {"ffn_sub_norm", "mlp.ffn_sub_norm"},
-}};
 
 // Sizes of models; products of two fit in 63 bits.
 constexpr IntRange kSize{1, int64_t{1} << 30};
@@ -131,53 +89,6 @@ bool is_neutral(const Json& value, const NeutralKey& key) {
   return std::find(key.values.begin(), key.values.end(), value) != key.values.end();
 }
 
-// A module's name without ".weight", a bias's with ".bias"; names that are not known stay as they
-// are, and nobody will use them.
-std::string hugging_face_name(std::string_view name) {
-  std::string_view module = name;
-  std::string suffix;
-  if (name.ends_with(".weight")) {
-    module.remove_suffix(7);
-  } else if (name.ends_with(".bias")) {
-    module.remove_suffix(5);
-    suffix = ".bias";
-  } else {
-    return std::string(name);
-  }
-  for (const TensorName& tensor : kModelTensors)
-    if (module == tensor.gguf) return std::string(tensor.hugging_face) + suffix;
-  if (!module.starts_with("blk.")) return std::string(name);
-  const size_t dot = module.find('.', 4);
-  if (dot == std::string_view::npos) return std::string(name);
-  for (const TensorName& tensor : kLayerTensors) {
-    if (module.substr(dot + 1) == tensor.gguf) {
-      return fmt::format("model.layers.{}.{}{}", module.substr(4, dot - 4), tensor.hugging_face,
-                         suffix);
-    }
-  }
-  return std::string(name);
-}
-
-// The other way.
-std::string gguf_name(std::string_view name) {
-  constexpr std::string_view kLayers = "model.layers.";
-  std::string_view module = name;
-  std::string_view suffix = ".weight";
-  if (name.ends_with(".bias")) {
-    suffix = ".bias";
-    module.remove_suffix(suffix.size());
-  }
-  for (const TensorName& tensor : kModelTensors)
-    if (module == tensor.hugging_face) return fmt::format("{}{}", tensor.gguf, suffix);
-  if (!module.starts_with(kLayers)) return std::string(name);
-  module.remove_prefix(kLayers.size());
-  const size_t dot = module.find('.');
-  for (const TensorName& tensor : kLayerTensors)
-    if (dot != std::string_view::npos && module.substr(dot + 1) == tensor.hugging_face)
-      return fmt::format("blk.{}.{}{}", module.substr(0, dot), tensor.gguf, suffix);
-  return std::string(name);
-}
-
 // The keys of one architecture; remembers which were asked for.
 class Keys {
  public:
@@ -219,6 +130,32 @@ class Keys {
     return absl::OkStatus();
   }
 
+  absl::Status copy(const GgufField& f, Json& config) {
+    switch (f.kind) {
+      case GgufField::Kind::number:
+        return copy_number(f.key, f.field, config, f.required);
+      case GgufField::Kind::flag: {
+        const Json* value = find(f.key);
+        if (value == nullptr && !f.required) return absl::OkStatus();
+        if (value == nullptr || !value->is_boolean()) return refuse(f.key, "true or false");
+        config[std::string(f.field)] = *value;
+        return absl::OkStatus();
+      }
+      case GgufField::Kind::window: {
+        // A window of 0 is none.
+        const Json* value = find(f.key);
+        if (value != nullptr && *value == 0) return absl::OkStatus();
+        return copy_int(f.key, f.field, config, f.required);
+      }
+      default: {
+        // A count of 0 says that there are none.
+        const Json* value = find(f.key);
+        if (value != nullptr && *value == 0 && !f.required) return absl::OkStatus();
+        return copy_int(f.key, f.field, config, f.required);
+      }
+    }
+  }
+
   absl::Status copy_number(std::string_view name, std::string_view field, Json& config,
                            bool required) {
     if (find(name) == nullptr && !required) return absl::OkStatus();
@@ -231,6 +168,7 @@ class Keys {
   // Keys whose value says that there is nothing to do. Error: another value.
   absl::Status check_neutral() {
     for (const NeutralKey& key : neutral_keys()) {
+      if (known_.contains(prefix_ + std::string(key.name))) continue;
       if (const Json* value = find(key.name); value != nullptr && !is_neutral(*value, key)) {
         return refuse(key.name, fmt::format("{}; other values are not supported for this "
                                             "architecture",
@@ -251,8 +189,9 @@ class Keys {
   }
 
   absl::Status refuse(std::string_view name, std::string_view expected) {
+    const Json* value = find(name);
     return invalid("{}: \"{}{}\" is {}, expected {}", gguf_.file, prefix_, name,
-                   describe(*find(name)), expected);
+                   value == nullptr ? "missing" : describe(*value), expected);
   }
 
  private:
@@ -363,35 +302,35 @@ bool has_bias(const Gguf& gguf, const std::array<std::string_view, n>& projectio
 
 absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& architecture,
                                  Keys& keys) {
-  Json config = {{"model_type", architecture.model_type}, {"hidden_act", architecture.hidden_act}};
-  struct Field {
-    const char* key;
-    const char* field;
-    bool required;
-  };
-  for (const Field& f : {Field{"block_count", "num_hidden_layers", true},
-                         Field{"context_length", "max_position_embeddings", true},
-                         Field{"embedding_length", "hidden_size", true},
-                         Field{"feed_forward_length", "intermediate_size", true},
-                         Field{"attention.head_count", "num_attention_heads", true},
-                         Field{"attention.head_count_kv", "num_key_value_heads", false},
-                         Field{"attention.key_length", "head_dim", false},
-                         Field{"attention.sliding_window", "sliding_window", false}}) {
-    const Json* value = keys.find(f.key);
-    // A window of 0 is none.
-    if (value != nullptr && *value == 0 && std::string_view(f.field) == "sliding_window") continue;
-    absl::Status status = keys.copy_int(f.key, f.field, config, f.required);
-    if (!status.ok()) return status;
+  Json config = Json::parse(architecture.constants);
+  config["model_type"] = architecture.model_type;
+  using Kind = GgufField::Kind;
+  std::vector<GgufField> fields = {
+      {"block_count", "num_hidden_layers"},
+      {"context_length", "max_position_embeddings"},
+      {"embedding_length", "hidden_size"},
+      {"feed_forward_length", "intermediate_size"},
+      {"attention.head_count", "num_attention_heads"},
+      {"attention.head_count_kv", "num_key_value_heads", Kind::integer, false},
+      {"attention.key_length", "head_dim", Kind::integer, false},
+      {architecture.layer_norms ? "attention.layer_norm_epsilon"
+                                : "attention.layer_norm_rms_epsilon",
+       "rms_norm_eps", Kind::number},
+      {"rope.freq_base", "rope_theta", Kind::number, false}};
+  if (!architecture.windows)
+    fields.push_back({"attention.sliding_window", "sliding_window", Kind::window, false});
+  fields.insert(fields.end(), architecture.fields.begin(), architecture.fields.end());
+  for (const GgufField& f : fields) {
+    if (absl::Status status = keys.copy(f, config); !status.ok()) return status;
     keys.name_field(f.field, f.key);
   }
-  for (const Field& f : {Field{"attention.layer_norm_rms_epsilon", "rms_norm_eps", true},
-                         Field{"rope.freq_base", "rope_theta", false}}) {
-    absl::Status status = keys.copy_number(f.key, f.field, config, f.required);
-    if (!status.ok()) return status;
-    keys.name_field(f.field, f.key);
-  }
+  if (const auto experts = config.find("num_experts");
+      experts != config.end() && !architecture.sparse_model_type.empty())
+    if (*experts != 0) config["model_type"] = architecture.sparse_model_type;
   if (absl::Status status = keys.check_neutral(); !status.ok()) return status;
-  keys.find("attention.layer_norm_epsilon");  // of norms with a mean, which there are none of
+  // Of norms of the other kind, which there are none of.
+  keys.find(architecture.layer_norms ? "attention.layer_norm_rms_epsilon"
+                                     : "attention.layer_norm_epsilon");
   keys.find("vocab_size");
   // What llama.cpp takes for keys that are absent, whatever the defaults of config.json are.
   if (!config.contains("num_key_value_heads"))
@@ -418,13 +357,19 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
                                                         keys.quoted("attention.head_count"));
   for (const char* key : {"attention.value_length", "rope.dimension_count"}) {
     const Json* value = keys.find(key);
-    if (value != nullptr && *value != head_dim)
-      return keys.refuse(key, fmt::format("{}, which is {}", head_dim, head_dim_source));
+    if (value == nullptr || *value == head_dim) continue;
+    const bool part = architecture.partial_rope &&
+                      std::string_view(key) == "rope.dimension_count" &&
+                      value->is_number_unsigned() && *value > 0 && *value < head_dim;
+    if (!part) return keys.refuse(key, fmt::format("{}, which is {}", head_dim, head_dim_source));
+    config["partial_rotary_factor"] = value->get<double>() / static_cast<double>(head_dim);
+    keys.name_field("partial_rotary_factor", key);
   }
   if (architecture.interleaved_heads && head_dim % 2 != 0)
     return invalid("{}: {} is {}, expected an even number", gguf.file, head_dim_source, head_dim);
   keys.find("attention.sliding_window_pattern");  // which layers have the window
-  if (const Json* scale = keys.find("attention.scale"); scale != nullptr) {
+  if (const Json* scale = keys.find("attention.scale");
+      scale != nullptr && !config.contains("attention_multiplier")) {
     const double usual = 1 / std::sqrt(static_cast<double>(head_dim));
     const bool is_usual = scale->is_number() &&
                           (*scale == 0 || std::abs(scale->get<double>() - usual) < 1e-6 * usual);
@@ -489,7 +434,7 @@ std::string supported_types() {
 absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64_t head_dim,
                         const GgufArchitecture& architecture, Checkpoint& checkpoint) {
   const GgmlType& type = *tensor.type;
-  const std::string key = hugging_face_name(name);
+  const std::string key = hugging_face_name(architecture, name);
   const std::string what = fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name),
                                        type.name, shape_text(tensor.shape));
   if (checkpoint.has(key) || checkpoint.unsupported.contains(key)) {
@@ -543,12 +488,13 @@ absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64
 // GGUF leaves biases out one by one, a configuration has them for all projections of a kind: those
 // that are not there are zeros.
 template <size_t n>
-void fill_biases(const std::array<std::string_view, n>& projections, Checkpoint& checkpoint) {
+void fill_biases(const GgufArchitecture& architecture,
+                 const std::array<std::string_view, n>& projections, Checkpoint& checkpoint) {
   const auto layers = checkpoint.config["num_hidden_layers"].get<int64_t>();
   for (int64_t layer = 0; layer < layers; ++layer) {
     for (const std::string_view projection : projections) {
       const std::string module =
-          hugging_face_name(fmt::format("blk.{}.{}.weight", layer, projection));
+          hugging_face_name(architecture, fmt::format("blk.{}.{}.weight", layer, projection));
       const auto weight = checkpoint.matrices.find(module);
       if (weight == checkpoint.matrices.end()) break;  // the importer will say so
       const std::string bias = module + ".bias";
@@ -571,9 +517,9 @@ bool is_unneeded(std::string_view name) {
 
 // NVFP4 has one more scale for the whole matrix, "<module>.scale".
 absl::Status apply_scale(const std::string& name, const GgufTensor& tensor,
-                         Checkpoint& checkpoint) {
+                         const GgufArchitecture& architecture, Checkpoint& checkpoint) {
   const std::string weight = name.substr(0, name.size() - kScaleSuffix.size()) + ".weight";
-  const auto matrix = checkpoint.matrices.find(hugging_face_name(weight));
+  const auto matrix = checkpoint.matrices.find(hugging_face_name(architecture, weight));
   const std::string what = fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name),
                                        tensor.type->name, shape_text(tensor.shape));
   if (matrix == checkpoint.matrices.end())
@@ -599,7 +545,7 @@ absl::StatusOr<const GgufArchitecture*> find_architecture(const Gguf& gguf) {
   const auto name = get_string(gguf.metadata, "general.architecture", gguf.file);
   if (!name.ok()) return name.status();
   std::vector<std::string_view> names;
-  for (const GgufArchitecture& architecture : kArchitectures) {
+  for (const GgufArchitecture& architecture : gguf_architectures()) {
     if (architecture.name == *name) return &architecture;
     names.push_back(architecture.name);
   }
@@ -638,13 +584,15 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
   checkpoint->path = path;
   checkpoint->config_file = gguf->file;
   checkpoint->generation_file = gguf->file;
-  checkpoint->stored_name = gguf_name;
+  checkpoint->stored_name = [known = *architecture](std::string_view name) {
+    return gguf_name(*known, name);
+  };
   Keys keys(*gguf, (*architecture)->name);
   auto config = read_config(*gguf, **architecture, keys);
   if (!config.ok()) return config.status();
   checkpoint->config = *std::move(config);
   checkpoint->config_names = keys.names();
-  note_window(keys, *checkpoint);
+  if (!(*architecture)->windows) note_window(keys, *checkpoint);
   read_generation_config(*gguf, *checkpoint);
   auto tokenizer = gguf_tokenizer(*gguf);
   if (!tokenizer.ok()) return tokenizer.status();
@@ -666,11 +614,12 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
   }
   for (const auto& [name, tensor] : gguf->tensors) {
     if (!name.ends_with(kScaleSuffix)) continue;
-    absl::Status status = apply_scale(name, tensor, *checkpoint);
+    absl::Status status = apply_scale(name, tensor, **architecture, *checkpoint);
     if (!status.ok()) return status;
   }
-  if (checkpoint->config["attention_bias"] == true) fill_biases(kAttention, *checkpoint);
-  if (checkpoint->config["mlp_bias"] == true) fill_biases(kMlp, *checkpoint);
+  if (checkpoint->config["attention_bias"] == true)
+    fill_biases(**architecture, kAttention, *checkpoint);
+  if (checkpoint->config["mlp_bias"] == true) fill_biases(**architecture, kMlp, *checkpoint);
   return checkpoint;
 }
 

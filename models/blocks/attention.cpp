@@ -133,7 +133,10 @@ ValueId attention(Importer& m, const Attention& a, ValueId x, const std::string&
   ir::Attributes attributes = {{"scale", a.scale}};
   if (a.window > 0) attributes["window"] = a.window;
   if (a.cap > 0) attributes["softcap"] = a.cap;
-  ValueId mixed = g.add(Op::attention, {query, keys, values}, attributes);
+  std::vector<ValueId> operands = {query, keys, values};
+  if (a.sinks) operands.push_back(m.weight(layer + "self_attn.sinks", {a.heads}));
+  if (!m.ok()) return -1;
+  ValueId mixed = g.add(Op::attention, operands, attributes);
   if (gate >= 0) mixed = g.add(Op::mul, {mixed, g.add(Op::sigmoid, {gate})});
   if (a.output_norm)
     for (const char* name : {"self_attn.attn_sub_norm", "self_attn.inner_attn_ln"})

@@ -29,6 +29,7 @@ struct Attention {
   bool output_bias = false;
   double clip = 0;  // q, k and v lie in -clip..clip; 0: anywhere
   bool clip_after_norm = false;
+  bool sinks = false;  // a further column of the softmax, of value 0, with a score for each head
 
   // Norms of q and k: none, of each head, each head with weights of its own, or over whole rows.
   enum class HeadNorms { none, head, each_head, row };

@@ -43,12 +43,19 @@ ValueId experts(Importer& m, const Experts& e, ValueId x, const std::string& lay
     const ValueId w = m.stacked(module, name, e.count, out, in);
     if (!m.ok()) return ValueId{-1};
     g.set_label(module + "." + name);
-    return g.add(Op::gather_matmul, {input, choice.experts, m.dense(w)});
+    const ValueId y = g.add(Op::gather_matmul, {input, choice.experts, m.dense(w)});
+    if (!e.bias) return y;
+    const std::string bias_name = module + "." + name + ".bias";
+    const ValueId bias = m.reshaped(bias_name, {e.count, out}, {e.count * out});
+    if (!m.ok()) return ValueId{-1};
+    return g.add(Op::add, {y, g.add(Op::gather_rows, {choice.experts, bias}, {{"width", out}})});
   };
   const ValueId gate = e.gated ? product(x, e.gate, e.width, hidden) : -1;
   const ValueId up = product(x, e.up, e.width, hidden);
   if (!m.ok()) return -1;
-  const ValueId hidden_layer = e.gated ? g.add(Op::mul, {e.act(m, gate), up}) : e.act(m, up);
+  const ValueId hidden_layer = e.glu     ? e.glu(m, gate, up)
+                               : e.gated ? g.add(Op::mul, {e.act(m, gate), up})
+                                         : e.act(m, up);
   const ValueId down = product(hidden_layer, e.down, hidden, e.width);
   if (!m.ok()) return -1;
   ValueId out = g.add(Op::weighted_sum, {down, choice.scores});

@@ -2,6 +2,7 @@
 // summed.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -16,6 +17,9 @@ struct Experts {
   int64_t width = 0;   // of an expert's hidden layer
   Activation act;
   bool gated = true;  // as in an MLP
+  bool bias = false;  // of all three products
+  // What becomes of gate and up, where that is not act(gate) * up.
+  std::function<ir::ValueId(Importer&, ir::ValueId gate, ir::ValueId up)> glu = {};
 
   // What the router's products become: shares of all experts, of those chosen, or each by itself.
   enum class Scores { softmax, softmax_of_chosen, sigmoid };

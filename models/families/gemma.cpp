@@ -25,7 +25,13 @@ static Decoder read_gemma(Importer& m) {
 }
 
 // Gemma 2 and 3: four norms, a scale of scores that the configuration says.
-static void read_later(Importer& m, Decoder& d) {
+static void read_later(Importer& m, Decoder& d, size_t layers_of_27b) {
+  // GGUF files do not say the scale of scores: it follows from the width of a head, but in the 27B
+  // models.
+  if (m.ok() && m.config().has("norms_have_one"))
+    m.derive("query_pre_attn_scalar", d.layers.size() == layers_of_27b
+                                          ? d.hidden / d.layers[0].attention.heads
+                                          : d.layers[0].attention.head_dim);
   d.norms = {.before_mixer = "input_layernorm",
              .after_mixer = "post_attention_layernorm",
              .before_feed_forward = "pre_feedforward_layernorm",
@@ -43,7 +49,7 @@ static absl::StatusOr<ir::Module> import_gemma(Importer& m) { return build(m, re
 
 static absl::StatusOr<ir::Module> import_gemma2(Importer& m) {
   Decoder d = read_gemma(m);
-  read_later(m, d);
+  read_later(m, d, 46);
   read_windows(m, d, true);
   if (m.config().find("layer_types") == nullptr)
     d.for_each_attention([](Attention& a, int64_t i) {
@@ -54,7 +60,7 @@ static absl::StatusOr<ir::Module> import_gemma2(Importer& m) {
 
 static absl::StatusOr<ir::Module> import_gemma3(Importer& m) {
   Decoder d = read_gemma(m);
-  read_later(m, d);
+  read_later(m, d, 62);
   read_windows(m, d, true);
   const int64_t pattern = m.integer("sliding_window_pattern", kSize, 6);
   const bool listed = m.config().find("layer_types") != nullptr;

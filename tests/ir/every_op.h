@@ -68,6 +68,7 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %41 = attention %12, @layers.0.k, @layers.0.v, @sinks {scale = 0.5} : tensor<Tx8xf32>
     %42 = slice %14 {begin = 0, end = 4} : tensor<Tx4xf32>
     %43 = delta_rule %9, %8, %32, %42, %42, @layers.0.delta label "layers.0.delta" : tensor<Tx4x2xf32>
+    %44 = gather_rows %22, @norm {width = 2} : tensor<Tx3x2xf32>
     return %25
   }
 }

@@ -214,6 +214,12 @@ TEST_F(OpTest, ExpandRepeatsAColumn) {
   expect(run(Op::expand, {x}, {{"width", int64_t{3}}}), {2, 3}, {-9, -9, -9, 2, 2, 2});
 }
 
+TEST_F(OpTest, GatherRowsTakesThoseOfExperts) {
+  const ValueId experts = indices({-1, 2}, {2, 0});
+  const ValueId rows = vector({1, 2, 3, 4, 5, 6});
+  expect(run(Op::gather_rows, {experts, rows}, {{"width", int64_t{2}}}), {1, 2, 2}, {5, 6, 1, 2});
+}
+
 TEST_F(OpTest, AffineScalesThenAdds) {
   const ValueId x = input({-1, 3}, {-9, 0, 2});
   expect(run(Op::affine, {x}, {{"scale", 0.5}, {"offset", int64_t{1}}}), {1, 3}, {-3.5F, 1, 2});

@@ -1,0 +1,216 @@
+#include "frontends/gguf/architectures.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+namespace sinter::frontends {
+
+namespace {
+
+constexpr std::array<GgufTensorName, 4> kModelTensors = {{
+    {"token_embd", "model.embed_tokens"},
+    {"position_embd", "model.embed_positions"},
+    {"output_norm", "model.norm"},
+    {"output", "lm_head"},
+}};
+
+// "blk.N." and "model.layers.N." before them.
+constexpr std::array<GgufTensorName, 27> kLayerTensors = {{
+    {"attn_norm", "input_layernorm"},
+    {"attn_q", "self_attn.q_proj"},
+    {"attn_k", "self_attn.k_proj"},
+    {"attn_v", "self_attn.v_proj"},
+    {"attn_qkv", "self_attn.qkv_proj"},
+    {"attn_output", "self_attn.o_proj"},
+    {"attn_q_norm", "self_attn.q_norm"},
+    {"attn_k_norm", "self_attn.k_norm"},
+    {"attn_sinks", "self_attn.sinks"},
+    {"attn_sub_norm", "self_attn.attn_sub_norm"},
+    {"ffn_norm", "post_attention_layernorm"},
+    {"ffn_gate", "mlp.gate_proj"},
+    {"ffn_up", "mlp.up_proj"},
+    {"ffn_down", "mlp.down_proj"},
+    {"ffn_sub_norm", "mlp.ffn_sub_norm"},
+    {"ffn_gate_inp", "mlp.gate"},
+    {"exp_probs_b", "mlp.gate.e_score_correction"},
+    {"ffn_gate_exps", "mlp.experts.gate_proj"},
+    {"ffn_up_exps", "mlp.experts.up_proj"},
+    {"ffn_gate_up_exps", "mlp.experts.gate_up_proj"},
+    {"ffn_down_exps", "mlp.experts.down_proj"},
+    {"ffn_gate_inp_shexp", "mlp.shared_expert_gate"},
+    {"ffn_gate_shexp", "mlp.shared_expert.gate_proj"},
+    {"ffn_up_shexp", "mlp.shared_expert.up_proj"},
+    {"ffn_down_shexp", "mlp.shared_expert.down_proj"},
+    {"post_attention_norm", "post_attention_layernorm"},
+    {"post_ffw_norm", "post_feedforward_layernorm"},
+}};
+
+using Kind = GgufField::Kind;
+
+constexpr GgufField kExperts = {"expert_count", "num_experts"};
+constexpr GgufField kChosen = {"expert_used_count", "num_experts_per_tok"};
+constexpr GgufField kExpertWidth = {"expert_feed_forward_length", "moe_intermediate_size"};
+constexpr GgufField kNormalized = {"expert_weights_norm", "norm_topk_prob", Kind::flag, false};
+constexpr GgufField kOptionalWindow = {"attention.sliding_window", "sliding_window", Kind::window,
+                                       false};
+
+const std::vector<GgufTensorName> kFourNorms = {{"post_attention_norm", "post_attention_layernorm"},
+                                                {"ffn_norm", "pre_feedforward_layernorm"},
+                                                {"post_ffw_norm", "post_feedforward_layernorm"}};
+
+}  // namespace
+
+// Source: the conversion scripts and LLM_ARCH_NAMES of ggml-org/llama.cpp.
+const std::vector<GgufArchitecture>& gguf_architectures() {
+  static const std::vector<GgufArchitecture> table = {
+      {.name = "llama",
+       .model_type = "llama",
+       .sparse_model_type = "mixtral",
+       .interleaved_heads = true,
+       .fields = {{"expert_count", "num_experts", Kind::integer, false},
+                  {"expert_used_count", "num_experts_per_tok", Kind::integer, false}}},
+      {.name = "qwen2", .model_type = "qwen2"},
+      {.name = "qwen3", .model_type = "qwen3"},
+      // 1bitLLM's models, and Microsoft's.
+      {.name = "bitnet", .model_type = "bitnet"},
+      {.name = "bitnet-b1.58", .model_type = "bitnet", .constants = R"({"hidden_act": "relu2"})"},
+      {.name = "qwen2moe",
+       .model_type = "qwen2_moe",
+       .fields = {kExperts,
+                  kChosen,
+                  kExpertWidth,
+                  {"expert_shared_feed_forward_length", "shared_expert_intermediate_size"}},
+       .constants = R"({"hidden_act": "silu", "norm_topk_prob": false})"},
+      {.name = "qwen3moe",
+       .model_type = "qwen3_moe",
+       .fields = {kExperts, kChosen, kExpertWidth, kNormalized},
+       .constants = R"({"hidden_act": "silu", "norm_topk_prob": true})"},
+      {.name = "olmoe",
+       .model_type = "olmoe",
+       .fields = {kExperts, kChosen},
+       .constants = R"({"hidden_act": "silu", "norm_topk_prob": false})"},
+      {.name = "phi3",
+       .model_type = "phi3",
+       .partial_rope = true,
+       .windows = true,
+       .fields = {kOptionalWindow},
+       .tensors = {{"ffn_up", "mlp.gate_up_proj"}}},
+      {.name = "gemma",
+       .model_type = "gemma",
+       .constants = R"({"hidden_act": "gelu_pytorch_tanh", "norms_have_one": true})"},
+      {.name = "gemma2",
+       .model_type = "gemma2",
+       .windows = true,
+       .fields = {{"attention.sliding_window", "sliding_window", Kind::window},
+                  {"attn_logit_softcapping", "attn_logit_softcapping", Kind::number, false},
+                  {"final_logit_softcapping", "final_logit_softcapping", Kind::number, false}},
+       .tensors = kFourNorms,
+       .constants = R"({"hidden_act": "gelu_pytorch_tanh", "norms_have_one": true})"},
+      {.name = "gemma3",
+       .model_type = "gemma3_text",
+       .windows = true,
+       .fields = {{"attention.sliding_window", "sliding_window", Kind::window},
+                  {"attention.sliding_window_pattern", "sliding_window_pattern", Kind::integer,
+                   false},
+                  {"rope.freq_base_swa", "rope_local_base_freq", Kind::number, false},
+                  {"final_logit_softcapping", "final_logit_softcapping", Kind::number, false}},
+       .tensors = kFourNorms,
+       .constants = R"({"hidden_act": "gelu_pytorch_tanh", "norms_have_one": true})"},
+      {.name = "olmo2", .model_type = "olmo2"},
+      {.name = "cohere2",
+       .model_type = "cohere2",
+       .layer_norms = true,
+       .windows = true,
+       .fields = {{"attention.sliding_window", "sliding_window", Kind::window},
+                  {"logit_scale", "logit_scale", Kind::number}}},
+      {.name = "glm4",
+       .model_type = "glm4",
+       .partial_rope = true,
+       .tensors = {{"post_attention_norm", "post_self_attn_layernorm"},
+                   {"ffn_norm", "post_attention_layernorm"},
+                   {"post_ffw_norm", "post_mlp_layernorm"},
+                   {"ffn_up", "mlp.gate_up_proj"}}},
+      {.name = "granite",
+       .model_type = "granite",
+       .interleaved_heads = true,
+       .fields = {{"embedding_scale", "embedding_multiplier", Kind::number, false},
+                  {"residual_scale", "residual_multiplier", Kind::number, false},
+                  {"attention.scale", "attention_multiplier", Kind::number, false},
+                  {"logit_scale", "logits_scaling", Kind::number, false}}},
+      {.name = "gpt-oss",
+       .model_type = "gpt_oss",
+       .windows = true,
+       .fields = {kExperts,
+                  kChosen,
+                  kExpertWidth,
+                  {"attention.sliding_window", "sliding_window", Kind::window}},
+       .tensors = {{"ffn_gate_inp", "mlp.router"}}},
+      {.name = "starcoder2",
+       .model_type = "starcoder2",
+       .layer_norms = true,
+       .constants = R"({"hidden_act": "gelu_pytorch_tanh", "use_bias": true})"},
+      {.name = "stablelm",
+       .model_type = "stablelm",
+       .partial_rope = true,
+       .layer_norms = true,
+       .fields = {{"use_parallel_residual", "use_parallel_residual", Kind::flag, false}}},
+      {.name = "ernie4_5", .model_type = "ernie4_5"},
+      {.name = "smollm3", .model_type = "smollm3", .interleaved_heads = true},
+  };
+  return table;
+}
+
+std::string hugging_face_name(const GgufArchitecture& architecture, std::string_view name) {
+  std::string_view module = name;
+  std::string suffix;
+  if (name.ends_with(".weight")) {
+    module.remove_suffix(7);
+  } else if (name.ends_with(".bias")) {
+    module.remove_suffix(5);
+    suffix = ".bias";
+  } else {
+    return std::string(name);
+  }
+  for (const GgufTensorName& tensor : kModelTensors)
+    if (module == tensor.gguf) return std::string(tensor.name) + suffix;
+  if (!module.starts_with("blk.")) return std::string(name);
+  const size_t dot = module.find('.', 4);
+  if (dot == std::string_view::npos) return std::string(name);
+  const std::string_view inner = module.substr(dot + 1);
+  const auto named = [&](std::string_view known) {
+    return fmt::format("model.layers.{}.{}{}", module.substr(4, dot - 4), known, suffix);
+  };
+  for (const GgufTensorName& tensor : architecture.tensors)
+    if (inner == tensor.gguf) return named(tensor.name);
+  for (const GgufTensorName& tensor : kLayerTensors)
+    if (inner == tensor.gguf) return named(tensor.name);
+  return std::string(name);
+}
+
+std::string gguf_name(const GgufArchitecture& architecture, std::string_view name) {
+  constexpr std::string_view kLayers = "model.layers.";
+  std::string_view module = name;
+  std::string_view suffix = ".weight";
+  if (name.ends_with(".bias")) {
+    suffix = ".bias";
+    module.remove_suffix(suffix.size());
+  }
+  for (const GgufTensorName& tensor : kModelTensors)
+    if (module == tensor.name) return fmt::format("{}{}", tensor.gguf, suffix);
+  if (!module.starts_with(kLayers)) return std::string(name);
+  module.remove_prefix(kLayers.size());
+  const size_t dot = module.find('.');
+  if (dot == std::string_view::npos) return std::string(name);
+  const auto stored = [&](std::string_view known) {
+    return fmt::format("blk.{}.{}{}", module.substr(0, dot), known, suffix);
+  };
+  const std::string_view inner = module.substr(dot + 1);
+  for (const GgufTensorName& tensor : architecture.tensors)
+    if (inner == tensor.name) return stored(tensor.gguf);
+  for (const GgufTensorName& tensor : kLayerTensors)
+    if (inner == tensor.name) return stored(tensor.gguf);
+  return std::string(name);
+}
+
+}  // namespace sinter::frontends

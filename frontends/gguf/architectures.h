@@ -1,0 +1,50 @@
+// The architectures of GGUF files: what their keys and tensors are called in configurations and
+// checkpoints of Hugging Face, or rather in model definitions, whose names are those of llama
+// there.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "frontends/json_fields.h"
+
+namespace sinter::frontends {
+
+struct GgufTensorName {
+  std::string_view gguf;
+  std::string_view name;
+};
+
+struct GgufField {
+  enum class Kind { integer, number, flag, window };
+  std::string_view key;  // below the architecture's prefix
+  std::string_view field;
+  Kind kind = Kind::integer;
+  bool required = true;
+};
+
+struct GgufArchitecture {
+  std::string_view name;                    // general.architecture, the prefix of its keys
+  std::string_view model_type;              // of config.json
+  std::string_view sparse_model_type = {};  // where expert_count is not 0
+  // The converter reordered the rows of q and k for RoPE on adjacent pairs.
+  bool interleaved_heads = false;
+  bool partial_rope = false;  // rope.dimension_count may be less than a head
+  bool layer_norms = false;   // attention.layer_norm_epsilon instead of ..._rms_epsilon
+  bool windows = false;       // attention.sliding_window has a meaning
+  std::vector<GgufField> fields = {};
+  // Below "blk.N.", before those that all have.
+  std::vector<GgufTensorName> tensors = {};
+  // Fields of the configuration that no key says: JSON.
+  std::string_view constants = R"({"hidden_act": "silu"})";
+};
+
+const std::vector<GgufArchitecture>& gguf_architectures();
+
+// A module's name without ".weight", a bias's with ".bias"; names that are not known stay as they
+// are, and nobody will use them. And back.
+std::string hugging_face_name(const GgufArchitecture& architecture, std::string_view name);
+std::string gguf_name(const GgufArchitecture& architecture, std::string_view name);
+
+}  // namespace sinter::frontends
