@@ -59,6 +59,13 @@ bool may_join(const ir::Module& module, const Node& group, const Node& node) {
          !(of_choices && node.operands.size() > 1 && module.is_weight(node.operands[1]));
 }
 
+// The numbers of the experts that a phase multiplies with.
+ValueId experts_of(const Node& group) {
+  return std::find_if(group.body.begin(), group.body.end(),
+                      [](const Node& node) { return node.op == Op::gather_matmul; })
+      ->operands[1];
+}
+
 class Fuser {
  public:
   Fuser(ir::Module& module, PassContext& context)
@@ -119,6 +126,10 @@ class Fuser {
       }
     };
     for (const Node& node : module_.nodes[i].body) add(node);
+    // Rows of experts are for those that the products are with.
+    if (ir::is_region(module_.nodes[i], ir::RegionKind::experts))
+      for (const size_t user : used_at_.at(experts_of(module_.nodes[i])))
+        if (user > i && module_.nodes[user].op == Op::gather_rows) users.insert(user);
     // Whether a value is there before the phase runs, or made in it.
     const auto is_known = [&](ValueId id) {
       if (inside.contains(id)) return true;

@@ -210,13 +210,14 @@ TEST_F(OpTest, ClampBoundsOnTheSidesThatAreGiven) {
 }
 
 TEST_F(OpTest, ExpandRepeatsAColumn) {
+  tokens = 2;
   const ValueId x = input({-1, 1}, {-9, 2});
   expect(run(Op::expand, {x}, {{"width", int64_t{3}}}), {2, 3}, {-9, -9, -9, 2, 2, 2});
 }
 
 TEST_F(OpTest, GatherRowsTakesThoseOfExperts) {
-  const ValueId experts = indices({-1, 2}, {2, 0});
-  const ValueId rows = vector({1, 2, 3, 4, 5, 6});
+  const ValueId experts = input({-1, 2}, {2, 0}, DType::i32);
+  const ValueId rows = dense("rows", {6}, {1, 2, 3, 4, 5, 6});
   expect(run(Op::gather_rows, {experts, rows}, {{"width", int64_t{2}}}), {1, 2, 2}, {5, 6, 1, 2});
 }
 

@@ -172,25 +172,25 @@ TEST(TextErrors, SayFileLineColumnFoundAndExpected) {
 
 TEST(TextErrors, PointAtTheNode) {
   EXPECT_EQ(error_after("%0 = embed %tokens", "%0 = embed %t"),
-            "f.sir:15:16: '%t' is not defined before its use");
+            "f.sir:16:16: '%t' is not defined before its use");
   EXPECT_EQ(error_after("silu %14", "silu %15"),
-            "f.sir:36:16: '%15' is not defined before its use");
+            "f.sir:37:16: '%15' is not defined before its use");
   EXPECT_EQ(error_after("%15 = silu", "%15 = melt"),
-            "f.sir:36:11: found 'melt', expected an op or return");
-  EXPECT_EQ(error_after("%15 = silu", "%14 = silu"), "f.sir:36:5: '%14' is defined twice");
-  EXPECT_EQ(error_after("%15 = silu", "silu"), "f.sir:36:5: [silu] found 0 results, expected 1");
+            "f.sir:37:11: found 'melt', expected an op or return");
+  EXPECT_EQ(error_after("%15 = silu", "%14 = silu"), "f.sir:37:5: '%14' is defined twice");
+  EXPECT_EQ(error_after("%15 = silu", "silu"), "f.sir:37:5: [silu] found 0 results, expected 1");
   EXPECT_EQ(error_after("%15 = silu", "%a = silu"),
-            "f.sir:36:5: found '%a', expected a result, e.g. %12");
+            "f.sir:37:5: found '%a', expected a result, e.g. %12");
   EXPECT_EQ(error_after("kv_append @layers.0.k", "%99 = kv_append @layers.0.k"),
-            "f.sir:31:13: [kv_append] found 1 results, expected 0");
+            "f.sir:32:13: [kv_append] found 1 results, expected 0");
   EXPECT_EQ(error_after("silu %14 : tensor<Tx8xf32>", "silu %14 : tensor<Tx9xf32>"),
-            "f.sir:36:20: found the type tensor<Tx9xf32>, expected tensor<Tx8xf32>");
+            "f.sir:37:20: found the type tensor<Tx9xf32>, expected tensor<Tx8xf32>");
   EXPECT_EQ(error_after("matmul %2, @kv", "matmul %1, @kv"),
-            "f.sir:21:12: [matmul] the input has 2 features, the weight takes 8");
+            "f.sir:22:12: [matmul] the input has 2 features, the weight takes 8");
   EXPECT_EQ(error_after("{eps = 1e-06}", "{eps = 1e999}"),
             "f.sir:18:36: found '1e999', expected a number or a string");
   EXPECT_EQ(error_after("{begin = 0, end = 4}", "{begin = 0, begin = 4}"),
-            "f.sir:22:33: attribute begin is given twice");
+            "f.sir:23:33: attribute begin is given twice");
   EXPECT_EQ(error_after("constant(0.01)", "constant(0.01x)"),
             "f.sir:7:53: found '0.01x', expected a finite f32");
   EXPECT_EQ(error_after("weight @q ", "weight @norm "), "f.sir:4:10: '@norm' is declared twice");
