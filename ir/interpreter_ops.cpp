@@ -362,6 +362,7 @@ Result rope(const OpArguments& in) {
   const Array& x = in.array(0);
   const Array& table = in.array(1);
   const bool interleaved = in.node.text("style") == "interleaved";
+  const auto begin = static_cast<size_t>(in.node.integer("begin"));
   Array out = x;
   const auto heads = static_cast<size_t>(x.shape[1]);
   const auto head_dim = static_cast<size_t>(x.shape[2]);
@@ -369,7 +370,7 @@ Result rope(const OpArguments& in) {
   const size_t half = rotated / 2;
   for (size_t row = 0; row < static_cast<size_t>(x.shape[0]) * heads; ++row) {
     const float* angles = table.data.data() + row / heads * rotated;
-    float* head = out.data.data() + row * head_dim;
+    float* head = out.data.data() + row * head_dim + begin;
     for (size_t i = 0; i < half; ++i) {
       float& a = head[interleaved ? 2 * i : i];
       float& b = head[interleaved ? 2 * i + 1 : i + half];

@@ -242,6 +242,11 @@ Result rope(ShapeOperands& in) {
                     "no more than a head has",
                     to_string(rotated), to_string(head_dim)));
   }
+  if (const int64_t begin = in.node().integer("begin");
+      begin < 0 || begin > head_dim.value - rotated.value) {
+    return in.fail(fmt::format("{} features from {} on are not in heads with {}", rotated.value, begin,
+                               head_dim.value));
+  }
   const std::string style = in.node().text("style");
   if (style != "half" && style != "interleaved") {
     return in.fail(fmt::format("style \"{}\" is unknown; \"half\" and \"interleaved\" are", style));

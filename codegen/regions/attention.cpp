@@ -53,6 +53,11 @@ absl::StatusOr<Transform> transform(RegionContext& c, Emitter& e, const ir::Head
                             c.width(head.norm->results[0]), head.norm_weights.offset(),
                             *head.norm_weights.stride());
   }
+  const int64_t begin = head.rope == nullptr ? 0 : head.rope->integer("begin");
+  if (begin > 0) {
+    if (norm_of.empty()) norm_of = ", OfHead";
+    norm_of += fmt::format(", {}", begin);
+  }
   const std::string table =
       head.rope == nullptr ? "nullptr" : e.pointer(c.buffer(head.rope->operands[1]), "const float");
   return Transform{fmt::format("HeadTransform<{}, {}, {}, {}{}>", head_dim, norm_type, rope_dims,

@@ -14,9 +14,10 @@
 
 namespace sinter {
 
-// Heads of q, k or v and what happens to them before attention. RopeDims = 0: no rotation.
-// Norm: the element type of its weight; void: no norm.
-template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead>
+// Heads of q, k or v and what happens to them before attention. RopeDims features from RopeBegin on
+// are rotated. Norm: the element type of its weight; void: no norm.
+template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead,
+          int RopeBegin = 0>
 struct HeadTransform {
   HeadRows rows;
   const Norm* norm;  // [HeadDim], or of the row
@@ -49,12 +50,13 @@ struct HeadTransform {
     const float* cosine = RopeDims > 0 ? table + t * RopeDims : nullptr;
     const float* sine = cosine + half;
     for (int i = 0; i < half; ++i) {
-      const int a = Interleaved ? 2 * i : i;
-      const int b = Interleaved ? 2 * i + 1 : i + half;
+      const int a = RopeBegin + (Interleaved ? 2 * i : i);
+      const int b = RopeBegin + (Interleaved ? 2 * i + 1 : i + half);
       out[a] = x[a] * cosine[i] - x[b] * sine[i];
       out[b] = x[b] * cosine[i] + x[a] * sine[i];
     }
-    for (int i = RopeDims; i < HeadDim; ++i) out[i] = x[i];
+    for (int i = 0; i < RopeBegin; ++i) out[i] = x[i];
+    for (int i = RopeBegin + RopeDims; i < HeadDim; ++i) out[i] = x[i];
   }
   // Head h of row t, as it is.
   inline __attribute__((always_inline)) const float* head(index t, index h) const {
