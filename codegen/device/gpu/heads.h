@@ -7,16 +7,16 @@
 namespace sinter {
 
 // Heads of q, k or v and what happens to them before attention: norm, scale, rotation of RopeDims
-// features from RopeBegin on. A wave works on a head: first it fetches everything, so that all loads
-// are under way together (what no phase just before has written may come earlier), then it applies.
-// Norm: the element type of its weight; void: no norm.
+// features from RopeBegin on. A wave works on a head: first it fetches everything, so that all
+// loads are under way together (what no phase just before has written may come earlier), then it
+// applies. Norm: the element type of its weight; void: no norm.
 template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead,
           int RopeBegin = 0>
 struct HeadTransform {
-  HeadRows rows;
   const Norm* norm;  // [HeadDim], or of the row
   float eps;
   const float* table;  // [rows, RopeDims]: cos | sin
+  HeadRows rows;
 
   static constexpr bool has_norm = !__is_void(Norm);
   static constexpr bool has_weight = has_norm && !__is_same(Norm, Unweighted);
