@@ -61,7 +61,10 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %35 = sum_norm %34 {eps = 1e-20} : tensor<Tx3xf32>
     %36 = weighted_sum %23, %35 : tensor<Tx5xf32>
     %37 = short_conv %14, @conv, @layers.0.conv label "layers.0.conv" : tensor<Tx8xf32>
-    %38 = attention %12, @layers.0.k, @layers.0.v, @sinks {scale = 0.5} : tensor<Tx8xf32>
+    %38 = attention %12, @layers.0.k, @layers.0.v, @sinks {chunk = 64, scale = 0.5, softcap = 30.0} : tensor<Tx8xf32>
+    %39 = rope %10, %1 {begin = 0, style = "half"} : tensor<Tx4x2xf32>
+    %40 = rms_norm %14 {eps = 1e-05} : tensor<Tx8xf32>
+    %41 = rope_table @rope.inv_freq, %tokens {log_offset = 1, log_period = 8192, log_scale = 0.1} : tensor<Tx2xf32>
     return %25
   }
 }
