@@ -378,8 +378,12 @@ Result rope_table(const OpArguments& in) {
   const Array& inv_freq = in.array(0);
   const size_t half = inv_freq.data.size();
   Array out = zeros({in.tokens, static_cast<int64_t>(2 * half)});
-  const auto factor = static_cast<float>(in.node.number("scale"));
+  const int64_t period = in.node.integer("log_period");
+  const int64_t offset = in.node.integer("log_offset");
   for (int64_t t = 0; t < in.tokens; ++t) {
+    const auto periods = static_cast<double>((in.position + t + offset) / period);
+    const double growth = 1 + in.node.number("log_scale") * std::log1p(periods);
+    const auto factor = static_cast<float>(in.node.number("scale") * growth);
     float* row = out.data.data() + static_cast<size_t>(t) * 2 * half;
     for (size_t i = 0; i < half; ++i) {
       // The product is rounded to float32 because the models were trained with angles computed so.
@@ -395,6 +399,7 @@ Result rope(const OpArguments& in) {
   const Array& x = in.array(0);
   const Array& table = in.array(1);
   const bool interleaved = in.node.text("style") == "interleaved";
+  const auto begin = static_cast<size_t>(in.node.integer("begin"));
   Array out = x;
   const auto heads = static_cast<size_t>(x.shape[1]);
   const auto head_dim = static_cast<size_t>(x.shape[2]);
@@ -402,7 +407,7 @@ Result rope(const OpArguments& in) {
   const size_t half = rotated / 2;
   for (size_t row = 0; row < static_cast<size_t>(x.shape[0]) * heads; ++row) {
     const float* angles = table.data.data() + row / heads * rotated;
-    float* head = out.data.data() + row * head_dim;
+    float* head = out.data.data() + row * head_dim + begin;
     for (size_t i = 0; i < half; ++i) {
       float& a = head[interleaved ? 2 * i : i];
       float& b = head[interleaved ? 2 * i + 1 : i + half];

@@ -249,6 +249,12 @@ Result rope_table(ShapeOperands& in) {
   const int64_t n = in.weight_vector(0, "inv_freq");
   const TensorType* tokens = in.tokens(1);
   if (!in.ok() || tokens == nullptr) return in.status();
+  const int64_t period = in.node().integer("log_period");
+  const int64_t offset = in.node().integer("log_offset");
+  if (period < 1 || period > 1 << 30 || offset < 0 || offset > 1 << 30) {
+    return in.fail(fmt::format("log_period is {} and log_offset {}, they must be 1 and 0 to {}",
+                               period, offset, 1 << 30));
+  }
   return TensorType{DType::f32, {tokens->shape[0], 2 * n}};
 }
 
@@ -268,6 +274,11 @@ Result rope(ShapeOperands& in) {
         fmt::format("the table rotates {} features of heads with {}; it must be an even number, "
                     "no more than a head has",
                     to_string(rotated), to_string(head_dim)));
+  }
+  if (const int64_t begin = in.node().integer("begin");
+      begin < 0 || begin > head_dim.value - rotated.value) {
+    return in.fail(fmt::format("{} features from {} on are not in heads with {}", rotated.value,
+                               begin, head_dim.value));
   }
   const std::string style = in.node().text("style");
   if (style != "half" && style != "interleaved") {

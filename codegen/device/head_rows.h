@@ -6,7 +6,7 @@
 
 namespace sinter {
 
-// One of q, k, v: head h of row t is at base + t * stride + h * head_stride, its features one after
+// Of q, k or v: head h of row t is at base + t * stride + h * head_stride, its features one after
 // another.
 struct HeadRows {
   const float* base;

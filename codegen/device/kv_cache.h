@@ -49,6 +49,14 @@ struct CacheLayout {
   }
 };
 
+// A score of each query head that its softmax has besides, whose value is 0.
+template <class Number>
+struct Sinks {
+  const Number* scores;  // [heads]
+};
+template <>
+struct Sinks<void> {};
+
 // The first position that a row sees: of those up to its own all; where they are not 0, of the last
 // `window` and of those of its own run of `chunk`.
 template <class C>

@@ -22,14 +22,9 @@ using ir::ValueId;
 
 namespace {
 
-// Heads of q, k or v: the type of their HeadTransform, and of its fields those behind the first,
-// which says where they lie.
-struct Transform {
-  std::string type;
-  std::string fields;
-};
-absl::StatusOr<Transform> transform(RegionContext& c, Emitter& e, const ir::HeadSource& head,
-                                    int64_t head_dim) {
+// What heads of q, k or v go through, as the type and value of their HeadTransform.
+absl::StatusOr<std::string> transform(RegionContext& c, Emitter& e, const ir::HeadSource& head,
+                                      int64_t head_dim) {
   const int64_t rope_dims = head.rope == nullptr ? 0 : c.width(head.rope->operands[1]);
   const bool interleaved =
       head.rope != nullptr && head.rope->text("style", "half") == "interleaved";
@@ -53,11 +48,15 @@ absl::StatusOr<Transform> transform(RegionContext& c, Emitter& e, const ir::Head
                             c.width(head.norm->results[0]), head.norm_weights.offset(),
                             *head.norm_weights.stride());
   }
+  const int64_t begin = head.rope == nullptr ? 0 : head.rope->integer("begin");
+  if (begin > 0) {
+    if (norm_of.empty()) norm_of = ", OfHead";
+    norm_of += fmt::format(", {}", begin);
+  }
   const std::string table =
       head.rope == nullptr ? "nullptr" : e.pointer(c.buffer(head.rope->operands[1]), "const float");
-  return Transform{fmt::format("HeadTransform<{}, {}, {}, {}{}>", head_dim, norm_type, rope_dims,
-                               interleaved, norm_of),
-                   fmt::format("{}, {}, {}", norm, float_literal(eps), table)};
+  return fmt::format("HeadTransform<{}, {}, {}, {}{}>{{{}, {}, {}, {{}}}}", head_dim, norm_type,
+                     rope_dims, interleaved, norm_of, norm, float_literal(eps), table);
 }
 
 // Features of a head of keys or values, at most. On a GPU a wave of 32 lanes has a position, 8
@@ -159,7 +158,7 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
       auto pointer = c.vector_pointer(e, op->operands[3]);
       if (!pointer.ok()) return pointer.status();
       options += fmt::format(", {}", c_type(c.module.weight(op->operands[3]).format.scale_type));
-      sinks = ", " + *pointer;
+      sinks = fmt::format(", {{{}}}", *pointer);
     }
     declare_cache_type(e, options);
     e.line("const Cache cache{{{}, {}, {{}}{}}};",
@@ -168,18 +167,15 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     return absl::OkStatus();
   };
   const auto declare_heads = [&](Emitter& e) -> absl::Status {
-    std::vector<Transform> transforms;
     for (const Heads& of : all_heads) {
       auto made = transform(c, e, of.source, of.head_dim);
       if (!made.ok()) return made.status();
-      transforms.push_back(*std::move(made));
+      e.line("auto {} = {};", of.name, *made);
     }
-    for (size_t i = 0; i < all_heads.size(); ++i) {
-      const ir::HeadSource& head = all_heads[i].source;
-      e.line("const {} {}{{{{{} + {}, {}, {}}}, {}}};", transforms[i].type, all_heads[i].name,
-             e.pointer(c.buffer(head.base), "const float"), head.heads.offset(),
-             ir::row_elements(c.module, head.base), *head.heads.stride(), transforms[i].fields);
-    }
+    for (const Heads& of : all_heads)
+      e.line("{}.rows = {{{} + {}, {}, {}}};", of.name,
+             e.pointer(c.buffer(of.source.base), "const float"), of.source.heads.offset(),
+             ir::row_elements(c.module, of.source.base), *of.source.heads.stride());
     if (!appends) e.line("const NoHeads k, v;");
     return absl::OkStatus();
   };

@@ -111,7 +111,8 @@ std::vector<TestModel> norms_of_heads() {
       const ValueId x = b.reshape(label, slice(b, label, row, begin, begin + heads * 40),
                                   {Dim::of('T'), heads, 40});
       const ValueId y = b.add(label, Op::rope, {x, table},
-                              {{"style", std::string(interleaved ? "interleaved" : "half")}});
+                              {{"style", std::string(interleaved ? "interleaved" : "half")},
+                               {"begin", int64_t{interleaved ? 0 : 9}}});
       return b.add(label, Op::rms_norm, {y, b.vector(label + "_norm", 40, ir::DType::f16)},
                    {{"eps", 1e-5}});
     };
@@ -182,6 +183,32 @@ std::vector<TestModel> further_norms() {
   add(Norm::of_rotated, 3, 1, 40, 24, ir::DType::q8, true);
   add(Norm::of_row, 4, 2, 16, 37, ir::DType::f32, false);
   add(Norm::of_heads, 2, 1, 144, 144, ir::DType::q4, true);
+  return models;
+}
+
+std::vector<TestModel> growing_queries() {
+  using ir::Dim;
+  std::vector<TestModel> models;
+  for (const bool turns : {true, false}) {
+    ModelBuilder b(fmt::format("attention_growing_{}", turns));
+    const ValueId row = b.rows("row", 3 * 40 + 2 * 40);
+    const ValueId frequencies = b.constant(
+        "growing", turns ? std::vector<float>{1.0F, 0.1F, 0.01F} : std::vector<float>(20, 0.0F));
+    const ValueId growing = b.add(
+        "growing", Op::rope_table, {frequencies, b.tokens()},
+        {{"log_scale", 0.5}, {"log_period", int64_t{5}}, {"log_offset", int64_t{turns ? 0 : 1}}});
+    ValueId q = b.reshape("q", slice(b, "q", row, 0, 120), {Dim::of('T'), 3, 40});
+    q = b.add("q", Op::rms_norm, {q, b.vector("q_norm", 40)}, {{"eps", 1e-6}});
+    q = b.add("q", Op::rope, {q, growing});
+    ValueId k = b.reshape("k", slice(b, "k", row, 120, 160), {Dim::of('T'), 1, 40});
+    if (turns) {
+      const ValueId plain =
+          b.add("plain", Op::rope_table, {b.constant("plain", {1.0F, 0.1F, 0.01F}), b.tokens()});
+      k = b.add("k", Op::rope, {k, plain});
+    }
+    const ValueId v = b.reshape("v", slice(b, "v", row, 160, 200), {Dim::of('T'), 1, 40});
+    models.push_back(b.finish(attend(b, q, k, v, 1, 40)));
+  }
   return models;
 }
 

@@ -24,6 +24,8 @@ std::vector<TestModel> norms_of_heads();
 // Norms of values, with a weight and without, and norms of queries and keys without one: of heads,
 // rotated heads and rows.
 std::vector<TestModel> further_norms();
+// Queries that grow with their position: rotated by a table of their own, and where nothing turns.
+std::vector<TestModel> growing_queries();
 // Attention to what another phase of the step has appended, behind it and with a product between
 // them; with everything that caches may be.
 std::vector<TestModel> shared_caches();

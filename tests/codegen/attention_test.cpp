@@ -24,6 +24,7 @@ struct Shape {
   bool norm = false;
   int64_t rope_dims = 0;  // 0: no rotation
   bool interleaved = false;
+  int64_t rope_begin = 0;
   ir::DType format = ir::DType::f16;  // of the caches
   int64_t v_head_dim = 0;             // 0: values are as wide as keys
   int64_t window = 0;                 // 0: none
@@ -34,10 +35,10 @@ struct Shape {
 
   int64_t value_width() const { return v_head_dim == 0 ? head_dim : v_head_dim; }
   std::string name() const {
-    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}_w{}{}{}_c{}_{}", heads, kv_heads,
+    return fmt::format("attention_h{}_kv{}_d{}_{}{}_r{}{}_{}_{}_w{}{}{}_c{}_{}", heads, kv_heads,
                        head_dim, value_width(), norm ? "_norm" : "", rope_dims,
-                       interleaved ? "i" : "", ir::name(format), window, ring ? "_ring" : "",
-                       sinks ? "_sinks" : "", softcap, chunk);
+                       interleaved ? "i" : "", rope_begin, ir::name(format), window,
+                       ring ? "_ring" : "", sinks ? "_sinks" : "", softcap, chunk);
   }
 };
 
@@ -78,7 +79,8 @@ ValueId add_attention(ModelBuilder& b, const std::string& prefix, const Shape& s
       x = b.add(name, Op::rms_norm, {x, b.vector(name + "_norm", s.head_dim)}, {{"eps", 1e-6}});
     if (s.rope_dims > 0)
       x = b.add(name, Op::rope, {x, table},
-                {{"style", std::string(s.interleaved ? "interleaved" : "half")}});
+                {{"style", std::string(s.interleaved ? "interleaved" : "half")},
+                 {"begin", s.rope_begin}});
     return x;
   };
   const ValueId q = part(label("q"), s.heads, true);
@@ -284,6 +286,55 @@ TEST_P(Attention, EveryShapeAndTransformAcrossBlockBoundaries) {
   expect_all_match(models, GetParam());
 }
 
+// Few positions: what is read is at stake.
+const std::vector<Stretch>& few_positions() {
+  static const std::vector<Stretch> stretches = {{Mode::decode, 2},
+                                                 {Mode::prefill, 7},
+                                                 {Mode::decode, 1},
+                                                 {Mode::prefill, 18},
+                                                 {Mode::decode, 2}};
+  return stretches;
+}
+
+// Rotations of the middle and the end of a head, in heads whose widths have little to do with 16.
+TEST_P(Attention, RotationsOfLaterFeatures) {
+  std::vector<TestModel> models;
+  for (const Shape& shape :
+       {Shape{.heads = 4, .kv_heads = 2, .head_dim = 24, .rope_dims = 8, .interleaved = true},
+        Shape{.heads = 4,
+              .kv_heads = 2,
+              .head_dim = 24,
+              .norm = true,
+              .rope_dims = 6,
+              .interleaved = true,
+              .rope_begin = 3},
+        Shape{.heads = 3, .kv_heads = 1, .head_dim = 40, .rope_dims = 16, .rope_begin = 24},
+        Shape{.heads = 2,
+              .kv_heads = 1,
+              .head_dim = 80,
+              .rope_dims = 32,
+              .interleaved = true,
+              .rope_begin = 48,
+              .format = ir::DType::q8},
+        Shape{.heads = 4,
+              .kv_heads = 2,
+              .head_dim = 96,
+              .norm = true,
+              .rope_dims = 64,
+              .rope_begin = 32},
+        Shape{.heads = 2,
+              .kv_heads = 2,
+              .head_dim = 192,
+              .rope_dims = 64,
+              .interleaved = true,
+              .rope_begin = 128,
+              .v_head_dim = 128}}) {
+    ModelBuilder b(shape.name());
+    models.push_back(b.finish(add_attention(b, "", shape)));
+  }
+  expect_all_match(models, GetParam(), few_positions());
+}
+
 // Groups of 32 that are shorter at the end of a head, in one page and over the ends of two.
 TEST_P(Attention, CachesOfEveryFormat) {
   std::vector<TestModel> models;
@@ -299,16 +350,6 @@ TEST_P(Attention, CachesOfEveryFormat) {
       models.push_back(b.finish(add_attention(b, "", shape)));
     }
   expect_all_match(models, GetParam());
-}
-
-// Few positions: what is read is at stake.
-const std::vector<Stretch>& few_positions() {
-  static const std::vector<Stretch> stretches = {{Mode::decode, 2},
-                                                 {Mode::prefill, 7},
-                                                 {Mode::decode, 1},
-                                                 {Mode::prefill, 18},
-                                                 {Mode::decode, 2}};
-  return stretches;
 }
 
 // Values narrower or wider than keys: within a run of 32 features and beyond it, on either side of
@@ -377,6 +418,10 @@ TEST_P(Attention, NormsOfValuesAndNormsWithoutWeights) {
   const std::vector<TestModel> models = further_norms();
   for (const TestModel& model : models) EXPECT_EQ(phases_of(model, "rows"), 0U) << model.name;
   expect_all_match(models, GetParam(), few_positions());
+}
+
+TEST_P(Attention, QueriesThatGrowWithTheirPosition) {
+  expect_all_match(growing_queries(), GetParam(), few_positions());
 }
 
 TEST_P(Attention, CachesThatAnotherPhaseAppendsTo) {

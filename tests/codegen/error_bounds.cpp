@@ -310,10 +310,14 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
       return delta_bound(node, values, errors).first;
     case Op::top_k:
       return out;
-    case Op::rope_table:
-      // The same float32 angle; cos or sin rounded, times the scale.
-      std::fill(out.begin(), out.end(), 4 * kRounding * std::abs(node.number("scale", 1.0)));
+    case Op::rope_table: {
+      // The same float32 angle; cos or sin rounded, times the scale. Of a logarithm's sum some
+      // roundings are relative to its terms, the largest of which is below 22.
+      const double growth = std::abs(node.number("log_scale")) * 22;
+      std::fill(out.begin(), out.end(),
+                (4 + 12 * growth) * kRounding * std::abs(node.number("scale", 1.0)));
       return out;
+    }
     case Op::reshape:
       for (size_t i = 0; i < count; ++i) out[i] = operand(0, i).second;
       return out;

@@ -124,6 +124,55 @@ TEST_P(RopeTable, NearAndFarPositions) {
   }
 }
 
+// Factors that grow with the position, on either side of a period's end; frequencies of 0 leave the
+// factor alone.
+TEST_P(RopeTable, GrowsWithThePosition) {
+  struct Case {
+    double log_scale;
+    int64_t period, offset;
+  };
+  const std::vector<Case> cases = {{0.1, 8192, 1}, {0.1, 100, 0}, {0.37, 1, 3}, {-0.05, 7, 0}};
+  std::vector<TestModel> models;
+  for (const Case& of : cases) {
+    ModelBuilder b(fmt::format("rope_table_grows_{}", models.size()));
+    models.push_back(b.finish(b.add("table", Op::rope_table,
+                                    {b.constant("frequencies", {0.0F, 0.5F}), b.tokens()},
+                                    {{"scale", 1.5},
+                                     {"log_scale", of.log_scale},
+                                     {"log_period", of.period},
+                                     {"log_offset", of.offset}})));
+  }
+  for (const TestTarget& target : runnable_targets(GetParam())) {
+    SCOPED_TRACE(target.target.name);
+    std::vector<Variant> variants;
+    for (const TestModel& model : models) variants.push_back({&model, Activations::a8});
+    const Suite suite = compile(variants, target);
+    ASSERT_FALSE(suite.kernels.empty());
+    for (size_t m = 0; m < models.size(); ++m) {
+      const Kernels& kernels = suite.kernels[m];
+      Machine machine(kernels, 16);
+      Judge judge(kernels);
+      for (const int64_t position : {0, 5, 98, 8189, 1000000})
+        for (const int64_t tokens : {1, 5}) {
+          Step step{.mode = tokens == 1 ? Mode::decode : Mode::prefill,
+                    .tokens = std::vector<int32_t>(static_cast<size_t>(tokens)),
+                    .position = position};
+          const StepValues got = machine.run(step);
+          judge.expect_phases_match(got, step);
+          const ir::Array& table = got.at(models[m].module.returns[0]);
+          for (int64_t t = 0; t < tokens; ++t) {
+            const auto periods =
+                static_cast<double>((position + t + cases[m].offset) / cases[m].period);
+            const double want = 1.5 * (1 + cases[m].log_scale * std::log(1 + periods));
+            ASSERT_NEAR(table.data[static_cast<size_t>(4 * t)], want, 1e-6 * std::abs(want))
+                << kernels.name() << " at " << position + t;
+            ASSERT_EQ(table.data[static_cast<size_t>(4 * t + 2)], 0.0F);
+          }
+        }
+    }
+  }
+}
+
 TEST_P(Rows, OpsThatNoProductAbsorbs) {
   std::vector<TestModel> models;
   for (const int64_t width : {5, 16, 40, 100}) {

@@ -183,9 +183,13 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
             "[slice] 4..9 is no range of the 8 features");
   EXPECT_EQ(error(Op::slice, {x}, {{"begin", int64_t{4}}, {"end", int64_t{4}}}),
             "[slice] 4..4 is no range of the 8 features");
+  EXPECT_EQ(error(Op::rope_table, {vector, tokens}, {{"log_period", int64_t{0}}}),
+            "[rope_table] log_period is 0 and log_offset 0, they must be 1 and 0 to 1073741824");
   EXPECT_EQ(error(Op::rope, {heads, x}),
             "[rope] the table rotates 8 features of heads with 2; it must be an even number, no "
             "more than a head has");
+  EXPECT_EQ(error(Op::rope, {heads, table}, {{"begin", int64_t{1}}}),
+            "[rope] 2 features from 1 on are not in heads with 2");
   EXPECT_EQ(error(Op::rope, {heads, table}, {{"style", std::string("whole")}}),
             "[rope] style \"whole\" is unknown; \"half\" and \"interleaved\" are");
   EXPECT_EQ(error(Op::attention, {heads, k, wide}, {{"scale", 1.0}}),

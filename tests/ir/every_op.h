@@ -65,10 +65,13 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %38 = affine %14 {scale = 0.5} : tensor<Tx8xf32>
     %39 = slice %14 {begin = 0, end = 1} : tensor<Tx1xf32>
     %40 = expand %39 {width = 8} : tensor<Tx8xf32>
-    %41 = attention %12, @layers.0.k, @layers.0.v, @sinks {scale = 0.5} : tensor<Tx8xf32>
+    %41 = attention %12, @layers.0.k, @layers.0.v, @sinks {chunk = 64, scale = 0.5, softcap = 30.0} : tensor<Tx8xf32>
     %42 = slice %14 {begin = 0, end = 4} : tensor<Tx4xf32>
     %43 = delta_rule %9, %8, %32, %42, %42, @layers.0.delta label "layers.0.delta" : tensor<Tx4x2xf32>
     %44 = gather_rows %22, @norm {width = 2} : tensor<Tx3x2xf32>
+    %45 = rope %10, %1 {begin = 0, style = "half"} : tensor<Tx4x2xf32>
+    %46 = rms_norm %14 {eps = 1e-05} : tensor<Tx8xf32>
+    %47 = rope_table @rope.inv_freq, %tokens {log_offset = 1, log_period = 8192, log_scale = 0.1} : tensor<Tx2xf32>
     return %25
   }
 }

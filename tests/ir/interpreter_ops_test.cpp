@@ -295,6 +295,23 @@ TEST_F(OpTest, RopeTableStartsAtThePosition) {
          {c(3), c(1.5), s(3), s(1.5), c(4), c(2), s(4), s(2)});
 }
 
+// Positions 3 to 6: after (p + 1) / 3 whole periods. The first pair does not turn.
+TEST_F(OpTest, RopeTableGrowsWithThePosition) {
+  tokens = 4;
+  state.position = 3;
+  const ValueId inv_freq = b.weight("f", {{1}, {}}, {{}, {0}});
+  const ValueId ids = input({-1}, {7, 7, 7, 7}, DType::i32);
+  const auto grown = [](double periods) {
+    return static_cast<float>(2 * (1 + 0.5 * std::log(1 + periods)));
+  };
+  expect(run(Op::rope_table, {inv_freq, ids},
+             {{"scale", 2.0},
+              {"log_scale", 0.5},
+              {"log_period", int64_t{3}},
+              {"log_offset", int64_t{1}}}),
+         {4, 2}, {grown(1), 0, grown(1), 0, grown(2), 0, grown(2), 0});
+}
+
 // cos and sin of the pairs are (0, 1) and (-1, 0): a quarter turn and a half turn.
 TEST_F(OpTest, RopeRotatesHalves) {
   const ValueId x = input({-1, 1, 6}, {1, 2, 3, 4, 5, 6});
@@ -307,6 +324,12 @@ TEST_F(OpTest, RopeRotatesNeighbours) {
   const ValueId table = input({-1, 4}, {0, -1, 1, 0});
   expect(run(Op::rope, {x, table}, {{"style", std::string("interleaved")}}), {1, 1, 6},
          {-2, 1, -3, -4, 5, 6});
+}
+
+TEST_F(OpTest, RopeRotatesFromAFeatureOn) {
+  const ValueId x = input({-1, 1, 6}, {1, 2, 3, 4, 5, 6});
+  const ValueId table = input({-1, 4}, {0, -1, 1, 0});
+  expect(run(Op::rope, {x, table}, {{"begin", int64_t{1}}}), {1, 1, 6}, {1, -4, -3, 2, -5, 6});
 }
 
 TEST_F(OpTest, RopeUsesTheTokensRowForAllItsHeads) {

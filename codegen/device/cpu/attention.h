@@ -14,14 +14,15 @@
 
 namespace sinter {
 
-// Heads of q, k or v and what happens to them before attention. RopeDims = 0: no rotation.
-// Norm: the element type of its weight; void: no norm.
-template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead>
+// Heads of q, k or v and what happens to them before attention. RopeDims features from RopeBegin on
+// are rotated. Norm: the element type of its weight; void: no norm.
+template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead,
+          int RopeBegin = 0>
 struct HeadTransform {
-  HeadRows rows;
   const Norm* norm;  // [HeadDim], or of the row
   float eps;
   const float* table;  // [rows, RopeDims]: cos | sin
+  HeadRows rows;
 
   static constexpr bool has_norm = !__is_void(Norm);
   static constexpr bool has_weight = has_norm && !__is_same(Norm, Unweighted);
@@ -49,16 +50,25 @@ struct HeadTransform {
     const float* cosine = RopeDims > 0 ? table + t * RopeDims : nullptr;
     const float* sine = cosine + half;
     for (int i = 0; i < half; ++i) {
-      const int a = Interleaved ? 2 * i : i;
-      const int b = Interleaved ? 2 * i + 1 : i + half;
+      const int a = RopeBegin + (Interleaved ? 2 * i : i);
+      const int b = RopeBegin + (Interleaved ? 2 * i + 1 : i + half);
       out[a] = x[a] * cosine[i] - x[b] * sine[i];
       out[b] = x[b] * cosine[i] + x[a] * sine[i];
     }
-    for (int i = RopeDims; i < HeadDim; ++i) out[i] = x[i];
+    for (int i = 0; i < RopeBegin; ++i) out[i] = x[i];
+    for (int i = RopeBegin + RopeDims; i < HeadDim; ++i) out[i] = x[i];
   }
-  // Head h of row t, as it is.
   inline __attribute__((always_inline)) const float* head(index t, index h) const {
     return rows.base + t * rows.stride + h * rows.head_stride;
+  }
+  // Of values: head h of row t as it is, or its norm in `normal`.
+  inline __attribute__((always_inline)) const float* value(index t, index h, float* normal) const {
+    if constexpr (has_norm) {
+      apply(t, h, 1.0F, 1.0F, normal);
+      return normal;
+    } else {
+      return head(t, h);
+    }
   }
   // The same transformed, times `scale`.
   inline __attribute__((always_inline)) void apply(index t, index h, float row_factor, float scale,
@@ -192,7 +202,7 @@ struct Caches {
   u8* keys;  // of the first page
   u8* values;
   PagesOf pages;
-  const Sink* sinks;  // [heads]
+  [[no_unique_address]] Sinks<Sink> sinks;
 
   SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
     return {keys, values, PagesOf::of(launch, sequence), sinks};
@@ -241,28 +251,20 @@ struct Partial {
   float top[R];
   float total[R];
   float out[R][C::value_dim];
-
-  SINTER_MEMBER void clear() {
-    for (int r = 0; r < R; ++r) {
-      top[r] = masked;
-      total[r] = 0;
-      for (int i = 0; i < C::value_dim; ++i) out[r][i] = 0;
-    }
-  }
-  // Row r begins with the sink of its head: a score whose value is 0.
-  SINTER_MEMBER void begin_with(int r, float sink) {
-    top[r] = sink;
-    total[r] = 1;
-  }
 };
 
 constexpr index score_block = sizes::host_score_block;  // positions whose scores are held at a time
 
 // Rows of q (already scaled, [R][qk_head_dim]) against positions begin..end-1, from a multiple of
-// 16 on; row r sees those below limit[r] from first_seen() on. `partial` goes on.
+// 16 on; row r sees those below limit[r] from first_seen() on.
 template <int R, class C>
 SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index* limit,
                           index begin, index end, Partial<R, C>& partial) {
+  for (int r = 0; r < R; ++r) {
+    partial.top[r] = masked;
+    partial.total[r] = 0;
+    for (int i = 0; i < C::value_dim; ++i) partial.out[r][i] = 0;
+  }
   const i32x16 lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
   i32 first[R];
   for (int r = 0; r < R; ++r) first[r] = first_seen<C>(static_cast<int>(limit[r] - 1));
@@ -321,19 +323,27 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
   }
 }
 
+// A softmax is over: what its weights add up to with the sink of the head, a score whose value is
+// 0.
+template <class C>
+SINTER_INLINE float total_with_sink(const C& c, index head, float top, float total) {
+  if constexpr (C::has_sinks) {
+    return total + bounded_exp(load_scalar(c.sinks.scores + head) - top);
+  } else {
+    return total;
+  }
+}
+
 // Rows that are attended together: the group's heads, or several tokens of them, from head `first`
 // of the group on.
 template <int R, class C>
 SINTER_INLINE void attend_rows(const C& c, index kv_head, index first, const float* q,
                                const index* limit, index begin, index end, float* const* out) {
   Partial<R, C> partial;
-  partial.clear();
-  if constexpr (C::has_sinks)
-    for (int r = 0; r < R; ++r)
-      partial.begin_with(r, load_scalar(c.sinks + kv_head * C::group + (first + r) % C::group));
   attend<R>(c, kv_head, q, limit, begin, end, partial);
   for (int r = 0; r < R; ++r) {
-    const float inverse = 1.0F / partial.total[r];
+    const index head = kv_head * C::group + (first + r) % C::group;
+    const float inverse = 1.0F / total_with_sink(c, head, partial.top[r], partial.total[r]);
     for (int i = 0; i < C::v_head_dim; ++i) out[r][i] = partial.out[r][i] * inverse;
   }
 }
@@ -393,7 +403,8 @@ SINTER_INLINE void for_group(const F& f) {
 
 // out[head] from the partial softmaxes of its splits.
 template <class C>
-SINTER_INLINE void combine(const SplitBuffers<C>& buffers, index head, index splits, float* out) {
+SINTER_INLINE void combine(const C& c, const SplitBuffers<C>& buffers, index head, index splits,
+                           float* out) {
   const float* rows = buffers.partials + head * max_splits * SplitBuffers<C>::row;
   float top = rows[0];
   for (index s = 1; s < splits; ++s) {
@@ -408,6 +419,7 @@ SINTER_INLINE void combine(const SplitBuffers<C>& buffers, index head, index spl
     total += row[1] * weight;
     for (int i = 0; i < C::value_dim; ++i) sums[i] += row[2 + i] * weight;
   }
+  total = total_with_sink(c, head, top, total);
   for (int i = 0; i < C::v_head_dim; ++i) out[head * C::v_head_dim + i] = sums[i] / total;
 }
 
@@ -422,15 +434,11 @@ SINTER_INLINE void attend_split(const C& c, index kv_head, const Splits& splits,
     index limit[R];
     for (int r = 0; r < R; ++r) limit[r] = splits.total;
     Partial<R, C> partial;
-    partial.clear();
-    if constexpr (C::has_sinks)
-      for (int r = 0; split == 0 && r < R; ++r)
-        partial.begin_with(r, load_scalar(c.sinks + kv_head * C::group + first + r));
     attend<R>(c, kv_head, queries + first * C::qk_head_dim, limit, begin, end, partial);
     for (int r = 0; r < R; ++r) {
       const index head = kv_head * C::group + first + r;
       if (splits.count == 1) {
-        const float inverse = 1.0F / partial.total[r];
+        const float inverse = 1.0F / total_with_sink(c, head, partial.top[r], partial.total[r]);
         for (int i = 0; i < C::v_head_dim; ++i)
           out[head * C::v_head_dim + i] = partial.out[r][i] * inverse;
       } else {
@@ -445,7 +453,7 @@ SINTER_INLINE void attend_split(const C& c, index kv_head, const Splits& splits,
       __atomic_add_fetch(&buffers.arrived[kv_head], 1, __ATOMIC_ACQ_REL) == splits.count) {
     __atomic_store_n(&buffers.arrived[kv_head], 0, __ATOMIC_RELAXED);
     for (int i = 0; i < C::group; ++i)
-      combine<C>(buffers, kv_head * C::group + i, splits.count, out);
+      combine(c, buffers, kv_head * C::group + i, splits.count, out);
   }
 }
 
@@ -456,22 +464,6 @@ SINTER_INLINE float key_factor(const K& k, index t) {
     return k.row_factor(t);
   } else {
     return 1.0F;
-  }
-}
-// A head of row t becomes part of the caches.
-template <class C, class K, class V>
-SINTER_INLINE void append_head(const C& c, const K& k, const V& v, float k_factor, index t, index h,
-                               index position) {
-  if constexpr (appends<K>) {
-    float key[C::qk_head_dim];
-    k.apply(t, h, k_factor, 1.0F, key);
-    if constexpr (V::has_norm) {
-      float value[C::v_head_dim];
-      v.apply(t, h, 1.0F, 1.0F, value);
-      c.append(h, position, key, value);
-    } else {
-      c.append(h, position, key, v.head(t, h));
-    }
   }
 }
 
@@ -492,7 +484,13 @@ SINTER_INLINE void attention_step(const Launch* launch, const C& caches, const Q
   for (index unit = units.begin; unit < units.end; ++unit) {
     const index h = unit / splits.count;
     const index split = unit % splits.count;
-    if (split + 1 == splits.count) append_head(c, k, v, k_factor, 0, h, row.position);
+    if constexpr (appends<K>)
+      if (split + 1 == splits.count) {
+        float key[C::qk_head_dim];
+        k.apply(0, h, k_factor, 1.0F, key);
+        float normal[C::v_head_dim];
+        c.append(h, row.position, key, v.value(0, h, normal));
+      }
     if (h != transformed) {
       for (int i = 0; i < C::group; ++i)
         q.apply(0, h * C::group + i, q_factor, scale, queries + i * C::qk_head_dim);
@@ -515,7 +513,13 @@ SINTER_INLINE void attention_append(const Launch* launch, const C& caches, const
     const float k_factor = key_factor(k, t);
     for (index h = 0; h < C::heads; ++h)
       q.apply(t, h, q_factor, scale, queries + (t * C::heads + h) * C::qk_head_dim);
-    for (index h = 0; h < C::kv_heads; ++h) append_head(c, k, v, k_factor, t, h, row.position);
+    if constexpr (appends<K>)
+      for (index h = 0; h < C::kv_heads; ++h) {
+        float key[C::qk_head_dim];
+        k.apply(t, h, k_factor, 1.0F, key);
+        float normal[C::v_head_dim];
+        c.append(h, row.position, key, v.value(t, h, normal));
+      }
   }
 }
 

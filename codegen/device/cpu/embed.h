@@ -3,6 +3,7 @@
 
 #include "cpu/math.h"
 #include "cpu/weights.h"
+#include "log_growth.h"
 #include "step.h"
 
 namespace sinter {
@@ -19,20 +20,21 @@ SINTER_INLINE void embed(const Launch* launch, const W& w, const StepRow* rows, 
 }
 
 // out [rows, 2 * Half]: cos in the first half, sin in the second, of the row's position * inv_freq,
-// both times scale.
-template <int Half>
-SINTER_INLINE void rope_table(const Launch* launch, const float* inv_freq, float scale,
-                              float* out) {
+// both times scale and what grows with the position.
+template <int Half, class Growth = NoGrowth>
+SINTER_INLINE void rope_table(const Launch* launch, const float* inv_freq, float scale, float* out,
+                              const Growth& growth = {}) {
   const Range mine = share(launch->step->rows, launch->worker, launch->workers);
   for (index r = mine.begin; r < mine.end; ++r) {
     const float position = static_cast<float>(step_rows(launch)[r].position);
+    const float factor = scale * growth.at(step_rows(launch)[r].position);
     float* row = out + r * 2 * Half;
     for (index i = 0; i < Half; i += lanes) {
       f32x16 cosine;
       f32x16 sine;
       cos_sin(load(inv_freq + i) * position, &cosine, &sine);
-      store(row + i, cosine * scale, Half - i);
-      store(row + Half + i, sine * scale, Half - i);
+      store(row + i, cosine * factor, Half - i);
+      store(row + Half + i, sine * factor, Half - i);
     }
   }
 }

@@ -122,7 +122,8 @@ SINTER_INLINE void attention_by_lanes(const Launch* launch, const C& caches, con
 #pragma clang loop unroll(full)
       for (int i = 0; i < score_count; ++i) {
         const index here = p + i * sharing + mine;
-        score[i] = here < limit && is_seen<C>(here, seen) ? capped<C>(score[i]) : masked;
+        score[i] = capped<C>(score[i]);
+        if (here >= limit || !is_seen<C>(here, seen)) score[i] = masked;
         most = larger(most, score[i]);
       }
       most = max_lanes<sharing>(most);

@@ -82,10 +82,10 @@ SINTER_INLINE float capped(float score) {
   }
 }
 
-// The sink of a query head: a score, as others are, whose value is 0.
+// The sink of a query head, as scores are.
 template <class C>
 SINTER_INLINE float sink_score(const C& c, index head) {
-  return load(c.sinks + head) * log2_e;
+  return load(c.sinks.scores + head) * log2_e;
 }
 
 // A part at `Width` features.

@@ -122,7 +122,7 @@ struct Caches {
   u8* keys;  // of the first page
   u8* values;
   PagesOf pages;
-  const Sink* sinks;  // [heads]
+  [[no_unique_address]] Sinks<Sink> sinks;
 
   SINTER_MEMBER Caches of(const Launch* launch, index sequence) const {
     return {keys, values, PagesOf::of(launch, sequence), sinks};

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "gpu/activations.h"
+#include "log_growth.h"
 
 namespace sinter {
 
@@ -96,18 +97,19 @@ SINTER_INLINE void embed(const Launch* launch, const W& w, const StepRow* rows, 
 }
 
 // out [rows, 2 * Half]: cos in the first half, sin in the second, of the row's position * inv_freq,
-// both times scale.
-template <int Half>
-SINTER_INLINE void rope_table(const Launch* launch, const float* inv_freq, float scale,
-                              float* out) {
+// both times scale and what grows with the position.
+template <int Half, class Growth = NoGrowth>
+SINTER_INLINE void rope_table(const Launch* launch, const float* inv_freq, float scale, float* out,
+                              const Growth& growth = {}) {
   for (index r = launch->worker; r < launch->step->rows; r += launch->workers) {
     const float position = static_cast<float>(step_rows(launch)[r].position);
+    const float factor = scale * growth.at(step_rows(launch)[r].position);
     for (int i = thread(); i < Half; i += threads) {
       float cosine = 0;
       float sine = 0;
       cos_sin(position * inv_freq[i], &cosine, &sine);
-      out[r * 2 * Half + i] = cosine * scale;
-      out[r * 2 * Half + Half + i] = sine * scale;
+      out[r * 2 * Half + i] = cosine * factor;
+      out[r * 2 * Half + Half + i] = sine * factor;
     }
   }
 }

@@ -6,16 +6,17 @@
 
 namespace sinter {
 
-// Heads of q, k or v and what happens to them before attention: norm, scale, rotation. RopeDims =
-// 0: no rotation. A wave works on a head: first it fetches everything, so that all loads are under
-// way together (what no phase just before has written may come earlier), then it applies. Norm: the
-// element type of its weight; void: no norm.
-template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead>
+// Heads of q, k or v and what happens to them before attention: norm, scale, rotation of RopeDims
+// features from RopeBegin on. A wave works on a head: first it fetches everything, so that all
+// loads are under way together (what no phase just before has written may come earlier), then it
+// applies. Norm: the element type of its weight; void: no norm.
+template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead,
+          int RopeBegin = 0>
 struct HeadTransform {
-  HeadRows rows;
   const Norm* norm;  // [HeadDim], or of the row
   float eps;
   const float* table;  // [rows, RopeDims]: cos | sin
+  HeadRows rows;
 
   static constexpr bool has_norm = !__is_void(Norm);
   static constexpr bool has_weight = has_norm && !__is_same(Norm, Unweighted);
@@ -104,8 +105,8 @@ struct HeadTransform {
     for (int j = 0; j < pairs; ++j) {
       const int i = j * wave_size + lane();
       if (i >= half) continue;
-      float* const a = out + (Interleaved ? 2 * i : i);
-      float* const b = out + (Interleaved ? 2 * i + 1 : i + half);
+      float* const a = out + RopeBegin + (Interleaved ? 2 * i : i);
+      float* const b = out + RopeBegin + (Interleaved ? 2 * i + 1 : i + half);
       const float xa = *a;
       const float xb = *b;
       *a = xa * head.cosine[j] - xb * head.sine[j];
