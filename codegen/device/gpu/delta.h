@@ -178,6 +178,19 @@ SINTER_INLINE void write_floats_of_head(float* to, index r, const Prologue& p) {
   }
 }
 
+// The same as products multiply it: head r is part of row r / Heads of X, whole groups of columns.
+template <int Cols, int Heads, class X, class Prologue>
+SINTER_INLINE void quantize_head(const X& rows, index r, const Prologue& p) {
+  static_assert(X::cols == Cols * Heads && Cols % X::group == 0 && X::cols % block_cols == 0);
+  Held row[rounds_of<Cols, Wave>];
+  p.prepare(r, row, Wave{});
+#pragma clang loop unroll(full)
+  for (int i = 0; i < rounds_of<Cols, Wave>; ++i) {
+    const int k = (i * wave_size + lane()) * held;
+    rows.write_held(r / Heads, k < Cols ? static_cast<int>(r % Heads) * Cols + k : X::cols, row[i]);
+  }
+}
+
 // Few rows: everything in one phase. A block has a part of the state of a head of a sequence, which
 // it fetches before it awaits the phase before. q, k and v are rows of heads; log_decay and beta
 // functions of (row, head, heads left). `y` has [rows, heads, value_dim]. `after` is called by a
@@ -315,7 +328,8 @@ struct DeltaInputs {
 template <class H, bool ByFeature, int ValueRow, int ValueStride>
 SINTER_INLINE void delta_many(const Launch* launch, const typename H::State& state,
                               const DeltaInputs& in, float* y) {
-  using Block = DeltaBlock<H, sizes::delta_many_height(H::value_dim) / sizes::delta_groups>;
+  using Block =
+      DeltaBlock<H, sizes::delta_many_height(H::heads, H::value_dim) / sizes::delta_groups>;
   using Tile = DeltaTile<H, Block, ByFeature>;
   constexpr int parts = H::heads * Block::splits;
   constexpr bool by_fours = ValueRow % 4 == 0 && ValueStride % 4 == 0;
