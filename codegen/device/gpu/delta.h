@@ -203,7 +203,7 @@ SINTER_INLINE void delta_few(const Launch* launch, const typename H::State& stat
   using Block = DeltaBlock<H, 1>;
   using Tile = DeltaTile<H, Block, Decay::by_feature>;
   constexpr int parts = H::heads * Block::splits;
-  constexpr int jobs = Decay::by_feature ? 4 : 3;
+  constexpr int jobs = Decay::by_feature ? 5 : 4;
   const Tile tile = Tile::of(shared_memory());
   int* const flag = reinterpret_cast<int*>(shared_memory() + Tile::bytes);
   const index rows = launch->step->rows;
@@ -242,11 +242,12 @@ SINTER_INLINE void delta_few(const Launch* launch, const typename H::State& stat
                   if (i >= first && i < first + Block::height)
                     *reinterpret_cast<f32x4*>(tile.v + at * Block::height + i - first) = four;
                 });
-            if (lane() == 0) {
-              if constexpr (!Decay::by_feature)
-                tile.gates[at * 2] = exp(decay.log(t, h, H::heads - h));
-              tile.gates[at * 2 + 1] = beta(t, h, H::heads - h);
-            }
+            break;
+          case 3:
+            if (lane() != 0) break;
+            if constexpr (!Decay::by_feature)
+              tile.gates[at * 2] = exp(decay.log(t, h, H::heads - h));
+            tile.gates[at * 2 + 1] = beta(t, h, H::heads - h);
             break;
           default:
             if constexpr (Decay::by_feature)
@@ -261,21 +262,26 @@ SINTER_INLINE void delta_few(const Launch* launch, const typename H::State& stat
         block.store_results(y + ((begin + at) * H::heads + h) * H::value_dim + first, first, out);
       }
     }
-    block.store_to(head, first);
-    if constexpr (!After::is_nothing) {
+    // The state is on its way to memory while results meet.
+    bool finishes = !After::is_nothing;
+    if constexpr (!After::is_nothing && Block::splits > 1) {
+      int* const of_head = arrived + r * H::heads + h;
       fence_of_block();
       barrier();
-      if constexpr (Block::splits > 1) {
-        int* const of_head = arrived + r * H::heads + h;
-        if (thread() == 0) {
-          *flag = fetch_add(of_head, 1);
-          if (*flag == Block::splits - 1) *of_head = 0;
-        }
-        barrier();
-        if (*flag < Block::splits - 1) continue;
+      if (thread() == 0) {
+        const int before = fetch_add(of_head, 1);
+        if (before == Block::splits - 1) *of_head = 0;
+        *flag = before;
       }
-      for (index t = r + wave(); t < end; t += waves) after(t * H::heads + h);
+      block.store_to(head, first);
+      barrier();
+      finishes = *flag == Block::splits - 1;
+    } else {
+      block.store_to(head, first);
+      if (finishes) barrier();
     }
+    if (finishes)
+      for (index t = r + wave(); t < end; t += waves) after(t * H::heads + h);
   }
   if (awaits) await_phases();
 }
@@ -392,12 +398,19 @@ SINTER_INLINE void delta_many(const Launch* launch, const typename H::State& sta
         barrier();
         const Tile tile = tile_at(buffer);
         const int count = static_cast<int>(end - t < Tile::rows ? end - t : Tile::rows);
-#pragma clang loop unroll_count(2)  // a row's result is summed while the next is begun
-        for (int at = 0; at < count; ++at) {
+        const auto work = [&](int at) __attribute__((always_inline)) {
           float out[Block::height / Block::groups];
           tile.step(block, at, out);
           block.store_results(y + ((t + at) * H::heads + h) * H::value_dim + first, first, out);
+        };
+        // The result of a row is summed while the next is begun.
+        int at = 0;
+#pragma clang loop unroll(disable)
+        for (; at + 2 <= count; at += 2) {
+          work(at);
+          work(at + 1);
         }
+        if (at < count) work(at);
         barrier();
       }
       block.store_to(head, first);
