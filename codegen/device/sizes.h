@@ -164,14 +164,16 @@ constexpr long delta_group = 8;
 constexpr long delta_groups = 256 / delta_group;
 constexpr long delta_tile = 8;
 // Rows of the state of a head that a block has: as few as there are groups in steps of few rows,
-// which are read as fast as many blocks can; of many rows twice that, for which rows of q and k are
-// read once.
-constexpr long delta_few_height() { return delta_groups; }
-constexpr long delta_many_height(long value_dim) {
-  return value_dim > delta_groups ? 2 * delta_groups : delta_groups;
-}
+// which are read as fast as many blocks can. Of many rows twice that, for which rows of q and k are
+// read once, unless the other blocks would have multiprocessors of their own.
 constexpr long delta_splits(long value_dim, long height) {
   return (value_dim + height - 1) / height;
+}
+constexpr long delta_few_height() { return delta_groups; }
+constexpr long delta_many_height(long heads, long value_dim) {
+  const long multiprocessors = 132;
+  const bool few = heads * delta_splits(value_dim, delta_groups) <= multiprocessors;
+  return few || value_dim <= delta_groups ? delta_groups : 2 * delta_groups;
 }
 // Of each row q, k, by feature decays, the block's numbers of v, and two gates.
 constexpr long delta_tile_bytes(long run, long height, bool by_feature) {
@@ -181,8 +183,23 @@ constexpr long delta_tile_bytes(long run, long height, bool by_feature) {
 constexpr long delta_few_shared_bytes(long run, bool by_feature) {
   return delta_tile_bytes(run, delta_few_height(), by_feature) + 16;
 }
-constexpr long delta_many_shared_bytes(long run, long value_dim, bool by_feature) {
-  return 2 * delta_tile_bytes(run, delta_many_height(value_dim), by_feature);
+constexpr long delta_many_shared_bytes(long run, long height, bool by_feature) {
+  return 2 * delta_tile_bytes(run, height, by_feature);
+}
+// Many rows by matrix units: so many of a sequence at a time, for so many rows of the state to a
+// block. Rows of q and k, of v, and of the squares of a chunk lie such that lanes use different
+// banks. Of each row also two gates.
+constexpr long delta_chunk = 16;
+constexpr long delta_chunk_height = 64;
+constexpr long most_delta_chunk_run = 128;
+constexpr long delta_key_stride(long run) { return round_up(run, 32) + 8; }
+constexpr long delta_value_stride = delta_chunk_height + 4;
+constexpr long delta_square_stride = delta_chunk + 8;
+constexpr long delta_chunk_inputs(long run) {
+  return delta_chunk * (2 * delta_key_stride(run) + delta_value_stride + 2);
+}
+constexpr long delta_chunks_shared_bytes(long run) {
+  return (2 * delta_chunk_inputs(run) + 2 * delta_chunk * delta_square_stride) * 4;
 }
 // Features of a head that a thread has room for.
 constexpr long most_delta_dim = 256;

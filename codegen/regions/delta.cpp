@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "codegen/device/sizes.h"
+#include "codegen/regions/products.h"
 #include "codegen/regions/row_code.h"
 #include "codegen/schedule/epilogue.h"
 #include "ir/ops.h"
@@ -121,18 +122,31 @@ class Lowerer {
     return declare_gates(e);
   }
 
-  // Declares `after`: what is made of a row of heads, once the rule has given it.
+  // Declares `after`: what is made of a row of heads, once the rule has given it. On GPUs it leaves
+  // rows as products multiply them, if all readers do; in steps of one row they see to that.
   absl::Status declare_after(Emitter& e) {
     if (!has_work_behind()) {
       e.line("const NothingBehind after;");
       return absl::OkStatus();
     }
     if (auto code = declare(e, "made", result(), value_runs()); !code.ok()) return code.status();
-    e.line("float* const out = {};", e.pointer(c_.buffer(result()), "float"));
+    const auto form = c_.on_gpu() && !c_.one_row() ? rows_form_of_readers(c_, result(), value_dim_)
+                                                   : std::nullopt;
+    std::string statement;
+    if (form) {
+      const Buffer prepared = c_.temporary({form->row_bytes, 64});
+      c_.prepared[result()] = prepared;
+      e.line("const auto out = {}::at({}, {});", form->type, e.pointer(prepared, "unsigned char"),
+             c_.row_count(result()));
+      statement = fmt::format("quantize_head<{}, {}>(out, r, made);", value_dim_, heads_);
+    } else {
+      e.line("float* const out = {};", e.pointer(c_.buffer(result()), "float"));
+      statement = fmt::format("{0}<{1}>(out + r * {1}, r, made);",
+                              c_.on_gpu() ? "write_floats_of_head" : "write_floats", value_dim_);
+    }
     e.line("const auto after = behind([=](index r) __attribute__((always_inline)) {{");
     e.open();
-    e.line("{0}<{1}>(out + r * {1}, r, made);",
-           c_.on_gpu() ? "write_floats_of_head" : "write_floats", value_dim_);
+    e.line("{}", statement);
     e.close();
     e.line("}});");
     return absl::OkStatus();
@@ -225,8 +239,8 @@ class Lowerer {
     }
     if (auto status = declare_gates(a); !status.ok()) return status;
     if (by_feature()) jobs += heads_;
-    a.line("write_gates<H>(launch, {}, {}, decay, beta);", a.pointer(gates, "float"),
-           by_feature() ? a.pointer(decays, "float") : "nullptr");
+    a.line("write_gates<H, delta_by_chunks<H, {}>>(launch, {}, {}, decay, beta);", by_feature(),
+           a.pointer(gates, "float"), by_feature() ? a.pointer(decays, "float") : "nullptr");
     LoweredPhase& inputs = finish(a, ".input", "inputs of the delta rule");
     inputs.blocks = (jobs + sizes::most_waves - 1) / sizes::most_waves;
     inputs.rows_per_block = 1;
@@ -243,8 +257,16 @@ class Lowerer {
     LoweredPhase& phase = finish(e, "", "delta_rule");
     note_work(phase);
     phase.kernel = LoweredPhase::Kernel::wide;
-    phase.blocks = heads_ * sizes::delta_splits(value_dim_, sizes::delta_many_height(value_dim_));
-    phase.shared_bytes = sizes::delta_many_shared_bytes(run_, value_dim_, by_feature());
+    const int64_t height = sizes::delta_many_height(heads_, value_dim_);
+    // Row by row; or, if the machine can, in chunks.
+    phase.blocks = heads_ * sizes::delta_splits(value_dim_, height);
+    phase.shared_bytes = sizes::delta_many_shared_bytes(run_, height, by_feature());
+    if (!by_feature() && run_ <= sizes::most_delta_chunk_run) {
+      phase.blocks = std::max(phase.blocks,
+                              heads_ * sizes::delta_splits(value_dim_, sizes::delta_chunk_height));
+      phase.shared_bytes =
+          std::max<int64_t>(phase.shared_bytes, sizes::delta_chunks_shared_bytes(run_));
+    }
     if (!has_work_behind()) return absl::OkStatus();
 
     Emitter b;

@@ -148,6 +148,27 @@ TEST_P(Delta, AloneAndWithNormsAndGates) {
   expect_models_match(models(), GetParam(), Spread::one_target);
 }
 
+// Its result goes into a product, in whose form a GPU leaves it where heads have whole groups.
+TEST_P(Delta, BeforeAProduct) {
+  std::vector<TestModel> all;
+  for (const Shape& shape : {Shape{1, 16, 2, 64}, Shape{2, 16, 4, 128}, Shape{1, 16, 3, 48}}) {
+    ModelBuilder b(fmt::format("delta_and_product_{}", shape.name()));
+    const ValueId x = b.rows("x", 64);
+    const auto project = [&](const std::string& label, int64_t width) {
+      return b.add(label, Op::matmul, {x, b.matrix(label, width, 64, affine(4, 32, DType::f16))});
+    };
+    const ValueId qkv = project("qkv", 2 * shape.keys() + shape.values());
+    const ValueId zba = project("zba", shape.values() + 2 * shape.heads);
+    const ValueId y = net(b, shape, qkv, zba, DType::f16);
+    const int group = shape.value_dim % 32 == 0 ? 32 : 16;
+    all.push_back(
+        b.finish(b.add("out", Op::matmul,
+                       {y, b.matrix("out", 70, shape.values(), affine(4, group, DType::f16))})));
+    EXPECT_EQ(kinds(all.back()), (std::vector<std::string>{"embed", "matmul", "delta", "matmul"}));
+  }
+  expect_models_match(all, GetParam(), Spread::one_target);
+}
+
 // Sequences of one row and of more than a tile has, and more of them than there are workers;
 // several steps, so that states are left and found.
 TEST_P(Delta, RowsOfManySequences) {

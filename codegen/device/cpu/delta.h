@@ -17,6 +17,7 @@ struct DeltaRows {
   alignas(64) float q[delta_rows][H::run];
   alignas(64) float k[delta_rows][H::run];
   alignas(64) float decay[delta_rows][H::run];
+  alignas(64) float decayed[delta_rows][H::run];  // k times the decay: S decay k = S (decay k)
   alignas(64) float v[delta_rows][value_run];
   float beta[delta_rows];
 
@@ -47,37 +48,39 @@ struct DeltaRows {
       const f32x16 factor = exp(splat(of_head(decays.log, t, h)));
       for (int i = 0; i < H::run; i += lanes) store_unaligned(decay[at] + i, factor);
     }
+    for (int i = 0; i < H::run; i += lanes)
+      store_unaligned(decayed[at] + i, load(k[at] + i) * load(decay[at] + i));
     beta[at] = of_head(betas, t, h);
   }
 };
 
-// One row for `Count` rows of the state: S = S decay, S = S + beta (v - S k) k^T, y = S q.
-template <int Count, int Run>
-SINTER_INLINE void delta_step(float* s, const float* q, const float* k, const float* decay,
-                              const float* v, float beta, float* y) {
+// Row t of them for `Count` rows of the state, from number i on:
+// S = S decay, S = S + beta (v - S k) k^T, y = S q.
+template <int Count, class H>
+SINTER_INLINE void delta_step(float* s, const DeltaRows<H>& rows, int t, int i, float* y) {
+  constexpr int run = H::run;
   f32x16 sums[Count];
-  for (int i = 0; i < Count; ++i) sums[i] = splat(0.0F);
-  for (int j = 0; j < Run; j += lanes) {
-    const f32x16 key = load(k + j);
-    const f32x16 factor = load(decay + j);
-    for (int i = 0; i < Count; ++i) sums[i] = fma(load(s + i * Run + j) * factor, key, sums[i]);
+  for (int n = 0; n < Count; ++n) sums[n] = splat(0.0F);
+  for (int j = 0; j < run; j += lanes) {
+    const f32x16 key = load(rows.decayed[t] + j);
+    for (int n = 0; n < Count; ++n) sums[n] = fma(load(s + n * run + j), key, sums[n]);
   }
   float delta[Count];
-  for (int i = 0; i < Count; ++i) {
-    delta[i] = (v[i] - reduce_add(sums[i])) * beta;
-    sums[i] = splat(0.0F);
+  for (int n = 0; n < Count; ++n) {
+    delta[n] = (rows.v[t][i + n] - reduce_add(sums[n])) * rows.beta[t];
+    sums[n] = splat(0.0F);
   }
-  for (int j = 0; j < Run; j += lanes) {
-    const f32x16 key = load(k + j);
-    const f32x16 query = load(q + j);
-    const f32x16 factor = load(decay + j);
-    for (int i = 0; i < Count; ++i) {
-      const f32x16 updated = fma(splat(delta[i]), key, load(s + i * Run + j) * factor);
-      store_unaligned(s + i * Run + j, updated);
-      sums[i] = fma(updated, query, sums[i]);
+  for (int j = 0; j < run; j += lanes) {
+    const f32x16 key = load(rows.k[t] + j);
+    const f32x16 query = load(rows.q[t] + j);
+    const f32x16 factor = load(rows.decay[t] + j);
+    for (int n = 0; n < Count; ++n) {
+      const f32x16 updated = fma(splat(delta[n]), key, load(s + n * run + j) * factor);
+      store_unaligned(s + n * run + j, updated);
+      sums[n] = fma(updated, query, sums[n]);
     }
   }
-  for (int i = 0; i < Count; ++i) y[i] = reduce_add(sums[i]);
+  for (int n = 0; n < Count; ++n) y[n] = reduce_add(sums[n]);
 }
 
 // q, k and v are rows of heads; log_decay and beta functions of (row, head, heads left). `y` has
@@ -112,13 +115,10 @@ SINTER_INLINE void delta_rule(const Launch* launch, const typename H::State& sta
             float* const out = y + ((begin + t) * H::heads + h) * value_dim;
             int i = block;
             for (; i + together <= value_dim && i < block + in_cache; i += together)
-              delta_step<together, H::run>(s + i * H::run, part.q[t], part.k[t], part.decay[t],
-                                           part.v[t] + i, part.beta[t], out + i);
+              delta_step<together>(s + i * H::run, part, t, i, out + i);
             if constexpr (value_dim % together > 0)
               if (i < block + in_cache)
-                delta_step<value_dim % together, H::run>(s + i * H::run, part.q[t], part.k[t],
-                                                         part.decay[t], part.v[t] + i, part.beta[t],
-                                                         out + i);
+                delta_step<value_dim % together>(s + i * H::run, part, t, i, out + i);
           }
         for (int t = 0; t < count; ++t) after((begin + t) * H::heads + h);
       }

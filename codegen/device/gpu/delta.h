@@ -178,6 +178,19 @@ SINTER_INLINE void write_floats_of_head(float* to, index r, const Prologue& p) {
   }
 }
 
+// The same as products multiply it: head r is part of row r / Heads of X, whole groups of columns.
+template <int Cols, int Heads, class X, class Prologue>
+SINTER_INLINE void quantize_head(const X& rows, index r, const Prologue& p) {
+  static_assert(X::cols == Cols * Heads && Cols % X::group == 0 && X::cols % block_cols == 0);
+  Held row[rounds_of<Cols, Wave>];
+  p.prepare(r, row, Wave{});
+#pragma clang loop unroll(full)
+  for (int i = 0; i < rounds_of<Cols, Wave>; ++i) {
+    const int k = (i * wave_size + lane()) * held;
+    rows.write_held(r / Heads, k < Cols ? static_cast<int>(r % Heads) * Cols + k : X::cols, row[i]);
+  }
+}
+
 // Few rows: everything in one phase. A block has a part of the state of a head of a sequence, which
 // it fetches before it awaits the phase before. q, k and v are rows of heads; log_decay and beta
 // functions of (row, head, heads left). `y` has [rows, heads, value_dim]. `after` is called by a
@@ -190,7 +203,7 @@ SINTER_INLINE void delta_few(const Launch* launch, const typename H::State& stat
   using Block = DeltaBlock<H, 1>;
   using Tile = DeltaTile<H, Block, Decay::by_feature>;
   constexpr int parts = H::heads * Block::splits;
-  constexpr int jobs = Decay::by_feature ? 4 : 3;
+  constexpr int jobs = Decay::by_feature ? 5 : 4;
   const Tile tile = Tile::of(shared_memory());
   int* const flag = reinterpret_cast<int*>(shared_memory() + Tile::bytes);
   const index rows = launch->step->rows;
@@ -229,11 +242,12 @@ SINTER_INLINE void delta_few(const Launch* launch, const typename H::State& stat
                   if (i >= first && i < first + Block::height)
                     *reinterpret_cast<f32x4*>(tile.v + at * Block::height + i - first) = four;
                 });
-            if (lane() == 0) {
-              if constexpr (!Decay::by_feature)
-                tile.gates[at * 2] = exp(decay.log(t, h, H::heads - h));
-              tile.gates[at * 2 + 1] = beta(t, h, H::heads - h);
-            }
+            break;
+          case 3:
+            if (lane() != 0) break;
+            if constexpr (!Decay::by_feature)
+              tile.gates[at * 2] = exp(decay.log(t, h, H::heads - h));
+            tile.gates[at * 2 + 1] = beta(t, h, H::heads - h);
             break;
           default:
             if constexpr (Decay::by_feature)
@@ -248,21 +262,26 @@ SINTER_INLINE void delta_few(const Launch* launch, const typename H::State& stat
         block.store_results(y + ((begin + at) * H::heads + h) * H::value_dim + first, first, out);
       }
     }
-    block.store_to(head, first);
-    if constexpr (!After::is_nothing) {
+    // The state is on its way to memory while results meet.
+    bool finishes = !After::is_nothing;
+    if constexpr (!After::is_nothing && Block::splits > 1) {
+      int* const of_head = arrived + r * H::heads + h;
       fence_of_block();
       barrier();
-      if constexpr (Block::splits > 1) {
-        int* const of_head = arrived + r * H::heads + h;
-        if (thread() == 0) {
-          *flag = fetch_add(of_head, 1);
-          if (*flag == Block::splits - 1) *of_head = 0;
-        }
-        barrier();
-        if (*flag < Block::splits - 1) continue;
+      if (thread() == 0) {
+        const int before = fetch_add(of_head, 1);
+        if (before == Block::splits - 1) *of_head = 0;
+        *flag = before;
       }
-      for (index t = r + wave(); t < end; t += waves) after(t * H::heads + h);
+      block.store_to(head, first);
+      barrier();
+      finishes = *flag == Block::splits - 1;
+    } else {
+      block.store_to(head, first);
+      if (finishes) barrier();
     }
+    if (finishes)
+      for (index t = r + wave(); t < end; t += waves) after(t * H::heads + h);
   }
   if (awaits) await_phases();
 }
@@ -275,8 +294,9 @@ SINTER_INLINE void write_heads(const Launch* launch, float* to, index count, con
        r += index{launch->workers} * waves)
     write_head<Run>(to + r * Run, r, p);
 }
-// [rows, heads][decay, beta], or where the decay is by feature, this as [rows, heads, run].
-template <class H, class Decay, class Beta>
+// [rows, heads][decay, beta], or where the decay is by feature, this as [rows, heads, run]. Logs:
+// the logarithm of the decay instead.
+template <class H, bool Logs, class Decay, class Beta>
 SINTER_INLINE void write_gates(const Launch* launch, float* gates, float* decays,
                                const Decay& decay, const Beta& beta) {
   const index count = launch->step->rows * H::heads;
@@ -284,7 +304,10 @@ SINTER_INLINE void write_gates(const Launch* launch, float* gates, float* decays
        r += index{launch->workers} * threads) {
     const index t = r / H::heads;
     const index h = r % H::heads;
-    if constexpr (!Decay::by_feature) gates[r * 2] = exp(decay.log(t, h, H::heads - h));
+    if constexpr (!Decay::by_feature) {
+      const float log = decay.log(t, h, H::heads - h);
+      gates[r * 2] = Logs ? log : exp(log);
+    }
     gates[r * 2 + 1] = beta(t, h, H::heads - h);
   }
   if constexpr (Decay::by_feature)
@@ -313,9 +336,10 @@ struct DeltaInputs {
 // Many rows, second phase: as few rows, but what comes next is under way while rows are worked on.
 // Head h of v of row t is at v + t * ValueRow + h * ValueStride.
 template <class H, bool ByFeature, int ValueRow, int ValueStride>
-SINTER_INLINE void delta_many(const Launch* launch, const typename H::State& state,
-                              const DeltaInputs& in, float* y) {
-  using Block = DeltaBlock<H, sizes::delta_many_height(H::value_dim) / sizes::delta_groups>;
+SINTER_INLINE void delta_many_rows(const Launch* launch, const typename H::State& state,
+                                   const DeltaInputs& in, float* y) {
+  using Block =
+      DeltaBlock<H, sizes::delta_many_height(H::heads, H::value_dim) / sizes::delta_groups>;
   using Tile = DeltaTile<H, Block, ByFeature>;
   constexpr int parts = H::heads * Block::splits;
   constexpr bool by_fours = ValueRow % 4 == 0 && ValueStride % 4 == 0;
@@ -378,12 +402,19 @@ SINTER_INLINE void delta_many(const Launch* launch, const typename H::State& sta
         barrier();
         const Tile tile = tile_at(buffer);
         const int count = static_cast<int>(end - t < Tile::rows ? end - t : Tile::rows);
-#pragma clang loop unroll_count(2)  // a row's result is summed while the next is begun
-        for (int at = 0; at < count; ++at) {
+        const auto work = [&](int at) __attribute__((always_inline)) {
           float out[Block::height / Block::groups];
           tile.step(block, at, out);
           block.store_results(y + ((t + at) * H::heads + h) * H::value_dim + first, first, out);
+        };
+        // The result of a row is summed while the next is begun.
+        int at = 0;
+#pragma clang loop unroll(disable)
+        for (; at + 2 <= count; at += 2) {
+          work(at);
+          work(at + 1);
         }
+        if (at < count) work(at);
         barrier();
       }
       block.store_to(head, first);
