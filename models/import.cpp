@@ -70,8 +70,9 @@ absl::StatusOr<const Family*> family_of(const nlohmann::json& fields, const std:
   for (const std::string_view name : frontends::near_names(*type, known))
     near += (near.empty() ? "; did you mean " : ", ") + frontends::in_quotes(name);
   return absl::InvalidArgumentError(
-      fmt::format("{}: \"model_type\" is {}, which is not supported{}; known: {}", file,
-                  frontends::in_quotes(*type), near, fmt::join(known, ", ")));
+      fmt::format("{}: \"model_type\" is {}, which is not supported{}; `sinter arch` lists the {} "
+                  "that are",
+                  file, frontends::in_quotes(*type), near, families().size()));
 }
 
 absl::StatusOr<ImportedModel> import_config(const ModelFields& fields, const Family& family,

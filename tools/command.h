@@ -64,6 +64,7 @@ void add_convert(CommandLine& line);
 void add_dump(CommandLine& line);
 void add_opt(CommandLine& line);
 void add_targets(CommandLine& line);
+void add_arch(CommandLine& line);
 void add_capture(CommandLine& line);
 
 }  // namespace sinter::tools

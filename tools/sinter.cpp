@@ -26,6 +26,7 @@ int main(int argc, char** argv) {
   add_tokenize(line);
   add_chat_template(line);
   add_targets(line);
+  add_arch(line);
   add_capture(line);
   add_doctor(line);
   return line.run(argc, argv);

@@ -139,8 +139,8 @@ ValueId attention(Importer& m, const Attention& a, ValueId x, const std::string&
   ValueId mixed = g.add(Op::attention, operands, attributes);
   if (gate >= 0) mixed = g.add(Op::mul, {mixed, g.add(Op::sigmoid, {gate})});
   if (a.output_norm)
-    for (const char* name : {"self_attn.attn_sub_norm", "self_attn.inner_attn_ln"})
-      if (m.has(layer + name)) mixed = apply(m, *a.output_norm, mixed, layer + name, q_width);
+    mixed = apply_first(m, *a.output_norm, mixed, layer,
+                        {"self_attn.attn_sub_norm", "self_attn.inner_attn_ln"}, q_width);
   return m.linear(mixed, {layer + a.o, hidden, {.transposed = a.transposed ? hidden : 0}},
                   layer + a.o, hidden, q_width, a.output_bias);
 }

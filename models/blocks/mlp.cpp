@@ -67,8 +67,7 @@ ValueId mlp(Importer& m, const Mlp& p, ValueId x, const std::string& layer, int6
   g.set_label(layer + "act");
   ValueId y = p.gated ? g.add(Op::mul, {p.act(m, m.affine(gate, p.gate_scale)), up}) : p.act(m, up);
   if (p.norm)
-    for (const char* name : {"mlp.ffn_sub_norm", "mlp.ffn_layernorm"})
-      if (m.has(layer + name)) y = apply(m, *p.norm, y, layer + name, p.width);
+    y = apply_first(m, *p.norm, y, layer, {"mlp.ffn_sub_norm", "mlp.ffn_layernorm"}, p.width);
   y = m.linear(y, {layer + p.down, hidden, {.transposed = p.transposed ? hidden : 0}},
                layer + p.down, hidden, p.width, p.bias);
   return m.affine(y, p.down_scale);

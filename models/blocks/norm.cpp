@@ -17,4 +17,11 @@ ir::ValueId apply(Importer& m, const Norm& norm, ir::ValueId x, const std::strin
   return m.graph().add(op, operands, {{"eps", norm.eps}});
 }
 
+ir::ValueId apply_first(Importer& m, const Norm& norm, ir::ValueId x, const std::string& layer,
+                        std::initializer_list<const char*> names, int64_t size) {
+  for (const char* name : names)
+    if (m.has(layer + name)) return apply(m, norm, x, layer + name, size);
+  return x;
+}
+
 }  // namespace sinter::models

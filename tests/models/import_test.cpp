@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <string>
@@ -107,13 +108,15 @@ TEST(Import, RefusalsNameTheFieldAndTheWayOut) {
     config[key] = value;
     return error_of(config);
   };
-  EXPECT_EQ(with("model_type", "mamba"),
-            "config.json: \"model_type\" is \"mamba\", which is not supported; known: qwen3, "
-            "llama, bitnet");
+  EXPECT_EQ(with("model_type", "qwen4"),
+            fmt::format("config.json: \"model_type\" is \"qwen4\", which is not supported; did you "
+                        "mean \"qwen2\", \"qwen3\", \"qwen3_5\"; `sinter arch` lists the {} that are",
+                        families().size()));
   EXPECT_EQ(
       with("hidden_act", "swiglu7"),
       "config.json: \"hidden_act\" is \"swiglu7\", which is not supported; known: silu, swish, "
-      "relu2, gelu, gelu_python, gelu_pytorch_tanh, gelu_new, gelu_fast, gelu_accurate");
+      "relu2, gelu, gelu_python, gelu_pytorch_tanh, gelu_new, gelu_fast, gelu_accurate, sigmoid, "
+      "tanh");
   EXPECT_EQ(
       with("num_key_value_heads", 3),
       "config.json: \"num_attention_heads\" is 4, expected a multiple of \"num_key_value_heads\", "
@@ -124,7 +127,7 @@ TEST(Import, RefusalsNameTheFieldAndTheWayOut) {
   EXPECT_NE(with("hidden_size", -5).find("\"hidden_size\""), std::string::npos);
   EXPECT_EQ(with("layer_types", {"full_attention", "chunked_attention"}),
             "config.json: \"layer_types\" has \"chunked_attention\", which is not supported; "
-            "supported is \"full_attention\"");
+            "supported are \"full_attention\" and \"sliding_attention\"");
   EXPECT_EQ(with("eos_token_id", "2"),
             "config.json: \"eos_token_id\" is \"2\", expected a token id");
   EXPECT_NE(with("synthetic_structure", "sparse").find("synthetic_structure"), std::string::npos);
@@ -186,25 +189,41 @@ TEST(Import, ActivationsGoByTheNamesOfTransformers) {
 }
 
 TEST(Import, WindowsCountOnlyWhereTheyNarrowAttention) {
+  // Of each layer; 0: none.
+  const auto windows = [](const json& config) {
+    const auto model = import_synthetic(config);
+    EXPECT_TRUE(model.ok()) << model.status();
+    std::vector<int64_t> out;
+    if (!model.ok()) return out;
+    for (const ir::Node& node : model->module.nodes)
+      if (node.op == ir::Op::attention) out.push_back(node.integer("window"));
+    return out;
+  };
+  const std::vector<int64_t> none = {0, 0}, second = {0, 128};
   json config = tiny();
   config["max_position_embeddings"] = 256;
   config["sliding_window"] = 128;
-  EXPECT_EQ(error_of(config), "no error");
+  EXPECT_EQ(windows(config), none);
   config["use_sliding_window"] = true;
-  EXPECT_EQ(error_of(config), "no error");  // from layer 28 on
+  EXPECT_EQ(windows(config), none);  // from layer 28 on
   config["max_window_layers"] = 1;
-  EXPECT_EQ(error_of(config),
-            "config.json: \"use_sliding_window\" is true, but attention in a sliding window is not "
-            "supported");
+  EXPECT_EQ(windows(config), second);
   config["sliding_window"] = 256;
-  EXPECT_EQ(error_of(config), "no error");
+  EXPECT_EQ(windows(config), none);
   config["sliding_window"] = nullptr;
-  EXPECT_EQ(error_of(config), "no error");
+  EXPECT_EQ(windows(config), none);
   config["sliding_window"] = 128;
   config["model_type"] = "llama";
-  EXPECT_EQ(error_of(config), "no error");
+  EXPECT_EQ(windows(config), none);
   config["layer_types"] = {"full_attention", "sliding_attention"};
-  EXPECT_NE(error_of(config).find("\"layer_types\" has \"sliding_attention\""), std::string::npos);
+  EXPECT_EQ(windows(config), second);
+  config["sliding_window"] = nullptr;
+  EXPECT_EQ(error_of(config),
+            "config.json: \"sliding_window\" is missing, but \"layer_types\" has "
+            "\"sliding_attention\"");
+  config["layer_types"] = {"full_attention"};
+  EXPECT_EQ(error_of(config),
+            "config.json: \"layer_types\" is an array of 1, expected a list of 2 texts");
 }
 
 TEST(Import, TraditionalRopeRotatesAdjacentPairs) {
@@ -280,10 +299,14 @@ TEST(Import, HostileValuesGiveOneLine) {
     EXPECT_LT(error.size(), 400) << error;
     if (error != "no error") EXPECT_TRUE(error.starts_with("config.json: ")) << error;
   };
-  for (const Architecture& architecture : architectures()) {
+  const std::vector<std::string> common = fields;
+  for (const Family& family : families()) {
+    fields = common;
     json config = tiny();
-    config["model_type"] = architecture.model_type;
-    for (const auto& field : architecture.defaults().items()) fields.push_back(field.key());
+    config["model_type"] = family.model_type;
+    const json defaults = json::parse(family.defaults);
+    for (const auto& field : defaults.items())
+      if (std::ranges::find(fields, field.key()) == fields.end()) fields.push_back(field.key());
     for (const std::string& field : fields) {
       for (const json& value : values) {
         json bad = config;

@@ -114,10 +114,36 @@ TEST(Rope, FactorsDivideTheFrequenciesBeforeTheyAreScaled) {
 
 TEST(Rope, UnknownTypeIsRefusedByName) {
   const auto rope =
-      read_rope(json{{"rope_scaling", {{"rope_type", "longrope"}, {"factor", 2.0}}}}, 64, 2048);
+      read_rope(json{{"rope_scaling", {{"rope_type", "longest"}, {"factor", 2.0}}}}, 64, 2048);
   EXPECT_EQ(rope.status().message(),
-            "config.json: \"rope_scaling.rope_type\" is \"longrope\", which is not supported; "
-            "known: default, linear, dynamic, llama3, yarn");
+            "config.json: \"rope_scaling.rope_type\" is \"longest\", which is not supported; "
+            "known: default, linear, dynamic, llama3, yarn, longrope, proportional");
+}
+
+// Each pair has a divisor; cos and sin grow with the logarithm of the stretch: sqrt(1 + ln 4 / ln
+// 512).
+TEST(Rope, LongRope) {
+  const json scaling = {{"type", "longrope"},
+                        {"short_factor", {1, 1}},
+                        {"long_factor", {2.0, 8.0}},
+                        {"original_max_position_embeddings", 512}};
+  const auto rope = read_rope(json{{"rope_scaling", scaling}}, 4, 2048);
+  ASSERT_TRUE(rope.ok()) << rope.status();
+  EXPECT_FLOAT_EQ(rope->inv_freq[0], 0.5F);
+  EXPECT_FLOAT_EQ(rope->inv_freq[1], 0.01F / 8);
+  EXPECT_NEAR(rope->scale, 1.1055416, 1e-6);
+}
+
+// Exponents of the whole head, of which only a part rotates.
+TEST(Rope, Proportional) {
+  const auto rope = read_rope(
+      json{{"rope_parameters",
+            {{"rope_type", "proportional"}, {"rope_theta", 1e4}, {"partial_rotary_factor", 0.5}}}},
+      8, 2048);
+  ASSERT_TRUE(rope.ok()) << rope.status();
+  EXPECT_EQ(rope->dims(), 8);
+  EXPECT_FLOAT_EQ(rope->inv_freq[1], 0.1F);
+  EXPECT_EQ(rope->inv_freq[2], 0);
 }
 
 TEST(Rope, ScalingCountsBesideParameters) {

@@ -315,7 +315,7 @@ TEST_F(GgufCheckpointTest, ExpertsAreStackedMatrices) {
   file.tensors.push_back({"blk.0.ffn_up_exps.weight", {32, 2, 3}, 2, std::string(108, '\0')});
   const auto checkpoint = open_model(file);
   ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
-  EXPECT_EQ((*checkpoint)->matrix("blk.0.ffn_up_exps.weight")->type.shape,
+  EXPECT_EQ((*checkpoint)->matrix("model.layers.0.mlp.experts.up_proj")->type.shape,
             (std::vector<int64_t>{3, 2, 32}));
 }
 
@@ -383,11 +383,12 @@ TEST_F(GgufCheckpointTest, RopeScalingIsRead) {
 
 TEST_F(GgufCheckpointTest, WhatIsNotUnderstoodIsRefused) {
   expect_error(open_with(key_text("general.architecture", "mamba")),
-               {"\"general.architecture\" is \"mamba\"", "known: llama, qwen3, bitnet"});
+               {"\"general.architecture\" is \"mamba\"", "known: llama, qwen2, qwen3, bitnet"});
   expect_error(open_with(key_text("general.type", "adapter")), {"\"general.type\" is \"adapter\""});
   expect_error(open_with(key_u32("prism.hadamard.size", 1024)), {"\"prism.hadamard.size\""});
   expect_error(open_with(key_f32("llama.logit_scale", 2)), {"\"llama.logit_scale\" is 2"});
-  expect_error(open_with(key_u32("llama.expert_count", 8)), {"\"llama.expert_count\" is 8"});
+  expect_error(open_with(key_u32("llama.expert_group_count", 8)),
+               {"\"llama.expert_group_count\" is 8"});
   expect_error(open_with(key_u32("llama.rope.dimension_count", 4)),
                {"\"llama.rope.dimension_count\" is 4, expected 8"});
   expect_error(open_with(key_text("llama.block_count", "x")), {"\"llama.block_count\" is \"x\""});
