@@ -381,8 +381,9 @@ Result rope_table(const OpArguments& in) {
   const int64_t period = in.node.integer("log_period");
   const int64_t offset = in.node.integer("log_offset");
   for (int64_t t = 0; t < in.tokens; ++t) {
-    const auto periods = static_cast<double>((in.position + t + offset) / period);
-    const double growth = 1 + in.node.number("log_scale") * std::log1p(periods);
+    const int64_t periods = (in.position + t + offset) / period;
+    const double growth =
+        1 + in.node.number("log_scale") * std::log1p(static_cast<double>(periods));
     const auto factor = static_cast<float>(in.node.number("scale") * growth);
     float* row = out.data.data() + static_cast<size_t>(t) * 2 * half;
     for (size_t i = 0; i < half; ++i) {

@@ -15,8 +15,7 @@ SINTER_INLINE float natural_log(float x) {
   const float m = __builtin_bit_cast(float, bits - (static_cast<u32>(e) << 23));
   const float s = (m - 1.0F) / (m + 1.0F);
   const float z = s * s;
-  const float series =
-      1.0F + z * (1.0F / 3 + z * (1.0F / 5 + z * (1.0F / 7 + z * (1.0F / 9))));
+  const float series = 1.0F + z * (1.0F / 3 + z * (1.0F / 5 + z * (1.0F / 7 + z * (1.0F / 9))));
   return static_cast<float>(e) * 0.693147181F + 2.0F * s * series;
 }
 

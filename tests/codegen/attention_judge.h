@@ -225,12 +225,12 @@ class AttentionJudge {
           }
           error += static_cast<double>(head_dim + 2) * kRounding * size;
           if (softcap > 0) {
-            // tanh flattens what went wrong before; its own is that of Judge for the op, and its
-            // argument and result are each rounded some times.
+            // tanh flattens what went wrong before. It is 1 - 2 / (e^2x + 1): the exponential's
+            // error by the slope, and roundings of numbers up to 2.
             const double y = std::tanh(score / softcap);
             error +=
-                softcap * ((14 * kRounding + 2e-8) * std::abs(y) +
-                           exp_error(kernels_.device(), 2 * score / softcap) * (1 - std::abs(y)));
+                softcap * (exp_error(kernels_.device(), 2 * score / softcap) * (1 - y * y) / 2 +
+                           12 * kRounding);
             score = softcap * y;
           }
           scores.push_back(score);

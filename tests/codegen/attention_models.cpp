@@ -151,10 +151,10 @@ std::vector<TestModel> further_norms() {
   enum class Norm { of_heads, of_rotated, of_row };
   std::vector<TestModel> models;
   const auto add = [&](Norm norm, int64_t heads, int64_t kv_heads, int64_t dim, int64_t v_dim,
-                       ir::DType format, bool weight) {
-    ModelBuilder b(fmt::format("attention_norms_{}_h{}_kv{}_d{}_{}_{}{}", static_cast<int>(norm),
+                       ir::DType format, bool weight, bool keys_are_values = false) {
+    ModelBuilder b(fmt::format("attention_norms_{}_h{}_kv{}_d{}_{}_{}{}{}", static_cast<int>(norm),
                                heads, kv_heads, dim, v_dim, ir::name(format),
-                               weight ? "_weight" : ""));
+                               weight ? "_weight" : "", keys_are_values ? "_same" : ""));
     const ValueId row = b.rows("row", (heads + kv_heads) * dim + kv_heads * v_dim);
     const ValueId table = table_of(b, 16);
     const auto rms = [&](const std::string& label, ValueId x) {
@@ -170,7 +170,7 @@ std::vector<TestModel> further_norms() {
     };
     const ValueId q = turned("q", 0, heads);
     const ValueId k = turned("k", heads * dim, kv_heads);
-    const int64_t begin = (heads + kv_heads) * dim;
+    const int64_t begin = (heads + (keys_are_values ? 0 : kv_heads)) * dim;
     const ValueId v = b.reshape("v", slice(b, "v", row, begin, begin + kv_heads * v_dim),
                                 {Dim::of('T'), kv_heads, v_dim});
     const ValueId normal =
@@ -183,6 +183,7 @@ std::vector<TestModel> further_norms() {
   add(Norm::of_rotated, 3, 1, 40, 24, ir::DType::q8, true);
   add(Norm::of_row, 4, 2, 16, 37, ir::DType::f32, false);
   add(Norm::of_heads, 2, 1, 144, 144, ir::DType::q4, true);
+  add(Norm::of_heads, 2, 1, 32, 32, ir::DType::f16, false, true);
   return models;
 }
 

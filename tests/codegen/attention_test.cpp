@@ -669,6 +669,23 @@ TEST_P(Attention, HeadsAreAsLongAsKernelsCanTake) {
   expect_all_match(models, GetParam(), {{Mode::prefill, 9}, {Mode::decode, 1}});
 }
 
+TEST_P(Attention, AppendsToBothCachesOrToNone) {
+  ModelBuilder b("attention_half");
+  const ValueId q = b.reshape("q", b.rows("q", 16), {ir::Dim::of('T'), 1, 16});
+  const ValueId keys = b.state("keys", 1, 16);
+  const ValueId values = b.state("values", 1, 16);
+  b.add("append", Op::kv_append, {keys, q});
+  const TestModel model =
+      b.finish(b.add("attention", Op::attention, {q, keys, values}, {{"scale", 0.25}}));
+  std::vector<passes::Remark> remarks;
+  const absl::Status refused =
+      lower(model.module, GetParam(), Activations::a8, schedules(), remarks).status();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_NE(refused.message().find("attention that appends to one of its caches has no kernel"),
+            std::string::npos)
+      << refused;
+}
+
 // The splits of different layers meet in the same memory.
 TEST_P(Attention, LayersOfDifferentShapesInOneModel) {
   std::vector<TestModel> models;

@@ -182,8 +182,10 @@ TEST(GpuCode, AttentionToCachesOfEveryFormatKeepsInRegisters) {
   }
 }
 
-// Attention alone: eight query heads to two KV heads.
-Model attention_of(int64_t qk_head_dim, int64_t v_head_dim, int64_t window, ir::DType format) {
+// Attention alone: eight query heads to two KV heads. `options`: its further attributes. With sinks
+// values are normalized, and attention to the same caches follows, which appends nothing.
+Model attention_of(int64_t qk_head_dim, int64_t v_head_dim, int64_t window, ir::DType format,
+                   const std::string& options = "", bool sinks = false) {
   const int64_t widths[] = {8 * qk_head_dim, 2 * qk_head_dim, 2 * v_head_dim};
   const int64_t all = widths[0] + widths[1] + widths[2];
   std::string parts;
@@ -196,19 +198,30 @@ Model attention_of(int64_t qk_head_dim, int64_t v_head_dim, int64_t window, ir::
         i == 2 ? v_head_dim : qk_head_dim);
     begin += widths[i];
   }
+  const std::string normal = fmt::format(
+      "    %8 = rms_norm %6 {{eps = 1e-06}} : tensor<Tx2x{}xf32>\n"
+      "    kv_append @values, %8\n",
+      v_head_dim);
+  const std::string again = fmt::format(
+      "    %9 = reshape %7 : tensor<Tx8x{0}xf32>\n"
+      "    %10 = attention %9, @keys, @values, @sinks {{scale = 0.1, window = {1}{2}}} label "
+      "\"again\" : tensor<Tx{3}xf32>\n",
+      v_head_dim, window, options, 8 * v_head_dim);
   const auto module = ir::parse(
       fmt::format("module @m {{\n"
                   "  weight @table : weight<64x{0}, f32> = source(\"table\")\n"
+                  "  weight @sinks : weight<8, bf16> = source(\"sinks\")\n"
                   "  state @keys : state<2xCx{1}, paged {3}>\n"
                   "  state @values : state<2xCx{2}, paged {3}>\n"
                   "  func @forward(%tokens: tensor<Txi32>) {{\n"
                   "    %0 = embed %tokens, @table : tensor<Tx{0}xf32>\n{4}"
-                  "    kv_append @keys, %4\n"
-                  "    kv_append @values, %6\n"
-                  "    %7 = attention %2, @keys, @values {{scale = 0.1, window = {5}}} label "
-                  "\"attention\" : tensor<Tx{6}xf32>\n"
-                  "    return %7\n  }}\n}}\n",
-                  all, qk_head_dim, v_head_dim, ir::name(format), parts, window, 8 * v_head_dim),
+                  "    kv_append @keys, %4\n{8}"
+                  "    %7 = attention %2, @keys, @values{9} {{scale = 0.1, window = {5}{7}}} label "
+                  "\"attention\" : tensor<Tx{6}xf32>\n{10}"
+                  "    return %{11}\n  }}\n}}\n",
+                  all, qk_head_dim, v_head_dim, ir::name(format), parts, window, 8 * v_head_dim,
+                  options, sinks ? normal : "    kv_append @values, %6\n", sinks ? ", @sinks" : "",
+                  sinks ? again : "", sinks ? 10 : 7),
       "attention");
   EXPECT_TRUE(module.ok()) << module.status();
   passes::PassContext context;
@@ -239,6 +252,27 @@ TEST(GpuCode, AttentionOfUnequalWidthsAndInWindowsKeepsInRegisters) {
         kernels_of(attention_of(qk_head_dim, v_head_dim, window, format),
                    [](const LoweredSchedule&, const LoweredPhase& p) { return is_attention(p); });
     for (const char* gpu : {"sm_75", "sm_90", "gfx1100", "gfx942"})
+      expect_in_registers(source, target(gpu));
+  }
+}
+
+TEST(GpuCode, AttentionWithEveryOptionKeepsInRegisters) {
+  struct Case {
+    int64_t head_dim, window;
+    ir::DType format;
+    const char* options;
+    bool sinks;
+  };
+  for (const auto& [head_dim, window, format, options, sinks] :
+       {Case{64, 128, ir::DType::f16, "", true},
+        Case{64, 0, ir::DType::f16, ", softcap = 50.0", false},
+        Case{256, 300, ir::DType::f16, ", softcap = 50.0", true},
+        Case{64, 0, ir::DType::q8, ", chunk = 8192, softcap = 30.0", true}}) {
+    SCOPED_TRACE(fmt::format("{} features, window of {}{}", head_dim, window, options));
+    const KernelSource source =
+        kernels_of(attention_of(head_dim, head_dim, window, format, options, sinks),
+                   [](const LoweredSchedule&, const LoweredPhase& p) { return is_attention(p); });
+    for (const char* gpu : {"sm_80", "sm_90", "gfx1100", "gfx942"})
       expect_in_registers(source, target(gpu));
   }
 }

@@ -156,8 +156,8 @@ TEST_P(NotANumber, GoesThroughRows) {
   }
 }
 
-// One KV head, whose keys and values every query head sees.
-void expect_stays_in_caches(const ir::StateFormat& format, Device device) {
+// One KV head, whose keys and values every query head sees. With options: sinks and capped scores.
+void expect_stays_in_caches(const ir::StateFormat& format, Device device, bool options) {
   constexpr int64_t kHeads = 3, kDim = 32;
   // Columns of q | k | v; the smallest number that the cache cannot hold, and the next below it:
   // the scale of codes is their largest number, as float16.
@@ -178,7 +178,8 @@ void expect_stays_in_caches(const ir::StateFormat& format, Device device) {
                              {5, kNan, false, false}};
   if (most < kInfinity)
     cases.insert(cases.end(), {{kKey + 7, below, true, true}, {kValue + 12, -below, true, true}});
-  ModelBuilder b(fmt::format("bad_attention_{}", ir::name(format.dtype)));
+  ModelBuilder b(
+      fmt::format("bad_attention_{}{}", ir::name(format.dtype), options ? "_options" : ""));
   constexpr int64_t kWidth = kValue + kDim;
   std::vector<float> table = table_with(kWidth, {}, 0);
   for (size_t i = 0; i < cases.size(); ++i)
@@ -194,8 +195,10 @@ void expect_stays_in_caches(const ir::StateFormat& format, Device device) {
   const ValueId values = b.state("values", 1, kDim, format.dtype);
   b.add("append_k", Op::kv_append, {keys, k});
   b.add("append_v", Op::kv_append, {values, v});
-  const TestModel model =
-      b.finish(b.add("attention", Op::attention, {q, keys, values}, {{"scale", 0.01}}));
+  std::vector<ValueId> operands = {q, keys, values};
+  if (options) operands.push_back(b.vector("sinks", kHeads));
+  const TestModel model = b.finish(b.add("attention", Op::attention, operands,
+                                         {{"scale", 0.01}, {"softcap", options ? 30.0 : 0.0}}));
   // Of a row: as many heads as are none are whole heads for q, else all.
   const auto is_bad = [](const std::vector<float>& row, const Case& c) {
     if (c.in_cache)
@@ -248,7 +251,7 @@ void expect_stays_in_caches(const ir::StateFormat& format, Device device) {
 
 TEST_P(NotANumber, StaysInTheCaches) {
   for (const ir::StateFormat& format : ir::kStateFormats)
-    expect_stays_in_caches(format, GetParam());
+    for (const bool options : {false, true}) expect_stays_in_caches(format, GetParam(), options);
 }
 
 // A router whose scores are no numbers still names experts that there are.

@@ -234,11 +234,13 @@ struct Caches {
 
 constexpr float masked = -1e30F;
 
-// What a score becomes before it is masked.
+// What a score becomes before it is masked. tanh(x) = 1 - 2 / (e^2x + 1), of which the 1 is left
+// out: softmax does not see what all scores have in common. What this loses near 0 is lost of
+// scores as large as the cap anyway.
 template <class C>
 SINTER_INLINE f32x16 capped(f32x16 score) {
   if constexpr (C::softcap > 0.0F) {
-    return C::softcap * tanh(score * (1.0F / C::softcap));
+    return -2.0F * C::softcap / (bounded_exp(score * (2.0F / C::softcap)) + 1.0F);
   } else {
     return score;
   }
@@ -328,7 +330,7 @@ SINTER_INLINE void attend(const C& c, index kv_head, const float* q, const index
 template <class C>
 SINTER_INLINE float total_with_sink(const C& c, index head, float top, float total) {
   if constexpr (C::has_sinks) {
-    return total + bounded_exp(load_scalar(c.sinks.scores + head) - top);
+    return total + bounded_exp(load_scalar(c.sinks.scores + head) - C::softcap - top);
   } else {
     return total;
   }

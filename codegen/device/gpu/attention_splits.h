@@ -71,12 +71,13 @@ struct SplitBuffers {
   SINTER_MEMBER float* of_head(index head) const { return partials + head * most_splits<C> * row; }
 };
 
-// What a score becomes before it is masked.
+// What a score becomes before it is masked. tanh(x) = 1 - 2 / (e^2x + 1), of which the 1 is left
+// out: softmax does not see what all scores have in common. What this loses near 0 is lost of
+// scores as large as the cap anyway.
 template <class C>
 SINTER_INLINE float capped(float score) {
   if constexpr (C::softcap > 0.0F) {
-    constexpr float cap = C::softcap * log2_e;
-    return cap * tanh(score * (1.0F / cap));
+    return -2.0F * C::softcap * log2_e * reciprocal(exp2(score * (2.0F / C::softcap)) + 1.0F);
   } else {
     return score;
   }
@@ -85,7 +86,7 @@ SINTER_INLINE float capped(float score) {
 // The sink of a query head, as scores are.
 template <class C>
 SINTER_INLINE float sink_score(const C& c, index head) {
-  return load(c.sinks.scores + head) * log2_e;
+  return (load(c.sinks.scores + head) - C::softcap) * log2_e;
 }
 
 // A part at `Width` features.
