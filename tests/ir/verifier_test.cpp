@@ -98,10 +98,10 @@ TEST(Verifier, ChecksBodies) {
             "[fused] its result value 7 is listed twice (in place)");
   EXPECT_EQ(error_after([](Module& m) { m.nodes[2].operands = m.params; }),
             "[fused] it has operands; what its body reads are its inputs (in place)");
-  EXPECT_EQ(
-      error_after([](Module& m) { m.nodes[2].attributes["kind"] = std::string("soup"); }),
-      "[fused] kind \"soup\" is unknown; known: embed, rope_table, matmul, attention, convolution, "
-      "rows, top_k, router, experts (in place)");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[2].attributes["kind"] = std::string("soup"); }),
+            "[fused] kind \"soup\" is unknown; known: embed, rope_table, matmul, attention, "
+            "convolution, delta, "
+            "rows, top_k, router, experts (in place)");
 }
 
 TEST(Verifier, HoldsBodiesToWhatTheirKindMayHold) {
