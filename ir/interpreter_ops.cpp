@@ -489,11 +489,13 @@ Result delta_rule(const OpArguments& in) {
   const auto heads = static_cast<size_t>(v.shape[1]);
   const auto value_dim = static_cast<size_t>(v.shape[2]);
   const bool by_feature = log_decay.shape.size() == 3;
+  const bool tiled = in.node.text("heads") == "tiled";
   Array out = zeros(v.shape);
   std::vector<double> decayed(key_dim);
   for (size_t row = 0; row < static_cast<size_t>(v.shape[0]) * heads; ++row) {
     const size_t h = row % heads;
-    const size_t key_row = row / heads * key_heads + h / (heads / key_heads);
+    const size_t key_row =
+        row / heads * key_heads + (tiled ? h % key_heads : h / (heads / key_heads));
     const float* query = q.data.data() + key_row * key_dim;
     const float* key = k.data.data() + key_row * key_dim;
     for (size_t i = 0; i < value_dim; ++i) {

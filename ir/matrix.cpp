@@ -96,16 +96,19 @@ void decode_block(const BlockLayout& layout, const uint8_t* block, uint8_t* out)
 }  // namespace
 
 int64_t RowPlaces::stored(int64_t row) const {
+  if (row < kept) return row;
+  row -= kept;
   const int64_t in_unit = row % unit;
   const int64_t b = row / unit % inner;
   const int64_t a = row / (unit * inner) % outer;
   const int64_t table = row / (unit * inner * outer);
-  const int64_t at = ((table * inner + b) * outer + a) * unit + in_unit;
+  const int64_t at = kept + ((table * inner + b) * outer + a) * unit + in_unit;
   return run == 0 ? at : at / run * stored_run + first + at % run * step;
 }
 
 std::optional<int64_t> RowPlaces::stored_rows(int64_t rows) const {
-  if (outer < 1 || inner < 1 || unit < 1 || rows < 1 || rows % (outer * inner * unit) != 0)
+  if (outer < 1 || inner < 1 || unit < 1 || kept < 0 || rows <= kept ||
+      (rows - kept) % (outer * inner * unit) != 0)
     return {};
   int64_t stored = rows;
   if (run != 0) {

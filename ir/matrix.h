@@ -59,6 +59,7 @@ struct RowPlaces {
   int64_t outer = 1;
   int64_t inner = 1;
   int64_t unit = 1;
+  int64_t kept = 0;  // rows before the tables, which are where they are
   // `run` of every `stored_run` stored rows are rows: each `step`-th, from `first` on. 0: all are.
   int64_t run = 0;
   int64_t stored_run = 0;

@@ -397,6 +397,9 @@ Result delta_rule(ShapeOperands& in) {
     return in.fail(
         fmt::format("heads of {} do not share those of {} evenly", to_string(*v), to_string(*k)));
   }
+  const std::string order = in.node().text("heads");
+  if (order != "grouped" && order != "tiled")
+    return in.fail(fmt::format("heads \"{}\" are unknown; \"grouped\" and \"tiled\" are", order));
   const std::vector<Dim> of_heads = {v->shape[0], heads};
   const std::vector<Dim> of_features = {v->shape[0], heads, k->shape[2]};
   if (beta->shape != of_heads) {

@@ -7,8 +7,9 @@
 namespace sinter {
 
 // Heads of q and k and their features, heads of v and theirs. SequenceBytes: of all state of a
-// sequence that has no positions.
-template <int KeyHeads, int KeyDim, int Heads, int ValueDim, index SequenceBytes>
+// sequence that has no positions. Tiled: heads of v go round those of q and k.
+template <int KeyHeads, int KeyDim, int Heads, int ValueDim, index SequenceBytes,
+          bool Tiled = false>
 struct DeltaHeads {
   static constexpr int key_heads = KeyHeads, key_dim = KeyDim;
   static constexpr int heads = Heads, value_dim = ValueDim;
@@ -16,10 +17,12 @@ struct DeltaHeads {
   static constexpr int run = static_cast<int>(sizes::round_up(KeyDim, sizes::lanes));
   using State = FixedState<run, SequenceBytes>;  // [Heads][ValueDim]
 
-  // The row of q and k, which are rows of heads, for head h of v of token t.
-  static SINTER_MEMBER index key_row(index t, index h) {
-    return t * KeyHeads + h / (Heads / KeyHeads);
+  // The head of q and k for head h of v.
+  static SINTER_MEMBER index key_head(index h) {
+    return Tiled ? h % KeyHeads : h / (Heads / KeyHeads);
   }
+  // The row of q and k, which are rows of heads, for head h of v of token t.
+  static SINTER_MEMBER index key_row(index t, index h) { return t * KeyHeads + key_head(h); }
 };
 
 // What the state of a head is multiplied by: a number for each head of v, or for each feature of k.

@@ -62,8 +62,8 @@ class Lowerer {
   }
 
   void declare_shape(Emitter& e) const {
-    e.line("using H = DeltaHeads<{}, {}, {}, {}, {}>;", key_heads_, key_dim_, heads_, value_dim_,
-           c_.out.states.layout.fixed_bytes);
+    e.line("using H = DeltaHeads<{}, {}, {}, {}, {}{}>;", key_heads_, key_dim_, heads_, value_dim_,
+           c_.out.states.layout.fixed_bytes, rule_.text("heads") == "tiled" ? ", true" : "");
     e.line("static_assert({} * H::State::run_bytes == {});", heads_ * value_dim_,
            c_.out.states.at(rule_.operands[5]).fixed_bytes);
   }

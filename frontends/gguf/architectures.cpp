@@ -59,6 +59,33 @@ const std::vector<GgufTensorName> kFourNorms = {{"post_attention_norm", "post_at
                                                 {"ffn_norm", "pre_feedforward_layernorm"},
                                                 {"post_ffw_norm", "post_feedforward_layernorm"}};
 
+const std::vector<GgufTensorName> kHybrid = {{"attn_qkv", "linear_attn.in_proj_qkv"},
+                                             {"attn_gate", "linear_attn.in_proj_z"},
+                                             {"ssm_alpha", "linear_attn.in_proj_a"},
+                                             {"ssm_beta", "linear_attn.in_proj_b"},
+                                             {"ssm_ba", "linear_attn.in_proj_ba"},
+                                             {"ssm_conv1d", "linear_attn.conv1d"},
+                                             {"ssm_a", "linear_attn.A"},
+                                             {"ssm_dt", "linear_attn.dt"},
+                                             {"ssm_norm", "linear_attn.norm"},
+                                             {"ssm_out", "linear_attn.out_proj"}};
+const std::vector<GgufField> kHybridFields = {
+    {"ssm.conv_kernel", "linear_conv_kernel_dim"},
+    {"ssm.state_size", "linear_key_head_dim"},
+    {"ssm.group_count", "linear_num_key_heads"},
+    {"ssm.time_step_rank", "linear_num_value_heads"},
+    {"ssm.inner_size", "linear_inner_size"},
+    {"full_attention_interval", "full_attention_interval", Kind::integer, false}};
+
+std::vector<GgufField> with_experts(std::vector<GgufField> fields) {
+  fields.insert(fields.end(),
+                {kExperts,
+                 kChosen,
+                 kExpertWidth,
+                 {"expert_shared_feed_forward_length", "shared_expert_intermediate_size"}});
+  return fields;
+}
+
 }  // namespace
 
 // Source: the conversion scripts and LLM_ARCH_NAMES of ggml-org/llama.cpp.
@@ -155,6 +182,27 @@ const std::vector<GgufArchitecture>& gguf_architectures() {
        .partial_rope = true,
        .layer_norms = true,
        .fields = {{"use_parallel_residual", "use_parallel_residual", Kind::flag, false}}},
+      {.name = "qwen35",
+       .model_type = "qwen3_5_text",
+       .partial_rope = true,
+       .hybrid = GgufArchitecture::Hybrid::tiled,
+       .fields = kHybridFields,
+       .tensors = kHybrid,
+       .constants = R"({"hidden_act": "silu", "norms_have_one": true})"},
+      {.name = "qwen35moe",
+       .model_type = "qwen3_5_moe_text",
+       .partial_rope = true,
+       .hybrid = GgufArchitecture::Hybrid::tiled,
+       .fields = with_experts(kHybridFields),
+       .tensors = kHybrid,
+       .constants = R"({"hidden_act": "silu", "norms_have_one": true})"},
+      {.name = "qwen3next",
+       .model_type = "qwen3_next",
+       .partial_rope = true,
+       .hybrid = GgufArchitecture::Hybrid::grouped,
+       .fields = with_experts(kHybridFields),
+       .tensors = kHybrid,
+       .constants = R"({"hidden_act": "silu", "norms_have_one": true})"},
       {.name = "ernie4_5", .model_type = "ernie4_5"},
       {.name = "smollm3", .model_type = "smollm3", .interleaved_heads = true},
   };
@@ -169,7 +217,7 @@ std::string hugging_face_name(const GgufArchitecture& architecture, std::string_
   } else if (name.ends_with(".bias")) {
     module.remove_suffix(5);
     suffix = ".bias";
-  } else {
+  } else if (!name.ends_with(".ssm_a")) {
     return std::string(name);
   }
   for (const GgufTensorName& tensor : kModelTensors)

@@ -33,6 +33,9 @@ struct GgufArchitecture {
   bool partial_rope = false;  // rope.dimension_count may be less than a head
   bool layer_norms = false;   // attention.layer_norm_epsilon instead of ..._rms_epsilon
   bool windows = false;       // attention.sliding_window has a meaning
+  // Gated delta nets, whose value heads go round the key heads or lie grouped by them.
+  enum class Hybrid { no, tiled, grouped };
+  Hybrid hybrid = Hybrid::no;
   std::vector<GgufField> fields = {};
   // Below "blk.N.", before those that all have.
   std::vector<GgufTensorName> tensors = {};

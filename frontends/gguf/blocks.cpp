@@ -247,6 +247,25 @@ void decode_trits(const uint8_t* block, Number* out) {
   }
 }
 
+// The same of 128, for which the runs are half as long.
+template <class Number>
+void decode_half_trits(const uint8_t* block, Number* out) {
+  for (const auto& [bytes, trits] : {std::pair{16, 5}, std::pair{8, 5}, std::pair{2, 4}}) {
+    for (int n = 0; n < trits; ++n)
+      for (int m = 0; m < bytes; ++m) *out++ = static_cast<Number>(trit(block[m], n));
+    block += bytes;
+  }
+}
+void decode_ptq1_0(const uint8_t* block, float* out) {
+  decode_half_trits(block, out);
+  const float d = half(block + 26);
+  for (int e = 0; e < 128; ++e) out[e] = d * (out[e] - 1);
+}
+void decode_pq2_0(const uint8_t* block, float* out) {
+  const float d = half(block);
+  for (int e = 0; e < 128; ++e)
+    out[e] = d * static_cast<float>((block[2 + e / 4] >> (e % 4 * 2) & 3) - 1);
+}
 void decode_tq1_0(const uint8_t* block, float* out) {
   decode_trits(block, out);
   const float d = half(block + 52);
@@ -347,6 +366,7 @@ void iq4_xs_scales(const uint8_t* block, uint8_t* out) {
         static_cast<uint8_t>((block[4 + g / 2] >> (g % 2 * 4) & 15) | (high >> (2 * g) & 3) << 4);
 }
 void tq1_0_codes(const uint8_t* block, uint8_t* out) { decode_trits(block, out); }
+void ptq1_0_codes(const uint8_t* block, uint8_t* out) { decode_half_trits(block, out); }
 
 // A format without biases, all numbers that a block stores once being for the whole block.
 GgmlType coded(GgmlType type, ir::WeightFormat format, ir::BlockLayout blocks,
@@ -390,7 +410,7 @@ std::vector<GgmlType> make_types() {
                 {.cols = 32, .bytes = 34, .fields = {{{2, 8, 1}}}, .flip = 0x80}),
       symmetric({35, "TQ2_0", 256, 66, decode_tq2_0, finite_halves<64>}, 2, 1,
                 {.cols = 256, .bytes = 66, .fields = {{{0, 2, 32}}}, .scale = 64}),
-      symmetric({42, "Q2_0", 64, 18, decode_q2_0, finite_halves<0>}, 2, 1,
+      symmetric({kQ2, "Q2_0", 64, 18, decode_q2_0, finite_halves<0>}, 2, 1,
                 {.cols = 64, .bytes = 18, .fields = {{{2, 2, 1}}}}),
 
       coded({41, "Q1_0", 128, 18, decode_q1_0, finite_halves<0>},
@@ -472,6 +492,16 @@ std::vector<GgmlType> make_types() {
              .scale_type = ir::DType::f16,
              .base3 = true},
             {.scale = 52, .codes = tq1_0_codes}),
+      // PrismML's, of Bonsai.
+      symmetric({kPrismQ2, "PQ2_0", 128, 34, decode_pq2_0, finite_halves<0>}, 2, 1,
+                {.cols = 128, .bytes = 34, .fields = {{{2, 2, 1}}}}),
+      coded({143, "PTQ1_0", 128, 28, decode_ptq1_0, finite_halves<26>},
+            {.map = CodeMap::ternary,
+             .bits = 2,
+             .group = 128,
+             .scale_type = ir::DType::f16,
+             .base3 = true},
+            {.scale = 26, .codes = ptq1_0_codes}),
       coded({39, "MXFP4", 32, 17, decode_mxfp4, finite_e8m0},
             {.map = CodeMap::fp4, .bits = 4, .group = 32, .scale_type = ir::DType::e8m0},
             {.fields = {{{1, 4, 16}}}}),
@@ -501,10 +531,6 @@ std::vector<GgmlType> make_types() {
       unreadable(31, "Q4_0_4_4", 32, 18, "the repacked type was removed from GGUF"),
       unreadable(32, "Q4_0_4_8", 32, 18, "the repacked type was removed from GGUF"),
       unreadable(33, "Q4_0_8_8", 32, 18, "the repacked type was removed from GGUF"),
-      unreadable(142, "PQ2_0", 128, 34,
-                 "the type belongs to models with a Hadamard transform before every product"),
-      unreadable(143, "PTQ1_0", 128, 28,
-                 "the type belongs to models with a Hadamard transform before every product"),
   };
 }
 

@@ -34,6 +34,9 @@ struct GgmlType {
   std::string_view refusal = {};
 };
 
+// PQ2_0 and Q2_0. Files of older programs have blocks of the former under the id of the latter.
+inline constexpr uint32_t kPrismQ2 = 142, kQ2 = 42;
+
 absl::Span<const GgmlType> ggml_types();
 
 // Null when no type has this id.

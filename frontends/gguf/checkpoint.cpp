@@ -300,6 +300,43 @@ bool has_bias(const Gguf& gguf, const std::array<std::string_view, n>& projectio
   });
 }
 
+// What follows from the keys of gated delta nets.
+absl::Status read_hybrid(const GgufArchitecture& architecture, Keys& keys, Json& config) {
+  const auto heads = config["linear_num_value_heads"].get<int64_t>();
+  const auto inner = config["linear_inner_size"].get<int64_t>();
+  if (inner % heads != 0)
+    return keys.refuse("ssm.inner_size", fmt::format("a multiple of {}, which is {}",
+                                                     keys.quoted("ssm.time_step_rank"), heads));
+  config["linear_value_head_dim"] = inner / heads;
+  config.erase("linear_inner_size");
+  config["linear_heads_tiled"] = architecture.hybrid == GgufArchitecture::Hybrid::tiled;
+  // Of images: for text all coordinates of a position are equal.
+  if (const Json* sections = keys.find("rope.dimension_sections");
+      sections != nullptr && (!sections->is_array() || sections->size() != 4))
+    return keys.refuse("rope.dimension_sections", "a list of 4 integers");
+  // Layers that draft tokens stand behind the others.
+  if (const Json* drafting = keys.find("nextn_predict_layers"); drafting != nullptr) {
+    const auto layers = config["num_hidden_layers"].get<int64_t>();
+    if (!drafting->is_number_unsigned() || *drafting >= layers)
+      return keys.refuse("nextn_predict_layers",
+                         fmt::format("an integer below {}, which is {}",
+                                     keys.quoted("block_count"), layers));
+    config["num_hidden_layers"] = layers - drafting->get<int64_t>();
+    config["mtp_num_hidden_layers"] = *drafting;
+  }
+  if (const Json* recurrent = keys.find("attention.recurrent_layers"); recurrent != nullptr) {
+    Json types = Json::array();
+    if (recurrent->is_array())
+      for (const Json& layer : *recurrent)
+        if (layer.is_boolean())
+          types.push_back(layer.get<bool>() ? "linear_attention" : "full_attention");
+    if (!recurrent->is_array() || types.size() != recurrent->size())
+      return keys.refuse("attention.recurrent_layers", "a list of true and false");
+    config["layer_types"] = std::move(types);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& architecture,
                                  Keys& keys) {
   Json config = Json::parse(architecture.constants);
@@ -309,7 +346,8 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
       {"block_count", "num_hidden_layers"},
       {"context_length", "max_position_embeddings"},
       {"embedding_length", "hidden_size"},
-      {"feed_forward_length", "intermediate_size"},
+      {"feed_forward_length", "intermediate_size", Kind::integer,
+       architecture.hybrid == GgufArchitecture::Hybrid::no},
       {"attention.head_count", "num_attention_heads"},
       {"attention.head_count_kv", "num_key_value_heads", Kind::integer, false},
       {"attention.key_length", "head_dim", Kind::integer, false},
@@ -324,6 +362,8 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
     if (absl::Status status = keys.copy(f, config); !status.ok()) return status;
     keys.name_field(f.field, f.key);
   }
+  if (architecture.hybrid != GgufArchitecture::Hybrid::no)
+    if (absl::Status status = read_hybrid(architecture, keys, config); !status.ok()) return status;
   if (const auto experts = config.find("num_experts");
       experts != config.end() && !architecture.sparse_model_type.empty())
     if (*experts != 0) config["model_type"] = architecture.sparse_model_type;
@@ -463,7 +503,12 @@ absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64
   }
   ir::Matrix matrix;
   matrix.type.shape = tensor.shape;
+  // A row of its own, which some write as a vector.
+  if (key.ends_with(".shared_expert_gate") && tensor.shape.size() == 1)
+    matrix.type.shape = {1, tensor.shape[0]};
   matrix.type.format = type.format;
+  // Kernels read codes in base 3 by 256 columns.
+  if (type.format.base3 && tensor.shape.back() % 256 != 0) matrix.type.format.base3 = false;
   matrix.codes = tensor.bytes;
   if (packed) {
     matrix.blocks = &type.blocks;

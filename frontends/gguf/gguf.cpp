@@ -357,11 +357,33 @@ uint64_t aligned(uint64_t position, uint64_t alignment) {
   return (position + alignment - 1) / alignment * alignment;
 }
 
+// Where blocks of 64 would overlap what follows, the file means blocks of 128 by their id.
+void tell_q2_apart(std::vector<Entry>& entries, uint64_t data_size) {
+  const auto is_q2 = [](const Entry& entry) { return entry.tensor.type->id == kQ2; };
+  bool overlaps = false;
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const uint64_t next = i + 1 < entries.size() ? entries[i + 1].begin : data_size;
+    overlaps |= is_q2(entries[i]) && entries[i].begin + entries[i].bytes > next;
+  }
+  const GgmlType& wide = *find_ggml_type(kPrismQ2);
+  const bool fits = std::all_of(entries.begin(), entries.end(), [&](const Entry& entry) {
+    return !is_q2(entry) || entry.tensor.shape.back() % wide.block_elements == 0;
+  });
+  if (!overlaps || !fits) return;
+  for (Entry& entry : entries) {
+    if (!is_q2(entry)) continue;
+    entry.bytes = entry.bytes / static_cast<uint64_t>(entry.tensor.type->block_bytes) / 2 *
+                  static_cast<uint64_t>(wide.block_bytes);
+    entry.tensor.type = &wide;
+  }
+}
+
 // Sorts by offset. Tensors fill the data, with only padding between them.
 absl::Status check_coverage(std::vector<Entry>& entries, uint64_t data_size, uint64_t alignment) {
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return std::pair(a.begin, a.bytes) < std::pair(b.begin, b.bytes);
   });
+  tell_q2_apart(entries, data_size);
   uint64_t covered = 0;
   const Entry* previous = nullptr;
   std::set<const GgmlType*> sure;  // types of tensors that end where the next one begins

@@ -22,34 +22,41 @@ Projections project(Importer& m, const DeltaNet& n, ValueId x, const std::string
                     int64_t hidden) {
   const int64_t keys = n.key_heads * n.key_dim;
   const int64_t values = n.value_heads * n.value_dim;
-  if (!n.grouped)
-    return {.qkv = m.linear(x, module + "in_proj_qkv", 2 * keys + values, hidden, false),
-            .z = m.linear(x, module + "in_proj_z", values, hidden, false),
-            .beta = m.linear(x, module + "in_proj_b", n.value_heads, hidden, false),
-            .decay = m.linear(x, module + "in_proj_a", n.value_heads, hidden, false)};
-  // Of each key head: its query, its key, its values, their gates.
+  Projections out;
   const int64_t share = n.value_heads / n.key_heads;
-  const std::array<int64_t, 4> runs = {n.key_dim, n.key_dim, share * n.value_dim,
-                                       share * n.value_dim};
-  const int64_t together = runs[0] + runs[1] + runs[2] + runs[3];
-  const auto part = [&](size_t which) {
-    int64_t first = 0;
-    for (size_t i = 0; i < which; ++i) first += runs[i];
-    return PartOf{module + "in_proj_qkvz",
-                  n.key_heads * together,
-                  {.run = runs[which], .stored_run = together, .first = first}};
-  };
-  const auto factor = [&](int64_t first) {
-    return PartOf{module + "in_proj_ba",
-                  2 * n.value_heads,
-                  {.run = share, .stored_run = 2 * share, .first = first}};
-  };
-  return {.qkv = m.linear(x, {part(0), part(1), part(2)}, module + "in_proj_qkv", hidden),
-          .z = m.linear(x, part(3), module + "in_proj_z", values, hidden, false),
-          .beta = m.linear(x, factor(0), module + "in_proj_b", n.value_heads, hidden, false),
-          .decay = m.linear(x, factor(share), module + "in_proj_a", n.value_heads, hidden, false)};
+  if (n.grouped && m.has(module + "in_proj_qkvz")) {
+    // Of each key head: its query, its key, its values, their gates.
+    const std::array<int64_t, 4> runs = {n.key_dim, n.key_dim, share * n.value_dim,
+                                         share * n.value_dim};
+    const int64_t together = runs[0] + runs[1] + runs[2] + runs[3];
+    const auto part = [&](size_t which) {
+      int64_t first = 0;
+      for (size_t i = 0; i < which; ++i) first += runs[i];
+      return PartOf{module + "in_proj_qkvz",
+                    n.key_heads * together,
+                    {.run = runs[which], .stored_run = together, .first = first}};
+    };
+    out.qkv = m.linear(x, {part(0), part(1), part(2)}, module + "in_proj_qkv", hidden);
+    out.z = m.linear(x, part(3), module + "in_proj_z", values, hidden, false);
+  } else {
+    out.qkv = m.linear(x, module + "in_proj_qkv", 2 * keys + values, hidden, false);
+    out.z = m.linear(x, module + "in_proj_z", values, hidden, false);
+  }
+  if (n.grouped && m.has(module + "in_proj_ba")) {
+    const auto factor = [&](int64_t first, const char* label) {
+      const PartOf part{module + "in_proj_ba",
+                        2 * n.value_heads,
+                        {.run = share, .stored_run = 2 * share, .first = first}};
+      return m.linear(x, part, module + label, n.value_heads, hidden, false);
+    };
+    out.beta = factor(0, "in_proj_b");
+    out.decay = factor(share, "in_proj_a");
+  } else {
+    out.beta = m.linear(x, module + "in_proj_b", n.value_heads, hidden, false);
+    out.decay = m.linear(x, module + "in_proj_a", n.value_heads, hidden, false);
+  }
+  return out;
 }
-
 }  // namespace
 
 ValueId delta_net(Importer& m, const DeltaNet& n, ValueId x, const std::string& layer,
@@ -89,7 +96,9 @@ ValueId delta_net(Importer& m, const DeltaNet& n, ValueId x, const std::string& 
   const ValueId matrix =
       g.state(state_name(layer, "delta"),
               {ir::StateKind::fixed, {ir::DType::f32, {n.value_heads, n.value_dim, n.key_dim}}});
-  ValueId y = g.add(Op::delta_rule, {q, k, v, log_decay, beta, matrix});
+  ir::Attributes attributes;
+  if (n.tiled && n.value_heads != n.key_heads) attributes["heads"] = std::string("tiled");
+  ValueId y = g.add(Op::delta_rule, {q, k, v, log_decay, beta, matrix}, attributes);
   y = g.add(Op::rms_norm, {y, norm}, {{"eps", n.eps}});
   const ValueId z = g.reshape(in.z, {Dim::of('T'), n.value_heads, n.value_dim});
   y = g.add(Op::mul, {y, g.add(Op::silu, {z})});

@@ -20,6 +20,7 @@ struct DeltaNet {
   // Rows of queries, keys, values and gates are one matrix, those of the factors of decay and
   // correction another, grouped by key head; else there are four matrices.
   bool grouped = false;
+  bool tiled = false;  // heads of values go round those of keys, instead of each having some
 
   // Below the layer.
   std::string module = "linear_attn.";

@@ -40,7 +40,8 @@ Decoder read_hybrid(Importer& m, bool grouped) {
                .value_dim = m.integer("linear_value_head_dim", {1, 1 << 16}),
                .taps = m.integer("linear_conv_kernel_dim", {2, 64}),
                .eps = d.norm.eps,
-               .grouped = grouped};
+               .grouped = grouped,
+               .tiled = m.flag("linear_heads_tiled", false)};
   if (m.ok() && net.value_heads % net.key_heads != 0)
     m.fail(m.config().refuse(
         "linear_num_value_heads",
@@ -108,7 +109,8 @@ absl::StatusOr<ir::Module> import_qwen3_next(Importer& m) {
 const std::vector<Rename> kTensors = {{"^model.language_model", "model"},
                                       {"^language_model.model", "model"},
                                       {"^language_model.lm_head", "lm_head"},
-                                      {"mlp.switch_mlp", "mlp.experts"}};
+                                      {"mlp.switch_mlp", "mlp.experts"},
+                                      {"linear_attn.dt.bias", "linear_attn.dt_bias"}};
 
 constexpr std::string_view kDense = R"({
     "vocab_size": 248320, "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 32,

@@ -167,6 +167,19 @@ TEST_P(Delta, BeforeAProduct) {
     EXPECT_EQ(kinds(all.back()), (std::vector<std::string>{"embed", "matmul", "delta", "matmul"}));
   }
   expect_models_match(all, GetParam(), Spread::one_target);
+  if (GetParam() == Device::host) return;
+  for (const TestModel& model : all) {
+    std::vector<passes::Remark> remarks;
+    const auto lowering = lower(model.module, Device::gpu, Activations::a8, schedules(), remarks);
+    ASSERT_TRUE(lowering.ok()) << lowering.status();
+    for (const LoweredSchedule& schedule : lowering->schedules) {
+      const bool prepares = std::ranges::any_of(schedule.phases, [](const LoweredPhase& phase) {
+        return phase.name.ends_with(".out.input");
+      });
+      const bool leaves_codes = model.name != all.back().name || schedule.shape.most_rows == 1;
+      EXPECT_EQ(prepares, !leaves_codes) << model.name << ", " << schedule.shape.name;
+    }
+  }
 }
 
 // Sequences of one row and of more than a tile has, and more of them than there are workers;
@@ -187,6 +200,43 @@ TEST_P(Delta, RowsOfManySequences) {
         together.run({{3, 4}, {1, 17}, {0, 7}, {5, 1}}, Mode::few, workers);
         together.run({{2, 30}, {4, 1}, {1, 2}, {0, 8}, {5, 16}, {3, 3}}, Mode::prefill, workers);
         for (int s = 0; s < 6; ++s) together.run({{s, 1}}, Mode::decode, workers);
+      }
+      if (::testing::Test::HasFailure()) return;
+    }
+  }
+}
+
+// Heads of random sizes, several of v to one of k, in random steps of random sequences.
+TEST_P(Delta, RandomShapesAndSteps) {
+  Random random(17);
+  std::vector<TestModel> all;
+  for (int i = 0; i < 5; ++i) {
+    const int64_t key_heads = 1 + random.below(3);
+    const Shape shape{key_heads, 16 + random.below(33), key_heads * (1 + random.below(3)),
+                      16 + random.below(49)};
+    all.push_back(i % 2 == 0 ? net(shape, DType::f32) : plain(shape));
+  }
+  const std::vector<TestTarget> targets = runnable_targets(GetParam());
+  for (size_t t = 0; t < targets.size(); ++t) {
+    SCOPED_TRACE(targets[t].target.name);
+    std::vector<Variant> variants;
+    for (size_t i = 0; i < all.size(); ++i)
+      if (GetParam() == Device::host || i % targets.size() == t)
+        variants.push_back({&all[i], Activations::a8});
+    const Suite suite = compile(variants, targets[t]);
+    ASSERT_FALSE(suite.kernels.empty());
+    for (const Kernels& kernels : suite.kernels) {
+      SeveralSequences together(kernels, 4);
+      for (int step = 0; step < 12; ++step) {
+        const Mode mode = step % 3 == 0 ? Mode::prefill : step % 3 == 1 ? Mode::few : Mode::decode;
+        std::vector<std::pair<int, int64_t>> parts;
+        int64_t left = mode == Mode::decode ? 1 : mode == Mode::few ? 8 : 40;
+        for (int sequence = 0; sequence < 4 && left > 0; ++sequence) {
+          const int64_t count = 1 + random.below(left);
+          parts.emplace_back(sequence, count);
+          left -= count;
+        }
+        together.run(parts, mode, kernels.wave == 0 ? 1 + step % 4 : kPlannedWorkers);
       }
       if (::testing::Test::HasFailure()) return;
     }

@@ -211,7 +211,10 @@ std::pair<std::vector<double>, std::vector<double>> Judge::delta_bound(const ir:
   const double sum = sum_error(key_dim);
   for (size_t row = 0; row < static_cast<size_t>(v.shape[0]) * heads; ++row) {
     const size_t h = row % heads;
-    const size_t key_row = (row / heads * key_heads + h / (heads / key_heads)) * key_dim;
+    const size_t key_row =
+        (row / heads * key_heads +
+         (node.text("heads") == "tiled" ? h % key_heads : h / (heads / key_heads))) *
+        key_dim;
     const double beta = number(4, row);
     double key_norm = 0, query_norm = 0, key_error = 0;
     for (size_t j = 0; j < key_dim; ++j) {

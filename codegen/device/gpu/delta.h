@@ -353,7 +353,7 @@ SINTER_INLINE void delta_many_rows(const Launch* launch, const typename H::State
     for (; number < parts; number += workers) {
       const int h = number / Block::splits;
       const int first = number % Block::splits * Block::height;
-      const int key_head = h / (H::heads / H::key_heads);
+      const int key_head = static_cast<int>(H::key_head(h));
       // Rows t.. of the sequence, as many as a tile has, to a buffer.
       const auto fetch = [&](index t, int buffer) {
         const Tile to = tile_at(buffer);

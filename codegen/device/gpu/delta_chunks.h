@@ -303,7 +303,7 @@ SINTER_INLINE void delta_many_chunks(const Launch* launch, const typename H::Sta
     for (; number < parts; number += workers) {
       const int h = number / C::splits;
       const int first = number % C::splits * C::height;
-      const int key_head = h / (H::heads / H::key_heads);
+      const int key_head = static_cast<int>(H::key_head(h));
       // Rows t.. of the sequence, as many as a chunk has, to a buffer, with zeros behind them.
       const auto fetch = [&](index t, int buffer) {
         const auto to = C::Inputs::of(shared_memory(), buffer);
