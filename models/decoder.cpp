@@ -144,7 +144,9 @@ absl::StatusOr<ir::Module> build(Importer& m, const Decoder& d) {
   const ValueId tokens = m.tokens();
   // The table of angles is made before all that reads it.
   for (const Layer& layer : d.layers)
-    if (layer.attention.rope && !layer.mixer && layer.has_mixer) m.angles(*layer.attention.rope);
+    if (!layer.mixer && layer.has_mixer)
+      for (const auto& rope : {layer.attention.rope, layer.attention.query_rope})
+        if (rope) m.angles(*rope);
 
   const ValueId table = m.weight("model.embed_tokens", {d.vocab, d.hidden});
   if (!m.ok()) return m.finish(-1);

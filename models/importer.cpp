@@ -156,14 +156,20 @@ ir::ValueId Importer::constant(int64_t size, float number) {
 }
 
 ir::ValueId Importer::stacked(const std::string& experts, std::string_view name, int64_t count,
-                              int64_t out, int64_t in) {
+                              int64_t out, int64_t in, bool transposed) {
   if (!ok()) return -1;
   const std::string symbol = fmt::format("{}.{}", experts, name);
-  if (has(symbol)) return weight(symbol, {count, out, in});
+  if (has(symbol))
+    return part({symbol, out, {.transposed = transposed ? out : 0}}, {count, out, in});
   // Halves of one matrix: first the rows of gate, then those of up.
   const std::string fused = experts + ".gate_up_proj";
   if (const bool up = name == "up_proj"; (up || name == "gate_proj") && has(fused))
-    return part({fused, 2 * out, {.run = out, .stored_run = 2 * out, .first = up ? out : 0}},
+    return part({fused,
+                 2 * out,
+                 {.run = out,
+                  .stored_run = 2 * out,
+                  .first = up ? out : 0,
+                  .transposed = transposed ? 2 * out : 0}},
                 {count, out, in});
   ir::WeightData data;
   ir::WeightType type;
@@ -300,8 +306,14 @@ ir::ValueId Importer::angles(const Rope& rope) {
   const ir::ValueId inv_freq =
       graph_.weight(symbol, {{static_cast<int64_t>(rope.inv_freq.size())}, {}},
                     {.sources = {}, .constant = rope.inv_freq});
+  ir::Attributes attributes = {{"scale", rope.scale}};
+  if (rope.log_scale != 0) {
+    attributes["log_scale"] = rope.log_scale;
+    attributes["log_period"] = rope.log_period;
+    attributes["log_offset"] = rope.log_offset;
+  }
   const ir::ValueId table =
-      graph_.add(ir::Op::rope_table, {inv_freq, tokens()}, {{"scale", rope.scale}});
+      graph_.add(ir::Op::rope_table, {inv_freq, tokens()}, std::move(attributes));
   angles_.emplace_back(rope, table);
   return table;
 }

@@ -113,7 +113,7 @@ class Importer {
   // Matrices [count, out, in] of experts, the rows of `name` under `experts`: stacked, or one for
   // each expert.
   ir::ValueId stacked(const std::string& experts, std::string_view name, int64_t count, int64_t out,
-                      int64_t in);
+                      int64_t in, bool transposed = false);
   // Vectors `name`.0, `name`.1, .. of so many elements each, one after another.
   ir::ValueId joined(const std::string& name, int64_t count, int64_t size);
   // The only number of a tensor; the mean of a vector's.

@@ -17,8 +17,14 @@ struct Rope {
   bool interleaved = false;     // pairs (2i, 2i+1) instead of (i, i + dims/2)
   int64_t max_positions = 0;    // that the model is made for
   int64_t dims() const { return static_cast<int64_t>(inv_freq.size()) * 2; }
+  // cos and sin grow with the position's logarithm: times 1 + log_scale log(1 + floor((position +
+  // log_offset) / log_period)).
+  double log_scale = 0;
+  int64_t log_period = 1;
+  int64_t log_offset = 0;
   bool same_angles(const Rope& other) const {
-    return inv_freq == other.inv_freq && scale == other.scale;
+    return inv_freq == other.inv_freq && scale == other.scale && log_scale == other.log_scale &&
+           log_period == other.log_period && log_offset == other.log_offset;
   }
 };
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "frontends/error_text.h"
 #include "frontends/gguf/architectures.h"
 #include "frontends/gguf/gguf.h"
@@ -18,6 +19,15 @@ namespace {
 
 // Sizes of models; products of two fit in 63 bits.
 constexpr IntRange kSize{1, int64_t{1} << 30};
+
+constexpr std::array<GgufTensorName, 6> kDraftingTensors = {{
+    {"nextn.eh_proj", "fc"},
+    {"nextn.enorm", "pre_fc_norm_embedding"},
+    {"nextn.hnorm", "pre_fc_norm_hidden"},
+    {"nextn.shared_head_norm", "norm"},
+    {"nextn.shared_head_head", "lm_head"},
+    {"nextn.embed_tokens", "embed_tokens"},
+}};
 
 constexpr std::string_view kRopeFactors = "rope_freqs.weight";
 constexpr std::string_view kScaleSuffix = ".scale";
@@ -318,9 +328,8 @@ absl::Status read_hybrid(const GgufArchitecture& architecture, Keys& keys, Json&
   if (const Json* drafting = keys.find("nextn_predict_layers"); drafting != nullptr) {
     const auto layers = config["num_hidden_layers"].get<int64_t>();
     if (!drafting->is_number_unsigned() || *drafting >= layers)
-      return keys.refuse("nextn_predict_layers",
-                         fmt::format("an integer below {}, which is {}",
-                                     keys.quoted("block_count"), layers));
+      return keys.refuse("nextn_predict_layers", fmt::format("an integer below {}, which is {}",
+                                                             keys.quoted("block_count"), layers));
     config["num_hidden_layers"] = layers - drafting->get<int64_t>();
     config["mtp_num_hidden_layers"] = *drafting;
   }
@@ -470,11 +479,30 @@ std::string supported_types() {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
+// Layers behind those of the model draft tokens: their tensors are "mtp.", as in Hugging Face's
+// files.
+std::string drafting_name(std::string name, int64_t layers) {
+  constexpr std::string_view kLayers = "model.layers.";
+  const bool is_inner = name.starts_with("blk.");
+  if (!name.starts_with(kLayers) && !is_inner) return name;
+  const size_t begin = is_inner ? 4 : kLayers.size();
+  const size_t dot = name.find('.', begin);
+  int64_t layer = 0;
+  if (dot == std::string::npos || !absl::SimpleAtoi(name.substr(begin, dot - begin), &layer) ||
+      layer < layers)
+    return name;
+  const std::string inner = name.substr(dot + 1);
+  for (const GgufTensorName& tensor : kDraftingTensors)
+    if (inner == fmt::format("{}.weight", tensor.gguf)) return fmt::format("mtp.{}", tensor.name);
+  return fmt::format("mtp.layers.{}.{}", layer - layers, inner);
+}
+
 // Files the tensor as a matrix, or as unsupported with the reason.
 absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64_t head_dim,
                         const GgufArchitecture& architecture, Checkpoint& checkpoint) {
   const GgmlType& type = *tensor.type;
-  const std::string key = hugging_face_name(architecture, name);
+  const std::string key = drafting_name(hugging_face_name(architecture, name),
+                                        checkpoint.config["num_hidden_layers"].get<int64_t>());
   const std::string what = fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name),
                                        type.name, shape_text(tensor.shape));
   if (checkpoint.has(key) || checkpoint.unsupported.contains(key)) {

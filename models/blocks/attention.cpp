@@ -43,7 +43,7 @@ class Heads {
  public:
   Heads(Importer& m, const Attention& a, const std::string& layer) : m_(m), a_(a), layer_(layer) {}
 
-  ValueId of(ValueId x, int64_t heads, const std::string& norm) {
+  ValueId of(ValueId x, int64_t heads, const std::string& norm, const std::optional<Rope>& rope) {
     ir::Builder& g = m_.graph();
     const int64_t width = heads * a_.head_dim;
     if (a_.qk_norms == Attention::HeadNorms::row)
@@ -52,10 +52,10 @@ class Heads {
     g.set_label(layer_ + "attention");
     x = g.reshape(x, {Dim::of('T'), heads, a_.head_dim});
     if (!a_.norm_after_rope) x = normed(x, heads, norm);
-    if (a_.rope) {
-      const ValueId angles = m_.angles(*a_.rope);
+    if (rope) {
+      const ValueId angles = m_.angles(*rope);
       g.set_label(layer_ + "attention");
-      x = g.add(Op::rope, {x, angles}, {{"style", a_.rope->interleaved ? "interleaved" : "half"}});
+      x = g.add(Op::rope, {x, angles}, {{"style", rope->interleaved ? "interleaved" : "half"}});
     }
     if (a_.norm_after_rope) x = normed(x, heads, norm);
     g.set_label(layer_ + "attention");
@@ -120,8 +120,8 @@ ValueId attention(Importer& m, const Attention& a, ValueId x, const std::string&
   if (!m.ok()) return -1;
 
   Heads heads(m, a, layer);
-  const ValueId query = heads.of(q, a.heads, a.q_norm);
-  const ValueId key = heads.of(k, a.kv_heads, a.k_norm);
+  const ValueId query = heads.of(q, a.heads, a.q_norm, a.query_rope ? a.query_rope : a.rope);
+  const ValueId key = heads.of(k, a.kv_heads, a.k_norm, a.rope);
   const ValueId value = g.reshape(v, {Dim::of('T'), a.kv_heads, d});
   const ir::StateType cache{
       a.window > 0 ? ir::StateKind::ring : ir::StateKind::paged,
@@ -132,6 +132,7 @@ ValueId attention(Importer& m, const Attention& a, ValueId x, const std::string&
   g.add(Op::kv_append, {values, value});
   ir::Attributes attributes = {{"scale", a.scale}};
   if (a.window > 0) attributes["window"] = a.window;
+  if (a.chunk > 0) attributes["chunk"] = a.chunk;
   if (a.cap > 0) attributes["softcap"] = a.cap;
   std::vector<ValueId> operands = {query, keys, values};
   if (a.sinks) operands.push_back(m.weight(layer + "self_attn.sinks", {a.heads}));

@@ -16,6 +16,8 @@ struct Attention {
   int64_t head_dim = 0;
   double scale = 0;  // of scores
   std::optional<Rope> rope;
+  std::optional<Rope> query_rope;  // of queries, where theirs is another
+  int64_t chunk = 0;  // positions of the chunks that rows see nothing outside of; 0: there are none
   int64_t window = 0;  // positions that a row sees, itself included; 0: all
   double cap = 0;      // of scores: cap tanh(score / cap); 0: none
 

@@ -25,6 +25,8 @@ Choice choose(Importer& m, const Experts& e, ValueId x, const std::string& layer
   Choice choice;
   choice.experts = g.add(Op::top_k, {ranked}, {{"k", e.chosen}});
   choice.scores = g.add(Op::gather, {scores, choice.experts});
+  if (e.scores == Experts::Scores::sigmoid_of_chosen)
+    choice.scores = g.add(Op::sigmoid, {choice.scores});
   if (e.scores == Experts::Scores::softmax_of_chosen)
     choice.scores = g.add(Op::softmax, {choice.scores});
   if (e.normalized) choice.scores = g.add(Op::sum_norm, {choice.scores}, {{"eps", e.sum_eps}});
@@ -40,7 +42,7 @@ ValueId experts(Importer& m, const Experts& e, ValueId x, const std::string& lay
   const Choice choice = choose(m, e, x, layer, hidden);
   const std::string module = layer + e.experts;
   const auto product = [&](ValueId input, const std::string& name, int64_t out, int64_t in) {
-    const ValueId w = m.stacked(module, name, e.count, out, in);
+    const ValueId w = m.stacked(module, name, e.count, out, in, e.transposed);
     if (!m.ok()) return ValueId{-1};
     g.set_label(module + "." + name);
     const ValueId y = g.add(Op::gather_matmul, {input, choice.experts, m.dense(w)});
@@ -50,15 +52,20 @@ ValueId experts(Importer& m, const Experts& e, ValueId x, const std::string& lay
     if (!m.ok()) return ValueId{-1};
     return g.add(Op::add, {y, g.add(Op::gather_rows, {choice.experts, bias}, {{"width", out}})});
   };
-  const ValueId gate = e.gated ? product(x, e.gate, e.width, hidden) : -1;
-  const ValueId up = product(x, e.up, e.width, hidden);
+  const ValueId input =
+      !e.scores_of_input || !m.ok()
+          ? x
+          : g.add(Op::mul, {x, g.add(Op::expand, {choice.scores}, {{"width", hidden}})});
+  const ValueId gate = e.gated ? product(input, e.gate, e.width, hidden) : -1;
+  const ValueId up = product(input, e.up, e.width, hidden);
   if (!m.ok()) return -1;
   const ValueId hidden_layer = e.glu     ? e.glu(m, gate, up)
                                : e.gated ? g.add(Op::mul, {e.act(m, gate), up})
                                          : e.act(m, up);
   const ValueId down = product(hidden_layer, e.down, hidden, e.width);
   if (!m.ok()) return -1;
-  ValueId out = g.add(Op::weighted_sum, {down, choice.scores});
+  const ValueId out = e.scores_of_input ? g.reshape(down, {Dim::of('T'), hidden})
+                                        : g.add(Op::weighted_sum, {down, choice.scores});
   if (!e.shared) return out;
   ValueId shared = mlp(m, *e.shared, x, layer, hidden);
   if (!e.shared_gate.empty()) {

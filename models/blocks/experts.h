@@ -22,7 +22,7 @@ struct Experts {
   std::function<ir::ValueId(Importer&, ir::ValueId gate, ir::ValueId up)> glu = {};
 
   // What the router's products become: shares of all experts, of those chosen, or each by itself.
-  enum class Scores { softmax, softmax_of_chosen, sigmoid };
+  enum class Scores { softmax, softmax_of_chosen, sigmoid, sigmoid_of_chosen };
   Scores scores = Scores::softmax;
   bool router_bias = false;
   // A vector that is added to scores for the choice alone; empty: there is none.
@@ -34,6 +34,10 @@ struct Experts {
   // An MLP that every token goes through; with a gate, times the sigmoid of a product of one row.
   std::optional<Mlp> shared;
   std::string shared_gate;
+
+  bool transposed = false;  // matrices are stored so
+  // The input of an expert is scaled, not its result; then one is chosen for each token.
+  bool scores_of_input = false;
 
   // Modules, below that of the layer.
   std::string router = "mlp.gate", experts = "mlp.experts";
