@@ -167,7 +167,13 @@ absl::StatusOr<StoredWeight> SyntheticCatalog::view(std::string_view name,
                                                     const std::vector<int64_t>& whole,
                                                     const std::vector<int64_t>& shape,
                                                     const ir::RowPlaces& places) const {
-  auto stored = find(name, places.in_order() ? shape : whole);
+  // What is stored with other extents is no matrix of a product.
+  if (places.in_order()) {
+    ir::WeightType type{shape, {}};
+    type.format.scale_type = ir::DType::f16;
+    return StoredWeight{std::string(name), type, {}};
+  }
+  auto stored = find(name, whole);
   if (!stored.ok()) return stored;
   stored->type.shape = shape;
   stored->source = fmt::format("{} from {}", name, places.first);
