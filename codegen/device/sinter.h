@@ -5,7 +5,7 @@
 #include "gpu/attention_few.h"
 #include "gpu/attention_many.h"
 #include "gpu/convolution.h"
-#include "gpu/delta.h"
+#include "gpu/delta_chunks.h"
 #include "gpu/embed.h"
 #include "gpu/experts.h"
 #include "gpu/matmul.h"

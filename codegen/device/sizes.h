@@ -181,6 +181,22 @@ constexpr long delta_few_shared_bytes(long run, bool by_feature) {
 constexpr long delta_many_shared_bytes(long run, long height, bool by_feature) {
   return 2 * delta_tile_bytes(run, height, by_feature);
 }
+// Many rows by matrix units: so many of a sequence at a time, for so many rows of the state to a
+// block. Rows of q and k, of v, and of the squares of a chunk lie such that lanes use different
+// banks. Of each row also two gates.
+constexpr long delta_chunk = 16;
+constexpr long delta_chunk_height = 64;
+constexpr long most_delta_chunk_run = 128;
+constexpr long delta_key_stride(long run) { return round_up(run, 32) + 8; }
+constexpr long delta_value_stride = delta_chunk_height + 4;
+constexpr long delta_square_stride = delta_chunk + 8;
+constexpr long delta_chunk_inputs(long run) {
+  return delta_chunk * (2 * delta_key_stride(run) + delta_value_stride + 2);
+}
+constexpr long delta_chunks_shared_bytes(long run) {
+  return (2 * delta_chunk_inputs(run) + 2 * delta_chunk * delta_square_stride) * 4;
+}
+static_assert(delta_chunks_shared_bytes(most_delta_chunk_run) <= 48 << 10);
 // Features of a head that a thread has room for.
 constexpr long most_delta_dim = 256;
 

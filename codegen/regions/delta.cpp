@@ -239,8 +239,8 @@ class Lowerer {
     }
     if (auto status = declare_gates(a); !status.ok()) return status;
     if (by_feature()) jobs += heads_;
-    a.line("write_gates<H>(launch, {}, {}, decay, beta);", a.pointer(gates, "float"),
-           by_feature() ? a.pointer(decays, "float") : "nullptr");
+    a.line("write_gates<H, delta_by_chunks<H, {}>>(launch, {}, {}, decay, beta);", by_feature(),
+           a.pointer(gates, "float"), by_feature() ? a.pointer(decays, "float") : "nullptr");
     LoweredPhase& inputs = finish(a, ".input", "inputs of the delta rule");
     inputs.blocks = (jobs + sizes::most_waves - 1) / sizes::most_waves;
     inputs.rows_per_block = 1;
@@ -258,8 +258,15 @@ class Lowerer {
     note_work(phase);
     phase.kernel = LoweredPhase::Kernel::wide;
     const int64_t height = sizes::delta_many_height(heads_, value_dim_);
+    // Row by row; or, if the machine can, in chunks.
     phase.blocks = heads_ * sizes::delta_splits(value_dim_, height);
     phase.shared_bytes = sizes::delta_many_shared_bytes(run_, height, by_feature());
+    if (!by_feature() && run_ <= sizes::most_delta_chunk_run) {
+      phase.blocks = std::max(phase.blocks,
+                              heads_ * sizes::delta_splits(value_dim_, sizes::delta_chunk_height));
+      phase.shared_bytes =
+          std::max<int64_t>(phase.shared_bytes, sizes::delta_chunks_shared_bytes(run_));
+    }
     if (!has_work_behind()) return absl::OkStatus();
 
     Emitter b;

@@ -294,8 +294,9 @@ SINTER_INLINE void write_heads(const Launch* launch, float* to, index count, con
        r += index{launch->workers} * waves)
     write_head<Run>(to + r * Run, r, p);
 }
-// [rows, heads][decay, beta], or where the decay is by feature, this as [rows, heads, run].
-template <class H, class Decay, class Beta>
+// [rows, heads][decay, beta], or where the decay is by feature, this as [rows, heads, run]. Logs:
+// the logarithm of the decay instead.
+template <class H, bool Logs, class Decay, class Beta>
 SINTER_INLINE void write_gates(const Launch* launch, float* gates, float* decays,
                                const Decay& decay, const Beta& beta) {
   const index count = launch->step->rows * H::heads;
@@ -303,7 +304,10 @@ SINTER_INLINE void write_gates(const Launch* launch, float* gates, float* decays
        r += index{launch->workers} * threads) {
     const index t = r / H::heads;
     const index h = r % H::heads;
-    if constexpr (!Decay::by_feature) gates[r * 2] = exp(decay.log(t, h, H::heads - h));
+    if constexpr (!Decay::by_feature) {
+      const float log = decay.log(t, h, H::heads - h);
+      gates[r * 2] = Logs ? log : exp(log);
+    }
     gates[r * 2 + 1] = beta(t, h, H::heads - h);
   }
   if constexpr (Decay::by_feature)
@@ -332,8 +336,8 @@ struct DeltaInputs {
 // Many rows, second phase: as few rows, but what comes next is under way while rows are worked on.
 // Head h of v of row t is at v + t * ValueRow + h * ValueStride.
 template <class H, bool ByFeature, int ValueRow, int ValueStride>
-SINTER_INLINE void delta_many(const Launch* launch, const typename H::State& state,
-                              const DeltaInputs& in, float* y) {
+SINTER_INLINE void delta_many_rows(const Launch* launch, const typename H::State& state,
+                                   const DeltaInputs& in, float* y) {
   using Block =
       DeltaBlock<H, sizes::delta_many_height(H::heads, H::value_dim) / sizes::delta_groups>;
   using Tile = DeltaTile<H, Block, ByFeature>;
