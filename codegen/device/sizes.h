@@ -201,6 +201,7 @@ constexpr long delta_chunk_inputs(long run) {
 constexpr long delta_chunks_shared_bytes(long run) {
   return (2 * delta_chunk_inputs(run) + 2 * delta_chunk * delta_square_stride) * 4;
 }
+static_assert(delta_chunks_shared_bytes(most_delta_chunk_run) <= 48 << 10);
 // Features of a head that a thread has room for.
 constexpr long most_delta_dim = 256;
 

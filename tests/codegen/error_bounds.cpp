@@ -182,11 +182,25 @@ std::pair<std::vector<double>, std::vector<double>> Judge::convolution_bound(
   return {result, {given.end() - static_cast<ptrdiff_t>(kept), given.end()}};
 }
 
+namespace {
+
+// Of a sum of n products by matrix units for float32, relative to the sum of their sizes: what is
+// left out of a product and cut off its parts is 2^-19 of it at most, 32 roundings; a product is
+// three, and of each eight are added at a time, cut off twice.
+double unit_sum_error(size_t n) { return (40 + 0.75 * static_cast<double>(n)) * kRounding; }
+
+}  // namespace
+
 // Rows of the state are bounded by the norm of their error, not number by number: a row of a
 // sequence multiplies the error of a row of the state by decay (1 - beta k k^T), which lengthens no
 // error by more than the factor of its largest eigenvalue, and adds what rounding and the errors of
 // q, k, v and the gates make of that row itself. So bounds do not grow with the sequence beyond
 // what they are of.
+//
+// In chunks (codegen/device/gpu/delta_chunks.h) a row is made of the state before its chunk and of
+// what the rows before it have added, whose sizes together are `mass`. The inverse that they are
+// found by has no number above one where the rule makes no state longer; it is a triangle of 16
+// rows, so that its own sums and those of what it multiplies have 16 numbers each.
 std::pair<std::vector<double>, std::vector<double>> Judge::delta_bound(const ir::Node& node,
                                                                        const StepValues& values,
                                                                        const Errors& errors) {
@@ -208,7 +222,14 @@ std::pair<std::vector<double>, std::vector<double>> Judge::delta_bound(const ir:
   std::vector<double> state(before.begin(), before.end());
   std::vector<double> moved(heads * value_dim, 0.0);  // norms of the errors of its rows
   std::vector<double> result(v.data.size(), 0.0);
+  const bool chunks = in_chunks_ && !by_feature && key_dim <= 128;
   const double sum = sum_error(key_dim);
+  const double unit = chunks ? unit_sum_error(key_dim) : 0.0;
+  const double inverse = chunks ? 16 * (16 + 52) * kRounding : 0.0;
+  std::vector<double> mass(moved.size(), 0.0);
+  std::vector<double> largest(moved.size(), 0.0);  // of what the inverse multiplies
+  for (size_t i = 0; i < state.size(); ++i) mass[i / key_dim] += state[i] * state[i];
+  for (double& size : mass) size = std::sqrt(size);
   for (size_t row = 0; row < static_cast<size_t>(v.shape[0]) * heads; ++row) {
     const size_t h = row % heads;
     const size_t key_row =
@@ -239,21 +260,28 @@ std::pair<std::vector<double>, std::vector<double>> Judge::delta_bound(const ir:
         const double decay = std::exp(log);
         largest_decay = std::max(largest_decay, decay);
         s[j] *= decay;
-        const double off =
-            exp_error(kernels_.device(), log) + std::expm1(error_of(3, gate)) + 2 * kRounding;
+        const double off = exp_error(kernels_.device(), log) + std::expm1(error_of(3, gate)) +
+                           2 * kRounding + (chunks ? 4 * std::abs(log) * kRounding : 0.0);
         decay_error += off * s[j] * off * s[j];
         known += s[j] * number(1, key_row + j);
         known_error += std::abs(s[j]) * error_of(1, key_row + j) +
                        sum * std::abs(s[j] * number(1, key_row + j));
       }
       error = largest_decay * error + std::sqrt(decay_error);
+      double& row_mass = mass[h * value_dim + i];
+      double& most = largest[h * value_dim + i];
+      row_mass *= largest_decay;
+      known_error += unit * row_mass * key_norm;
+      most = std::max(
+          most, std::abs(beta) * (std::abs(number(2, row * value_dim + i)) + row_mass * key_norm));
       const double off = number(2, row * value_dim + i) - known;
       const double delta = beta * off;
       const double delta_error =
           std::abs(beta) * (error_of(2, row * value_dim + i) + known_error + error * key_error +
                             2 * kRounding * std::abs(off)) +
           error_of(4, row) * (std::abs(off) + known_error + error * key_norm) +
-          2 * kRounding * std::abs(delta);
+          2 * kRounding * std::abs(delta) + inverse * most;
+      row_mass += std::abs(delta) * key_norm;
       double size = 0;
       double y = 0;
       double y_error = 0;
@@ -264,11 +292,13 @@ std::pair<std::vector<double>, std::vector<double>> Judge::delta_bound(const ir:
         y_error += std::abs(s[j]) * error_of(0, key_row + j) +
                    sum * std::abs(s[j] * number(0, key_row + j));
       }
-      error = 1.01 * (stretch * error + delta_error * (key_norm + key_error) +
-                      std::abs(delta) * key_error + 2 * kRounding * std::sqrt(size)) +
-              1e-37;
+      error =
+          1.01 * (stretch * error + delta_error * (key_norm + key_error) +
+                  std::abs(delta) * key_error + 2 * kRounding * std::sqrt(size) + unit * row_mass) +
+          1e-37;
       result[row * value_dim + i] =
-          1.01 * (error * query_norm + y_error) + kRounding * std::abs(y) + 1e-37;
+          1.01 * (error * query_norm + y_error + unit * row_mass * query_norm) +
+          kRounding * std::abs(y) + 1e-37;
     }
   }
   std::vector<double> of_state;
@@ -525,6 +555,7 @@ void Judge::expect_phases_match(const StepValues& got, const Step& step, const S
   // Phases that left their results in the form in which the next multiplies them: they are judged
   // by what that one makes of it.
   std::vector<ir::Node> nodes;
+  in_chunks_ = kernels_.wave == 32 && step.mode == Mode::prefill;
   for (const ir::Node& phase : model_.module.nodes) {
     if (phase.text("kind", "") == "attention") continue;
     nodes.push_back(phase);

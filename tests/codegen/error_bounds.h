@@ -57,6 +57,7 @@ class Judge {
   const Kernels& kernels_;
   const TestModel& model_;
   std::map<ir::ValueId, Table> tables_;
+  bool in_chunks_ = false;  // whether delta rules of the step are multiplied by matrix units
 };
 
 // The first number of `got` that is not within `error` of `want` fails the test.

@@ -93,9 +93,17 @@ SINTER_INLINE u32 shuffle(u32 value, int from) {
   return static_cast<u32>(__nvvm_shfl_sync_idx_i32(~0U, static_cast<int>(value), from, 31));
 }
 SINTER_INLINE int wave_uniform(int value) { return value; }
+// Written in PTX since LLVM 22 makes a relaxed `atom` of an atomic of any order.
 SINTER_INLINE int fetch_add(int* p, int value) {
-  return __scoped_atomic_fetch_add(p, value, __ATOMIC_ACQ_REL, __MEMORY_SCOPE_DEVICE);
+  const auto at = reinterpret_cast<u64>((__attribute__((address_space(1))) int*)p);
+  int before;
+  __asm__ volatile("atom.acq_rel.gpu.global.add.s32 %0, [%1], %2;"
+                   : "=r"(before)
+                   : "l"(at), "r"(value)
+                   : "memory");
+  return before;
 }
+// Between fences.
 SINTER_INLINE u64 fetch_add_wide(u64* p) {
   return __scoped_atomic_fetch_add(p, 1, __ATOMIC_ACQ_REL, __MEMORY_SCOPE_DEVICE);
 }
