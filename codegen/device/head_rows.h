@@ -1,5 +1,4 @@
-// Where heads of q, k and v lie, and what a norm of them goes over. Whoever includes this has a
-// HeadTransform that uses it.
+// Where heads of q, k and v lie, and what a norm of them goes over.
 #pragma once
 
 #include "elements.h"

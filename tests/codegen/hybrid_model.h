@@ -13,7 +13,8 @@ namespace sinter {
 inline constexpr int kHybridVocabulary = 48;
 
 // Two layers with short convolutions, of 4 and 3 taps, and between them one with attention, whose
-// angles wait for nothing. The embedding has no label.
+// angles wait for nothing, and with attention to the same caches, which appends nothing. The
+// embedding has no label.
 inline constexpr const char* kHybrid = R"(module @hybrid {
   weight @inv_freq : weight<8, f32> = constant(1, 0.5, 0.3, 0.1, 0.05, 0.03, 0.01, 0.005)
   weight @embed : weight<48x64, f16> = source("embed")
@@ -27,6 +28,7 @@ inline constexpr const char* kHybrid = R"(module @hybrid {
   weight @qkv : weight<64x64, ternary b2 g32 f16> = source("qkv")
   weight @o : weight<64x32, ternary b2 g32 f16> = source("o")
   weight @norm : weight<64, f16> = source("norm")
+  weight @sinks : weight<2, bf16> = source("sinks")
   weight @head : weight<48x64, f16> = source("head")
   state @a.inputs : state<3x64, fixed f32>
   state @keys : state<1xCx16, paged f16>
@@ -56,7 +58,10 @@ inline constexpr const char* kHybrid = R"(module @hybrid {
     kv_append @keys, %19
     kv_append @values, %17
     %20 = attention %18, @keys, @values {scale = 0.25} label "attention" : tensor<Tx32xf32>
-    %21 = matmul %20, @o label "o" : tensor<Tx64xf32>
+    %32 = reshape %20 : tensor<Tx2x16xf32>
+    %33 = rms_norm %32 {eps = 1e-05} label "again.norm" : tensor<Tx2x16xf32>
+    %34 = attention %33, @keys, @values, @sinks {scale = 0.5, softcap = 5.0} label "again" : tensor<Tx32xf32>
+    %21 = matmul %34, @o label "o" : tensor<Tx64xf32>
     %22 = add %10, %21 label "o.residual" : tensor<Tx64xf32>
     %23 = matmul %22, @b.in label "b.in" : tensor<Tx40xf32>
     %24 = short_conv %23, @b.taps, @b.inputs label "b.conv" : tensor<Tx40xf32>

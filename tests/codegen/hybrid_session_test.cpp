@@ -83,7 +83,10 @@ TEST_P(HybridSession, PlanSaysWhatASequenceKeeps) {
     for (size_t i = 0; i < phase.arguments.size(); ++i) {
       const runtime::Argument& argument = phase.arguments[i];
       if (argument.region != runtime::Argument::Region::state) continue;
-      EXPECT_EQ(parameters[i].access, runtime::Parameter::Access::update) << phase.name;
+      // Attention to what another phase has appended reads alone.
+      EXPECT_EQ(parameters[i].access, phase.name == "again" ? runtime::Parameter::Access::read
+                                                            : runtime::Parameter::Access::update)
+          << phase.name;
       EXPECT_EQ(parameters[i].bytes, plan.states[argument.index].fixed_bytes) << phase.name;
     }
   }

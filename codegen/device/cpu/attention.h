@@ -58,6 +58,7 @@ struct HeadTransform {
     for (int i = 0; i < RopeBegin; ++i) out[i] = x[i];
     for (int i = RopeBegin + RopeDims; i < HeadDim; ++i) out[i] = x[i];
   }
+  // Where head h of row t lies.
   inline __attribute__((always_inline)) const float* head(index t, index h) const {
     return rows.base + t * rows.stride + h * rows.head_stride;
   }
@@ -70,7 +71,7 @@ struct HeadTransform {
       return head(t, h);
     }
   }
-  // The same transformed, times `scale`.
+  // Head h of row t transformed, times `scale`.
   inline __attribute__((always_inline)) void apply(index t, index h, float row_factor, float scale,
                                                    float* out) const {
     const float* const in = head(t, h);

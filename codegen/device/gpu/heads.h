@@ -64,6 +64,7 @@ struct HeadTransform {
       head.sine[j] = table[t * RopeDims + half + i];
     }
   }
+  // Where head h of row t lies.
   __device__ __attribute__((always_inline)) const float* head(index t, index h) const {
     return rows.base + t * rows.stride + h * rows.head_stride;
   }
@@ -125,8 +126,8 @@ struct HeadTransform {
 #pragma clang loop unroll(full)
       for (int j = 0; j < features; ++j) {
         const int i = j * wave_size + lane();
-        if constexpr (has_weight) x[j] = x[j] * after * head.weight[j];
-        if constexpr (!has_weight) x[j] *= after;
+        x[j] *= after;
+        if constexpr (has_weight) x[j] *= head.weight[j];
         if (i < HeadDim) out[i] = x[j];
       }
     }
