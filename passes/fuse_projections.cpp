@@ -85,6 +85,11 @@ class Rewriter {
       if (p.weight < 0) continue;
       p.result = node.results[0];
       find_bias(p);
+      if (is_chosen_among(p.result)) {
+        context_.remarks.push_back({kName, false, module_.value(p.weight).name,
+                                    "a router's product stays alone: its phase makes the choice"});
+        continue;
+      }
       const auto [place, is_new] = places.emplace(node.operands[0], by_input.size());
       if (is_new) by_input.push_back({node.operands[0], {}});
       by_input[place->second].second.push_back(p);
@@ -113,6 +118,19 @@ class Rewriter {
       }
       return;
     }
+  }
+
+  // Whether [top_k] chooses among the columns of the rows, or of what work on them gives.
+  bool is_chosen_among(ValueId rows) const {
+    std::set<ValueId> reached = {rows};
+    for (const Node& node : module_.nodes) {
+      if (std::none_of(node.operands.begin(), node.operands.end(),
+                       [&](ValueId id) { return reached.contains(id); }))
+        continue;
+      if (node.op == Op::top_k) return true;
+      if (ir::is_elementwise(node.op) || ir::is_by_row(node.op)) reached.insert(node.results[0]);
+    }
+    return false;
   }
 
   // Projections whose results meet in an elementwise op, as gate and up do, stay among themselves:

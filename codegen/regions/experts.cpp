@@ -50,7 +50,7 @@ class Lowerer {
     const bool prepares = c_.one_row() && (!c_.on_gpu() || shared_rows() <= kMostSharedRows);
     Emitter e;
     if (auto status = prepares ? prepare(e) : read_prepared(e); !status.ok()) return status;
-    if (auto status = multiply(e); !status.ok()) return status;
+    if (auto status = multiply(e, prepares); !status.ok()) return status;
     LoweredPhase& phase = c_.finish(node_.label, e, ops_of(node_), ir::to_string(type()));
     for (const Node* product : products_) {
       const ir::WeightType& of = c_.module.weight(product->operands[2]);
@@ -58,10 +58,14 @@ class Lowerer {
       phase.macs += static_cast<double>(of.shape[1] * of.shape[2] * chosen_);
     }
     const int64_t tiles = (width_ + kTileRows - 1) / kTileRows;
-    phase.blocks = (tiles * (sum_ == nullptr ? chosen_ : 1) + 7) / 8;
+    // Tiles of a block of a GPU: its waves share those of a choice, or of matrices, among them.
+    const auto matrices = static_cast<int64_t>(products_.size());
+    const int64_t together = sum_ == nullptr ? std::max<int64_t>(1, sizes::most_waves / matrices)
+                                             : std::max<int64_t>(1, sizes::most_waves / chosen_);
+    phase.blocks = (tiles * (sum_ == nullptr ? chosen_ : 1) + together - 1) / together;
     phase.rows_per_block = 1;
     if (prepares && !c_.on_gpu()) phase.scratch_bytes = row_bytes() * rows_per_token();
-    if (prepares && c_.on_gpu()) phase.shared_bytes = shared_rows();
+    if (c_.on_gpu()) phase.shared_bytes = meeting_place(prepares) + meeting_bytes();
     return absl::OkStatus();
   }
 
@@ -74,6 +78,13 @@ class Lowerer {
   ir::RowOf row_of() const { return each_ ? ir::RowOf::head : ir::RowOf::token; }
   int64_t shared_rows() const {
     return sizes::shared_rows_bytes(rows_per_token(), shared_row_bytes(c_, type()));
+  }
+  // Where in shared memory waves of a block meet, behind the rows that it prepares.
+  int64_t meeting_place(bool prepares) const {
+    return prepares ? sizes::round_up(shared_rows(), 16) : 0;
+  }
+  int64_t meeting_bytes() const {
+    return std::max<int64_t>(sizes::most_waves, chosen_) * kTileRows * 4;
   }
   std::string rows() const {
     const std::string tokens = c_.row_count(input());
@@ -124,7 +135,7 @@ class Lowerer {
   }
 
   // The products, what is done to each of them, and to their sum.
-  absl::Status multiply(Emitter& e) {
+  absl::Status multiply(Emitter& e, bool prepares) {
     std::string weights;
     for (size_t i = 0; i < products_.size(); ++i) {
       const ValueId weight = products_[i]->operands[2];
@@ -143,14 +154,22 @@ class Lowerer {
                     e.pointer(c_.buffer(products_[0]->operands[1]), "const i32"));
     if (sum_ == nullptr) {
       if (auto status = declare(e, "epilogue", results_, nullptr); !status.ok()) return status;
-      e.line("gather_multiply{}prepared, {}, epilogue{});", common, c_.row_count(input()), weights);
+      e.line("gather_multiply{}{}prepared, {}, epilogue{});", common, meeting(prepares),
+             c_.row_count(input()), weights);
       return absl::OkStatus();
     }
     if (auto status = declare(e, "term", {}, sum_); !status.ok()) return status;
     if (auto status = declare(e, "epilogue", results_, sum_); !status.ok()) return status;
-    e.line("gather_sum{}{}, prepared, {}, term, epilogue{});", common,
-           e.pointer(c_.buffer(sum_->operands[1]), "const float"), c_.row_count(input()), weights);
+    e.line("gather_sum{}{}, {}prepared, {}, term, epilogue{});", common,
+           e.pointer(c_.buffer(sum_->operands[1]), "const float"), meeting(prepares),
+           c_.row_count(input()), weights);
     return absl::OkStatus();
+  }
+
+  // The argument that says where waves meet.
+  std::string meeting(bool prepares) const {
+    if (!c_.on_gpu()) return "";
+    return fmt::format("reinterpret_cast<float*>(shared_memory() + {}), ", meeting_place(prepares));
   }
 
   // A function of what the products give, or of their sum: it stores some values, or returns what

@@ -7,23 +7,32 @@
 namespace sinter {
 
 // out [rows, K]: columns of the K largest of x [rows, Cols], the largest first; of equal ones the
-// lower column first. A block takes a row, and finds one after another.
+// lower column first. A block takes a row, which its threads hold, and finds one after another.
 template <int Cols, int K>
 SINTER_INLINE void top_k(const Launch* launch, const float* x, index rows, i32* out) {
   float* const values = reinterpret_cast<float*>(shared_memory());
   i32* const columns = reinterpret_cast<i32*>(values + waves);
+  constexpr int held_columns = (Cols + threads - 1) / threads;
   for (index r = launch->worker; r < rows; r += launch->workers) {
+    float held[held_columns];
+#pragma clang loop unroll(full)
+    for (int j = 0; j < held_columns; ++j) {
+      const i32 c = thread() + j * threads;
+      const float given = c < Cols ? x[r * Cols + c] : 0.0F;
+      // A column is found whatever there is: a NaN counts as the smallest.
+      held[j] = given == given ? given : -__builtin_inff();
+    }
     // What was found last: the rest is smaller, or equal and further right.
     float last = __builtin_inff();
     i32 last_column = -1;
     for (int i = 0; i < K; ++i) {
       float best = -__builtin_inff();
       i32 column = Cols;
-      for (i32 c = thread(); c < Cols; c += threads) {
-        // A column is found whatever there is: a NaN counts as the smallest.
-        const float given = x[r * Cols + c];
-        const float value = given == given ? given : -__builtin_inff();
-        const bool left = value < last || (value == last && c > last_column);
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held_columns; ++j) {
+        const i32 c = thread() + j * threads;
+        const float value = held[j];
+        const bool left = c < Cols && (value < last || (value == last && c > last_column));
         if (left && (value > best || column == Cols)) {
           best = value;
           column = c;
@@ -110,54 +119,102 @@ SINTER_INLINE float expert_tile(const W& w, index expert, index tile, const Row&
   return col < Rows ? Form::finish(w, expert * Rows + col, y, x) : 0.0F;
 }
 
+// What waves of a block leave for one another: a number for each row of a tile.
+SINTER_INLINE float* tile_of(float* shared, int number) { return shared + number * tile_rows; }
+
+// The numbers that `Count` waves from `first` on have left, in order, as arguments of f.
+template <int Count, class F, class... Y>
+SINTER_INLINE void with_tiles(float* shared, int first, const F& f, Y... y) {
+  if constexpr (sizeof...(Y) == Count) {
+    f(y...);
+  } else {
+    with_tiles<Count>(shared, first, f, y...,
+                      tile_of(shared, first + static_cast<int>(sizeof...(Y)))[lane() % tile_rows]);
+  }
+}
+
 // Rows of x times the matrices that experts [rows, Chosen] names. x has a row for each choice, or
 // for each row of the step: epilogue(row and choice, output column, outputs left, y of each w). A
-// wave takes a tile.
-template <class X, int Chosen, bool Each, int Rows, class Given, class Epilogue, class... W>
-SINTER_INLINE void gather_multiply(const Launch* launch, const i32* experts, const Given& given,
-                                   index tokens, const Epilogue& epilogue, const W&... w) {
+// wave takes a tile of one of the matrices; those that belong together meet in `shared`, which has
+// room for a tile of each wave.
+template <class X, int Chosen, bool Each, int Rows, class Given, class Epilogue, class W,
+          class... Others>
+SINTER_INLINE void gather_multiply(const Launch* launch, const i32* experts, float* shared,
+                                   const Given& given, index tokens, const Epilogue& epilogue,
+                                   const W& w, const Others&... others) {
   constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
+  constexpr int matrices = 1 + sizeof...(Others);
+  constexpr int together = waves / matrices;  // tiles of a block
+  static_assert(together > 0);
   const auto x = rows_of(given);
+  const int which = wave() % matrices;
+  const int slot = wave() / matrices;
+  const W mine = [&] {
+    W chosen = w;
+    int number = 0;
+    ((++number == which ? static_cast<void>(chosen = others) : static_cast<void>(0)), ...);
+    return chosen;
+  }();
   const index units = tokens * Chosen * tiles;
-  for (index unit = launch->worker * index{waves} + wave(); unit < units;
-       unit += launch->workers * index{waves}) {
+  for (index first = launch->worker * index{together}; first < units;
+       first += launch->workers * index{together}) {
+    const index unit = first + slot;
+    const bool real = slot < together && unit < units;
     const index pair = unit / tiles;
     const index tile = unit % tiles;
     const index col = tile * tile_rows + lane();
-    const auto row = x.row(Each ? pair : pair / Chosen);
-    const index expert = experts[pair];
-    const auto finish = [&](auto... y) __attribute__((always_inline)) {
-      if (lane() < tile_rows && col < Rows) epilogue(pair, col, Rows - col, y...);
-    };
-    finish(expert_tile<X, Rows>(w, expert, tile, row)...);
+    if (real) {
+      const float y =
+          expert_tile<X, Rows>(mine, experts[pair], tile, x.row(Each ? pair : pair / Chosen));
+      if (lane() < tile_rows) tile_of(shared, wave())[lane()] = y;
+    }
+    barrier();
+    if (real && which == 0 && lane() < tile_rows && col < Rows)
+      with_tiles<matrices>(shared, slot * matrices, [&](auto... y) __attribute__((always_inline)) {
+        epilogue(pair, col, Rows - col, y...);
+      });
+    barrier();
   }
 }
 
 // The same, then summed over a token's choices, each times its weight [tokens, Chosen]:
-// epilogue(token, output column, outputs left, sum) of what term(token and choice, ...) gives.
+// epilogue(token, output column, outputs left, sum) of what term(token and choice, ...) gives. A
+// wave takes a tile of one choice; `shared` has room for a tile of each wave, or of each choice
+// where those are more.
 template <class X, int Chosen, bool Each, int Rows, class Given, class Term, class Epilogue,
           class... W>
 SINTER_INLINE void gather_sum(const Launch* launch, const i32* experts, const float* weights,
-                              const Given& given, index tokens, const Term& term,
+                              float* shared, const Given& given, index tokens, const Term& term,
                               const Epilogue& epilogue, const W&... w) {
   constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
+  constexpr int side_by_side = Chosen < waves ? Chosen : waves;
+  constexpr int together = waves / side_by_side;  // tiles of a block
   const auto x = rows_of(given);
-  for (index unit = launch->worker * index{waves} + wave(); unit < tokens * tiles;
-       unit += launch->workers * index{waves}) {
+  const int slot = wave() / side_by_side;
+  const index units = tokens * tiles;
+  for (index first = launch->worker * index{together}; first < units;
+       first += launch->workers * index{together}) {
+    const index unit = first + slot;
+    const bool real = slot < together && unit < units;
     const index token = unit / tiles;
     const index tile = unit % tiles;
     const index col = tile * tile_rows + lane();
-    const bool mine = lane() < tile_rows && col < Rows;
-    float sum = 0;
-    for (index pair = token * Chosen; pair < (token + 1) * Chosen; ++pair) {
-      const auto row = x.row(Each ? pair : token);
-      const index expert = experts[pair];
-      const auto add = [&](auto... y) __attribute__((always_inline)) {
-        if (mine) sum = fma(weights[pair], term(pair, col, Rows - col, y...), sum);
+    const bool mine = real && lane() < tile_rows && col < Rows;
+    for (int c = wave() % side_by_side; real && c < Chosen; c += side_by_side) {
+      const index pair = token * Chosen + c;
+      const auto leave = [&](auto... y) __attribute__((always_inline)) {
+        if (mine) tile_of(shared, slot * Chosen + c)[lane()] = term(pair, col, Rows - col, y...);
       };
-      add(expert_tile<X, Rows>(w, expert, tile, row)...);
+      leave(expert_tile<X, Rows>(w, experts[pair], tile, x.row(Each ? pair : token))...);
     }
-    if (mine) epilogue(token, col, Rows - col, sum);
+    barrier();
+    if (mine && wave() % side_by_side == 0) {
+      float sum = 0;
+      for (int c = 0; c < Chosen; ++c)
+        sum = fma(weights[token * Chosen + c], tile_of(shared, slot * Chosen + c)[lane()], sum);
+      epilogue(token, col, Rows - col, sum);
+    }
+    barrier();
   }
 }
 
