@@ -160,6 +160,8 @@ class RowGrouper {
     const ir::RegionKind kind = g.kind == nullptr ? ir::RegionKind::rows : g.kind->kind;
     module_.nodes[last] = make_fused(kind, label, std::move(body), uses_);
     taken_[last] = false;
+    // Alone it is a phase by nature.
+    if (g.kind == &ir::region(ir::RegionKind::embed) && names.size() == 1) return;
     if (g.kind != nullptr) {
       remarks_.push_back({kName, names.size() > 1, label,
                           fmt::format("{} are one phase", fmt::join(names, ", "))});

@@ -225,6 +225,44 @@ TEST_P(Rows, OpsThatNoProductAbsorbs) {
   expect_models_match(models, GetParam());
 }
 
+// Blocks that end within a vector or a thread, that a wave has, and that many rounds of it have;
+// rows and heads.
+TEST_P(Rows, RotatedBlocks) {
+  std::vector<TestModel> models;
+  const auto model = [&](int64_t width, int64_t block, bool inverse, bool signs) {
+    ModelBuilder b(fmt::format("rotate_{}_{}", width, block));
+    std::vector<ir::ValueId> operands = {b.rows("x", width)};
+    if (signs) operands.push_back(b.vector("signs", width, DType::f16));
+    models.push_back(
+        b.finish(b.add("y", Op::rotate, operands, {{"block", block}, {"inverse", inverse}})));
+    EXPECT_EQ(phases_of(models.back(), "rows"), 1U);
+  };
+  model(6, 2, false, true);
+  model(20, 4, true, true);
+  model(24, 8, false, false);
+  model(48, 16, true, false);
+  model(192, 64, false, true);
+  model(128, 128, true, true);
+  model(17 * 64, 64, false, true);
+  model(5 * 512, 512, false, true);
+  model(1024, 1024, true, true);
+  model(3 * 2048, 2048, false, true);
+  {
+    ModelBuilder b("rotate_heads");
+    const ir::ValueId heads = b.reshape("heads", b.rows("x", 3 * 64), {ir::Dim::of('T'), 3, 64});
+    models.push_back(
+        b.finish(b.add("y", Op::rotate, {heads, b.vector("signs", 64)}, {{"block", int64_t{32}}})));
+  }
+  {
+    ModelBuilder b("rotate_nested");
+    ir::ValueId x = b.add("n", Op::rms_norm, {b.rows("x", 1024)}, {{"eps", 1e-5}});
+    x = b.add("r", Op::rotate, {x, b.vector("signs", 1024)}, {{"block", int64_t{512}}});
+    x = b.add("act", Op::silu, {x});
+    models.push_back(b.finish(b.add("end", Op::rms_norm, {x}, {{"eps", 1e-5}})));
+  }
+  expect_models_match(models, GetParam(), Spread::one_target);
+}
+
 // Arguments of exp() far beyond where it saturates.
 TEST_P(Rows, ActivationsOfLargeNumbers) {
   std::vector<TestModel> models;
