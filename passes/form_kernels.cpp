@@ -30,7 +30,7 @@ bool is_row_work(const Node& node) {
 // The kind of phase that an op forms with work on rows around it; null: it forms none.
 const ir::Region* forms(Op op) {
   for (const ir::Region& region : ir::kRegions)
-    if (region.alone(op) && region.joins(Op::add)) return &region;
+    if (region.alone(op) && region.joins(Op::affine)) return &region;
   return nullptr;
 }
 

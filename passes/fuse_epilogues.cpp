@@ -128,8 +128,9 @@ class Fuser {
     for (const Node& node : module_.nodes[i].body) add(node);
     // Rows of experts are for those that the products are with.
     if (ir::is_region(module_.nodes[i], ir::RegionKind::experts))
-      for (const size_t user : used_at_.at(experts_of(module_.nodes[i])))
-        if (user > i && module_.nodes[user].op == Op::gather_rows) users.insert(user);
+      if (const auto used = used_at_.find(experts_of(module_.nodes[i])); used != used_at_.end())
+        for (const size_t user : used->second)
+          if (user > i && module_.nodes[user].op == Op::gather_rows) users.insert(user);
     // Whether a value is there before the phase runs, or made in it.
     const auto is_known = [&](ValueId id) {
       if (inside.contains(id)) return true;

@@ -192,13 +192,13 @@ class Fuser {
     return true;
   }
 
-  // Whether a value is made of nothing but rows of a table and vectors.
+  // Whether a value is rows of a table, or what the table's phase can make of them.
   bool is_of_table(ValueId value) const {
     const auto made = made_at_.find(value);
     if (made == made_at_.end()) return false;
     const Node& node = module_.nodes[made->second];
     if (node.op == Op::embed) return true;
-    return is_row_work(node) &&
+    return ir::region(ir::RegionKind::embed).joins(node.op) &&
            std::all_of(node.operands.begin(), node.operands.end(),
                        [&](ValueId id) { return module_.is_weight(id) || is_of_table(id); });
   }
