@@ -42,6 +42,12 @@ std::string Node::text(std::string_view key) const {
   return text(key, fallback_of<std::string>(*this, key));
 }
 
+bool Node::flag(std::string_view key) const {
+  const Attribute* a = find(attributes, key);
+  const bool* v = a ? std::get_if<bool>(a) : nullptr;
+  return v ? *v : fallback_of<bool>(*this, key);
+}
+
 int64_t Node::integer(std::string_view key, int64_t fallback) const {
   const Attribute* a = find(attributes, key);
   const int64_t* v = a ? std::get_if<int64_t>(a) : nullptr;

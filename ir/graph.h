@@ -61,6 +61,7 @@ struct Node {
   int64_t integer(std::string_view key) const;
   double number(std::string_view key) const;  // accepts integers too
   std::string text(std::string_view key) const;
+  bool flag(std::string_view key) const;
   // The attribute, or the fallback given.
   int64_t integer(std::string_view key, int64_t fallback) const;
   double number(std::string_view key, double fallback) const;

@@ -321,6 +321,29 @@ Result layer_norm(const OpArguments& in) {
   });
 }
 
+Result rotate(const OpArguments& in) {
+  const Array* signs = in.operands.size() > 1 ? &in.array(1) : nullptr;
+  const auto block = static_cast<size_t>(in.node.integer("block"));
+  const bool inverse = in.node.flag("inverse");
+  const double factor = 1 / std::sqrt(static_cast<double>(block));
+  std::vector<double> y(block);
+  return map_rows(in, [&](absl::Span<float> row) {
+    const auto sign = [&](size_t i) { return signs == nullptr ? 1.0 : double{signs->data[i]}; };
+    for (size_t begin = 0; begin < row.size(); begin += block) {
+      for (size_t i = 0; i < block; ++i) y[i] = row[begin + i] * (inverse ? 1 : sign(begin + i));
+      for (size_t apart = 1; apart < block; apart *= 2)
+        for (size_t i = 0; i < block; ++i) {
+          if ((i & apart) != 0) continue;
+          const double sum = y[i] + y[i + apart];
+          y[i + apart] = y[i] - y[i + apart];
+          y[i] = sum;
+        }
+      for (size_t i = 0; i < block; ++i)
+        row[begin + i] = static_cast<float>(y[i] * factor * (inverse ? sign(begin + i) : 1));
+    }
+  });
+}
+
 Result l2_norm(const OpArguments& in) {
   return map_rows(in, [&](absl::Span<float> row) {
     const double scale = 1 / std::sqrt(sum_of_squares(row) + in.node.number("eps"));

@@ -28,6 +28,10 @@ AttributeInfo text(std::string_view name, std::string fallback) {
   return {name, AttributeType::text, std::move(fallback)};
 }
 
+AttributeInfo flag(std::string_view name, bool fallback) {
+  return {name, AttributeType::flag, fallback};
+}
+
 std::vector<OpInfo> make_table() {
   using enum OperandKind;
 #define SINTER_LIST(...) {__VA_ARGS__}

@@ -44,6 +44,11 @@ template <Op... wanted>
 bool with_lanes(Op op) {
   return only<wanted...>(op) || is_elementwise(op) || is_view(op);
 }
+// What embeddings of models have behind the table.
+template <Op... wanted>
+bool in_embedding(Op op) {
+  return only<wanted..., Op::rotate, Op::affine>(op);
+}
 inline bool in_router(Op op) { return with_rows<Op::matmul, Op::top_k, Op::gather>(op); }
 inline bool in_experts(Op op) {
   return with_rows<Op::gather_matmul, Op::gather_rows, Op::weighted_sum>(op);

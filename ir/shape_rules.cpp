@@ -177,6 +177,25 @@ Result softmax(ShapeOperands& in) {
   return *x;
 }
 
+Result rotate(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "input", 0);
+  if (x == nullptr) return in.status();
+  if (x->shape.back().is_symbol()) return fail_length(in, *x);
+  const int64_t features = x->shape.back().value;
+  if (in.count() > 1) {
+    const int64_t n = in.weight_vector(1, "signs");
+    if (!in.ok()) return in.status();
+    if (features != n)
+      return in.fail(fmt::format("the input has {} features, there are {} signs", features, n));
+  }
+  const int64_t block = in.node().integer("block");
+  if (block < 2 || (block & (block - 1)) != 0)
+    return in.fail(fmt::format("the block is {}, it must be a power of two from 2 on", block));
+  if (features % block != 0)
+    return in.fail(fmt::format("blocks of {} do not divide {} features", block, features));
+  return *x;
+}
+
 // A tensor, and vectors as long as its rows: the weight, and the bias.
 Result norm(ShapeOperands& in) {
   const TensorType* x = in.tensor(0, "input", 0);

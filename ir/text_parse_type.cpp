@@ -240,8 +240,21 @@ std::optional<WeightType> parse_weight_type(Cursor& cursor) {
     return std::nullopt;
   }
   const auto format = parse_format(cursor);
-  if (!format || !cursor.expect(TokenKind::punctuation, ">")) return std::nullopt;
+  if (!format) return std::nullopt;
   type.format = *format;
+  if (cursor.accept(TokenKind::punctuation, ",")) {
+    constexpr std::string_view what = "the columns of a block, e.g. rotated 1024";
+    if (!cursor.expect(TokenKind::word, "rotated")) return std::nullopt;
+    const auto block = cursor.take(TokenKind::word, what);
+    if (!block) return std::nullopt;
+    const auto columns = parse_integer(block->text);
+    if (!columns || *columns <= 0) {
+      cursor.fail(block->offset, fmt::format("found {}, expected {}", describe(*block), what));
+      return std::nullopt;
+    }
+    type.rotated = *columns;
+  }
+  if (!cursor.expect(TokenKind::punctuation, ">")) return std::nullopt;
   if (const absl::Status s = verify_type(type); !s.ok()) {
     cursor.fail(start, std::string(s.message()));
     return std::nullopt;

@@ -115,7 +115,8 @@ std::string to_string(const WeightType& type) {
   for (size_t i = 0; i < type.shape.size(); ++i) {
     text += fmt::format("{}{}", i == 0 ? "" : "x", type.shape[i]);
   }
-  return text + ", " + to_string(type.format) + ">";
+  text += ", " + to_string(type.format);
+  return text + (type.rotated > 0 ? fmt::format(", rotated {}>", type.rotated) : ">");
 }
 
 std::string to_string(const StateType& type) {

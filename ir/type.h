@@ -126,10 +126,13 @@ struct WeightFormat {
 };
 
 // `weight<out x in, affine b1 g128 f16>`; vectors are `weight<256, f16>`; stacked experts are
-// `weight<E x out x in, ...>`.
+// `weight<E x out x in, ...>`. `..., ternary b2 g128 f16, rotated 1024>`: each row was rotated in
+// blocks of 1024 columns before it was quantized, so that it is multiplied with rows to which
+// `rotate` did the same. Kernels and layouts do not ask.
 struct WeightType {
   std::vector<int64_t> shape;  // [experts, out, in], [out, in] or [n]; groups run along the last
   WeightFormat format;
+  int64_t rotated = 0;  // columns of a block; 0: not rotated
 
   // Of all experts, one after another; 1 for vectors.
   int64_t rows() const;

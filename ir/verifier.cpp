@@ -68,13 +68,21 @@ const char* name(AttributeType type) {
   return "a finite number";
 }
 
+// Columns of a block; 0: none.
+struct Rotation {
+  int64_t stored = 0;   // of a dequantized matrix
+  int64_t latent = 0;   // of rows of a rotated table
+  int64_t rotated = 0;  // of what `rotate` made
+};
+
 class Verifier {
  public:
   explicit Verifier(const Module& module)
       : module_(module),
         defined_(module.values.size(), false),
         visible_(module.values.size(), false),
-        dequantized_(module.values.size(), false) {}
+        dequantized_(module.values.size(), false),
+        rotation_(module.values.size()) {}
 
   absl::Status run() {
     if (absl::Status s = symbols(); !s.ok()) return s;
@@ -204,6 +212,7 @@ class Verifier {
     }
     const absl::StatusOr<TensorType> type = result_type(module_, node, declared);
     if (!type.ok()) return type.status();
+    if (absl::Status s = rotation(node); !s.ok()) return s;
     if (declared == nullptr) return absl::OkStatus();
     if (*type != *declared) {
       return error(fmt::format("[{}] the result is declared {}, the op gives {}", op,
@@ -212,6 +221,61 @@ class Verifier {
     define(node.results[0]);
     set(dequantized_, node.results[0], node.op == Op::dequantize);
     return absl::OkStatus();
+  }
+
+  // A rotated matrix is multiplied with rows that were rotated in the same blocks, and rows of a
+  // rotated table are rotated back before anything else is done with them: numbers would be wrong
+  // otherwise, and no shape. Every result carries what it is, in bodies as outside of them.
+  absl::Status rotation(const Node& node) {
+    const std::string_view op = info(node.op).name;
+    Rotation of_result;
+    for (size_t i = 0; i < node.operands.size(); ++i) {
+      const ValueId id = node.operands[i];
+      const int64_t stored = stored_rotation(id);
+      const int64_t latent = rotation_[static_cast<size_t>(id)].latent;
+      if (node.op == Op::dequantize) of_result.stored = stored;
+      if (node.op == Op::embed && i == 1) of_result.latent = stored;
+      const bool is_product = node.op == Op::matmul || node.op == Op::gather_matmul;
+      if (is_product && is_matrix_operand(node.op, i) && stored != 0) {
+        const ValueId input = node.operands[0];
+        if (rotation_[static_cast<size_t>(input)].rotated != stored) {
+          return error(
+              fmt::format("[{}] the columns of {} are rotated in blocks of {}; its input, {}, must "
+                          "be rows that "
+                          "[rotate] made with this block",
+                          op, describe(id), stored, describe(input)));
+        }
+      }
+      if (latent == 0) continue;
+      if (node.op == Op::rotate && node.flag("inverse") && node.integer("block") == latent)
+        continue;
+      if (!keeps_rows(node)) {
+        return error(
+            fmt::format("[{}] operand {}, {}, is rows of a table that is rotated in blocks of {}; "
+                        "only [rotate] "
+                        "with this block and inverse = true may read them",
+                        op, i, describe(id), latent));
+      }
+      of_result.latent = latent;
+    }
+    if (node.results.empty()) return absl::OkStatus();
+    if (node.op == Op::rotate && !node.flag("inverse")) of_result.rotated = node.integer("block");
+    if (keeps_rows(node)) {
+      const int64_t block = rotation_[static_cast<size_t>(node.operands[0])].rotated;
+      if (block != 0 && module_.tensor(node.results[0]).shape.back().value % block == 0)
+        of_result.rotated = block;
+    }
+    rotation_[static_cast<size_t>(node.results[0])] = of_result;
+    return absl::OkStatus();
+  }
+  // Of a weight or a dequantized one.
+  int64_t stored_rotation(ValueId id) const {
+    return module_.is_weight(id) ? module_.weight(id).rotated
+                                 : rotation_[static_cast<size_t>(id)].stored;
+  }
+  // Whether the result is rows of the first operand, or whole blocks of them.
+  static bool keeps_rows(const Node& node) {
+    return node.op == Op::last_rows || node.op == Op::reshape;
   }
 
   absl::Status operand(const Node& node, size_t i) const {
@@ -274,6 +338,12 @@ class Verifier {
       if (kind == ValueKind::weight || kind == ValueKind::state || is(dequantized_, id)) {
         return error(fmt::format("{} is returned; only computed tensors can be", describe(id)));
       }
+      if (rotation_[static_cast<size_t>(id)].latent != 0) {
+        return error(
+            fmt::format("{} is returned; it is rows of a rotated table, which [rotate] "
+                        "with inverse = true takes back",
+                        describe(id)));
+      }
     }
     return absl::OkStatus();
   }
@@ -282,6 +352,7 @@ class Verifier {
   std::vector<bool> defined_;      // by any node so far, bodies included
   std::vector<bool> visible_;      // usable here
   std::vector<bool> dequantized_;  // results of dequantize
+  std::vector<Rotation> rotation_;
 };
 
 }  // namespace
@@ -409,6 +480,15 @@ absl::Status verify_type(const WeightType& type) {
   int64_t elements = 1;
   for (int64_t extent : type.shape) {
     if (absl::Status s = count_elements(extent, text, elements); !s.ok()) return s;
+  }
+  if (const int64_t block = type.rotated; block != 0) {
+    if (type.shape.size() < 2) return error(fmt::format("{}: only matrices are rotated", text));
+    if (block < 2 || (block & (block - 1)) != 0 || type.cols() % block != 0) {
+      return error(
+          fmt::format("{}: blocks of {} are no power of two from 2 on or do not divide {} "
+                      "columns",
+                      text, block, type.cols()));
+    }
   }
   const WeightFormat& format = type.format;
   const bool one_byte = format.scale_type == DType::e8m0 || format.scale_type == DType::e4m3;

@@ -55,7 +55,7 @@ absl::StatusOr<ir::Module> fold_dequantize(ir::Module module, PassContext& conte
   }
   for (const ir::ValueId weight : unpacked)
     module.values[static_cast<size_t>(weight)].type =
-        ir::WeightType{module.weight(weight).shape, {}};
+        ir::WeightType{module.weight(weight).shape, {}, module.weight(weight).rotated};
   erase_dead(module);
   return module;
 }

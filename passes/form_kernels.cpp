@@ -30,7 +30,7 @@ bool is_row_work(const Node& node) {
 // The kind of phase that an op forms with work on rows around it; null: it forms none.
 const ir::Region* forms(Op op) {
   for (const ir::Region& region : ir::kRegions)
-    if (region.alone(op) && region.joins(Op::add)) return &region;
+    if (region.alone(op) && region.joins(Op::affine)) return &region;
   return nullptr;
 }
 
@@ -160,6 +160,8 @@ class RowGrouper {
     const ir::RegionKind kind = g.kind == nullptr ? ir::RegionKind::rows : g.kind->kind;
     module_.nodes[last] = make_fused(kind, label, std::move(body), uses_);
     taken_[last] = false;
+    // Alone it is a phase by nature.
+    if (g.kind == &ir::region(ir::RegionKind::embed) && names.size() == 1) return;
     if (g.kind != nullptr) {
       remarks_.push_back({kName, names.size() > 1, label,
                           fmt::format("{} are one phase", fmt::join(names, ", "))});

@@ -188,6 +188,9 @@ class Rewriter {
     if (!(a.format == b.format))
       return fmt::format("format is {}, but {} has {}", ir::to_string(b.format),
                          module_.value(first.weight).name, ir::to_string(a.format));
+    if (a.rotated != b.rotated)
+      return fmt::format("rotated in blocks of {}, but {} of {} (0: not rotated)", b.rotated,
+                         module_.value(first.weight).name, a.rotated);
     if ((first.bias < 0) != (other.bias < 0))
       return fmt::format("one of it and {} has a bias, the other has none",
                          module_.value(first.weight).name);

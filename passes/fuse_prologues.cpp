@@ -192,9 +192,21 @@ class Fuser {
     return true;
   }
 
+  // Whether a value is rows of a table, or what the table's phase can make of them.
+  bool is_of_table(ValueId value) const {
+    const auto made = made_at_.find(value);
+    if (made == made_at_.end()) return false;
+    const Node& node = module_.nodes[made->second];
+    if (node.op == Op::embed) return true;
+    return ir::region(ir::RegionKind::embed).joins(node.op) &&
+           std::all_of(node.operands.begin(), node.operands.end(),
+                       [&](ValueId id) { return module_.is_weight(id) || is_of_table(id); });
+  }
+
   // Why the phase cannot write a value that it computes for others; empty if it can.
   std::string keep_refusal(size_t i, ValueId input, ValueId value, bool whole,
                            const Need& need) const {
+    if (is_of_table(value)) return "others read it too, and the phase of the table makes it once";
     if (need.first <= i)
       return fmt::format("\"{}\" reads it too, before the phase could have written it",
                          module_.nodes[need.first].label);

@@ -68,7 +68,7 @@ absl::StatusOr<ir::Module> prove_weight_structure(ir::Module module, PassContext
     }
     auto matrix = context.source->matrix(data.sources[0]);
     if (!matrix.ok()) return matrix.status();
-    if (matrix->type != type)
+    if (matrix->type.shape != type.shape || !(matrix->type.format == type.format))
       return absl::InvalidArgumentError(
           fmt::format("\"{}\" is {} in the checkpoint, but {} in the graph; the two do not belong "
                       "together",

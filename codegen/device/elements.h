@@ -22,4 +22,11 @@ struct e4m3 {
   u8 bits;
 };
 
+// 1 / sqrt(n) of a power of two.
+constexpr float inverse_root_of_power(long n) {
+  float y = 1.0F;
+  for (; n >= 4; n /= 4) y *= 0.5F;
+  return n == 2 ? y * 0.70710678F : y;
+}
+
 }  // namespace sinter

@@ -128,6 +128,12 @@ class RowWriter {
       return absl::OkStatus();
     }
     const Node& node = *definition(value);
+    if (node.op == Op::embed) {
+      note(node);
+      e_.line("const TableRows<{}, decltype(w), {}> {}{{w, step_rows(launch)}};", width(value, at),
+              node.text("by") == "position", name);
+      return absl::OkStatus();
+    }
     if (node.op == Op::gather) {
       note(node);
       e_.line("const GatherRows<{}, {}> {}{{{}, {}}};", width(value, at),
@@ -156,8 +162,16 @@ class RowWriter {
       fields += ", " + *vector;
       if (c_.on_gpu() && !c_.one_row()) e_.line("fetch_ahead<{}>(launch, {});", cols, *vector);
     }
-    for (const ir::AttributeInfo& attribute : info.attributes)
-      fields += ", " + float_literal(op.number(attribute.name));
+    // Numbers are fields; integers and flags say what code there is.
+    for (const ir::AttributeInfo& attribute : info.attributes) {
+      if (attribute.type == ir::AttributeType::integer) {
+        types += fmt::format(", {}", op.integer(attribute.name));
+      } else if (attribute.type == ir::AttributeType::flag) {
+        types += fmt::format(", {}", op.flag(attribute.name));
+      } else {
+        fields += ", " + float_literal(op.number(attribute.name));
+      }
+    }
     std::string source;
     std::string map = "{}";
     if (const auto place = in_memory(op.operands[0], at); place && is_dense(*place)) {
@@ -182,8 +196,8 @@ class RowWriter {
       const Node* node = definition(id);
       if (node != nullptr && id != value) note(*node);
       const bool is_argument =
-          node != nullptr &&
-          (ir::is_by_row(node->op) || node->op == Op::gather || (is_kept(id) && id != value));
+          node != nullptr && (ir::is_by_row(node->op) || node->op == Op::gather ||
+                              node->op == Op::embed || (is_kept(id) && id != value));
       if (!is_argument) return std::string();
       auto known = std::find_if(arguments.begin(), arguments.end(),
                                 [id](const auto& argument) { return argument.first == id; });

@@ -473,6 +473,31 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
       }
       return out;
     }
+    case Op::rotate: {
+      // A number is a sum of a block's, added up in as many steps as it has powers of two; factors
+      // and the products with them are rounded, too.
+      const auto n = static_cast<size_t>(node.integer("block"));
+      const bool inverse = node.flag("inverse");
+      const double steps = std::log2(static_cast<double>(n)) + 4;
+      for (size_t block = 0; block < count; block += n) {
+        double size = 0;
+        double given = 0;
+        for (size_t i = block; i < block + n; ++i) {
+          const auto [x, error] = operand(0, i);
+          const size_t column = i % static_cast<size_t>(result.shape.back());
+          const double sign = node.operands.size() > 1 && !inverse ? operand(1, column).first : 1.0;
+          size += std::abs(x * sign);
+          given += error * std::abs(sign);
+        }
+        for (size_t i = block; i < block + n; ++i) {
+          const size_t column = i % static_cast<size_t>(result.shape.back());
+          const double sign = node.operands.size() > 1 && inverse ? operand(1, column).first : 1.0;
+          out[i] = std::abs(sign) / std::sqrt(static_cast<double>(n)) *
+                   (1.01 * given + steps * kRounding * (size + given));
+        }
+      }
+      return out;
+    }
     case Op::slice: {
       const auto error = errors.find(node.operands[0]);
       if (error == errors.end()) return out;

@@ -160,7 +160,80 @@ TEST_P(Prologues, LeftoverWorkIsOnePhase) {
   expect_models_match(models, GetParam());
 }
 
+// Rotated rows in the phase of the product that multiplies them: of a norm, of what activations
+// left in memory, of a gate, and of last rows, in steps of one row and of several.
+ValueId rotated(ModelBuilder& b, const std::string& label, ValueId x, int64_t width,
+                int64_t block) {
+  return b.add(label, Op::rotate, {x, b.vector(label + "_signs", width)}, {{"block", block}});
+}
+ValueId rotated_product(ModelBuilder& b, const std::string& label, ValueId x, int64_t rows,
+                        int64_t cols, int64_t block, const ir::WeightFormat& format) {
+  return b.add(label, Op::matmul, {x, b.matrix(label + "_w", rows, cols, format, block)});
+}
+TEST_P(Prologues, RotatedRowsAreMultiplied) {
+  std::vector<TestModel> models;
+  const auto model = [&](int64_t cols, int64_t block, const ir::WeightFormat& format) {
+    ModelBuilder b(fmt::format("rotated_{}_{}", cols, block));
+    const ValueId x = b.rows("x", cols);
+    const ValueId n = rotated(b, "r", norm(b, "n", x, cols), cols, block);
+    const ValueId up = rotated_product(b, "up", n, cols, cols, block, format);
+    const ValueId act = rotated(b, "act", b.add("silu", Op::silu, {up}), cols, block);
+    const ValueId down = rotated_product(b, "down", act, 33, cols, block, format);
+    models.push_back(b.finish(down));
+    EXPECT_EQ(phases_of(models.back(), "matmul"), 2U);
+    EXPECT_EQ(phases_of(models.back(), "rows"), 0U);
+  };
+  model(64, 64, ternary(64, DType::f16));
+  model(192, 64, affine(4, 32, DType::f16));
+  model(20, 4, dense(DType::f32));
+  model(384, 128, ternary_tensor());
+  expect_models_match(models, GetParam(), Spread::one_target);
+}
+
+// Widths of 1 to 17 blocks: a wave has none, one or several of them.
+TEST_P(Prologues, RotatedRowsOfManyBlocks) {
+  std::vector<TestModel> models;
+  const auto model = [&](int64_t blocks, int64_t block, const ir::WeightFormat& format,
+                         bool gated) {
+    const int64_t cols = blocks * block;
+    ModelBuilder b(fmt::format("rotated_wide_{}_{}_{}", blocks, block, gated));
+    ValueId x = b.rows("x", cols);
+    if (gated) {
+      x = b.add("gated", Op::mul, {x, b.add("gate", Op::sigmoid, {b.rows("y", cols)})});
+    } else if (blocks % 2 != 0) {
+      x = norm(b, "n", x, cols);
+    }
+    const ValueId r = rotated(b, "r", x, cols, block);
+    models.push_back(b.finish(rotated_product(b, "p", r, 17, cols, block, format)));
+    EXPECT_EQ(phases_of(models.back(), "rows"), 0U);
+  };
+  model(1, 1024, ternary(128, DType::f16), false);
+  model(5, 1024, ternary(128, DType::f16), false);
+  model(6, 1024, symmetric(1, 0.5, 128, DType::f16), true);
+  model(17, 128, affine(4, 64, DType::f16), false);
+  model(2, 1024, ternary_tensor(), false);
+  model(3, 512, dense(DType::f16), false);
+  model(3, 2048, ternary(128, DType::f16), true);
+  if (GetParam() == Device::host) model(17, 1024, ternary(128, DType::f16), true);
+  expect_models_match(models, GetParam(), Spread::one_target);
+}
+
 // As machine code, which nothing here can run: without memory for what registers can hold.
+TEST(GpuPrologues, RotationsCompileForEveryFamily) {
+  ModelBuilder b("rotations_of_gpus");
+  const ir::WeightFormat format = ternary(128, DType::f16);
+  ValueId x = b.add("e", Op::embed, {b.tokens(), b.matrix("table", 40, 5120, format, 1024)});
+  x = b.add("back", Op::rotate, {x, b.vector("signs", 5120)},
+            {{"block", int64_t{1024}}, {"inverse", true}});
+  const ValueId n = rotated(b, "r", norm(b, "n", x, 5120), 5120, 1024);
+  const ValueId up = rotated_product(b, "up", n, 17408, 5120, 1024, format);
+  const ValueId act = rotated(b, "act", b.add("silu", Op::silu, {up}), 17408, 1024);
+  const TestModel model = b.finish(
+      b.add("h", Op::add, {x, rotated_product(b, "down", act, 5120, 17408, 1024, format)}));
+  EXPECT_EQ(phases_of(model, "rows"), 0U);
+  expect_gpu_code(model, {"sm_90", "gfx1100", "gfx942"});
+}
+
 TEST(GpuPrologues, CompileForEveryFamily) {
   ModelBuilder b("prologues_of_gpus");
   const ir::WeightFormat format = affine(4, 64, DType::f16);

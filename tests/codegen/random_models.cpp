@@ -256,18 +256,18 @@ ir::ValueId ModelBuilder::rows(const std::string& label, int64_t width,
 }
 
 ir::ValueId ModelBuilder::matrix(const std::string& label, int64_t rows, int64_t cols,
-                                 const ir::WeightFormat& format) {
+                                 const ir::WeightFormat& format, int64_t rotated) {
   const std::string name = unique(label);
   if (format.is_dense()) {
     std::vector<float> values(static_cast<size_t>(rows * cols));
     for (float& value : values) value = random_.uniform(-1.0F, 1.0F);
     weights_->add_dense(name, {rows, cols}, format.scale_type, values);
-    return builder_.weight(name, {{rows, cols}, format}, {{name}, {}});
+    return builder_.weight(name, {{rows, cols}, format, rotated}, {{name}, {}});
   }
   weights_->add_coded(name, rows, cols, format, random_);
   coded_.push_back(format);
   const ir::WeightFormat stored = stored_format(format);
-  const ir::ValueId weight = builder_.weight(name, {{rows, cols}, stored}, {{name}, {}});
+  const ir::ValueId weight = builder_.weight(name, {{rows, cols}, stored, rotated}, {{name}, {}});
   return add(label, ir::Op::dequantize, {weight});
 }
 

@@ -72,8 +72,9 @@ class ModelBuilder {
   // [T, width]: rows of this table, which has one for each token.
   ir::ValueId rows(const std::string& label, int64_t width, const std::vector<float>& table);
   // A matrix to multiply with, or a table: dequantized where it is coded.
+  // `rotated`: as of ir::WeightType.
   ir::ValueId matrix(const std::string& label, int64_t rows, int64_t cols,
-                     const ir::WeightFormat& format);
+                     const ir::WeightFormat& format, int64_t rotated = 0);
   // Coded matrices of experts.
   ir::ValueId stacked(const std::string& label, int64_t experts, int64_t rows, int64_t cols,
                       const ir::WeightFormat& format);

@@ -72,6 +72,26 @@ TEST_P(Embed, EveryFormat) {
   }
 }
 
+// Rows that are rotated back, and scaled, in the phase of the table: coded and dense, several
+// blocks, and those that end within a vector.
+TEST_P(Embed, RotatedBackAndScaled) {
+  std::vector<TestModel> models;
+  const auto model = [&](int64_t width, int64_t block, const ir::WeightFormat& format) {
+    ModelBuilder b(fmt::format("embed_rotated_{}_{}", width, block));
+    ir::ValueId x =
+        b.add("x", Op::embed, {b.tokens(), b.matrix("table", kVocabulary, width, format, block)});
+    x = b.add("back", Op::rotate, {x, b.vector("signs", width)},
+              {{"block", block}, {"inverse", true}});
+    models.push_back(b.finish(b.add("scaled", Op::affine, {x}, {{"scale", 7.5}})));
+    EXPECT_EQ(models.back().module.nodes.size(), 1U);
+  };
+  model(20, 4, dense(DType::f32));
+  model(192, 64, ternary(64, DType::f16));
+  model(384, 128, affine(4, 32, DType::bf16));
+  model(5 * 1024, 1024, ternary(128, DType::f16));
+  expect_models_match(models, GetParam(), Spread::one_target);
+}
+
 // Against cos and sin in double precision of the angle as float32, near the start and far out.
 TEST_P(RopeTable, NearAndFarPositions) {
   std::vector<TestModel> models;
@@ -218,11 +238,50 @@ TEST_P(Rows, OpsThatNoProductAbsorbs) {
       return b.add("sum", Op::add, {y, z});
     });
     model(Op::affine, [&](ModelBuilder& b, ir::ValueId x) {
-      const auto y = b.add("y", Op::affine, {x}, {{"scale", 0.3}, {"offset", -1.7}});
+      const auto t = b.add("t", Op::tanh, {x});
+      const auto y = b.add("y", Op::affine, {t}, {{"scale", 0.3}, {"offset", -1.7}});
       return b.add("z", Op::affine, {y}, {{"scale", int64_t{2}}});
     });
   }
   expect_models_match(models, GetParam());
+}
+
+// Blocks that end within a vector or a thread, that a wave has, and that many rounds of it have;
+// rows and heads.
+TEST_P(Rows, RotatedBlocks) {
+  std::vector<TestModel> models;
+  const auto model = [&](int64_t width, int64_t block, bool inverse, bool signs) {
+    ModelBuilder b(fmt::format("rotate_{}_{}", width, block));
+    std::vector<ir::ValueId> operands = {b.add("t", Op::tanh, {b.rows("x", width)})};
+    if (signs) operands.push_back(b.vector("signs", width, DType::f16));
+    models.push_back(
+        b.finish(b.add("y", Op::rotate, operands, {{"block", block}, {"inverse", inverse}})));
+    EXPECT_EQ(models.back().module.nodes.back().text("kind", ""), "rows");
+  };
+  model(6, 2, false, true);
+  model(20, 4, true, true);
+  model(24, 8, false, false);
+  model(48, 16, true, false);
+  model(192, 64, false, true);
+  model(128, 128, true, true);
+  model(17 * 64, 64, false, true);
+  model(5 * 512, 512, false, true);
+  model(1024, 1024, true, true);
+  model(3 * 2048, 2048, false, true);
+  {
+    ModelBuilder b("rotate_heads");
+    const ir::ValueId heads = b.reshape("heads", b.rows("x", 3 * 64), {ir::Dim::of('T'), 3, 64});
+    models.push_back(
+        b.finish(b.add("y", Op::rotate, {heads, b.vector("signs", 64)}, {{"block", int64_t{32}}})));
+  }
+  {
+    ModelBuilder b("rotate_nested");
+    ir::ValueId x = b.add("n", Op::rms_norm, {b.rows("x", 1024)}, {{"eps", 1e-5}});
+    x = b.add("r", Op::rotate, {x, b.vector("signs", 1024)}, {{"block", int64_t{512}}});
+    x = b.add("act", Op::silu, {x});
+    models.push_back(b.finish(b.add("end", Op::rms_norm, {x}, {{"eps", 1e-5}})));
+  }
+  expect_models_match(models, GetParam(), Spread::one_target);
 }
 
 // Arguments of exp() far beyond where it saturates.

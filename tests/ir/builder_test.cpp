@@ -63,6 +63,9 @@ TEST_F(ShapeRules, GiveResultTypes) {
   EXPECT_EQ(type(b.add(Op::layer_norm, {x, vector, vector}, {{"eps", 1e-5}})), "tensor<Tx8xf32>");
   EXPECT_EQ(type(b.add(Op::l2_norm, {heads}, {{"eps", 1e-6}})), "tensor<Tx4x2xf32>");
   EXPECT_EQ(type(b.add(Op::softmax, {x})), "tensor<Tx8xf32>");
+  EXPECT_EQ(type(b.add(Op::rotate, {x, vector}, {{"block", int64_t{4}}, {"inverse", true}})),
+            "tensor<Tx8xf32>");
+  EXPECT_EQ(type(b.add(Op::rotate, {heads}, {{"block", int64_t{2}}})), "tensor<Tx4x2xf32>");
   EXPECT_EQ(type(b.add(Op::attention, {heads, k, v}, {{"scale", 1.0}})), "tensor<Tx8xf32>");
   EXPECT_EQ(type(b.add(Op::attention, {heads, k, v, b.weight("sinks", {{4}, {}}, {{"d"}, {}})},
                        {{"scale", 1.0}})),
@@ -179,6 +182,14 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
             "[rms_norm] the input has 2 features, the weight 8");
   EXPECT_EQ(error(Op::rms_norm, {x, vector}, {{"eps", -1.0}}),
             "[rms_norm] eps is -1, it must not be negative");
+  EXPECT_EQ(error(Op::rotate, {table, vector}, {{"block", int64_t{2}}}),
+            "[rotate] the input has 2 features, there are 8 signs");
+  EXPECT_EQ(error(Op::rotate, {x}, {{"block", int64_t{16}}}),
+            "[rotate] blocks of 16 do not divide 8 features");
+  for (const int64_t block : {0, 1, 6, -4})
+    EXPECT_EQ(
+        error(Op::rotate, {x}, {{"block", block}}),
+        "[rotate] the block is " + std::to_string(block) + ", it must be a power of two from 2 on");
   EXPECT_EQ(error(Op::slice, {x}, {{"begin", int64_t{4}}, {"end", int64_t{9}}}),
             "[slice] 4..9 is no range of the 8 features");
   EXPECT_EQ(error(Op::slice, {x}, {{"begin", int64_t{4}}, {"end", int64_t{4}}}),

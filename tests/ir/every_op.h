@@ -72,6 +72,8 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %45 = rope %10, %1 {begin = 0, style = "half"} : tensor<Tx4x2xf32>
     %46 = rms_norm %14 {eps = 1e-05} : tensor<Tx8xf32>
     %47 = rope_table @rope.inv_freq, %tokens {log_offset = 1, log_period = 8192, log_scale = 0.1} : tensor<Tx2xf32>
+    %48 = rotate %14, @norm {block = 4} : tensor<Tx8xf32>
+    %49 = rotate %12 {block = 2, inverse = true} : tensor<Tx4x2xf32>
     return %25
   }
 }

@@ -180,6 +180,22 @@ TEST_F(OpTest, RmsNormOfRows) {
   expect(run(Op::rms_norm, {x}, {{"eps", 3.5}}), {1, 2}, {0.75F, 1});
 }
 
+TEST_F(OpTest, RotateTransformsBlocks) {
+  const ValueId x = input({-1, 8}, {1, 2, 3, 4, -1, 0, 2, 1});
+  const ValueId signs = dense("signs", {8}, {1, -1, 1, 1, -1, 1, 1, -1});
+  const Attributes block = {{"block", int64_t{4}}};
+  expect(run(Op::rotate, {x, signs}, block), {1, 8}, {3, 1, -4, 2, 1, 2, 0, -1});
+  // It is orthogonal: the product of both sides rotated is that of neither.
+  const ValueId row = input({-1, 4}, {1, 0, -1, 1});
+  const ValueId first = dense("first", {4}, {1, -1, 1, 1});
+  expect(run(Op::rotate, {row, first}, {{"block", int64_t{4}}, {"inverse", true}}), {1, 4},
+         {0.5, 0.5, 0.5, 1.5});
+  expect(run(Op::rotate, {input({-1, 4}, {1, 2, 3, 4})}, block), {1, 4}, {5, -1, -2, 0});
+  // Pairs; heads have blocks of their own.
+  expect(run(Op::rotate, {input({-1, 2, 2}, {1, 1, 3, 1})}, {{"block", int64_t{2}}}), {1, 2, 2},
+         {1.4142135F, 0, 2.828427F, 1.4142135F});
+}
+
 TEST_F(OpTest, RmsNormOfHeadsNormalisesEachAlone) {
   const ValueId x = input({-1, 2, 2}, {3, 4, 30, -40});
   const ValueId w = dense("w", {2}, {1, 2});

@@ -33,6 +33,29 @@ TEST(Text, PrintsWhatItParsed) {
   EXPECT_EQ(print(*module), kEveryOp);
 }
 
+TEST(Text, RotatedWeights) {
+  const auto text = [](const std::string& type) {
+    return "module @m {\n  weight @w : weight<" + type +
+           "> = source(\"w\")\n  func @forward(%x: tensor<Tx8xf32>) {\n    %0 = rotate %x {block = "
+           "4} : tensor<Tx8xf32>\n    %1 = matmul %0, @w : tensor<Tx8xf32>\n    return %1\n  "
+           "}\n}\n";
+  };
+  const std::string good = text("8x8, ternary b2 g8 f16, rotated 4");
+  const absl::StatusOr<Module> module = parse(good, "f.sir");
+  ASSERT_TRUE(module.ok()) << module.status();
+  EXPECT_EQ(print(*module), good);
+  EXPECT_EQ(error_of(text("8x8, f16, rotated")),
+            "f.sir:2:39: found '>', expected the columns of a block, e.g. rotated 1024");
+  EXPECT_EQ(error_of(text("8x8, f16, rotated 0")),
+            "f.sir:2:40: found '0', expected the columns of a block, e.g. rotated 1024");
+  for (const std::string block : {"1", "6", "16"})
+    EXPECT_EQ(error_of(text("8x8, f16, rotated " + block)),
+              "f.sir:2:15: weight<8x8, f16, rotated " + block + ">: blocks of " + block +
+                  " are no power of two from 2 on or do not divide 8 columns");
+  EXPECT_EQ(error_of(text("8, f16, rotated 4")),
+            "f.sir:2:15: weight<8, f16, rotated 4>: only matrices are rotated");
+}
+
 TEST(Text, SampleHasEveryOp) {
   for (const OpInfo& op : op_table()) {
     EXPECT_NE(std::string(kEveryOp).find(std::string(op.name) + " "), std::string::npos) << op.name;
@@ -167,7 +190,7 @@ TEST(TextErrors, SayFileLineColumnFoundAndExpected) {
   EXPECT_EQ(error_of("module @\"a\\q\""),
             "f.sir:1:11: an unknown escape, expected \\\", \\\\, \\n, \\t or \\x and two digits");
   EXPECT_EQ(error_of(std::string(kEveryOp) + "x"),
-            "f.sir:73:1: found 'x', expected the end of the text");
+            "f.sir:75:1: found 'x', expected the end of the text");
 }
 
 TEST(TextErrors, PointAtTheNode) {

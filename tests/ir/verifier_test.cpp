@@ -85,6 +85,94 @@ TEST(Verifier, LetsOnlyRowReadersTakeDequantizedWeights) {
             "value 4 is returned; only computed tensors can be");
 }
 
+// The error for a module whose body this is, with a rotated table, rotated matrices, and one that is
+// not.
+std::string rotation_error(const std::string& body) {
+  const absl::StatusOr<Module> module = parse(R"(module @m {
+  weight @table : weight<8x8, ternary b2 g8 f16, rotated 4> = source("table")
+  weight @w : weight<8x8, ternary b2 g8 f16, rotated 4> = source("w")
+  weight @experts : weight<2x8x8, ternary b2 g8 f16, rotated 8> = source("experts")
+  weight @plain : weight<8x8, ternary b2 g8 f16> = source("plain")
+  func @forward(%tokens: tensor<Txi32>, %x: tensor<Tx8xf32>, %chosen: tensor<Tx1xi32>) {
+)" + body + "\n  }\n}\n",
+                                              "m");
+  const std::string text = message(module.status());
+  return text.substr(0, text.find(" (in"));
+}
+
+TEST(Verifier, WantsRotatedRowsForRotatedMatrices) {
+  const std::string input = "matmul %0, @w : tensor<Tx8xf32>\nreturn %1";
+  EXPECT_EQ(rotation_error("%0 = rotate %x {block = 4} : tensor<Tx8xf32>\n%1 = " + input), "");
+  EXPECT_EQ(rotation_error(R"(
+    %0 = rotate %x {block = 4} : tensor<Tx8xf32>
+    %3 = fused {kind = "matmul"} label "in place" {
+      %1 = last_rows %0 : tensor<Lx8xf32>
+      %2 = matmul %1, @w : tensor<Lx8xf32>
+      %3 = silu %2 : tensor<Lx8xf32>
+    } : tensor<Lx8xf32>
+    %4 = dequantize @w : tensor<8x8xf32>
+    %5 = matmul %0, %4 : tensor<Tx8xf32>
+    %6 = matmul %0, @plain : tensor<Tx8xf32>
+    %7 = rotate %x {block = 8} : tensor<Tx8xf32>
+    %8 = gather_matmul %7, %chosen, @experts : tensor<Tx1x8xf32>
+    return %3, %5, %6, %8)"),
+            "");
+  const auto wanted = [](const std::string& op, const std::string& weight, int block) {
+    return "[" + op + "] the columns of " + weight + " are rotated in blocks of " +
+           std::to_string(block) + "; its input, ";
+  };
+  const std::string behind = ", must be rows that [rotate] made with this block";
+  const auto starts = [](const std::string& text, const std::string& start) {
+    return text.find(start) != std::string::npos;
+  };
+  for (const std::string made :
+       {"silu %x", "rotate %x {block = 8}", "rotate %x {block = 4, inverse = true}"}) {
+    const std::string error =
+        rotation_error("%0 = " + made + " : tensor<Tx8xf32>\n%1 = " + input);
+    EXPECT_TRUE(starts(error, wanted("matmul", "@w", 4))) << error;
+    EXPECT_TRUE(starts(error, behind)) << error;
+  }
+  std::string error = rotation_error(
+      "%0 = dequantize @w : tensor<8x8xf32>\n%1 = matmul %x, %0 : tensor<Tx8xf32>\nreturn %1");
+  EXPECT_TRUE(starts(error, "; its input, %x" + behind)) << error;
+  error = rotation_error(
+      "%0 = gather_matmul %x, %chosen, @experts : tensor<Tx1x8xf32>\nreturn %0");
+  EXPECT_TRUE(starts(error, wanted("gather_matmul", "@experts", 8))) << error;
+  // What is done with rotated rows is no rotated row.
+  error = rotation_error(R"(
+    %0 = rotate %x {block = 4} : tensor<Tx8xf32>
+    %2 = fused {kind = "matmul"} {
+      %1 = silu %0 : tensor<Tx8xf32>
+      %2 = matmul %1, @w : tensor<Tx8xf32>
+    } : tensor<Tx8xf32>
+    return %2)");
+  EXPECT_TRUE(starts(error, wanted("matmul", "@w", 4))) << error;
+}
+
+TEST(Verifier, WantsRowsOfARotatedTableRotatedBack) {
+  EXPECT_EQ(rotation_error(R"(
+    %0 = embed %tokens, @table : tensor<Tx8xf32>
+    %1 = last_rows %0 : tensor<Lx8xf32>
+    %2 = rotate %1 {block = 4, inverse = true} : tensor<Lx8xf32>
+    %3 = silu %2 : tensor<Lx8xf32>
+    return %3)"),
+            "");
+  for (const std::string reader :
+       {"silu %0", "rotate %0 {block = 4}", "rotate %0 {block = 8, inverse = true}",
+        "matmul %0, @plain", "add %x, %0"}) {
+    const std::string error = rotation_error(
+        "%0 = embed %tokens, @table : tensor<Tx8xf32>\n%1 = " + reader +
+        " : tensor<Tx8xf32>\nreturn %1");
+    EXPECT_NE(error.find("is rows of a table that is rotated in blocks of 4; only [rotate] with this "
+                         "block and inverse = true may read them"),
+              std::string::npos)
+        << reader << ": " << error;
+  }
+  const std::string error = rotation_error(
+      "%0 = dequantize @table : tensor<8x8xf32>\n%1 = embed %tokens, %0 : tensor<Tx8xf32>\nreturn %1");
+  EXPECT_NE(error.find("is returned; it is rows of a rotated table"), std::string::npos) << error;
+}
+
 TEST(Verifier, ChecksBodies) {
   EXPECT_EQ(error_after([](Module& m) { m.nodes[0].body = m.nodes[2].body; }),
             "[dequantize] only fused has a body");
@@ -111,7 +199,7 @@ TEST(Verifier, HoldsBodiesToWhatTheirKindMayHold) {
   EXPECT_EQ(as("matmul"), "");
   EXPECT_EQ(as("attention"), "");
   EXPECT_EQ(as("embed"),
-            "[silu] in a phase of kind \"embed\", which is rows of a table (in place)");
+            "[silu] in a phase of kind \"embed\", which is rows of a table, rotated back and scaled (in place)");
   EXPECT_EQ(as("experts"), "");
   EXPECT_EQ(as("top_k"),
             "[silu] in a phase of kind \"top_k\", which is the columns of the largest of every row "

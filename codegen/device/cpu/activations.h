@@ -7,7 +7,7 @@ namespace sinter {
 
 // Elements k..k+15 of a row of a prologue, which zeros make `Cols` long.
 template <int Cols, class Prologue, class State>
-SINTER_INLINE f32x16 padded_at(const Prologue& p, index r, State state, index k) {
+SINTER_INLINE f32x16 padded_at(const Prologue& p, index r, const State& state, index k) {
   if constexpr (Cols == Prologue::cols) {
     return p.at(r, state, k);
   } else {

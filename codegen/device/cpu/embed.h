@@ -19,6 +19,26 @@ SINTER_INLINE void embed(const Launch* launch, const W& w, const StepRow* rows, 
   }
 }
 
+// A prologue: the rows of the table as out of embed().
+template <int Width, class W, bool ByPosition>
+struct TableRows {
+  W w;
+  const StepRow* rows;
+  struct State {
+    float row[Width + lanes];  // elementwise work on the last columns reads a whole vector
+  };
+
+  static constexpr int cols = Width;
+  inline State begin(index r) const {
+    State state;
+    const index token = ByPosition ? rows[r].position : rows[r].token;
+    w.template decode<Width>(token / tile_rows, token % tile_rows, token, state.row);
+    return state;
+  }
+  inline f32x16 at(index, const State& state, index k) const { return load(state.row + k); }
+  inline float scalar(index, const State& state, index k) const { return state.row[k]; }
+};
+
 // out [rows, 2 * Half]: cos in the first half, sin in the second, of the row's position * inv_freq,
 // both times scale and what grows with the position.
 template <int Half, class Growth = NoGrowth>

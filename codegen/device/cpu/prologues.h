@@ -274,6 +274,94 @@ struct SoftmaxRows {
   }
 };
 
+// x[i], x[i ^ Apart] of a vector -> their sum, and below Apart the difference.
+template <int Apart>
+SINTER_INLINE f32x16 butterfly(f32x16 x) {
+  const f32x16 other = __builtin_shufflevector(
+      x, x, 0 ^ Apart, 1 ^ Apart, 2 ^ Apart, 3 ^ Apart, 4 ^ Apart, 5 ^ Apart, 6 ^ Apart, 7 ^ Apart,
+      8 ^ Apart, 9 ^ Apart, 10 ^ Apart, 11 ^ Apart, 12 ^ Apart, 13 ^ Apart, 14 ^ Apart, 15 ^ Apart);
+  f32x16 sign;
+  for (int i = 0; i < lanes; ++i) sign[i] = (i & Apart) != 0 ? -1.0F : 1.0F;
+  return fma(x, sign, other);
+}
+
+// H (signs x), or signs (H x): the Walsh-Hadamard transform of runs of Block columns, in
+// Sylvester's order. What columns have in common lies in memory: a row is transformed once, then
+// read.
+template <int Cols, class Signs, int Block, bool Inverse, class Source = const float*>
+struct RotateRows {
+  static constexpr bool has_signs = !__is_void(Signs);
+  static constexpr int vectors = (Cols + lanes - 1) / lanes;
+  static constexpr int run = Block < lanes ? 1 : Block / lanes;  // vectors that meet
+  struct State {
+    f32x16 y[vectors + 1];  // one more: elementwise work on the last columns reads a whole vector
+  };
+  Source x;            // [rows, Cols]
+  const Signs* signs;  // [Cols]
+  RowMap source;
+
+  static constexpr int cols = Cols;
+  inline State begin(index r) const {
+    State state;
+    const auto row = open_row<Cols>(x, source(r));
+    for (int v = 0; v < vectors; ++v) {
+      const int k = v * lanes;
+      f32x16 y = splat(0.0F);
+      f32x16 factors;
+      if (k + lanes <= Cols) {
+        y = row.at(k);
+        factors = factors_at(k);
+      } else {
+        factors = splat(1.0F);
+        for (int i = 0; k + i < Cols; ++i) {
+          y[i] = row.scalar(k + i);
+          factors[i] = factor_at(k + i);
+        }
+      }
+      if constexpr (!Inverse) y *= factors;
+      y = butterfly<1>(y);
+      if constexpr (Block > 2) y = butterfly<2>(y);
+      if constexpr (Block > 4) y = butterfly<4>(y);
+      if constexpr (Block > 8) y = butterfly<8>(y);
+      if constexpr (Inverse && run == 1) y *= factors;
+      state.y[v] = y;
+    }
+    if constexpr (run > 1)
+      for (int first = 0; first < vectors; first += run) meet(state.y + first, first * lanes);
+    return state;
+  }
+  inline f32x16 at(index, const State& state, index k) const {
+    return load(reinterpret_cast<const float*>(state.y) + k);
+  }
+  inline float scalar(index, const State& state, index k) const {
+    return reinterpret_cast<const float*>(state.y)[k];
+  }
+
+ private:
+  static constexpr float scale = inverse_root_of_power(Block);
+  inline f32x16 factors_at(index k) const {
+    if constexpr (has_signs) return load(signs + k) * scale;
+    return splat(scale);
+  }
+  inline float factor_at(index k) const {
+    if constexpr (has_signs) return load_scalar(signs + k) * scale;
+    return scale;
+  }
+  // The vectors of a block, which begins with column k.
+  inline void meet(f32x16* y, index k) const {
+    for (int apart = 1; apart < run; apart *= 2)
+      for (int group = 0; group < run; group += 2 * apart)
+        for (int i = group; i < group + apart; ++i) {
+          const f32x16 a = y[i];
+          const f32x16 b = y[i + apart];
+          y[i] = a + b;
+          y[i + apart] = a - b;
+        }
+    if constexpr (Inverse)
+      for (int i = 0; i < run; ++i) y[i] *= factors_at(k + i * lanes);
+  }
+};
+
 // The values of x in the columns that a row names.
 template <int Cols, int Width>
 struct GatherRows {

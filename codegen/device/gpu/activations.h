@@ -95,27 +95,56 @@ SINTER_INLINE int quantize_held(const Held& x, int k, float row_most, const Put&
 // products with it; its codes are whatever they are. Group 0: one scale for the row, as BitNet's
 // models are trained with, not below that of 1e-5. `scratch`: three floats per wave that nobody
 // else uses until after the next barrier.
-template <int Cols, int Group, int Planes, class Put, class PutScale>
-SINTER_INLINE void quantize(const Held (&row)[rounds<Cols>], float* scratch, const Put& put,
-                            const PutScale& put_scale) {
+template <int Cols, int Group, int Planes, class Team, class Put, class PutScale>
+SINTER_INLINE void quantize(const Held (&row)[rounds_of<Cols, Team>], Team team, float* scratch,
+                            const Put& put, const PutScale& put_scale) {
   float row_most = 0;
   int row_sum = 0;
   if constexpr (Group == 0) {
 #pragma clang loop unroll(full)
-    for (int i = 0; i < rounds<Cols>; ++i)
+    for (int i = 0; i < rounds_of<Cols, Team>; ++i)
 #pragma clang loop unroll(full)
       for (int j = 0; j < held; ++j) row_most = larger_size(row_most, row[i].v[j]);
     row_most = larger_size(max_size_of_block(row_most, scratch + waves), 1e-5F);
   }
 #pragma clang loop unroll(full)
-  for (int i = 0; i < rounds<Cols>; ++i)
-    row_sum += quantize_held<Cols, Group, Planes>(row[i], (i * threads + thread()) * held, row_most,
-                                                  put, put_scale);
+  for (int i = 0; i < rounds_of<Cols, Team>; ++i)
+    row_sum +=
+        quantize_held<Cols, Group, Planes>(row[i], first_column(i, team), row_most, put, put_scale);
   if constexpr (Group == 0) {
     // Sums of a wave are exact integers in float32 only below 2^24; the total is rounded anyway.
     const float sum = sum_block(static_cast<float>(row_sum), scratch + 2 * waves);
     const float scale = scale_of<Planes>(row_most);
     if (thread() == 0) put_scale(0, GroupScale{scale, scale * sum});
+  }
+}
+
+// Row r of a prologue as integers. Where its columns need no others but those of their run, a
+// thread holds a run at a time.
+template <int Cols, int Group, int Planes, class Prologue, class Prepared, class Put,
+          class PutScale>
+SINTER_INLINE void quantize_row(const Prologue& p, index r, float* scratch,
+                                const Prepared& prepared, const Put& put,
+                                const PutScale& put_scale) {
+  constexpr int run = run_of<Prologue>;
+  if constexpr (run > 1 && Prologue::local && Group > 0) {
+    prepared();
+    constexpr int of_run = run * wave_size * held;  // columns
+#pragma clang loop unroll(disable)
+    for (int i = 0; (i * waves + wave()) * of_run < Cols; ++i) {
+      const PartOfRuns<run> part{i};
+      Held row[run];
+      p.prepare(r, row, part);
+#pragma clang loop unroll(full)
+      for (int j = 0; j < run; ++j)
+        quantize_held<Cols, Group, Planes>(row[j], first_column(j, part), 0, put, put_scale);
+    }
+  } else {
+    const auto team = team_of<Prologue>(scratch);
+    Held row[rounds_of<Cols, TeamOf<Prologue>>];
+    p.prepare(r, row, team);
+    prepared();
+    quantize<Cols, Group, Planes>(row, team, scratch, put, put_scale);
   }
 }
 
@@ -154,9 +183,7 @@ struct QuantizedRows {
   template <class Prologue>
   __device__ __attribute__((always_inline)) void write(index r, const Prologue& p,
                                                        float* scratch) const {
-    Held row[rounds<Cols>];
-    p.prepare(r, row, scratch);
-    quantize<Cols, Group, Planes>(row, scratch, Put{*this, r}, PutScale{*this, r});
+    quantize_row<Cols, Group, Planes>(p, r, scratch, [] {}, Put{*this, r}, PutScale{*this, r});
   }
   // Groups of plain rows do not need each other: blocks take parts of a row, `rounds` in all.
   template <class Prologue>
@@ -209,11 +236,9 @@ struct SharedRow {
   template <class Prologue>
   __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch,
                                                        index r = 0) const {
-    Held row[rounds<Cols>];
-    p.prepare(r, row, scratch);
-    release_next_phase();  // its weights may come; what is left here is short
-    quantize<Cols, Group, Planes>(
-        row, scratch,
+    // When the row is there the next phase's weights may come; what is left here is short.
+    quantize_row<Cols, Group, Planes>(
+        p, r, scratch, [] { release_next_phase(); },
         [&](int plane, int k, u32x2 eight) {
           *reinterpret_cast<u32x2*>(base + (plane * blocks + k / block_cols) * stride +
                                     k % block_cols) = eight;
@@ -227,11 +252,12 @@ struct SharedRow {
 // Row r of a prologue, by a block.
 template <int Cols, class Prologue>
 SINTER_INLINE void write_floats(float* to, index r, const Prologue& p, float* scratch) {
-  Held row[rounds<Cols>];
-  p.prepare(r, row, scratch);
+  const auto team = team_of<Prologue>(scratch);
+  Held row[rounds_of<Cols, TeamOf<Prologue>>];
+  p.prepare(r, row, team);
 #pragma clang loop unroll(full)
-  for (int i = 0; i < rounds<Cols>; ++i) {
-    const int k = (i * threads + thread()) * held;
+  for (int i = 0; i < rounds_of<Cols, TeamOf<Prologue>>; ++i) {
+    const int k = first_column(i, team);
 #pragma clang loop unroll(full)
     for (int j = 0; j < held; ++j)
       if (k + j < Cols) to[k + j] = row[i].v[j];

@@ -36,65 +36,103 @@ SINTER_INLINE u32 four_trits(const u8* words, int block, int row, int k) {
                           power);
 }
 
-// A block to a token; only the token's row is decoded, four columns to a thread.
+// Four columns of a row from k on, a multiple of four; of those from Width on something.
 template <int Width, int Cols, int Group, class Codes, class Levels, class Scales, class Offsets,
           class Factor>
-SINTER_INLINE void decode_row(
-    const CodedWeights<Cols, Group, Codes, Levels, Scales, Offsets, Factor>& w, index row,
-    float* out) {
+SINTER_INLINE f32x4 decode_four(
+    const CodedWeights<Cols, Group, Codes, Levels, Scales, Offsets, Factor>& w, index row, int k) {
   using W = CodedWeights<Cols, Group, Codes, Levels, Scales, Offsets, Factor>;
   const index tile = row / tile_rows;
   const int in_tile = static_cast<int>(row % tile_rows);
   const float all = w.factor.of_row(row);
-  for (int k = thread() * 4; k < Cols; k += threads * 4) {
-    const int block = k / block_cols;
-    const int in_block = k % block_cols;
-    u32 codes = 0;
-    if constexpr (__is_same(Codes, TritCodes)) {
-      codes = four_trits(
-          w.codes + tile * W::tile_bytes + index{block / 2} * TritCodes::words * tile_rows * 4,
-          block, in_tile, in_block);
-    } else {
-      codes = four_codes<W>(w.codes + tile * W::tile_bytes + index{block} * W::block_bytes, block,
-                            in_tile, in_block);
-    }
-    const u32 levels = Levels::levels(codes);
-    float scale = 1;
-    float offset = 0;
-    w.one_scale(tile, block, in_tile, in_block / Group, scale, offset);
+  const int block = k / block_cols;
+  const int in_block = k % block_cols;
+  u32 codes = 0;
+  if constexpr (__is_same(Codes, TritCodes)) {
+    codes = four_trits(
+        w.codes + tile * W::tile_bytes + index{block / 2} * TritCodes::words * tile_rows * 4, block,
+        in_tile, in_block);
+  } else {
+    codes = four_codes<W>(w.codes + tile * W::tile_bytes + index{block} * W::block_bytes, block,
+                          in_tile, in_block);
+  }
+  const u32 levels = Levels::levels(codes);
+  float scale = 1;
+  float offset = 0;
+  w.one_scale(tile, block, in_tile, in_block / Group, scale, offset);
+  f32x4 y;
 #pragma clang loop unroll(full)
-    for (int i = 0; i < 4; ++i) {
-      const float level = static_cast<float>(static_cast<i8>(levels >> (8 * i))) + W::code_offset;
-      if (Width < Cols && k + i >= Width) continue;
-      if constexpr (W::has_offsets) {
-        out[k + i] = all * fma(scale, level, offset);
-      } else {
-        out[k + i] = all * (scale * (level - Levels::zero));
-      }
+  for (int i = 0; i < 4; ++i) {
+    const float level = static_cast<float>(static_cast<i8>(levels >> (8 * i))) + W::code_offset;
+    if constexpr (W::has_offsets) {
+      y[i] = all * fma(scale, level, offset);
+    } else {
+      y[i] = all * (scale * (level - Levels::zero));
     }
   }
+  return y;
 }
 
 // Dense and E4M3 weights.
 template <int Width, class W>
-SINTER_INLINE void decode_row(const W& w, index row, float* out) {
+SINTER_INLINE f32x4 decode_four(const W& w, index row, int k) {
   static_assert(Width == W::cols);
   const index tile = row / tile_rows;
   const int in_tile = static_cast<int>(row % tile_rows);
   const float all = w.factor.of_row(row);
-  for (int k = thread(); k < W::cols; k += threads)
-    out[k] = all *
-             (w.scale(tile, in_tile, k / W::chunk) *
-              load(w.values + ((tile * W::chunks + k / W::chunk) * tile_rows + in_tile) * W::chunk +
-                   k % W::chunk));
+  f32x4 y;
+#pragma clang loop unroll(full)
+  for (int i = 0; i < 4; ++i) {
+    const int c = k + i < Width ? k + i : Width - 1;
+    y[i] = all *
+           (w.scale(tile, in_tile, c / W::chunk) *
+            load(w.values + ((tile * W::chunks + c / W::chunk) * tile_rows + in_tile) * W::chunk +
+                 c % W::chunk));
+  }
+  return y;
 }
 
 // out [rows, Width]: a row of the table for the token (or position) of each row of the step.
 template <int Width, bool ByPosition = false, class W>
 SINTER_INLINE void embed(const Launch* launch, const W& w, const StepRow* rows, float* out) {
-  for (index r = launch->worker; r < launch->step->rows; r += launch->workers)
-    decode_row<Width>(w, ByPosition ? rows[r].position : rows[r].token, out + r * Width);
+  for (index r = launch->worker; r < launch->step->rows; r += launch->workers) {
+    const index row = ByPosition ? rows[r].position : rows[r].token;
+    for (int k = thread() * 4; k < Width; k += threads * 4) {
+      const f32x4 four = decode_four<Width>(w, row, k);
+#pragma clang loop unroll(full)
+      for (int i = 0; i < 4; ++i)
+        if (k + i < Width) out[r * Width + k + i] = four[i];
+    }
+  }
 }
+
+// A prologue: the rows of the table as out of embed().
+template <int Width, class W, bool ByPosition>
+struct TableRows {
+  W w;
+  const StepRow* rows;
+
+  static constexpr int cols = Width;
+  static constexpr int run = 1;
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Width, Team>],
+                                                         Team team) const {
+    const index of_table = ByPosition ? rows[r].position : rows[r].token;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds_of<Width, Team>; ++i) {
+      row[i] = Held{};
+#pragma clang loop unroll(full)
+      for (int four = 0; four < held; four += 4) {
+        const int k = first_column(i, team) + four;
+        if (k >= Width) continue;
+        const f32x4 values = decode_four<Width>(w, of_table, k);
+#pragma clang loop unroll(full)
+        for (int j = 0; j < 4; ++j) row[i].v[four + j] = k + j < Width ? values[j] : 0.0F;
+      }
+    }
+  }
+};
 
 // out [rows, 2 * Half]: cos in the first half, sin in the second, of the row's position * inv_freq,
 // both times scale and what grows with the position.

@@ -108,12 +108,13 @@ struct SharedFloats {
   template <class Prologue>
   __device__ __attribute__((always_inline)) void write(const Prologue& p, float* scratch,
                                                        index r = 0) const {
-    Held row[rounds<Cols>];
-    p.prepare(r, row, scratch);
+    const auto team = team_of<Prologue>(scratch);
+    Held row[rounds_of<Cols, TeamOf<Prologue>>];
+    p.prepare(r, row, team);
     release_next_phase();
 #pragma clang loop unroll(full)
-    for (int i = 0; i < rounds<Cols>; ++i) {
-      const int k = (i * threads + thread()) * held;
+    for (int i = 0; i < rounds_of<Cols, TeamOf<Prologue>>; ++i) {
+      const int k = first_column(i, team);
       if (k >= bytes / 4) continue;
 #pragma clang loop unroll(full)
       for (int j = 0; j < held; j += 4)

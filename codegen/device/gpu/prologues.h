@@ -73,9 +73,84 @@ SINTER_INLINE float sum_of(float value, float* scratch) { return sum_block(value
 SINTER_INLINE float sum_of(float value, Wave) { return sum_lanes<wave_size>(value); }
 SINTER_INLINE float max_of(float value, float* scratch) { return max_block(value, scratch); }
 SINTER_INLINE float max_of(float value, Wave) { return max_lanes<wave_size>(value); }
+// All threads of a block, where a wave has `Run` runs of columns one behind the other.
+template <int Run>
+struct Runs {
+  float* scratch;
+};
+template <int Run>
+SINTER_INLINE void meet(Runs<Run>) {
+  barrier();
+}
+template <int Run>
+SINTER_INLINE float sum_of(float value, Runs<Run> team) {
+  return sum_block(value, team.scratch);
+}
+template <int Run>
+SINTER_INLINE float max_of(float value, Runs<Run> team) {
+  return max_block(value, team.scratch);
+}
+// Runs of columns that lie in one wave; for the block as `float*` and a wave it does not matter.
+template <class Team>
+constexpr int runs_of = 1;
+template <int Run>
+constexpr int runs_of<Runs<Run>> = Run;
 // How often a team must go over a row.
 template <int Cols, class Team>
-constexpr int rounds_of = (Cols + members<Team> * held - 1) / (members<Team> * held);
+constexpr int rounds_of = (Cols + members<Team> * held * runs_of<Team> - 1) /
+                          (members<Team> * held * runs_of<Team>)*runs_of<Team>;
+// The first of the columns that a thread holds in round i.
+template <class Team>
+SINTER_INLINE int first_column(int i, Team team) {
+  return (i * members<Team> + member(team)) * held;
+}
+template <int Run>
+SINTER_INLINE int first_column(int i, Runs<Run>) {
+  return (((i / Run * waves + wave()) * Run + i % Run) * wave_size + lane()) * held;
+}
+
+// A run of each wave of such a team, number so many: rows of which no column needs those of other
+// runs can be prepared one after another.
+template <int Run>
+struct PartOfRuns {
+  int number;
+};
+template <int Run>
+constexpr int runs_of<PartOfRuns<Run>> = Run;
+template <int Run>
+SINTER_INLINE void meet(PartOfRuns<Run>) {}
+template <int Run>
+SINTER_INLINE int first_column(int i, PartOfRuns<Run> part) {
+  return (((part.number * waves + wave()) * Run + i) * wave_size + lane()) * held;
+}
+template <int Cols, int Run>
+constexpr int rounds_of<Cols, PartOfRuns<Run>> = Run;
+
+// Runs of columns that a prologue wants in one wave: 1, or what a struct says as `run`.
+template <class Source>
+constexpr int run_of = Source::run;
+template <>
+constexpr int run_of<const float*> = 1;
+// Whether columns need no others but those of their run: `local` of a struct.
+template <class Source>
+constexpr bool is_local = Source::local;
+template <>
+constexpr bool is_local<const float*> = true;
+// The team of a block that prepares the rows of a prologue.
+template <int Run>
+struct BlockOf {
+  using Team = Runs<Run>;
+};
+template <>
+struct BlockOf<1> {
+  using Team = float*;
+};
+template <class Prologue>
+using TeamOf = typename BlockOf<run_of<Prologue>>::Team;
+template <class Prologue>
+SINTER_INLINE TeamOf<Prologue> team_of(float* scratch) {
+  return {scratch};
+}
 
 // A vector that all blocks are going to read comes nearer while the phase before runs.
 template <int Count, class T>
@@ -92,16 +167,19 @@ SINTER_INLINE void fetch_ahead(const Launch* launch, const T* vector) {
 #endif
 }
 
-// A prologue: prepare(r, row, team) makes this thread's columns of row r, (i * members + member)
-// * 8 .. for i < rounds_of. `source` says which row of the tensor row r is. An op by row is the
-// struct of its name: its vectors and attributes are fields, in the order of the op table; a vector
-// that is left out is of type void. What it reads is a tensor, or another prologue.
+// A prologue: prepare(r, row, team) makes this thread's columns of row r, eight from
+// first_column(i, team) on for i < rounds_of; `run` is that of run_of. `source` says which row of
+// the tensor row r is. An op by row is the struct of its name: its vectors and attributes are
+// fields, in the order of the op table; a vector that is left out is of type void. What it reads is
+// a tensor, or another prologue.
 template <int Cols>
 struct PlainRows {
   const float* x;  // [rows, Cols]
   RowMap source;
 
   static constexpr int cols = Cols;
+  static constexpr int run = 1;
+  static constexpr bool local = true;
   template <class Team>
   __device__ __attribute__((always_inline)) void prepare(index r,
                                                          Held (&row)[rounds_of<Cols, Team>],
@@ -109,7 +187,7 @@ struct PlainRows {
     const float* from = x + source(r) * Cols;
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds_of<Cols, Team>; ++i)
-      row[i] = hold<Cols, rows_are_aligned<Cols>>(from, (i * members<Team> + member(team)) * held);
+      row[i] = hold<Cols, rows_are_aligned<Cols>>(from, first_column(i, team));
   }
 };
 
@@ -120,6 +198,8 @@ struct RunRows {
   const float* x;  // [rows / Count, Row]
 
   static constexpr int cols = Cols;
+  static constexpr int run = 1;
+  static constexpr bool local = true;
   template <class Team>
   __device__ __attribute__((always_inline)) void prepare(index r,
                                                          Held (&row)[rounds_of<Cols, Team>],
@@ -128,7 +208,7 @@ struct RunRows {
     const float* from = x + r / Count * Row + Offset + r % Count * Stride;
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds_of<Cols, Team>; ++i)
-      row[i] = hold<Cols, aligned>(from, (i * members<Team> + member(team)) * held);
+      row[i] = hold<Cols, aligned>(from, first_column(i, team));
   }
 };
 
@@ -155,6 +235,8 @@ struct RmsNormRows {
   RowMap source;
 
   static constexpr int cols = Cols;
+  static constexpr int run = run_of<Source>;
+  static constexpr bool local = false;
   template <class Team>
   __device__ __attribute__((always_inline)) void prepare(index r,
                                                          Held (&row)[rounds_of<Cols, Team>],
@@ -164,8 +246,7 @@ struct RmsNormRows {
     float squares = 0;
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds_of<Cols, Team>; ++i) {
-      if constexpr (has_weight)
-        scale[i] = hold<Cols, true>(weight, (i * members<Team> + member(team)) * held);
+      if constexpr (has_weight) scale[i] = hold<Cols, true>(weight, first_column(i, team));
 #pragma clang loop unroll(full)
       for (int j = 0; j < held; ++j) squares += row[i].v[j] * row[i].v[j];
     }
@@ -190,7 +271,7 @@ SINTER_INLINE void for_each_held(Team team, const F& f) {
   for (int i = 0; i < rounds_of<Cols, Team>; ++i)
 #pragma clang loop unroll(full)
     for (int j = 0; j < held; ++j) {
-      const int k = (i * members<Team> + member(team)) * held + j;
+      const int k = first_column(i, team) + j;
       if (k < Cols) f(i, j, k);
     }
 }
@@ -205,6 +286,8 @@ struct LayerNormRows {
   RowMap source;
 
   static constexpr int cols = Cols;
+  static constexpr int run = run_of<Source>;
+  static constexpr bool local = false;
   template <class Team>
   __device__ __attribute__((always_inline)) void prepare(index r,
                                                          Held (&row)[rounds_of<Cols, Team>],
@@ -235,6 +318,8 @@ struct L2NormRows {
   RowMap source;
 
   static constexpr int cols = Cols;
+  static constexpr int run = run_of<Source>;
+  static constexpr bool local = false;
   template <class Team>
   __device__ __attribute__((always_inline)) void prepare(index r,
                                                          Held (&row)[rounds_of<Cols, Team>],
@@ -255,6 +340,8 @@ struct SumNormRows {
   RowMap source;
 
   static constexpr int cols = Cols;
+  static constexpr int run = run_of<Source>;
+  static constexpr bool local = false;
   template <class Team>
   __device__ __attribute__((always_inline)) void prepare(index r,
                                                          Held (&row)[rounds_of<Cols, Team>],
@@ -274,6 +361,8 @@ struct SoftmaxRows {
   RowMap source;
 
   static constexpr int cols = Cols;
+  static constexpr int run = run_of<Source>;
+  static constexpr bool local = false;
   template <class Team>
   __device__ __attribute__((always_inline)) void prepare(index r,
                                                          Held (&row)[rounds_of<Cols, Team>],
@@ -293,6 +382,99 @@ struct SoftmaxRows {
   }
 };
 
+// H (signs x), or signs (H x): the Walsh-Hadamard transform of runs of Block columns, in
+// Sylvester's order. A block lies in a wave: columns meet in a thread, then in lanes, then in
+// rounds. No other wave is waited for, and only the steps between lanes, five where a wave has 32,
+// move numbers.
+template <int Cols, class Signs, int Block, bool Inverse, class Source = const float*>
+struct RotateRows {
+  static constexpr bool has_signs = !__is_void(Signs);
+  static constexpr int of_wave = wave_size * held;  // columns of a wave in a round
+  Source x;                                         // [rows, Cols]
+  const Signs* signs;                               // [Cols]
+  RowMap source;
+
+  static constexpr int cols = Cols;
+  static constexpr int run = Block / of_wave > run_of<Source> ? Block / of_wave : run_of<Source>;
+  static constexpr bool local = is_local<Source>;
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
+    constexpr int rounds = rounds_of<Cols, Team>;
+    static_assert(Block <= of_wave || runs_of<Team> >= Block / of_wave || __is_same(Team, Wave));
+    // Signs come while the rest is computed, where a thread has room for them.
+    constexpr bool early = rounds <= 4;
+    Held factors[early ? rounds : 1];
+    if constexpr (early)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < rounds; ++i) factors[i] = factors_at(first_column(i, team));
+    if constexpr (__is_same(Source, const float*)) {
+      PlainRows<Cols>{x, {}}.prepare(source(r), row, team);
+    } else {
+      x.prepare(source(r), row, team);
+    }
+    const auto scale_round = [&](int i) __attribute__((always_inline)) {
+      if constexpr (!early) factors[0] = factors_at(first_column(i, team));
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held; ++j) row[i].v[j] *= factors[early ? i : 0].v[j];
+    };
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds; ++i) {
+      if (first_column(i, team) - lane() * held >= Cols) continue;  // of the whole wave
+      if constexpr (!Inverse) scale_round(i);
+      meet_in_thread(row[i]);
+      meet_in_lanes(row[i]);
+    }
+#pragma clang loop unroll(full)
+    for (int apart = 1; apart * of_wave < Block; apart *= 2)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < rounds; ++i) {
+        if ((i & apart) != 0 || first_column(i, team) - lane() * held >= Cols) continue;
+#pragma clang loop unroll(full)
+        for (int j = 0; j < held; ++j) {
+          const float a = row[i].v[j];
+          const float b = row[i + apart].v[j];
+          row[i].v[j] = a + b;
+          row[i + apart].v[j] = a - b;
+        }
+      }
+    if constexpr (Inverse)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < rounds; ++i) scale_round(i);
+  }
+
+ private:
+  SINTER_MEMBER Held factors_at(int k) const {
+    constexpr float scale = inverse_root_of_power(Block);
+    Held factors;
+    if constexpr (has_signs) factors = hold<Cols, true>(signs, k);
+#pragma clang loop unroll(full)
+    for (int j = 0; j < held; ++j) factors.v[j] = has_signs ? factors.v[j] * scale : scale;
+    return factors;
+  }
+  static SINTER_MEMBER void meet_in_thread(Held& x) {
+#pragma clang loop unroll(full)
+    for (int apart = 1; apart < held && apart < Block; apart *= 2)
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held; ++j) {
+        if ((j & apart) != 0) continue;
+        const float a = x.v[j];
+        const float b = x.v[j + apart];
+        x.v[j] = a + b;
+        x.v[j + apart] = a - b;
+      }
+  }
+  static SINTER_MEMBER void meet_in_lanes(Held& x) {
+#pragma clang loop unroll(full)
+    for (int apart = 1; apart < wave_size && apart * held < Block; apart *= 2) {
+      const float sign = (lane() & apart) != 0 ? -1.0F : 1.0F;
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held; ++j) x.v[j] = fma(x.v[j], sign, shuffle_xor(x.v[j], apart));
+    }
+  }
+};
+
 // The values of x in the columns that a row names.
 template <int Cols, int Width>
 struct GatherRows {
@@ -300,6 +482,8 @@ struct GatherRows {
   const i32* columns;  // [rows, Cols]
 
   static constexpr int cols = Cols;
+  static constexpr int run = 1;
+  static constexpr bool local = true;
   template <class Team>
   __device__ __attribute__((always_inline)) void prepare(index r,
                                                          Held (&row)[rounds_of<Cols, Team>],
@@ -314,6 +498,8 @@ struct GatherRows {
 // Prologues that an elementwise function takes its arguments from.
 template <class... Prologues>
 struct Arguments {
+  static constexpr int run = 1;
+  static constexpr bool local = true;
   // f(element j of Held i, its column, elements of the prologues at it) for this thread's columns.
   template <int Cols, class Team, class F>
   __device__ __attribute__((always_inline)) void for_each(index, Team team, const F& f) const {
@@ -325,6 +511,9 @@ struct Arguments<First, Rest...> {
   First first;
   Arguments<Rest...> rest;
 
+  static constexpr int run =
+      First::run > Arguments<Rest...>::run ? First::run : Arguments<Rest...>::run;
+  static constexpr bool local = First::local && Arguments<Rest...>::local;
   template <int Cols, class Team, class F>
   __device__ __attribute__((always_inline)) void for_each(index r, Team team, const F& f) const {
     Held y[rounds_of<Cols, Team>];
@@ -344,6 +533,8 @@ struct MapRows {
   Prologues arguments;
 
   static constexpr int cols = Cols;
+  static constexpr int run = Prologues::run;
+  static constexpr bool local = Prologues::local;
   template <class Team>
   __device__ __attribute__((always_inline)) void prepare(index r,
                                                          Held (&row)[rounds_of<Cols, Team>],
@@ -375,6 +566,8 @@ struct KeptRows {
   bool keep;
 
   static constexpr int cols = Cols;
+  static constexpr int run = run_of<Prologue>;
+  static constexpr bool local = is_local<Prologue>;
   template <class Team>
   __device__ __attribute__((always_inline)) void prepare(index r,
                                                          Held (&row)[rounds_of<Cols, Team>],
