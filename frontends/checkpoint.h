@@ -15,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "frontends/mapped_file.h"
+#include "frontends/rotation.h"
 #include "ir/matrix.h"
 #include "nlohmann/json.hpp"
 #include "runtime/support/source_files.h"
@@ -63,6 +64,9 @@ class Checkpoint : public ir::MatrixSource {
   // Modules whose last rows may only fill whole bytes, and how many rows that are at most: what is
   // stored does not say, the configuration of the model does.
   std::map<std::string, int64_t, std::less<>> padding_rows;
+
+  // Matrices whose columns are rotated.
+  Rotation rotation;
 
   // Matrices by names of their own that are seen through others; nothing of them is stored.
   std::map<std::string, MatrixView, std::less<>> views;

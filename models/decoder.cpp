@@ -151,7 +151,7 @@ absl::StatusOr<ir::Module> build(Importer& m, const Decoder& d) {
   const ValueId table = m.weight("model.embed_tokens", {d.vocab, d.hidden});
   if (!m.ok()) return m.finish(-1);
   g.set_label("model.embed_tokens");
-  ValueId h = g.add(Op::embed, {tokens, m.dense(table)});
+  ValueId h = m.rotated_back(g.add(Op::embed, {tokens, m.dense(table)}), table);
   h = m.affine(h, d.embedding_scale);
   if (d.learned_positions) {
     const ValueId positions = m.weight("model.embed_positions", {d.max_positions, d.hidden});
@@ -172,7 +172,7 @@ absl::StatusOr<ir::Module> build(Importer& m, const Decoder& d) {
   const ValueId bias = d.head_bias ? m.weight("lm_head.bias", {d.vocab}) : -1;
   if (!m.ok()) return m.finish(-1);
   g.set_label("lm_head");
-  ValueId logits = g.add(Op::matmul, {h, m.dense(head)});
+  ValueId logits = m.multiplied(h, head);
   if (bias >= 0) logits = g.add(Op::add, {logits, bias});
   logits = m.affine(logits, d.logit_scale);
   if (d.logit_cap > 0) {

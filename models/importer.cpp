@@ -123,6 +123,7 @@ ir::ValueId Importer::parts(const std::vector<PartOf>& parts, const std::string&
       return -1;
     }
     type.format = stored->type.format;
+    type.rotated = stored->type.rotated;
     type.shape[0] += rows;
     used_.insert(stored->used.begin(), stored->used.end());
     data.sources.push_back(stored->source);
@@ -251,12 +252,42 @@ ir::ValueId Importer::dense(ir::ValueId weight) {
   return graph_.add(ir::Op::dequantize, {weight});
 }
 
+ir::ValueId Importer::signs(int64_t width) {
+  const std::string symbol = fmt::format("rotation.{}.signs", width);
+  if (const auto known = weights_.find(symbol); known != weights_.end()) return known->second;
+  auto signs = catalog_.signs(width);
+  if (!signs.ok()) {
+    fail(signs.status());
+    return -1;
+  }
+  return weights_[symbol] =
+             graph_.weight(symbol, {{width}, {}}, {.sources = {}, .constant = *std::move(signs)});
+}
+
+ir::ValueId Importer::rotated(ir::ValueId x, ir::ValueId weight) {
+  if (!ok() || graph_.module().weight(weight).rotated == 0) return x;
+  if (const auto known = rotated_.find(x); known != rotated_.end()) return known->second;
+  const ir::WeightType& type = graph_.module().weight(weight);
+  const int64_t block = type.rotated;
+  const ir::ValueId of_width = signs(type.cols());
+  if (!ok()) return -1;
+  return rotated_[x] = graph_.add(ir::Op::rotate, {x, of_width}, {{"block", block}});
+}
+
+ir::ValueId Importer::rotated_back(ir::ValueId x, ir::ValueId table) {
+  if (!ok() || graph_.module().weight(table).rotated == 0) return x;
+  const ir::WeightType& type = graph_.module().weight(table);
+  const int64_t block = type.rotated;
+  const ir::ValueId of_width = signs(type.cols());
+  if (!ok()) return -1;
+  return graph_.add(ir::Op::rotate, {x, of_width}, {{"block", block}, {"inverse", true}});
+}
+
 ir::ValueId Importer::product(ir::ValueId x, ir::ValueId w, ir::ValueId bias,
                               const std::string& label) {
   if (!ok()) return -1;
   graph_.set_label(label);
-  const ir::ValueId numbers = dense(w);
-  const ir::ValueId y = graph_.add(ir::Op::matmul, {x, numbers});
+  const ir::ValueId y = multiplied(x, w);
   return bias >= 0 ? graph_.add(ir::Op::add, {y, bias}) : y;
 }
 

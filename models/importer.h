@@ -48,6 +48,8 @@ class WeightCatalog {
       const std::function<double(double)>& number) const = 0;
   // All numbers of a dense tensor.
   virtual absl::StatusOr<std::vector<float>> numbers(std::string_view name) const = 0;
+  // The signs of rows of so many features where columns of matrices are rotated.
+  virtual absl::StatusOr<std::vector<float>> signs(int64_t width) const = 0;
   // The extents that it has in its file; empty where there is none.
   virtual std::vector<int64_t> stored_shape(std::string_view name) const = 0;
 };
@@ -136,6 +138,15 @@ class Importer {
   ir::ValueId rms_norm(ir::ValueId x, const std::string& name, int64_t size, double eps);
   // x scale + offset; x itself where that changes nothing.
   ir::ValueId affine(ir::ValueId x, double scale, double offset = 0);
+  // x as a matrix is multiplied with it, whose columns may be rotated; of rows of such a table, as
+  // they were before.
+  ir::ValueId rotated(ir::ValueId x, ir::ValueId weight);
+  ir::ValueId rotated_back(ir::ValueId x, ir::ValueId table);
+  // x w^T.
+  ir::ValueId multiplied(ir::ValueId x, ir::ValueId weight) {
+    const ir::ValueId input = rotated(x, weight);
+    return ok() ? graph_.add(ir::Op::matmul, {input, dense(weight)}) : -1;
+  }
   // The matrix as numbers, for `embed` and `matmul`.
   ir::ValueId dense(ir::ValueId weight);
   // cos and sin of a step's positions; equal ones are one table.
@@ -150,6 +161,7 @@ class Importer {
 
  private:
   ir::ValueId add(const std::string& symbol, const absl::StatusOr<StoredWeight>& stored);
+  ir::ValueId signs(int64_t width);
   ir::ValueId product(ir::ValueId x, ir::ValueId w, ir::ValueId bias, const std::string& label);
 
   const Config& config_;
@@ -157,6 +169,7 @@ class Importer {
   ir::Builder graph_;
   std::map<std::string, ir::ValueId, std::less<>> weights_;  // of the graph, by symbol
   std::vector<std::pair<Rope, ir::ValueId>> angles_;
+  std::map<ir::ValueId, ir::ValueId> rotated_;  // rows, once for all that are multiplied with them
   ir::ValueId tokens_ = -1;
   std::set<std::string> used_;  // keys of the checkpoint
   absl::Status status_;

@@ -57,7 +57,21 @@ absl::StatusOr<StoredWeight> CheckpointCatalog::find(std::string_view name,
         fmt::format("{}: tensor {} is [{}], but {} asks for [{}]; one of them is wrong",
                     frontends::one_line(checkpoint_.path.string(), 1000), shown(name),
                     fmt::join(type->shape, ", "), checkpoint_.config_file, fmt::join(shape, ", ")));
-  return StoredWeight{key, *std::move(type), {}};
+  return StoredWeight{key, rotated(key, *std::move(type)), {}};
+}
+
+ir::WeightType CheckpointCatalog::rotated(std::string_view key, ir::WeightType type) const {
+  if (checkpoint_.rotation.rotates(key)) type.rotated = checkpoint_.rotation.block;
+  return type;
+}
+
+absl::StatusOr<std::vector<float>> CheckpointCatalog::signs(int64_t width) const {
+  const auto found = checkpoint_.rotation.signs.find(width);
+  if (found == checkpoint_.rotation.signs.end())
+    return frontends::invalid(
+        "{}: rows of {} features are rotated, and there are no signs for them",
+        frontends::one_line(checkpoint_.path.string(), 1000), width);
+  return found->second;
 }
 
 absl::StatusOr<StoredWeight> CheckpointCatalog::view(std::string_view name,
@@ -88,7 +102,7 @@ absl::StatusOr<StoredWeight> CheckpointCatalog::view(std::string_view name,
                     frontends::one_line(checkpoint_.path.string(), 1000), shown(name)));
   checkpoint_.views[view_key] = {key, shape, places};
   type->shape = shape;
-  return StoredWeight{view_key, *std::move(type), {key}};
+  return StoredWeight{view_key, rotated(key, *std::move(type)), {key}};
 }
 
 absl::StatusOr<StoredWeight> CheckpointCatalog::computed(
@@ -188,6 +202,12 @@ absl::StatusOr<StoredWeight> SyntheticCatalog::computed(
 
 absl::StatusOr<std::vector<float>> SyntheticCatalog::numbers(std::string_view /*name*/) const {
   return std::vector<float>{0.5F};
+}
+
+absl::StatusOr<std::vector<float>> SyntheticCatalog::signs(int64_t width) const {
+  std::vector<float> signs(static_cast<size_t>(width));
+  for (size_t i = 0; i < signs.size(); ++i) signs[i] = i * 7 % 3 == 0 ? -1.0F : 1.0F;
+  return signs;
 }
 
 std::vector<int64_t> SyntheticCatalog::stored_shape(std::string_view /*name*/) const { return {}; }

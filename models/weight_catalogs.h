@@ -34,11 +34,14 @@ class CheckpointCatalog : public WeightCatalog {
                                         const std::function<double(double)>& number) const override;
   absl::StatusOr<std::vector<float>> numbers(std::string_view name) const override;
   std::vector<int64_t> stored_shape(std::string_view name) const override;
+  absl::StatusOr<std::vector<float>> signs(int64_t width) const override;
 
   // Tensors that the family leaves out.
   const std::vector<std::string>& skipped() const { return skipped_; }
 
  private:
+  // The type of a matrix, whose columns may be rotated.
+  ir::WeightType rotated(std::string_view key, ir::WeightType type) const;
   // As the checkpoint shows it; of one that is missing, as it would.
   std::string shown(std::string_view name) const;
 
@@ -68,6 +71,7 @@ class SyntheticCatalog : public WeightCatalog {
                                         const std::function<double(double)>& number) const override;
   absl::StatusOr<std::vector<float>> numbers(std::string_view name) const override;
   std::vector<int64_t> stored_shape(std::string_view name) const override;
+  absl::StatusOr<std::vector<float>> signs(int64_t width) const override;
 
  private:
   std::string file_;

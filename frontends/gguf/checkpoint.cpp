@@ -31,6 +31,7 @@ constexpr std::array<GgufTensorName, 6> kDraftingTensors = {{
 
 constexpr std::string_view kRopeFactors = "rope_freqs.weight";
 constexpr std::string_view kScaleSuffix = ".scale";
+constexpr std::string_view kHadamard = "prism.hadamard.";
 
 // Keys that change nothing when they have one of these values, for every architecture here. Others
 // are refused by name. Source: LLM_KV_NAMES and the defaults of llama_hparams in
@@ -497,6 +498,25 @@ std::string drafting_name(std::string name, int64_t layers) {
   return fmt::format("mtp.layers.{}.{}", layer - layers, inner);
 }
 
+// Where rows of value heads that go round are when they lie grouped by key head.
+ir::RowPlaces grouped_heads(const Json& config, std::string_view key) {
+  const auto keys = config["linear_num_key_heads"].get<int64_t>();
+  const auto values = config["linear_num_value_heads"].get<int64_t>();
+  const auto key_dim = config["linear_key_head_dim"].get<int64_t>();
+  const auto value_dim = config["linear_value_head_dim"].get<int64_t>();
+  ir::RowPlaces places{.outer = keys, .inner = values / keys};
+  const auto is = [&](std::string_view name) { return key.ends_with(name); };
+  if (is(".in_proj_qkv") || is(".conv1d")) {
+    places.kept = 2 * keys * key_dim;
+    places.unit = value_dim;
+  } else if (is(".in_proj_z")) {
+    places.unit = value_dim;
+  } else if (!is(".in_proj_a") && !is(".in_proj_b") && !is("linear_attn.A") && !is(".dt.bias")) {
+    return {};
+  }
+  return places;
+}
+
 // Files the tensor as a matrix, or as unsupported with the reason.
 absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64_t head_dim,
                         const GgufArchitecture& architecture, Checkpoint& checkpoint) {
@@ -552,6 +572,8 @@ absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64
     }
     matrix.places = ir::RowPlaces::interleaved(head_dim);
   }
+  if (checkpoint.rotation.grouped_heads && architecture.hybrid == GgufArchitecture::Hybrid::tiled)
+    matrix.places = grouped_heads(checkpoint.config, key);
   if (!name.ends_with(".weight")) checkpoint.plain_tensors.insert(key);
   checkpoint.stored_names[key] = name;
   checkpoint.matrices[key] = std::move(matrix);
@@ -614,6 +636,41 @@ absl::Status apply_scale(const std::string& name, const GgufTensor& tensor,
   return absl::OkStatus();
 }
 
+// The contract of rotated matrices, where the file has one.
+absl::Status read_rotation_keys(const Gguf& gguf, const GgufArchitecture& architecture,
+                                Checkpoint& checkpoint) {
+  Json contract = Json::object();
+  for (const auto& field : gguf.metadata.items()) {
+    if (!field.key().starts_with(kHadamard)) continue;
+    contract[field.key()] = field.value();
+    // Long lists are not among the values.
+    const auto array = gguf.arrays.find(field.key());
+    if (array == gguf.arrays.end()) continue;
+    Json list = Json::array();
+    if (array->second.is_text()) {
+      for (const std::string_view text : array->second.texts()) list.push_back(text);
+    } else if (array->second.is_number()) {
+      for (uint64_t i = 0; i < array->second.count; ++i) list.push_back(array->second.number(i));
+    }
+    if (array->second.is_integer())
+      for (Json& number : list) number = static_cast<int64_t>(number.get<double>());
+    contract[field.key()] = std::move(list);
+  }
+  if (contract.empty()) return absl::OkStatus();
+  auto rotation = read_rotation(contract, gguf.file, [&](std::string_view tensor) {
+    return gguf.tensors.contains(tensor) ? hugging_face_name(architecture, tensor) : std::string();
+  });
+  if (!rotation.ok()) return rotation.status();
+  checkpoint.rotation = *std::move(rotation);
+  if (architecture.hybrid == GgufArchitecture::Hybrid::no) return absl::OkStatus();
+  if (!checkpoint.rotation.grouped_heads)
+    return invalid("{}: \"{}gdn_v_grouped\" is false or missing; supported is true", gguf.file,
+                   kHadamard);
+  // What goes into delta nets is brought into the order of what comes out.
+  checkpoint.config["linear_heads_tiled"] = false;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<const GgufArchitecture*> find_architecture(const Gguf& gguf) {
   const auto name = get_string(gguf.metadata, "general.architecture", gguf.file);
   if (!name.ok()) return name.status();
@@ -634,6 +691,7 @@ absl::Status check_manifest(const Gguf& gguf) {
     return invalid("{}: \"general.type\" is {}, expected \"model\"", gguf.file, in_quotes(*type));
   for (const auto& field : gguf.metadata.items()) {
     for (const std::string_view prefix : {"prism.", "adapter."}) {
+      if (field.key().starts_with(kHadamard)) continue;
       if (field.key().starts_with(prefix)) {
         return invalid("{}: the key {} asks for a transform of activations that is not supported",
                        gguf.file, in_quotes(field.key()));
@@ -665,6 +723,8 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
   if (!config.ok()) return config.status();
   checkpoint->config = *std::move(config);
   checkpoint->config_names = keys.names();
+  if (absl::Status status = read_rotation_keys(*gguf, **architecture, *checkpoint); !status.ok())
+    return status;
   if (!(*architecture)->windows) note_window(keys, *checkpoint);
   read_generation_config(*gguf, *checkpoint);
   auto tokenizer = gguf_tokenizer(*gguf);

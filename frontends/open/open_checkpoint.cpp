@@ -235,6 +235,42 @@ absl::StatusOr<fs::path> find_gguf(const fs::path& path) {
                  one_line(path.string(), 1000), found.size(), file_name(found[0]));
 }
 
+// Rotated matrices: config.json names the file with the contract, and every module that it lists
+// has its signs beside it.
+static absl::Status read_rotation_file(Checkpoint& checkpoint) {
+  constexpr const char* kField = "hadamard_config";
+  const Json* name = find_field(checkpoint.config, kField);
+  if (name == nullptr) return absl::OkStatus();
+  if (!name->is_string() || name->get<std::string>().find('/') != std::string::npos)
+    return invalid("{}: \"{}\" is {}, expected the name of a file beside it", kConfigFile, kField,
+                   describe(*name));
+  const auto file = name->get<std::string>();
+  const auto contract =
+      read_json_object(checkpoint.path / file, &checkpoint.notes, &checkpoint.sources);
+  if (!contract.ok()) return contract.status();
+  auto rotation = read_rotation(*contract, file, [&](std::string_view tensor) {
+    const std::string key(module_of(tensor, ".weight").value_or(tensor));
+    return checkpoint.has(key) ? key : std::string();
+  });
+  if (!rotation.ok()) return rotation.status();
+  for (const auto* keys : {&rotation->matrices, &rotation->tables}) {
+    for (const std::string& key : *keys) {
+      const auto stored = checkpoint.matrix(key + ".signs");
+      if (!stored.ok()) return stored.status();
+      std::vector<float> signs(static_cast<size_t>(stored->type.elements()));
+      if (stored->type.shape.size() == 1 && stored->type.format.is_dense())
+        ir::decode_row(*stored, 0, signs.data());
+      const auto known = rotation->signs.find(static_cast<int64_t>(signs.size()));
+      if (known == rotation->signs.end() || known->second != signs)
+        return invalid("{}: the signs of {} are not those that {} has for {} features",
+                       one_line(checkpoint.path.string(), 1000), in_quotes(key), file,
+                       signs.size());
+    }
+  }
+  checkpoint.rotation = *std::move(rotation);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path) {
   absl::StatusOr<fs::path> gguf = find_gguf(path);
   if (!gguf.ok()) return gguf.status();
@@ -252,6 +288,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path
   for (std::string& note : weights->notes) checkpoint->notes.push_back(std::move(note));
   absl::Status status = add_matrices(weights->files.tensors, *checkpoint);
   if (!status.ok()) return status;
+  if (status = read_rotation_file(*checkpoint); !status.ok()) return status;
   for (auto& file : weights->files.files) {
     // Codes and scales were looked at, which brought their pages in.
     file->release(file->bytes());

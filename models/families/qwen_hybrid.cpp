@@ -105,6 +105,20 @@ absl::StatusOr<ir::Module> import_qwen3_next(Importer& m) {
   return build(m, d);
 }
 
+// Bonsai 2: Qwen3.5 whose matrices are rotated. The file is for a runtime of its own, whose version
+// counts.
+absl::StatusOr<ir::Module> import_bonsai2(Importer& m) {
+  m.expect("schema_version", 2);
+  m.expect("base_model_type", "qwen3_5");
+  m.expect("gdn_activation_layout", "grouped");
+  for (const char* field : {"hadamard_config", "requires_runtime", "tensor_namespace", "components",
+                            "modules", "vision_config"})
+    m.config().mark_read(field);
+  if (m.ok() && !m.config().has("hadamard_config"))
+    m.fail(m.config().refuse("hadamard_config", "is missing; it says how matrices are rotated"));
+  return import_qwen3_5(m);
+}
+
 // Text models lie inside others; what sees images is left out, and so is what drafts tokens.
 const std::vector<Rename> kTensors = {{"^model.language_model", "model"},
                                       {"^language_model.model", "model"},
@@ -156,6 +170,11 @@ Family family_qwen3_5() { return named("qwen3_5", import_qwen3_5, kDense); }
 Family family_qwen3_5_text() { return named("qwen3_5_text", import_qwen3_5, kDense); }
 Family family_qwen3_5_moe() { return named("qwen3_5_moe", import_qwen3_5_moe, kSparse); }
 Family family_qwen3_5_moe_text() { return named("qwen3_5_moe_text", import_qwen3_5_moe, kSparse); }
+Family family_prism_hadamard_qwen35() {
+  Family family = named("prism_hadamard_qwen35", import_bonsai2, kDense);
+  family.skipped.emplace_back("signs");
+  return family;
+}
 Family family_qwen3_next() { return named("qwen3_next", import_qwen3_next, kNext); }
 
 }  // namespace sinter::models
