@@ -240,8 +240,7 @@ class Lowerer {
       phase.rows_per_block = 1;
       phase.shared_bytes = sizes::reduce_bytes();
       if (c_.on_gpu()) phase.kernel = LoweredPhase::Kernel::early;
-      // A part of a row is 2,048 columns: QuantizedRows::parts.
-      if (few && plain) phase.blocks = (type_.cols() + 2047) / 2048;
+      if (few && !floats_) phase.blocks = parts_of_row(plain);
     }
     for (const Product& product : products_.products) {
       Emitter e;
@@ -255,6 +254,21 @@ class Lowerer {
       if (few) c_.lowered.phases.back().kernel = LoweredPhase::Kernel::early;
     }
     return absl::OkStatus();
+  }
+
+  // Blocks that a row of codes is divided among (QuantizedRows::parts), on the GPU with the most: a
+  // plain one in parts of 2,048 columns; one that is only rotated, in blocks that take a wave
+  // several rounds, in parts of one to each of four waves.
+  int64_t parts_of_row(bool plain) const {
+    if (plain) return (type_.cols() + 2047) / 2048;
+    int64_t block = 0;
+    for (const Node& inner : node_.body) {
+      if (!ir::is_by_row(inner.op)) continue;
+      if (inner.op != Op::rotate) return 1;
+      block = std::max(block, inner.integer("block"));
+    }
+    return block < 512 || type_.format.group == 0 ? 1
+                                                  : (type_.cols() + 4 * block - 1) / (4 * block);
   }
 
   // Appends the phase of some of the products.

@@ -187,7 +187,7 @@ TEST_P(Prologues, RotatedRowsAreMultiplied) {
   model(192, 64, affine(4, 32, DType::f16));
   model(20, 4, dense(DType::f32));
   model(384, 128, ternary_tensor());
-  expect_models_match(models, GetParam(), Spread::one_target);
+  expect_models_match(models, GetParam());
 }
 
 // Widths of 1 to 17 blocks: a wave has none, one or several of them.
@@ -215,7 +215,7 @@ TEST_P(Prologues, RotatedRowsOfManyBlocks) {
   model(3, 512, dense(DType::f16), false);
   model(3, 2048, ternary(128, DType::f16), true);
   if (GetParam() == Device::host) model(17, 1024, ternary(128, DType::f16), true);
-  expect_models_match(models, GetParam(), Spread::one_target);
+  expect_models_match(models, GetParam());
 }
 
 // As machine code, which nothing here can run: without memory for what registers can hold.

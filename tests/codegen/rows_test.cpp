@@ -89,7 +89,7 @@ TEST_P(Embed, RotatedBackAndScaled) {
   model(192, 64, ternary(64, DType::f16));
   model(384, 128, affine(4, 32, DType::bf16));
   model(5 * 1024, 1024, ternary(128, DType::f16));
-  expect_models_match(models, GetParam(), Spread::one_target);
+  expect_models_match(models, GetParam());
 }
 
 // Against cos and sin in double precision of the angle as float32, near the start and far out.
@@ -281,7 +281,7 @@ TEST_P(Rows, RotatedBlocks) {
     x = b.add("act", Op::silu, {x});
     models.push_back(b.finish(b.add("end", Op::rms_norm, {x}, {{"eps", 1e-5}})));
   }
-  expect_models_match(models, GetParam(), Spread::one_target);
+  expect_models_match(models, GetParam());
 }
 
 // Arguments of exp() far beyond where it saturates.

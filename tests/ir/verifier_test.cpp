@@ -85,8 +85,8 @@ TEST(Verifier, LetsOnlyRowReadersTakeDequantizedWeights) {
             "value 4 is returned; only computed tensors can be");
 }
 
-// The error for a module whose body this is, with a rotated table, rotated matrices, and one that is
-// not.
+// The error for a module whose body this is, with a rotated table, rotated matrices, and one that
+// is not.
 std::string rotation_error(const std::string& body) {
   const absl::StatusOr<Module> module = parse(R"(module @m {
   weight @table : weight<8x8, ternary b2 g8 f16, rotated 4> = source("table")
@@ -127,16 +127,14 @@ TEST(Verifier, WantsRotatedRowsForRotatedMatrices) {
   };
   for (const std::string made :
        {"silu %x", "rotate %x {block = 8}", "rotate %x {block = 4, inverse = true}"}) {
-    const std::string error =
-        rotation_error("%0 = " + made + " : tensor<Tx8xf32>\n%1 = " + input);
+    const std::string error = rotation_error("%0 = " + made + " : tensor<Tx8xf32>\n%1 = " + input);
     EXPECT_TRUE(starts(error, wanted("matmul", "@w", 4))) << error;
     EXPECT_TRUE(starts(error, behind)) << error;
   }
   std::string error = rotation_error(
       "%0 = dequantize @w : tensor<8x8xf32>\n%1 = matmul %x, %0 : tensor<Tx8xf32>\nreturn %1");
   EXPECT_TRUE(starts(error, "; its input, %x" + behind)) << error;
-  error = rotation_error(
-      "%0 = gather_matmul %x, %chosen, @experts : tensor<Tx1x8xf32>\nreturn %0");
+  error = rotation_error("%0 = gather_matmul %x, %chosen, @experts : tensor<Tx1x8xf32>\nreturn %0");
   EXPECT_TRUE(starts(error, wanted("gather_matmul", "@experts", 8))) << error;
   // What is done with rotated rows is no rotated row.
   error = rotation_error(R"(
@@ -160,16 +158,18 @@ TEST(Verifier, WantsRowsOfARotatedTableRotatedBack) {
   for (const std::string reader :
        {"silu %0", "rotate %0 {block = 4}", "rotate %0 {block = 8, inverse = true}",
         "matmul %0, @plain", "add %x, %0"}) {
-    const std::string error = rotation_error(
-        "%0 = embed %tokens, @table : tensor<Tx8xf32>\n%1 = " + reader +
-        " : tensor<Tx8xf32>\nreturn %1");
-    EXPECT_NE(error.find("is rows of a table that is rotated in blocks of 4; only [rotate] with this "
-                         "block and inverse = true may read them"),
-              std::string::npos)
+    const std::string error =
+        rotation_error("%0 = embed %tokens, @table : tensor<Tx8xf32>\n%1 = " + reader +
+                       " : tensor<Tx8xf32>\nreturn %1");
+    EXPECT_NE(
+        error.find("is rows of a table that is rotated in blocks of 4; only [rotate] with this "
+                   "block and inverse = true may read them"),
+        std::string::npos)
         << reader << ": " << error;
   }
   const std::string error = rotation_error(
-      "%0 = dequantize @table : tensor<8x8xf32>\n%1 = embed %tokens, %0 : tensor<Tx8xf32>\nreturn %1");
+      "%0 = dequantize @table : tensor<8x8xf32>\n%1 = embed %tokens, %0 : tensor<Tx8xf32>\nreturn "
+      "%1");
   EXPECT_NE(error.find("is returned; it is rows of a rotated table"), std::string::npos) << error;
 }
 
@@ -186,10 +186,10 @@ TEST(Verifier, ChecksBodies) {
             "[fused] its result value 7 is listed twice (in place)");
   EXPECT_EQ(error_after([](Module& m) { m.nodes[2].operands = m.params; }),
             "[fused] it has operands; what its body reads are its inputs (in place)");
-  EXPECT_EQ(
-      error_after([](Module& m) { m.nodes[2].attributes["kind"] = std::string("soup"); }),
-      "[fused] kind \"soup\" is unknown; known: embed, rope_table, matmul, attention, convolution, delta, "
-      "rows, top_k, router, experts (in place)");
+  EXPECT_EQ(error_after([](Module& m) { m.nodes[2].attributes["kind"] = std::string("soup"); }),
+            "[fused] kind \"soup\" is unknown; known: embed, rope_table, matmul, attention, "
+            "convolution, delta, "
+            "rows, top_k, router, experts (in place)");
 }
 
 TEST(Verifier, HoldsBodiesToWhatTheirKindMayHold) {
@@ -199,7 +199,8 @@ TEST(Verifier, HoldsBodiesToWhatTheirKindMayHold) {
   EXPECT_EQ(as("matmul"), "");
   EXPECT_EQ(as("attention"), "");
   EXPECT_EQ(as("embed"),
-            "[silu] in a phase of kind \"embed\", which is rows of a table, rotated back and scaled (in place)");
+            "[silu] in a phase of kind \"embed\", which is rows of a table, rotated back and "
+            "scaled (in place)");
   EXPECT_EQ(as("experts"), "");
   EXPECT_EQ(as("top_k"),
             "[silu] in a phase of kind \"top_k\", which is the columns of the largest of every row "

@@ -304,30 +304,32 @@ struct RotateRows {
   inline State begin(index r) const {
     State state;
     const auto row = open_row<Cols>(x, source(r));
-    for (int v = 0; v < vectors; ++v) {
-      const int k = v * lanes;
-      f32x16 y = splat(0.0F);
-      f32x16 factors;
-      if (k + lanes <= Cols) {
-        y = row.at(k);
-        factors = factors_at(k);
-      } else {
-        factors = splat(1.0F);
-        for (int i = 0; k + i < Cols; ++i) {
-          y[i] = row.scalar(k + i);
-          factors[i] = factor_at(k + i);
+    // A block after the other: it is still at hand when its vectors meet.
+    for (int first = 0; first < vectors; first += run) {
+      for (int v = first; v < first + run; ++v) {
+        const int k = v * lanes;
+        f32x16 y = splat(0.0F);
+        f32x16 factors;
+        if (k + lanes <= Cols) {
+          y = row.at(k);
+          factors = factors_at(k);
+        } else {
+          factors = splat(1.0F);
+          for (int i = 0; k + i < Cols; ++i) {
+            y[i] = row.scalar(k + i);
+            factors[i] = factor_at(k + i);
+          }
         }
+        if constexpr (!Inverse) y *= factors;
+        y = butterfly<1>(y);
+        if constexpr (Block > 2) y = butterfly<2>(y);
+        if constexpr (Block > 4) y = butterfly<4>(y);
+        if constexpr (Block > 8) y = butterfly<8>(y);
+        if constexpr (Inverse && run == 1) y *= factors;
+        state.y[v] = y;
       }
-      if constexpr (!Inverse) y *= factors;
-      y = butterfly<1>(y);
-      if constexpr (Block > 2) y = butterfly<2>(y);
-      if constexpr (Block > 4) y = butterfly<4>(y);
-      if constexpr (Block > 8) y = butterfly<8>(y);
-      if constexpr (Inverse && run == 1) y *= factors;
-      state.y[v] = y;
+      if constexpr (run > 1) meet(state.y + first, first * lanes);
     }
-    if constexpr (run > 1)
-      for (int first = 0; first < vectors; first += run) meet(state.y + first, first * lanes);
     return state;
   }
   inline f32x16 at(index, const State& state, index k) const {
@@ -347,16 +349,29 @@ struct RotateRows {
     if constexpr (has_signs) return load_scalar(signs + k) * scale;
     return scale;
   }
-  // The vectors of a block, which begins with column k.
+  // The vectors of a block, which begins with column k. Two steps at a time: each number is loaded
+  // and stored half as often.
   inline void meet(f32x16* y, index k) const {
-    for (int apart = 1; apart < run; apart *= 2)
-      for (int group = 0; group < run; group += 2 * apart)
+    int apart = 1;
+    for (; apart * 2 < run; apart *= 4)
+      for (int group = 0; group < run; group += 4 * apart)
         for (int i = group; i < group + apart; ++i) {
-          const f32x16 a = y[i];
-          const f32x16 b = y[i + apart];
-          y[i] = a + b;
-          y[i + apart] = a - b;
+          const f32x16 a = y[i] + y[i + apart];
+          const f32x16 b = y[i] - y[i + apart];
+          const f32x16 c = y[i + 2 * apart] + y[i + 3 * apart];
+          const f32x16 d = y[i + 2 * apart] - y[i + 3 * apart];
+          y[i] = a + c;
+          y[i + apart] = b + d;
+          y[i + 2 * apart] = a - c;
+          y[i + 3 * apart] = b - d;
         }
+    if (apart < run)
+      for (int i = 0; i < apart; ++i) {
+        const f32x16 a = y[i];
+        const f32x16 b = y[i + apart];
+        y[i] = a + b;
+        y[i + apart] = a - b;
+      }
     if constexpr (Inverse)
       for (int i = 0; i < run; ++i) y[i] *= factors_at(k + i * lanes);
   }

@@ -119,26 +119,39 @@ SINTER_INLINE void quantize(const Held (&row)[rounds_of<Cols, Team>], Team team,
   }
 }
 
-// Row r of a prologue as integers. Where its columns need no others but those of their run, a
-// thread holds a run at a time.
+// Whether the columns of a prologue need no others but those of their run, of which a wave has
+// several rounds: a row is then prepared part by part, a run to a wave.
+template <int Group, class Prologue>
+constexpr bool by_parts = Group > 0 && run_of<Prologue> > 1 && Prologue::local;
+template <int Cols, class Prologue>
+constexpr int parts_of_row =
+    (Cols + threads * held * run_of<Prologue> - 1) / (threads * held * run_of<Prologue>);
+
+// A part of row r of a prologue as integers.
+template <int Cols, int Group, int Planes, class Prologue, class Put, class PutScale>
+SINTER_INLINE void quantize_part(const Prologue& p, index r, int number, const Put& put,
+                                 const PutScale& put_scale) {
+  constexpr int run = run_of<Prologue>;
+  if ((number * waves + wave()) * run * wave_size * held >= Cols) return;
+  const PartOfRuns<run> part{number};
+  Held row[run];
+  p.prepare(r, row, part);
+#pragma clang loop unroll(full)
+  for (int j = 0; j < run; ++j)
+    quantize_held<Cols, Group, Planes>(row[j], first_column(j, part), 0, put, put_scale);
+}
+
+// Row r of a prologue as integers. `prepared` is called when little is left to do.
 template <int Cols, int Group, int Planes, class Prologue, class Prepared, class Put,
           class PutScale>
 SINTER_INLINE void quantize_row(const Prologue& p, index r, float* scratch,
                                 const Prepared& prepared, const Put& put,
                                 const PutScale& put_scale) {
-  constexpr int run = run_of<Prologue>;
-  if constexpr (run > 1 && Prologue::local && Group > 0) {
+  if constexpr (by_parts<Group, Prologue>) {
     prepared();
-    constexpr int of_run = run * wave_size * held;  // columns
 #pragma clang loop unroll(disable)
-    for (int i = 0; (i * waves + wave()) * of_run < Cols; ++i) {
-      const PartOfRuns<run> part{i};
-      Held row[run];
-      p.prepare(r, row, part);
-#pragma clang loop unroll(full)
-      for (int j = 0; j < run; ++j)
-        quantize_held<Cols, Group, Planes>(row[j], first_column(j, part), 0, put, put_scale);
-    }
+    for (int i = 0; i < parts_of_row<Cols, Prologue>; ++i)
+      quantize_part<Cols, Group, Planes>(p, r, i, put, put_scale);
   } else {
     const auto team = team_of<Prologue>(scratch);
     Held row[rounds_of<Cols, TeamOf<Prologue>>];
@@ -185,12 +198,19 @@ struct QuantizedRows {
                                                        float* scratch) const {
     quantize_row<Cols, Group, Planes>(p, r, scratch, [] {}, Put{*this, r}, PutScale{*this, r});
   }
-  // Groups of plain rows do not need each other: blocks take parts of a row, `rounds` in all.
+  // Groups of plain rows do not need each other, nor do runs of others: blocks take parts of a row.
   template <class Prologue>
-  static constexpr int parts = Group > 0 && __is_same(Prologue, PlainRows<Cols>) ? rounds<Cols> : 1;
-  SINTER_MEMBER void write_part(index r, int part, const PlainRows<Cols>& p) const {
-    const int k = (part * threads + thread()) * held;
-    write_held(r, k, hold<Cols, rows_are_aligned<Cols>>(p.x + p.source(r) * Cols, k));
+  static constexpr int parts = Group > 0 && __is_same(Prologue, PlainRows<Cols>) ? rounds<Cols>
+                               : by_parts<Group, Prologue> ? parts_of_row<Cols, Prologue>
+                                                           : 1;
+  template <class Prologue>
+  SINTER_MEMBER void write_part(index r, int part, const Prologue& p) const {
+    if constexpr (__is_same(Prologue, PlainRows<Cols>)) {
+      const int k = (part * threads + thread()) * held;
+      write_held(r, k, hold<Cols, rows_are_aligned<Cols>>(p.x + p.source(r) * Cols, k));
+    } else {
+      quantize_part<Cols, Group, Planes>(p, r, part, Put{*this, r}, PutScale{*this, r});
+    }
   }
   // Columns k.., which this thread holds; none from Cols on. Lanes have the runs of a group in
   // order.

@@ -379,7 +379,13 @@ SINTER_INLINE void grid_barrier(u64* arrivals, int workers) {
 template <class T>
 SINTER_INLINE T shuffle_xor(T value, int mask) {
   static_assert(sizeof(T) == 4);
+#if defined(__NVPTX__)
+  // The instruction has the mask in it, where shuffle() would keep a register for every mask.
+  return __builtin_bit_cast(
+      T, __nvvm_shfl_sync_bfly_i32(~0U, __builtin_bit_cast(int, value), mask, 31));
+#else
   return __builtin_bit_cast(T, shuffle(__builtin_bit_cast(u32, value), lane() ^ mask));
+#endif
 }
 // Over runs of `Lanes` lanes; every lane gets the result. The order is fixed.
 template <int Count, class T>

@@ -403,21 +403,15 @@ struct RotateRows {
                                                          Team team) const {
     constexpr int rounds = rounds_of<Cols, Team>;
     static_assert(Block <= of_wave || runs_of<Team> >= Block / of_wave || __is_same(Team, Wave));
-    // Signs come while the rest is computed, where a thread has room for them.
-    constexpr bool early = rounds <= 4;
-    Held factors[early ? rounds : 1];
-    if constexpr (early)
-#pragma clang loop unroll(full)
-      for (int i = 0; i < rounds; ++i) factors[i] = factors_at(first_column(i, team));
     if constexpr (__is_same(Source, const float*)) {
       PlainRows<Cols>{x, {}}.prepare(source(r), row, team);
     } else {
       x.prepare(source(r), row, team);
     }
     const auto scale_round = [&](int i) __attribute__((always_inline)) {
-      if constexpr (!early) factors[0] = factors_at(first_column(i, team));
+      const Held factors = factors_at(first_column(i, team));
 #pragma clang loop unroll(full)
-      for (int j = 0; j < held; ++j) row[i].v[j] *= factors[early ? i : 0].v[j];
+      for (int j = 0; j < held; ++j) row[i].v[j] *= factors.v[j];
     };
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds; ++i) {
