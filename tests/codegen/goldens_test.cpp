@@ -16,6 +16,7 @@
 #include "ir/text.h"
 #include "passes/pipeline.h"
 #include "tests/codegen/compiled_model.h"
+#include "tests/ir/f32_caches.h"
 
 namespace sinter {
 namespace {
@@ -94,7 +95,7 @@ TEST_P(GoldenTest, ReferenceInterpreterMatchesOnImportedGraphAndAfterEveryPass) 
   const Golden golden = open_golden(GetParam());
   const auto check = [&](const ir::Module& module, const std::string& what) {
     ir::InterpreterState state;
-    const auto logits = ir::interpret(module, *golden.checkpoint,
+    const auto logits = ir::interpret(ir::with_f32_caches(module), *golden.checkpoint,
                                       {golden.ids, static_cast<int64_t>(golden.ids.size())}, state);
     ASSERT_TRUE(logits.ok()) << what << ": " << logits.status();
     expect_close(golden, golden.logits, logits->data, golden.tolerance_f32, what);
@@ -117,7 +118,8 @@ TEST_P(GoldenTest, ReferenceInterpreterMatchesTokenByToken) {
   ir::InterpreterState state;
   std::vector<float> logits;
   for (const int32_t id : golden.ids) {
-    const auto row = ir::interpret(golden.model.module, *golden.checkpoint, {{id}, 1}, state);
+    const auto row = ir::interpret(ir::with_f32_caches(golden.model.module), *golden.checkpoint,
+                                   {{id}, 1}, state);
     ASSERT_TRUE(row.ok()) << row.status();
     logits.insert(logits.end(), row->data.begin(), row->data.end());
   }
@@ -174,6 +176,15 @@ const auto kFurther = ::testing::Values(
     "mlx_b4_g32", "mlx_llama_b4", "gguf_llama_f16", "gguf_qwen3_bf16", "gguf_llama_rope_freqs",
     "gguf_llama_mxfp4", "bitnet_online", "bitnet_falcon_mlx", "bitnet_1bitllm");
 
+// Blocks of families: a delta net, its rotated sibling, experts, sinks and windows, norms around
+// blocks and behind RoPE, queries that grow.
+const auto kFamilies =
+    ::testing::Values("mlx_qwen3_5_b1", "gguf_qwen35_hadamard_pq2_0", "mlx_qwen3_moe_b3",
+                      "hf_gpt_oss", "mlx_glm4_b4", "hf_nanochat", "hf_ministral3", "hf_gemma");
+
+INSTANTIATE_TEST_SUITE_P(Families, GoldenTest, kFamilies);
+INSTANTIATE_TEST_SUITE_P(Families, GoldenA8Test,
+                         ::testing::Values("gguf_qwen35_hadamard_pq2_0", "mlx_qwen3_moe_b3"));
 INSTANTIATE_TEST_SUITE_P(Kinds, GoldenTest, kKinds);
 INSTANTIATE_TEST_SUITE_P(Further, GoldenTest, kFurther);
 INSTANTIATE_TEST_SUITE_P(Kinds, GoldenA8Test, kKinds);

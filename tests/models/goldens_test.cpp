@@ -17,6 +17,7 @@
 #include "models/import.h"
 #include "tests/frontends/gguf/writer.h"
 #include "tests/frontends/test_files.h"
+#include "tests/ir/f32_caches.h"
 
 namespace sinter::models {
 namespace {
@@ -48,8 +49,8 @@ void expect_logits(const fs::path& file, const fs::path& folder) {
   ASSERT_TRUE(tolerance.ok()) << tolerance.status();
 
   ir::InterpreterState state;
-  const auto logits =
-      ir::interpret(model->module, **checkpoint, {ids, static_cast<int64_t>(ids.size())}, state);
+  const auto logits = ir::interpret(ir::with_f32_caches(model->module), **checkpoint,
+                                    {ids, static_cast<int64_t>(ids.size())}, state);
   ASSERT_TRUE(logits.ok()) << logits.status();
   ASSERT_EQ(logits->data.size(), expected.size());
   const size_t vocab = expected.size() / ids.size();
@@ -78,7 +79,11 @@ TEST_P(FolderGoldens, TheInterpreterMatches) {
 INSTANTIATE_TEST_SUITE_P(All, FolderGoldens,
                          testing::Values("mlx_mxfp4", "mlx_mxfp8", "mlx_nvfp4", "mlx_mixed",
                                          "bitnet_packed", "bitnet_online", "bitnet_falcon_llama",
-                                         "bitnet_falcon_mlx", "bitnet_1bitllm", "hf_bitnet_dense"),
+                                         "bitnet_falcon_mlx", "bitnet_1bitllm", "hf_bitnet_dense",
+                                         "mlx_qwen3_5_b1", "hf_internlm2", "hf_apertus",
+                                         "hf_nanochat", "hf_nemotron", "hf_gemma", "hf_ministral3",
+                                         "hf_gpt_oss", "mlx_gpt_oss_mxfp4", "mlx_glm4_b4",
+                                         "mlx_qwen3_moe_b3"),
                          [](const auto& name) { return std::string(name.param); });
 
 // Rows of packed codes that only fill the last bytes: the configuration says how many there are.
@@ -120,6 +125,38 @@ TEST(BitnetImport, ShapesOfTheConfigurationDropPadding) {
   EXPECT_EQ((*checkpoint)->matrix("model.layers.0.mlp.up_proj")->type.rows(), 6);
 }
 
+#ifdef SINTER_MORE_GOLDENS
+// Cases that lie beside the repository: all that are models, but for those of families that are not
+// known yet. One of these that is imported belongs on no list any more.
+constexpr std::string_view kUnknown[] = {
+    "hf_bamba",       "hf_deepseek_v2",   "hf_deepseek_v3",      "hf_falcon_h1",  "hf_gemma3n_text",
+    "hf_gemma4_text", "hf_glm4_moe_lite", "hf_granitemoehybrid", "hf_jamba",      "hf_kimi_linear",
+    "hf_mamba",       "hf_mamba2",        "hf_minimax",          "hf_nemotron_h", "hf_phimoe"};
+
+TEST(MoreGoldens, TheInterpreterMatches) {
+  int cases = 0;
+  for (const auto& entry : fs::directory_iterator(SINTER_MORE_GOLDENS)) {
+    const fs::path folder = entry.path();
+    const std::string name = folder.filename().string();
+    if (!fs::exists(folder / "golden.safetensors")) continue;
+    const fs::path file = fs::exists(folder / "model.gguf") ? folder / "model.gguf" : folder;
+    if (std::ranges::find(kUnknown, name) != std::end(kUnknown)) {
+      const auto checkpoint = frontends::open_checkpoint(file);
+      ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+      const auto model = import_checkpoint(**checkpoint);
+      EXPECT_FALSE(model.ok()) << name << " is imported";
+      EXPECT_NE(model.status().message().find("\"model_type\" is"), std::string::npos)
+          << model.status();
+      continue;
+    }
+    SCOPED_TRACE(name);
+    expect_logits(file, folder);
+    ++cases;
+  }
+  EXPECT_GE(cases, 100);
+}
+#endif
+
 class GgufGoldens : public testing::TestWithParam<const char*> {};
 
 TEST_P(GgufGoldens, TheInterpreterMatches) {
@@ -135,7 +172,8 @@ INSTANTIATE_TEST_SUITE_P(All, GgufGoldens,
                                          "gguf_qwen3_yarn", "gguf_tokenizer", "gguf_llama_mixed",
                                          "gguf_llama_mxfp4", "gguf_llama_q1_0", "gguf_llama_q3_k",
                                          "gguf_llama_q5_k", "gguf_llama_tq1_0", "gguf_qwen3_iq4_nl",
-                                         "gguf_qwen3_q2_k", "gguf_qwen3_q4_k", "gguf_qwen3_q6_k"),
+                                         "gguf_qwen3_q2_k", "gguf_qwen3_q4_k", "gguf_qwen3_q6_k",
+                                         "gguf_phi3", "gguf_gpt_oss", "gguf_qwen35_hadamard_pq2_0"),
                          [](const auto& name) { return std::string(name.param); });
 
 // The file with every tensor decoded to F32, block by block.
