@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "models/blocks/decoder.h"
 #include "models/blocks/experts.h"
-#include "models/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

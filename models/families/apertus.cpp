@@ -5,7 +5,7 @@
 #include <cmath>
 #include <string>
 
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,6 +1,6 @@
 // Arcee's AFM: llama with an MLP of two matrices and squared ReLU.
 // Source: transformers models/arcee/modeling_arcee.py and configuration_arcee.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,7 +1,7 @@
 // BitNet b1.58 and Falcon-E: llama with norms before the output projections of attention and MLP,
 // which Falcon-E and others leave out, and squared ReLU.
 // Source: transformers models/bitnet/modeling_bitnet.py and configuration_bitnet.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

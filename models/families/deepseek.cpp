@@ -1,9 +1,9 @@
 // What DeepSeek-V3's mixtures have, with attention of heads: dots.llm1 and GLM-4.5.
 // Source: transformers models/dots1 and models/glm4_moe.
+#include "models/blocks/decoder.h"
 #include "models/blocks/experts.h"
-#include "models/decoder.h"
+#include "models/blocks/sparse_layers.h"
 #include "models/family.h"
-#include "models/sparse_layers.h"
 
 namespace sinter::models {
 

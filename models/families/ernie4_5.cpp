@@ -1,6 +1,6 @@
 // ERNIE 4.5 (dense): llama whose RoPE turns adjacent pairs.
 // Source: transformers models/ernie4_5/modeling_ernie4_5.py and configuration_ernie4_5.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

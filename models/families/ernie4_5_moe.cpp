@@ -1,8 +1,8 @@
 // ERNIE 4.5 with experts: RoPE turns adjacent pairs, a correction is added to scores for the
 // choice, a shared MLP, the first layers dense. Source: transformers
 // models/ernie4_5_moe/modeling_ernie4_5_moe.py and its configuration.
+#include "models/blocks/decoder.h"
 #include "models/blocks/experts.h"
-#include "models/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

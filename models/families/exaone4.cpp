@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

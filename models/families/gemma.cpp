@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,7 +1,7 @@
 // GLM-4 (glm) and GLM-4-0414 (glm4): RoPE turns adjacent pairs of a part of each head, gate and up
 // are one matrix; the later one has norms before and after blocks. Source: transformers models/glm
 // and models/glm4.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,7 +1,7 @@
 // GPT-2, and BigCode's models, which share keys and values among heads: layer norms, learned
 // positions, an MLP of two matrices. GPT-2 stores its matrices transposed. Source: transformers
 // models/gpt2 and models/gpt_bigcode.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,7 +1,7 @@
 // GPT-NeoX and Pythia: attention and an MLP of two matrices side by side, each after a layer norm
 // of its own; query, key and value of a head are stored together. Source: transformers
 // models/gpt_neox/modeling_gpt_neox.py and configuration_gpt_neox.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,6 +1,6 @@
 // IBM's Granite: llama with factors on embeddings, scores, what blocks add, and logits.
 // Source: transformers models/granite/modeling_granite.py and configuration_granite.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

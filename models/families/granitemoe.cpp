@@ -1,8 +1,8 @@
 // IBM's Granite with experts, gate and up of which are one matrix: scores are shares of those
 // chosen. Source: transformers models/granitemoe/modeling_granitemoe.py and
 // configuration_granitemoe.py.
+#include "models/blocks/decoder.h"
 #include "models/blocks/experts.h"
-#include "models/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,6 +1,6 @@
 // Helium: llama whose RoPE turns adjacent pairs.
 // Source: transformers models/helium/modeling_helium.py and configuration_helium.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,6 +1,6 @@
 // Hunyuan (dense): llama with norms of heads behind RoPE.
 // Source: transformers models/hunyuan_v1_dense.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,6 +1,6 @@
 // InternLM 2: llama whose q, k and v are one matrix, grouped by KV head; InternLM 3: llama.
 // Source: internlm/internlm2-chat-7b, modeling_internlm2.py; internlm/internlm3-8b-instruct.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "models/blocks/decoder.h"
 #include "models/blocks/experts.h"
 #include "models/blocks/short_convolution.h"
-#include "models/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

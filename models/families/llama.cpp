@@ -1,6 +1,6 @@
 // Llama 2 and 3, and what is published under its name.
 // Source: transformers models/llama/modeling_llama.py and configuration_llama.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

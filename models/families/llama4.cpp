@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "models/blocks/decoder.h"
 #include "models/blocks/experts.h"
-#include "models/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

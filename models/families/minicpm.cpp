@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

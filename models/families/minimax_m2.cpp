@@ -1,7 +1,7 @@
 // MiniMax-M2: norms over the whole rows of q and k, RoPE on a part of each head, experts on every
 // layer that are chosen by sigmoids with a correction. Source: transformers models/minimax_m2.
+#include "models/blocks/decoder.h"
 #include "models/blocks/experts.h"
-#include "models/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

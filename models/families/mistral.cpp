@@ -1,6 +1,6 @@
 // Mistral and Ministral: llama with a window on all layers or on those that layer_types names.
 // Source: transformers models/mistral, models/ministral and models/ministral3.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,7 +1,7 @@
 // Mixtral: Mistral's attention, experts on every layer whose scores are shares of those chosen.
 // Source: transformers models/mixtral/modeling_mixtral.py and configuration_mixtral.py.
+#include "models/blocks/decoder.h"
 #include "models/blocks/experts.h"
-#include "models/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,7 +1,7 @@
 // nanochat: norms without weights, also of the embedding and, after RoPE, of the heads of q and k;
 // an MLP of two matrices with squared ReLU; capped logits. Source: transformers
 // models/nanochat/modeling_nanochat.py and configuration_nanochat.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,7 +1,7 @@
 // Nemotron: layer norms whose weights are stored less 1, RoPE on a part of each head, an MLP of two
 // matrices with squared ReLU.
 // Source: transformers models/nemotron/modeling_nemotron.py and configuration_nemotron.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

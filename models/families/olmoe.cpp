@@ -1,7 +1,7 @@
 // OLMoE: norms over the whole rows of q and k, experts on every layer.
 // Source: transformers models/olmoe/modeling_olmoe.py and configuration_olmoe.py.
+#include "models/blocks/decoder.h"
 #include "models/blocks/experts.h"
-#include "models/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

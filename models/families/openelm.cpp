@@ -7,7 +7,7 @@
 #include <cmath>
 #include <vector>
 
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,6 +1,6 @@
 // Phi-1 to Phi-2: attention and an MLP of two matrices read one layer norm; biases everywhere.
 // Source: transformers models/phi/modeling_phi.py and configuration_phi.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,6 +1,6 @@
 // Phi-3 and Phi-4: llama whose q, k and v are one matrix, and gate and up another.
 // Source: transformers models/phi3/modeling_phi3.py and configuration_phi3.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,6 +1,6 @@
 // Qwen2 and Qwen2.5: llama with biases on q, k and v, and windows on late layers.
 // Source: transformers models/qwen2/modeling_qwen2.py and configuration_qwen2.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,6 +1,6 @@
 // Qwen3 (dense), Bonsai: llama with RMS norm on the heads of q and k, before RoPE.
 // Source: transformers models/qwen3/modeling_qwen3.py and configuration_qwen3.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

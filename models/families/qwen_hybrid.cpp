@@ -7,11 +7,11 @@
 #include <string>
 #include <vector>
 
+#include "models/blocks/decoder.h"
 #include "models/blocks/delta_net.h"
 #include "models/blocks/experts.h"
-#include "models/decoder.h"
+#include "models/blocks/sparse_layers.h"
 #include "models/family.h"
-#include "models/sparse_layers.h"
 
 namespace sinter::models {
 

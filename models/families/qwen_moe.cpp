@@ -1,10 +1,10 @@
 // Qwen2-MoE and Qwen3-MoE: Qwen's attention, and experts on all layers, every
 // decoder_sparse_step-th, or all but those that mlp_only_layers lists. Source: transformers
 // models/qwen2_moe and models/qwen3_moe.
+#include "models/blocks/decoder.h"
 #include "models/blocks/experts.h"
-#include "models/decoder.h"
+#include "models/blocks/sparse_layers.h"
 #include "models/family.h"
-#include "models/sparse_layers.h"
 
 namespace sinter::models {
 

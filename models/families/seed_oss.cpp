@@ -1,6 +1,6 @@
 // Seed-OSS: llama with biases on q, k and v.
 // Source: transformers models/seed_oss/modeling_seed_oss.py and configuration_seed_oss.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -2,7 +2,7 @@
 // Source: transformers models/smollm3/modeling_smollm3.py and configuration_smollm3.py.
 #include <vector>
 
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

@@ -1,7 +1,7 @@
 // StableLM 2: layer norms, RoPE on a part of each head, attention and MLP one after the other or
 // side by side. Source: transformers models/stablelm/modeling_stablelm.py and
 // configuration_stablelm.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

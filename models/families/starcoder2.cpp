@@ -1,6 +1,6 @@
 // StarCoder2: layer norms, an MLP of two matrices, biases, and a window on every layer.
 // Source: transformers models/starcoder2/modeling_starcoder2.py and configuration_starcoder2.py.
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 #include "models/family.h"
 
 namespace sinter::models {

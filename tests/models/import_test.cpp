@@ -108,10 +108,11 @@ TEST(Import, RefusalsNameTheFieldAndTheWayOut) {
     config[key] = value;
     return error_of(config);
   };
-  EXPECT_EQ(with("model_type", "qwen4"),
-            fmt::format("config.json: \"model_type\" is \"qwen4\", which is not supported; did you "
-                        "mean \"qwen2\", \"qwen3\", \"qwen3_5\"; `sinter arch` lists the {} that are",
-                        families().size()));
+  EXPECT_EQ(
+      with("model_type", "qwen4"),
+      fmt::format("config.json: \"model_type\" is \"qwen4\", which is not supported; did you "
+                  "mean \"qwen2\", \"qwen3\", \"qwen3_5\"; `sinter arch` lists the {} that are",
+                  families().size()));
   EXPECT_EQ(
       with("hidden_act", "swiglu7"),
       "config.json: \"hidden_act\" is \"swiglu7\", which is not supported; known: silu, swish, "

@@ -1,4 +1,4 @@
-#include "models/sparse_layers.h"
+#include "models/blocks/sparse_layers.h"
 
 #include <algorithm>
 #include <vector>

@@ -1,8 +1,8 @@
 // Which layers have experts and which dense MLPs, as configurations say it.
 #pragma once
 
+#include "models/blocks/decoder.h"
 #include "models/blocks/experts.h"
-#include "models/decoder.h"
 
 namespace sinter::models {
 

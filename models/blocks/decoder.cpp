@@ -1,4 +1,4 @@
-#include "models/decoder.h"
+#include "models/blocks/decoder.h"
 
 #include <fmt/format.h>
 
