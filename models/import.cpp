@@ -151,7 +151,17 @@ absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config) {
     return absl::InvalidArgumentError(
         fmt::format("{}: \"synthetic_structure\" is \"{}\", expected \"affine\" or \"symmetric\"",
                     kFile, *structure));
-  const SyntheticCatalog catalog(kFile, *tied, *structure == "symmetric", *std::move(quantization));
+  int64_t rotation = 0;
+  if (config.contains("synthetic_rotation")) {
+    const auto block = frontends::get_int(config, "synthetic_rotation", kFile, {2, 1 << 16});
+    if (!block.ok()) return block.status();
+    if ((*block & (*block - 1)) != 0)
+      return absl::InvalidArgumentError(
+          fmt::format("{}: \"synthetic_rotation\" is {}, expected a power of two", kFile, *block));
+    rotation = *block;
+  }
+  const SyntheticCatalog catalog(kFile, *tied, *structure == "symmetric", rotation,
+                                 *std::move(quantization));
   const auto family = family_of(config, kFile);
   if (!family.ok()) return family.status();
   std::set<std::string> used;

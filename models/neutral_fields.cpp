@@ -37,6 +37,7 @@ constexpr NeutralField kConfig[] = {
     {"input_bits"},
     {"quantization"},
     {"quantization_config"},
+    {"synthetic_rotation"},
     {"synthetic_structure"},
     {"weight_bits"},
     // Training.

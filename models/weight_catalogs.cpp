@@ -174,6 +174,8 @@ absl::StatusOr<StoredWeight> SyntheticCatalog::find(std::string_view name,
     if (parameters.bits != 2)
       type.format.zero = parameters.bits == 1 ? 0.5 : 1 << (parameters.bits - 1);
   }
+  // What has an override to stay dense is not rotated, and Bonsai's gates of delta nets are such.
+  if (rotation_ != 0 && shape.back() % rotation_ == 0) type.rotated = rotation_;
   return StoredWeight{std::string(name), std::move(type), {}};
 }
 

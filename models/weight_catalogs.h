@@ -55,9 +55,14 @@ class CheckpointCatalog : public WeightCatalog {
 class SyntheticCatalog : public WeightCatalog {
  public:
   // `file`: of the configuration.
-  SyntheticCatalog(std::string_view file, bool tied, bool symmetric,
+  // `rotation`: columns of a block in which all quantized matrices are rotated; 0: they are not.
+  SyntheticCatalog(std::string_view file, bool tied, bool symmetric, int64_t rotation,
                    std::optional<frontends::Quantization> quantization)
-      : file_(file), tied_(tied), symmetric_(symmetric), quantization_(std::move(quantization)) {}
+      : file_(file),
+        tied_(tied),
+        symmetric_(symmetric),
+        rotation_(rotation),
+        quantization_(std::move(quantization)) {}
 
   bool has(std::string_view name) const override { return name != "lm_head" || !tied_; }
   std::string source(std::string_view name) const override { return std::string(name); }
@@ -77,6 +82,7 @@ class SyntheticCatalog : public WeightCatalog {
   std::string file_;
   bool tied_;
   bool symmetric_;
+  int64_t rotation_;
   std::optional<frontends::Quantization> quantization_;
 };
 

@@ -127,7 +127,7 @@ TEST(Run, ContinuesTokenIds) {
 TEST(Help, IsThereForEveryCommand) {
   for (const char* command :
        {"compile", "convert", "run", "inspect", "dump", "explain", "opt", "logits", "eval", "bench",
-        "profile", "verify", "tokenize", "chat-template", "targets", "doctor", "capture"}) {
+        "profile", "verify", "tokenize", "chat-template", "targets", "arch", "doctor", "capture"}) {
     const Outcome outcome = sinter(std::string(command) + " --help");
     EXPECT_EQ(outcome.code, 0);
     EXPECT_EQ(outcome.err, "");
@@ -481,6 +481,9 @@ TEST(Targets, AreListed) {
   const Json targets = Json::parse(sinter("targets --json").out);
   EXPECT_GE(targets.size(), 3u);
   EXPECT_NE(sinter("targets").out.find("aarch64"), std::string::npos);
+  const Json families = Json::parse(sinter("arch --json").out);
+  EXPECT_GE(families.size(), 60u);
+  EXPECT_NE(sinter("arch").out.find("qwen3_5_text         qwen35"), std::string::npos);
 }
 
 }  // namespace
