@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <map>
 #include <string>
 #include <utility>
@@ -153,7 +154,8 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
     std::string options;
     std::string sinks;
     if (has_cap || chunk > 0) options += fmt::format(", {}", chunk);
-    if (has_cap) options += ", " + float_literal(softcap);
+    if (has_cap)
+      options += fmt::format(", 0x{:08x}", std::bit_cast<uint32_t>(static_cast<float>(softcap)));
     if (has_sinks) {
       auto pointer = c.vector_pointer(e, op->operands[3]);
       if (!pointer.ok()) return pointer.status();

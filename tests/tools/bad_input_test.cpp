@@ -146,7 +146,7 @@ TEST(BadModel, OverrideThatMatchesNothing) {
 TEST(BadModel, UnknownModelType) {
   const fs::path model = copy_of_model("model");
   edit_config(model, [](Json& config) { config["model_type"] = "qwen33"; });
-  expect_compile_refused(model, {"config.json", "model_type", "qwen33", "llama"});
+  expect_compile_refused(model, {"config.json", "model_type", "qwen33", "qwen3", "sinter arch"});
 }
 
 TEST(BadModel, UnknownQuantizationMode) {

@@ -187,7 +187,7 @@ SINTER_INLINE void put_head(const float* x, u8* codes, f16* scales) {
 
 // PagesOf: Pages, or a Ring. Sink: the element type of sinks; void: none.
 template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, class PagesOf,
-          class Format, int Window, int Chunk = 0, float Softcap = 0.0F, class Sink = void>
+          class Format, int Window, int Chunk = 0, u32 SoftcapBits = 0, class Sink = void>
 struct Caches {
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
   using Values = CacheLayout<Format, KvHeadsCount, VHeadDim>;
@@ -198,7 +198,8 @@ struct Caches {
   static constexpr int value_dim = Values::dim;
   static constexpr int window = Window, chunk = Chunk;  // 0: none
   static constexpr int reach = static_cast<int>(sizes::reach(window, chunk));
-  static constexpr float softcap = Softcap;  // of scores; 0: none
+  // Of scores, 0: none. A parameter as bits, since not every compiler takes one that is a float.
+  static constexpr float softcap = __builtin_bit_cast(float, SoftcapBits);
   static constexpr bool has_sinks = !__is_void(Sink);
   u8* keys;  // of the first page
   u8* values;

@@ -99,7 +99,7 @@ struct CachedRows {
 
 // PagesOf: Pages, or a Ring. Sink: the element type of sinks; void: none.
 template <int HeadsCount, int KvHeadsCount, int QkHeadDim, int VHeadDim, class PagesOf,
-          class FormatOf, int Window, int Chunk = 0, float Softcap = 0.0F, class Sink = void>
+          class FormatOf, int Window, int Chunk = 0, u32 SoftcapBits = 0, class Sink = void>
 struct Caches {
   using Format = FormatOf;
   using Keys = CacheLayout<Format, KvHeadsCount, QkHeadDim>;
@@ -117,7 +117,8 @@ struct Caches {
   static constexpr sizes::Heads shape = {group, key_dim, value_dim, bits, Format::group};
   static constexpr int window = Window, chunk = Chunk;  // 0: none
   static constexpr int reach = static_cast<int>(sizes::reach(window, chunk));
-  static constexpr float softcap = Softcap;  // of scores; 0: none
+  // Of scores, 0: none. A parameter as bits, since not every compiler takes one that is a float.
+  static constexpr float softcap = __builtin_bit_cast(float, SoftcapBits);
   static constexpr bool has_sinks = !__is_void(Sink);
   u8* keys;  // of the first page
   u8* values;

@@ -379,12 +379,19 @@ SINTER_INLINE void grid_barrier(u64* arrivals, int workers) {
 template <class T>
 SINTER_INLINE T shuffle_xor(T value, int mask) {
   static_assert(sizeof(T) == 4);
+  return __builtin_bit_cast(T, shuffle(__builtin_bit_cast(u32, value), lane() ^ mask));
+}
+// The same for a chain of masks, each of which would keep a register with shuffle(): here the
+// instruction has the mask in it, where there is one. Not always better: the attention of prompts
+// spills with it.
+template <class T>
+SINTER_INLINE T shuffle_by_mask(T value, int mask) {
 #if defined(__NVPTX__)
-  // The instruction has the mask in it, where shuffle() would keep a register for every mask.
+  static_assert(sizeof(T) == 4);
   return __builtin_bit_cast(
       T, __nvvm_shfl_sync_bfly_i32(~0U, __builtin_bit_cast(int, value), mask, 31));
 #else
-  return __builtin_bit_cast(T, shuffle(__builtin_bit_cast(u32, value), lane() ^ mask));
+  return shuffle_xor(value, mask);
 #endif
 }
 // Over runs of `Lanes` lanes; every lane gets the result. The order is fixed.

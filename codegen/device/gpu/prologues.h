@@ -464,7 +464,7 @@ struct RotateRows {
     for (int apart = 1; apart < wave_size && apart * held < Block; apart *= 2) {
       const float sign = (lane() & apart) != 0 ? -1.0F : 1.0F;
 #pragma clang loop unroll(full)
-      for (int j = 0; j < held; ++j) x.v[j] = fma(x.v[j], sign, shuffle_xor(x.v[j], apart));
+      for (int j = 0; j < held; ++j) x.v[j] = fma(x.v[j], sign, shuffle_by_mask(x.v[j], apart));
     }
   }
 };

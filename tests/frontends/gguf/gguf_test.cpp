@@ -132,7 +132,7 @@ TEST_F(GgufTest, RefusesBadTensors) {
   expect_error(with({"t", {32}, 77, ""}), {"tensor \"t\" has the unknown type id 77"});
   expect_error(with({"t", {128}, 36, ""}),
                {"type id 36, I2_S (32 bytes for 128", "several layouts"});
-  expect_error(with({"t", {128}, 142, ""}), {"type id 142, PQ2_0 (34 bytes for 128", "Hadamard"});
+  expect_error(with({"t", {64}, 142, ""}), {"rows of 64 elements", "PQ2_0 (34 bytes for 128"});
   expect_error(with({"t", {4}, 0, std::string(16, 'x'), 33}), {"offset 33", "alignment 32"});
   expect_error(with({"t", {4}, 0, std::string(16, 'x'), 0}), {"overlaps tensor"});
   expect_error(with({"t", {4}, 0, std::string(16, 'x'), 1 << 20}), {"needs 16 bytes from offset"});
@@ -140,15 +140,26 @@ TEST_F(GgufTest, RefusesBadTensors) {
 }
 
 TEST_F(GgufTest, BlocksOfAnotherSizeUnderAKnownIdAreSeen) {
-  // Another Q2_0, of 34 bytes for 128 elements: 34 * 64 bytes where 36 * 64 are expected.
+  // PQ2_0 under the id of Q2_0: 34 * 64 bytes where 36 * 64 are expected.
   GgufFile file;
   file.tensors = {{"t", {128, 64}, 42, std::string(34 * 64, '\0')},
                   f32_entry("b", {64}, std::vector<float>(64))};
+  for (int tensors = 2; tensors > 0; --tensors) {
+    const auto gguf = open(file);
+    ASSERT_TRUE(gguf.ok()) << gguf.status();
+    EXPECT_EQ(gguf->tensors.at("t").type->name, "PQ2_0");
+    EXPECT_EQ(gguf->tensors.at("t").bytes.size(), 34U * 64);
+    file.tensors.pop_back();
+  }
+  // Blocks that are smaller still.
+  file.tensors = {{"t", {128, 64}, 42, std::string(32 * 64, '\0')},
+                  f32_entry("b", {64}, std::vector<float>(64))};
   expect_error(open(file), {"tensor \"b\"", "overlaps tensor \"t\""});
   file.tensors.pop_back();
-  expect_error(open(file), {"tensor \"t\" [64, 128] of type Q2_0 (18 bytes for 64 elements) needs "
-                            "2,304 bytes",
-                            "means another type by this id"});
+  expect_error(open(file),
+               {"tensor \"t\" [64, 128] of type PQ2_0 (34 bytes for 128 elements) needs "
+                "2,176 bytes",
+                "means another type by this id"});
   // And larger ones.
   file.tensors = {{"t", {128, 64}, 42, std::string(40 * 64, '\0')}, f32_entry("b", {2}, {7, 8})};
   expect_error(open(file), {"tensor \"t\" of type Q2_0", "needs 2,304 bytes, but 2,560 lie"});
@@ -385,7 +396,8 @@ TEST_F(GgufCheckpointTest, WhatIsNotUnderstoodIsRefused) {
   expect_error(open_with(key_text("general.architecture", "mamba")),
                {"\"general.architecture\" is \"mamba\"", "known: llama, qwen2, qwen3, bitnet"});
   expect_error(open_with(key_text("general.type", "adapter")), {"\"general.type\" is \"adapter\""});
-  expect_error(open_with(key_u32("prism.hadamard.size", 1024)), {"\"prism.hadamard.size\""});
+  expect_error(open_with(key_u32("prism.hadamard.size", 1024)),
+               {"\"prism.hadamard.version\" is missing"});
   expect_error(open_with(key_f32("llama.logit_scale", 2)), {"\"llama.logit_scale\" is 2"});
   expect_error(open_with(key_u32("llama.expert_group_count", 8)),
                {"\"llama.expert_group_count\" is 8"});
