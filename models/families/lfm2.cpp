@@ -49,8 +49,8 @@ static absl::StatusOr<ir::Module> import_lfm2(Importer& m) {
   if (m.ok() && m.flag("block_auto_adjust_ff_dim")) {
     const int64_t multiple = m.integer("block_multiple_of");
     const double factor = m.number("block_ffn_dim_multiplier", {1e-3, 1e3}, 1.0);
-    const auto width =
-        static_cast<int64_t>(factor * static_cast<double>(2 * d.layers[0].mlp.width / 3));
+    const int64_t of_three = 2 * d.layers[0].mlp.width / 3;  // rounded down
+    const auto width = static_cast<int64_t>(factor * static_cast<double>(of_three));
     const int64_t rounded = (width + multiple - 1) / multiple * multiple;
     d.for_each_mlp([&](Mlp& p) { p.width = rounded; });
   }

@@ -11,7 +11,8 @@ namespace sinter::models {
 static absl::StatusOr<ir::Module> import_lille(Importer& m) {
   const int64_t hidden = m.integer("hidden_size");
   // Rounded to the even one of two equally near multiples, as Python rounds.
-  const double multiples = static_cast<double>(8 * hidden / 3) / 256;
+  const int64_t wanted = 8 * hidden / 3;
+  const double multiples = static_cast<double>(wanted) / 256;
   m.derive("intermediate_size", 256 * static_cast<int64_t>(std::nearbyint(multiples)));
   Decoder d = read_decoder(m);
   d.norms.before_mixer = "attention.norm";
