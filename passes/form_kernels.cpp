@@ -53,10 +53,7 @@ class RowGrouper {
     }
     std::reverse(remarks_.begin(), remarks_.end());
     context_.remarks.insert(context_.remarks.end(), remarks_.begin(), remarks_.end());
-    std::vector<Node> nodes;
-    for (size_t i = 0; i < module_.nodes.size(); ++i)
-      if (!taken_[i]) nodes.push_back(std::move(module_.nodes[i]));
-    module_.nodes = std::move(nodes);
+    erase_nodes(module_, taken_);
   }
 
  private:

@@ -36,10 +36,7 @@ class Fuser {
   void run() {
     for (size_t i = 0; i < module_.nodes.size(); ++i)
       if (module_.nodes[i].op == Op::attention) fuse(i);
-    std::vector<Node> nodes;
-    for (size_t i = 0; i < module_.nodes.size(); ++i)
-      if (!taken_[i]) nodes.push_back(std::move(module_.nodes[i]));
-    module_.nodes = std::move(nodes);
+    erase_nodes(module_, taken_);
     erase_dead(module_);
   }
 

@@ -82,10 +82,7 @@ class Fuser {
       if (ir::is_region(module_.nodes[i], ir::RegionKind::matmul) ||
           ir::is_region(module_.nodes[i], ir::RegionKind::experts))
         fuse(i);
-    std::vector<Node> nodes;
-    for (size_t i = 0; i < module_.nodes.size(); ++i)
-      if (!taken_[i]) nodes.push_back(std::move(module_.nodes[i]));
-    module_.nodes = std::move(nodes);
+    erase_nodes(module_, taken_);
   }
 
  private:

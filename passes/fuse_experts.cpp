@@ -35,10 +35,7 @@ class Fuser {
       if (module_.nodes[i].op == Op::top_k) router(i);
     for (size_t i = 0; i < module_.nodes.size(); ++i)
       if (module_.nodes[i].op == Op::gather_matmul && !taken_[i]) experts(i);
-    std::vector<Node> nodes;
-    for (size_t i = 0; i < module_.nodes.size(); ++i)
-      if (!taken_[i]) nodes.push_back(std::move(module_.nodes[i]));
-    module_.nodes = std::move(nodes);
+    erase_nodes(module_, taken_);
   }
 
  private:

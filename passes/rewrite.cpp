@@ -37,6 +37,13 @@ void replace_uses(ir::Module& module, const std::map<ValueId, ValueId>& replaced
   replace_in(module.returns, replaced);
 }
 
+void erase_nodes(ir::Module& module, const std::vector<bool>& taken) {
+  std::vector<ir::Node> left;
+  for (size_t i = 0; i < module.nodes.size(); ++i)
+    if (!taken[i]) left.push_back(std::move(module.nodes[i]));
+  module.nodes = std::move(left);
+}
+
 void erase_dead(ir::Module& module) {
   std::vector<int> uses = ir::count_uses(module);
   std::vector<Node> kept;

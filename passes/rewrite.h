@@ -15,6 +15,9 @@ namespace sinter::passes {
 // is mapped to.
 void replace_uses(ir::Module& module, const std::map<ir::ValueId, ir::ValueId>& replaced);
 
+// Removes the nodes that are `taken`, each by its position.
+void erase_nodes(ir::Module& module, const std::vector<bool>& taken);
+
 // Removes nodes whose results nobody uses (those that update states stay), and weights that nobody
 // uses.
 void erase_dead(ir::Module& module);

@@ -96,6 +96,18 @@ Block feed_forward(const Experts& e, int64_t hidden) {
   };
 }
 
+Experts read_qwen_experts(Importer& m) {
+  Experts e = read_experts(m);
+  e.normalized = m.flag("norm_topk_prob");
+  e.shared = Mlp{.width = m.integer("shared_expert_intermediate_size"),
+                 .act = e.act,
+                 .gate = "mlp.shared_expert.gate_proj",
+                 .up = "mlp.shared_expert.up_proj",
+                 .down = "mlp.shared_expert.down_proj"};
+  e.shared_gate = "mlp.shared_expert_gate";
+  return e;
+}
+
 Experts read_deepseek_experts(Importer& m) {
   Experts e = read_experts(m);
   e.scores = Experts::Scores::sigmoid;

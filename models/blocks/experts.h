@@ -54,6 +54,8 @@ Block feed_forward(const Experts& e, int64_t hidden);
 // The fields that most configurations of mixtures have: num_experts, num_experts_per_tok,
 // moe_intermediate_size, hidden_act.
 Experts read_experts(Importer& m);
+// Those of Qwen2-MoE and of hybrids: norm_topk_prob, and a shared expert with a gate of its own.
+Experts read_qwen_experts(Importer& m);
 // Those of DeepSeek-V3's: sigmoids with a correction, n_shared_experts, routed_scaling_factor,
 // norm_topk_prob.
 Experts read_deepseek_experts(Importer& m);

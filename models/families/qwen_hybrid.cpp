@@ -79,15 +79,7 @@ Decoder read_hybrid(Importer& m, bool grouped) {
 }
 
 void read_hybrid_experts(Importer& m, Decoder& d) {
-  Experts e = read_experts(m);
-  e.normalized = m.flag("norm_topk_prob");
-  e.shared = Mlp{.width = m.integer("shared_expert_intermediate_size"),
-                 .act = e.act,
-                 .gate = "mlp.shared_expert.gate_proj",
-                 .up = "mlp.shared_expert.up_proj",
-                 .down = "mlp.shared_expert.down_proj"};
-  e.shared_gate = "mlp.shared_expert_gate";
-  read_sparse_layers(m, d, e);
+  read_sparse_layers(m, d, read_qwen_experts(m));
 }
 
 absl::StatusOr<ir::Module> import_qwen3_5(Importer& m) { return build(m, read_hybrid(m, false)); }

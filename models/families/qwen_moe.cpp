@@ -26,15 +26,7 @@ static absl::StatusOr<ir::Module> import_qwen2_moe(Importer& m) {
   Decoder d = read_decoder(m);
   const bool bias = m.flag("qkv_bias");
   for (Layer& layer : d.layers) layer.attention.qkv_bias = bias;
-  Experts e = read_experts(m);
-  e.normalized = m.flag("norm_topk_prob");
-  e.shared = Mlp{.width = m.integer("shared_expert_intermediate_size"),
-                 .act = e.act,
-                 .gate = "mlp.shared_expert.gate_proj",
-                 .up = "mlp.shared_expert.up_proj",
-                 .down = "mlp.shared_expert.down_proj"};
-  e.shared_gate = "mlp.shared_expert_gate";
-  read_sparse_layers(m, d, e);
+  read_sparse_layers(m, d, read_qwen_experts(m));
   read_late_windows(m, d);
   return build(m, d);
 }
