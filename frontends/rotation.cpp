@@ -1,11 +1,36 @@
 #include "frontends/rotation.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+
 #include "frontends/error_text.h"
 
 namespace sinter::frontends {
 namespace {
 
-constexpr std::string_view kPrefix = "prism.hadamard.";
+constexpr std::string_view kPrefix = kRotationKeys;
+constexpr std::array<std::string_view, 11> kKnown = {
+    "version",       "transform",    "axis",
+    "sign_mode",     "block_size",   "sign_widths",
+    "sign_values",   "weight_names", "inverse_weight_names",
+    "gdn_v_grouped", "tied_output"};
+// Features of all widths together: far more than any model has.
+constexpr int64_t kMostFeatures = int64_t{1} << 24;
+
+// What has a meaning that is not known would change results.
+absl::Status check_keys(const Json& contract, const std::string& file) {
+  for (const auto& field : contract.items()) {
+    std::string_view key = field.key();
+    if (!key.starts_with(kPrefix)) continue;
+    key.remove_prefix(kPrefix.size());
+    if (std::find(kKnown.begin(), kKnown.end(), key) == kKnown.end())
+      return invalid("{}: {} is not known; known are \"{}\" with {}", file, in_quotes(field.key()),
+                     kPrefix, fmt::join(kKnown, ", "));
+  }
+  return absl::OkStatus();
+}
 
 // A key that has one of these values.
 absl::Status expect(const Json& contract, const std::string& file, const char* name,
@@ -55,12 +80,18 @@ absl::Status read_signs(const Json& contract, const std::string& file, Rotation&
   if (!identity) values = list(contract, file, "sign_values");
   if (!values.ok()) return values.status();
   size_t at = 0;
+  int64_t features = 0;
   for (const Json& width : **widths) {
-    if (!width.is_number_integer() || width <= 0 || width > int64_t{1} << 24 ||
+    if (!width.is_number_integer() || width <= 0 || width > kMostFeatures - features ||
         width.get<int64_t>() % rotation.block != 0)
-      return invalid("{}: \"{}sign_widths\" has {}, expected multiples of the block of {}", file,
-                     kPrefix, describe(width), rotation.block);
+      return invalid(
+          "{}: \"{}sign_widths\" has {}, expected multiples of the block of {}, {} at most "
+          "together",
+          file, kPrefix, describe(width), rotation.block, kMostFeatures);
+    features += width.get<int64_t>();
     std::vector<float>& signs = rotation.signs[width.get<int64_t>()];
+    if (!signs.empty())
+      return invalid("{}: \"{}sign_widths\" has {} twice", file, kPrefix, describe(width));
     for (int64_t i = 0; i < width.get<int64_t>(); ++i, ++at) {
       if (identity) {
         signs.push_back(1);
@@ -85,7 +116,7 @@ absl::StatusOr<Rotation> read_rotation(const Json& contract, const std::string& 
                                        const std::function<std::string(std::string_view)>& key_of) {
   Rotation rotation;
   for (const absl::Status& status :
-       {expect(contract, file, "version", {1, 2}),
+       {check_keys(contract, file), expect(contract, file, "version", {1, 2}),
         expect(contract, file, "transform", {"normalized-sylvester-walsh-hadamard"}),
         expect(contract, file, "axis", {"input-last-dimension"}),
         expect(contract, file, "sign_mode", {"explicit", "identity"})})

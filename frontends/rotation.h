@@ -16,6 +16,8 @@
 
 namespace sinter::frontends {
 
+inline constexpr std::string_view kRotationKeys = "prism.hadamard.";
+
 struct Rotation {
   int64_t block = 0;  // columns; 0: nothing is rotated
   // By the width of rows: 1 or -1 for each feature.
@@ -33,8 +35,9 @@ struct Rotation {
 
 // Reads the keys "prism.hadamard.*" of `contract`: metadata of a GGUF file, or hadamard.json.
 // `key_of` gives the key in `matrices` of a tensor of the file, or nothing when there is none.
-// Errors: a version, transform or width that is not known, a name that is not found, signs that are
-// no signs.
+// Errors: a key, version or transform that is not known, a width that is not a multiple of the
+// block, that is said twice or of which there are too many features; a name that is not found,
+// signs that are no signs.
 absl::StatusOr<Rotation> read_rotation(
     const Json& contract, const std::string& file,
     const std::function<std::string(std::string_view tensor)>& key_of);

@@ -31,7 +31,6 @@ constexpr std::array<GgufTensorName, 6> kDraftingTensors = {{
 
 constexpr std::string_view kRopeFactors = "rope_freqs.weight";
 constexpr std::string_view kScaleSuffix = ".scale";
-constexpr std::string_view kHadamard = "prism.hadamard.";
 
 // Keys that change nothing when they have one of these values, for every architecture here. Others
 // are refused by name. Source: LLM_KV_NAMES and the defaults of llama_hparams in
@@ -641,7 +640,7 @@ absl::Status read_rotation_keys(const Gguf& gguf, const GgufArchitecture& archit
                                 Checkpoint& checkpoint) {
   Json contract = Json::object();
   for (const auto& field : gguf.metadata.items()) {
-    if (!field.key().starts_with(kHadamard)) continue;
+    if (!field.key().starts_with(kRotationKeys)) continue;
     contract[field.key()] = field.value();
     // Long lists are not among the values.
     const auto array = gguf.arrays.find(field.key());
@@ -653,7 +652,9 @@ absl::Status read_rotation_keys(const Gguf& gguf, const GgufArchitecture& archit
       for (uint64_t i = 0; i < array->second.count; ++i) list.push_back(array->second.number(i));
     }
     if (array->second.is_integer())
-      for (Json& number : list) number = static_cast<int64_t>(number.get<double>());
+      for (Json& number : list)
+        if (std::abs(number.get<double>()) < 0x1p53)
+          number = static_cast<int64_t>(number.get<double>());
     contract[field.key()] = std::move(list);
   }
   if (contract.empty()) return absl::OkStatus();
@@ -665,7 +666,7 @@ absl::Status read_rotation_keys(const Gguf& gguf, const GgufArchitecture& archit
   if (architecture.hybrid == GgufArchitecture::Hybrid::no) return absl::OkStatus();
   if (!checkpoint.rotation.grouped_heads)
     return invalid("{}: \"{}gdn_v_grouped\" is false or missing; supported is true", gguf.file,
-                   kHadamard);
+                   kRotationKeys);
   // What goes into delta nets is brought into the order of what comes out.
   checkpoint.config["linear_heads_tiled"] = false;
   return absl::OkStatus();
@@ -691,7 +692,7 @@ absl::Status check_manifest(const Gguf& gguf) {
     return invalid("{}: \"general.type\" is {}, expected \"model\"", gguf.file, in_quotes(*type));
   for (const auto& field : gguf.metadata.items()) {
     for (const std::string_view prefix : {"prism.", "adapter."}) {
-      if (field.key().starts_with(kHadamard)) continue;
+      if (field.key().starts_with(kRotationKeys)) continue;
       if (field.key().starts_with(prefix)) {
         return invalid("{}: the key {} asks for a transform of activations that is not supported",
                        gguf.file, in_quotes(field.key()));
