@@ -397,6 +397,8 @@ TEST_F(GgufCheckpointTest, WhatIsNotUnderstoodIsRefused) {
                {"\"general.architecture\" is \"mamba\"", "known: llama, qwen2, qwen3, bitnet"});
   expect_error(open_with(key_text("general.type", "adapter")), {"\"general.type\" is \"adapter\""});
   expect_error(open_with(key_u32("prism.hadamard.size", 1024)),
+               {"\"prism.hadamard.size\" is not known"});
+  expect_error(open_with(key_u32("prism.hadamard.block_size", 1024)),
                {"\"prism.hadamard.version\" is missing"});
   expect_error(open_with(key_f32("llama.logit_scale", 2)), {"\"llama.logit_scale\" is 2"});
   expect_error(open_with(key_u32("llama.expert_group_count", 8)),
