@@ -193,12 +193,9 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
         fmt::format("attention {} {} {} {}", heads, kv_heads, shape_of.value_dim, most_splits),
         split_bytes * rows);
   };
-  // A block has the heads of a KV head. In steps of one row products prepare their input
-  // themselves.
+  // A block has the heads of a KV head.
   const auto declare_results = [&](Emitter& e) {
-    const auto form = c.one_row()
-                          ? std::nullopt
-                          : rows_form_of_readers(c, op->results[0], heads / kv_heads * v_head_dim);
+    const auto form = rows_form_of_readers(c, op->results[0], heads / kv_heads * v_head_dim);
     if (!form) {
       e.line("const FloatResults<Cache> results{{{}}};", e.pointer(result, "float"));
       return;

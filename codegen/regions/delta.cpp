@@ -123,15 +123,14 @@ class Lowerer {
   }
 
   // Declares `after`: what is made of a row of heads, once the rule has given it. On GPUs it leaves
-  // rows as products multiply them, if all readers do; in steps of one row they see to that.
+  // rows as products multiply them, if all readers do.
   absl::Status declare_after(Emitter& e) {
     if (!has_work_behind()) {
       e.line("const NothingBehind after;");
       return absl::OkStatus();
     }
     if (auto code = declare(e, "made", result(), value_runs()); !code.ok()) return code.status();
-    const auto form = c_.on_gpu() && !c_.one_row() ? rows_form_of_readers(c_, result(), value_dim_)
-                                                   : std::nullopt;
+    const auto form = c_.on_gpu() ? rows_form_of_readers(c_, result(), value_dim_) : std::nullopt;
     std::string statement;
     if (form) {
       const Buffer prepared = c_.temporary({form->row_bytes, 64});

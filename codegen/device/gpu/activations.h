@@ -39,13 +39,12 @@ SINTER_INLINE float scale_of(float most) {
   return most * step + (most - most);
 }
 
-// Quantizes columns k.. that this thread holds and hands them to put(plane, column, 8 codes) and
-// put_scale(group, scale); the sum of the integers. `row_most`: where the row has one scale, the
-// largest size in it.
+// Quantizes columns k.. that this thread holds and hands them to put(plane, column, 8 codes), which
+// all lanes call, those beyond the last block of columns, too, and put_scale(group, scale); the sum
+// of the integers. `row_most`: where the row has one scale, the largest size in it.
 template <int Cols, int Group, int Planes, class Put, class PutScale>
 SINTER_INLINE int quantize_held(const Held& x, int k, float row_most, const Put& put,
                                 const PutScale& put_scale) {
-  constexpr int padded = (Cols + block_cols - 1) / block_cols * block_cols;
   float most = row_most;
   if constexpr (Group > 0) {
 #pragma clang loop unroll(full)
@@ -71,13 +70,11 @@ SINTER_INLINE int quantize_held(const Held& x, int k, float row_most, const Put&
     }
     sum = dot4(low[half], 0x01010101U, sum);
   }
-  if (k < padded) {
-    if constexpr (Planes == 1) {
-      put(0, k, low);
-    } else {
-      put(0, k, high);
-      put(1, k, low);
-    }
+  if constexpr (Planes == 1) {
+    put(0, k, low);
+  } else {
+    put(0, k, high);
+    put(1, k, low);
   }
   if constexpr (Group > 0) {
     const int of_group = sum_lanes<Group / held>(sum);
@@ -224,7 +221,7 @@ struct QuantizedRows {
     const QuantizedRows& rows;
     index r;
     SINTER_MEMBER void operator()(int plane, int k, u32x2 eight) const {
-      *reinterpret_cast<u32x2*>(rows.row_of(plane, r) + column(k)) = eight;
+      if (k < row_codes) *reinterpret_cast<u32x2*>(rows.row_of(plane, r) + column(k)) = eight;
     }
   };
   struct PutScale {
@@ -233,6 +230,29 @@ struct QuantizedRows {
     SINTER_MEMBER void operator()(int g, GroupScale s) const { rows.scale(r, g) = s; }
   };
 };
+
+// Row r as a phase before left it.
+template <int Cols, int Group, int Planes, class Prepared, class Put, class PutScale>
+SINTER_INLINE void quantize_row(const QuantizedRows<Cols, Group, Planes>& x, index r, float*,
+                                const Prepared& prepared, const Put& put,
+                                const PutScale& put_scale) {
+  using X = QuantizedRows<Cols, Group, Planes>;
+  prepared();
+  u32x2 codes[Planes][rounds<X::row_codes>];
+#pragma clang loop unroll(full)
+  for (int i = 0; i < rounds<X::row_codes>; ++i)
+#pragma clang loop unroll(full)
+    for (int p = 0; p < Planes; ++p) {
+      const int k = (i * threads + thread()) * held;
+      codes[p][i] =
+          k < X::row_codes ? *reinterpret_cast<const u32x2*>(x.row_of(p, r) + k) : u32x2{0, 0};
+    }
+  for (int g = thread(); g < X::groups; g += threads) put_scale(g, x.scale(r, g));
+#pragma clang loop unroll(full)
+  for (int i = 0; i < rounds<X::row_codes>; ++i)
+#pragma clang loop unroll(full)
+    for (int p = 0; p < Planes; ++p) put(p, (i * threads + thread()) * held, codes[p][i]);
+}
 
 // One such row in shared memory: blocks are padded so that lanes which read the same place of
 // different blocks use different banks.
@@ -260,14 +280,25 @@ struct SharedRow {
     quantize_row<Cols, Group, Planes>(
         p, r, scratch, [] { release_next_phase(); },
         [&](int plane, int k, u32x2 eight) {
-          *reinterpret_cast<u32x2*>(base + (plane * blocks + k / block_cols) * stride +
-                                    k % block_cols) = eight;
+          if (k < blocks * block_cols)
+            *reinterpret_cast<u32x2*>(base + (plane * blocks + k / block_cols) * stride +
+                                      k % block_cols) = eight;
         },
         [&](int g, GroupScale scale) {
           reinterpret_cast<GroupScale*>(base + code_bytes)[g] = scale;
         });
   }
 };
+
+// A product with the integers x of a row, when its sum y is whole.
+template <class W, class X>
+SINTER_INLINE float finish_row(const W& w, index row, float y, const X& x) {
+  if constexpr (!W::has_scales) {
+    const GroupScale a = x.scale(0);
+    y = fma(y, a.scale, W::sum_factor() * a.bias) * W::scale_factor();
+  }
+  return y * w.factor.of_row(row);
+}
 
 // Row r of a prologue, by a block.
 template <int Cols, class Prologue>

@@ -106,17 +106,27 @@ template <class X, int Rows, class W, class Row>
 SINTER_INLINE float expert_tile(const W& w, index expert, index tile, const Row& x) {
   using Form = OneRow<X>;
   constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
-  float y = 0;
-#pragma clang loop unroll(disable)
-  for (int step = 0; step < Form::steps; ++step) {
-    typename Form::template Piece<W> piece;
-    piece.read(w, expert * tiles + tile, step);
-    y += piece.multiply(w, expert * tiles + tile, step, x);
-  }
+  using Piece = typename Form::template Piece<W>;
+  // Loads that are under way: there are few waves, each of which may have many registers.
+  constexpr int most_ahead = Piece::registers > 64 ? 1 : 64 / Piece::registers;
+  constexpr int ahead = most_ahead < Form::steps ? most_ahead : Form::steps;
+  Piece pieces[ahead];
 #pragma clang loop unroll(full)
-  for (int mask = tile_rows; mask < wave_size; mask *= 2) y += shuffle_xor(y, mask);
+  for (int i = 0; i < ahead; ++i) pieces[i].read(w, expert * tiles + tile, i);
+  float y[1] = {};
+#pragma clang loop unroll(disable)
+  for (int step = 0; step < Form::steps; step += ahead)
+#pragma clang loop unroll(full)
+    for (int i = 0; i < ahead; ++i) {
+      if (Form::steps % ahead != 0 && step + i >= Form::steps) break;
+      y[0] += pieces[i].multiply(w, expert * tiles + tile, step + i, x);
+      settle(y);
+      if (step + i + ahead < Form::steps)
+        pieces[i].read(w, expert * tiles + tile, step + i + ahead);
+    }
+  const float sum = Form::gather(y[0]);
   const index col = tile * tile_rows + lane() % tile_rows;
-  return col < Rows ? Form::finish(w, expert * Rows + col, y, x) : 0.0F;
+  return col < Rows ? Form::finish(w, expert * Rows + col, sum, x) : 0.0F;
 }
 
 // What waves of a block leave for one another: a number for each row of a tile.

@@ -44,10 +44,10 @@ struct GlobalRow<FloatRows<Cols>> {
 };
 
 // How tiles are dealt out to waves: as in matmul_one_row.
-template <class Form, int Rows>
+template <class Form, int Rows, class W>
 struct TileShare {
   static constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
-  static constexpr int sharing = share_tile(tiles, Form::steps);
+  static constexpr int sharing = share_tile<W>(tiles, Form::steps);
   static constexpr int at_once = waves / sharing;  // tiles of a block
   static constexpr int steps = (Form::steps + sharing - 1) / sharing;
 };
@@ -264,7 +264,7 @@ SINTER_INLINE void multiply_few_by_tiles(const Launch* launch, const W& w,
                                          const Epilogue& epilogue) {
   using X = QuantizedRows<Cols, Group, Planes, Together>;
   using Alone = OneRow<QuantizedRows<Cols, Group, Planes>>;
-  using Share = TileShare<Alone, Rows>;
+  using Share = TileShare<Alone, Rows, W>;
   using Form = FewForm<Tokens, Parts, Planes, W>;
   constexpr index tiles = Share::tiles;
   constexpr int together = Alone::together;
@@ -452,7 +452,7 @@ SINTER_INLINE void multiply_few_by_tiles(const Launch* launch, const W& w,
 template <int AtOnce, int Parts, int Rows, class Form, class W, class X, class Epilogue>
 SINTER_INLINE void multiply_few_by_lanes(const Launch* launch, const W& w, const X& x,
                                          const Epilogue& epilogue) {
-  using Share = TileShare<Form, Rows>;
+  using Share = TileShare<Form, Rows, W>;
   constexpr index tiles = Share::tiles;
   constexpr int sharing = Share::sharing;
   const int part_of_tile = wave() % sharing;
@@ -480,9 +480,7 @@ SINTER_INLINE void multiply_few_by_lanes(const Launch* launch, const W& w, const
                     piece.multiply(w, part * tiles + tile, at, GlobalRow<X>(x, row[0] + r));
           }
 #pragma clang loop unroll(full)
-      for (int i = 0; i < Parts * AtOnce; ++i)
-#pragma clang loop unroll(full)
-        for (int mask = tile_rows; mask < wave_size; mask *= 2) y[i] += shuffle_xor(y[i], mask);
+      for (int i = 0; i < Parts * AtOnce; ++i) y[i] = Form::gather(y[i]);
       add_up_waves<sharing, AtOnce, tile_rows>(y, [&](int r) __attribute__((always_inline)) {
         const index col = tile * tile_rows + lane();
         if (tile >= tiles || first + r >= x.rows || lane() >= tile_rows || col >= Rows) return;

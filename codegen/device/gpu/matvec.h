@@ -1,17 +1,20 @@
 // y = x w^T for one row x. A wave takes a tile of 16 output rows, a lane one of its rows in every
-// second (wave32) or fourth (wave64) block of columns, so that no sum crosses lanes until the end.
-// Few tiles share their columns among the waves of a block; many take a wave each.
+// second (wave32) or fourth (wave64) block of columns, so that no sum of blocks crosses lanes until
+// the end. Few tiles share their columns among the waves of a block; many take a wave each.
 #pragma once
 
-#include "gpu/activations.h"
+#include "gpu/matvec_bits.h"
 
 namespace sinter {
 
-// Waves that share a tile: enough to fill a large GPU, no more than have columns.
-constexpr int wanted_waves = 8192;
+// Waves that share a tile: enough to fill a large GPU, no more than have columns. A tile of bits
+// takes so little that more of them keep blocks alike.
+template <class W>
+constexpr int wanted_waves = multiplies_bits<W> ? 16384 : 8192;
+template <class W>
 constexpr int share_tile(index tiles, int steps) {
   int sharing = 1;
-  while (sharing < waves && sharing < steps && tiles * sharing * 2 <= wanted_waves) sharing *= 2;
+  while (sharing < waves && sharing < steps && tiles * sharing * 2 <= wanted_waves<W>) sharing *= 2;
   return sharing;
 }
 
@@ -53,6 +56,14 @@ SINTER_INLINE float multiply_block(const RowCodes<W>& codes, int block,
   return y;
 }
 
+// Of what the lanes of a wave have of a tile's rows: the sums of all blocks, of row lane % 16 in
+// every lane.
+SINTER_INLINE float add_up_blocks(float y) {
+#pragma clang loop unroll(full)
+  for (int mask = tile_rows; mask < wave_size; mask *= 2) y += shuffle_xor(y, mask);
+  return y;
+}
+
 template <class X>
 struct OneRow;
 
@@ -85,14 +96,10 @@ struct OneRow<QuantizedRows<Cols, Group, Planes>> {
     }
     static constexpr int registers = RowCodes<W>::registers;
   };
+  static SINTER_MEMBER float gather(float y) { return add_up_blocks(y); }
   template <class W, class R>
-  static __device__ __attribute__((always_inline)) float finish(const W& w, index row, float y,
-                                                                const R& x) {
-    if constexpr (!W::has_scales) {
-      const GroupScale a = x.scale(0);
-      y = fma(y, a.scale, W::sum_factor() * a.bias) * W::scale_factor();
-    }
-    return y * w.factor.of_row(row);
+  static SINTER_MEMBER float finish(const W& w, index row, float y, const R& x) {
+    return finish_row(w, row, y, x);
   }
 };
 
@@ -172,12 +179,18 @@ struct OneRow<FloatRows<Cols>> {
     }
     static constexpr int registers = 4 * loads;
   };
+  static SINTER_MEMBER float gather(float y) { return add_up_blocks(y); }
   template <class W, class R>
-  static __device__ __attribute__((always_inline)) float finish(const W& w, index row, float y,
-                                                                const R&) {
+  static SINTER_MEMBER float finish(const W& w, index row, float y, const R&) {
     return y * w.factor.of_row(row);
   }
 };
+
+// How a weight is multiplied.
+template <class X, class W, bool Bits = multiplies_bits<W>>
+struct OneRowOf : OneRow<X> {};
+template <class X, class W>
+struct OneRowOf<X, W, true> : BitsOfOneRow<X, W> {};
 
 template <class X>
 constexpr int one_row_shared_bytes = sizes::one_row_shared_bytes(OneRow<X>::Row::bytes, waves);
@@ -188,10 +201,10 @@ constexpr int one_row_shared_bytes = sizes::one_row_shared_bytes(OneRow<X>::Row:
 template <class X, int Parts, int Rows, class W, class Prologue, class Epilogue>
 SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prologue& prologue,
                                   const Epilogue& epilogue) {
-  using Form = OneRow<X>;
+  using Form = OneRowOf<X, W>;
   using Piece = typename Form::template Piece<W>;
   constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
-  constexpr int sharing = share_tile(tiles, Form::steps);
+  constexpr int sharing = share_tile<W>(tiles, Form::steps);
   constexpr int at_once = waves / sharing;  // tiles of a block
   constexpr int steps = (Form::steps + sharing - 1) / sharing;
   // Loads that are under way before the first is used.
@@ -245,9 +258,7 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
 #pragma clang loop unroll(full)
       for (int i = 0; i < ahead; ++i) read(next, i, pieces[i]);
 #pragma clang loop unroll(full)
-    for (int part = 0; part < Parts; ++part)
-#pragma clang loop unroll(full)
-      for (int mask = tile_rows; mask < wave_size; mask *= 2) y[part] += shuffle_xor(y[part], mask);
+    for (int part = 0; part < Parts; ++part) y[part] = Form::gather(y[part]);
     if constexpr (sharing > 1) {
       float* const here = partials + parity * waves * 2 * tile_rows;
       if (lane() < tile_rows)
