@@ -40,6 +40,8 @@ constexpr NeutralField kConfig[] = {
     {"synthetic_rotation"},
     {"synthetic_structure"},
     {"weight_bits"},
+    // Layers behind the last, which are left out.
+    {"num_nextn_predict_layers"},
     // Training.
     {"attention_dropout"},
     {"attention_probs_dropout_prob"},
@@ -61,6 +63,7 @@ constexpr NeutralField kConfig[] = {
     {"_flash_attn_2_enabled"},
     {"attn_implementation"},
     {"chunk_size_feed_forward"},
+    {"ep_size"},
     {"fused_qkv"},
     {"keys_to_ignore_at_inference"},
     {"low_cpu_mem_usage"},
