@@ -463,6 +463,36 @@ TEST(Import, LayersWithExperts) {
             "\"dense\" and \"sparse\"");
 }
 
+TEST(Import, KimiLinearNamesTheKindOfEveryLayer) {
+  json config = latent();
+  config.update({{"model_type", "kimi_linear"},
+                 {"q_lora_rank", nullptr},
+                 {"linear_attn_config",
+                  {{"full_attn_layers", {2}},
+                   {"kda_layers", {1, 3}},
+                   {"head_dim", 16},
+                   {"num_heads", 3},
+                   {"short_conv_kernel_size", 4}}}});
+  const auto model = import_synthetic(config);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(count(model->module, ir::Op::delta_rule), 2);
+  EXPECT_EQ(count(model->module, ir::Op::short_conv), 6);
+  EXPECT_EQ(count(model->module, ir::Op::attention), 1);
+  EXPECT_EQ(count(model->module, ir::Op::rope), 0);
+  EXPECT_EQ(type_of(*model, "model.layers.0.self_attn.A_log of -exp"), "48");
+  config["linear_attn_config"]["kda_layers"] = {1};
+  EXPECT_EQ(error_of(config),
+            "config.json: \"linear_attn_config.full_attn_layers\" and "
+            "\"linear_attn_config.kda_layers\" must have every layer once; layer 3 is in neither");
+  config["linear_attn_config"]["kda_layers"] = {1, 2, 3};
+  EXPECT_EQ(error_of(config),
+            "config.json: \"linear_attn_config.full_attn_layers\" and "
+            "\"linear_attn_config.kda_layers\" must have every layer once; layer 2 is in both");
+  config["mla_use_nope"] = false;
+  EXPECT_EQ(error_of(config),
+            "config.json: \"mla_use_nope\" is false, which is not supported; supported is true");
+}
+
 TEST(Import, ErrorsOfGgufFilesNameItsKeys) {
   using namespace frontends;
   const TempDir dir;
