@@ -46,6 +46,7 @@ constexpr NeutralField kConfig[] = {
     {"attention_dropout"},
     {"attention_probs_dropout_prob"},
     {"attn_pdrop"},
+    {"aux_loss_alpha"},
     {"classifier_dropout"},
     {"embd_pdrop"},
     {"gradient_checkpointing"},
@@ -56,6 +57,7 @@ constexpr NeutralField kConfig[] = {
     {"output_router_logits"},
     {"resid_pdrop"},
     {"router_aux_loss_coef"},
+    {"seq_aux"},
     {"summary_activation"},
     // How other programs run the model.
     {"_attn_implementation"},

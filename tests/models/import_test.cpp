@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "frontends/json_file.h"
 #include "frontends/open/open_checkpoint.h"
 #include "models/import.h"
 #include "models/registry.h"
@@ -491,6 +493,31 @@ TEST(Import, KimiLinearNamesTheKindOfEveryLayer) {
   config["mla_use_nope"] = false;
   EXPECT_EQ(error_of(config),
             "config.json: \"mla_use_nope\" is false, which is not supported; supported is true");
+}
+
+TEST(Import, LayersThatDraftTokensAreLeftOut) {
+  const std::filesystem::path golden =
+      std::filesystem::path(SINTER_TEST_GOLDENS) / "hf_kimi_linear";
+  json config = *frontends::read_json_object(golden / "config.json");
+  config["num_hidden_layers"] = 2;
+  config["linear_attn_config"]["full_attn_layers"] = json::array();
+  const frontends::TempDir folder;
+  std::filesystem::copy(golden / "model.safetensors", folder.path() / "model.safetensors");
+  const auto import = [&](int drafts) -> absl::StatusOr<ImportedModel> {
+    config["num_nextn_predict_layers"] = drafts;
+    folder.write("config.json", config.dump());
+    const auto checkpoint = frontends::open_checkpoint(folder.path());
+    if (!checkpoint.ok()) return checkpoint.status();
+    return import_checkpoint(**checkpoint);
+  };
+  const auto model = import(1);
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_EQ(model->notes.size(), 1U);
+  EXPECT_NE(model->notes[0].find("tensors that kimi_linear as a text model does not use are left "
+                                 "out, the first is \"model.layers.2."),
+            std::string::npos)
+      << model->notes[0];
+  EXPECT_NE(import(0).status().message().find("model.layers.2."), std::string::npos);
 }
 
 TEST(Import, ErrorsOfGgufFilesNameItsKeys) {
