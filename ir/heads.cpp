@@ -12,16 +12,21 @@ class Follower {
  public:
   Follower(const Module& module, ValueId value, HeadsOf whose)
       : module_(module), head_dim_(module.tensor(value).shape[2].value), whose_(whose) {
-    source_.base = value;
-    source_.heads = Runs(module.tensor(value).shape[1].value, head_dim_);
+    source_.first = {value, Runs(module.tensor(value).shape[1].value, head_dim_)};
   }
 
   HeadSource run(const FindDefinition& definition) {
-    while (const Node* node = definition(source_.base)) {
+    HeadPlace& first = source_.first;
+    while (const Node* node = definition(first.base)) {
       source_.stopped = refusal(*node);
       if (!source_.stopped.empty()) break;
       source_.chain.push_back(node);
-      source_.base = node->operands[0];
+      if (node->op == Op::concat) {
+        first = place_of(node->operands[0], definition);
+        source_.rest = place_of(node->operands[1], definition);
+        return std::move(source_);
+      }
+      first.base = node->operands[0];
     }
     if (source_.norm_of == NormOf::row) source_.norm_begin = norm_row_.offset();
     return std::move(source_);
@@ -36,6 +41,11 @@ class Follower {
         return follow(node);
       case Op::rms_norm:
         return norm(node);
+      case Op::concat:
+        if (whose_ == HeadsOf::values) return "attention does not concatenate values";
+        if (source_.norm_of == NormOf::row || !by_head(node))
+          return "what is concatenated are not its heads";
+        return "";
       case Op::rope:
         return whose_ == HeadsOf::values ? "attention does not rotate values" : rope(node);
       default:
@@ -43,8 +53,25 @@ class Follower {
     }
   }
 
+  // Of a tensor of heads that is concatenated: back through views, as far as its heads lie at equal
+  // distances.
+  HeadPlace place_of(ValueId value, const FindDefinition& definition) {
+    const auto& shape = module_.tensor(value).shape;
+    HeadPlace place{value, Runs(shape[1].value, shape[2].value)};
+    for (const Node* node = definition(value); node != nullptr && is_view(node->op);
+         node = definition(place.base)) {
+      Runs heads = place.heads;
+      if (node->op == Op::last_rows || !heads.follow(module_, *node).ok() ||
+          heads.length() != shape[2].value || !heads.stride().has_value())
+        break;
+      source_.chain.push_back(node);
+      place = {node->operands[0], std::move(heads)};
+    }
+    return place;
+  }
+
   std::string follow(const Node& view) {
-    Runs heads = source_.heads;
+    Runs heads = source_.first.heads;
     Runs row = norm_row_;
     if (const absl::Status status = heads.follow(module_, view); !status.ok())
       return std::string(status.message());
@@ -54,7 +81,7 @@ class Follower {
     if (source_.norm_of == NormOf::row &&
         (!row.follow(module_, view).ok() || row.length() != length))
       return "the row that the norm goes over does not lie together";
-    source_.heads = std::move(heads);
+    source_.first.heads = std::move(heads);
     norm_row_ = std::move(row);
     return "";
   }
@@ -62,7 +89,7 @@ class Follower {
   // Whether the node works on the heads of the query one by one.
   bool by_head(const Node& node) const {
     return module_.tensor(node.results[0]).shape.back().value == head_dim_ &&
-           source_.heads.aligned_to(head_dim_);
+           source_.first.heads.aligned_to(head_dim_);
   }
 
   std::string norm(const Node& node) {
@@ -73,7 +100,7 @@ class Follower {
       return "of values attention takes norms of single heads along";
     } else if (module_.tensor(node.results[0]).shape.size() == 2) {
       source_.norm_of = NormOf::row;
-      source_.norm_weights = source_.heads;
+      source_.norm_weights = source_.first.heads;
       norm_row_ = Runs(1, module_.tensor(node.results[0]).shape.back().value);
     } else {
       return "its norm goes over other runs than heads or rows";

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numbers>
 #include <numeric>
@@ -81,6 +82,15 @@ double sum(absl::Span<const float> row) {
   return total;
 }
 
+// Positions by the values there, the largest first; of equal ones the lower first.
+void sort_by_value(std::vector<int64_t>& positions, const std::vector<float>& values) {
+  std::sort(positions.begin(), positions.end(), [&](int64_t a, int64_t b) {
+    const float x = values[static_cast<size_t>(a)];
+    const float y = values[static_cast<size_t>(b)];
+    return x > y || (x == y && a < b);
+  });
+}
+
 }  // namespace
 
 namespace reference {
@@ -141,19 +151,33 @@ Result top_k(const OpArguments& in) {
   const int64_t tokens = x.shape[0];
   const int64_t cols = x.shape[1];
   Array out = zeros({tokens, k});
-  std::vector<int64_t> order(static_cast<size_t>(cols));
+  const int64_t groups = in.node.integer("groups");
+  const int64_t kept = in.node.integer("groups_kept");
+  const int64_t best = in.node.integer("group_best");
+  const int64_t size = cols / groups;
   for (int64_t t = 0; t < tokens; ++t) {
-    const float* row = x.data.data() + t * cols;
-    std::iota(order.begin(), order.end(), 0);
     // A NaN counts as the smallest.
-    const auto value = [&](int64_t col) {
-      return std::isnan(row[col]) ? -std::numeric_limits<float>::infinity() : row[col];
-    };
-    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-      return value(a) > value(b) || (value(a) == value(b) && a < b);
-    });
+    std::vector<float> row(x.data.begin() + t * cols, x.data.begin() + (t + 1) * cols);
+    for (float& value : row)
+      if (std::isnan(value)) value = -std::numeric_limits<float>::infinity();
+    std::vector<float> scores;
+    for (int64_t g = 0; g < groups; ++g) {
+      std::vector<float> group(row.begin() + g * size, row.begin() + (g + 1) * size);
+      std::partial_sort(group.begin(), group.begin() + best, group.end(), std::greater<>());
+      const float score = std::accumulate(group.begin(), group.begin() + best, 0.0F);
+      scores.push_back(std::isnan(score) ? -std::numeric_limits<float>::infinity() : score);
+    }
+    std::vector<int64_t> order(static_cast<size_t>(groups));
+    std::iota(order.begin(), order.end(), 0);
+    sort_by_value(order, scores);
+    order.resize(static_cast<size_t>(kept));
+    std::vector<int64_t> columns;
+    for (const int64_t g : order)
+      for (int64_t c = g * size; c < (g + 1) * size; ++c) columns.push_back(c);
+    sort_by_value(columns, row);
     for (int64_t i = 0; i < k; ++i)
-      out.data[static_cast<size_t>(t * k + i)] = static_cast<float>(order[static_cast<size_t>(i)]);
+      out.data[static_cast<size_t>(t * k + i)] =
+          static_cast<float>(columns[static_cast<size_t>(i)]);
   }
   return out;
 }
@@ -441,6 +465,21 @@ Result rope(const OpArguments& in) {
       b = b * cos + a * sin;
       a = first;
     }
+  }
+  return out;
+}
+
+Result concat(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const Array& y = in.array(1);
+  Array out{in.shape, {}};
+  const int64_t rows = x.shape[0] * x.shape[1];
+  const int64_t heads_per_head = x.shape[1] / y.shape[1];
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto first = x.data.begin() + row * x.shape[2];
+    const auto second = y.data.begin() + row / heads_per_head * y.shape[2];
+    out.data.insert(out.data.end(), first, first + x.shape[2]);
+    out.data.insert(out.data.end(), second, second + y.shape[2]);
   }
   return out;
 }

@@ -70,6 +70,17 @@ Result top_k(ShapeOperands& in) {
   if (x->shape[1].is_symbol() || k < 1 || k > x->shape[1].value) {
     return in.fail(fmt::format("{} of {} columns", k, to_string(x->shape[1])));
   }
+  const int64_t cols = x->shape[1].value;
+  const int64_t groups = in.node().integer("groups");
+  if (groups < 1 || cols % groups != 0)
+    return in.fail(fmt::format("{} groups do not divide {} columns", groups, cols));
+  const int64_t size = cols / groups;
+  const int64_t kept = in.node().integer("groups_kept");
+  if (kept < 1 || kept > groups || k > kept * size)
+    return in.fail(fmt::format("{} columns of {} of the {} groups, which have {} each", k, kept,
+                               groups, size));
+  if (const int64_t best = in.node().integer("group_best"); best < 1 || best > size)
+    return in.fail(fmt::format("{} columns score a group, which has {}", best, size));
   return TensorType{DType::i32, {x->shape[0], k}};
 }
 
@@ -304,6 +315,18 @@ Result rope(ShapeOperands& in) {
     return in.fail(fmt::format("style \"{}\" is unknown; \"half\" and \"interleaved\" are", style));
   }
   return *x;
+}
+
+Result concat(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "first operand", 3);
+  const TensorType* y = in.tensor(1, "second operand", 3);
+  if (!in.ok()) return in.status();
+  if (x->shape[0] != y->shape[0] || (y->shape[1] != x->shape[1] && y->shape[1] != Dim(1)) ||
+      x->shape[2].is_symbol() || y->shape[2].is_symbol()) {
+    return in.fail(
+        fmt::format("heads of {} do not go behind those of {}", to_string(*y), to_string(*x)));
+  }
+  return TensorType{x->dtype, {x->shape[0], x->shape[1], x->shape[2].value + y->shape[2].value}};
 }
 
 Result kv_append(ShapeOperands& in) {

@@ -115,17 +115,31 @@ absl::StatusOr<ImportedModel> import_config(const ModelFields& fields, const Fam
   return model;
 }
 
+// Layers behind the last, which draft tokens, are left out like other tensors that a family leaves
+// out.
+Family without_drafts(Family family, const ModelFields& fields) {
+  const Config config(fields.values, fields.file, fields.names,
+                      nlohmann::json::parse(family.defaults));
+  const auto layers = config.integer("num_hidden_layers", kSize);
+  const auto drafts = config.integer("num_nextn_predict_layers", {0, 64}, 0);
+  if (layers.ok() && drafts.ok())
+    for (int64_t i = 0; i < *drafts; ++i)
+      family.skipped.push_back(fmt::format("^model.layers.{}", *layers + i));
+  return family;
+}
+
 }  // namespace
 
 absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint) {
-  const auto family = family_of(checkpoint.config, checkpoint.config_file);
-  if (!family.ok()) return family.status();
-  const CheckpointCatalog catalog(checkpoint, **family);
+  const auto known = family_of(checkpoint.config, checkpoint.config_file);
+  if (!known.ok()) return known.status();
+  const ModelFields fields =
+      read_fields(checkpoint.config, checkpoint.config_file, checkpoint.config_names, **known);
+  const Family family = without_drafts(**known, fields);
+  const CheckpointCatalog catalog(checkpoint, family);
   const std::vector<std::string>& skipped = catalog.skipped();
   std::set<std::string> used(skipped.begin(), skipped.end());
-  auto model = import_config(
-      read_fields(checkpoint.config, checkpoint.config_file, checkpoint.config_names, **family),
-      **family, &checkpoint, catalog, used);
+  auto model = import_config(fields, family, &checkpoint, catalog, used);
   if (!model.ok()) return model.status();
   if (!skipped.empty())
     model->notes.push_back(

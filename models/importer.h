@@ -41,11 +41,12 @@ class WeightCatalog {
                                             const std::vector<int64_t>& whole,
                                             const std::vector<int64_t>& shape,
                                             const ir::RowPlaces& places) const = 0;
-  // A vector in float32 that is computed of the elements of a stored one; `what` names the
-  // function.
-  virtual absl::StatusOr<StoredWeight> computed(
-      std::string_view name, int64_t size, std::string_view what,
-      const std::function<double(double)>& number) const = 0;
+  // A vector in float32 that is computed of the `size` elements of a stored one, each `repeat`
+  // times; `what` names the function.
+  virtual absl::StatusOr<StoredWeight> computed(std::string_view name, int64_t size,
+                                                std::string_view what,
+                                                const std::function<double(double)>& number,
+                                                int64_t repeat) const = 0;
   // All numbers of a dense tensor.
   virtual absl::StatusOr<std::vector<float>> numbers(std::string_view name) const = 0;
   // The signs of rows of so many features where columns of matrices are rotated.
@@ -109,7 +110,7 @@ class Importer {
     return reshaped(name, {channels, 1, taps}, {channels, taps});
   }
   ir::ValueId computed(std::string_view name, int64_t size, std::string_view what,
-                       const std::function<double(double)>& number);
+                       const std::function<double(double)>& number, int64_t repeat = 1);
   // A vector of equal numbers.
   ir::ValueId constant(int64_t size, float number);
   // Matrices [count, out, in] of experts, the rows of `name` under `experts`: stacked, or one for

@@ -40,10 +40,13 @@ constexpr NeutralField kConfig[] = {
     {"synthetic_rotation"},
     {"synthetic_structure"},
     {"weight_bits"},
+    // Layers behind the last, which are left out.
+    {"num_nextn_predict_layers"},
     // Training.
     {"attention_dropout"},
     {"attention_probs_dropout_prob"},
     {"attn_pdrop"},
+    {"aux_loss_alpha"},
     {"classifier_dropout"},
     {"embd_pdrop"},
     {"gradient_checkpointing"},
@@ -54,6 +57,7 @@ constexpr NeutralField kConfig[] = {
     {"output_router_logits"},
     {"resid_pdrop"},
     {"router_aux_loss_coef"},
+    {"seq_aux"},
     {"summary_activation"},
     // How other programs run the model.
     {"_attn_implementation"},
@@ -61,6 +65,7 @@ constexpr NeutralField kConfig[] = {
     {"_flash_attn_2_enabled"},
     {"attn_implementation"},
     {"chunk_size_feed_forward"},
+    {"ep_size"},
     {"fused_qkv"},
     {"keys_to_ignore_at_inference"},
     {"low_cpu_mem_usage"},

@@ -146,6 +146,7 @@ absl::Status scale_yarn(const RopeHome& fields, double base, std::vector<double>
   rope.scale = *attention_factor;
   if (!p.has("attention_factor") && *mscale != 0 && *mscale_all_dim != 0)
     rope.scale = yarn_mscale(*factor, *mscale) / yarn_mscale(*factor, *mscale_all_dim);
+  if (*mscale_all_dim != 0) rope.mscale = yarn_mscale(*factor, *mscale_all_dim);
   const double reach = std::floor(*factor * static_cast<double>(*original));
   rope.max_positions =
       std::max(rope.max_positions,

@@ -16,6 +16,9 @@ struct Rope {
   double scale = 1.0;           // of cos and sin (YaRN's attention factor)
   bool interleaved = false;     // pairs (2i, 2i+1) instead of (i, i + dims/2)
   int64_t max_positions = 0;    // that the model is made for
+  // What YaRN's mscale_all_dim makes of queries and of keys alike, in latent attention: there it is
+  // a factor of all of their features, not of those that are rotated.
+  double mscale = 1.0;
   int64_t dims() const { return static_cast<int64_t>(inv_freq.size()) * 2; }
   // cos and sin grow with the position's logarithm: times 1 + log_scale log(1 + floor((position +
   // log_offset) / log_period)).

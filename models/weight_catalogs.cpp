@@ -107,7 +107,7 @@ absl::StatusOr<StoredWeight> CheckpointCatalog::view(std::string_view name,
 
 absl::StatusOr<StoredWeight> CheckpointCatalog::computed(
     std::string_view name, int64_t size, std::string_view what,
-    const std::function<double(double)>& number) const {
+    const std::function<double(double)>& number, int64_t repeat) const {
   const std::string key = source(name);
   auto values = numbers(name);
   if (!values.ok()) return values.status();
@@ -116,11 +116,14 @@ absl::StatusOr<StoredWeight> CheckpointCatalog::computed(
     if (!stored.ok()) return stored.status();
   }
   const std::string computed_key = fmt::format("{} {}", key, what);
-  ir::WeightType type{{size}, {}};
+  ir::WeightType type{{size * repeat}, {}};
   if (!checkpoint_.has(computed_key)) {
-    for (float& value : *values) value = static_cast<float>(number(value));
-    std::vector<uint8_t> bytes(values->size() * sizeof(float));
-    std::memcpy(bytes.data(), values->data(), bytes.size());
+    std::vector<float> made_of_them;
+    for (const float value : *values)
+      made_of_them.insert(made_of_them.end(), static_cast<size_t>(repeat),
+                          static_cast<float>(number(value)));
+    std::vector<uint8_t> bytes(made_of_them.size() * sizeof(float));
+    std::memcpy(bytes.data(), made_of_them.data(), bytes.size());
     ir::Matrix made;
     made.type = type;
     made.codes = checkpoint_.keep(std::move(bytes));
@@ -198,8 +201,8 @@ absl::StatusOr<StoredWeight> SyntheticCatalog::view(std::string_view name,
 
 absl::StatusOr<StoredWeight> SyntheticCatalog::computed(
     std::string_view name, int64_t size, std::string_view what,
-    const std::function<double(double)>& /*number*/) const {
-  return StoredWeight{fmt::format("{} {}", name, what), {{size}, {}}, {}};
+    const std::function<double(double)>& /*number*/, int64_t repeat) const {
+  return StoredWeight{fmt::format("{} {}", name, what), {{size * repeat}, {}}, {}};
 }
 
 absl::StatusOr<std::vector<float>> SyntheticCatalog::numbers(std::string_view /*name*/) const {

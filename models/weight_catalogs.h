@@ -31,7 +31,8 @@ class CheckpointCatalog : public WeightCatalog {
                                     const std::vector<int64_t>& shape,
                                     const ir::RowPlaces& places) const override;
   absl::StatusOr<StoredWeight> computed(std::string_view name, int64_t size, std::string_view what,
-                                        const std::function<double(double)>& number) const override;
+                                        const std::function<double(double)>& number,
+                                        int64_t repeat) const override;
   absl::StatusOr<std::vector<float>> numbers(std::string_view name) const override;
   std::vector<int64_t> stored_shape(std::string_view name) const override;
   absl::StatusOr<std::vector<float>> signs(int64_t width) const override;
@@ -73,7 +74,8 @@ class SyntheticCatalog : public WeightCatalog {
                                     const std::vector<int64_t>& shape,
                                     const ir::RowPlaces& places) const override;
   absl::StatusOr<StoredWeight> computed(std::string_view name, int64_t size, std::string_view what,
-                                        const std::function<double(double)>& number) const override;
+                                        const std::function<double(double)>& number,
+                                        int64_t repeat) const override;
   absl::StatusOr<std::vector<float>> numbers(std::string_view name) const override;
   std::vector<int64_t> stored_shape(std::string_view name) const override;
   absl::StatusOr<std::vector<float>> signs(int64_t width) const override;

@@ -110,7 +110,7 @@ class Fuser {
     }
     if (!source.stopped.empty())
       context_.remarks.push_back(
-          {kName, false, module_.nodes[definition_.at(source.base)].label, source.stopped});
+          {kName, false, module_.nodes[definition_.at(source.first.base)].label, source.stopped});
   }
 
   ir::Module& module_;

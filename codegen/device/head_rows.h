@@ -1,7 +1,7 @@
 // Where heads of q, k and v lie, and what a norm of them goes over.
 #pragma once
 
-#include "elements.h"
+#include "step.h"
 
 namespace sinter {
 
@@ -11,6 +11,23 @@ struct HeadRows {
   const float* base;
   index stride;
   index head_stride;
+  SINTER_MEMBER const float* head(index t, index h) const {
+    return base + t * stride + h * head_stride;
+  }
+};
+
+// Heads whose features from First on are those of other heads.
+template <int First>
+struct ConcatHeads {
+  HeadRows first, rest;
+  struct Head {
+    const float* first;
+    const float* rest;
+    SINTER_MEMBER float operator[](int i) const {
+      return *(i < First ? first + i : rest + (i - First));
+    }
+  };
+  SINTER_MEMBER Head head(index t, index h) const { return {first.head(t, h), rest.head(t, h)}; }
 };
 
 // In place of the transforms of k and v where attention appends nothing: another phase of the step

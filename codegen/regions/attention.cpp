@@ -45,19 +45,27 @@ absl::StatusOr<std::string> transform(RegionContext& c, Emitter& e, const ir::He
     eps = head.norm->number("eps", 0);
     if (head.norm_of == ir::NormOf::rotated_head) norm_of = ", OfRotatedHead";
     if (head.norm_of == ir::NormOf::row)
-      norm_of = fmt::format(", OfRow<{}, {}, {}, {}>", head.norm_begin - head.heads.offset(),
+      norm_of = fmt::format(", OfRow<{}, {}, {}, {}>", head.norm_begin - head.first.heads.offset(),
                             c.width(head.norm->results[0]), head.norm_weights.offset(),
                             *head.norm_weights.stride());
   }
   const int64_t begin = head.rope == nullptr ? 0 : head.rope->integer("begin");
-  if (begin > 0) {
+  if (begin > 0 || head.rest) {
     if (norm_of.empty()) norm_of = ", OfHead";
     norm_of += fmt::format(", {}", begin);
   }
+  if (head.rest) norm_of += fmt::format(", ConcatHeads<{}>", head.first.heads.length());
   const std::string table =
       head.rope == nullptr ? "nullptr" : e.pointer(c.buffer(head.rope->operands[1]), "const float");
   return fmt::format("HeadTransform<{}, {}, {}, {}{}>{{{}, {}, {}, {{}}}}", head_dim, norm_type,
                      rope_dims, interleaved, norm_of, norm, float_literal(eps), table);
+}
+
+// Where heads of q, k or v lie, as a HeadRows.
+std::string rows_of(RegionContext& c, Emitter& e, const ir::HeadPlace& place) {
+  return fmt::format("{{{} + {}, {}, {}}}", e.pointer(c.buffer(place.base), "const float"),
+                     place.heads.offset(), ir::row_elements(c.module, place.base),
+                     place.heads.count() == 1 ? 0 : *place.heads.stride());
 }
 
 // Features of a head of keys or values, at most. On a GPU a wave of 32 lanes has a position, 8
@@ -174,10 +182,14 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
       if (!made.ok()) return made.status();
       e.line("auto {} = {};", of.name, *made);
     }
-    for (const Heads& of : all_heads)
-      e.line("{}.rows = {{{} + {}, {}, {}}};", of.name,
-             e.pointer(c.buffer(of.source.base), "const float"), of.source.heads.offset(),
-             ir::row_elements(c.module, of.source.base), *of.source.heads.stride());
+    for (const Heads& of : all_heads) {
+      const std::string first = rows_of(c, e, of.source.first);
+      if (of.source.rest) {
+        e.line("{}.rows = {{{}, {}}};", of.name, first, rows_of(c, e, *of.source.rest));
+      } else {
+        e.line("{}.rows = {};", of.name, first);
+      }
+    }
     if (!appends) e.line("const NoHeads k, v;");
     return absl::OkStatus();
   };

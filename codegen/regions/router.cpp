@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "codegen/device/sizes.h"
+#include "codegen/regions/choice.h"
 #include "codegen/regions/products.h"
 #include "codegen/regions/row_code.h"
 #include "ir/ops.h"
@@ -26,6 +26,7 @@ class Choice {
                              [](const Node& n) { return n.op == Op::top_k; });
   }
 
+  int64_t shared_bytes() const { return choice_bytes(*choice_); }
   // `launch`: the C++ expression for those who do it. All work of a row is done by one worker.
   absl::Status emit(Emitter& e, const std::string& launch) {
     std::vector<ValueId> scores = {choice_->operands[0]};
@@ -34,9 +35,7 @@ class Choice {
         scores.push_back(inner.operands[0]);
     for (const ValueId value : scores)
       if (auto status = write(e, launch, value); !status.ok()) return status;
-    e.line("top_k<{}, {}>({}, {}, {}, {});", c_.width(scores[0]), choice_->integer("k"), launch,
-           e.pointer(c_.buffer(scores[0]), "const float"), c_.row_count(scores[0]),
-           e.pointer(c_.buffer(choice_->results[0]), "i32"));
+    emit_top_k(c_, e, *choice_, launch);
     for (const ValueId value : node_.results)
       if (value != choice_->results[0])
         if (auto status = write(e, launch, value); !status.ok()) return status;
@@ -85,11 +84,15 @@ absl::Status lower_router(RegionContext& c, const Node& node) {
   Choice choice(c, tail, tail);
   if (c.one_row()) {
     const Buffer counter = c.pinned("router", 4);
-    return lower_products(c, scores, [&](Emitter& e) -> absl::Status {
+    const auto choose = [&](Emitter& e) -> absl::Status {
       e.line("if (!arrives_last(launch, {})) return;", e.pointer(counter, "i32", Access::update));
       e.line("const Launch last = alone(launch);");
       return choice.emit(e, "&last");
-    });
+    };
+    if (auto status = lower_products(c, scores, choose); !status.ok()) return status;
+    LoweredPhase& phase = c.lowered.phases.back();
+    if (c.on_gpu()) phase.shared_bytes = std::max(phase.shared_bytes, choice.shared_bytes());
+    return absl::OkStatus();
   }
   if (auto status = lower_products(c, scores, {}); !status.ok()) return status;
   Emitter e;
@@ -97,7 +100,7 @@ absl::Status lower_router(RegionContext& c, const Node& node) {
   LoweredPhase& phase = c.finish(node.label + ".choice", e, ops_of(tail),
                                  fmt::format("of {}", c.width(product->results[0])));
   phase.rows_per_block = 1;
-  phase.shared_bytes = sizes::choice_bytes();
+  phase.shared_bytes = choice.shared_bytes();
   return absl::OkStatus();
 }
 

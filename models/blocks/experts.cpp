@@ -23,7 +23,13 @@ Choice choose(Importer& m, const Experts& e, ValueId x, const std::string& layer
   if (e.scores == Experts::Scores::sigmoid) scores = g.add(Op::sigmoid, {products});
   const ValueId ranked = correction < 0 ? scores : g.add(Op::add, {scores, correction});
   Choice choice;
-  choice.experts = g.add(Op::top_k, {ranked}, {{"k", e.chosen}});
+  ir::Attributes limits = {{"k", e.chosen}};
+  if (e.groups > 1) {
+    limits["groups"] = e.groups;
+    limits["groups_kept"] = e.groups_kept;
+    limits["group_best"] = e.group_best;
+  }
+  choice.experts = g.add(Op::top_k, {ranked}, limits);
   choice.scores = g.add(Op::gather, {scores, choice.experts});
   if (e.scores == Experts::Scores::sigmoid_of_chosen)
     choice.scores = g.add(Op::sigmoid, {choice.scores});
@@ -108,21 +114,79 @@ Experts read_qwen_experts(Importer& m) {
   return e;
 }
 
+namespace {
+
+// n_group and topk_group. A group counts by so many of its experts.
+void read_expert_groups(Importer& m, Experts& e, int64_t best) {
+  const auto count = [&](const char* field) {
+    return m.config().is_null(field) ? 1 : m.integer(field, {1, 1 << 16}, 1);
+  };
+  const int64_t groups = count("n_group");
+  const int64_t kept = count("topk_group");
+  if (!m.ok()) return;
+  const auto refuse = [&](const char* field, const std::string& why) {
+    m.fail(m.config().refuse(field, why));
+  };
+  if (kept > groups)
+    return refuse("topk_group", fmt::format("is {}, but there are {} groups", kept, groups));
+  if (kept == groups) return;  // all experts
+  if (e.count % groups != 0 || e.count / groups < best)
+    return refuse("n_group", fmt::format("is {}, expected groups of at least {} of the {} experts",
+                                         groups, best, e.count));
+  if (e.chosen > kept * (e.count / groups))
+    return refuse("num_experts_per_tok", fmt::format("is {}, but {} groups have {} experts",
+                                                     e.chosen, kept, kept * (e.count / groups)));
+  e.groups = groups;
+  e.groups_kept = kept;
+  e.group_best = best;
+}
+
+// n_shared_experts: experts that every token goes through, as one MLP.
+void read_shared_experts(Importer& m, Experts& e) {
+  const int64_t shared =
+      m.config().is_null("n_shared_experts") ? 0 : m.integer("n_shared_experts", {0, 1024}, 0);
+  if (shared == 0) return;
+  e.shared = Mlp{.width = shared * e.width,
+                 .act = e.act,
+                 .gate = "mlp.shared_experts.gate_proj",
+                 .up = "mlp.shared_experts.up_proj",
+                 .down = "mlp.shared_experts.down_proj"};
+}
+
+}  // namespace
+
 Experts read_deepseek_experts(Importer& m) {
   Experts e = read_experts(m);
   e.scores = Experts::Scores::sigmoid;
   e.correction = "mlp.gate.e_score_correction_bias";
+  m.expect("scoring_func", "sigmoid");
+  m.expect("topk_method", "noaux_tc");
+  read_expert_groups(m, e, 2);
   e.normalized = m.flag("norm_topk_prob");
   e.sum_eps = 1e-20;
   e.scale = m.number("routed_scaling_factor", {1e-6, 1e6});
-  m.expect("n_group", 1);
-  m.expect("topk_group", 1);
-  if (const int64_t shared = m.integer("n_shared_experts", {0, 1024}, 0); shared > 0)
-    e.shared = Mlp{.width = shared * e.width,
-                   .act = e.act,
-                   .gate = "mlp.shared_experts.gate_proj",
-                   .up = "mlp.shared_experts.up_proj",
-                   .down = "mlp.shared_experts.down_proj"};
+  read_shared_experts(m, e);
+  return e;
+}
+
+Experts read_deepseek_v2_experts(Importer& m) {
+  Experts e = read_experts(m);
+  m.expect("scoring_func", "softmax");
+  const std::string method = m.text("topk_method");
+  if (method == "group_limited_greedy") {
+    read_expert_groups(m, e, 1);
+  } else if (m.ok() && method != "greedy") {
+    m.fail(m.config().refuse("topk_method",
+                             fmt::format("is {}, which is not supported; supported are \"greedy\" "
+                                         "and \"group_limited_greedy\"",
+                                         frontends::in_quotes(method))));
+  }
+  for (const char* field : {"n_group", "topk_group"}) m.config().mark_read(field);
+  // The model's own code then leaves routed_scaling_factor out, transformers does not divide.
+  m.expect("norm_topk_prob", false);
+  e.scale = m.number("routed_scaling_factor", {1e-6, 1e6});
+  read_shared_experts(m, e);
+  if (e.shared) e.shared->bias = m.flag("mlp_bias", false);
   return e;
 }
 

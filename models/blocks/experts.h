@@ -27,6 +27,9 @@ struct Experts {
   bool router_bias = false;
   // A vector that is added to scores for the choice alone; empty: there is none.
   std::string correction;
+  // Experts are so many groups, and a token chooses among those of `groups_kept` groups: the ones
+  // whose `group_best` best experts have the largest sum.
+  int64_t groups = 1, groups_kept = 1, group_best = 1;
   bool normalized = false;  // the scores of the chosen are divided by their sum, plus `sum_eps`
   double sum_eps = 0;
   double scale = 1;  // of the sum
@@ -56,8 +59,10 @@ Block feed_forward(const Experts& e, int64_t hidden);
 Experts read_experts(Importer& m);
 // Those of Qwen2-MoE and of hybrids: norm_topk_prob, and a shared expert with a gate of its own.
 Experts read_qwen_experts(Importer& m);
-// Those of DeepSeek-V3's: sigmoids with a correction, n_shared_experts, routed_scaling_factor,
-// norm_topk_prob.
+// Those of DeepSeek-V3's: sigmoids with a correction, n_group, topk_group, n_shared_experts,
+// routed_scaling_factor, norm_topk_prob.
 Experts read_deepseek_experts(Importer& m);
+// Those of DeepSeek-V2's: softmax, topk_method, mlp_bias and the same.
+Experts read_deepseek_v2_experts(Importer& m);
 
 }  // namespace sinter::models

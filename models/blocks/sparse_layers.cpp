@@ -1,6 +1,9 @@
 #include "models/blocks/sparse_layers.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <string>
 #include <vector>
 
 namespace sinter::models {
@@ -19,9 +22,22 @@ void read_sparse_layers(Importer& m, Decoder& d, const Experts& e) {
 }
 
 void read_late_experts(Importer& m, Decoder& d, const Experts& e) {
+  std::vector<std::string> types;
+  if (m.config().find("mlp_layer_types") != nullptr)
+    types = m.texts("mlp_layer_types", static_cast<int64_t>(d.layers.size()));
   const int64_t first = m.integer("first_k_dense_replace", {0, 1024});
-  for (size_t i = 0; i < d.layers.size(); ++i)
-    if (static_cast<int64_t>(i) >= first) d.layers[i].feed_forward = feed_forward(e, d.hidden);
+  const int64_t step = m.integer("moe_layer_freq", {1, 1024}, 1);
+  if (!m.ok()) return;
+  for (size_t i = 0; i < d.layers.size(); ++i) {
+    const auto at = static_cast<int64_t>(i);
+    if (!types.empty() && types[i] != "dense" && types[i] != "sparse")
+      m.fail(m.config().refuse("mlp_layer_types",
+                               fmt::format("has {}, which is not supported; supported are "
+                                           "\"dense\" and \"sparse\"",
+                                           frontends::in_quotes(types[i]))));
+    const bool sparse = types.empty() ? at >= first && at % step == 0 : types[i] == "sparse";
+    if (sparse) d.layers[i].feed_forward = feed_forward(e, d.hidden);
+  }
 }
 
 }  // namespace sinter::models

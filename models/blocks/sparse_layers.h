@@ -9,7 +9,8 @@ namespace sinter::models {
 // Qwen's: every decoder_sparse_step-th layer but those that mlp_only_layers lists.
 void read_sparse_layers(Importer& m, Decoder& d, const Experts& e);
 
-// DeepSeek's: those from first_k_dense_replace on.
+// DeepSeek's: mlp_layer_types, or else of the layers from first_k_dense_replace on those whose
+// number is a multiple of moe_layer_freq.
 void read_late_experts(Importer& m, Decoder& d, const Experts& e);
 
 }  // namespace sinter::models

@@ -187,6 +187,49 @@ std::vector<TestModel> further_norms() {
   return models;
 }
 
+std::vector<TestModel> concatenated_keys() {
+  using ir::Dim;
+  struct Case {
+    int64_t heads, own, shared, v_dim;
+    ir::DType format;
+    bool each = false;  // heads have features of their own there, too
+    bool rotated = true;
+    bool apart = false;  // the shared features come from another phase
+  };
+  std::vector<TestModel> models;
+  for (const Case& of : {Case{4, 16, 16, 24, ir::DType::f16}, Case{3, 24, 8, 32, ir::DType::q8},
+                         Case{2, 128, 64, 128, ir::DType::f16, false, true, true},
+                         Case{3, 31, 10, 7, ir::DType::f32, true},
+                         Case{5, 40, 24, 40, ir::DType::q4, false, false}}) {
+    ModelBuilder b(fmt::format("attention_concat_h{}_{}_{}_{}_{}{}{}{}", of.heads, of.own,
+                               of.shared, of.v_dim, ir::name(of.format), of.each ? "_each" : "",
+                               of.rotated ? "" : "_still", of.apart ? "_apart" : ""));
+    const int64_t dim = of.own + of.shared;
+    const int64_t shared_heads = of.each ? of.heads : 1;
+    const int64_t at_kv = of.heads * dim;
+    const int64_t at_shared = at_kv + of.heads * (of.own + of.v_dim);
+    const ValueId row = b.rows("row", at_shared + shared_heads * of.shared);
+    const ValueId table = table_of(b, of.shared);
+    const auto turned = [&](const std::string& label, ValueId x) {
+      if (!of.rotated) return x;
+      return b.add(label, Op::rope, {x, table},
+                   {{"style", std::string("interleaved")}, {"begin", of.own}});
+    };
+    const ValueId q = b.reshape("q", slice(b, "q", row, 0, at_kv), {Dim::of('T'), of.heads, dim});
+    const ValueId kv = b.reshape("kv", slice(b, "kv", row, at_kv, at_shared),
+                                 {Dim::of('T'), of.heads, of.own + of.v_dim});
+    const int64_t end = at_shared + shared_heads * of.shared;
+    const ValueId shared = b.reshape(
+        "shared", of.apart ? b.rows("other", of.shared) : slice(b, "shared", row, at_shared, end),
+        {Dim::of('T'), shared_heads, of.shared});
+    const ValueId k = b.add("k", Op::concat, {slice(b, "k", kv, 0, of.own), shared});
+    const ValueId v = slice(b, "v", kv, of.own, of.own + of.v_dim);
+    models.push_back(b.finish(attend(b, turned("q_rope", q), turned("k_rope", k), v, of.heads, dim,
+                                     of.v_dim, of.format)));
+  }
+  return models;
+}
+
 std::vector<TestModel> growing_queries() {
   using ir::Dim;
   std::vector<TestModel> models;

@@ -24,6 +24,9 @@ std::vector<TestModel> norms_of_heads();
 // Norms of values, with a weight and without, and norms of queries and keys without one: of heads,
 // rotated heads and rows.
 std::vector<TestModel> further_norms();
+// Latent attention: of each key the first features are the head's own, the others are the same for
+// all heads, or are the head's in another tensor; values are narrower. Rotated and not.
+std::vector<TestModel> concatenated_keys();
 // Queries that grow with their position: rotated by a table of their own, and where nothing turns.
 std::vector<TestModel> growing_queries();
 // Attention to what another phase of the step has appended, behind it and with a product between

@@ -420,6 +420,14 @@ TEST_P(Attention, NormsOfValuesAndNormsWithoutWeights) {
   expect_all_match(models, GetParam(), few_positions());
 }
 
+TEST_P(Attention, KeysThatSharePartsAmongHeads) {
+  const std::vector<TestModel> models = concatenated_keys();
+  for (const TestModel& model : models) EXPECT_EQ(phases_of(model, "rows"), 0U) << model.name;
+  expect_all_match(models, GetParam(), few_positions());
+  // Across pages, splits and the blocks of scores.
+  expect_all_match({models[0], models[1]}, GetParam(), {{Mode::prefill, 300}, {Mode::decode, 3}});
+}
+
 TEST_P(Attention, QueriesThatGrowWithTheirPosition) {
   expect_all_match(growing_queries(), GetParam(), few_positions());
 }

@@ -251,6 +251,34 @@ TEST_P(Matmul, ExpertsAreThreePhases) {
   expect_models_match(models, GetParam(), Spread::one_target);
 }
 
+// A choice that is limited to the best groups of experts, by the best of a group or its best two,
+// with more experts than a GPU's block has threads and with fewer; in a router's phase and in one
+// of its own.
+TEST_P(Matmul, ChoicesAmongTheBestGroups) {
+  struct Case {
+    int64_t experts, chosen, groups, kept, best;
+    bool router = true;
+  };
+  std::vector<TestModel> models;
+  for (const Case& of : {Case{24, 4, 8, 3, 2}, Case{18, 5, 3, 2, 1}, Case{320, 8, 8, 4, 2},
+                         Case{512, 6, 64, 5, 1}, Case{12, 3, 4, 1, 3, false}}) {
+    ModelBuilder b(fmt::format("groups_{}", models.size()));
+    auto scores = b.rows("x", of.router ? 160 : of.experts);
+    if (of.router)
+      scores =
+          b.add("router", Op::matmul, {scores, b.matrix("r", of.experts, 160, dense(DType::f32))});
+    const auto ranked = of.router ? b.add("scores", Op::sigmoid, {scores}) : scores;
+    const auto chosen = b.add("chosen", Op::top_k, {ranked},
+                              {{"k", of.chosen},
+                               {"groups", of.groups},
+                               {"groups_kept", of.kept},
+                               {"group_best", of.best}});
+    models.push_back(b.finish(of.router ? b.add("values", Op::gather, {ranked, chosen}) : chosen));
+    EXPECT_EQ(models.back().module.nodes.back().text("kind"), of.router ? "router" : "top_k");
+  }
+  expect_models_match(models, GetParam(), Spread::one_target);
+}
+
 TEST_P(Matmul, DenseWeights) {
   std::vector<TestModel> models;
   size_t i = 0;

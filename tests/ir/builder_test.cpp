@@ -239,6 +239,16 @@ TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
             "[attention] there are 8 sinks for 4 query heads");
   EXPECT_EQ(error(Op::attention, {heads, k, v, table}, {{"scale", 1.0}}),
             "[attention] the sinks must be a weight, operand 3 is a tensor<Tx2xf32>");
+  EXPECT_EQ(error(Op::concat, {heads, b.param("three", {DType::f32, {T, 3, 2}})}),
+            "[concat] heads of tensor<Tx3x2xf32> do not go behind those of tensor<Tx4x2xf32>");
+  const auto groups = [&](int64_t k, int64_t count, int64_t kept, int64_t best) {
+    return error(Op::top_k, {x},
+                 {{"k", k}, {"groups", count}, {"groups_kept", kept}, {"group_best", best}});
+  };
+  EXPECT_EQ(groups(1, 3, 1, 1), "[top_k] 3 groups do not divide 8 columns");
+  EXPECT_EQ(groups(1, 4, 5, 1), "[top_k] 1 columns of 5 of the 4 groups, which have 2 each");
+  EXPECT_EQ(groups(3, 4, 1, 1), "[top_k] 3 columns of 1 of the 4 groups, which have 2 each");
+  EXPECT_EQ(groups(1, 4, 1, 3), "[top_k] 3 columns score a group, which has 2");
   EXPECT_EQ(error(Op::clamp, {x}, {{"min", 2.0}, {"max", 1.0}}), "[clamp] min is 2, above max, 1");
   EXPECT_EQ(error(Op::layer_norm, {x}, {{"eps", 1e-5}}),
             "[layer_norm] it has 1 operands, the op takes 2 to 3");

@@ -74,6 +74,8 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %47 = rope_table @rope.inv_freq, %tokens {log_offset = 1, log_period = 8192, log_scale = 0.1} : tensor<Tx2xf32>
     %48 = rotate %14, @norm {block = 4} : tensor<Tx8xf32>
     %49 = rotate %12 {block = 2, inverse = true} : tensor<Tx4x2xf32>
+    %50 = concat %8, %11 : tensor<Tx2x4xf32>
+    %51 = top_k %14 {group_best = 2, groups = 4, groups_kept = 2, k = 3} : tensor<Tx3xi32>
     return %25
   }
 }

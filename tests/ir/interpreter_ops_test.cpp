@@ -79,6 +79,33 @@ TEST_F(OpTest, SumNormMakesSharesOfAWhole) {
   expect(run(Op::sum_norm, {x}, {{"eps", 2.0}}), {2, 3}, {0.1F, 0.2F, 0.5, -0.25, 0, 0.75});
 }
 
+TEST_F(OpTest, ConcatPutsHeadsTogether) {
+  tokens = 2;
+  const ValueId x = input({-1, 2, 2}, {1, 2, 3, 4, 5, 6, 7, 8});
+  // Of each head, or the same for both.
+  expect(run(Op::concat, {x, input({-1, 2, 1}, {10, 20, 30, 40})}), {2, 2, 3},
+         {1, 2, 10, 3, 4, 20, 5, 6, 30, 7, 8, 40});
+  expect(run(Op::concat, {x, input({-1, 1, 1}, {10, 20})}), {2, 2, 3},
+         {1, 2, 10, 3, 4, 10, 5, 6, 20, 7, 8, 20});
+}
+
+TEST_F(OpTest, TopKOfTheBestGroups) {
+  const auto best = [&](int64_t k, int64_t groups, int64_t kept, int64_t group_best,
+                        std::vector<float> row) {
+    const auto cols = static_cast<int64_t>(row.size());
+    return run(Op::top_k, {input({-1, cols}, std::move(row))},
+               {{"k", k}, {"groups", groups}, {"groups_kept", kept}, {"group_best", group_best}});
+  };
+  // The largest is in the group whose two best have the smaller sum.
+  expect(best(2, 2, 1, 2, {9, 0, 1, 5, 6, 2}), {1, 2}, {4, 3});
+  expect(best(2, 2, 1, 1, {9, 0, 1, 5, 6, 2}), {1, 2}, {0, 2});
+  // Columns of groups that do not count are not chosen, however small the others are.
+  expect(best(3, 3, 2, 1, {-5, -6, 0, -1, -7, -2}), {1, 3}, {2, 3, 5});
+  // Of equal groups the lower, of equal columns the lower; a NaN counts as the smallest.
+  expect(best(2, 2, 1, 2, {1, 3, 3, 1}), {1, 2}, {1, 0});
+  expect(best(2, 2, 1, 1, {NAN, 3, 4, NAN}), {1, 2}, {2, 3});
+}
+
 TEST_F(OpTest, GatherTakesTheValuesOfColumns) {
   tokens = 2;
   const ValueId x = input({-1, 3}, {1, 2, 3, 4, 5, 6});

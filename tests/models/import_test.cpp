@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "frontends/json_file.h"
 #include "frontends/open/open_checkpoint.h"
 #include "models/import.h"
 #include "models/registry.h"
@@ -330,6 +332,192 @@ TEST(Import, HostileValuesGiveOneLine) {
       }
     }
   }
+}
+
+// DeepSeek-V3 with eight experts in four groups, of which two count.
+json latent() {
+  json config = tiny();
+  config.erase("num_key_value_heads");
+  config.erase("quantization");
+  config.update({{"model_type", "deepseek_v3"},
+                 {"num_hidden_layers", 3},
+                 {"q_lora_rank", 24},
+                 {"kv_lora_rank", 32},
+                 {"qk_nope_head_dim", 16},
+                 {"qk_rope_head_dim", 8},
+                 {"v_head_dim", 12},
+                 {"n_routed_experts", 8},
+                 {"num_experts_per_tok", 2},
+                 {"moe_intermediate_size", 16},
+                 {"first_k_dense_replace", 1},
+                 {"n_group", 4},
+                 {"topk_group", 2}});
+  return config;
+}
+
+std::vector<const ir::Node*> nodes_of(const ir::Module& module, ir::Op op) {
+  std::vector<const ir::Node*> found;
+  for (const ir::Node& node : module.nodes)
+    if (node.op == op) found.push_back(&node);
+  return found;
+}
+
+TEST(Import, LatentAttentionSharesAPartOfItsKeys) {
+  json config = latent();
+  auto model = import_synthetic(config);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(count(model->module, ir::Op::concat), 3);
+  EXPECT_EQ(type_of(*model, "model.layers.0.self_attn.q_b_proj"), "96x24");
+  EXPECT_EQ(type_of(*model, "model.layers.0.self_attn.kv_a_proj_with_mqa"), "40x64");
+  EXPECT_EQ(type_of(*model, "model.layers.0.self_attn.kv_b_proj"), "112x32");
+  EXPECT_EQ(type_of(*model, "model.layers.0.self_attn.o_proj"), "64x48");
+  for (const ir::Node* rope : nodes_of(model->module, ir::Op::rope)) {
+    EXPECT_EQ(rope->integer("begin"), 16);
+    EXPECT_EQ(rope->text("style"), "interleaved");
+  }
+  const auto scale = [&] {
+    const auto imported = import_synthetic(config);
+    EXPECT_TRUE(imported.ok()) << imported.status();
+    return imported.ok() ? nodes_of(imported->module, ir::Op::attention)[0]->number("scale") : 0.0;
+  };
+  EXPECT_DOUBLE_EQ(scale(), 1 / std::sqrt(24.0));
+  // Queries and keys are both times what YaRN makes of all their features.
+  config["rope_scaling"] = {{"type", "yarn"},
+                            {"factor", 4.0},
+                            {"mscale_all_dim", 0.5},
+                            {"mscale", 1.0},
+                            {"original_max_position_embeddings", 64}};
+  EXPECT_DOUBLE_EQ(scale(), std::pow(1 + 0.05 * std::log(4.0), 2) / std::sqrt(24.0));
+  config["q_lora_rank"] = nullptr;
+  config["rope_interleave"] = false;
+  model = import_synthetic(config);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(type_of(*model, "model.layers.0.self_attn.q_proj"), "96x64");
+  EXPECT_EQ(nodes_of(model->module, ir::Op::rope)[0]->text("style"), "half");
+  config["num_key_value_heads"] = 2;
+  EXPECT_EQ(error_of(config),
+            "config.json: \"num_key_value_heads\" is 2, but latent attention has a key for each of "
+            "the 4 heads");
+  config.erase("num_key_value_heads");
+  config["qk_rope_head_dim"] = 7;
+  EXPECT_EQ(
+      error_of(config),
+      "config.json: \"qk_rope_head_dim\" is 7, but RoPE rotates 6 features; expected as many");
+}
+
+TEST(Import, ExpertsOfGroups) {
+  const auto choice = [](const json& config) {
+    const auto model = import_synthetic(config);
+    EXPECT_TRUE(model.ok()) << model.status();
+    std::vector<int64_t> out;
+    if (model.ok())
+      for (const char* attribute : {"k", "groups", "groups_kept", "group_best"})
+        out.push_back(nodes_of(model->module, ir::Op::top_k).back()->integer(attribute));
+    return out;
+  };
+  json config = latent();
+  EXPECT_EQ(choice(config), (std::vector<int64_t>{2, 4, 2, 2}));
+  // All groups: no limit.
+  config["topk_group"] = 4;
+  EXPECT_EQ(choice(config), (std::vector<int64_t>{2, 1, 1, 1}));
+  config["topk_group"] = 5;
+  EXPECT_EQ(error_of(config), "config.json: \"topk_group\" is 5, but there are 4 groups");
+  config["topk_group"] = 1;
+  config["num_experts_per_tok"] = 3;
+  EXPECT_EQ(error_of(config),
+            "config.json: \"num_experts_per_tok\" is 3, but 1 groups have 2 experts");
+  config["n_group"] = 8;
+  EXPECT_EQ(error_of(config),
+            "config.json: \"n_group\" is 8, expected groups of at least 2 of the 8 experts");
+  config["scoring_func"] = "softmax";
+  EXPECT_EQ(error_of(config),
+            "config.json: \"scoring_func\" is \"softmax\", which is not supported; supported is "
+            "\"sigmoid\"");
+  config = latent();
+  config["model_type"] = "deepseek_v2";
+  EXPECT_EQ(choice(config), (std::vector<int64_t>{2, 1, 1, 1}));
+  config["topk_method"] = "group_limited_greedy";
+  EXPECT_EQ(choice(config), (std::vector<int64_t>{2, 4, 2, 1}));
+  config["topk_method"] = "noaux_tc";
+  EXPECT_EQ(error_of(config),
+            "config.json: \"topk_method\" is \"noaux_tc\", which is not supported; supported are "
+            "\"greedy\" and \"group_limited_greedy\"");
+}
+
+TEST(Import, LayersWithExperts) {
+  const auto sparse = [](const json& config) {
+    const auto model = import_synthetic(config);
+    EXPECT_TRUE(model.ok()) << model.status();
+    std::string out;
+    for (int i = 0; model.ok() && i < 3; ++i)
+      out += type_of(*model, fmt::format("model.layers.{}.mlp.gate", i)).empty() ? 'd' : 's';
+    return out;
+  };
+  json config = latent();
+  EXPECT_EQ(sparse(config), "dss");
+  config["moe_layer_freq"] = 2;
+  EXPECT_EQ(sparse(config), "dds");
+  config["mlp_layer_types"] = {"sparse", "dense", "sparse"};
+  EXPECT_EQ(sparse(config), "sds");
+  config["mlp_layer_types"] = {"sparse", "dense", "moe"};
+  EXPECT_EQ(error_of(config),
+            "config.json: \"mlp_layer_types\" has \"moe\", which is not supported; supported are "
+            "\"dense\" and \"sparse\"");
+}
+
+TEST(Import, KimiLinearNamesTheKindOfEveryLayer) {
+  json config = latent();
+  config.update({{"model_type", "kimi_linear"},
+                 {"q_lora_rank", nullptr},
+                 {"linear_attn_config",
+                  {{"full_attn_layers", {2}},
+                   {"kda_layers", {1, 3}},
+                   {"head_dim", 16},
+                   {"num_heads", 3},
+                   {"short_conv_kernel_size", 4}}}});
+  const auto model = import_synthetic(config);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(count(model->module, ir::Op::delta_rule), 2);
+  EXPECT_EQ(count(model->module, ir::Op::short_conv), 6);
+  EXPECT_EQ(count(model->module, ir::Op::attention), 1);
+  EXPECT_EQ(count(model->module, ir::Op::rope), 0);
+  EXPECT_EQ(type_of(*model, "model.layers.0.self_attn.A_log of -exp"), "48");
+  config["linear_attn_config"]["kda_layers"] = {1};
+  EXPECT_EQ(error_of(config),
+            "config.json: \"linear_attn_config.full_attn_layers\" and "
+            "\"linear_attn_config.kda_layers\" must have every layer once; layer 3 is in neither");
+  config["linear_attn_config"]["kda_layers"] = {1, 2, 3};
+  EXPECT_EQ(error_of(config),
+            "config.json: \"linear_attn_config.full_attn_layers\" and "
+            "\"linear_attn_config.kda_layers\" must have every layer once; layer 2 is in both");
+  config["mla_use_nope"] = false;
+  EXPECT_EQ(error_of(config),
+            "config.json: \"mla_use_nope\" is false, which is not supported; supported is true");
+}
+
+TEST(Import, LayersThatDraftTokensAreLeftOut) {
+  const std::filesystem::path golden =
+      std::filesystem::path(SINTER_TEST_GOLDENS) / "hf_kimi_linear";
+  json config = *frontends::read_json_object(golden / "config.json");
+  config["num_hidden_layers"] = 2;
+  config["linear_attn_config"]["full_attn_layers"] = json::array();
+  const frontends::TempDir folder;
+  std::filesystem::copy(golden / "model.safetensors", folder.path() / "model.safetensors");
+  const auto import = [&](int drafts) -> absl::StatusOr<ImportedModel> {
+    config["num_nextn_predict_layers"] = drafts;
+    folder.write("config.json", config.dump());
+    const auto checkpoint = frontends::open_checkpoint(folder.path());
+    if (!checkpoint.ok()) return checkpoint.status();
+    return import_checkpoint(**checkpoint);
+  };
+  const auto model = import(1);
+  ASSERT_TRUE(model.ok()) << model.status();
+  ASSERT_EQ(model->notes.size(), 1U);
+  EXPECT_NE(model->notes[0].find("tensors that kimi_linear as a text model does not use are left "
+                                 "out, the first is \"model.layers.2."),
+            std::string::npos)
+      << model->notes[0];
+  EXPECT_NE(import(0).status().message().find("model.layers.2."), std::string::npos);
 }
 
 TEST(Import, ErrorsOfGgufFilesNameItsKeys) {

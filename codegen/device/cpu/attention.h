@@ -17,19 +17,20 @@ namespace sinter {
 // Heads of q, k or v and what happens to them before attention. RopeDims features from RopeBegin on
 // are rotated. Norm: the element type of its weight; void: no norm.
 template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead,
-          int RopeBegin = 0>
+          int RopeBegin = 0, class Rows = HeadRows>
 struct HeadTransform {
   const Norm* norm;  // [HeadDim], or of the row
   float eps;
   const float* table;  // [rows, RopeDims]: cos | sin
-  HeadRows rows;
+  Rows rows;
 
   static constexpr bool has_norm = !__is_void(Norm);
   static constexpr bool has_weight = has_norm && !__is_same(Norm, Unweighted);
   static constexpr bool of_row = NormOf::cols > 0;
   static constexpr bool of_rotated = __is_same(NormOf, OfRotatedHead);
 
-  static inline __attribute__((always_inline)) float factor_of(const float* x, float eps,
+  template <class Head>
+  static inline __attribute__((always_inline)) float factor_of(const Head& x, float eps,
                                                                float scale) {
     float squares = 0;
     for (int i = 0; i < HeadDim; ++i) squares += x[i] * x[i];
@@ -45,7 +46,8 @@ struct HeadTransform {
       return 1.0F;
     }
   }
-  inline __attribute__((always_inline)) void rotate(const float* x, index t, float* out) const {
+  template <class Head>
+  inline __attribute__((always_inline)) void rotate(const Head& x, index t, float* out) const {
     constexpr int half = RopeDims / 2;
     const float* cosine = RopeDims > 0 ? table + t * RopeDims : nullptr;
     const float* sine = cosine + half;
@@ -58,23 +60,19 @@ struct HeadTransform {
     for (int i = 0; i < RopeBegin; ++i) out[i] = x[i];
     for (int i = RopeBegin + RopeDims; i < HeadDim; ++i) out[i] = x[i];
   }
-  // Where head h of row t lies.
-  inline __attribute__((always_inline)) const float* head(index t, index h) const {
-    return rows.base + t * rows.stride + h * rows.head_stride;
-  }
   // Of values: head h of row t as it is, or its norm in `normal`.
   inline __attribute__((always_inline)) const float* value(index t, index h, float* normal) const {
     if constexpr (has_norm) {
       apply(t, h, 1.0F, 1.0F, normal);
       return normal;
     } else {
-      return head(t, h);
+      return rows.head(t, h);
     }
   }
   // Head h of row t transformed, times `scale`.
   inline __attribute__((always_inline)) void apply(index t, index h, float row_factor, float scale,
                                                    float* out) const {
-    const float* const in = head(t, h);
+    const auto in = rows.head(t, h);
     if constexpr (of_rotated) {
       rotate(in, t, out);
       const float factor = factor_of(out, eps, scale);

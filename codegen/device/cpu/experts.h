@@ -3,18 +3,30 @@
 #pragma once
 
 #include "cpu/matmul.h"
+#include "score_groups.h"
 
 namespace sinter {
 
 // out [rows, K]: columns of the K largest of x [rows, Cols], the largest first; of equal ones the
-// lower column first.
-template <int Cols, int K>
+// lower column first. Of several groups of columns only those of the Kept count that their Best
+// largest say.
+template <int Cols, int K, int Groups = 1, int Kept = 1, int Best = 1>
 SINTER_INLINE void top_k(const Launch* launch, const float* x, index rows, i32* out) {
+  constexpr int size = Cols / Groups;
   const Range mine = share(rows, launch->worker, launch->workers);
   for (index r = mine.begin; r < mine.end; ++r) {
     i32* best = out + r * K;
     int found = 0;
+    float scores[Groups];
+    if constexpr (Groups > 1)
+      for (int g = 0; g < Groups; ++g) scores[g] = group_score<size, Best>(x + r * Cols + g * size);
     for (i32 c = 0; c < Cols; ++c) {
+      if constexpr (Groups > 1) {
+        if (c % size == 0 && !is_kept<Groups, Kept>(scores, c / size)) {
+          c += size - 1;
+          continue;
+        }
+      }
       const float value = x[r * Cols + c];
       int at = found;
       while (at > 0 && value > x[r * Cols + best[at - 1]]) --at;

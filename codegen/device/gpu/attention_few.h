@@ -208,7 +208,7 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const Q&
       } else if constexpr (appends<K>) {
         if (i < rows) {
           k.fetch(t, kv_head, key);
-          c.fetch_value(v.head(t, kv_head), value);
+          c.fetch_value(v.rows.head(t, kv_head), value);
         }
       }
     };
@@ -248,7 +248,7 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const Q&
           float* const row = shared.fresh + wave() * C::key_dim;
           k.fetch_constants(r, key);
           k.fetch(r, kv_head, key);
-          c.fetch_value(v.head(r, kv_head), value);
+          c.fetch_value(v.rows.head(r, kv_head), value);
           k.apply(key, factor, 1.0F, row);
           v.normalize(value);
           wave_barrier();

@@ -46,7 +46,7 @@ SINTER_INLINE void attention_append(const Launch* launch, const C& caches, const
       if (h < all_heads) {
         const int kv = h - C::heads;
         float value[run];
-        c.fetch_value(v.head(t, kv), value);
+        c.fetch_value(v.rows.head(t, kv), value);
         v.normalize(value);
         c.append(kv, step.position, row, value);
       }

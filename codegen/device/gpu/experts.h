@@ -3,22 +3,34 @@
 #pragma once
 
 #include "gpu/few_rows.h"
+#include "score_groups.h"
 
 namespace sinter {
 
 // out [rows, K]: columns of the K largest of x [rows, Cols], the largest first; of equal ones the
-// lower column first. A block takes a row, which its threads hold, and finds one after another.
-template <int Cols, int K>
+// lower column first. Of several groups of columns only those of the Kept count that their Best
+// largest say. A block takes a row, which its threads hold, and finds one after another.
+template <int Cols, int K, int Groups = 1, int Kept = 1, int Best = 1>
 SINTER_INLINE void top_k(const Launch* launch, const float* x, index rows, i32* out) {
   float* const values = reinterpret_cast<float*>(shared_memory());
   i32* const columns = reinterpret_cast<i32*>(values + waves);
+  float* const scores = reinterpret_cast<float*>(columns + waves);
   constexpr int held_columns = (Cols + threads - 1) / threads;
+  constexpr int size = Cols / Groups;
   for (index r = launch->worker; r < rows; r += launch->workers) {
+    if constexpr (Groups > 1) {
+      for (int g = thread(); g < Groups; g += threads)
+        scores[g] = group_score<size, Best>(x + r * Cols + g * size);
+      barrier();
+    }
     float held[held_columns];
+    bool counts[held_columns];
 #pragma clang loop unroll(full)
     for (int j = 0; j < held_columns; ++j) {
       const i32 c = thread() + j * threads;
       const float given = c < Cols ? x[r * Cols + c] : 0.0F;
+      counts[j] = c < Cols;
+      if constexpr (Groups > 1) counts[j] = c < Cols && is_kept<Groups, Kept>(scores, c / size);
       // A column is found whatever there is: a NaN counts as the smallest.
       held[j] = given == given ? given : -__builtin_inff();
     }
@@ -32,7 +44,7 @@ SINTER_INLINE void top_k(const Launch* launch, const float* x, index rows, i32* 
       for (int j = 0; j < held_columns; ++j) {
         const i32 c = thread() + j * threads;
         const float value = held[j];
-        const bool left = c < Cols && (value < last || (value == last && c > last_column));
+        const bool left = counts[j] && (value < last || (value == last && c > last_column));
         if (left && (value > best || column == Cols)) {
           best = value;
           column = c;

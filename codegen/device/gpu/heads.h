@@ -11,12 +11,12 @@ namespace sinter {
 // loads are under way together (what no phase just before has written may come earlier), then it
 // applies. Norm: the element type of its weight; void: no norm.
 template <int HeadDim, class Norm, int RopeDims, bool Interleaved, class NormOf = OfHead,
-          int RopeBegin = 0>
+          int RopeBegin = 0, class Rows = HeadRows>
 struct HeadTransform {
   const Norm* norm;  // [HeadDim], or of the row
   float eps;
   const float* table;  // [rows, RopeDims]: cos | sin
-  HeadRows rows;
+  Rows rows;
 
   static constexpr bool has_norm = !__is_void(Norm);
   static constexpr bool has_weight = has_norm && !__is_same(Norm, Unweighted);
@@ -64,13 +64,9 @@ struct HeadTransform {
       head.sine[j] = table[t * RopeDims + half + i];
     }
   }
-  // Where head h of row t lies.
-  __device__ __attribute__((always_inline)) const float* head(index t, index h) const {
-    return rows.base + t * rows.stride + h * rows.head_stride;
-  }
   // Head h of row t.
   __device__ __attribute__((always_inline)) void fetch(index t, index h, Head& head) const {
-    const float* const in = this->head(t, h);
+    const auto in = rows.head(t, h);
     if constexpr (of_row) fetch_weights(h, head);
 #pragma clang loop unroll(full)
     for (int j = 0; j < features; ++j) {
