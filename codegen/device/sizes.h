@@ -16,9 +16,9 @@ constexpr long most_waves = 8;   // of 32 lanes
 
 // What sums over a row leave in shared memory: three numbers of each wave.
 constexpr long reduce_bytes(long waves = most_waves) { return 3 * waves * 4 + 32; }
-// Behind that a choice among columns has its own, and a score of each group of them.
+// A choice among columns: what makes rows of scores has that; a wave has a score of each group.
 constexpr long choice_bytes(long groups = 1, long waves = most_waves) {
-  return reduce_bytes(waves) + 64 + groups * 4;
+  return larger(reduce_bytes(waves), waves * groups * 4);
 }
 
 // ---- Rows of codes with the scales and sums of their groups, 8 bytes for each.

@@ -7,73 +7,56 @@
 
 namespace sinter {
 
+// Numbers as integers of the same order: a NaN counts as the smallest number, and none is 0.
+SINTER_INLINE u32 rank_of(float x) {
+  const float number = x == x ? x : -__builtin_inff();
+  const u32 bits = __builtin_bit_cast(u32, number == 0 ? 0.0F : number);
+  return bits >> 31 != 0 ? ~bits : bits | 0x80000000U;
+}
+
 // out [rows, K]: columns of the K largest of x [rows, Cols], the largest first; of equal ones the
 // lower column first. Of several groups of columns only those of the Kept count that their Best
-// largest say. A block takes a row, which its threads hold, and finds one after another.
+// largest say. A wave takes a row, which its lanes hold, and finds one after another: a block would
+// wait for its waves as often.
 template <int Cols, int K, int Groups = 1, int Kept = 1, int Best = 1>
 SINTER_INLINE void top_k(const Launch* launch, const float* x, index rows, i32* out) {
-  float* const values = reinterpret_cast<float*>(shared_memory());
-  i32* const columns = reinterpret_cast<i32*>(values + waves);
-  float* const scores = reinterpret_cast<float*>(columns + waves);
-  constexpr int held_columns = (Cols + threads - 1) / threads;
+  float* const scores = reinterpret_cast<float*>(shared_memory()) + wave() * Groups;
+  constexpr int held_columns = (Cols + wave_size - 1) / wave_size;
   constexpr int size = Cols / Groups;
-  for (index r = launch->worker; r < rows; r += launch->workers) {
+  for (index r = launch->worker * index{waves} + wave(); r < rows;
+       r += launch->workers * index{waves}) {
     if constexpr (Groups > 1) {
-      for (int g = thread(); g < Groups; g += threads)
+      for (int g = lane(); g < Groups; g += wave_size)
         scores[g] = group_score<size, Best>(x + r * Cols + g * size);
-      barrier();
+      wave_barrier();
     }
-    float held[held_columns];
-    bool counts[held_columns];
+    u32 ranks[held_columns];
 #pragma clang loop unroll(full)
     for (int j = 0; j < held_columns; ++j) {
-      const i32 c = thread() + j * threads;
-      const float given = c < Cols ? x[r * Cols + c] : 0.0F;
-      counts[j] = c < Cols;
-      if constexpr (Groups > 1) counts[j] = c < Cols && is_kept<Groups, Kept>(scores, c / size);
-      // A column is found whatever there is: a NaN counts as the smallest.
-      held[j] = given == given ? given : -__builtin_inff();
+      const i32 c = lane() + j * wave_size;
+      ranks[j] = c < Cols ? rank_of(x[r * Cols + c]) : 0;
+      if constexpr (Groups > 1)
+        if (c >= Cols || !is_kept<Groups, Kept>(scores, c / size)) ranks[j] = 0;
     }
-    // What was found last: the rest is smaller, or equal and further right.
-    float last = __builtin_inff();
-    i32 last_column = -1;
     for (int i = 0; i < K; ++i) {
-      float best = -__builtin_inff();
-      i32 column = Cols;
+      u32 best = 0;
 #pragma clang loop unroll(full)
-      for (int j = 0; j < held_columns; ++j) {
-        const i32 c = thread() + j * threads;
-        const float value = held[j];
-        const bool left = counts[j] && (value < last || (value == last && c > last_column));
-        if (left && (value > best || column == Cols)) {
-          best = value;
-          column = c;
-        }
-      }
-      const auto take = [&](float value, i32 c) {
-        const bool better =
-            c < Cols && (column == Cols || value > best || (value == best && c < column));
-        best = better ? value : best;
-        column = better ? c : column;
-      };
+      for (int j = 0; j < held_columns; ++j) best = ranks[j] > best ? ranks[j] : best;
+      best = most_of_wave(best);
+      // Columns from the right, so that the lowest is the largest.
+      u32 from_right = 0;
 #pragma clang loop unroll(full)
-      for (int mask = 1; mask < wave_size; mask *= 2)
-        take(shuffle_xor(best, mask), shuffle_xor(column, mask));
-      barrier();
-      if (lane() == 0) {
-        values[wave()] = best;
-        columns[wave()] = column;
-      }
-      barrier();
-      best = values[0];
-      column = columns[0];
-      for (int w = 1; w < waves; ++w) take(values[w], columns[w]);
-      if (thread() == 0) out[r * K + i] = column;
-      last = best;
-      last_column = column;
+      for (int j = held_columns - 1; j >= 0; --j)
+        if (ranks[j] == best) from_right = static_cast<u32>(Cols - lane() - j * wave_size);
+      const i32 column = Cols - static_cast<i32>(most_of_wave(from_right));
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held_columns; ++j)
+        if (column == lane() + j * wave_size) ranks[j] = 0;
+      if (lane() == 0) out[r * K + i] = column;
     }
-    barrier();
+    if constexpr (Groups > 1) wave_barrier();
   }
+  barrier();
 }
 
 // Rows of the input as a phase before left them, and as this block prepared them.

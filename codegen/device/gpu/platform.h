@@ -419,13 +419,24 @@ SINTER_INLINE float larger_size(float a, float b) {
   return __builtin_bit_cast(float, x > y ? x : y);
 #endif
 }
+// Over a wave.
+SINTER_INLINE u32 most_of_wave(u32 value) {
+#if __CUDA_ARCH__ >= 800
+  return __nvvm_redux_sync_umax(value, -1);
+#else
+#pragma clang loop unroll(full)
+  for (int mask = 1; mask < wave_size; mask *= 2) {
+    const u32 other = shuffle_xor(value, mask);
+    value = other > value ? other : value;
+  }
+  return value;
+#endif
+}
 template <int Count>
 SINTER_INLINE float max_size_of_lanes(float value) {
 #if __CUDA_ARCH__ >= 800
-  if constexpr (Count == wave_size) {
-    const u32 size = __builtin_bit_cast(u32, __builtin_fabsf(value));
-    return __builtin_bit_cast(float, __nvvm_redux_sync_umax(size, -1));
-  }
+  if constexpr (Count == wave_size)
+    return __builtin_bit_cast(float, most_of_wave(__builtin_bit_cast(u32, __builtin_fabsf(value))));
 #endif
 #pragma clang loop unroll(full)
   for (int mask = 1; mask < Count; mask *= 2) value = larger_size(value, shuffle_xor(value, mask));
