@@ -74,6 +74,8 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %47 = rope_table @rope.inv_freq, %tokens {log_offset = 1, log_period = 8192, log_scale = 0.1} : tensor<Tx2xf32>
     %48 = rotate %14, @norm {block = 4} : tensor<Tx8xf32>
     %49 = rotate %12 {block = 2, inverse = true} : tensor<Tx4x2xf32>
+    %50 = selective_scan %10, @sinks, %9, %8, @layers.0.delta : tensor<Tx4x2xf32>
+    %51 = selective_scan %10, @norm, %9, %8, @layers.0.delta, %42, @sinks label "layers.0.scan" : tensor<Tx4x2xf32>
     return %25
   }
 }
