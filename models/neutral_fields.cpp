@@ -130,6 +130,7 @@ constexpr NeutralField kConfig[] = {
     {"final_logit_softcapping", "0.0"},
     {"logit_scale", "1.0"},
     {"logits_scaling", "1.0"},
+    {"mamba_proj_bias", "false"},
     {"mlp_bias", "false"},
     {"num_experts", "0"},
     {"num_local_experts", "0"},

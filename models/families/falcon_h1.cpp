@@ -16,6 +16,7 @@ static absl::StatusOr<ir::Module> import_falcon_h1(Importer& m) {
   d.logit_scale = m.number("lm_head_multiplier", {}, 1.0);
 
   const bool says_width = config.find("mamba_d_ssm") != nullptr && !config.is_null("mamba_d_ssm");
+  config.mark_read("mamba_expand");  // which the width makes void
   Mamba2 s = read_mamba2(m, says_width ? m.integer("mamba_d_ssm") : expanded(m, d.hidden));
   s.in_bias = m.flag("mamba_proj_bias");
   s.out_bias = m.flag("projectors_bias");
@@ -24,11 +25,9 @@ static absl::StatusOr<ir::Module> import_falcon_h1(Importer& m) {
   s.input_scale = m.number("ssm_in_multiplier", {}, 1.0);
   if (config.find("ssm_multipliers") != nullptr)
     std::ranges::copy(m.numbers("ssm_multipliers", 5), s.scales.begin());
-  if (m.flag("mamba_rms_norm")) {
-    s.norm = d.norm;
-    s.norm_groups = s.groups;
-    s.norm_before_gate = m.flag("mamba_norm_before_gate");
-  }
+  s.norm_groups = s.groups;
+  s.norm_before_gate = m.flag("mamba_norm_before_gate");
+  if (m.flag("mamba_rms_norm")) s.norm = d.norm;
   const double state_space_scale = m.number("ssm_out_multiplier", {}, 1.0);
   const double attention_input = m.number("attention_in_multiplier", {}, 1.0);
   const double attention_scale = m.number("attention_out_multiplier", {}, 1.0);

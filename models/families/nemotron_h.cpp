@@ -60,6 +60,7 @@ std::vector<Kind> read_kinds(Importer& m) {
 }
 
 Mamba2 read_state_space(Importer& m, const Norm& norm) {
+  m.config().mark_read("expand");  // heads say how many channels there are
   Mamba2 s = read_mamba2(m, 0);
   s.in_bias = s.out_bias = m.flag("use_bias");
   s.act = find_activation(m, "mamba_hidden_act");
@@ -83,7 +84,6 @@ Experts read_latent_experts(Importer& m, bool bias) {
     e.to_latent = "mixer.fc1_latent_proj";
     e.from_latent = "mixer.fc2_latent_proj";
   }
-  m.config().mark_read("n_shared_experts");  // there is one, whatever it says
   e.shared = Mlp{.width = m.integer("moe_shared_expert_intermediate_size"),
                  .act = e.act,
                  .gated = false,
@@ -147,6 +147,7 @@ Family family_nemotron_h() {
                      {"norm_eps", "rms_norm_eps"},
                      {"layer_types", "layers_block_type"},
                      {"mlp_hidden_act", "hidden_act"},
+                     {"attention_head_dim", "head_dim"},
                      {"mamba_num_heads", "mamba_n_heads"},
                      {"mamba_head_dim", "mamba_d_head"},
                      {"n_groups", "mamba_n_groups"},

@@ -83,7 +83,7 @@ INSTANTIATE_TEST_SUITE_P(All, FolderGoldens,
                                          "mlx_qwen3_5_b1", "hf_internlm2", "hf_apertus",
                                          "hf_nanochat", "hf_nemotron", "hf_gemma", "hf_ministral3",
                                          "hf_gpt_oss", "mlx_gpt_oss_mxfp4", "mlx_glm4_b4",
-                                         "mlx_qwen3_moe_b3"),
+                                         "mlx_qwen3_moe_b3", "hf_mamba", "hf_nemotron_h"),
                          [](const auto& name) { return std::string(name.param); });
 
 // Rows of packed codes that only fill the last bytes: the configuration says how many there are.
