@@ -71,6 +71,7 @@ constexpr NeutralField kConfig[] = {
     {"block_size"},
     {"chunk_size"},
     {"chunk_size_feed_forward"},
+    {"fused_add_norm"},
     {"fused_qkv"},
     {"keys_to_ignore_at_inference"},
     {"low_cpu_mem_usage"},
@@ -136,6 +137,7 @@ constexpr NeutralField kConfig[] = {
     {"num_local_experts", "0"},
     {"qkv_bias", "false"},
     {"residual_multiplier", "1.0"},
+    {"rms_norm", "true"},
     {"use_qk_norm", "false"},
     {"use_mrope", "false"},
 };

@@ -63,7 +63,8 @@ class Lowerer {
     phase.macs = static_cast<double>(2 * channels() * run_);
     const int64_t height = sizes::scan_height(run_);
     phase.blocks = groups_ * ((channels() / groups_ + height - 1) / height);
-    if (!c_.one_row()) phase.rows_per_block = 1;
+    // Few rows may be of as many sequences; a prompt is of one, or of few.
+    if (few && !c_.one_row()) phase.rows_per_block = 1;
     phase.shared_bytes = sizes::scan_tile_bytes(run_, rows);
     if (c_.on_gpu() && few) phase.kernel = LoweredPhase::Kernel::early;
     return absl::OkStatus();

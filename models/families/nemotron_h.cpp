@@ -100,6 +100,10 @@ absl::StatusOr<ir::Module> import_nemotron_h(Importer& m) {
   if (!m.ok()) return m.finish(-1);
   d.layers.resize(kinds.size(), d.layers.front());
   d.norms.before_mixer = d.norms.before_feed_forward = "norm";
+  // What drafts tokens is left out.
+  for (const char* field :
+       {"num_nextn_predict_layers", "mtp_layers_block_type", "mtp_hybrid_override_pattern"})
+    m.config().mark_read(field);
   const bool attention_bias = m.flag("attention_bias");
   const bool mlp_bias = m.flag("mlp_bias");
   const auto has = [&](Kind kind) { return std::ranges::find(kinds, kind) != kinds.end(); };
