@@ -581,6 +581,45 @@ Result delta_rule(const OpArguments& in) {
   return out;
 }
 
+// The state is rounded after every row, so that it does not matter in which steps rows come.
+Result selective_scan(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const Array& a = in.array(1);
+  const Array& b = in.array(2);
+  const Array& c = in.array(3);
+  Array& state = in.state(4);
+  const Array* dt = in.operands.size() > 5 ? &in.array(5) : nullptr;
+  const Array* d = in.operands.size() > 6 ? &in.array(6) : nullptr;
+  const auto heads = static_cast<size_t>(x.shape[1]);
+  const auto head_dim = static_cast<size_t>(x.shape[2]);
+  const auto groups = static_cast<size_t>(b.shape[1]);
+  const auto columns = static_cast<size_t>(b.shape[2]);
+  const bool by_column = a.data.size() != heads;
+  Array out = zeros(x.shape);
+  std::vector<double> decay(columns);
+  for (size_t row = 0; row < static_cast<size_t>(x.shape[0]) * heads; ++row) {
+    const size_t h = row % heads;
+    const size_t group_row = row / heads * groups + h / (heads / groups);
+    const float* in_row = b.data.data() + group_row * columns;
+    const float* out_row = c.data.data() + group_row * columns;
+    const double step = dt == nullptr ? 1.0 : dt->data[row];
+    for (size_t j = 0; j < columns; ++j)
+      decay[j] = std::exp(step * a.data[by_column ? h * columns + j : h]);
+    for (size_t i = 0; i < head_dim; ++i) {
+      const double input = x.data[row * head_dim + i];
+      float* s = state.data.data() + (h * head_dim + i) * columns;
+      double y = d == nullptr ? 0.0 : d->data[h] * input;
+      for (size_t j = 0; j < columns; ++j) {
+        const double updated = decay[j] * s[j] + step * input * in_row[j];
+        y += updated * out_row[j];
+        s[j] = static_cast<float>(updated);
+      }
+      out.data[row * head_dim + i] = static_cast<float>(y);
+    }
+  }
+  return out;
+}
+
 Result attention(const OpArguments& in) {
   const Array& q = in.array(0);
   const Array& k = in.state(1);

@@ -459,6 +459,44 @@ Result delta_rule(ShapeOperands& in) {
   return *v;
 }
 
+Result selective_scan(ShapeOperands& in) {
+  const TensorType* x = in.tensor(0, "input", 3);
+  const int64_t rates = in.weight_vector(1, "a");
+  const TensorType* b = in.tensor(2, "b", 3);
+  const TensorType* c = in.tensor(3, "c", 3);
+  const StateType* state = in.state(4, "state", StateKind::fixed);
+  const TensorType* dt = in.count() > 5 ? in.tensor(5, "dt", 2) : nullptr;
+  const int64_t skips = in.count() > 6 ? in.weight_vector(6, "d") : 0;
+  if (!in.ok()) return in.status();
+  if (x->shape[0] != Dim::of('T')) return in.fail_rows(*x);
+  if (*b != *c) return in.fail(fmt::format("b is {}, c {}", to_string(*b), to_string(*c)));
+  const Dim heads = x->shape[1];
+  const Dim columns = b->shape[2];
+  if (b->shape[0] != x->shape[0] || heads.value <= 0 || b->shape[1].value <= 0 ||
+      x->shape[2].is_symbol() || columns.value <= 0 || heads.value % b->shape[1].value != 0) {
+    return in.fail(
+        fmt::format("heads of {} do not share groups of {} evenly", to_string(*x), to_string(*b)));
+  }
+  if (rates != heads.value && rates != heads.value * columns.value) {
+    return in.fail(
+        fmt::format("{} numbers in a, expected one for each of {} heads, or for each of "
+                    "their {} columns",
+                    rates, heads.value, columns.value));
+  }
+  if (dt != nullptr && dt->shape != std::vector<Dim>{x->shape[0], heads}) {
+    return in.fail(fmt::format("a dt of {} for an input of {}", to_string(*dt), to_string(*x)));
+  }
+  if (in.count() > 6 && skips != heads.value) {
+    return in.fail(fmt::format("{} numbers in d, there are {} heads", skips, heads.value));
+  }
+  if (state->numbers.shape != std::vector<Dim>{heads, x->shape[2], columns}) {
+    return in.fail(fmt::format("an input of {} and b of {} need a state of {}x{}x{}, it has {}",
+                               to_string(*x), to_string(*b), to_string(heads),
+                               to_string(x->shape[2]), to_string(columns), to_string(*state)));
+  }
+  return *x;
+}
+
 Result fused(ShapeOperands& in) {
   return in.fail("its result types are those of the values that leave its body");
 }

@@ -150,10 +150,15 @@ ir::ValueId Importer::constant(int64_t size, float number) {
   if (!ok()) return -1;
   const std::string symbol = fmt::format("{} times {}", size, number);
   if (const auto known = weights_.find(symbol); known != weights_.end()) return known->second;
-  const ir::ValueId id = graph_.weight(
-      symbol, {{size}, {}},
-      {.sources = {}, .constant = std::vector<float>(static_cast<size_t>(size), number)});
-  return weights_[symbol] = id;
+  return constant(symbol, std::vector<float>(static_cast<size_t>(size), number));
+}
+
+ir::ValueId Importer::constant(const std::string& symbol, std::vector<float> numbers) {
+  if (!ok()) return -1;
+  if (const auto known = weights_.find(symbol); known != weights_.end()) return known->second;
+  const auto size = static_cast<int64_t>(numbers.size());
+  return weights_[symbol] =
+             graph_.weight(symbol, {{size}, {}}, {.sources = {}, .constant = std::move(numbers)});
 }
 
 ir::ValueId Importer::stacked(const std::string& experts, std::string_view name, int64_t count,

@@ -111,8 +111,9 @@ class Importer {
   }
   ir::ValueId computed(std::string_view name, int64_t size, std::string_view what,
                        const std::function<double(double)>& number, int64_t repeat = 1);
-  // A vector of equal numbers.
+  // A vector of equal numbers; one of these, which `symbol` names.
   ir::ValueId constant(int64_t size, float number);
+  ir::ValueId constant(const std::string& symbol, std::vector<float> numbers);
   // Matrices [count, out, in] of experts, the rows of `name` under `experts`: stacked, or one for
   // each expert.
   ir::ValueId stacked(const std::string& experts, std::string_view name, int64_t count, int64_t out,

@@ -8,7 +8,7 @@
 #include "passes/fold_dequantize.h"
 #include "passes/form_kernels.h"
 #include "passes/fuse_attention.h"
-#include "passes/fuse_delta.h"
+#include "passes/fuse_recurrences.h"
 #include "passes/fuse_epilogues.h"
 #include "passes/fuse_experts.h"
 #include "passes/fuse_projections.h"
@@ -33,9 +33,9 @@ const std::vector<Pass>& pipeline() {
        fuse_epilogues},
       {"join_products", "products of the same input that are ready together become one phase",
        join_products},
-      {"fuse_delta",
-       "norms and gates of heads become one phase with the delta rule that they are around",
-       fuse_delta},
+      {"fuse_recurrences",
+       "work on heads and channels becomes one phase with the delta rule or scan that it is around",
+       fuse_recurrences},
       {"fuse_prologues", "norms and other work on rows move into the products that read them",
        fuse_prologues},
       {"fuse_attention", "head norms, RoPE, cache append and attention become one phase",

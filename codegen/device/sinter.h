@@ -12,6 +12,7 @@
 #include "gpu/phase.h"
 #include "gpu/rows.h"
 #include "gpu/sample.h"
+#include "gpu/scan.h"
 #else
 #include "cpu/attention.h"
 #include "cpu/convolution.h"
@@ -21,4 +22,5 @@
 #include "cpu/matmul.h"
 #include "cpu/phase.h"
 #include "cpu/rows.h"
+#include "cpu/scan.h"
 #endif

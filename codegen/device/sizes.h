@@ -207,6 +207,20 @@ static_assert(delta_chunks_shared_bytes(most_delta_chunk_run) <= 48 << 10);
 // Features of a head that a thread has room for.
 constexpr long most_delta_dim = 256;
 
+// ---- Selective scan on GPUs. So many lanes share the state of a channel, whose rows have `run`
+// numbers; a block has so many channels, and so many rows of a step are in shared memory at once:
+// of each b and c, and of each channel x, what goes into its state, its decay and its result.
+constexpr long scan_group(long run) { return run / 4 < 8 ? run / 4 : 8; }
+constexpr long scan_height(long run) { return 256 / scan_group(run); }
+constexpr long scan_few_rows = 8;
+constexpr long scan_many_rows = 16;
+constexpr long scan_tile_bytes(long run, long rows) {
+  return rows * (2 * run + 4 * scan_height(run)) * 4;
+}
+// Columns of a state that a thread has room for.
+constexpr long most_scan_columns = 256;
+static_assert(scan_tile_bytes(most_scan_columns, scan_many_rows) <= 48 << 10);
+
 // Numbers that lie on a host's stack while it attends: queries, a key, and of 8 rows partial
 // results and the scores of 64 positions.
 constexpr long host_rows_at_once = 8;

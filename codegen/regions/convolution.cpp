@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <string>
 
-#include "codegen/schedule/epilogue.h"
+#include "codegen/regions/lane_code.h"
 #include "ir/ops.h"
 #include "ir/state_format.h"
 #include "runtime/abi/kernel_abi.h"
@@ -21,32 +21,6 @@ namespace {
 // Rows of a step that a block of a GPU goes over, with up to taps - 1 inputs before them.
 constexpr int64_t kFewTogether = 4;
 constexpr int64_t kManyTogether = 32;
-
-// Declares the function `name` of (row, column, columns left, `parameters`); `end` makes its last
-// statement of the value's expression.
-template <class End>
-absl::Status declare_lanes(RegionContext& c, Emitter& e, const Node& node, ValueId value,
-                           std::string_view name, std::string_view parameters, ValueId given,
-                           const End& end) {
-  const auto leaf = [&](ValueId id, const ir::Runs&) -> absl::StatusOr<std::string> {
-    return id == given ? "y" : "";
-  };
-  ElementwiseCode code(
-      {c.module, node.body, leaf, [&c](ValueId id) { return c.buffer(id); },
-       [](ValueId) { return std::string("row"); }, ir::RowOf::token, std::string(name) + "_in"},
-      e);
-  auto result = code.evaluate(value, ir::Runs(1, ir::row_elements(c.module, value)));
-  if (!result.ok()) return result.status();
-  const std::string last = end(*result);
-  e.line("const auto {} = [=](index row, index col, index n{}) __attribute__((always_inline)) {{",
-         name, parameters);
-  e.open();
-  for (const std::string& statement : code.statements()) e.line("{}", statement);
-  e.line("{}", last);
-  e.close();
-  e.line("}};");
-  return absl::OkStatus();
-}
 
 }  // namespace
 
@@ -65,13 +39,9 @@ absl::Status lower_convolution(RegionContext& c, const Node& node) {
   if (auto status = c.declare_vectors(node); !status.ok()) return status;
   Emitter e;
   if (auto status = c.declare_weights(e, op->operands[1], 1); !status.ok()) return status;
-  if (auto status =
-          declare_lanes(c, e, node, op->operands[0], "x", "", -1,
-                        [](const std::string& value) { return fmt::format("return {};", value); });
-      !status.ok())
-    return status;
+  if (auto status = declare_lanes(c, e, node, op->operands[0], "x"); !status.ok()) return status;
   const ValueId result = node.results[0];
-  if (auto status = declare_lanes(c, e, node, result, "epilogue", ", Lanes y", op->results[0],
+  if (auto status = declare_lanes(c, e, node, result, "epilogue", op->results[0],
                                   [&](const std::string& value) {
                                     e.line("float* out = {};",
                                            e.pointer(c.buffer(result), "float"));

@@ -7,9 +7,9 @@
 #include <utility>
 
 #include "codegen/device/sizes.h"
+#include "codegen/regions/lane_code.h"
 #include "codegen/regions/products.h"
 #include "codegen/regions/row_code.h"
-#include "codegen/schedule/epilogue.h"
 #include "ir/ops.h"
 #include "ir/state_format.h"
 
@@ -82,35 +82,17 @@ class Lowerer {
     e.line("}}();");
     return code;
   }
-  // Declares a function of (row, head, heads left).
-  absl::Status declare_gate(Emitter& e, const std::string& name, ValueId value) {
-    ElementwiseCode code(
-        {c_.module, rest_.body, [](ValueId, const ir::Runs&) { return std::string(); },
-         [this](ValueId id) { return c_.buffer(id); }, [](ValueId) { return std::string("row"); },
-         ir::RowOf::token, name + "_in"},
-        e);
-    auto gate = code.evaluate(value, ir::Runs(1, heads_));
-    if (!gate.ok()) return gate.status();
-    e.line("const auto {} = [=](index row, index col, index n) __attribute__((always_inline)) {{",
-           name);
-    e.open();
-    for (const std::string& statement : code.statements()) e.line("{}", statement);
-    e.line("return {};", *gate);
-    e.close();
-    e.line("}};");
-    return absl::OkStatus();
-  }
   absl::Status declare_gates(Emitter& e) {
     if (by_feature()) {
       if (auto code = declare(e, "log_decay", rule_.operands[3], {heads_, key_dim_}); !code.ok())
         return code.status();
       e.line("const auto decay = decay_of_features(log_decay);");
     } else {
-      if (auto status = declare_gate(e, "log_decay", rule_.operands[3]); !status.ok())
+      if (auto status = declare_lanes(c_, e, rest_, rule_.operands[3], "log_decay"); !status.ok())
         return status;
       e.line("const auto decay = decay_of_heads(log_decay);");
     }
-    return declare_gate(e, "beta", rule_.operands[4]);
+    return declare_lanes(c_, e, rest_, rule_.operands[4], "beta");
   }
   absl::Status declare_inputs(Emitter& e) {
     if (auto code = declare(e, "q", rule_.operands[0], key_runs()); !code.ok())

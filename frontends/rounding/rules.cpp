@@ -152,7 +152,8 @@ absl::StatusOr<QuantizeChoice> choose_quantization(const Checkpoint& checkpoint,
   std::map<std::string, size_t> kept;  // by what is said of them
   size_t already = 0;
   for (const auto& [name, matrix] : checkpoint.matrices) {
-    if (matrix.type.shape.size() < 2) continue;
+    // Decay rates of state spaces: nothing is multiplied with their rows.
+    if (matrix.type.shape.size() < 2 || layer_class(name) == "A_log") continue;
     names.push_back(name);
     const QuantizeRule* decides = nullptr;
     for (const QuantizeRule& rule : rules) {

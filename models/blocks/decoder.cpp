@@ -18,16 +18,21 @@ void Decoder::for_each_mlp(const std::function<void(Mlp&)>& change) {
   for (Layer& layer : layers) change(layer.mlp);
 }
 
-Decoder read_decoder(Importer& m) {
-  const Config& config = m.config();
+Decoder read_stack(Importer& m) {
   Decoder d;
   d.hidden = m.integer("hidden_size");
   d.vocab = m.integer("vocab_size");
-  d.max_positions = m.integer("max_position_embeddings");
+  d.max_positions = m.max_positions = m.integer("max_position_embeddings");
   d.norm.eps = m.number("rms_norm_eps", {0.0, 1.0});
   d.tied = m.flag("tie_word_embeddings", !m.has("lm_head"));
   const int64_t count = m.integer("num_hidden_layers", {1, 1024});
+  d.layers.resize(static_cast<size_t>(m.ok() ? count : 0));
+  return d;
+}
 
+Decoder read_decoder(Importer& m) {
+  const Config& config = m.config();
+  Decoder d = read_stack(m);
   Layer layer;
   Attention& a = layer.attention;
   a.heads = m.integer("num_attention_heads");
@@ -47,7 +52,7 @@ Decoder read_decoder(Importer& m) {
   a.rope = m.rope({.head_dim = a.head_dim, .max_positions = d.max_positions});
   a.qk_norm = d.norm;
   m.max_positions = a.rope->max_positions;
-  d.layers.assign(static_cast<size_t>(m.ok() ? count : 0), layer);
+  d.layers.assign(m.ok() ? d.layers.size() : 0, layer);
   return d;
 }
 
@@ -104,12 +109,17 @@ class LayerBuilder {
       const ValueId y = names.before_feed_forward.empty() ? x : norm(h, names.before_feed_forward);
       const ValueId mixed = norm(mix(x), names.after_mixer);
       const ValueId fed = norm(feed(y), names.after_feed_forward);
-      return residual(residual(h, mixed), fed);
+      return residual(residual(h, mixed, layer_.mixer_sum), fed, layer_.feed_forward_sum);
     }
-    if (layer_.has_mixer)
-      h = residual(h, norm(mix(norm(h, names.before_mixer)), names.after_mixer));
-    if (layer_.has_feed_forward)
-      h = residual(h, norm(feed(norm(h, names.before_feed_forward)), names.after_feed_forward));
+    if (layer_.has_mixer) {
+      const ValueId x = norm(h, names.before_mixer);
+      h = residual(d_.normed_residual ? x : h, norm(mix(x), names.after_mixer), layer_.mixer_sum);
+    }
+    if (layer_.has_feed_forward) {
+      const ValueId x = norm(h, names.before_feed_forward);
+      h = residual(d_.normed_residual ? x : h, norm(feed(x), names.after_feed_forward),
+                   layer_.feed_forward_sum);
+    }
     return h;
   }
 
@@ -125,9 +135,10 @@ class LayerBuilder {
     return layer_.feed_forward ? layer_.feed_forward(m_, x, name_)
                                : mlp(m_, layer_.mlp, x, name_, d_.hidden);
   }
-  ValueId residual(ValueId h, ValueId x) {
+  ValueId residual(ValueId h, ValueId x, const Residual& sum) {
     if (!m_.ok()) return -1;
-    return m_.graph().add(Op::add, {h, m_.affine(x, d_.residual_scale)});
+    h = m_.affine(h, sum.kept);
+    return m_.graph().add(Op::add, {h, m_.affine(x, sum.added * d_.residual_scale)});
   }
 
   Importer& m_;

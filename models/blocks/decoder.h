@@ -13,6 +13,12 @@
 
 namespace sinter::models {
 
+// What a block's result and the residual stream become: kept h + added x.
+struct Residual {
+  double kept = 1;
+  double added = 1;
+};
+
 struct Layer {
   Attention attention;
   Mlp mlp;
@@ -20,6 +26,7 @@ struct Layer {
   Block feed_forward;  // in place of the MLP
   bool has_mixer = true;
   bool has_feed_forward = true;
+  Residual mixer_sum, feed_forward_sum;
 };
 
 // Where a layer has norms, by the names below it; empty: there is none.
@@ -40,9 +47,10 @@ struct Decoder {
   // Mixer and feed-forward block both read what comes into the layer, each after its norm; without
   // one of its own the feed-forward block has that of the mixer.
   bool parallel = false;
+  bool normed_residual = false;  // what norms before blocks give goes on as the residual stream
 
   double embedding_scale = 1;
-  double residual_scale = 1;  // of what blocks add
+  double residual_scale = 1;  // of what blocks add, beside the layer's
   double logit_scale = 1;
   double logit_cap = 0;  // cap tanh(logits / cap); 0: none
   bool head_bias = false;
@@ -55,6 +63,10 @@ struct Decoder {
   void for_each_attention(const std::function<void(Attention&, int64_t layer)>& change);
   void for_each_mlp(const std::function<void(Mlp&)>& change);
 };
+
+// What is around layers: hidden_size, vocab_size, max_position_embeddings, rms_norm_eps,
+// tie_word_embeddings, and as many empty layers as num_hidden_layers says.
+Decoder read_stack(Importer& m);
 
 // Llama, with the sizes of the configuration: hidden_size, intermediate_size, num_hidden_layers,
 // num_attention_heads, num_key_value_heads, head_dim, vocab_size, max_position_embeddings,

@@ -58,21 +58,23 @@ ValueId experts(Importer& m, const Experts& e, ValueId x, const std::string& lay
     if (!m.ok()) return ValueId{-1};
     return g.add(Op::add, {y, g.add(Op::gather_rows, {choice.experts, bias}, {{"width", out}})});
   };
-  const ValueId input =
-      !e.scores_of_input || !m.ok()
-          ? x
-          : g.add(Op::mul, {x, g.add(Op::expand, {choice.scores}, {{"width", hidden}})});
-  const ValueId gate = e.gated ? product(input, e.gate, e.width, hidden) : -1;
-  const ValueId up = product(input, e.up, e.width, hidden);
+  const int64_t inner = e.latent > 0 ? e.latent : hidden;
+  ValueId input = x;
+  if (e.latent > 0) input = m.linear(x, layer + e.to_latent, inner, hidden, e.latent_bias);
+  if (e.scores_of_input && m.ok())
+    input = g.add(Op::mul, {input, g.add(Op::expand, {choice.scores}, {{"width", inner}})});
+  const ValueId gate = e.gated ? product(input, e.gate, e.width, inner) : -1;
+  const ValueId up = product(input, e.up, e.width, inner);
   if (!m.ok()) return -1;
   const ValueId hidden_layer = e.glu     ? e.glu(m, gate, up)
                                : e.gated ? g.add(Op::mul, {e.act(m, gate), up})
                                          : e.act(m, up);
-  const ValueId down = product(hidden_layer, e.down, hidden, e.width);
+  const ValueId down = product(hidden_layer, e.down, inner, e.width);
   if (!m.ok()) return -1;
-  const ValueId out = e.scores_of_input ? g.reshape(down, {Dim::of('T'), hidden})
-                                        : g.add(Op::weighted_sum, {down, choice.scores});
-  if (!e.shared) return out;
+  ValueId out = e.scores_of_input ? g.reshape(down, {Dim::of('T'), inner})
+                                  : g.add(Op::weighted_sum, {down, choice.scores});
+  if (e.latent > 0) out = m.linear(out, layer + e.from_latent, hidden, inner, e.latent_bias);
+  if (!e.shared || !m.ok()) return out;
   ValueId shared = mlp(m, *e.shared, x, layer, hidden);
   if (!e.shared_gate.empty()) {
     const ValueId open = m.linear(x, layer + e.shared_gate, 1, hidden, false);

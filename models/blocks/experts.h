@@ -34,6 +34,12 @@ struct Experts {
   double sum_eps = 0;
   double scale = 1;  // of the sum
 
+  // Experts read and give rows of so many features, which two projections make of the others'; 0:
+  // those that the block has.
+  int64_t latent = 0;
+  bool latent_bias = false;
+  std::string to_latent = {}, from_latent = {};
+
   // An MLP that every token goes through; with a gate, times the sigmoid of a product of one row.
   std::optional<Mlp> shared;
   std::string shared_gate;

@@ -306,6 +306,79 @@ std::pair<std::vector<double>, std::vector<double>> Judge::delta_bound(const ir:
   return {result, of_state};
 }
 
+// Elements of a state meet in sums of results alone: the error of each is that of the row before,
+// times the decay, and what the row adds of errors and roundings.
+std::pair<std::vector<double>, std::vector<double>> Judge::scan_bound(const ir::Node& node,
+                                                                      const StepValues& values,
+                                                                      const Errors& errors) {
+  const auto error_of = [&](size_t operand, size_t i) {
+    const auto known = errors.find(node.operands[operand]);
+    return known == errors.end() ? 0.0 : known->second[i];
+  };
+  const auto number = [&](size_t operand, size_t i) {
+    return double{values.at(node.operands[operand]).data[i]};
+  };
+  const ir::Array& x = values.at(node.operands[0]);
+  const std::vector<double>& rates = table(node.operands[1]).weight;
+  const ir::Array& b = values.at(node.operands[2]);
+  const bool has_step = node.operands.size() > 5;
+  const bool has_skip = node.operands.size() > 6;
+  const auto heads = static_cast<size_t>(x.shape[1]);
+  const auto head_dim = static_cast<size_t>(x.shape[2]);
+  const auto groups = static_cast<size_t>(b.shape[1]);
+  const auto columns = static_cast<size_t>(b.shape[2]);
+  const std::vector<float>& before = values.at(node.operands[4]).data;
+  std::vector<double> state(before.begin(), before.end());
+  std::vector<double> moved(state.size(), 0.0);
+  std::vector<double> result(x.data.size(), 0.0);
+  const double sum = sum_error(columns);
+  for (size_t row = 0; row < static_cast<size_t>(x.shape[0]) * heads; ++row) {
+    const size_t h = row % heads;
+    const size_t group_row = (row / heads * groups + h / (heads / groups)) * columns;
+    const double step = has_step ? number(5, row) : 1.0;
+    const double step_error = has_step ? error_of(5, row) : 0.0;
+    for (size_t i = 0; i < head_dim; ++i) {
+      const size_t channel = row * head_dim + i;
+      const double in = number(0, channel);
+      const double in_error = error_of(0, channel);
+      const double input = step * in;
+      const double input_error = std::abs(step) * in_error + std::abs(in) * step_error +
+                                 in_error * step_error + kRounding * std::abs(input);
+      double y = 0;
+      double y_error = 0;
+      for (size_t j = 0; j < columns; ++j) {
+        double& s = state[(h * head_dim + i) * columns + j];
+        double& error = moved[(h * head_dim + i) * columns + j];
+        const double rate = rates[rates.size() == heads ? h : h * columns + j];
+        const double log = step * rate;
+        const double decay = std::exp(log);
+        const double off = exp_error(kernels_.device(), log) +
+                           std::expm1(std::abs(rate) * step_error + kRounding * std::abs(log)) +
+                           2 * kRounding;
+        const double to = number(2, group_row + j);
+        const double to_error = error_of(2, group_row + j);
+        error = 1.01 * (decay * error * (1 + off) + off * decay * std::abs(s) +
+                        input_error * (std::abs(to) + to_error) + std::abs(input) * to_error +
+                        kRounding * (std::abs(input * to) + decay * std::abs(s)));
+        s = decay * s + input * to;
+        error += 2 * kRounding * std::abs(s) + 1e-37;
+        const double from = number(3, group_row + j);
+        const double from_error = error_of(3, group_row + j);
+        y += s * from;
+        y_error +=
+            (std::abs(s) + error) * from_error + error * std::abs(from) + sum * std::abs(s * from);
+      }
+      if (has_skip) {
+        const double skip = table(node.operands[6]).weight[h];
+        y_error += std::abs(skip) * in_error + kRounding * std::abs(skip * in);
+        y += skip * in;
+      }
+      result[channel] = 1.01 * y_error + 2 * kRounding * std::abs(y) + 1e-37;
+    }
+  }
+  return {result, moved};
+}
+
 std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
                                  const Errors& errors) {
   const ir::Array& result = values.at(node.results[0]);
@@ -341,6 +414,8 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
       return convolution_bound(node, values, errors).first;
     case Op::delta_rule:
       return delta_bound(node, values, errors).first;
+    case Op::selective_scan:
+      return scan_bound(node, values, errors).first;
     case Op::top_k:
       return out;
     case Op::rope_table: {
@@ -599,10 +674,14 @@ void Judge::expect_phases_match(const StepValues& got, const Step& step, const S
     for (const ir::Node& outer : nodes)
       for (const ir::Node& node : outer.body) {
         errors[node.results[0]] = bound(node, *values, errors);
-        if (node.op != Op::short_conv && node.op != Op::delta_rule) continue;
-        const ValueId kept = node.operands.back();
+        if (node.op != Op::short_conv && node.op != Op::delta_rule && node.op != Op::selective_scan)
+          continue;
+        const ValueId kept = *std::ranges::find_if(
+            node.operands, [&](ValueId id) { return model_.module.is_state(id); });
         const auto bounds = node.op == Op::delta_rule ? delta_bound(node, *values, errors)
-                                                      : convolution_bound(node, *values, errors);
+                            : node.op == Op::selective_scan
+                                ? scan_bound(node, *values, errors)
+                                : convolution_bound(node, *values, errors);
         expect_within(after.at(kept), state.states.at(kept), bounds.second,
                       fmt::format("{}: {}", what, model_.module.value(kept).name));
       }

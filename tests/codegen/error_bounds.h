@@ -53,6 +53,9 @@ class Judge {
   std::pair<std::vector<double>, std::vector<double>> delta_bound(const ir::Node& node,
                                                                   const StepValues& values,
                                                                   const Errors& errors);
+  std::pair<std::vector<double>, std::vector<double>> scan_bound(const ir::Node& node,
+                                                                 const StepValues& values,
+                                                                 const Errors& errors);
 
   const Kernels& kernels_;
   const TestModel& model_;

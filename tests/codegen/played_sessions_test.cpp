@@ -165,7 +165,9 @@ INSTANTIATE_TEST_SUITE_P(
                       PlayedCase{"WithWindow", "mlx_b2_ternary", ir::DType::f16, 0, 8, 10, 220},
                       // A machine without matrix units: in chunks of theirs the rows of a prompt
                       // depend on where a step begins.
-                      PlayedCase{"WithDeltaRules", "delta", ir::DType::f16, 1}),
+                      PlayedCase{"WithDeltaRules", "delta", ir::DType::f16, 1},
+                      PlayedCase{"WithChannels", "hf_mamba", ir::DType::f16, 0, 4},
+                      PlayedCase{"WithStateSpaces", "hf_nemotron_h", ir::DType::f16, 1, 4}),
     [](const auto& info) { return info.param.name; });
 
 }  // namespace

@@ -149,6 +149,48 @@ TEST_F(ShapeRules, DeltaRuleTakesHeadsGatesAndAState) {
             "[delta_rule] the first extent must be T, it is tensor<Lx4x5xf32>");
 }
 
+TEST_F(ShapeRules, SelectiveScanTakesHeadsGroupsAndAState) {
+  const auto tensor = [&](std::vector<Dim> shape) {
+    return b.param("p" + std::to_string(b.module().values.size()), {DType::f32, std::move(shape)});
+  };
+  const auto vector = [&](int64_t size) {
+    return b.weight("v" + std::to_string(b.module().values.size()), {{size}, {}},
+                    {{}, std::vector<float>(static_cast<size_t>(size), -1)});
+  };
+  const auto state = [&](int64_t heads, int64_t rows, int64_t cols) {
+    return b.state("s" + std::to_string(b.module().values.size()),
+                   {StateKind::fixed, {DType::f32, {heads, rows, cols}}});
+  };
+  const ValueId x = tensor({T, 4, 5});
+  const ValueId a = vector(4);
+  const ValueId group = tensor({T, 2, 3});
+  const ValueId s = state(4, 5, 3);
+  const ValueId dt = tensor({T, 4});
+  const ValueId y = b.add(Op::selective_scan, {x, a, group, group, s, dt, a});
+  EXPECT_EQ(type(y), "tensor<Tx4x5xf32>");
+  EXPECT_EQ(type(b.add(Op::selective_scan, {x, vector(12), group, group, s})), "tensor<Tx4x5xf32>");
+  EXPECT_TRUE(b.finish({y}).ok());
+  EXPECT_EQ(error(Op::selective_scan, {x, a, group, x, s}),
+            "[selective_scan] b is tensor<Tx2x3xf32>, c tensor<Tx4x5xf32>");
+  const ValueId three = tensor({T, 3, 3});
+  EXPECT_EQ(error(Op::selective_scan, {x, a, three, three, s}),
+            "[selective_scan] heads of tensor<Tx4x5xf32> do not share groups of tensor<Tx3x3xf32> "
+            "evenly");
+  EXPECT_EQ(error(Op::selective_scan, {x, vector(5), group, group, s}),
+            "[selective_scan] 5 numbers in a, expected one for each of 4 heads, or for each of "
+            "their 3 columns");
+  EXPECT_EQ(error(Op::selective_scan, {x, a, group, group, s, tensor({T, 5})}),
+            "[selective_scan] a dt of tensor<Tx5xf32> for an input of tensor<Tx4x5xf32>");
+  EXPECT_EQ(error(Op::selective_scan, {x, a, group, group, s, dt, vector(5)}),
+            "[selective_scan] 5 numbers in d, there are 4 heads");
+  EXPECT_EQ(error(Op::selective_scan, {x, a, group, group, state(4, 3, 5)}),
+            "[selective_scan] an input of tensor<Tx4x5xf32> and b of tensor<Tx2x3xf32> need a "
+            "state of 4x5x3, it has state<4x3x5, fixed f32>");
+  const Dim last_rows = Dim::of('L');
+  EXPECT_EQ(error(Op::selective_scan, {tensor({last_rows, 4, 5}), a, group, group, s}),
+            "[selective_scan] the first extent must be T, it is tensor<Lx4x5xf32>");
+}
+
 TEST_F(ShapeRules, NameTheOpAndWhatWasFound) {
   EXPECT_EQ(error(Op::matmul, {table, matrix}),
             "[matmul] the input has 2 features, the weight takes 8");

@@ -76,6 +76,8 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %49 = rotate %12 {block = 2, inverse = true} : tensor<Tx4x2xf32>
     %50 = concat %8, %11 : tensor<Tx2x4xf32>
     %51 = top_k %14 {group_best = 2, groups = 4, groups_kept = 2, k = 3} : tensor<Tx3xi32>
+    %52 = selective_scan %10, @sinks, %9, %8, @layers.0.delta : tensor<Tx4x2xf32>
+    %53 = selective_scan %10, @norm, %9, %8, @layers.0.delta, %42, @sinks label "layers.0.scan" : tensor<Tx4x2xf32>
     return %25
   }
 }

@@ -44,8 +44,8 @@ TEST(Graph, RowsAreWhole) {
 
 TEST(Graph, EffectsFollowFromTheStatesThatAnOpTakes) {
   for (const OpInfo& op : op_table()) {
-    const bool updates =
-        op.op == Op::kv_append || op.op == Op::short_conv || op.op == Op::delta_rule;
+    const bool updates = op.op == Op::kv_append || op.op == Op::short_conv ||
+                         op.op == Op::delta_rule || op.op == Op::selective_scan;
     const Effect expected = updates                  ? Effect::updates
                             : op.op == Op::attention ? Effect::reads
                                                      : Effect::none;
@@ -80,7 +80,7 @@ TEST(Graph, CountsUsesInBodiesAndReturns) {
   const std::vector<int> uses = count_uses(module);
   EXPECT_EQ(uses[static_cast<size_t>(module.params[0])], 3);
   EXPECT_EQ(uses[static_cast<size_t>(module.find_symbol("layers.0.k"))], 3);
-  EXPECT_EQ(uses[static_cast<size_t>(module.find_symbol("norm"))], 7);
+  EXPECT_EQ(uses[static_cast<size_t>(module.find_symbol("norm"))], 8);
   EXPECT_EQ(uses[static_cast<size_t>(module.returns[0])], 1);
   // The fused matmul is read by the two slices beside it.
   EXPECT_EQ(uses[static_cast<size_t>(first_fused(module).body[0].results[0])], 2);

@@ -570,6 +570,61 @@ TEST_F(OpTest, DeltaRuleSharesKeysAndDecaysFeatures) {
   expect(state.states.at(s), {2, 1, 2}, {4, 3, 2, 2.75F});
 }
 
+// Two rows in a step, and again each in one of its own. Two heads share b and c; numbers follow
+// from the equations.
+TEST_F(OpTest, SelectiveScanUpdatesItsStateRowByRow) {
+  const float log_half = std::log(0.5F);
+  const ValueId a = b.weight("a", {{2}, {}}, {{}, {log_half, 0}});
+  const ValueId d = b.weight("d", {{2}, {}}, {{}, {10, 100}});
+  const ValueId s = b.state("s", {StateKind::fixed, {DType::f32, {2, 1, 2}}});
+  const ValueId x = b.param("x", {DType::f32, {T, 2, 1}});
+  const ValueId in_b = b.param("b", {DType::f32, {T, 1, 2}});
+  const ValueId in_c = b.param("c", {DType::f32, {T, 1, 2}});
+  const ValueId dt = b.param("dt", {DType::f32, {T, 2}});
+  const ValueId out = b.add(Op::selective_scan, {x, a, in_b, in_c, s, dt, d});
+  const std::vector<float> inputs = {1, 2, 3, 4};
+  const std::vector<float> to = {1, 2, 0, 1};
+  const std::vector<float> from = {1, 1, 2, 1};
+  const std::vector<float> steps = {1, 0.5F, 2, 3};
+  // S = [1 2], [1 2]; then 1/4 [1 2] + 6 [0 1], [1 2] + 12 [0 1].
+  const std::vector<float> y = {13, 203, 0.5F + 6.5F + 30, 2 + 14 + 400};
+  const std::vector<float> left = {0.25F, 6.5F, 1, 14};
+  tokens = 2;
+  values = {{x, {{2, 2, 1}, inputs}},
+            {in_b, {{2, 1, 2}, to}},
+            {in_c, {{2, 1, 2}, from}},
+            {dt, {{2, 2}, steps}}};
+  expect(run(out), {2, 2, 1}, y);
+  expect(state.states.at(s), {2, 1, 2}, left);
+  state.states.clear();
+  tokens = 1;
+  for (const ptrdiff_t t : {0, 1}) {
+    const auto row = [t](const std::vector<float>& all) {
+      return std::vector<float>{all.begin() + 2 * t, all.begin() + 2 * t + 2};
+    };
+    values = {{x, {{1, 2, 1}, row(inputs)}},
+              {in_b, {{1, 1, 2}, row(to)}},
+              {in_c, {{1, 1, 2}, row(from)}},
+              {dt, {{1, 2}, row(steps)}}};
+    expect(run(out), {1, 2, 1}, row(y));
+  }
+  expect(state.states.at(s), {2, 1, 2}, left);
+}
+
+// A decay of every column, a group for each head, and neither dt nor d.
+TEST_F(OpTest, SelectiveScanDecaysColumns) {
+  const float log_half = std::log(0.5F);
+  const ValueId a = b.weight("a", {{4}, {}}, {{}, {log_half, 0, 0, log_half}});
+  const ValueId s = b.state("s", {StateKind::fixed, {DType::f32, {2, 1, 2}}});
+  state.states[s] = {{2, 1, 2}, {8, 4, 2, 1}};
+  const ValueId x = input({-1, 2, 1}, {1, 2});
+  const ValueId in_b = input({-1, 2, 2}, {1, 2, 3, 4});
+  const ValueId in_c = input({-1, 2, 2}, {1, 10, 1, 0});
+  // S = [4 4] + [1 2], [2 0.5] + 2 [3 4].
+  expect(run(Op::selective_scan, {x, a, in_b, in_c, s}), {1, 2, 1}, {65, 8});
+  expect(state.states.at(s), {2, 1, 2}, {5, 6, 8, 8.5F});
+}
+
 TEST_F(OpTest, AttentionRefusesCachesThatLackTheStep) {
   const ValueId k = b.state("k", {StateKind::paged, {DType::f16, {1, Dim::of('C'), 1}}});
   b.add(Op::attention, {input({-1, 1, 1}, {1}), k, k}, {{"scale", 1.0}});

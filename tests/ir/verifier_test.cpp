@@ -188,7 +188,7 @@ TEST(Verifier, ChecksBodies) {
             "[fused] it has operands; what its body reads are its inputs (in place)");
   EXPECT_EQ(error_after([](Module& m) { m.nodes[2].attributes["kind"] = std::string("soup"); }),
             "[fused] kind \"soup\" is unknown; known: embed, rope_table, matmul, attention, "
-            "convolution, delta, "
+            "convolution, delta, scan, "
             "rows, top_k, router, experts (in place)");
 }
 

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -227,6 +228,100 @@ TEST(Import, WindowsCountOnlyWhereTheyNarrowAttention) {
   config["layer_types"] = {"full_attention"};
   EXPECT_EQ(error_of(config),
             "config.json: \"layer_types\" is an array of 1, expected a list of 2 texts");
+}
+
+// Four heads of 32 features in two groups.
+json state_space(const std::string& type) {
+  json config = tiny();
+  config["model_type"] = type;
+  if (type == "mamba2") {
+    config.update({{"num_heads", 4}, {"head_dim", 32}, {"n_groups", 2}});
+  } else if (type == "nemotron_h") {
+    config.update({{"mamba_num_heads", 4},
+                   {"mamba_head_dim", 32},
+                   {"n_groups", 2},
+                   {"hybrid_override_pattern", "M*"}});
+  } else {
+    config.update(
+        {{"mamba_n_heads", 4}, {"mamba_d_head", 32}, {"mamba_n_groups", 2}, {"mamba_d_ssm", 128}});
+  }
+  return config;
+}
+
+TEST(Import, StateSpacesHaveScansInTheirLayers) {
+  const auto scans = [](const json& config) {
+    const auto model = import_synthetic(config);
+    EXPECT_TRUE(model.ok()) << model.status();
+    return model.ok() ? count(model->module, ir::Op::selective_scan) : -1;
+  };
+  for (const char* type : {"mamba2", "bamba", "falcon_h1", "granitemoehybrid"})
+    EXPECT_EQ(scans(state_space(type)), 2) << type;
+  EXPECT_EQ(scans(state_space("nemotron_h")), 1);
+  json config = state_space("bamba");
+  config["attn_layer_indices"] = {1};
+  EXPECT_EQ(scans(config), 1);
+  config = state_space("minimax");
+  EXPECT_EQ(scans(config), 1);
+  config = state_space("nemotron_h");
+  config["layers_block_type"] = {"mamba", "linear_attention", "full_attention"};
+  EXPECT_EQ(scans(config), 2);
+}
+
+TEST(Import, StepsOfStateSpacesLieWithinTheirLimits) {
+  // The least and the largest of the first layer; none: 0.
+  const auto limits = [](const json& config) {
+    const auto model = import_synthetic(config);
+    EXPECT_TRUE(model.ok()) << model.status();
+    if (model.ok())
+      for (const ir::Node& node : model->module.nodes)
+        if (node.op == ir::Op::clamp) return std::pair(node.number("min"), node.number("max"));
+    return std::pair(0.0, 0.0);
+  };
+  const double infinity = std::numeric_limits<double>::infinity();
+  json config = state_space("mamba2");
+  EXPECT_EQ(limits(config), std::pair(0.0, 0.0));
+  config["time_step_limit"] = {0.0, infinity};
+  EXPECT_EQ(limits(config), std::pair(0.0, 0.0));
+  config["time_step_limit"] = {0.25, {{"__float__", "Infinity"}}};
+  EXPECT_EQ(limits(config), std::pair(0.25, infinity));
+  config["time_step_limit"] = {0.25, 0.5};
+  EXPECT_EQ(limits(config), std::pair(0.25, 0.5));
+  config = state_space("nemotron_h");
+  config["time_step_limit"] = {0.25, 0.5};
+  EXPECT_EQ(limits(config), std::pair(0.25, 0.5));
+  config.erase("time_step_limit");
+  EXPECT_EQ(limits(config), std::pair(0.001, infinity));
+  config["time_step_limit"] = {0.5, 0.25};
+  EXPECT_EQ(error_of(config),
+            "config.json: \"time_step_limit\" is an array of 2, expected the least and the largest "
+            "step");
+}
+
+TEST(Import, StateSpacesThatDoNotFitAreRefused) {
+  json config = state_space("mamba2");
+  config["num_heads"] = 3;
+  EXPECT_EQ(error_of(config),
+            "config.json: \"num_heads\" is 3, but heads of 32 features are not 128 channels");
+  config = state_space("bamba");
+  config["mamba_n_groups"] = 3;
+  EXPECT_EQ(error_of(config),
+            "config.json: \"mamba_n_heads\" is 4, expected a multiple of \"mamba_n_groups\", which "
+            "is 3");
+  config = state_space("nemotron_h");
+  config["hybrid_override_pattern"] = "M?";
+  EXPECT_EQ(error_of(config),
+            "config.json: \"hybrid_override_pattern\" has \"?\", which is not supported; supported "
+            "are M (mamba), * (attention), - (mlp) and E (moe)");
+  config = state_space("granitemoehybrid");
+  config["position_embedding_type"] = "alibi";
+  EXPECT_EQ(error_of(config),
+            "config.json: \"position_embedding_type\" is \"alibi\", which is not supported; "
+            "supported are \"rope\" and \"nope\"");
+  config = state_space("jamba");
+  config["attn_layer_offset"] = 8;
+  EXPECT_EQ(error_of(config),
+            "config.json: \"attn_layer_offset\" is 8, but \"attn_layer_period\" is 8; no layer is "
+            "meant");
 }
 
 TEST(Import, TraditionalRopeRotatesAdjacentPairs) {

@@ -118,6 +118,15 @@ TEST(QuantizeChoice, RefusesAPatternThatMatchesNoMatrix) {
   expect_error(choose({"*.q_proj=affine:8:64"}), {"a name is like"});
 }
 
+TEST(QuantizeChoice, LeavesDecayRatesAsTheyAre) {
+  Checkpoint checkpoint = model();
+  checkpoint.matrices["model.layers.0.mixer.A_log"] = matrix_of({512, 64}, kDense);
+  const auto choice = choose_quantization(checkpoint, {*parse_quantize_rule("affine:4:64")});
+  ASSERT_TRUE(choice.ok()) << choice.status();
+  EXPECT_FALSE(choice->matrices.contains("model.layers.0.mixer.A_log"));
+  EXPECT_TRUE(choice->matrices.contains("lm_head"));
+}
+
 TEST(QuantizeChoice, SaysThatATiedOutputHeadIsTheEmbedding) {
   Checkpoint tied = model();
   tied.matrices.erase("lm_head");

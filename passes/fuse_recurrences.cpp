@@ -1,4 +1,4 @@
-#include "passes/fuse_delta.h"
+#include "passes/fuse_recurrences.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -19,10 +19,26 @@ using ir::ValueId;
 
 namespace {
 
-constexpr const char* kName = "fuse_delta";
+constexpr const char* kName = "fuse_recurrences";
 // Tensors and vectors that the phase reads: it has 16 arguments, of which the state, what the rule
 // gives, counters and the result are others.
 constexpr size_t kMostBuffers = 11;
+
+struct Recurrence {
+  Op op;
+  ir::RegionKind kind;
+  // Its first operand and its result are read by single channels: no norm of a head is among what
+  // the phase does with them.
+  bool by_channel;
+};
+constexpr Recurrence kRecurrences[] = {
+    {Op::delta_rule, ir::RegionKind::delta, false},
+    {Op::selective_scan, ir::RegionKind::scan, true},
+};
+const Recurrence* find_recurrence(Op op) {
+  const auto* found = std::ranges::find(kRecurrences, op, &Recurrence::op);
+  return found == std::end(kRecurrences) ? nullptr : found;
+}
 
 class Fuser {
  public:
@@ -37,7 +53,7 @@ class Fuser {
 
   void run() {
     for (size_t i = 0; i < module_.nodes.size(); ++i)
-      if (module_.nodes[i].op == Op::delta_rule) fuse(i);
+      if (const Recurrence* known = find_recurrence(module_.nodes[i].op)) fuse(i, *known);
     erase_nodes(module_, taken_);
     erase_dead(module_);
   }
@@ -54,18 +70,18 @@ class Fuser {
     ir::Runs at;
   };
 
-  void fuse(size_t i) {
+  void fuse(size_t i, const Recurrence& known) {
     Members members;
     members.all = {i};
     const Node& rule = module_.nodes[i];
-    for (size_t operand = 0; operand < 5; ++operand) {
-      const ValueId value = rule.operands[operand];
+    for (const ValueId value : rule.operands) {
+      if (module_.is_weight(value) || module_.is_state(value)) continue;
       Members with_it = members;
-      take(value, read_of(value), false, with_it);
+      take(value, read_of(value, known.by_channel && value == rule.operands[0]), false, with_it);
       accept(std::move(with_it), i, members);
     }
-    take_behind(i, members);
-    form(i, members);
+    take_behind(i, read_of(rule.results[0], known.by_channel), members);
+    form(i, known.kind, members);
   }
 
   // Larger unless the phase would have too many arguments.
@@ -92,10 +108,11 @@ class Fuser {
     return inputs;
   }
 
-  Read read_of(ValueId value) const {
+  Read read_of(ValueId value, bool by_channel) const {
     const auto& shape = module_.tensor(value).shape;
-    if (shape.size() == 3) return {ir::RowOf::run, ir::Runs(shape[1].value, shape[2].value)};
-    return {ir::RowOf::token, ir::Runs(1, shape.back().value)};
+    if (shape.size() == 3 && !by_channel)
+      return {ir::RowOf::run, ir::Runs(shape[1].value, shape[2].value)};
+    return {ir::RowOf::token, ir::Runs(1, ir::row_elements(module_, value))};
   }
 
   // Goes back from a value, as long as it is work that is done for this phase alone, head by head,
@@ -109,9 +126,7 @@ class Fuser {
     shared |= uses_[static_cast<size_t>(value)] != 1;
     if (shared && !view)
       return refuse(node, fmt::format("[{}] has other users", ir::info(node.op).name));
-    if (read.row == ir::RowOf::token && ir::is_by_row(node.op))
-      return refuse(node,
-                    fmt::format("[{}] is of a whole row, not of a head", ir::info(node.op).name));
+    if (read.row == ir::RowOf::token && ir::is_by_row(node.op)) return refuse_row(node);
     const auto columns = ir::operand_columns(module_, node, read.at, read.row);
     if (!columns.ok()) return refuse(node, std::string(columns.status().message()));
     members.all.insert(made->second);
@@ -120,6 +135,9 @@ class Fuser {
       if (!module_.is_weight(id)) take(id, {read.row, *columns}, shared, members);
   }
 
+  void refuse_row(const Node& node) {
+    refuse(node, fmt::format("[{}] is of a whole row, not of a head", ir::info(node.op).name));
+  }
   void refuse(const Node& node, std::string why) {
     if (!ir::is_view(node.op) && refused_.insert(node.results[0]).second)
       context_.remarks.push_back({kName, false, node.label, std::move(why)});
@@ -127,10 +145,10 @@ class Fuser {
 
   // Goes on from what the rule gives, as long as one node reads it and computes heads from heads.
   // The rule moves down to the last of them: nothing else may touch its state.
-  void take_behind(size_t i, Members& members) {
+  void take_behind(size_t i, const Read& heads, Members& members) {
     const Node& rule = module_.nodes[i];
-    if (uses_[static_cast<size_t>(rule.operands.back())] != 1) return;
-    const Read heads = read_of(rule.results[0]);
+    for (const ValueId id : rule.operands)
+      if (module_.is_state(id) && uses_[static_cast<size_t>(id)] != 1) return;
     ValueId value = rule.results[0];
     while (uses_[static_cast<size_t>(value)] == 1 && user_.contains(value)) {
       const size_t at = user_.at(value);
@@ -138,6 +156,7 @@ class Fuser {
       const bool same =
           node.op == Op::reshape || ir::is_elementwise(node.op) || ir::is_by_row(node.op);
       if (!same || taken_[at]) return;
+      if (heads.row == ir::RowOf::token && ir::is_by_row(node.op)) return refuse_row(node);
       if (const auto columns = ir::operand_columns(module_, node, heads.at, heads.row);
           !columns.ok())
         return refuse(node, std::string(columns.status().message()));
@@ -152,7 +171,7 @@ class Fuser {
     }
   }
 
-  void form(size_t i, const Members& members) {
+  void form(size_t i, ir::RegionKind kind, const Members& members) {
     std::vector<Node> body;
     std::map<ValueId, ValueId> copies;
     std::vector<std::string_view> names;
@@ -181,12 +200,12 @@ class Fuser {
     }
     const std::string label = module_.nodes[i].label;
     const size_t last = *members.all.rbegin();
-    module_.nodes[last] = make_fused(ir::RegionKind::delta, label, std::move(body), uses_);
+    module_.nodes[last] = make_fused(kind, label, std::move(body), uses_);
     taken_[last] = false;
     context_.remarks.push_back({kName, names.size() > 1, label,
                                 names.size() > 1
                                     ? fmt::format("one phase for {}", fmt::join(names, ", "))
-                                    : "[delta_rule] is a phase",
+                                    : fmt::format("[{}] is a phase", names.front()),
                                 saved, launches});
   }
 
@@ -201,7 +220,7 @@ class Fuser {
 
 }  // namespace
 
-absl::StatusOr<ir::Module> fuse_delta(ir::Module module, PassContext& context) {
+absl::StatusOr<ir::Module> fuse_recurrences(ir::Module module, PassContext& context) {
   Fuser(module, context).run();
   return module;
 }
