@@ -15,11 +15,12 @@ const std::vector<Family>& families() {
   return table;
 }
 
-const Family* find_family(std::string_view model_type) {
-  const auto found = std::find_if(families().begin(), families().end(), [&](const Family& family) {
-    return family.model_type == model_type;
-  });
-  return found == families().end() ? nullptr : &*found;
+const Family* find_family(std::string_view model_type, std::span<const Family> own) {
+  for (const std::span<const Family> table : {own, std::span<const Family>(families())})
+    if (const auto found = std::ranges::find(table, model_type, &Family::model_type);
+        found != table.end())
+      return &*found;
+  return nullptr;
 }
 
 }  // namespace sinter::models
