@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -23,6 +24,8 @@ struct Family {
   // Tensors that are left out, as the left sides of such rules: other modalities, buffers, what
   // drafts tokens.
   std::vector<std::string> skipped = {};
+  // Columns of models/registry.def: a case with known logits, and phases of layers.
+  std::string_view golden = {}, phases = {};
   // Of a family that a user describes.
   std::optional<Entry> entry = {};
 };

@@ -4,12 +4,18 @@
 
 namespace sinter::models {
 
-#define SINTER_FAMILY(name) Family family_##name();
+#define SINTER_FAMILY(name, ...) Family family_##name();
 #include "models/registry.def"
+
+static Family row(Family family, std::string_view golden = "", std::string_view phases = "") {
+  family.golden = golden;
+  family.phases = phases;
+  return family;
+}
 
 const std::vector<Family>& families() {
   static const std::vector<Family> table = {
-#define SINTER_FAMILY(name) family_##name(),
+#define SINTER_FAMILY(name, ...) row(family_##name() __VA_OPT__(, ) __VA_ARGS__),
 #include "models/registry.def"
   };
   return table;

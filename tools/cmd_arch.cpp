@@ -28,6 +28,7 @@ struct ArchCommand {
   std::string model;
   std::vector<std::string> arch_from;
   bool json = false;
+  bool markdown = false;
   bool flags = false;
 };
 
@@ -65,6 +66,30 @@ void print_families(const std::vector<Family>& own, bool json) {
     }
   }
   if (json) write_output(list.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+}
+
+// docs/supported-models.md.
+void print_markdown() {
+  output(
+      "# Models\n\n"
+      "What `sinter arch --markdown` prints: a row for each `model_type` of `config.json` that is "
+      "known. Every family is read from folders as Hugging Face and MLX have them "
+      "(safetensors, or PyTorch's pickles), those with a name in the second column from GGUF files "
+      "of that `general.architecture`, too.\n"
+      "A model of another name may be one of these: [an entry](own-architectures.md) says so.\n\n"
+      "The golden case is the checkpoint whose logits, computed by `transformers`, those of the "
+      "family are compared with; a row without one is another name of a family that has it.\n\n"
+      "Phases are those of a layer in a step of one row. The target is three for attention or a "
+      "convolution, four for a delta net, two for an MLP, three for experts and one more where "
+      "every token goes through a shared MLP beside them. That MLP still takes two: a phase of "
+      "products has matrices of one format and no choice of experts, so the shared MLP's products "
+      "are phases of their own beside the experts'. `tests/codegen/families_test.cpp` counts "
+      "phases, and `tests/codegen/families/` has the graphs before and after the passes.\n\n"
+      "| model_type | GGUF | golden case | phases of a layer |\n"
+      "|---|---|---|---|\n");
+  for (const Family& family : models::families())
+    output("| {} | {} | {} | {} |\n", family.model_type,
+           fmt::join(gguf_names(family.model_type), ", "), family.golden, family.phases);
 }
 
 void print_flags() {
@@ -113,8 +138,8 @@ Result<int> print_entry(const std::string& path, const std::vector<Family>& own)
 }
 
 Result<int> arch(const ArchCommand& command) {
-  if (command.flags) {
-    print_flags();
+  if (command.flags || command.markdown) {
+    command.flags ? print_flags() : print_markdown();
     return 0;
   }
   const auto own = own_families(command.arch_from);
@@ -140,7 +165,10 @@ void add_arch(CommandLine& line) {
   CLI::Option* json = app.add_flag("--json", command->json, "Print the list as JSON");
   CLI::Option* flags =
       app.add_flag("--flags", command->flags, "List the flags of \"blocks\" of an entry");
-  json->excludes(flags);
+  CLI::Option* markdown = app.add_flag("--markdown", command->markdown,
+                                       "Print what is built in as docs/supported-models.md has it");
+  json->excludes(flags)->excludes(markdown);
+  markdown->excludes(flags);
 }
 
 }  // namespace sinter::tools

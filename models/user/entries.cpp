@@ -90,6 +90,7 @@ class EntryReader {
 
     family_ = *base;
     family_.model_type = model_type;
+    family_.golden = family_.phases = {};
     family_.entry = Entry{.where = where_, .base = *base_name};
     for (const auto step :
          {&EntryReader::read_fields, &EntryReader::read_defaults, &EntryReader::read_tensors,

@@ -96,6 +96,12 @@ TEST(Arch, EntriesOfTheConfigurationCountForEveryCommand) {
   expect_refusal(run("arch"), {"again.json:1:"});
 }
 
+TEST(Arch, TheDocumentIsWhatTheRegistrySays) {
+  EXPECT_EQ(sinter("arch --markdown").out,
+            read(fs::path(SINTER_MODELS) / ".." / "docs" / "supported-models.md"))
+      << "`sinter arch --markdown > docs/supported-models.md` writes it anew";
+}
+
 TEST(Arch, FlagsAreListed) {
   const Outcome flags = sinter("arch --flags");
   EXPECT_EQ(flags.code, 0);
