@@ -18,7 +18,7 @@ namespace {
 
 // Names that are asked for in vain before an import ends: layers are alike, and a configuration
 // may speak of millions of experts.
-constexpr size_t kMostMissing = 256;
+constexpr int kMostMissing = 1 << 11;
 
 // "model.layers.*.input_layernorm"
 std::string pattern_of(std::string_view name) {
@@ -60,8 +60,7 @@ class NamesCatalog : public WeightCatalog {
     if (found == names_.end() ||
         (!found->second.shape.empty() && (found->second.shape.size() != shape.size() ||
                                           found->second.shape.back() != shape.back()))) {
-      missing_.insert(rename_back(name, tensors_));
-      if (missing_.size() > kMostMissing) return absl::NotFoundError("too many are missing");
+      if (auto status = miss(name); !status.ok()) return status;
     }
     return weight(name, shape);
   }
@@ -92,12 +91,12 @@ class NamesCatalog : public WeightCatalog {
     return found == names_.end() ? std::vector<int64_t>() : found->second.shape;
   }
 
-  std::vector<std::string> missing() const { return patterns(missing_); }
+  std::vector<std::string> missing() const { return {missing_.begin(), missing_.end()}; }
   std::vector<std::string> unused(const std::set<std::string>& used) const {
     std::set<std::string> left;
     for (const auto& [name, stored] : names_)
-      if (!used.contains(name)) left.insert(stored.key);
-    return patterns(left);
+      if (!used.contains(name)) left.insert(pattern_of(stored.key));
+    return {left.begin(), left.end()};
   }
 
  private:
@@ -112,20 +111,18 @@ class NamesCatalog : public WeightCatalog {
     return {std::string(name), type, {}};
   }
   absl::Status ask(std::string_view name) const {
-    if (has(name)) return absl::OkStatus();
-    missing_.insert(rename_back(name, tensors_));
-    return missing_.size() > kMostMissing ? absl::NotFoundError("too many are missing")
-                                          : absl::OkStatus();
+    return has(name) ? absl::OkStatus() : miss(name);
   }
-  static std::vector<std::string> patterns(const std::set<std::string>& names) {
-    std::set<std::string> all;
-    for (const std::string& name : names) all.insert(pattern_of(name));
-    return {all.begin(), all.end()};
+  absl::Status miss(std::string_view name) const {
+    missing_.insert(pattern_of(rename_back(name, tensors_)));
+    return ++misses_ > kMostMissing ? absl::NotFoundError("too many are missing")
+                                    : absl::OkStatus();
   }
 
   std::span<const Rename> tensors_;
   std::map<std::string, Stored, std::less<>> names_;
-  mutable std::set<std::string> missing_;
+  mutable std::set<std::string> missing_;  // patterns of names
+  mutable int misses_ = 0;
 };
 
 }  // namespace

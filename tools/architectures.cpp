@@ -4,8 +4,6 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <filesystem>
-#include <system_error>
 
 #include "models/user/entries.h"
 #include "runtime/support/folder.h"
@@ -17,7 +15,6 @@ namespace sinter::tools {
 using models::Family;
 using runtime::Error;
 using runtime::Result;
-namespace fs = std::filesystem;
 
 namespace {
 
