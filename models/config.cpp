@@ -62,6 +62,7 @@ void Config::note(std::string_view text) const {
 const std::string& Config::file() const { return record_->file; }
 const std::vector<std::string>& Config::notes() const { return record_->notes; }
 void Config::mark_read(std::string_view field) const { record_->read.insert(path(field)); }
+bool Config::was_read(std::string_view field) const { return record_->read.contains(path(field)); }
 
 void Config::derive(std::string_view field, const Json& value) const {
   record_->defaults[std::string(field)] = value;

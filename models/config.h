@@ -76,6 +76,7 @@ class Config {
   std::vector<std::string> unread(bool (*neutral)(std::string_view path,
                                                   const nlohmann::json& value)) const;
   void mark_read(std::string_view field) const;
+  bool was_read(std::string_view field) const;
   // Sets the default of a field.
   void derive(std::string_view field, const nlohmann::json& value) const;
 

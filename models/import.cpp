@@ -11,6 +11,8 @@
 #include "frontends/json_fields.h"
 #include "frontends/near_names.h"
 #include "frontends/quantized/mlx.h"
+#include "models/likeness.h"
+#include "models/model_fields.h"
 #include "models/neutral_fields.h"
 #include "models/registry.h"
 #include "models/weight_catalogs.h"
@@ -20,34 +22,6 @@ namespace sinter::models {
 namespace {
 
 constexpr const char* kFile = "config.json";
-
-// The fields of a text model under llama's names.
-struct ModelFields {
-  nlohmann::json values;
-  std::string file;
-  FieldNames names;
-};
-
-ModelFields read_fields(const nlohmann::json& config, const std::string& file,
-                        const FieldNames& names, const Family& family) {
-  ModelFields out{config, file, names};
-  if (const auto inner = config.find("text_config"); inner != config.end() && inner->is_object()) {
-    out.values.erase("text_config");
-    for (const auto& [field, value] : inner->items()) {
-      out.values[field] = value;
-      out.names[field] = "text_config." + field;
-    }
-  }
-  for (const Rename& rule : family.fields) {
-    const auto found = out.values.find(rule.from);
-    if (found == out.values.end() || out.values.contains(rule.to)) continue;
-    out.values[rule.to] = *found;
-    out.values.erase(rule.from);
-    const auto shown = out.names.find(rule.from);
-    out.names[rule.to] = shown == out.names.end() ? rule.from : shown->second;
-  }
-  return out;
-}
 
 // The token that begins a text; -1 when there is none.
 int32_t find_bos(std::span<const Config> configs, int64_t vocab_size) {
@@ -59,20 +33,45 @@ int32_t find_bos(std::span<const Config> configs, int64_t vocab_size) {
   return -1;
 }
 
-// The family that the file names, or an error with those that are known.
-absl::StatusOr<const Family*> family_of(const nlohmann::json& fields, const std::string& file) {
+// The family that the configuration names, or an error with those that are known. `checkpoint` may
+// be null.
+absl::StatusOr<const Family*> family_of(const nlohmann::json& fields, const std::string& file,
+                                        std::span<const Family> own,
+                                        const frontends::Checkpoint* checkpoint) {
   const auto type = frontends::get_string(fields, "model_type", file);
   if (!type.ok()) return type.status();
-  if (const Family* family = find_family(*type)) return family;
+  if (const Family* family = find_family(*type, own)) return family;
   std::vector<std::string_view> known;
   for (const Family& family : families()) known.push_back(family.model_type);
-  std::string near;
+  for (const Family& family : own) known.push_back(family.model_type);
+  std::string hints;
   for (const std::string_view name : frontends::near_names(*type, known))
-    near += (near.empty() ? "; did you mean " : ", ") + frontends::in_quotes(name);
+    hints += (hints.empty() ? "; did you mean " : ", ") + frontends::in_quotes(name);
+  if (checkpoint != nullptr) {
+    const Likeness like = most_like(*checkpoint);
+    if (like.is_complete() && has_sizes(*checkpoint, *like.family))
+      hints += fmt::format(
+          "; its fields and tensors look like {}: `sinter arch MODEL` prints an entry to start "
+          "from, which --arch-from takes",
+          frontends::in_quotes(like.family->model_type));
+  }
   return absl::InvalidArgumentError(
       fmt::format("{}: \"model_type\" is {}, which is not supported{}; `sinter arch` lists the {} "
                   "that are",
-                  file, frontends::in_quotes(*type), near, families().size()));
+                  file, frontends::in_quotes(*type), hints, known.size()));
+}
+
+// An entry may do nothing in vain: what it says would be believed.
+absl::Status check_entry(const Importer& importer) {
+  const Entry& entry = *importer.entry;
+  if (!entry.blocks.empty() && !importer.flags_taken)
+    return frontends::invalid("{}: \"blocks\" is not empty, but {} has blocks of its own",
+                              entry.where, entry.base);
+  for (const std::string& field : entry.defaults)
+    if (!importer.config().was_read(field))
+      return frontends::invalid("{}: \"defaults.{}\" is no field that {} reads", entry.where, field,
+                                entry.base);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ImportedModel> import_config(const ModelFields& fields, const Family& family,
@@ -90,6 +89,7 @@ absl::StatusOr<ImportedModel> import_config(const ModelFields& fields, const Fam
   config.mark_read("model_type");
 
   Importer importer(family.model_type, config, catalog);
+  importer.entry = family.entry ? &*family.entry : nullptr;
   auto module = family.import(importer);
   if (!module.ok()) return module.status();
   used.insert(importer.used().begin(), importer.used().end());
@@ -105,6 +105,12 @@ absl::StatusOr<ImportedModel> import_config(const ModelFields& fields, const Fam
   if (!ends.ok()) return ends.status();
   model.ends = *std::move(ends);
   if (configs.size() > 1) model.generation = read_generation(configs.front());
+  if (importer.entry != nullptr) {
+    if (auto status = check_entry(importer); !status.ok()) return status;
+    model.notes.push_back(fmt::format("{}: describes the model, on the base of {}",
+                                      family.entry->where, family.entry->base));
+    model.sources = family.entry->sources;
+  }
   if (const auto unread = config.unread(is_neutral_config); !unread.empty())
     config.note(
         fmt::format("unknown fields were ignored: {}; if one of them changes what the model "
@@ -130,8 +136,9 @@ Family without_drafts(Family family, const ModelFields& fields) {
 
 }  // namespace
 
-absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint) {
-  const auto known = family_of(checkpoint.config, checkpoint.config_file);
+absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint,
+                                                std::span<const Family> own) {
+  const auto known = family_of(checkpoint.config, checkpoint.config_file, own, &checkpoint);
   if (!known.ok()) return known.status();
   const ModelFields fields =
       read_fields(checkpoint.config, checkpoint.config_file, checkpoint.config_names, **known);
@@ -150,11 +157,12 @@ absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoin
                     frontends::in_quotes(checkpoint.shown_name(skipped[0]))));
   checkpoint.drop_zero_biases(used);
   if (auto status = checkpoint.check_all_used(used); !status.ok()) return status;
-  model->sources = checkpoint.sources;
+  model->sources.insert(model->sources.end(), checkpoint.sources.begin(), checkpoint.sources.end());
   return model;
 }
 
-absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config) {
+absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config,
+                                               std::span<const Family> own) {
   auto quantization = frontends::read_quantization(config, kFile);
   if (!quantization.ok()) return quantization.status();
   const auto tied = frontends::get_bool_or(config, "tie_word_embeddings", kFile, false);
@@ -176,7 +184,7 @@ absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config) {
   }
   const SyntheticCatalog catalog(kFile, *tied, *structure == "symmetric", rotation,
                                  *std::move(quantization));
-  const auto family = family_of(config, kFile);
+  const auto family = family_of(config, kFile, own, nullptr);
   if (!family.ok()) return family.status();
   std::set<std::string> used;
   return import_config(read_fields(config, kFile, {}, **family), **family, nullptr, catalog, used);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "frontends/checkpoint.h"
 #include "ir/graph.h"
 #include "models/end_tokens.h"
+#include "models/family.h"
 #include "models/generation.h"
 #include "runtime/support/source_files.h"
 
@@ -29,11 +31,15 @@ struct ImportedModel {
 };
 
 // The graph of a checkpoint, whose matrices lose the rows of padding that only the shapes of the
-// architecture tell. Error: unknown model_type, missing, extra or misshapen tensors, bad fields.
-absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint);
+// architecture tell. `own`: families that a user describes (models/user/entries.h), which come
+// before those of the registry. Error: unknown model_type, missing, extra or misshapen tensors, bad
+// fields.
+absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint,
+                                                std::span<const Family> own = {});
 
 // The graph of a configuration without weights: matrices take the format that its `quantization`
 // block says.
-absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config);
+absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config,
+                                               std::span<const Family> own = {});
 
 }  // namespace sinter::models

@@ -14,6 +14,7 @@
 #include "ir/builder.h"
 #include "ir/matrix.h"
 #include "models/config.h"
+#include "models/entry.h"
 #include "models/rope.h"
 
 namespace sinter::models {
@@ -159,7 +160,9 @@ class Importer {
   const std::set<std::string>& used() const { return used_; }
   absl::StatusOr<ir::Module> finish(ir::ValueId logits);
 
-  int64_t max_positions = 0;  // that the model is made for
+  int64_t max_positions = 0;     // that the model is made for
+  const Entry* entry = nullptr;  // of a family that a user describes
+  bool flags_taken = false;      // the entry's flags of blocks were applied
 
  private:
   ir::ValueId add(const std::string& symbol, const absl::StatusOr<StoredWeight>& stored);

@@ -2,6 +2,7 @@
 // row of registry.def.
 #pragma once
 
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -10,6 +11,7 @@
 namespace sinter::models {
 
 const std::vector<Family>& families();
-const Family* find_family(std::string_view model_type);  // nullptr when unknown
+// The one of `own` with this model_type, else the registry's; nullptr when unknown.
+const Family* find_family(std::string_view model_type, std::span<const Family> own = {});
 
 }  // namespace sinter::models

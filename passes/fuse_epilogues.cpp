@@ -54,6 +54,12 @@ bool may_join(const ir::Module& module, const Node& group, const Node& node) {
   if (!ir::is_region(group, ir::RegionKind::experts))
     return ir::is_elementwise(node.op) || node.op == Op::slice;
   if (node.op == Op::weighted_sum || node.op == Op::gather_rows) return true;
+  // Where each token has one choice, its row is the token's.
+  if (node.op == Op::reshape) {
+    const auto& rows = module.tensor(node.operands[0]).shape;
+    const auto& token = module.tensor(node.results[0]).shape;
+    return rows.size() == 3 && rows[1] == ir::Dim(1) && token.size() == 2;
+  }
   const bool of_choices = module.tensor(node.results[0]).shape.size() == 3;
   return ir::is_elementwise(node.op) &&
          !(of_choices && node.operands.size() > 1 && module.is_weight(node.operands[1]));

@@ -17,6 +17,7 @@
 #include "tools/files.h"
 #include "tools/input_files.h"
 #include "tools/model_input.h"
+#include "tools/model_options.h"
 #include "tools/npy.h"
 #include "tools/plan_cache.h"
 #include "tools/reference.h"
@@ -41,6 +42,7 @@ struct CaptureOptions {
   std::string out;
   std::string schedule = "eager";
   std::string activations;
+  std::vector<std::string> arch_from;
   int64_t decode = 3;
   int64_t sequences = 1;
   double tolerance = 0;
@@ -391,13 +393,16 @@ Result<OpenedPlan> open(const CaptureOptions& options, InputKind kind) {
     if (!options.activations.empty())
       return Error{
           fmt::format("{}: --activations is for models; a plan has its own", options.path)};
+    if (!options.arch_from.empty())
+      return Error{fmt::format("{}: --arch-from is for models; a plan needs no description of one",
+                               options.path)};
     auto file = runtime::PlanFile::open(options.path, true);
     if (!file.ok()) return file.error();
     return OpenedPlan{*file, true};
   }
   const auto targets = codegen::parse_targets(options.target);
   if (!targets.ok()) return to_error(targets.status());
-  auto input = open_model(options.path);
+  auto input = open_model(options.path, {}, options.arch_from);
   if (!input.ok()) return input.error();
   codegen::CompileOptions compile;
   compile.targets = *targets;
@@ -496,6 +501,7 @@ void add_capture(CommandLine& line) {
       ->capture_default_str();
   app.add_option("--activations", options->activations, "For a model: a8 (the default) or a16")
       ->check(CLI::IsMember({"a8", "a16"}));
+  add_arch_option(app, options->arch_from);
   app.add_option("--tolerance", options->tolerance,
                  "Relative error that a replay may have; 0 takes 0.02 for a16, 0.05 for a8")
       ->check(CLI::Range(0.0, 10.0));

@@ -27,6 +27,7 @@ struct CompileCommand {
   std::string activations = "a8";
   std::string kv_format = "f16";
   std::vector<std::string> quantize;
+  std::vector<std::string> arch_from;
   int64_t max_context = 0;
   int64_t chunk = 0;
   std::vector<int64_t> rows;
@@ -47,13 +48,15 @@ Result<int> compile(const Program& program, const CompileCommand& command) {
   const auto written = InputFiles()
                            .add_model(command.model)
                            .add_file(command.synthetic)
+                           .add_files(command.arch_from)
                            .check_output_file(command.out);
   if (!written.ok()) return written.error();
   const auto start = std::chrono::steady_clock::now();
   const auto targets = codegen::parse_targets(command.targets);
   if (!targets.ok()) return to_error(targets.status());
-  const auto input = command.synthetic.empty() ? open_model(command.model, command.quantize)
-                                               : open_synthetic(command.synthetic);
+  const auto input = command.synthetic.empty()
+                         ? open_model(command.model, command.quantize, command.arch_from)
+                         : open_synthetic(command.synthetic, command.arch_from);
   if (!input.ok()) return input.error();
 
   Progress progress;
@@ -112,6 +115,7 @@ void add_compile(CommandLine& line) {
       ->capture_default_str();
   add_kv_format_option(app, program, command->kv_format)->capture_default_str();
   add_quantize_option(app, command->quantize);
+  add_arch_option(app, command->arch_from);
   app.add_option("--max-context", command->max_context,
                  "Positions that a session can hold at most; by default what the model says, up to "
                  "32768")

@@ -23,6 +23,7 @@ struct ConvertCommand {
   std::string model;
   std::string out;
   std::vector<std::string> quantize;
+  std::vector<std::string> arch_from;
   uint64_t max_file_bytes = 5'000'000'000;
 };
 
@@ -33,7 +34,7 @@ Result<int> convert(const ConvertCommand& command) {
   if (!written.ok()) return written.error();
   const auto rules = parse_quantize_rules(command.quantize);
   if (!rules.ok()) return rules.error();
-  const auto input = open_model(command.model);
+  const auto input = open_model(command.model, {}, command.arch_from);
   if (!input.ok()) return input.error();
   const auto choice = frontends::choose_quantization(*input->checkpoint, *rules);
   if (!choice.ok()) return to_error(choice.status());
@@ -87,6 +88,7 @@ void add_convert(CommandLine& line) {
   app.add_option("MODEL", command->model, "The model folder, or a .gguf file")->required();
   app.add_option("-o,--output", command->out, "The folder to write")->required()->type_name("DIR");
   add_quantize_option(app, command->quantize);
+  add_arch_option(app, command->arch_from);
   app.add_option("--max-file-size", command->max_file_bytes,
                  "Bytes of weights per file, with k, M or G; more are split, with an index")
       ->transform(CLI::AsSizeValue(true))

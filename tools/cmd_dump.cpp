@@ -35,6 +35,7 @@ struct DumpOptions {
   std::string target;
   std::string activations;
   std::vector<std::string> quantize;
+  std::vector<std::string> arch_from;
   bool check = false;
 };
 
@@ -213,8 +214,9 @@ Result<Dump> dump_plan(const DumpOptions& options) {
 }
 
 Result<Dump> dump_model(const DumpOptions& options) {
-  auto input = options.synthetic.empty() ? open_model(options.path, options.quantize)
-                                         : open_synthetic(options.synthetic);
+  auto input = options.synthetic.empty()
+                   ? open_model(options.path, options.quantize, options.arch_from)
+                   : open_synthetic(options.synthetic, options.arch_from);
   if (!input.ok()) return input.error();
   if (options.stage == "import") return dump_graph(options, input->model.module);
   if (passes::find_pass(options.stage) != nullptr) {
@@ -261,6 +263,9 @@ Result<int> dump(const Program& program, const DumpOptions& options) {
   }
   if (kind == InputKind::plan && !options.activations.empty())
     return Error{fmt::format("{}: --activations is for models; a plan has its own", options.path)};
+  if (kind == InputKind::plan && !options.arch_from.empty())
+    return Error{fmt::format("{}: --arch-from is for models; a plan needs no description of one",
+                             options.path)};
   if ((kind == InputKind::plan || !options.synthetic.empty()) && !options.quantize.empty())
     return Error{fmt::format("{}: --quantize is for model folders",
                              options.path.empty() ? options.synthetic : options.path)};
@@ -303,6 +308,7 @@ void add_dump(CommandLine& line) {
   app.add_option("--activations", options->activations, "For a model: a8 (the default) or a16")
       ->check(CLI::IsMember({"a8", "a16"}));
   add_quantize_option(app, options->quantize);
+  add_arch_option(app, options->arch_from);
   app.add_flag("--check", options->check,
                "Read back what was printed and verify it; exit code 1 when something is wrong");
 }

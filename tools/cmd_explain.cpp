@@ -31,7 +31,8 @@ Result<std::vector<PlanRemark>> remarks_of(const Program& program, const ModelOp
     return program.explain_model({.model = options.path,
                                   .activations = options.activations,
                                   .kv_format = options.kv_format,
-                                  .quantize = options.quantize});
+                                  .quantize = options.quantize,
+                                  .arch_from = options.arch_from});
   auto opened = open_plan(program, options);
   if (!opened.ok()) return opened.error();
   return opened->file->plan().remarks;

@@ -43,6 +43,7 @@ Result<int> reference(const Program& program, const LogitsOptions& options,
   auto logits = program.reference_logits({.model = options.model.path,
                                           .kv_format = options.model.kv_format,
                                           .quantize = options.model.quantize,
+                                          .arch_from = options.model.arch_from,
                                           .tokens = ids,
                                           .tokens_name = options.ids,
                                           .token_by_token = options.mode == "decode",
@@ -115,6 +116,7 @@ Result<int> logits(const Program& program, const LogitsOptions& options) {
   const auto written = InputFiles()
                            .add_model(options.model.path)
                            .add_file(options.ids)
+                           .add_files(options.model.arch_from)
                            .check_output_file(options.out);
   if (!written.ok()) return written.error();
   const auto ids = read_token_ids(options.ids);

@@ -319,6 +319,7 @@ Result<int> verify(const Program& program, VerifyOptions options) {
     request.model = options.model.path;
     request.kv_format = options.model.kv_format;
     request.quantize = options.model.quantize;
+    request.arch_from = options.model.arch_from;
     request.tokens = tokens;
     auto reference = program.reference_logits(request);
     progress.clear();

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <utility>
@@ -21,6 +22,12 @@ using runtime::Done;
 using runtime::Error;
 using runtime::Result;
 using runtime::Status;
+
+std::optional<std::string> absolute_variable(const char* name) {
+  const char* value = std::getenv(name);
+  if (value == nullptr || value[0] != '/') return std::nullopt;
+  return value;
+}
 
 Result<std::string> read_file(const std::string& path) {
   const bool standard_input = path == "-";

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,6 +14,9 @@ namespace sinter::tools {
 
 // The whole file; "-" is the standard input. Errors name the path.
 runtime::Result<std::string> read_file(const std::string& path);
+
+// The value of an environment variable that is an absolute path.
+std::optional<std::string> absolute_variable(const char* name);
 
 // Whether it is a file that begins as GGUF does, or one that its name says to be of GGUF.
 bool is_gguf(const std::string& path);

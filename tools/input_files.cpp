@@ -62,6 +62,11 @@ InputFiles& InputFiles::add_file(const std::string& path) {
   return *this;
 }
 
+InputFiles& InputFiles::add_files(const std::vector<std::string>& paths) {
+  for (const std::string& path : paths) add_file(path);
+  return *this;
+}
+
 // One level of folders: templates may lie in one of their own.
 void InputFiles::add_beside(const std::string& folder, bool gguf_only, bool is_inner) {
   for (const std::string& name : runtime::names_in_folder(folder)) {

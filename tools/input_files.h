@@ -14,6 +14,7 @@ class InputFiles {
  public:
   // "" and "-", and what is not there, are no files.
   InputFiles& add_file(const std::string& path);
+  InputFiles& add_files(const std::vector<std::string>& paths);
   // A plan; or a model's folder or file, with the files beside it that can belong to a model.
   InputFiles& add_model(const std::string& path);
 

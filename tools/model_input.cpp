@@ -10,6 +10,7 @@
 #include "frontends/open/open_checkpoint.h"
 #include "ir/state_format.h"
 #include "runtime/host/device.h"
+#include "tools/architectures.h"
 #include "tools/terminal.h"
 
 namespace sinter::tools {
@@ -61,9 +62,12 @@ Result<std::vector<frontends::QuantizeRule>> parse_quantize_rules(
 }
 
 Result<ModelInput> open_model(const std::string& path,
-                              const std::vector<std::string>& quantize_texts) {
+                              const std::vector<std::string>& quantize_texts,
+                              const std::vector<std::string>& arch_from) {
   const auto rules = parse_quantize_rules(quantize_texts);
   if (!rules.ok()) return rules.error();
+  const auto own = own_families(arch_from);
+  if (!own.ok()) return own.error();
   ModelInput input;
   auto checkpoint = frontends::open_checkpoint(path);
   if (!checkpoint.ok()) return to_error(checkpoint.status());
@@ -71,24 +75,31 @@ Result<ModelInput> open_model(const std::string& path,
   show_notes(input.checkpoint->notes);
   if (!rules->empty())
     if (auto status = quantize(*rules, input); !status.ok()) return status.error();
-  auto model = models::import_checkpoint(*input.checkpoint);
+  auto model = models::import_checkpoint(*input.checkpoint, *own);
   if (!model.ok()) return to_error(model.status());
   input.model = *std::move(model);
   show_notes(input.model.notes);
+  if (!arch_from.empty() &&
+      std::ranges::find(*own, input.model.architecture, &models::Family::model_type) == own->end())
+    note(printable(fmt::format("--arch-from describes nothing of {}, which {} is",
+                               input.model.architecture, path)));
   input.name = name_of_folder(input.checkpoint->path);
   return input;
 }
 
-Result<ModelInput> open_synthetic(const std::string& config_path) {
+Result<ModelInput> open_synthetic(const std::string& config_path,
+                                  const std::vector<std::string>& arch_from) {
   ModelInput input;
   std::vector<std::string> notes;
   runtime::SourceFiles sources;
   const auto config = frontends::read_json_object(config_path, &notes, &sources);
   if (!config.ok()) return to_error(config.status());
-  auto model = models::import_synthetic(*config);
+  const auto own = own_families(arch_from);
+  if (!own.ok()) return own.error();
+  auto model = models::import_synthetic(*config, *own);
   if (!model.ok()) return to_error(model.status());
   input.model = *std::move(model);
-  input.model.sources = std::move(sources);
+  input.model.sources.insert(input.model.sources.end(), sources.begin(), sources.end());
   show_notes(notes);
   show_notes(input.model.notes);
   input.name = "synthetic " + fs::path(config_path).filename().string();

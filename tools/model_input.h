@@ -23,13 +23,16 @@ struct ModelInput {
   const frontends::QuantizedCheckpoint* quantized = nullptr;
 };
 
-// `quantize`: rules as --quantize takes them.
+// `quantize`: rules as --quantize takes them; `arch_from`: files of entries
+// (tools/architectures.h).
 runtime::Result<ModelInput> open_model(const std::string& path,
-                                       const std::vector<std::string>& quantize = {});
+                                       const std::vector<std::string>& quantize,
+                                       const std::vector<std::string>& arch_from);
 // The rules alone. Error: one is none.
 runtime::Result<std::vector<frontends::QuantizeRule>> parse_quantize_rules(
     const std::vector<std::string>& texts);
-runtime::Result<ModelInput> open_synthetic(const std::string& config_path);
+runtime::Result<ModelInput> open_synthetic(const std::string& config_path,
+                                           const std::vector<std::string>& arch_from);
 
 inline runtime::Error to_error(const absl::Status& status) {
   return runtime::Error{std::string(status.message())};

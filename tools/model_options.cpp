@@ -25,6 +25,7 @@ void add_model_argument(CLI::App& app, const Program& program, ModelOptions& opt
         ->check(CLI::IsMember({"a8", "a16"}));
     add_kv_format_option(app, program, options.kv_format);
     add_quantize_option(app, options.quantize);
+    add_arch_option(app, options.arch_from);
   } else {
     app.add_option("PLAN", options.path, "A plan that `sinter compile` wrote")->required();
   }
@@ -53,6 +54,15 @@ void add_quantize_option(CLI::App& app, std::vector<std::string>& rules) {
          "PATTERN=keep leaves them as they are")
       ->allow_extra_args(false)
       ->type_name("[PATTERN=]FORMAT");
+}
+
+void add_arch_option(CLI::App& app, std::vector<std::string>& files) {
+  app.add_option("--arch-from", files,
+                 "Entries that describe architectures beside those that are built in (`sinter arch "
+                 "MODEL` prints one to start from); may be given more than once, and comes before "
+                 "the files of $XDG_CONFIG_HOME/sinter/architectures (~/.config without it)")
+      ->allow_extra_args(false)
+      ->type_name("FILE");
 }
 
 void add_execution_options(CLI::App& app, ModelOptions& options, bool has_reference) {
@@ -120,12 +130,16 @@ Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options
                                   .activations = options.activations,
                                   .kv_format = options.kv_format,
                                   .quantize = options.quantize,
+                                  .arch_from = options.arch_from,
                                   .max_context = options.max_context,
                                   .cached = options.cached});
   }
   if (!options.quantize.empty())
     return Error{fmt::format(
         "{}: --quantize is for models; the weights of a plan are packed already", options.path)};
+  if (!options.arch_from.empty())
+    return Error{fmt::format("{}: --arch-from is for models; a plan needs no description of one",
+                             options.path)};
   auto file = runtime::PlanFile::open(options.path, false);
   if (!file.ok()) return file.error();
   const std::string& compiled_with = (*file)->plan().activations;

@@ -16,9 +16,10 @@ namespace sinter::tools {
 
 struct ModelOptions {
   std::string path;
-  std::string activations;            // empty: the plan's, or a8 for a model
-  std::string kv_format;              // of caches; empty: the plan's, or f16 for a model
-  std::vector<std::string> quantize;  // rules; for a model only
+  std::string activations;             // empty: the plan's, or a8 for a model
+  std::string kv_format;               // of caches; empty: the plan's, or f16 for a model
+  std::vector<std::string> quantize;   // rules; for a model only
+  std::vector<std::string> arch_from;  // files of entries; for a model only
   std::string device = "host";
   std::string executor;  // empty: what suits the device
   int threads = 0;
@@ -30,6 +31,8 @@ struct ModelOptions {
 void add_model_argument(CLI::App& app, const Program& program, ModelOptions& options);
 // --quantize, which add_model_argument has, for commands with a MODEL argument of their own.
 void add_quantize_option(CLI::App& app, std::vector<std::string>& rules);
+// --arch-from, likewise.
+void add_arch_option(CLI::App& app, std::vector<std::string>& files);
 // --kv-format, likewise. `format` may have a default.
 CLI::Option* add_kv_format_option(CLI::App& app, const Program& program, std::string& format);
 // --threads and --device.

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "frontends/mapped_file.h"
 #include "runtime/plan/checksum.h"
 #include "runtime/support/temporary_file.h"
+#include "tools/files.h"
 #include "tools/quantize_report.h"
 #include "tools/terminal.h"
 
@@ -24,12 +24,6 @@ using runtime::Result;
 namespace fs = std::filesystem;
 
 namespace {
-
-std::optional<std::string> absolute_variable(const char* name) {
-  const char* value = std::getenv(name);
-  if (value == nullptr || value[0] != '/') return std::nullopt;
-  return value;
-}
 
 void add_field(runtime::Checksum& checksum, std::string_view text) {
   checksum.update(fmt::format("{}:", text.size()));
@@ -132,7 +126,7 @@ Result<OpenedPlan> compile_temporary(const ModelInput& input, codegen::CompileOp
 }
 
 Result<OpenedPlan> compile_for_device(const PlanRequest& request) {
-  auto input = open_model(request.model, request.quantize);
+  auto input = open_model(request.model, request.quantize, request.arch_from);
   if (!input.ok()) return input.error();
   auto targets = targets_of(request);
   if (!targets.ok()) return targets.error();

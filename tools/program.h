@@ -27,15 +27,17 @@ struct PlanRequest {
   std::string targets = {};      // names separated by commas; empty: the best for this CPU
   std::string activations = {};  // "a8" or "a16"
   std::string kv_format = {};    // of caches: "f16", ..
-  std::vector<std::string> quantize = {};  // rules as --quantize takes them
-  int64_t max_context = 0;                 // 0: what the model says
-  bool cached = false;                     // look into the cache of plans, and leave the plan there
+  std::vector<std::string> quantize = {};   // rules as --quantize takes them
+  std::vector<std::string> arch_from = {};  // files of --arch-from
+  int64_t max_context = 0;                  // 0: what the model says
+  bool cached = false;  // look into the cache of plans, and leave the plan there
 };
 
 struct ReferenceRequest {
   std::string model;
   std::string kv_format = {};  // as in PlanRequest
   std::vector<std::string> quantize = {};
+  std::vector<std::string> arch_from = {};
   std::vector<int32_t> tokens;
   std::string tokens_name;      // for messages
   bool token_by_token = false;  // steps of one token instead of one step of all

@@ -32,7 +32,7 @@ Result<ir::Module> module_after_pass(const ModelInput& input, std::string_view p
 }
 
 Result<Logits> reference_logits(const ReferenceRequest& request) {
-  auto input = open_model(request.model, request.quantize);
+  auto input = open_model(request.model, request.quantize, request.arch_from);
   if (!input.ok()) return input.error();
   ir::set_state_format(input->model.module, kv_format_of(request.kv_format));
   Logits logits;

@@ -173,7 +173,7 @@ class Lowerer {
   }
 
   // A function of what the products give, or of their sum: it stores some values, or returns what
-  // is summed.
+  // is summed. Where a token has one choice, its row is the token's, and may lie in either shape.
   absl::Status declare(Emitter& e, const std::string& name, const std::vector<ValueId>& stored,
                        const Node* sum) {
     const bool of_products = sum == nullptr || stored.empty();
@@ -185,10 +185,11 @@ class Lowerer {
         if (id == products_[i]->results[0]) return fmt::format("y{}", i);
       return std::string();
     };
-    ElementwiseCode code({c_.module, node_.body, leaf, [this](ValueId id) { return c_.buffer(id); },
-                          [](ValueId) { return std::string("row"); },
-                          of_products ? ir::RowOf::head : ir::RowOf::token, name + "_in"},
-                         e);
+    ElementwiseCode code(
+        {c_.module, node_.body, leaf, [this](ValueId id) { return c_.buffer(id); },
+         [](ValueId) { return std::string("row"); },
+         of_products && chosen_ > 1 ? ir::RowOf::head : ir::RowOf::token, name + "_in"},
+        e);
     std::vector<std::string> lines;
     for (const ValueId id : stored) {
       auto value = code.evaluate(id, ir::Runs(1, width_));

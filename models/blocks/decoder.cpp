@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "models/blocks/flags.h"
+
 namespace sinter::models {
 
 using ir::Op;
@@ -149,7 +151,8 @@ class LayerBuilder {
 
 }  // namespace
 
-absl::StatusOr<ir::Module> build(Importer& m, const Decoder& d) {
+absl::StatusOr<ir::Module> build(Importer& m, Decoder d) {
+  apply_flags(m, d);
   if (!m.ok()) return m.finish(-1);
   ir::Builder& g = m.graph();
   const ValueId tokens = m.tokens();

@@ -81,7 +81,7 @@ void read_windows(Importer& m, Decoder& d, bool by_default);
 // use_sliding_window is true.
 void read_late_windows(Importer& m, Decoder& d);
 
-// tokens -> logits [L, vocab]
-absl::StatusOr<ir::Module> build(Importer& m, const Decoder& d);
+// tokens -> logits [L, vocab]. An entry's flags (models/blocks/flags.h) are applied first.
+absl::StatusOr<ir::Module> build(Importer& m, Decoder d);
 
 }  // namespace sinter::models

@@ -150,7 +150,7 @@ Family named(std::string_view model_type, absl::StatusOr<ir::Module> (*import)(I
              std::string_view defaults) {
   return {.model_type = std::string(model_type),
           .import = import,
-          .defaults = defaults,
+          .defaults = std::string(defaults),
           .tensors = kTensors,
           .skipped = {"^model.visual", "^visual", "^vision_tower", "^model.vision_tower", "^mtp",
                       "^language_model.mtp"}};

@@ -23,8 +23,9 @@ frontends/quantized frontends frontends/rounding frontends/safetensors ir
 frontends/quantize  frontends frontends/quantized frontends/rounding ir
 frontends/open      frontends frontends/gguf frontends/quantized frontends/safetensors frontends/torch runtime/support runtime/text
 models              frontends frontends/quantized ir runtime/support runtime/text
-models/blocks       models
+models/blocks       frontends models
 models/families     models models/blocks
+models/user         frontends models models/blocks runtime/support
 passes              ir
 
 codegen/device
@@ -36,7 +37,7 @@ codegen/regions     codegen/device/sizes.h codegen/layouts codegen/schedule code
 codegen/probe       codegen/layouts codegen/regions codegen/schedule codegen/targets ir
 codegen             codegen/compile codegen/layouts codegen/probe codegen/regions codegen/schedule codegen/targets frontends ir models passes runtime/plan
 
-tools               codegen codegen/compile codegen/targets frontends frontends/gguf frontends/open frontends/quantize frontends/rounding ir models passes runtime/abi runtime/gpu runtime/host runtime/plan runtime/session runtime/support runtime/text
+tools               codegen codegen/compile codegen/targets frontends frontends/gguf frontends/open frontends/quantize frontends/rounding ir models models/blocks models/user passes runtime/abi runtime/gpu runtime/host runtime/plan runtime/session runtime/support runtime/text
 '
 git ls-files -co --exclude-standard codegen frontends ir models passes runtime tools | grep -E '\.(h|cpp|def)$' |
   xargs grep -E '^ *# *include *"' | TABLE="$table" awk '

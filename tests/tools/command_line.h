@@ -36,6 +36,7 @@ inline const fs::path& work_folder() {
       std::string name = (fs::temp_directory_path() / "sinter-test-XXXXXX").string();
       path = ::mkdtemp(name.data());
       ::setenv("XDG_CACHE_HOME", (path / "cache").c_str(), 1);
+      ::setenv("XDG_CONFIG_HOME", (path / "no-config").c_str(), 1);
     }
     ~Folder() { fs::remove_all(path); }
     fs::path path;
