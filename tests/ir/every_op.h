@@ -74,6 +74,12 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %47 = rope_table @rope.inv_freq, %tokens {log_offset = 1, log_period = 8192, log_scale = 0.1} : tensor<Tx2xf32>
     %48 = rotate %14, @norm {block = 4} : tensor<Tx8xf32>
     %49 = rotate %12 {block = 2, inverse = true} : tensor<Tx4x2xf32>
+    %50 = gather @sinks, %22 : tensor<Tx3xf32>
+    %51 = sparsemixer %14, %22 {margin = 0.02} : tensor<Tx3xf32>
+    %52 = div %14, %15 : tensor<Tx8xf32>
+    %53 = sqrt %17 : tensor<Tx8xf32>
+    %54 = mean %12 : tensor<Tx4x2xf32>
+    %55 = embed %tokens, @embed_tokens {first_beyond = true} : tensor<Tx8xf32>
     return %25
   }
 }
