@@ -41,10 +41,10 @@ class WeightCatalog {
                                             const std::vector<int64_t>& whole,
                                             const std::vector<int64_t>& shape,
                                             const ir::RowPlaces& places) const = 0;
-  // A vector in float32 that is computed of the elements of a stored one; `what` names the
-  // function.
+  // A tensor in float32 that is computed of the elements of a stored one; `what` names the
+  // function. Of a vector the number of elements counts alone.
   virtual absl::StatusOr<StoredWeight> computed(
-      std::string_view name, int64_t size, std::string_view what,
+      std::string_view name, const std::vector<int64_t>& shape, std::string_view what,
       const std::function<double(double)>& number) const = 0;
   // All numbers of a dense tensor.
   virtual absl::StatusOr<std::vector<float>> numbers(std::string_view name) const = 0;
@@ -108,8 +108,8 @@ class Importer {
   ir::ValueId convolution_taps(std::string_view name, int64_t channels, int64_t taps) {
     return reshaped(name, {channels, 1, taps}, {channels, taps});
   }
-  ir::ValueId computed(std::string_view name, int64_t size, std::string_view what,
-                       const std::function<double(double)>& number);
+  ir::ValueId computed(std::string_view name, const std::vector<int64_t>& shape,
+                       std::string_view what, const std::function<double(double)>& number);
   // A vector of equal numbers.
   ir::ValueId constant(int64_t size, float number);
   // Matrices [count, out, in] of experts, the rows of `name` under `experts`: stacked, or one for

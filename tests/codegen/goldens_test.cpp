@@ -182,10 +182,11 @@ const auto kFurther = ::testing::Values(
     "gguf_llama_mxfp4", "bitnet_online", "bitnet_falcon_mlx", "bitnet_1bitllm");
 
 // Blocks of families: a delta net, its rotated sibling, experts, sinks and windows, norms around
-// blocks and behind RoPE, queries that grow, SparseMixer's routing.
-const auto kFamilies = ::testing::Values("mlx_qwen3_5_b1", "gguf_qwen35_hadamard_pq2_0",
-                                         "mlx_qwen3_moe_b3", "hf_gpt_oss", "mlx_glm4_b4",
-                                         "hf_nanochat", "hf_ministral3", "hf_gemma", "hf_phimoe");
+// blocks and behind RoPE, queries that grow; shared caches and per-layer embeddings, several
+// residual streams and sparse gates, SparseMixer's routing.
+const auto kFamilies = ::testing::Values(
+    "mlx_qwen3_5_b1", "gguf_qwen35_hadamard_pq2_0", "mlx_qwen3_moe_b3", "hf_gpt_oss", "mlx_glm4_b4",
+    "hf_nanochat", "hf_ministral3", "hf_gemma", "hf_gemma4_text", "hf_gemma3n_text", "hf_phimoe");
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenTest, kFamilies);
 INSTANTIATE_TEST_SUITE_P(Families, GoldenA8Test,
