@@ -48,6 +48,15 @@ Array map(const OpArguments& in, Function function) {
   return out;
 }
 
+// Numbers of columns come from a step.
+absl::Status check_columns(std::string_view op, const Array& columns, const Array& x) {
+  for (const float column : columns.data)
+    if (!(column >= 0 && column < static_cast<float>(x.shape.back())))
+      return absl::InvalidArgumentError(
+          fmt::format("[{}] column {} is not among the {}", op, column, x.shape.back()));
+  return absl::OkStatus();
+}
+
 // The second operand has the shape of the first or is one row [H] for all.
 template <class Function>
 Array map2(const OpArguments& in, Function function) {
@@ -101,8 +110,9 @@ Result embed(const OpArguments& in) {
   const bool by_position = in.node.text("by") == "position";
   Array out = zeros({tokens.shape[0], table.cols()});
   for (size_t t = 0; t < tokens.data.size(); ++t) {
-    const float token =
+    float token =
         by_position ? static_cast<float>(in.position + static_cast<int64_t>(t)) : tokens.data[t];
+    if (in.node.flag("first_beyond") && token >= static_cast<float>(table.rows())) token = 0;
     if (!(token >= 0 && token < static_cast<float>(table.rows()))) {
       return absl::InvalidArgumentError(fmt::format("[embed] {} {} is not in the table's 0..{}",
                                                     in.node.text("by"), token, table.rows() - 1));
@@ -185,15 +195,37 @@ Result top_k(const OpArguments& in) {
 Result gather(const OpArguments& in) {
   const Array& x = in.array(0);
   const Array& columns = in.array(1);
+  if (absl::Status status = check_columns("gather", columns, x); !status.ok()) return status;
+  const auto width = static_cast<size_t>(x.shape.back());
   Array out = columns;
   for (size_t i = 0; i < out.data.size(); ++i) {
-    const float column = columns.data[i];
-    if (!(column >= 0 && column < static_cast<float>(x.shape[1]))) {
-      return absl::InvalidArgumentError(
-          fmt::format("[gather] column {} is not among the {}", column, x.shape[1]));
+    const size_t row = x.shape.size() == 1 ? 0 : i / static_cast<size_t>(columns.shape[1]);
+    out.data[i] = x.data[row * width + static_cast<size_t>(columns.data[i])];
+  }
+  return out;
+}
+
+// What is far below is decided in float32, as it was when the model was trained.
+Result sparsemixer(const OpArguments& in) {
+  const Array& x = in.array(0);
+  const Array& columns = in.array(1);
+  if (absl::Status status = check_columns("sparsemixer", columns, x); !status.ok()) return status;
+  const auto margin = static_cast<float>(in.node.number("margin"));
+  const auto width = static_cast<size_t>(x.shape[1]);
+  const auto chosen = static_cast<size_t>(columns.shape[1]);
+  Array out = columns;
+  std::vector<bool> before(width);
+  for (size_t i = 0; i < out.data.size(); ++i) {
+    if (i % chosen == 0) before.assign(width, false);
+    const float* row = x.data.data() + i / chosen * width;
+    const auto column = static_cast<size_t>(columns.data[i]);
+    double sum = 0;
+    for (size_t j = 0; j < width; ++j) {
+      const bool far = row[column] - row[j] > margin * std::max(std::abs(row[j]), row[column]);
+      if (!before[j] && !far) sum += std::exp(double{row[j]} - row[column]);
     }
-    const size_t row = i / static_cast<size_t>(columns.shape[1]);
-    out.data[i] = x.data[row * static_cast<size_t>(x.shape[1]) + static_cast<size_t>(column)];
+    out.data[i] = static_cast<float>(1 / sum);
+    before[column] = true;
   }
   return out;
 }
@@ -271,6 +303,10 @@ Result mul(const OpArguments& in) {
   return map2(in, [](float x, float y) { return x * y; });
 }
 
+Result div(const OpArguments& in) {
+  return map2(in, [](double x, double y) { return static_cast<float>(x / y); });
+}
+
 Result silu(const OpArguments& in) {
   return map(in, [](double x) { return x / (1 + std::exp(-x)); });
 }
@@ -296,6 +332,10 @@ Result sigmoid(const OpArguments& in) {
 
 Result tanh(const OpArguments& in) {
   return map(in, [](double x) { return std::tanh(x); });
+}
+
+Result sqrt(const OpArguments& in) {
+  return map(in, [](double x) { return std::sqrt(x); });
 }
 
 Result exp(const OpArguments& in) {
@@ -379,6 +419,13 @@ Result sum_norm(const OpArguments& in) {
   return map_rows(in, [&](absl::Span<float> row) {
     const double total = sum(row) + in.node.number("eps");
     for (float& x : row) x = static_cast<float>(x / total);
+  });
+}
+
+Result mean(const OpArguments& in) {
+  return map_rows(in, [](absl::Span<float> row) {
+    const double mean = sum(row) / static_cast<double>(row.size());
+    std::fill(row.begin(), row.end(), static_cast<float>(mean));
   });
 }
 

@@ -83,6 +83,8 @@ inline bool is(Op op, OpClass op_class) { return info(op).op_class == op_class; 
 inline bool is_elementwise(Op op) { return is(op, OpClass::elementwise); }
 inline bool is_by_row(Op op) { return is(op, OpClass::by_row); }
 inline bool is_by_head(Op op) { return is(op, OpClass::by_head); }
+// What a row has in columns that integers name, or makes of it.
+inline bool is_of_columns(Op op) { return op == Op::gather || op == Op::sparsemixer; }
 inline bool is_view(Op op) { return is(op, OpClass::view); }
 // Whether the operand is a matrix (or stacked ones): a weight or a dequantized one.
 bool is_matrix_operand(Op op, size_t operand);

@@ -49,12 +49,13 @@ template <Op... wanted>
 bool in_embedding(Op op) {
   return only<wanted..., Op::rotate, Op::affine>(op);
 }
-inline bool in_router(Op op) { return with_rows<Op::matmul, Op::top_k, Op::gather>(op); }
+inline bool in_rows(Op op) { return on_rows(op) || is_of_columns(op); }
+inline bool in_router(Op op) { return with_rows<Op::matmul, Op::top_k>(op) || is_of_columns(op); }
 inline bool in_experts(Op op) {
   return with_rows<Op::gather_matmul, Op::gather_rows, Op::weighted_sum>(op);
 }
 inline bool row_work(Op op) {
-  return op == Op::gather || is_elementwise(op) || is_by_row(op) || is_view(op);
+  return is_of_columns(op) || is_elementwise(op) || is_by_row(op) || is_view(op);
 }
 
 }  // namespace region_rule

@@ -85,13 +85,24 @@ Result top_k(ShapeOperands& in) {
 }
 
 Result gather(ShapeOperands& in) {
-  const TensorType* x = in.tensor(0, "operand", 2);
   const TensorType* columns = in.indices(1, "columns");
+  if (in.is_weight(0)) {
+    in.weight_vector(0, "operand");
+    if (!in.ok()) return in.status();
+    return TensorType{DType::f32, columns->shape};
+  }
+  const TensorType* x = in.tensor(0, "operand", 2);
   if (!in.ok()) return in.status();
   if (x->shape[0] != columns->shape[0]) {
     return in.fail(fmt::format("columns of {} rows of {}", to_string(*columns), to_string(*x)));
   }
   return TensorType{x->dtype, columns->shape};
+}
+
+Result sparsemixer(ShapeOperands& in) {
+  const double margin = in.node().number("margin");
+  if (!(margin >= 0)) return in.fail(fmt::format("the margin is {}, it must be 0 or more", margin));
+  return gather(in);
 }
 
 Result gather_rows(ShapeOperands& in) {

@@ -57,6 +57,10 @@ bool Runs::aligned_to(int64_t extent) const {
                      [extent](int64_t start) { return start % extent == 0; });
 }
 
+void add_once(std::vector<Runs>& read, Runs runs) {
+  if (std::find(read.begin(), read.end(), runs) == read.end()) read.push_back(std::move(runs));
+}
+
 int64_t row_elements(const Module& module, ValueId value) {
   int64_t elements = 1;
   const auto& shape = module.tensor(value).shape;

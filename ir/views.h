@@ -30,11 +30,15 @@ class Runs {
   std::optional<int64_t> stride() const;
   // Whether every run begins at a multiple of `extent`.
   bool aligned_to(int64_t extent) const;
+  bool operator==(const Runs& other) const = default;
 
  private:
   int64_t length_;
   std::vector<int64_t> starts_;
 };
+
+// What is read of a value: each of these once.
+void add_once(std::vector<Runs>& read, Runs runs);
 
 // Elements of a row (one token) of a tensor.
 int64_t row_elements(const Module& module, ValueId value);

@@ -138,12 +138,13 @@ ir::ValueId Importer::reshaped(std::string_view name, const std::vector<int64_t>
   return add(std::string(name), catalog_.view(name, stored, shape, {}));
 }
 
-ir::ValueId Importer::computed(std::string_view name, int64_t size, std::string_view what,
-                               const std::function<double(double)>& number, int64_t repeat) {
+ir::ValueId Importer::computed(std::string_view name, const std::vector<int64_t>& shape,
+                               std::string_view what, const std::function<double(double)>& number,
+                               int64_t repeat) {
   if (!ok()) return -1;
   const std::string symbol = fmt::format("{} {}", name, what);
   if (const auto known = weights_.find(symbol); known != weights_.end()) return known->second;
-  return add(symbol, catalog_.computed(name, size, what, number, repeat));
+  return add(symbol, catalog_.computed(name, shape, what, number, repeat));
 }
 
 ir::ValueId Importer::constant(int64_t size, float number) {

@@ -42,9 +42,10 @@ class WeightCatalog {
                                             const std::vector<int64_t>& whole,
                                             const std::vector<int64_t>& shape,
                                             const ir::RowPlaces& places) const = 0;
-  // A vector in float32 that is computed of the `size` elements of a stored one, each `repeat`
-  // times; `what` names the function.
-  virtual absl::StatusOr<StoredWeight> computed(std::string_view name, int64_t size,
+  // A tensor in float32 that is computed of the elements of a stored one, each of which gives
+  // `repeat` of it; `what` names the function. Of a vector the number of elements counts alone.
+  virtual absl::StatusOr<StoredWeight> computed(std::string_view name,
+                                                const std::vector<int64_t>& shape,
                                                 std::string_view what,
                                                 const std::function<double(double)>& number,
                                                 int64_t repeat) const = 0;
@@ -110,8 +111,9 @@ class Importer {
   ir::ValueId convolution_taps(std::string_view name, int64_t channels, int64_t taps) {
     return reshaped(name, {channels, 1, taps}, {channels, taps});
   }
-  ir::ValueId computed(std::string_view name, int64_t size, std::string_view what,
-                       const std::function<double(double)>& number, int64_t repeat = 1);
+  ir::ValueId computed(std::string_view name, const std::vector<int64_t>& shape,
+                       std::string_view what, const std::function<double(double)>& number,
+                       int64_t repeat = 1);
   // A vector of equal numbers; one of these, which `symbol` names.
   ir::ValueId constant(int64_t size, float number);
   ir::ValueId constant(const std::string& symbol, std::vector<float> numbers);

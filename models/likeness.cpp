@@ -74,10 +74,10 @@ class NamesCatalog : public WeightCatalog {
     return stored;
   }
   absl::StatusOr<StoredWeight> computed(
-      std::string_view name, int64_t size, std::string_view what,
-      const std::function<double(double)>& /*number*/) const override {
+      std::string_view name, const std::vector<int64_t>& shape, std::string_view what,
+      const std::function<double(double)>& /*number*/, int64_t /*repeat*/) const override {
     if (auto status = ask(name); !status.ok()) return status;
-    return StoredWeight{fmt::format("{} {}", name, what), {{size}, {}}, {std::string(name)}};
+    return StoredWeight{fmt::format("{} {}", name, what), {shape, {}}, {std::string(name)}};
   }
   absl::StatusOr<std::vector<float>> numbers(std::string_view name) const override {
     if (auto status = ask(name); !status.ok()) return status;

@@ -96,14 +96,17 @@ absl::Status divide_by_factors(const Config& p, std::vector<double>& inv_freq) {
 }
 
 // Every frequency has a divisor of its own, one list of them for texts up to the original length
-// and one for longer ones. A plan has one table: the long one.
-absl::Status scale_longrope(const RopeHome& fields, std::vector<double>& inv_freq, Rope& rope) {
+// and one for longer ones. A plan has one table: the long one, unless no text is long.
+absl::Status scale_longrope(const RopeHome& fields, bool mscales, std::vector<double>& inv_freq,
+                            Rope& rope) {
   const Config& p = *fields.own;
-  const auto factors = p.numbers("long_factor", static_cast<int64_t>(inv_freq.size()));
   const auto original = original_positions(fields, rope.max_positions);
-  for (const absl::Status& status : {factors.status(), original.status()})
-    if (!status.ok()) return status;
-  p.mark_read("short_factor");
+  if (!original.ok()) return original.status();
+  const bool is_long = rope.max_positions > *original;
+  const char* list = is_long ? "long_factor" : "short_factor";
+  const auto factors = p.numbers(list, static_cast<int64_t>(inv_freq.size()));
+  if (!factors.ok()) return factors.status();
+  for (const char* field : {"long_factor", "short_factor"}) p.mark_read(field);
   const double stretch = static_cast<double>(rope.max_positions) / static_cast<double>(*original);
   const auto factor = p.number("factor", kFactor, stretch);
   if (!factor.ok()) return factor.status();
@@ -113,10 +116,16 @@ absl::Status scale_longrope(const RopeHome& fields, std::vector<double>& inv_fre
   const auto attention_factor = p.number("attention_factor", {1e-3, 1e3}, by_default);
   if (!attention_factor.ok()) return attention_factor.status();
   rope.scale = *attention_factor;
+  if (mscales) {
+    for (const char* field : {"long_mscale", "short_mscale"}) p.mark_read(field);
+    const auto mscale = p.number(is_long ? "long_mscale" : "short_mscale", {1e-3, 1e3});
+    if (!mscale.ok()) return mscale.status();
+    rope.scale = *mscale;
+  }
   for (size_t i = 0; i < inv_freq.size(); ++i) {
     if (!((*factors)[i] >= kFactor.min && (*factors)[i] <= kFactor.max))
-      return p.refuse("long_factor", fmt::format("has {}, expected numbers from {} to {}",
-                                                 (*factors)[i], kFactor.min, kFactor.max));
+      return p.refuse(list, fmt::format("has {}, expected numbers from {} to {}", (*factors)[i],
+                                        kFactor.min, kFactor.max));
     inv_freq[i] /= (*factors)[i];
   }
   return absl::OkStatus();
@@ -269,8 +278,17 @@ absl::StatusOr<Rope> read_rope(const Config& config, const RopeFields& fields) {
   auto inv_freq = unscaled(*home, *base, fields.head_dim, type == "proportional");
   if (!inv_freq.ok()) return inv_freq.status();
   absl::Status status;
-  if (type == "linear") {
+  if (fields.mscales && type != "default" && type != "longrope" && type != "su") {
+    status = home->own->refuse(
+        type_field, fmt::format("is {}, which is not supported in this family; known: default, "
+                                "longrope",
+                                frontends::in_quotes(type)));
+  } else if (type == "linear") {
     const auto factor = home->own->number("factor", kFactor);
+    if (!factor.ok()) return factor.status();
+    for (double& f : *inv_freq) f /= *factor;
+  } else if (type == "proportional") {
+    const auto factor = home->own->number("factor", kFactor, 1.0);
     if (!factor.ok()) return factor.status();
     for (double& f : *inv_freq) f /= *factor;
   } else if (type == "dynamic") {
@@ -284,8 +302,8 @@ absl::StatusOr<Rope> read_rope(const Config& config, const RopeFields& fields) {
   } else if (type == "yarn") {
     status = scale_yarn(*home, *base, *inv_freq, rope);
   } else if (type == "longrope" || type == "su") {
-    status = scale_longrope(*home, *inv_freq, rope);
-  } else if (type != "default" && type != "mrope" && type != "proportional") {
+    status = scale_longrope(*home, fields.mscales, *inv_freq, rope);
+  } else if (type != "default" && type != "mrope") {
     status = home->own->refuse(
         type_field, fmt::format("is {}, which is not supported; known: default, linear, dynamic, "
                                 "llama3, yarn, longrope, proportional",

@@ -40,14 +40,18 @@ struct RopeFields {
   // The field with the base, and whether scaling applies, where layers of this type have none.
   std::string_view theta = "rope_theta";
   bool scaled = true;
+  // PhiMoE's: scaling other than LongRoPE is refused, and its factor of cos and sin is long_mscale,
+  // or short_mscale for short texts.
+  bool mscales = false;
 };
 
 // Reads `rope_theta`, `rope_scaling` or the newer `rope_parameters` (both: the former counts, as in
 // transformers), also keyed by layer type, `partial_rotary_factor`, MLX's `rope_traditional`; from
 // GGUF files also `frequency_factors`. YaRN may reach further than max_positions; "dynamic" is
 // plain RoPE up to there, and its other frequencies beyond are not supported. LongRoPE has the
-// factors for long texts. An unknown rope type is an error. Formulas: transformers
-// `modeling_rope_utils.py`; YaRN is arXiv:2309.00071, LongRoPE arXiv:2402.13753.
+// factors for long texts, where max_positions are more than the original ones. An unknown rope type
+// is an error. Formulas: transformers `modeling_rope_utils.py`; YaRN is arXiv:2309.00071, LongRoPE
+// arXiv:2402.13753.
 absl::StatusOr<Rope> read_rope(const Config& config, const RopeFields& fields);
 
 }  // namespace sinter::models

@@ -106,17 +106,17 @@ absl::StatusOr<StoredWeight> CheckpointCatalog::view(std::string_view name,
 }
 
 absl::StatusOr<StoredWeight> CheckpointCatalog::computed(
-    std::string_view name, int64_t size, std::string_view what,
+    std::string_view name, const std::vector<int64_t>& shape, std::string_view what,
     const std::function<double(double)>& number, int64_t repeat) const {
   const std::string key = source(name);
   auto values = numbers(name);
   if (!values.ok()) return values.status();
-  if (static_cast<int64_t>(values->size()) != size) {
-    auto stored = find(name, {size});
+  if (shape.size() > 1 || static_cast<int64_t>(values->size()) * repeat != shape[0]) {
+    auto stored = find(name, shape);
     if (!stored.ok()) return stored.status();
   }
   const std::string computed_key = fmt::format("{} {}", key, what);
-  ir::WeightType type{{size * repeat}, {}};
+  ir::WeightType type{shape, {}};
   if (!checkpoint_.has(computed_key)) {
     std::vector<float> made_of_them;
     for (const float value : *values)
@@ -200,9 +200,9 @@ absl::StatusOr<StoredWeight> SyntheticCatalog::view(std::string_view name,
 }
 
 absl::StatusOr<StoredWeight> SyntheticCatalog::computed(
-    std::string_view name, int64_t size, std::string_view what,
-    const std::function<double(double)>& /*number*/, int64_t repeat) const {
-  return StoredWeight{fmt::format("{} {}", name, what), {{size * repeat}, {}}, {}};
+    std::string_view name, const std::vector<int64_t>& shape, std::string_view what,
+    const std::function<double(double)>& /*number*/, int64_t /*repeat*/) const {
+  return StoredWeight{fmt::format("{} {}", name, what), {shape, {}}, {}};
 }
 
 absl::StatusOr<std::vector<float>> SyntheticCatalog::numbers(std::string_view /*name*/) const {

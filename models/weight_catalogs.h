@@ -30,7 +30,8 @@ class CheckpointCatalog : public WeightCatalog {
   absl::StatusOr<StoredWeight> view(std::string_view name, const std::vector<int64_t>& whole,
                                     const std::vector<int64_t>& shape,
                                     const ir::RowPlaces& places) const override;
-  absl::StatusOr<StoredWeight> computed(std::string_view name, int64_t size, std::string_view what,
+  absl::StatusOr<StoredWeight> computed(std::string_view name, const std::vector<int64_t>& shape,
+                                        std::string_view what,
                                         const std::function<double(double)>& number,
                                         int64_t repeat) const override;
   absl::StatusOr<std::vector<float>> numbers(std::string_view name) const override;
@@ -73,7 +74,8 @@ class SyntheticCatalog : public WeightCatalog {
   absl::StatusOr<StoredWeight> view(std::string_view name, const std::vector<int64_t>& whole,
                                     const std::vector<int64_t>& shape,
                                     const ir::RowPlaces& places) const override;
-  absl::StatusOr<StoredWeight> computed(std::string_view name, int64_t size, std::string_view what,
+  absl::StatusOr<StoredWeight> computed(std::string_view name, const std::vector<int64_t>& shape,
+                                        std::string_view what,
                                         const std::function<double(double)>& number,
                                         int64_t repeat) const override;
   absl::StatusOr<std::vector<float>> numbers(std::string_view name) const override;

@@ -95,7 +95,8 @@ class RowGrouper {
         const ValueId id = node.operands[i];
         ++g.reads[id];
         if (!reads_rows(node, i)) continue;
-        for (const ir::Runs& columns : read) g.open[id].push_back(*columns_of(g, node, columns));
+        for (const ir::Runs& columns : read)
+          ir::add_once(g.open[id], *columns_of(g, node, columns));
       }
     }
     form(last, g);

@@ -70,10 +70,10 @@ class Fuser {
     std::set<ValueId> inside = {module_.nodes[static_cast<size_t>(product)].results[0]};
     for (size_t i = static_cast<size_t>(product) + 1; i < module_.nodes.size(); ++i) {
       const Node& node = module_.nodes[i];
-      const bool joins = is_row_work(node) || node.op == Op::gather || i == choice;
+      const bool joins = is_row_work(node) || ir::is_of_columns(node.op) || i == choice;
       if (!joins || taken_[i]) continue;
       if (!std::all_of(node.operands.begin(), node.operands.end(), [&](ValueId id) {
-            return inside.contains(id) || (module_.is_weight(id) && is_row_work(node));
+            return inside.contains(id) || (module_.is_weight(id) && i != choice);
           }))
         continue;
       members.insert(i);

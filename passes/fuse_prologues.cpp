@@ -149,7 +149,7 @@ class Fuser {
           continue;
         }
         for (const ir::Runs& at : read)
-          open[id].push_back(*ir::operand_columns(module_, node, at, ir::RowOf::token));
+          ir::add_once(open[id], *ir::operand_columns(module_, node, at, ir::RowOf::token));
       }
     }
     if (buffers.size() + prologue.kept.size() <= kMostBuffers) return prologue;
@@ -230,18 +230,26 @@ class Fuser {
 
   // Who reads a value beside the prologue. A product whose input it is recomputes it instead; what
   // other work on rows makes of it is needed by those that read that.
-  Need need_of(ValueId value, const Prologue& prologue, bool is_direct = true) {
+  Need need_of(ValueId value, const Prologue& prologue) {
     Need need;
-    need.used = std::count(module_.returns.begin(), module_.returns.end(), value) > 0;
-    for (const size_t user : readers_[value]) {
-      const auto& members = prologue.members;
-      if (std::find(members.begin(), members.end(), user) != members.end()) continue;
-      const Node& node = module_.nodes[user];
-      if (!reads(node, value) || (is_direct && is_product_of(node, value))) continue;
-      const Need later = is_row_work(node) ? need_of(node.results[0], prologue, false)
-                                           : Need{.used = true, .first = user};
-      need.used |= later.used;
-      need.first = std::min(need.first, later.first);
+    const auto& members = prologue.members;
+    std::vector<ValueId> open = {value};
+    std::set<ValueId> seen = {value};
+    while (!open.empty()) {
+      const ValueId made = open.back();
+      open.pop_back();
+      need.used |= std::count(module_.returns.begin(), module_.returns.end(), made) > 0;
+      for (const size_t user : readers_[made]) {
+        if (std::find(members.begin(), members.end(), user) != members.end()) continue;
+        const Node& node = module_.nodes[user];
+        if (!reads(node, made) || (made == value && is_product_of(node, value))) continue;
+        if (!is_row_work(node)) {
+          need.used = true;
+          need.first = std::min(need.first, user);
+        } else if (seen.insert(node.results[0]).second) {
+          open.push_back(node.results[0]);
+        }
+      }
     }
     return need;
   }

@@ -20,6 +20,14 @@ SINTER_INLINE index logits_place(const Launch* launch, index r) {
   return step_rows(launch)[rows_with_logits(launch)[r]].logits;
 }
 
+// The row of a table that a row of the step names, by its token or its position. Of a table of
+// `Rows` what is beyond has row 0; 0: nothing is.
+template <bool ByPosition, int Rows>
+SINTER_INLINE index table_row(const StepRow& row) {
+  const index named = ByPosition ? row.position : row.token;
+  return Rows > 0 && named >= Rows ? 0 : named;
+}
+
 // Which row of a tensor stands at a place: those of a list, or without one every row.
 struct RowMap {
   const int* list;

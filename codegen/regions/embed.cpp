@@ -24,8 +24,8 @@ absl::Status lower_embed(RegionContext& c, const ir::Node& node) {
   Emitter e;
   if (auto status = c.declare_weights(e, op.operands[1], 1); !status.ok()) return status;
   if (node.body.size() == 1) {
-    e.line("embed<{}{}>(launch, w, step_rows(launch), {});", c.width(result),
-           op.text("by") == "position" ? ", true" : "", e.pointer(c.buffer(result), "float"));
+    e.line("embed<{}, {}, {}>(launch, w, step_rows(launch), {});", c.width(result),
+           op.text("by") == "position", bounded_rows(c, op), e.pointer(c.buffer(result), "float"));
   } else {
     if (auto code = declare_rows(c, e, node, result, {}, ""); !code.ok()) return code.status();
     e.line("write_float_rows<{}>(launch, {}, {}, x, [=](index row) {{ return {}; }});",

@@ -31,7 +31,8 @@ class Choice {
   absl::Status emit(Emitter& e, const std::string& launch) {
     std::vector<ValueId> scores = {choice_->operands[0]};
     for (const Node& inner : tail_.body)
-      if (inner.op == Op::gather && inner.operands[0] != scores[0])
+      if (ir::is_of_columns(inner.op) && inner.operands[0] != scores[0] &&
+          !c_.module.is_weight(inner.operands[0]))
         scores.push_back(inner.operands[0]);
     for (const ValueId value : scores)
       if (auto status = write(e, launch, value); !status.ok()) return status;

@@ -130,18 +130,29 @@ class RowWriter {
     const Node& node = *definition(value);
     if (node.op == Op::embed) {
       note(node);
-      e_.line("const TableRows<{}, decltype(w), {}> {}{{w, step_rows(launch)}};", width(value, at),
-              node.text("by") == "position", name);
+      e_.line("const TableRows<{}, decltype(w), {}, {}> {}{{w, step_rows(launch)}};",
+              width(value, at), node.text("by") == "position", bounded_rows(c_, node), name);
       return absl::OkStatus();
     }
-    if (node.op == Op::gather) {
-      note(node);
-      e_.line("const GatherRows<{}, {}> {}{{{}, {}}};", width(value, at),
-              width(node.operands[0], at), name, pointer(node.operands[0]),
-              e_.pointer(c_.buffer(node.operands[1]), "const i32"));
-      return absl::OkStatus();
-    }
+    if (ir::is_of_columns(node.op)) return of_columns(node, name, width(value, at));
     return ir::is_by_row(node.op) ? by_row(node, name, at) : elementwise(value, name, at);
+  }
+
+  // Numbers of a row, or of a vector for every row, in the columns that the op's integers name.
+  absl::Status of_columns(const Node& op, const std::string& name, int64_t cols) {
+    note(op);
+    const ValueId x = op.operands[0];
+    const bool of_vector = c_.module.is_weight(x);
+    const auto from = of_vector ? c_.vector_pointer(e_, x) : pointer(x);
+    if (!from.ok()) return from.status();
+    std::string fields;
+    for (const ir::AttributeInfo& attribute : ir::info(op.op).attributes)
+      fields += ", " + float_literal(op.number(attribute.name));
+    e_.line("const {}Rows<{}, {}, {}, {}> {}{{{}, {}{}}};", camel_case(ir::info(op.op).name), cols,
+            of_vector ? c_.module.weight(x).elements() : ir::row_elements(c_.module, x),
+            of_vector ? c_type(c_.module.weight(x).format.scale_type) : "float", of_vector, name,
+            *from, e_.pointer(c_.buffer(op.operands[1]), "const i32"), fields);
+    return absl::OkStatus();
   }
 
   absl::Status by_row(const Node& op, const std::string& name, const ir::Runs& at) {
@@ -196,7 +207,7 @@ class RowWriter {
       const Node* node = definition(id);
       if (node != nullptr && id != value) note(*node);
       const bool is_argument =
-          node != nullptr && (ir::is_by_row(node->op) || node->op == Op::gather ||
+          node != nullptr && (ir::is_by_row(node->op) || ir::is_of_columns(node->op) ||
                               node->op == Op::embed || (is_kept(id) && id != value));
       if (!is_argument) return std::string();
       auto known = std::find_if(arguments.begin(), arguments.end(),
@@ -245,6 +256,10 @@ class RowWriter {
 };
 
 }  // namespace
+
+int64_t bounded_rows(const RegionContext& c, const Node& embed) {
+  return embed.flag("first_beyond") ? c.module.weight(embed.operands[1]).rows() : 0;
+}
 
 absl::StatusOr<RowCode> declare_rows(RegionContext& c, Emitter& e, const Node& region,
                                      ValueId value, const std::vector<ValueId>& kept,

@@ -31,4 +31,7 @@ absl::StatusOr<RowCode> declare_rows(RegionContext& c, Emitter& e, const ir::Nod
 absl::StatusOr<RowCode> declare_heads(RegionContext& c, Emitter& e, const ir::Node& region,
                                       ir::ValueId value, const ir::Runs& heads);
 
+// Rows of an embedding's table, where a token beyond them has the first; else 0.
+int64_t bounded_rows(const RegionContext& c, const ir::Node& embed);
+
 }  // namespace sinter::codegen

@@ -8,10 +8,11 @@ namespace sinter::frontends {
 
 namespace {
 
-constexpr std::array<GgufTensorName, 4> kModelTensors = {{
+constexpr std::array<GgufTensorName, 5> kModelTensors = {{
     {"token_embd", "model.embed_tokens"},
     {"position_embd", "model.embed_positions"},
     {"output_norm", "model.norm"},
+    {"token_embd_norm", "model.norm"},  // of LFM2, whose file calls it the embedding's
     {"output", "lm_head"},
 }};
 
@@ -76,6 +77,13 @@ const std::vector<GgufField> kHybridFields = {
     {"ssm.time_step_rank", "linear_num_value_heads"},
     {"ssm.inner_size", "linear_inner_size"},
     {"full_attention_interval", "full_attention_interval", Kind::integer, false}};
+
+const std::vector<GgufTensorName> kConvolutions = {
+    {"attn_norm", "operator_norm"},           {"ffn_norm", "ffn_norm"},
+    {"attn_output", "self_attn.out_proj"},    {"attn_q_norm", "self_attn.q_layernorm"},
+    {"attn_k_norm", "self_attn.k_layernorm"}, {"shortconv.in_proj", "conv.in_proj"},
+    {"shortconv.conv", "conv.conv"},          {"shortconv.out_proj", "conv.out_proj"},
+    {"exp_probs_b", "mlp.expert_correction"}};
 
 std::vector<GgufField> with_experts(std::vector<GgufField> fields) {
   fields.insert(fields.end(),
@@ -200,6 +208,25 @@ const std::vector<GgufArchitecture>& gguf_architectures() {
        .fields = with_experts(kHybridFields),
        .tensors = kHybrid,
        .constants = R"({"hidden_act": "silu", "norms_have_one": true})"},
+      {.name = "lfm2",
+       .model_type = "lfm2",
+       .convolutions = true,
+       .fields = {{"shortconv.l_cache", "conv_L_cache"}},
+       .tensors = kConvolutions,
+       .constants = R"({"hidden_act": "silu", "conv_bias": false,
+                        "block_auto_adjust_ff_dim": false})"},
+      {.name = "lfm2moe",
+       .model_type = "lfm2_moe",
+       .convolutions = true,
+       .fields = {{"shortconv.l_cache", "conv_L_cache"},
+                  kExperts,
+                  kChosen,
+                  kExpertWidth,
+                  {"leading_dense_block_count", "num_dense_layers", Kind::count}},
+       .fixed = {{"expert_gating_func", 2}},  // sigmoid
+       .tensors = kConvolutions,
+       .constants = R"({"hidden_act": "silu", "conv_bias": false, "use_expert_bias": true,
+                        "norm_topk_prob": true, "routed_scaling_factor": 1.0})"},
       {.name = "ernie4_5", .model_type = "ernie4_5"},
       {.name = "smollm3", .model_type = "smollm3", .interleaved_heads = true},
   };

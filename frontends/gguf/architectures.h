@@ -17,11 +17,17 @@ struct GgufTensorName {
 };
 
 struct GgufField {
-  enum class Kind { integer, number, flag, window };
+  // A count may be 0.
+  enum class Kind { integer, number, flag, window, count };
   std::string_view key;  // below the architecture's prefix
   std::string_view field;
   Kind kind = Kind::integer;
   bool required = true;
+};
+
+struct GgufFixed {
+  std::string_view key;
+  int64_t value;
 };
 
 struct GgufArchitecture {
@@ -36,7 +42,10 @@ struct GgufArchitecture {
   // Gated delta nets, whose value heads go round the key heads or lie grouped by them.
   enum class Hybrid { no, tiled, grouped };
   Hybrid hybrid = Hybrid::no;
+  bool convolutions = false;  // layers without KV heads are short convolutions
   std::vector<GgufField> fields = {};
+  // Keys that change numbers, with the only value that the family has.
+  std::vector<GgufFixed> fixed = {};
   // Below "blk.N.", before those that all have.
   std::vector<GgufTensorName> tensors = {};
   // Fields of the configuration that no key says: JSON.

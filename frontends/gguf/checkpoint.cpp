@@ -157,6 +157,15 @@ class Keys {
         if (value != nullptr && *value == 0) return absl::OkStatus();
         return copy_int(f.key, f.field, config, f.required);
       }
+      case GgufField::Kind::count: {
+        const Json* value = find(f.key);
+        if (value == nullptr && !f.required) return absl::OkStatus();
+        const auto count =
+            get_int(gguf_.metadata, prefix_ + std::string(f.key), gguf_.file, {0, kSize.max});
+        if (!count.ok()) return count.status();
+        config[std::string(f.field)] = *count;
+        return absl::OkStatus();
+      }
       default: {
         // A count of 0 says that there are none.
         const Json* value = find(f.key);
@@ -346,24 +355,49 @@ absl::Status read_hybrid(const GgufArchitecture& architecture, Keys& keys, Json&
   return absl::OkStatus();
 }
 
+// Layers without KV heads are short convolutions, the others attend.
+absl::Status read_convolutions(Keys& keys, Json& config) {
+  constexpr const char* kKey = "attention.head_count_kv";
+  const auto layers = config["num_hidden_layers"].get<int64_t>();
+  const auto heads = config["num_attention_heads"].get<int64_t>();
+  const Json* counts = keys.find(kKey);
+  const std::string expected = fmt::format(
+      "{} numbers of KV heads, 0 for a convolution and else one divisor of {}, which is {}", layers,
+      keys.quoted("attention.head_count"), heads);
+  if (counts == nullptr || !counts->is_array() || static_cast<int64_t>(counts->size()) != layers)
+    return keys.refuse(kKey, expected);
+  Json types = Json::array();
+  int64_t kv_heads = 0;
+  for (const Json& count : *counts) {
+    const int64_t number = count.is_number_integer() ? count.get<int64_t>() : -1;
+    if (number < 0 || (number > 0 && (heads % number != 0 || (kv_heads > 0 && number != kv_heads))))
+      return keys.refuse(kKey, expected);
+    if (number > 0) kv_heads = number;
+    types.push_back(number > 0 ? "full_attention" : "conv");
+  }
+  config["num_key_value_heads"] = std::max<int64_t>(1, kv_heads);
+  config["layer_types"] = std::move(types);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& architecture,
                                  Keys& keys) {
   Json config = Json::parse(architecture.constants);
   config["model_type"] = architecture.model_type;
   using Kind = GgufField::Kind;
-  std::vector<GgufField> fields = {
-      {"block_count", "num_hidden_layers"},
-      {"context_length", "max_position_embeddings"},
-      {"embedding_length", "hidden_size"},
-      {"feed_forward_length", "intermediate_size", Kind::integer,
-       architecture.hybrid == GgufArchitecture::Hybrid::no},
-      {"attention.head_count", "num_attention_heads"},
-      {"attention.head_count_kv", "num_key_value_heads", Kind::integer, false},
-      {"attention.key_length", "head_dim", Kind::integer, false},
-      {architecture.layer_norms ? "attention.layer_norm_epsilon"
-                                : "attention.layer_norm_rms_epsilon",
-       "rms_norm_eps", Kind::number},
-      {"rope.freq_base", "rope_theta", Kind::number, false}};
+  std::vector<GgufField> fields = {{"block_count", "num_hidden_layers"},
+                                   {"context_length", "max_position_embeddings"},
+                                   {"embedding_length", "hidden_size"},
+                                   {"feed_forward_length", "intermediate_size", Kind::integer,
+                                    architecture.hybrid == GgufArchitecture::Hybrid::no},
+                                   {"attention.head_count", "num_attention_heads"},
+                                   {"attention.key_length", "head_dim", Kind::integer, false},
+                                   {architecture.layer_norms ? "attention.layer_norm_epsilon"
+                                                             : "attention.layer_norm_rms_epsilon",
+                                    "rms_norm_eps", Kind::number},
+                                   {"rope.freq_base", "rope_theta", Kind::number, false}};
+  if (!architecture.convolutions)
+    fields.push_back({"attention.head_count_kv", "num_key_value_heads", Kind::integer, false});
   if (!architecture.windows)
     fields.push_back({"attention.sliding_window", "sliding_window", Kind::window, false});
   fields.insert(fields.end(), architecture.fields.begin(), architecture.fields.end());
@@ -373,6 +407,13 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
   }
   if (architecture.hybrid != GgufArchitecture::Hybrid::no)
     if (absl::Status status = read_hybrid(architecture, keys, config); !status.ok()) return status;
+  if (architecture.convolutions)
+    if (absl::Status status = read_convolutions(keys, config); !status.ok()) return status;
+  for (const GgufFixed& fixed : architecture.fixed)
+    if (const Json* value = keys.find(fixed.key); value != nullptr && *value != fixed.value)
+      return keys.refuse(fixed.key, fmt::format("{}; other values are not supported for this "
+                                                "architecture",
+                                                fixed.value));
   if (const auto experts = config.find("num_experts");
       experts != config.end() && !architecture.sparse_model_type.empty())
     if (*experts != 0) config["model_type"] = architecture.sparse_model_type;

@@ -113,23 +113,31 @@ ValueId attention(Importer& m, const Attention& a, ValueId x, const std::string&
   } else {
     q = project(a.q, 0, a.heads);
   }
-  const ValueId k = project(a.k, 1, a.kv_heads);
-  const ValueId v = project(a.v, 2, a.kv_heads);
+  const bool caches = a.cached_by.empty();
+  const ValueId k = caches ? project(a.k, 1, a.kv_heads) : -1;
+  const ValueId v = a.values_are_keys || !caches ? k : project(a.v, 2, a.kv_heads);
   if (a.gate == Attention::Gate::apart)
     gate = m.linear(x, layer + a.gate_proj, q_width, hidden, false);
   if (!m.ok()) return -1;
 
   Heads heads(m, a, layer);
   const ValueId query = heads.of(q, a.heads, a.q_norm, a.query_rope ? a.query_rope : a.rope);
-  const ValueId key = heads.of(k, a.kv_heads, a.k_norm, a.rope);
-  const ValueId value = g.reshape(v, {Dim::of('T'), a.kv_heads, d});
+  const std::string& owner = caches ? layer : a.cached_by;
   const ir::StateType cache{
       a.window > 0 ? ir::StateKind::ring : ir::StateKind::paged,
       {ir::DType::f16, {a.kv_heads, a.window > 0 ? Dim(a.window) : Dim::of('C'), d}}};
-  const ValueId keys = g.state(state_name(layer, "keys"), cache);
-  const ValueId values = g.state(state_name(layer, "values"), cache);
-  g.add(Op::kv_append, {keys, key});
-  g.add(Op::kv_append, {values, value});
+  ValueId keys = g.module().find_symbol(state_name(owner, "keys"));
+  ValueId values = g.module().find_symbol(state_name(owner, "values"));
+  if (caches) {
+    const ValueId key = heads.of(k, a.kv_heads, a.k_norm, a.rope);
+    ValueId value = g.reshape(v, {Dim::of('T'), a.kv_heads, d});
+    if (a.v_norm) value = apply(m, *a.v_norm, value, layer + a.v_norm_module, d);
+    g.set_label(layer + "attention");
+    keys = g.state(state_name(owner, "keys"), cache);
+    values = g.state(state_name(owner, "values"), cache);
+    g.add(Op::kv_append, {keys, key});
+    g.add(Op::kv_append, {values, value});
+  }
   ir::Attributes attributes = {{"scale", a.scale}};
   if (a.window > 0) attributes["window"] = a.window;
   if (a.chunk > 0) attributes["chunk"] = a.chunk;

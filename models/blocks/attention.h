@@ -38,6 +38,10 @@ struct Attention {
   HeadNorms qk_norms = HeadNorms::none;
   Norm qk_norm;
   bool norm_after_rope = false;
+  std::optional<Norm> v_norm;    // of each head of v
+  bool values_are_keys = false;  // v is what k is before its norm
+  // The layer, "model.layers.3.", that caches the keys and values; empty: this one.
+  std::string cached_by;
 
   // What is multiplied with the sigmoid of a gate: none, one beside each query head in q_proj, or a
   // projection of its own.
@@ -49,6 +53,7 @@ struct Attention {
   std::string q = "self_attn.q_proj", k = "self_attn.k_proj", v = "self_attn.v_proj";
   std::string qkv = "self_attn.qkv_proj", o = "self_attn.o_proj", gate_proj = "self_attn.gate_proj";
   std::string q_norm = "self_attn.q_norm", k_norm = "self_attn.k_norm";
+  std::string v_norm_module = "self_attn.v_norm";
 };
 
 // x [T,hidden] -> [T,hidden]. `layer`: "model.layers.3.", the beginning of its names.

@@ -151,9 +151,8 @@ class LayerBuilder {
 
 }  // namespace
 
-absl::StatusOr<ir::Module> build(Importer& m, Decoder d) {
-  apply_flags(m, d);
-  if (!m.ok()) return m.finish(-1);
+ValueId embedding(Importer& m, const Decoder& d) {
+  if (!m.ok()) return -1;
   ir::Builder& g = m.graph();
   const ValueId tokens = m.tokens();
   // The table of angles is made before all that reads it.
@@ -163,30 +162,35 @@ absl::StatusOr<ir::Module> build(Importer& m, Decoder d) {
         if (rope) m.angles(*rope);
 
   const ValueId table = m.weight("model.embed_tokens", {d.vocab, d.hidden});
-  if (!m.ok()) return m.finish(-1);
+  if (!m.ok()) return -1;
   g.set_label("model.embed_tokens");
   ValueId h = m.rotated_back(g.add(Op::embed, {tokens, m.dense(table)}), table);
   h = m.affine(h, d.embedding_scale);
   if (d.learned_positions) {
     const ValueId positions = m.weight("model.embed_positions", {d.max_positions, d.hidden});
-    if (!m.ok()) return m.finish(-1);
+    if (!m.ok()) return -1;
     g.set_label("model.embed_positions");
     h = g.add(Op::add, {h, g.add(Op::embed, {tokens, m.dense(positions)}, {{"by", "position"}})});
   }
-  if (d.norm_embedding) h = apply(m, d.norm, h, "model.embed_norm", d.hidden);
-  for (size_t i = 0; i < d.layers.size() && m.ok(); ++i)
-    h = LayerBuilder(m, d, d.layers[i], fmt::format("model.layers.{}.", i)).build(h);
-  if (!m.ok()) return m.finish(-1);
+  return d.norm_embedding ? apply(m, d.norm, h, "model.embed_norm", d.hidden) : h;
+}
 
-  g.set_label("lm_head");
-  h = g.add(Op::last_rows, {h});
+std::string layer_name(size_t index) { return fmt::format("model.layers.{}.", index); }
+
+ValueId layer(Importer& m, const Decoder& d, size_t index, ValueId h) {
+  return m.ok() ? LayerBuilder(m, d, d.layers[index], layer_name(index)).build(h) : -1;
+}
+
+absl::StatusOr<ir::Module> head(Importer& m, const Decoder& d, ValueId h) {
+  if (!m.ok()) return m.finish(-1);
+  ir::Builder& g = m.graph();
   h = apply(m, d.norm, h, "model.norm", d.hidden);
   if (d.tied) m.ignore("lm_head");  // some checkpoints store the tied matrix twice
-  const ValueId head = d.tied ? table : m.weight("lm_head", {d.vocab, d.hidden});
+  const ValueId matrix = m.weight(d.tied ? "model.embed_tokens" : "lm_head", {d.vocab, d.hidden});
   const ValueId bias = d.head_bias ? m.weight("lm_head.bias", {d.vocab}) : -1;
   if (!m.ok()) return m.finish(-1);
   g.set_label("lm_head");
-  ValueId logits = m.multiplied(h, head);
+  ValueId logits = m.multiplied(h, matrix);
   if (bias >= 0) logits = g.add(Op::add, {logits, bias});
   logits = m.affine(logits, d.logit_scale);
   if (d.logit_cap > 0) {
@@ -194,6 +198,15 @@ absl::StatusOr<ir::Module> build(Importer& m, Decoder d) {
     logits = m.affine(logits, d.logit_cap);
   }
   return m.finish(logits);
+}
+
+absl::StatusOr<ir::Module> build(Importer& m, Decoder d) {
+  apply_flags(m, d);
+  ValueId h = embedding(m, d);
+  for (size_t i = 0; i < d.layers.size(); ++i) h = layer(m, d, i, h);
+  if (!m.ok()) return m.finish(-1);
+  m.graph().set_label("lm_head");
+  return head(m, d, m.graph().add(Op::last_rows, {h}));
 }
 
 }  // namespace sinter::models

@@ -84,4 +84,12 @@ void read_late_windows(Importer& m, Decoder& d);
 // tokens -> logits [L, vocab]. An entry's flags (models/blocks/flags.h) are applied first.
 absl::StatusOr<ir::Module> build(Importer& m, Decoder d);
 
+// The same in parts, for families that have more between them. The table of angles and tokens ->
+// [T, hidden]; a layer, [T, hidden] -> [T, hidden]; the last norm and the head, [L, hidden] ->
+// logits.
+ir::ValueId embedding(Importer& m, const Decoder& d);
+ir::ValueId layer(Importer& m, const Decoder& d, size_t index, ir::ValueId h);
+absl::StatusOr<ir::Module> head(Importer& m, const Decoder& d, ir::ValueId h);
+std::string layer_name(size_t index);  // "model.layers.3.", the beginning of its names
+
 }  // namespace sinter::models

@@ -70,7 +70,7 @@ ValueId delta_net(Importer& m, const DeltaNet& n, ValueId x, const std::string& 
   const ValueId taps = m.convolution_taps(module + "conv1d", channels, n.taps);
   const ValueId dt_bias = m.weight(module + "dt_bias", {n.value_heads});
   const ValueId rate = m.has(module + "A_log")
-                           ? m.computed(module + "A_log", n.value_heads, "of -exp",
+                           ? m.computed(module + "A_log", {n.value_heads}, "of -exp",
                                         [](double log) { return -std::exp(log); })
                            : m.weight(module + "A", {n.value_heads});
   const ValueId norm = m.weight(module + "norm", {n.value_dim});

@@ -30,22 +30,29 @@ Choice choose(Importer& m, const Experts& e, ValueId x, const std::string& layer
     limits["group_best"] = e.group_best;
   }
   choice.experts = g.add(Op::top_k, {ranked}, limits);
-  choice.scores = g.add(Op::gather, {scores, choice.experts});
+  choice.scores = e.scores == Experts::Scores::sparsemixer
+                      ? g.add(Op::sparsemixer, {scores, choice.experts}, {{"margin", 2 * e.jitter}})
+                      : g.add(Op::gather, {scores, choice.experts});
   if (e.scores == Experts::Scores::sigmoid_of_chosen)
     choice.scores = g.add(Op::sigmoid, {choice.scores});
   if (e.scores == Experts::Scores::softmax_of_chosen)
     choice.scores = g.add(Op::softmax, {choice.scores});
   if (e.normalized) choice.scores = g.add(Op::sum_norm, {choice.scores}, {{"eps", e.sum_eps}});
+  if (!e.expert_scale.empty()) {
+    const ValueId factors = m.weight(layer + e.expert_scale, {e.count});
+    if (!m.ok()) return {};
+    choice.scores = g.add(Op::mul, {choice.scores, g.add(Op::gather, {factors, choice.experts})});
+  }
   choice.scores = m.affine(choice.scores, e.scale);
   return choice;
 }
 
 }  // namespace
 
-ValueId experts(Importer& m, const Experts& e, ValueId x, const std::string& layer,
-                int64_t hidden) {
+ValueId experts(Importer& m, const Experts& e, ValueId x, const std::string& layer, int64_t hidden,
+                std::optional<ValueId> routed) {
   ir::Builder& g = m.graph();
-  const Choice choice = choose(m, e, x, layer, hidden);
+  const Choice choice = choose(m, e, routed.value_or(x), layer, hidden);
   const std::string module = layer + e.experts;
   const auto product = [&](ValueId input, const std::string& name, int64_t out, int64_t in) {
     const ValueId w = m.stacked(module, name, e.count, out, in, e.transposed);

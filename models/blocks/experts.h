@@ -21,15 +21,19 @@ struct Experts {
   // What becomes of gate and up, where that is not act(gate) * up.
   std::function<ir::ValueId(Importer&, ir::ValueId gate, ir::ValueId up)> glu = {};
 
-  // What the router's products become: shares of all experts, of those chosen, or each by itself.
-  enum class Scores { softmax, softmax_of_chosen, sigmoid, sigmoid_of_chosen };
+  // What the router's products become: shares of all experts, of those chosen, or each by itself;
+  // SparseMixer's shares of those not far below the one that is chosen.
+  enum class Scores { softmax, softmax_of_chosen, sigmoid, sigmoid_of_chosen, sparsemixer };
   Scores scores = Scores::softmax;
+  double jitter = 0;  // SparseMixer's: twice this, of the product's size, is far
   bool router_bias = false;
   // A vector that is added to scores for the choice alone; empty: there is none.
   std::string correction;
   // Experts are so many groups, and a token chooses among those of `groups_kept` groups: the ones
   // whose `group_best` best experts have the largest sum.
   int64_t groups = 1, groups_kept = 1, group_best = 1;
+  // A vector with a factor of the scores of every expert; empty: there is none.
+  std::string expert_scale;
   bool normalized = false;  // the scores of the chosen are divided by their sum, plus `sum_eps`
   double sum_eps = 0;
   double scale = 1;  // of the sum
@@ -53,9 +57,10 @@ struct Experts {
   std::string gate = "gate_proj", up = "up_proj", down = "down_proj";
 };
 
-// x [T,hidden] -> [T,hidden]. `layer`: "model.layers.3.", the beginning of its names.
+// x [T,hidden] -> [T,hidden]. `layer`: "model.layers.3.", the beginning of its names. The router's
+// product is with `routed` [T,hidden], where that is not x.
 ir::ValueId experts(Importer& m, const Experts& e, ir::ValueId x, const std::string& layer,
-                    int64_t hidden);
+                    int64_t hidden, std::optional<ir::ValueId> routed = {});
 
 // The same as a block of a layer.
 Block feed_forward(const Experts& e, int64_t hidden);

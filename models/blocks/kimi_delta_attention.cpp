@@ -39,7 +39,7 @@ ValueId kimi_delta_attention(Importer& m, const KimiDeltaAttention& a, ValueId x
   const ValueId gate = low_rank("g");
   const ValueId dt_bias = m.flattened(module + "dt_bias", width);
   const ValueId rate = m.computed(
-      module + "A_log", a.heads, "of -exp", [](double log) { return -std::exp(log); }, a.head_dim);
+      module + "A_log", {width}, "of -exp", [](double log) { return -std::exp(log); }, a.head_dim);
   const ValueId norm = m.weight(module + "o_norm", {a.head_dim});
   if (!m.ok()) return -1;
 

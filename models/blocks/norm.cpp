@@ -6,7 +6,7 @@ ir::ValueId apply(Importer& m, const Norm& norm, ir::ValueId x, const std::strin
                   int64_t size) {
   const ir::ValueId w =
       !norm.has_weight ? m.constant(size, 1)
-      : norm.less_one  ? m.computed(name, size, "+ 1", [](double weight) { return weight + 1; })
+      : norm.less_one  ? m.computed(name, {size}, "+ 1", [](double weight) { return weight + 1; })
                        : m.weight(name, {size});
   const ir::ValueId bias = norm.has_bias ? m.weight(name + ".bias", {size}) : -1;
   if (!m.ok()) return -1;

@@ -51,7 +51,7 @@ struct Scan {
 ValueId scanned(Importer& m, const Scan& s, const std::string& layer, const std::string& module) {
   ir::Builder& g = m.graph();
   const ValueId rates =
-      m.computed(module + "A_log", s.rates, "of -exp", [](double log) { return -std::exp(log); });
+      m.computed(module + "A_log", {s.rates}, "of -exp", [](double log) { return -std::exp(log); });
   const ValueId skip = m.weight(module + "D", {s.heads});
   if (!m.ok()) return -1;
   g.set_label(layer + "scan");

@@ -73,6 +73,7 @@ static absl::StatusOr<ir::Module> import_lfm2_moe(Importer& m) {
 
 static const std::vector<Rename> kTensors = {
     {"model.embedding_norm", "model.norm"},
+    {"mlp.expert_correction.bias", "mlp.expert_bias"},  // of GGUF files
     {"feed_forward.experts.*.w1", "mlp.experts.*.gate_proj"},
     {"feed_forward.experts.*.w3", "mlp.experts.*.up_proj"},
     {"feed_forward.experts.*.w2", "mlp.experts.*.down_proj"},

@@ -401,7 +401,8 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
       if (model_.module.weight(node.operands[1]).format.is_dense()) return out;
       const ir::Array& tokens = values.at(node.operands[0]);
       for (size_t i = 0; i < count; ++i) {
-        const auto token = static_cast<size_t>(tokens.data[i / static_cast<size_t>(t.cols)]);
+        auto token = static_cast<size_t>(tokens.data[i / static_cast<size_t>(t.cols)]);
+        if (node.flag("first_beyond") && token >= static_cast<size_t>(t.rows)) token = 0;
         const auto cols = static_cast<size_t>(t.cols);
         out[i] = 2 * kRounding * t.magnitude[token * cols + i % cols];
       }
@@ -508,12 +509,56 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
       }
       return out;
     }
+    case Op::mean: {
+      const auto n = static_cast<size_t>(result.shape.back());
+      const std::vector<float>& x = values.at(node.operands[0]).data;
+      for (size_t row = 0; row < count; row += n) {
+        double off = 0;
+        for (size_t i = row; i < row + n; ++i)
+          off += operand(0, i).second + sum_error(n) * std::abs(double{x[i]});
+        const double y = std::abs(double{result.data[row]});
+        std::fill_n(out.begin() + static_cast<ptrdiff_t>(row), n,
+                    1.01 * off / static_cast<double>(n) + 2 * kRounding * y);
+      }
+      return out;
+    }
     case Op::gather: {
+      if (model_.module.is_weight(node.operands[0])) return out;
       const auto width = static_cast<size_t>(values.at(node.operands[0]).shape.back());
       const auto chosen = static_cast<size_t>(result.shape.back());
       for (size_t i = 0; i < count; ++i) {
         const auto column = static_cast<size_t>(values.at(node.operands[1]).data[i]);
         out[i] = operand(0, i / chosen * width + column).second;
+      }
+      return out;
+    }
+    case Op::sparsemixer: {
+      const auto width = static_cast<size_t>(values.at(node.operands[0]).shape.back());
+      const auto chosen = static_cast<size_t>(result.shape.back());
+      const std::vector<float>& columns = values.at(node.operands[1]).data;
+      for (size_t i = 0; i < count; ++i) {
+        const size_t row = i / chosen * width;
+        const auto [c, ec] = operand(0, row + static_cast<size_t>(columns[i]));
+        double sum = 0;
+        double off = 0;      // of the terms
+        double unclear = 0;  // terms that rounding brings in or leaves out
+        for (size_t j = 0; j < width; ++j) {
+          const auto* const before = columns.data() + i / chosen * chosen;
+          if (std::find(before, before + i % chosen, static_cast<float>(j)) != before + i % chosen)
+            continue;
+          const auto [x, ex] = operand(0, row + j);
+          const double margin = node.number("margin") * std::max(std::abs(x), c);
+          const double term = std::exp(x - c);
+          if (std::abs(c - x - margin) <=
+              1.01 * (1 + node.number("margin")) * (ec + ex) + 4 * kRounding * std::abs(margin)) {
+            unclear += term;
+          } else if (c - x <= margin) {
+            sum += term;
+            off += term * (exp_of(x - c) + kRounding * std::abs(x - c) + std::expm1(ec + ex));
+          }
+        }
+        off += unclear + sum_error(width) * sum;
+        out[i] = off < sum ? result.data[i] * (off / (sum - off) + 4 * kRounding) : 1.0;
       }
       return out;
     }
@@ -598,6 +643,16 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
         break;
       case Op::mul:
         out[i] = std::abs(a) * eb + std::abs(b) * ea + ea * eb + 2 * kRounding * y;
+        break;
+      case Op::div: {
+        const double least = std::abs(b) - eb;
+        out[i] = least > 0 ? (ea + y * eb) / least + 4 * kRounding * y
+                           : std::numeric_limits<double>::infinity();
+        break;
+      }
+      case Op::sqrt:
+        out[i] = (a > 0 ? std::min(std::sqrt(ea), ea / std::sqrt(a)) : std::sqrt(ea)) +
+                 3 * kRounding * y;
         break;
       // The steepest slopes are 1.0999, 1/4 and 1.129. exp() saturates at +-87.
       case Op::silu:

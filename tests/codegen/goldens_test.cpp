@@ -29,7 +29,8 @@ struct Golden {
   std::vector<float> logits_a8;  // with int8 activations, where the model was made for them
   double tolerance = 0;
   double tolerance_f32 = 0;
-  double top1 = 0;  // share of positions whose best token must agree
+  double top1 = 0;      // share of positions whose best token must agree
+  size_t outliers = 0;  // positions whose routing is a near tie, which 16 bits may decide otherwise
 };
 
 template <class T>
@@ -59,15 +60,17 @@ Golden open_golden(const std::string& name) {
   golden.tolerance = details.value("rel_tol", 2e-2);
   golden.tolerance_f32 = details.value("rel_tol_f32", 1e-3);
   golden.top1 = details.value("min_top1_agreement", 0.9);
+  golden.outliers = details.value("max_outlier_positions", size_t{0});
   return golden;
 }
 
-// Every position within the tolerance: |got - want| / |want|, 2-norms over the vocabulary.
+// Every position but so many within the tolerance: |got - want| / |want|, 2-norms over the
+// vocabulary.
 void expect_close(const Golden& golden, std::span<const float> want, std::span<const float> got,
-                  double tolerance, const std::string& what) {
+                  double tolerance, const std::string& what, size_t outliers = 0) {
   ASSERT_EQ(got.size(), want.size()) << what;
   const size_t vocab = want.size() / golden.ids.size();
-  double worst = 0;
+  std::vector<double> errors;
   size_t agreeing = 0;
   for (size_t t = 0; t < golden.ids.size(); ++t) {
     const float* a = got.data() + t * vocab;
@@ -79,9 +82,11 @@ void expect_close(const Golden& golden, std::span<const float> want, std::span<c
       difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
       size += double{b[i]} * b[i];
     }
-    worst = std::max(worst, std::sqrt(difference / size));
+    errors.push_back(std::sqrt(difference / size));
     agreeing += std::max_element(a, a + vocab) - a == std::max_element(b, b + vocab) - b;
   }
+  std::ranges::sort(errors, std::greater());
+  const double worst = errors[std::min(outliers, errors.size() - 1)];
   EXPECT_LE(worst, tolerance) << what;
   EXPECT_GE(static_cast<double>(agreeing), golden.top1 * static_cast<double>(golden.ids.size()))
       << what;
@@ -143,7 +148,7 @@ void run_plan(codegen::Activations activations) {
     auto session = runtime::Session::create(model, 0, executor);
     ASSERT_TRUE(session.ok()) << session.error().message;
     expect_close(golden, want, prefill_logits(**session, golden.ids), slack * golden.tolerance,
-                 how + " prefill");
+                 how + " prefill", golden.outliers);
     (*session)->reset();
     std::vector<float> logits;
     for (const int32_t id : golden.ids) {
@@ -152,7 +157,7 @@ void run_plan(codegen::Activations activations) {
       const auto row = (*session)->logits();
       logits.insert(logits.end(), row.begin(), row.end());
     }
-    expect_close(golden, want, logits, slack * golden.tolerance, how + " decode");
+    expect_close(golden, want, logits, slack * golden.tolerance, how + " decode", golden.outliers);
   }
 }
 
@@ -178,10 +183,12 @@ const auto kFurther = ::testing::Values(
 
 // Blocks of families: a delta net, its rotated sibling, experts, sinks and windows, norms around
 // blocks and behind RoPE, queries that grow, latent attention beside Kimi's delta attention, state
-// spaces of channels and of heads.
+// spaces of channels and of heads; shared caches and per-layer embeddings, several residual streams
+// and sparse gates, SparseMixer's routing.
 const auto kFamilies = ::testing::Values(
     "mlx_qwen3_5_b1", "gguf_qwen35_hadamard_pq2_0", "mlx_qwen3_moe_b3", "hf_gpt_oss", "mlx_glm4_b4",
-    "hf_nanochat", "hf_ministral3", "hf_gemma", "hf_kimi_linear", "hf_mamba", "hf_nemotron_h");
+    "hf_nanochat", "hf_ministral3", "hf_gemma", "hf_kimi_linear", "hf_mamba", "hf_nemotron_h",
+    "hf_gemma4_text", "hf_gemma3n_text", "hf_phimoe");
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenTest, kFamilies);
 INSTANTIATE_TEST_SUITE_P(Families, GoldenA8Test,

@@ -215,7 +215,9 @@ TEST_P(Matmul, ExpertsAreThreePhases) {
   const ir::WeightFormat mxfp8{
       .map = ir::CodeMap::fp8, .bits = 8, .group = 32, .scale_type = DType::e8m0};
   for (const ir::WeightFormat& format : {affine(4, 32, DType::f16), ternary_tensor(), mxfp8}) {
-    for (const bool sigmoid : {false, true}) {
+    for (const char* kind : {"softmax", "sigmoid", "sparsemixer"}) {
+      const bool sigmoid = kind == std::string("sigmoid");
+      const bool mixer = kind == std::string("sparsemixer");
       ModelBuilder b(fmt::format("experts_block_{}", models.size()));
       constexpr int64_t kExperts = 19;
       constexpr int64_t kChosen = 3;
@@ -224,12 +226,19 @@ TEST_P(Matmul, ExpertsAreThreePhases) {
       const auto n = b.add("norm", Op::rms_norm, {x, b.vector("norm_w", 160)}, {{"eps", 1e-5}});
       const auto logits =
           b.add("router", Op::matmul, {n, b.matrix("r", kExperts, 160, dense(DType::f32))});
-      auto scores = b.add("scores", sigmoid ? Op::sigmoid : Op::softmax, {logits});
+      auto scores = mixer ? logits : b.add("scores", sigmoid ? Op::sigmoid : Op::softmax, {logits});
       const auto choice =
           sigmoid ? b.add("corrected", Op::add, {scores, b.vector("bias", kExperts)}) : scores;
       const auto chosen = b.add("chosen", Op::top_k, {choice}, {{"k", kChosen}});
-      auto weights = b.add("weights", Op::sum_norm, {b.add("values", Op::gather, {scores, chosen})},
-                           {{"eps", 1e-20}});
+      auto weights = mixer
+                         ? b.add("weights", Op::sparsemixer, {scores, chosen}, {{"margin", 0.7}})
+                         : b.add("weights", Op::sum_norm,
+                                 {b.add("values", Op::gather, {scores, chosen})}, {{"eps", 1e-20}});
+      if (mixer) {
+        const auto factors =
+            b.add("factors", Op::gather, {b.vector("expert_scale", kExperts, DType::bf16), chosen});
+        weights = b.add("scaled", Op::mul, {weights, factors});
+      }
       if (sigmoid) weights = b.add("scaled", Op::mul, {weights, b.vector("scale", kChosen)});
       const auto products = [&](const std::string& label, int64_t rows, int64_t cols,
                                 ir::ValueId of) {

@@ -121,6 +121,7 @@ TEST_P(NotANumber, GoesThroughRows) {
                                    {Op::tanh, {}, 2},
                                    {Op::softplus, {}, 3},
                                    {Op::exp, {}, 3},
+                                   {Op::mean, {}, 3},
                                    {Op::clamp, {{"min", -1.0}}, 3}};
   std::vector<TestModel> models;
   for (const Case& c : cases) {

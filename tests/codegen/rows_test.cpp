@@ -92,6 +92,22 @@ TEST_P(Embed, RotatedBackAndScaled) {
   expect_models_match(models, GetParam());
 }
 
+// Tables with fewer rows than there are tokens: coded and dense, by themselves and scaled.
+TEST_P(Embed, BeyondTheTableIsItsFirstRow) {
+  std::vector<TestModel> models;
+  for (const ir::WeightFormat& format : {dense(DType::bf16), affine(4, 32, DType::f16)})
+    for (const bool scaled : {false, true}) {
+      ModelBuilder b(fmt::format("embed_beyond_{}", models.size()));
+      ir::ValueId x =
+          b.add("x", Op::embed, {b.tokens(), b.matrix("table", kVocabulary - 5, 96, format)},
+                {{"first_beyond", true}});
+      if (scaled) x = b.add("scaled", Op::affine, {x}, {{"scale", 4.0}});
+      models.push_back(b.finish(x));
+      EXPECT_EQ(models.back().module.nodes.size(), 1U);
+    }
+  expect_models_match(models, GetParam());
+}
+
 // Against cos and sin in double precision of the angle as float32, near the start and far out.
 TEST_P(RopeTable, NearAndFarPositions) {
   std::vector<TestModel> models;
@@ -222,7 +238,7 @@ TEST_P(Rows, OpsThatNoProductAbsorbs) {
     });
     // Less than a vector, and several with a rest.
     if (width != 5 && width != 100) continue;
-    for (const Op op : {Op::tanh, Op::exp, Op::softplus, Op::softmax})
+    for (const Op op : {Op::tanh, Op::exp, Op::softplus, Op::softmax, Op::mean})
       model(op, [&](ModelBuilder& b, ir::ValueId x) { return b.add("y", op, {x}); });
     model(Op::l2_norm, [&](ModelBuilder& b, ir::ValueId x) {
       return b.add("y", Op::l2_norm, {x}, {{"eps", 1e-6}});
@@ -231,6 +247,21 @@ TEST_P(Rows, OpsThatNoProductAbsorbs) {
       const auto y = b.add("y", Op::layer_norm, {x, b.vector("w", width)}, {{"eps", 1e-5}});
       return b.add("z", Op::layer_norm,
                    {y, b.vector("v", width, DType::bf16), b.vector("b", width)}, {{"eps", 1e-5}});
+    });
+    model(Op::div, [&](ModelBuilder& b, ir::ValueId x) {
+      const auto y = b.add("y", Op::exp, {b.add("t", Op::tanh, {b.rows("other", width)})});
+      return b.add("z", Op::div, {b.add("ratio", Op::div, {x, y}), b.vector("w", width)});
+    });
+    // What is more than 0.4 standard deviations above the mean.
+    model(Op::sqrt, [&](ModelBuilder& b, ir::ValueId x) {
+      const auto minus = [&](const std::string& label, ir::ValueId a, ir::ValueId c, double scale) {
+        return b.add(label, Op::add,
+                     {a, b.add(label + "_scaled", Op::affine, {c}, {{"scale", -scale}})});
+      };
+      const auto off = minus("off", x, b.add("mean", Op::mean, {x}), 1);
+      const auto square = b.add("square", Op::mul, {off, off});
+      const auto deviation = b.add("deviation", Op::sqrt, {b.add("variance", Op::mean, {square})});
+      return b.add("y", Op::clamp, {minus("above", off, deviation, 0.4)}, {{"min", 0.0}});
     });
     model(Op::clamp, [&](ModelBuilder& b, ir::ValueId x) {
       const auto y = b.add("y", Op::clamp, {x}, {{"min", -1.25}, {"max", 0.5}});
@@ -323,8 +354,9 @@ TEST(GpuRows, CompileForEveryFamily) {
   ir::ValueId x = b.rows("x", 3000);
   x = b.add("layer_norm", Op::layer_norm,
             {x, b.vector("w", 3000), b.vector("bias", 3000, DType::f16)}, {{"eps", 1e-5}});
-  for (const Op op : {Op::tanh, Op::exp, Op::softplus})
+  for (const Op op : {Op::tanh, Op::exp, Op::sqrt, Op::softplus})
     x = b.add(std::string(ir::info(op).name), op, {x});
+  x = b.add("div", Op::div, {x, b.add("mean", Op::mean, {x})});
   x = b.add("clamp", Op::clamp, {x}, {{"max", 7.0}});
   x = b.add("affine", Op::affine, {x}, {{"scale", 0.3}, {"offset", -1.7}});
   x = b.add("l2_norm", Op::l2_norm, {x}, {{"eps", 1e-6}});

@@ -78,6 +78,12 @@ inline constexpr const char* kEveryOp = R"(module @every.op {
     %51 = top_k %14 {group_best = 2, groups = 4, groups_kept = 2, k = 3} : tensor<Tx3xi32>
     %52 = selective_scan %10, @sinks, %9, %8, @layers.0.delta : tensor<Tx4x2xf32>
     %53 = selective_scan %10, @norm, %9, %8, @layers.0.delta, %42, @sinks label "layers.0.scan" : tensor<Tx4x2xf32>
+    %54 = gather @sinks, %22 : tensor<Tx3xf32>
+    %55 = sparsemixer %14, %22 {margin = 0.02} : tensor<Tx3xf32>
+    %56 = div %14, %15 : tensor<Tx8xf32>
+    %57 = sqrt %17 : tensor<Tx8xf32>
+    %58 = mean %12 : tensor<Tx4x2xf32>
+    %59 = embed %tokens, @embed_tokens {first_beyond = true} : tensor<Tx8xf32>
     return %25
   }
 }

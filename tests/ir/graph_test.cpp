@@ -78,7 +78,7 @@ TEST(Graph, AnOpAloneHasOneRegion) {
 TEST(Graph, CountsUsesInBodiesAndReturns) {
   const Module module = every_op();
   const std::vector<int> uses = count_uses(module);
-  EXPECT_EQ(uses[static_cast<size_t>(module.params[0])], 3);
+  EXPECT_EQ(uses[static_cast<size_t>(module.params[0])], 4);
   EXPECT_EQ(uses[static_cast<size_t>(module.find_symbol("layers.0.k"))], 3);
   EXPECT_EQ(uses[static_cast<size_t>(module.find_symbol("norm"))], 8);
   EXPECT_EQ(uses[static_cast<size_t>(module.returns[0])], 1);

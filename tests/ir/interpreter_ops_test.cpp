@@ -112,6 +112,25 @@ TEST_F(OpTest, GatherTakesTheValuesOfColumns) {
   expect(run(Op::gather, {x, input({-1, 2}, {2, 0, 1, 1}, DType::i32)}), {2, 2}, {3, 1, 5, 5});
 }
 
+TEST_F(OpTest, GatherTakesTheValuesOfAVector) {
+  tokens = 2;
+  const ValueId x = dense("scales", {3}, {1, 2, 3});
+  expect(run(Op::gather, {x, input({-1, 2}, {2, 0, 1, 1}, DType::i32)}), {2, 2}, {3, 1, 2, 2});
+}
+
+// The first row: beside 10 only 9.9 is not far below; without 10 nothing is far from 9.9 but 8.
+// Shares of numbers below 0, whose own size counts, and of equal ones.
+TEST_F(OpTest, SparsemixerSharesAmongThoseThatAreNear) {
+  tokens = 3;
+  const ValueId x = input({-1, 4}, {9.9F, 10, 9.75F, 8, -4, -1, -1.01F, -3, 0, 0, 0, 0});
+  const ValueId columns = input({-1, 2}, {1, 0, 1, 2, 0, 1}, DType::i32);
+  expect(run(Op::sparsemixer, {x, columns}, {{"margin", 0.02}}), {3, 2},
+         {1 / (1 + std::exp(-0.1F)), 1 / (1 + std::exp(-0.15F)), 1 / (1 + std::exp(-0.01F)), 1,
+          0.25F, 1 / 3.0F});
+  expect(run(Op::sparsemixer, {x, columns}, {{"margin", 0.0}}), {3, 2},
+         {1, 1, 1, 1, 0.25F, 1 / 3.0F});
+}
+
 TEST_F(OpTest, GatherOfAColumnThatIsNotThere) {
   const ValueId x = input({-1, 3}, {1, 2, 3});
   b.add(Op::gather, {x, input({-1, 1}, {3}, DType::i32)});
@@ -178,6 +197,13 @@ TEST_F(OpTest, EmbedRefusesTokensOutsideTheTable) {
   EXPECT_EQ(error(), "[embed] token 2 is not in the table's 0..1 (in embed_tokens)");
 }
 
+TEST_F(OpTest, EmbedTakesTheFirstRowForTokensBeyondTheTable) {
+  tokens = 3;
+  expect(
+      run(Op::embed, {input({-1}, {2, 1, 90}, DType::i32), quantized()}, {{"first_beyond", true}}),
+      {3, 4}, {0, 1, 2, 4, 1.5, 1.5, 1, 2, 0, 1, 2, 4});
+}
+
 TEST_F(OpTest, AddAndMulWorkOnTensorsAndRows) {
   tokens = 2;
   const ValueId x = input({-1, 2}, {1, 2, 3, 4});
@@ -240,6 +266,26 @@ TEST_F(OpTest, HyperbolicTangentExpAndSoftplus) {
   EXPECT_EQ(run(Op::softplus, {large}).data, (std::vector<float>{100, 3.7835063e-44F, 90}));
   EXPECT_EQ(run(Op::tanh, {large}).data, (std::vector<float>{1, -1, 1}));
   EXPECT_EQ(run(Op::exp, {large}).data[0], std::numeric_limits<float>::infinity());
+}
+
+TEST_F(OpTest, DivisionAndSquareRoot) {
+  tokens = 2;
+  const ValueId x = input({-1, 2}, {1, -3, 8, 0});
+  const ValueId w = dense("w", {2}, {2, 4});
+  const ValueId w2 = input({-1, 2}, {2, 3, 4, 5});
+  expect(run(Op::div, {x, w}), {2, 2}, {0.5, -0.75, 4, 0});
+  EXPECT_EQ(run(Op::div, {w2, x}).data,
+            (std::vector<float>{2, -1, 0.5, std::numeric_limits<float>::infinity()}));
+  expect(run(Op::sqrt, {input({-1, 2}, {4, 0, 2, 0.25F})}), {2, 2}, {2, 0, 1.4142135F, 0.5});
+  EXPECT_TRUE(std::isnan(run(Op::sqrt, {x}).data[1]));
+}
+
+// Of a row, and of each head.
+TEST_F(OpTest, MeanStandsInThePlaceOfEveryElement) {
+  tokens = 2;
+  expect(run(Op::mean, {input({-1, 3}, {1, 2, 6, -1, 1, 0})}), {2, 3}, {3, 3, 3, 0, 0, 0});
+  expect(run(Op::mean, {input({-1, 2, 2}, {1, 2, 6, -1, 1, 0, 4, 4})}), {2, 2, 2},
+         {1.5, 1.5, 2.5, 2.5, 0.5, 0.5, 4, 4});
 }
 
 TEST_F(OpTest, ClampBoundsOnTheSidesThatAreGiven) {

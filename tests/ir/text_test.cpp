@@ -190,7 +190,7 @@ TEST(TextErrors, SayFileLineColumnFoundAndExpected) {
   EXPECT_EQ(error_of("module @\"a\\q\""),
             "f.sir:1:11: an unknown escape, expected \\\", \\\\, \\n, \\t or \\x and two digits");
   EXPECT_EQ(error_of(std::string(kEveryOp) + "x"),
-            "f.sir:77:1: found 'x', expected the end of the text");
+            "f.sir:85:1: found 'x', expected the end of the text");
 }
 
 TEST(TextErrors, PointAtTheNode) {

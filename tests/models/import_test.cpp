@@ -179,6 +179,106 @@ TEST(Import, FieldsThatAreMissingHaveTheDefaultsOfTheFamily) {
   EXPECT_EQ(shape_of("bitnet", "k_proj"), "80x64");
 }
 
+json tiny_gemma4() {
+  return {{"model_type", "gemma4_text"},
+          {"vocab_size", 96},
+          {"hidden_size", 64},
+          {"intermediate_size", 32},
+          {"num_hidden_layers", 6},
+          {"num_attention_heads", 4},
+          {"num_key_value_heads", 2},
+          {"head_dim", 16},
+          {"global_head_dim", 32},
+          {"sliding_window", 16},
+          {"max_position_embeddings", 256},
+          {"vocab_size_per_layer_input", 90},
+          {"hidden_size_per_layer_input", 8}};
+}
+
+// Every sixth layer attends to all positions, with heads of its own.
+TEST(Import, HeadsOfGemma4) {
+  json config = tiny_gemma4();
+  const auto shape_of = [&](const std::string& projection) {
+    const auto model = import_synthetic(config);
+    EXPECT_TRUE(model.ok()) << model.status();
+    return model.ok() ? type_of(*model, "model.layers." + projection) : "";
+  };
+  EXPECT_EQ(shape_of("4.self_attn.v_proj"), "32x64");
+  EXPECT_EQ(shape_of("5.self_attn.q_proj"), "128x64");
+  EXPECT_EQ(shape_of("5.self_attn.v_proj"), "64x64");
+  config["num_global_key_value_heads"] = 1;
+  EXPECT_EQ(shape_of("5.self_attn.k_proj"), "64x64");
+  config["attention_k_eq_v"] = true;
+  EXPECT_EQ(shape_of("5.self_attn.k_proj"), "32x64");
+  EXPECT_EQ(shape_of("5.self_attn.v_proj"), "");
+  EXPECT_EQ(shape_of("4.self_attn.v_proj"), "32x64");
+  config["per_layer_config"] = {{"5", {{"head_dim", 8}, {"num_key_value_heads", 4}}}};
+  EXPECT_EQ(shape_of("5.self_attn.q_proj"), "32x64");
+  EXPECT_EQ(shape_of("5.self_attn.k_proj"), "32x64");
+  config["per_layer_config"] = {{"6", {{"head_dim", 8}}}};
+  EXPECT_EQ(error_of(config),
+            "config.json: \"per_layer_config.6\" is no number of a layer, which are 0 to 5");
+  config["per_layer_config"] = {{"0", {{"sliding_window", 8}}}};
+  EXPECT_EQ(error_of(config),
+            "config.json: \"per_layer_config.0.sliding_window\" is not supported; supported are "
+            "\"head_dim\" and \"num_key_value_heads\"");
+}
+
+TEST(Import, LayersOfGemma4ThatShareCaches) {
+  json config = tiny_gemma4();
+  config["layer_types"] = {"sliding_attention", "full_attention",    "sliding_attention",
+                           "full_attention",    "sliding_attention", "sliding_attention"};
+  config["num_kv_shared_layers"] = 2;
+  config["use_double_wide_mlp"] = true;
+  const auto model = import_synthetic(config);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(type_of(*model, "model.layers.3.mlp.up_proj"), "32x64");
+  EXPECT_EQ(type_of(*model, "model.layers.4.mlp.up_proj"), "64x64");
+  EXPECT_EQ(type_of(*model, "model.layers.4.self_attn.k_proj"), "");
+  EXPECT_EQ(model->module.find_symbol("layers.4.keys"), -1);
+  // The last layer attends to all positions, whatever the list says.
+  std::vector<std::string> read;
+  for (const ir::Node& node : model->module.nodes)
+    if (node.op == ir::Op::attention) read.push_back(model->module.value(node.operands[1]).name);
+  EXPECT_EQ(read, (std::vector<std::string>{"layers.0.keys", "layers.1.keys", "layers.2.keys",
+                                            "layers.3.keys", "layers.2.keys", "layers.3.keys"}));
+  config.erase("layer_types");
+  EXPECT_EQ(error_of(config),
+            "config.json: \"num_kv_shared_layers\" is 2, but no layer before these has "
+            "\"full_attention\" like layer 5");
+  config["num_kv_shared_layers"] = 6;
+  EXPECT_EQ(error_of(config),
+            "config.json: \"num_kv_shared_layers\" is 6, expected an integer from 0 to 5");
+}
+
+TEST(Import, PartsOfGemma4ThatMayBeMissing) {
+  json config = tiny_gemma4();
+  const auto embeddings = [&] {
+    const auto model = import_synthetic(config);
+    EXPECT_TRUE(model.ok()) << model.status();
+    return model.ok() ? count(model->module, ir::Op::embed) : 0;
+  };
+  EXPECT_EQ(embeddings(), 2);
+  config["hidden_size_per_layer_input"] = 0;
+  EXPECT_EQ(embeddings(), 1);
+  config["hidden_size_per_layer_input"] = nullptr;
+  EXPECT_EQ(embeddings(), 1);
+  config["enable_moe_block"] = true;
+  config["num_experts"] = 8;
+  config["top_k_experts"] = 2;
+  config["moe_intermediate_size"] = 16;
+  const auto model = import_synthetic(config);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(type_of(*model, "model.layers.0.experts.gate_proj"), "8x16x64");
+  EXPECT_EQ(count(model->module, ir::Op::gather), 12);
+  config["use_bidirectional_attention"] = "vision";
+  EXPECT_TRUE(import_synthetic(config).ok());
+  config["use_bidirectional_attention"] = "all";
+  EXPECT_EQ(error_of(config),
+            "config.json: \"use_bidirectional_attention\" is \"all\", which is not supported; "
+            "supported is \"vision\"");
+}
+
 TEST(Import, ActivationsGoByTheNamesOfTransformers) {
   for (const auto& [name, op] :
        {std::pair("silu", ir::Op::silu), std::pair("swish", ir::Op::silu),

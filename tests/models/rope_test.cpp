@@ -132,6 +132,37 @@ TEST(Rope, LongRope) {
   EXPECT_FLOAT_EQ(rope->inv_freq[0], 0.5F);
   EXPECT_FLOAT_EQ(rope->inv_freq[1], 0.01F / 8);
   EXPECT_NEAR(rope->scale, 1.1055416, 1e-6);
+  // Where no text is longer than the original length the short factors are all that there is.
+  const auto all_short = read_rope(json{{"rope_scaling", scaling}}, 4, 512);
+  ASSERT_TRUE(all_short.ok()) << all_short.status();
+  EXPECT_FLOAT_EQ(all_short->inv_freq[1], 0.01F);
+  EXPECT_EQ(all_short->scale, 1);
+}
+
+// PhiMoE says the factors of cos and sin itself.
+TEST(Rope, LongRopeWithScalesOfItsOwn) {
+  json fields = {{"rope_scaling",
+                  {{"type", "longrope"},
+                   {"short_factor", {1, 1}},
+                   {"long_factor", {2.0, 8.0}},
+                   {"short_mscale", 1.25},
+                   {"long_mscale", 1.5},
+                   {"original_max_position_embeddings", 512}}}};
+  const auto read = [&](int64_t max_positions) {
+    const Config config(fields);
+    return models::read_rope(config,
+                             {.head_dim = 4, .max_positions = max_positions, .mscales = true});
+  };
+  EXPECT_EQ(read(2048)->scale, 1.5);
+  EXPECT_EQ(read(512)->scale, 1.25);
+  fields["rope_scaling"].erase("long_mscale");
+  EXPECT_EQ(std::string(read(2048).status().message()),
+            "config.json: \"rope_scaling.long_mscale\" is missing, expected a number from 0.001 to "
+            "1000");
+  fields["rope_scaling"]["type"] = "linear";
+  EXPECT_EQ(std::string(read(2048).status().message()),
+            "config.json: \"rope_scaling.type\" is \"linear\", which is not supported in this "
+            "family; known: default, longrope");
 }
 
 // Exponents of the whole head, of which only a part rotates.
@@ -144,6 +175,14 @@ TEST(Rope, Proportional) {
   EXPECT_EQ(rope->dims(), 8);
   EXPECT_FLOAT_EQ(rope->inv_freq[1], 0.1F);
   EXPECT_EQ(rope->inv_freq[2], 0);
+  const auto stretched = read_rope(json{{"rope_parameters",
+                                         {{"rope_type", "proportional"},
+                                          {"rope_theta", 1e4},
+                                          {"partial_rotary_factor", 0.5},
+                                          {"factor", 4}}}},
+                                   8, 2048);
+  ASSERT_TRUE(stretched.ok()) << stretched.status();
+  EXPECT_FLOAT_EQ(stretched->inv_freq[1], 0.025F);
 }
 
 TEST(Rope, ScalingCountsBesideParameters) {

@@ -10,17 +10,17 @@ namespace sinter {
 
 // out [rows, Width]: a row of the table for the token (or position) of each row of the step; only
 // those are decoded.
-template <int Width, bool ByPosition = false, class W>
+template <int Width, bool ByPosition = false, int Rows = 0, class W>
 SINTER_INLINE void embed(const Launch* launch, const W& w, const StepRow* rows, float* out) {
   const Range mine = share(launch->step->rows, launch->worker, launch->workers);
   for (index r = mine.begin; r < mine.end; ++r) {
-    const index token = ByPosition ? rows[r].position : rows[r].token;
-    w.template decode<Width>(token / tile_rows, token % tile_rows, token, out + r * Width);
+    const index row = table_row<ByPosition, Rows>(rows[r]);
+    w.template decode<Width>(row / tile_rows, row % tile_rows, row, out + r * Width);
   }
 }
 
 // A prologue: the rows of the table as out of embed().
-template <int Width, class W, bool ByPosition>
+template <int Width, class W, bool ByPosition, int Rows>
 struct TableRows {
   W w;
   const StepRow* rows;
@@ -31,8 +31,8 @@ struct TableRows {
   static constexpr int cols = Width;
   inline State begin(index r) const {
     State state;
-    const index token = ByPosition ? rows[r].position : rows[r].token;
-    w.template decode<Width>(token / tile_rows, token % tile_rows, token, state.row);
+    const index row = table_row<ByPosition, Rows>(rows[r]);
+    w.template decode<Width>(row / tile_rows, row % tile_rows, row, state.row);
     return state;
   }
   inline f32x16 at(index, const State& state, index k) const { return load(state.row + k); }

@@ -104,6 +104,8 @@ SINTER_INLINE f32x16 softplus(f32x16 x) {
 }
 SINTER_INLINE f32x16 add(f32x16 a, f32x16 b) { return a + b; }
 SINTER_INLINE f32x16 mul(f32x16 a, f32x16 b) { return a * b; }
+SINTER_INLINE f32x16 div(f32x16 a, f32x16 b) { return a / b; }
+SINTER_INLINE f32x16 sqrt(f32x16 x) { return __builtin_elementwise_sqrt(x); }
 
 // cos and sin of angles up to a few million: reduced by multiples of pi/2 in float64, then the
 // Taylor polynomials on

@@ -4,6 +4,7 @@
 
 #include "cpu/math.h"
 #include "cpu/vector.h"
+#include "sparsemixer.h"
 #include "step.h"
 
 namespace sinter {
@@ -238,6 +239,24 @@ struct SumNormRows {
   }
 };
 
+// mean(x), in every column
+template <int Cols, class Source = const float*>
+struct MeanRows {
+  Source x;  // [rows, Cols]
+  RowMap source;
+
+  static constexpr int cols = Cols;
+  inline float begin(index r) const {
+    const auto row = open_row<Cols>(x, source(r));
+    f32x16 sums = splat(0.0F);
+    float rest = 0;
+    for_each_part<Cols>([&](int k) { sums += row.at(k); }, [&](int k) { rest += row.scalar(k); });
+    return (reduce_add(sums) + rest) / Cols;
+  }
+  inline f32x16 at(index, float mean, index) const { return splat(mean); }
+  inline float scalar(index, float mean, index) const { return mean; }
+};
+
 // e^x / sum(e^x), both times e^-max(x)
 template <int Cols, class Source = const float*>
 struct SoftmaxRows {
@@ -377,10 +396,10 @@ struct RotateRows {
   }
 };
 
-// The values of x in the columns that a row names.
-template <int Cols, int Width>
+// The values of x in the columns that a row names; a vector has the same for all rows.
+template <int Cols, int Width, class T, bool OfVector>
 struct GatherRows {
-  const float* x;      // [rows, Width]
+  const T* x;          // [rows, Width], or [Width]
   const i32* columns;  // [rows, Cols]
 
   static constexpr int cols = Cols;
@@ -391,7 +410,28 @@ struct GatherRows {
     return y;
   }
   inline float scalar(index r, float, index k) const {
-    return x[r * Width + columns[r * Cols + k]];
+    return load_scalar(x + (OfVector ? 0 : r * Width) + columns[r * Cols + k]);
+  }
+};
+
+// SparseMixer's shares of the columns that a row names: of those that are not chosen before and not
+// far below.
+template <int Cols, int Width, class T, bool OfVector>
+struct SparsemixerRows {
+  const float* x;      // [rows, Width]
+  const i32* columns;  // [rows, Cols]
+  float margin;
+
+  static constexpr int cols = Cols;
+  inline float begin(index) const { return 1.0F; }
+  inline f32x16 at(index r, float, index k) const {
+    f32x16 y = splat(0.0F);
+    for (index i = 0; i < lanes && k + i < Cols; ++i) y[i] = scalar(r, 1.0F, k + i);
+    return y;
+  }
+  inline float scalar(index r, float, index k) const {
+    return sparsemixer_share<Width>(x + r * Width, columns + r * Cols, k, margin,
+                                    [](float y) { return bounded_exp(y); });
   }
 };
 

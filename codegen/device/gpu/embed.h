@@ -93,10 +93,10 @@ SINTER_INLINE f32x4 decode_four(const W& w, index row, int k) {
 }
 
 // out [rows, Width]: a row of the table for the token (or position) of each row of the step.
-template <int Width, bool ByPosition = false, class W>
+template <int Width, bool ByPosition = false, int Rows = 0, class W>
 SINTER_INLINE void embed(const Launch* launch, const W& w, const StepRow* rows, float* out) {
   for (index r = launch->worker; r < launch->step->rows; r += launch->workers) {
-    const index row = ByPosition ? rows[r].position : rows[r].token;
+    const index row = table_row<ByPosition, Rows>(rows[r]);
     for (int k = thread() * 4; k < Width; k += threads * 4) {
       const f32x4 four = decode_four<Width>(w, row, k);
 #pragma clang loop unroll(full)
@@ -107,7 +107,7 @@ SINTER_INLINE void embed(const Launch* launch, const W& w, const StepRow* rows, 
 }
 
 // A prologue: the rows of the table as out of embed().
-template <int Width, class W, bool ByPosition>
+template <int Width, class W, bool ByPosition, int Rows>
 struct TableRows {
   W w;
   const StepRow* rows;
@@ -118,7 +118,7 @@ struct TableRows {
   __device__ __attribute__((always_inline)) void prepare(index r,
                                                          Held (&row)[rounds_of<Width, Team>],
                                                          Team team) const {
-    const index of_table = ByPosition ? rows[r].position : rows[r].token;
+    const index of_table = table_row<ByPosition, Rows>(rows[r]);
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds_of<Width, Team>; ++i) {
       row[i] = Held{};

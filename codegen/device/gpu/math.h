@@ -66,6 +66,8 @@ SINTER_INLINE float clamp(float x, float low, float high) {
 SINTER_INLINE float affine(float x, float scale, float offset) { return fma(x, scale, offset); }
 SINTER_INLINE float add(float a, float b) { return a + b; }
 SINTER_INLINE float mul(float a, float b) { return a * b; }
+SINTER_INLINE float div(float a, float b) { return a / b; }
+SINTER_INLINE float sqrt(float x) { return __builtin_sqrtf(x); }
 
 // cos and sin: reduced by multiples of pi/2 in three steps (Cody and Waite; exact enough up to
 // about 100,000), then Taylor polynomials on [-pi/4, pi/4].

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "gpu/math.h"
+#include "sparsemixer.h"
 
 namespace sinter {
 
@@ -354,6 +355,27 @@ struct SumNormRows {
   }
 };
 
+// mean(x), in every column
+template <int Cols, class Source = const float*>
+struct MeanRows {
+  Source x;  // [rows, Cols]
+  RowMap source;
+
+  static constexpr int cols = Cols;
+  static constexpr int run = run_of<Source>;
+  static constexpr bool local = false;
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
+    prepare_source<Cols>(x, source(r), row, team);
+    float sum = 0;
+    for_each_held<Cols>(team, [&](int i, int j, int) { sum += row[i].v[j]; });
+    const float mean = sum_of(sum, team) / Cols;
+    for_each_held<Cols>(team, [&](int i, int j, int) { row[i].v[j] = mean; });
+  }
+};
+
 // e^x / sum(e^x), both times e^-max(x)
 template <int Cols, class Source = const float*>
 struct SoftmaxRows {
@@ -469,10 +491,10 @@ struct RotateRows {
   }
 };
 
-// The values of x in the columns that a row names.
-template <int Cols, int Width>
+// The values of x in the columns that a row names; a vector has the same for all rows.
+template <int Cols, int Width, class T, bool OfVector>
 struct GatherRows {
-  const float* x;      // [rows, Width]
+  const T* x;          // [rows, Width], or [Width]
   const i32* columns;  // [rows, Cols]
 
   static constexpr int cols = Cols;
@@ -484,8 +506,33 @@ struct GatherRows {
                                                          Team team) const {
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds_of<Cols, Team>; ++i) row[i] = Held{};
-    for_each_held<Cols>(
-        team, [&](int i, int j, int k) { row[i].v[j] = x[r * Width + columns[r * Cols + k]]; });
+    for_each_held<Cols>(team, [&](int i, int j, int k) {
+      row[i].v[j] = load(x + (OfVector ? 0 : r * Width) + columns[r * Cols + k]);
+    });
+  }
+};
+
+// SparseMixer's shares of the columns that a row names: of those that are not chosen before and not
+// far below.
+template <int Cols, int Width, class T, bool OfVector>
+struct SparsemixerRows {
+  const float* x;      // [rows, Width]
+  const i32* columns;  // [rows, Cols]
+  float margin;
+
+  static constexpr int cols = Cols;
+  static constexpr int run = 1;
+  static constexpr bool local = true;
+  template <class Team>
+  __device__ __attribute__((always_inline)) void prepare(index r,
+                                                         Held (&row)[rounds_of<Cols, Team>],
+                                                         Team team) const {
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds_of<Cols, Team>; ++i) row[i] = Held{};
+    for_each_held<Cols>(team, [&](int i, int j, int k) {
+      row[i].v[j] = sparsemixer_share<Width>(x + r * Width, columns + r * Cols, k, margin,
+                                             [](float y) { return exp(y); });
+    });
   }
 };
 
