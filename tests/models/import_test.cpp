@@ -748,6 +748,45 @@ TEST(Import, ErrorsOfGgufFilesNameItsKeys) {
             std::string::npos);
 }
 
+TEST(Import, LayersOfLfm2AreReadFromNumbersOfKvHeads) {
+  using namespace frontends;
+  const TempDir dir;
+  const auto error_with = [&](const GgufKey& key) {
+    GgufFile file;
+    file.keys = {key_text("general.architecture", "lfm2moe"),
+                 key_u32("lfm2moe.block_count", 3),
+                 key_u32("lfm2moe.context_length", 64),
+                 key_u32("lfm2moe.embedding_length", 32),
+                 key_u32("lfm2moe.feed_forward_length", 32),
+                 key_u32("lfm2moe.attention.head_count", 4),
+                 key_numbers<int32_t>("lfm2moe.attention.head_count_kv", kGgufInt32, {0, 2, 0}),
+                 key_f32("lfm2moe.attention.layer_norm_rms_epsilon", 1e-6F),
+                 key_u32("lfm2moe.shortconv.l_cache", 3),
+                 key_u32("lfm2moe.expert_count", 4),
+                 key_u32("lfm2moe.expert_used_count", 2),
+                 key_u32("lfm2moe.expert_feed_forward_length", 8),
+                 key_u32("lfm2moe.leading_dense_block_count", 0),
+                 key_u32("lfm2moe.expert_gating_func", 2)};
+    std::erase_if(file.keys, [&](const GgufKey& other) { return other.name == key.name; });
+    file.keys.push_back(key);
+    file.tensors = {f32_entry("token_embd.weight", {32, 5}, std::vector<float>(160))};
+    const auto checkpoint = open_checkpoint(dir.write("m.gguf", file.bytes()));
+    return checkpoint.ok() ? "no error" : std::string(checkpoint.status().message());
+  };
+  const std::string heads = "lfm2moe.attention.head_count_kv";
+  const std::string expected =
+      ", expected 3 numbers of KV heads, 0 for a convolution and else one divisor of "
+      "\"lfm2moe.attention.head_count\", which is 4";
+  EXPECT_EQ(error_with(key_u32("lfm2moe.leading_dense_block_count", 1)), "no error");
+  EXPECT_EQ(error_with(key_u32(heads, 2)), "m.gguf: \"" + heads + "\" is 2" + expected);
+  for (const std::vector<int32_t>& counts :
+       {std::vector<int32_t>{0, 2}, {0, 2, 4}, {0, 3, 0}, {0, -1, 2}})
+    EXPECT_NE(error_with(key_numbers(heads, kGgufInt32, counts)).find(expected), std::string::npos);
+  EXPECT_EQ(error_with(key_u32("lfm2moe.expert_gating_func", 1)),
+            "m.gguf: \"lfm2moe.expert_gating_func\" is 1, expected 2; other values are not "
+            "supported for this architecture");
+}
+
 TEST(Import, NegativeEpsilonIsNamed) {
   json config = tiny();
   config["rms_norm_eps"] = -1;
