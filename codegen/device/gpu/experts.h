@@ -16,14 +16,14 @@ SINTER_INLINE u32 rank_of(float x) {
 
 // out [rows, K]: columns of the K largest of x [rows, Cols], the largest first; of equal ones the
 // lower column first. Of several groups of columns only those of the Kept count that their Best
-// largest say. A wave takes a row, which its lanes hold, and finds one after another: a block would
-// wait for its waves as often.
+// largest say. A wave takes a row of its block's, which its lanes hold, and finds one after
+// another: a block would wait for its waves as often.
 template <int Cols, int K, int Groups = 1, int Kept = 1, int Best = 1>
 SINTER_INLINE void top_k(const Launch* launch, const float* x, index rows, i32* out) {
   float* const scores = reinterpret_cast<float*>(shared_memory()) + wave() * Groups;
   constexpr int held_columns = (Cols + wave_size - 1) / wave_size;
   constexpr int size = Cols / Groups;
-  for (index r = launch->worker * index{waves} + wave(); r < rows;
+  for (index r = launch->worker + wave() * launch->workers; r < rows;
        r += launch->workers * index{waves}) {
     if constexpr (Groups > 1) {
       for (int g = lane(); g < Groups; g += wave_size)
