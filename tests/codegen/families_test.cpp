@@ -27,7 +27,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// What a family's small configuration has beside or instead of the common fields.
+// What a family's small configuration has beside or instead of the common fields; null: it has
+// none.
 struct Difference {
   std::string_view model_type;
   std::string_view fields;
@@ -60,13 +61,72 @@ constexpr Difference kDifferences[] = {
     {"smollm3", R"({"num_hidden_layers": 4})"},
     {"llama4_text", R"({"num_hidden_layers": 4, "attention_chunk_size": 8})"},
     {"llama4", R"({"num_hidden_layers": 4, "attention_chunk_size": 8})"},
+    {"phimoe", R"({"num_local_experts": 4, "num_experts_per_tok": 2})"},
+    {"deepseek_v2", R"({"num_key_value_heads": 4, "q_lora_rank": 64, "kv_lora_rank": 32,
+                        "qk_nope_head_dim": 16, "qk_rope_head_dim": 16, "v_head_dim": 24,
+                        "n_routed_experts": 8, "num_experts_per_tok": 2, "n_shared_experts": 2,
+                        "moe_intermediate_size": 32, "first_k_dense_replace": 1})"},
+    {"deepseek_v3", R"({"num_key_value_heads": 4, "q_lora_rank": 64, "kv_lora_rank": 32,
+                        "qk_nope_head_dim": 16, "qk_rope_head_dim": 16, "v_head_dim": 24,
+                        "n_routed_experts": 8, "num_experts_per_tok": 2, "n_shared_experts": 1,
+                        "moe_intermediate_size": 32, "first_k_dense_replace": 1, "n_group": 4,
+                        "topk_group": 2})"},
+    {"glm4_moe_lite", R"({"num_key_value_heads": 4, "q_lora_rank": 64, "kv_lora_rank": 32,
+                          "qk_nope_head_dim": 24, "qk_rope_head_dim": 16, "v_head_dim": 32,
+                          "n_routed_experts": 6, "num_experts_per_tok": 2, "n_shared_experts": 1,
+                          "moe_intermediate_size": 32, "first_k_dense_replace": 1})"},
+    {"kimi_linear", R"({"num_hidden_layers": 3, "num_key_value_heads": 4, "q_lora_rank": null,
+                        "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8,
+                        "v_head_dim": 16, "mla_use_nope": true, "num_experts": 6,
+                        "num_experts_per_token": 2, "num_shared_experts": 1,
+                        "moe_intermediate_size": 32, "first_k_dense_replace": 1,
+                        "linear_attn_config": {"full_attn_layers": [3], "kda_layers": [1, 2],
+                        "head_dim": 32, "num_heads": 4, "short_conv_kernel_size": 4}})"},
+    {"mamba", R"({"time_step_rank": 32})"},
+    {"mamba2", R"({"num_heads": 4, "head_dim": 32, "n_groups": 2})"},
+    {"bamba", R"({"attn_layer_indices": [1], "mamba_n_heads": 4, "mamba_d_head": 32,
+                  "mamba_n_groups": 2})"},
+    {"falcon_h1", R"({"mamba_d_ssm": 128, "mamba_n_heads": 8, "mamba_d_head": 16,
+                      "mamba_n_groups": 2})"},
+    {"granitemoehybrid", R"({"layer_types": ["mamba", "attention"], "num_local_experts": 4,
+                             "num_experts_per_tok": 2, "shared_intermediate_size": 64,
+                             "mamba_n_heads": 4, "mamba_d_head": 32, "mamba_n_groups": 2})"},
+    {"nemotron_h", R"({"num_hidden_layers": 4, "hybrid_override_pattern": "M-*E",
+                       "mamba_num_heads": 8, "mamba_head_dim": 16, "ssm_state_size": 16,
+                       "n_groups": 2, "n_routed_experts": 6, "n_shared_experts": 1,
+                       "moe_intermediate_size": 32, "moe_shared_expert_intermediate_size": 64,
+                       "num_experts_per_tok": 2})"},
+    {"jamba", R"({"num_hidden_layers": 4, "attn_layer_period": 4, "attn_layer_offset": 2,
+                  "num_experts": 4, "num_experts_per_tok": 2, "mamba_d_state": 16,
+                  "mamba_dt_rank": 32})"},
+    {"minimax", R"({"layer_types": ["linear_attention", "full_attention"], "num_local_experts": 4,
+                    "num_experts_per_tok": 2})"},
+    {"gemma3n_text",
+     R"({"quantization": null, "num_hidden_layers": 5, "intermediate_size": 128, "sliding_window": 16,
+                         "vocab_size_per_layer_input": 96, "hidden_size_per_layer_input": 32,
+                         "num_kv_shared_layers": 2, "laurel_rank": 32,
+                         "layer_types": ["sliding_attention", "sliding_attention",
+                         "full_attention", "sliding_attention", "full_attention"]})"},
+    {"gemma3n",
+     R"({"quantization": null, "num_hidden_layers": 5, "intermediate_size": 128, "sliding_window": 16,
+                    "vocab_size_per_layer_input": 96, "hidden_size_per_layer_input": 32,
+                    "num_kv_shared_layers": 2, "laurel_rank": 32,
+                         "layer_types": ["sliding_attention", "sliding_attention",
+                         "full_attention", "sliding_attention", "full_attention"]})"},
+    {"gemma4_text", R"({"num_hidden_layers": 6, "global_head_dim": 32, "sliding_window": 16,
+                        "vocab_size_per_layer_input": 96, "hidden_size_per_layer_input": 32,
+                        "num_kv_shared_layers": 0})"},
+    {"gemma4", R"({"num_hidden_layers": 6, "global_head_dim": 32, "sliding_window": 16,
+                   "vocab_size_per_layer_input": 96, "hidden_size_per_layer_input": 32,
+                   "num_kv_shared_layers": 0})"},
 };
 
 json config_of(const models::Family& family) {
   json config = json::parse(kCommon);
   config["model_type"] = family.model_type;
   for (const Difference& difference : kDifferences)
-    if (difference.model_type == family.model_type) config.update(json::parse(difference.fields));
+    if (difference.model_type == family.model_type)
+      config.merge_patch(json::parse(difference.fields));
   return config;
 }
 
@@ -99,22 +159,40 @@ struct LayerText {
   int phases = 0;      // of a step of one row
 };
 
+// What layers are made of, how it is known, and the most phases that it should have.
+struct Part {
+  std::string_view name;
+  int target;
+};
+constexpr Part kParts[] = {{"attention", 3},   {"delta net", 4}, {"state space", 4},
+                           {"convolution", 3}, {"experts", 3},   {"shared MLP", 1},
+                           {"MLP", 2}};
+
 std::string kind_of(const std::vector<const ir::Node*>& nodes) {
   std::set<ir::Op> ops;
   bool shared = false;
+  bool feeds = false;
   for (const ir::Node* node : nodes) {
     ops.insert(node->op);
-    shared =
-        shared || (node->op == ir::Op::matmul && node->label.find("shared") != std::string::npos);
+    const bool product = node->op == ir::Op::matmul;
+    shared = shared || (product && node->label.find("shared") != std::string::npos);
+    feeds = feeds || (product && node->label.find("mlp") != std::string::npos);
   }
-  std::string kind = ops.contains(ir::Op::attention)    ? "attention"
-                     : ops.contains(ir::Op::delta_rule) ? "delta net"
-                     : ops.contains(ir::Op::short_conv) ? "convolution"
-                                                        : "";
-  kind += kind.empty() ? "" : " + ";
-  return kind + (!ops.contains(ir::Op::gather_matmul) ? "MLP"
-                 : shared                             ? "experts + shared MLP"
-                                                      : "experts");
+  const bool recurrent = ops.contains(ir::Op::delta_rule) || ops.contains(ir::Op::selective_scan);
+  const bool experts = ops.contains(ir::Op::gather_matmul);
+  const std::map<std::string_view, bool> has = {
+      {"attention", ops.contains(ir::Op::attention)},
+      {"delta net", ops.contains(ir::Op::delta_rule)},
+      {"state space", ops.contains(ir::Op::selective_scan)},
+      {"convolution", ops.contains(ir::Op::short_conv) && !recurrent},
+      {"experts", experts},
+      {"shared MLP", experts && shared},
+      {"MLP", feeds && !experts}};
+  std::vector<std::string_view> names;
+  for (const Part& part : kParts)
+    if (has.at(part.name)) names.push_back(part.name);
+  if (names.empty()) names.emplace_back("MLP");  // a layer of its own
+  return fmt::format("{}", fmt::join(names, " + "));
 }
 
 std::vector<LayerText> layers_of(const models::ImportedModel& model,
@@ -147,10 +225,14 @@ std::vector<LayerText> layers_of(const models::ImportedModel& model,
 
 // Most phases that a layer of a kind should have.
 int target_of(std::string_view kind) {
-  const bool has_delta = kind.starts_with("delta net");
-  const bool has_experts = kind.find("experts") != std::string_view::npos;
-  const bool has_shared = kind.find("shared") != std::string_view::npos;
-  return (has_delta ? 4 : 3) + (has_experts ? 3 : 2) + (has_shared ? 1 : 0);
+  int target = 0;
+  while (!kind.empty()) {
+    const size_t end = std::min(kind.find(" + "), kind.size());
+    const auto part = std::ranges::find(kParts, kind.substr(0, end), &Part::name);
+    target += part->target;
+    kind.remove_prefix(std::min(end + 3, kind.size()));
+  }
+  return target;
 }
 
 // "attention + MLP 5, attention + experts 6", and what the target is where it is less.
