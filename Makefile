@@ -1,6 +1,7 @@
 # make demo      compile a tiny real model and read what it writes
 # make test      everything that is tested in the ordinary build
-# make test-all  that, then what runs under sanitizers, in build trees of their own: fuzz targets for a few seconds each, threads
+# make test-all  that, then what takes long: attention on played GPUs, machine code for every GPU; and, under sanitizers in
+#                build trees of their own, fuzz targets for a few seconds each and threads
 # make fuzz      TIME=3600 seconds for each fuzz target, JOBS=2 at once, TARGETS="gguf plan" of them
 # make programs  sinter and sinter-run, in build/bin
 # make install   PREFIX=/usr/local
@@ -24,11 +25,11 @@ demo: programs
 
 test: with-tests
 	@ninja -C $(BUILD) --quiet
-	cd $(BUILD) && ctest -j 2 --output-on-failure --no-tests=error --label-exclude sanitized
+	cd $(BUILD) && ctest -j 2 --output-on-failure --no-tests=error --label-exclude 'sanitized|thorough'
 
 test-all: test
 	@ninja -C $(BUILD) --quiet sanitized threads
-	cd $(BUILD) && ctest -j 2 --output-on-failure --no-tests=error --label-regex sanitized
+	cd $(BUILD) && ctest -j 2 --output-on-failure --no-tests=error --label-regex 'sanitized|thorough'
 
 fuzz: with-tests
 	@ninja -C $(BUILD) --quiet sanitized

@@ -168,7 +168,7 @@ TEST_P(GoldenA8Test, CompiledPlanMatchesWith8BitActivations) { run_plan(codegen:
 
 // Each with weights of a kind of its own.
 const auto kKinds = ::testing::Values(
-    "hf_qwen3", "mlx_b1_asym", "mlx_b1_sym_tied", "mlx_b2_g64", "mlx_b2_ternary", "mlx_b3_g32",
+    "hf_qwen3", "mlx_b1_asym", "mlx_b1_sym_tied", "mlx_b2_g64", "mlx_b2_ternary", "mlx_b3_g64",
     "mlx_b4_g64", "mlx_b5_g64", "mlx_b6_g64", "mlx_b8_g64", "gguf_llama_q4_0", "gguf_qwen3_q4_1",
     "gguf_qwen3_q5_1", "gguf_qwen3_q2_0", "gguf_qwen3_tq2_0", "gguf_llama_mixed", "gguf_llama_q1_0",
     "gguf_llama_q3_k", "gguf_llama_q5_k", "gguf_llama_tq1_0", "gguf_qwen3_iq4_nl",
@@ -176,10 +176,10 @@ const auto kKinds = ::testing::Values(
     "bitnet_falcon_llama");
 // Dense, whose kernels are the same in both modes, or further models of a kind that is there
 // already, in other groups or under other names: with 8-bit activations one of a kind is enough.
-const auto kFurther = ::testing::Values(
-    "hf_qwen3_yarn", "hf_llama_bias", "hf_llama_rope3", "mlx_b1_sym_untied", "mlx_b3_g64",
-    "mlx_b4_g32", "mlx_llama_b4", "gguf_llama_f16", "gguf_qwen3_bf16", "gguf_llama_rope_freqs",
-    "gguf_llama_mxfp4", "bitnet_online", "bitnet_falcon_mlx", "bitnet_1bitllm");
+const auto kFurther =
+    ::testing::Values("hf_qwen3_yarn", "hf_llama_bias", "mlx_b1_sym_untied", "mlx_b4_g32",
+                      "mlx_llama_b4", "gguf_llama_f16", "gguf_qwen3_bf16", "gguf_llama_rope_freqs",
+                      "gguf_llama_mxfp4", "bitnet_online", "bitnet_falcon_mlx", "bitnet_1bitllm");
 
 // Blocks of families: a delta net, its rotated sibling, experts, sinks and windows, norms around
 // blocks and behind RoPE, queries that grow, latent attention beside Kimi's delta attention, state

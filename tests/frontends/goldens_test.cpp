@@ -75,9 +75,9 @@ TEST_P(EcosystemGoldens, Open) { expect_opens(kGoldens / GetParam()); }
 INSTANTIATE_TEST_SUITE_P(All, EcosystemGoldens,
                          testing::Values("hf_qwen3", "hf_llama_bias", "mlx_b1_asym",
                                          "mlx_b1_sym_tied", "mlx_b1_sym_untied", "mlx_b2_g64",
-                                         "mlx_b2_ternary", "mlx_b3_g32", "mlx_b3_g64", "mlx_b4_g32",
-                                         "mlx_b4_g64", "mlx_b5_g64", "mlx_b6_g64", "mlx_b8_g64",
-                                         "mlx_llama_b4", "mlx_mixed", "bitnet_packed", "hf_gpt_oss",
+                                         "mlx_b2_ternary", "mlx_b3_g64", "mlx_b4_g32", "mlx_b4_g64",
+                                         "mlx_b5_g64", "mlx_b6_g64", "mlx_b8_g64", "mlx_llama_b4",
+                                         "mlx_mixed", "bitnet_packed", "hf_gpt_oss",
                                          "mlx_gpt_oss_mxfp4", "mlx_qwen3_moe_b3", "mlx_glm4_b4"),
                          [](const auto& name) { return std::string(name.param); });
 

@@ -106,15 +106,15 @@ TEST_P(GgufGoldens, TheInterpreterMatches) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, GgufGoldens,
-                         testing::Values("gguf_qwen3_f32", "gguf_qwen3_bf16", "gguf_llama_f16",
-                                         "gguf_llama_q4_0", "gguf_qwen3_q4_1", "gguf_llama_q5_0",
-                                         "gguf_qwen3_q5_1", "gguf_llama_q8_0", "gguf_qwen3_q2_0",
-                                         "gguf_qwen3_tq2_0", "gguf_llama_rope_freqs",
-                                         "gguf_qwen3_yarn", "gguf_tokenizer", "gguf_llama_mixed",
-                                         "gguf_llama_mxfp4", "gguf_llama_q1_0", "gguf_llama_q3_k",
-                                         "gguf_llama_q5_k", "gguf_llama_tq1_0", "gguf_qwen3_iq4_nl",
-                                         "gguf_qwen3_q2_k", "gguf_qwen3_q4_k", "gguf_qwen3_q6_k",
-                                         "gguf_phi3", "gguf_gpt_oss", "gguf_qwen35_hadamard_pq2_0"),
+                         testing::Values("gguf_qwen3_bf16", "gguf_llama_f16", "gguf_llama_q4_0",
+                                         "gguf_qwen3_q4_1", "gguf_llama_q5_0", "gguf_qwen3_q5_1",
+                                         "gguf_llama_q8_0", "gguf_qwen3_q2_0", "gguf_qwen3_tq2_0",
+                                         "gguf_llama_rope_freqs", "gguf_qwen3_yarn",
+                                         "gguf_tokenizer", "gguf_llama_mixed", "gguf_llama_mxfp4",
+                                         "gguf_llama_q1_0", "gguf_llama_q3_k", "gguf_llama_q5_k",
+                                         "gguf_llama_tq1_0", "gguf_qwen3_iq4_nl", "gguf_qwen3_q2_k",
+                                         "gguf_qwen3_q4_k", "gguf_qwen3_q6_k", "gguf_phi3",
+                                         "gguf_gpt_oss", "gguf_qwen35_hadamard_pq2_0"),
                          [](const auto& name) { return std::string(name.param); });
 
 // The file with every tensor decoded to F32, block by block.
