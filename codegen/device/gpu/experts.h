@@ -102,8 +102,9 @@ SINTER_INLINE float expert_tile(const W& w, index expert, index tile, const Row&
   using Form = OneRow<X>;
   constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
   using Piece = typename Form::template Piece<W>;
-  // Loads that are under way: there are few waves, each of which may have many registers.
-  constexpr int most_ahead = Piece::registers > 64 ? 1 : 64 / Piece::registers;
+  // Loads that are under way: a row alone has few waves, each of which may have many registers.
+  constexpr bool alone = __is_same(Row, typename Form::Row);
+  constexpr int most_ahead = !alone || Piece::registers > 64 ? 1 : 64 / Piece::registers;
   constexpr int ahead = most_ahead < Form::steps ? most_ahead : Form::steps;
   Piece pieces[ahead];
 #pragma clang loop unroll(full)
