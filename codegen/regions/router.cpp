@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <vector>
 
-#include "codegen/regions/choice.h"
+#include "codegen/regions/top_k.h"
 #include "codegen/regions/products.h"
 #include "codegen/regions/row_code.h"
 #include "ir/ops.h"

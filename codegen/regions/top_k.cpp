@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
 #include "codegen/device/sizes.h"
-#include "codegen/regions/choice.h"
+#include "codegen/regions/top_k.h"
 #include "codegen/regions/region.h"
 
 namespace sinter::codegen {
