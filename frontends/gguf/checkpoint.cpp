@@ -320,7 +320,8 @@ bool has_bias(const Gguf& gguf, const std::array<std::string_view, n>& projectio
 }
 
 // What follows from the keys of gated delta nets.
-absl::Status read_hybrid(const GgufArchitecture& architecture, Keys& keys, Json& config) {
+absl::Status read_hybrid(const Gguf& gguf, const GgufArchitecture& architecture, Keys& keys,
+                         Json& config) {
   const auto heads = config["linear_num_value_heads"].get<int64_t>();
   const auto inner = config["linear_inner_size"].get<int64_t>();
   if (inner % heads != 0)
@@ -339,7 +340,14 @@ absl::Status read_hybrid(const GgufArchitecture& architecture, Keys& keys, Json&
     if (!drafting->is_number_unsigned() || *drafting >= layers)
       return keys.refuse("nextn_predict_layers", fmt::format("an integer below {}, which is {}",
                                                              keys.quoted("block_count"), layers));
-    config["num_hidden_layers"] = layers - drafting->get<int64_t>();
+    const int64_t others = layers - drafting->get<int64_t>();
+    for (int64_t layer = others; layer < layers; ++layer)
+      if (const std::string name = fmt::format("blk.{}.nextn.eh_proj.weight", layer);
+          !gguf.tensors.contains(name))
+        return invalid("{}: {} is {} and counts layer {}, but tensor {} is missing", gguf.file,
+                       keys.quoted("nextn_predict_layers"), drafting->get<int64_t>(), layer,
+                       in_quotes(name));
+    config["num_hidden_layers"] = others;
     config["mtp_num_hidden_layers"] = *drafting;
   }
   if (const Json* recurrent = keys.find("attention.recurrent_layers"); recurrent != nullptr) {
@@ -406,7 +414,8 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
     keys.name_field(f.field, f.key);
   }
   if (architecture.hybrid != GgufArchitecture::Hybrid::no)
-    if (absl::Status status = read_hybrid(architecture, keys, config); !status.ok()) return status;
+    if (absl::Status status = read_hybrid(gguf, architecture, keys, config); !status.ok())
+      return status;
   if (architecture.convolutions)
     if (absl::Status status = read_convolutions(keys, config); !status.ok()) return status;
   for (const GgufFixed& fixed : architecture.fixed)

@@ -428,6 +428,38 @@ TEST_F(GgufCheckpointTest, WhatIsNotUnderstoodIsRefused) {
   expect_error(open_model(file), {"belong to the same module"});
 }
 
+// Gated delta nets: what their keys say of one another.
+TEST_F(GgufCheckpointTest, KeysOfHybridsAgree) {
+  GgufFile file = tiny_llama();
+  for (GgufKey& key : file.keys)
+    if (key.name.starts_with("llama.")) key.name = "qwen35." + key.name.substr(6);
+  std::erase_if(file.keys, [](const GgufKey& key) {
+    return key.name == "general.architecture" || key.name == "qwen35.block_count";
+  });
+  const std::vector<GgufKey> keys = {
+      key_text("general.architecture", "qwen35"), key_u32("qwen35.block_count", 3),
+      key_u32("qwen35.attention.key_length", 8),  key_u32("qwen35.attention.value_length", 8),
+      key_u32("qwen35.ssm.conv_kernel", 4),       key_u32("qwen35.ssm.state_size", 8),
+      key_u32("qwen35.ssm.group_count", 2),       key_u32("qwen35.ssm.time_step_rank", 4),
+      key_u32("qwen35.ssm.inner_size", 32)};
+  file.keys.insert(file.keys.end(), keys.begin(), keys.end());
+  const auto with = [&](const GgufKey& key) {
+    GgufFile changed = file;
+    std::erase_if(changed.keys, [&](const GgufKey& other) { return other.name == key.name; });
+    changed.keys.push_back(key);
+    return open_model(changed);
+  };
+  expect_error(with(key_u32("qwen35.ssm.inner_size", 30)),
+               {"\"qwen35.ssm.inner_size\" is 30", "a multiple of \"qwen35.ssm.time_step_rank\""});
+  expect_error(with(key_numbers<int32_t>("qwen35.rope.dimension_sections", 5, {11, 11, 10})),
+               {"\"qwen35.rope.dimension_sections\" is", "expected a list of 4 integers"});
+  expect_error(with(key_u32("qwen35.nextn_predict_layers", 3)),
+               {"\"qwen35.nextn_predict_layers\" is 3", "an integer below \"qwen35.block_count\""});
+  expect_error(with(key_u32("qwen35.nextn_predict_layers", 1)),
+               {"\"qwen35.nextn_predict_layers\" is 1 and counts layer 2, but tensor "
+                "\"blk.2.nextn.eh_proj.weight\" is missing"});
+}
+
 TEST_F(GgufCheckpointTest, KeysThatChangeNothingAreAccepted) {
   const auto plain = open_model(tiny_llama());
   ASSERT_TRUE(plain.ok()) << plain.status();
