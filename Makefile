@@ -1,6 +1,6 @@
 # make demo      compile a tiny real model and read what it writes
 # make test      everything that is tested in the ordinary build
-# make test-all  that, then what takes long: attention on played GPUs, machine code for every GPU; and, under sanitizers in
+# make test-all  that, then what takes long: attention of every shape, machine code for every GPU; and, under sanitizers in
 #                build trees of their own, fuzz targets for a few seconds each and threads
 # make fuzz      TIME=3600 seconds for each fuzz target, JOBS=2 at once, TARGETS="gguf plan" of them
 # make programs  sinter and sinter-run, in build/bin

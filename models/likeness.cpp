@@ -73,9 +73,10 @@ class NamesCatalog : public WeightCatalog {
     stored.used = {std::string(name)};
     return stored;
   }
-  absl::StatusOr<StoredWeight> computed(
-      std::string_view name, const std::vector<int64_t>& shape, std::string_view what,
-      const std::function<double(double)>& /*number*/, int64_t /*repeat*/) const override {
+  absl::StatusOr<StoredWeight> computed(std::string_view name, const std::vector<int64_t>& shape,
+                                        std::string_view what,
+                                        const std::function<double(double)>& /*number*/,
+                                        int64_t /*repeat*/) const override {
     if (auto status = ask(name); !status.ok()) return status;
     return StoredWeight{fmt::format("{} {}", name, what), {shape, {}}, {std::string(name)}};
   }

@@ -8,11 +8,11 @@
 #include "passes/fold_dequantize.h"
 #include "passes/form_kernels.h"
 #include "passes/fuse_attention.h"
-#include "passes/fuse_recurrences.h"
 #include "passes/fuse_epilogues.h"
 #include "passes/fuse_experts.h"
 #include "passes/fuse_projections.h"
 #include "passes/fuse_prologues.h"
+#include "passes/fuse_recurrences.h"
 #include "passes/join_products.h"
 #include "passes/prove_weight_structure.h"
 

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <vector>
 
-#include "codegen/regions/top_k.h"
 #include "codegen/regions/products.h"
 #include "codegen/regions/row_code.h"
+#include "codegen/regions/top_k.h"
 #include "ir/ops.h"
 
 namespace sinter::codegen {

@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
 #include "codegen/device/sizes.h"
-#include "codegen/regions/top_k.h"
 #include "codegen/regions/region.h"
+#include "codegen/regions/top_k.h"
 
 namespace sinter::codegen {
 
