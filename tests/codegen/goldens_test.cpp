@@ -60,7 +60,8 @@ Golden open_golden(const std::string& name) {
   golden.tolerance = details.value("rel_tol", 2e-2);
   golden.tolerance_f32 = details.value("rel_tol_f32", 1e-3);
   golden.top1 = details.value("min_top1_agreement", 0.9);
-  golden.outliers = details.value("max_outlier_positions", size_t{0});
+  // SparseMixer's threshold alone is so hard that 16 bits miss it.
+  if (name == "hf_phimoe") golden.outliers = details.value("max_outlier_positions", size_t{0});
   return golden;
 }
 

@@ -178,18 +178,7 @@ TEST_P(Scan, RandomShapesAndSteps) {
     const Suite suite = compile(variants, targets[t]);
     ASSERT_FALSE(suite.kernels.empty());
     for (const Kernels& kernels : suite.kernels) {
-      SeveralSequences together(kernels, 4);
-      for (int step = 0; step < 12; ++step) {
-        const Mode mode = step % 3 == 0 ? Mode::prefill : step % 3 == 1 ? Mode::few : Mode::decode;
-        std::vector<std::pair<int, int64_t>> parts;
-        int64_t left = mode == Mode::decode ? 1 : mode == Mode::few ? 8 : 40;
-        for (int sequence = 0; sequence < 4 && left > 0; ++sequence) {
-          const int64_t count = 1 + random.below(left);
-          parts.emplace_back(sequence, count);
-          left -= count;
-        }
-        together.run(parts, mode, kernels.wave == 0 ? 1 + step % 4 : kPlannedWorkers);
-      }
+      SeveralSequences(kernels, 4).run_random(random, kernels.wave);
       if (::testing::Test::HasFailure()) return;
     }
   }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tests/codegen/error_bounds.h"
+#include "tests/codegen/random_models.h"
 
 namespace sinter::codegen::test {
 
@@ -53,6 +54,21 @@ class SeveralSequences {
       judge_.expect_phases_match(rows_of(got, step, begin, alone[i]), alone[i], before[i],
                                  machine_.fixed_states(parts[i].first));
       begin += alone[i].tokens.size();
+    }
+  }
+
+  // Twelve steps of prompts, of few rows and of one, with rows of up to four sequences.
+  void run_random(Random& random, int wave) {
+    for (int step = 0; step < 12; ++step) {
+      const Mode mode = step % 3 == 0 ? Mode::prefill : step % 3 == 1 ? Mode::few : Mode::decode;
+      std::vector<std::pair<int, int64_t>> parts;
+      int64_t left = mode == Mode::decode ? 1 : mode == Mode::few ? 8 : 40;
+      for (int sequence = 0; sequence < 4 && left > 0; ++sequence) {
+        const int64_t count = 1 + random.below(left);
+        parts.emplace_back(sequence, count);
+        left -= count;
+      }
+      run(parts, mode, wave == 0 ? 1 + step % 4 : kPlannedWorkers);
     }
   }
 

@@ -1,8 +1,7 @@
-// One row by matrix units for bits: a weight of one or two bits is a plane of bits for each, and
-// the eight bits of an activation's integer are the eight columns. Nothing is unpacked: the words
-// of weights are multiplied as they are stored, and those of the row are put into their order once.
-// The sums of a group are the same integers that dots of bytes give, in the same lane's order of
-// sums.
+// One row by matrix units for bits: weights of one bit are the rows, and the eight bits of an
+// activation's integer are the eight columns. Nothing is unpacked: the words of weights are
+// multiplied as they are stored, and those of the row are put into their order once. The sums of a
+// group are the same integers that dots of bytes give, in the same lane's order of sums.
 #pragma once
 
 #include "gpu/activations.h"
@@ -10,8 +9,8 @@
 
 namespace sinter {
 
-// Of codes in one field, whose levels are the codes themselves. Four bits take as many instructions
-// as dots of bytes.
+// Of codes whose levels are the codes themselves. Two bits, as two planes, are slower than dots of
+// bytes (bench/results/2026-12-01-bits-h200.txt).
 template <class W>
 constexpr bool multiplies_bits = false;
 template <int Cols, int Group, int Bits, class Levels, class Scales, class Offsets, class Factor>
@@ -19,10 +18,9 @@ constexpr bool
     multiplies_bits<CodedWeights<Cols, Group, BitCodes<Bits>, Levels, Scales, Offsets, Factor>> =
         BitMatrix::exists && Bits == 1 && !Levels::is_table && Group % segment_cols == 0;
 
-// A row as planes of bits in shared memory: [Planes][block][8 bits][4 segments], a word each.
-// Columns have the bits of a word in the order of weights of Width bits, of which a segment has
-// Width words: bit i of each byte is of step i / Width + 8 / Width (i % Width).
-template <int Cols, int Group, int Planes, int Width>
+// A row as planes of bits in shared memory: [Planes][block][8 bits][4 segments], a word each, whose
+// bits are columns in the order of the weights': bit i of byte k is column 4 i + k.
+template <int Cols, int Group, int Planes>
 struct SharedBits {
   static constexpr int planes = Planes;
   static constexpr int blocks = (Cols + block_cols - 1) / block_cols;
@@ -54,20 +52,19 @@ struct SharedBits {
   // They exchange bits until each has two planes of 32 columns: for each bit of the number of a
   // word, words that differ in it change places with the bits of their bytes that do.
   SINTER_MEMBER void put(int plane, int k, u32x2 eight) const {
-    constexpr int own = Width, near = Width * 2 % 7, far = Width * 4 % 7;
-    const u32 differ = (eight[0] >> own ^ eight[1]) & low_of(own);
-    u32 words[2] = {eight[0] ^ differ << own, eight[1] ^ differ};
+    const u32 differ = (eight[0] >> 1 ^ eight[1]) & low_of(1);
+    u32 words[2] = {eight[0] ^ differ << 1, eight[1] ^ differ};
 #pragma clang loop unroll(full)
     for (u32& word : words) {
-      word = exchange<1, near>(word);
-      word = exchange<2, far>(word);
+      word = exchange<1, 2>(word);
+      word = exchange<2, 4>(word);
     }
     if (k >= blocks * block_cols) return;
-    const int first = (lane() & 1 ? near : 0) + (lane() & 2 ? far : 0);
+    const int first = lane() % 4 * 2;
     u32* const block = reinterpret_cast<u32*>(base) + (plane * blocks + k / block_cols) * 32 +
                        k % block_cols / segment_cols;
     block[first * 4] = words[0];
-    block[(first + own) * 4] = words[1];
+    block[(first + 1) * 4] = words[1];
   }
   // Bits of a byte whose number lacks `bit`.
   static constexpr u32 low_of(int bit) {
@@ -89,7 +86,7 @@ template <class X, class W>
 struct BitsOfOneRow;
 template <int Cols, int Group, int Planes, class W>
 struct BitsOfOneRow<QuantizedRows<Cols, Group, Planes>, W> {
-  using Row = SharedBits<Cols, Group, Planes, W::bits>;
+  using Row = SharedBits<Cols, Group, Planes>;
   static constexpr int together = 2;
   static constexpr int steps = (Row::blocks + together - 1) / together;
 
@@ -99,8 +96,8 @@ struct BitsOfOneRow<QuantizedRows<Cols, Group, Planes>, W> {
   template <class>
   struct Piece {
     static constexpr bool with_scales = W::block_groups * (W::has_offsets ? 2 : 1) <= 4;
-    static constexpr int registers = together * 2 * W::bits;
-    u32 words[together][2][W::bits];
+    static constexpr int registers = together * 2;
+    u32 words[together][2];
     typename W::template HeldScales<W::block_groups> held;
 
     SINTER_MEMBER void read(const W& w, index tile, int step) {
@@ -109,7 +106,7 @@ struct BitsOfOneRow<QuantizedRows<Cols, Group, Planes>, W> {
         const int block = step * together + b;
         if (block >= Row::blocks) continue;
 #pragma clang loop unroll(full)
-        for (int r = 0; r < 2; ++r) read_words(w, tile, block, lane() / 4 * 2 + r, words[b][r]);
+        for (int r = 0; r < 2; ++r) words[b][r] = read_word(w, tile, block, lane() / 4 * 2 + r);
       }
       if constexpr (with_scales)
         if (own_block(step) < Row::blocks) w.hold(tile, own_block(step), own_row(), held);
@@ -137,38 +134,13 @@ struct BitsOfOneRow<QuantizedRows<Cols, Group, Planes>, W> {
     }
 
    private:
-    // Word number lane % 4 of every plane of a row.
-    static SINTER_MEMBER void read_words(const W& w, index tile, int block, int row,
-                                         u32 (&to)[W::bits]) {
+    // Word number lane % 4 of a row.
+    static SINTER_MEMBER u32 read_word(const W& w, index tile, int block, int row) {
       const u8* const from = w.codes + tile * W::tile_bytes + index{block} * W::block_bytes;
       const int segment = lane() % 4;
-      if (W::is_whole(block)) {
-        const int first = segment * W::bits;
-        const u8* const at = from + (first / 4 * tile_rows + row) * 16 + first % 4 * 4;
-        if constexpr (W::bits == 1) {
-          to[0] = load_stream<u32>(at);
-        } else {
-          const auto two = load_stream<u32x2>(at);
-          to[0] = two[0];
-          to[1] = two[1];
-        }
-      } else {
-#pragma clang loop unroll(full)
-        for (int i = 0; i < W::bits; ++i)
-          to[i] = segment < W::last_segments
-                      ? load_stream<u32>(from + ((segment * W::bits + i) * tile_rows + row) * 4)
-                      : 0U;
-      }
-    }
-    // Plane `p` of stored words.
-    static SINTER_MEMBER u32 plane(const u32 (&stored)[W::bits], int p) {
-      if constexpr (W::bits == 1) {
-        return stored[0];
-      } else {
-        constexpr u32 even = 0x55555555U;
-        return p == 0 ? (stored[0] & even) | (stored[1] & even) << 1
-                      : (stored[0] >> 1 & even) | (stored[1] & ~even);
-      }
+      if (W::is_whole(block)) return load_stream<u32>(from + row * 16 + segment * 4);
+      return segment < W::last_segments ? load_stream<u32>(from + (segment * tile_rows + row) * 4)
+                                        : 0U;
     }
     // The sum of codes times integers over group g of this lane's row and block.
     SINTER_MEMBER int sum_group(int step, int g, const Row& x) const {
@@ -187,15 +159,11 @@ struct BitsOfOneRow<QuantizedRows<Cols, Group, Planes>, W> {
           u32 columns = x.word(p, block);
           if constexpr (W::block_groups > 1) columns = q / segments == g ? columns : 0U;
           const int worth = Planes == 2 && p == 0 ? 256 : 1;
+          i32 counts[4] = {};
+          BitMatrix::multiply(counts, words[b][0], words[b][1], columns);
 #pragma clang loop unroll(full)
-          for (int i = 0; i < W::bits; ++i) {
-            i32 counts[4] = {};
-            BitMatrix::multiply(counts, plane(words[b][0], i), plane(words[b][1], i), columns);
-#pragma clang loop unroll(full)
-            for (int r = 0; r < 2; ++r)
-              sums[b][r] +=
-                  counts[2 * r] * (even * worth << i) + counts[2 * r + 1] * (odd * worth << i);
-          }
+          for (int r = 0; r < 2; ++r)
+            sums[b][r] += counts[2 * r] * (even * worth) + counts[2 * r + 1] * (odd * worth);
         }
       }
       int of_row[together];
