@@ -40,7 +40,8 @@ absl::Status lower_probe(RegionContext& c, ValueId weight, ValueId input) {
   const GpuShape shape = gpu_shape(c, type, rows);
   if (c.on_gpu())
     e.line("static_assert(one_row_shared_bytes<{}> <= {});", rows_form, shape.shared_bytes);
-  e.line("matmul_one_row<{}, 1, {}>(launch, w, x, epilogue);", rows_form, rows);
+  e.line("matmul_one_row<{}, 1, {}>(launch, w, x, {}epilogue);", rows_form, rows,
+         handed_sums(c, e, type, 1, rows));
   LoweredPhase& phase =
       c.finish("probe." + c.module.value(weight).name, e, "matmul",
                fmt::format("{} x {} {}", rows, type.cols(), ir::to_string(type.format)));

@@ -197,13 +197,16 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   // For each row.
   const int64_t most_splits =
       c.on_gpu() ? sizes::gpu_splits(kv_heads, sizes::reach(window, chunk)) : sizes::host_splits;
-  const int64_t split_bytes = sizes::split_bytes(heads, kv_heads, most_splits, shape_of.value_dim);
-  // Layers of one shape share a buffer: its counters are zero between phases. Another shape has its
-  // counters elsewhere.
+  const int64_t split_bytes =
+      c.on_gpu() ? sizes::split_bytes(heads, most_splits, shape_of.value_dim)
+                 : sizes::host_split_bytes(heads, kv_heads, most_splits, shape_of.value_dim);
+  // Layers share a buffer: a GPU's is zero between phases. Of the host's the counters are, which
+  // another shape has elsewhere.
   const auto splits = [&](int64_t rows) {
-    return c.pinned(
-        fmt::format("attention {} {} {} {}", heads, kv_heads, shape_of.value_dim, most_splits),
-        split_bytes * rows);
+    return c.pinned(c.on_gpu() ? "attention"
+                               : fmt::format("attention {} {} {} {}", heads, kv_heads,
+                                             shape_of.value_dim, most_splits),
+                    split_bytes * rows);
   };
   // A block has the heads of a KV head.
   const auto declare_results = [&](Emitter& e) {

@@ -4,6 +4,7 @@
 
 #include "codegen/regions/region.h"
 #include "codegen/schedule/early_starts.h"
+#include "codegen/schedule/side_by_side.h"
 #include "ir/ops.h"
 #include "ir/regions.h"
 
@@ -18,6 +19,7 @@ absl::Status lower_schedule(RegionContext& c) {
       return absl::InternalError(fmt::format("[{}] outside a phase", ir::info(node.op).name));
     if (auto status = lowering_of(region->kind)(c, node); !status.ok()) return status;
   }
+  if (c.on_gpu() && c.one_row()) join_side_by_side(c.lowered);
   return settle_early_starts(c.lowered);
 }
 

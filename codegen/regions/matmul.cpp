@@ -178,8 +178,14 @@ class Lowerer {
     if (c_.on_gpu())
       e.line("static_assert(one_row_shared_bytes<{}> <= {});", rows_form_,
              shape(product).shared_bytes);
-    e.line("matmul_one_row<{}, {}, {}>({}, w, x, epilogue);", rows_form_, product.parts,
-           product.out_width, launch);
+    e.line("matmul_one_row<{}, {}, {}>({}, w, x, {}epilogue);", rows_form_, product.parts,
+           product.out_width, launch, handed(e, product));
+  }
+
+  // Products of one launch have places of their own.
+  std::string handed(Emitter& e, const Product& product) {
+    const auto number = &product - products_.products.data();
+    return handed_sums(c_, e, type(product), product.parts, product.out_width, number);
   }
 
   void call_many_rows(Emitter& e, const Product& product) {
@@ -187,8 +193,8 @@ class Lowerer {
       const int64_t form = few_rows_form(c_);
       e.line("static_assert(few_shared_bytes<{}, Weights, {}, {}> <= {});", rows_form_, form,
              product.parts, shape(product).shared_bytes);
-      e.line("multiply_few<{}, {}, {}>(launch, w, x, epilogue);", form, product.parts,
-             product.out_width);
+      e.line("multiply_few<{}, {}, {}>(launch, w, x, {}epilogue);", form, product.parts,
+             product.out_width, handed(e, product));
       return;
     }
     if (c_.on_gpu())
@@ -235,10 +241,12 @@ class Lowerer {
   // weight that a block reads, and blocks can share the work. On an H200, tokens/s with and
   // without: 1 bit, 6,144 columns (Bonsai-1.7B) 1,854, 1,828; 17,408 (27B) 364, 345; 4 bits, 8,192
   // (Llama-3.2-1B) 2,422, 2,450; and rows of 5,120 that are normalized, which one block does, 350
-  // for the 364.
+  // for the 364. Rows that are rotated: 239 for 189 (ternary 27B), since a product that rotates has
+  // registers for half as many blocks.
   bool prepares_alone() const {
     if (!c_.on_gpu() || floats_ || type_.format.group == 0) return false;
     if (c_.prepared.contains(products_.products[0].input())) return true;
+    if (rotated_run() > 0) return true;
     for (const Node& inner : node_.body)
       if (ir::is_by_row(inner.op) && inner.op != Op::rotate) return false;
     return type_.cols() >= 2 * kColumnsToShare * type_.format.level_bits();
@@ -264,17 +272,23 @@ class Lowerer {
       if (floats_) return c_.buffer(input);
     }
     const Buffer prepared = c_.temporary({row_bytes_, 0});
-    p.line("write_rows<{}>(launch, {}, {}, x);", rows_form_, p.pointer(prepared, "unsigned char"),
-           c_.row_count(products_.products[0].result));
+    const int64_t run = c_.one_row() ? rotated_run() : 0;
+    if (run > 0) {
+      p.line("write_row_by_runs<{}>(launch, {}, x);", rows_form_,
+             p.pointer(prepared, "unsigned char"));
+    } else {
+      p.line("write_rows<{}>(launch, {}, {}, x);", rows_form_, p.pointer(prepared, "unsigned char"),
+             c_.row_count(products_.products[0].result));
+    }
     std::string what = code->ops;
     if (!floats_) what += plain ? "quantize" : ", quantize";
     LoweredPhase& phase =
         c_.finish(node_.label + ".input", p, what, fmt::format("rows of {}", type_.cols()));
     phase.rows_per_block = c_.one_row() ? 0 : 1;
-    phase.shared_bytes = sizes::reduce_bytes();
+    phase.shared_bytes = sizes::reduce_bytes() + 4 * run;
     if (c_.on_gpu()) phase.kernel = LoweredPhase::Kernel::early;
     if (c_.on_gpu() && (c_.one_row() || c_.few_rows()) && !floats_)
-      phase.blocks = parts_of_row(plain);
+      phase.blocks = run > 0 ? (type_.cols() + run - 1) / run : parts_of_row(plain);
     return prepared;
   }
 
@@ -293,6 +307,14 @@ class Lowerer {
         c_.lowered.phases.back().kernel = LoweredPhase::Kernel::early;
     }
     return absl::OkStatus();
+  }
+
+  // Columns that are rotated together, at least as many as a wave has; 0: none are.
+  int64_t rotated_run() const {
+    int64_t run = 0;
+    for (const Node& inner : node_.body)
+      if (inner.op == Op::rotate) run = std::max({run, int64_t{256}, inner.integer("block")});
+    return c_.on_gpu() ? run : 0;
   }
 
   // Blocks that a row of codes is divided among (QuantizedRows::parts), on the GPU with the most: a

@@ -1,5 +1,7 @@
 #include "codegen/regions/products.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <limits>
 #include <numeric>
@@ -41,12 +43,32 @@ int rows_together(const RegionContext& c) {
   return static_cast<int>(std::gcd(c.lowered.shape.most_rows, int64_t{8}));
 }
 
+int64_t column_splits(const ir::WeightType& type, int64_t out_width) {
+  if (multiplies_floats(type.format)) return 1;
+  const ir::WeightType packed = kernel_type(type);
+  return sizes::column_splits((out_width + kTileRows - 1) / kTileRows,
+                              (packed.cols() + sizes::gpu_block - 1) / sizes::gpu_block,
+                              packed.format.bits);
+}
+
+std::string handed_sums(RegionContext& c, Emitter& e, const ir::WeightType& type, int64_t parts,
+                        int64_t out_width, int64_t number) {
+  if (!c.on_gpu()) return "";
+  const int64_t splits = column_splits(type, out_width);
+  if (splits == 1) return "nullptr, ";
+  const int64_t bytes =
+      sizes::column_split_bytes(c.lowered.shape.most_rows, parts * out_width, splits);
+  const Buffer buffer = c.pinned(fmt::format("columns {}", number), bytes);
+  return e.pointer(buffer, "Handed", Access::update) + ", ";
+}
+
 GpuShape gpu_shape(const RegionContext& c, const ir::WeightType& type, int64_t out_width) {
   const int64_t tiles = (out_width + kTileRows - 1) / kTileRows;
-  if (c.one_row()) return {tiles, 0, sizes::one_row_shared_bytes(shared_row_bytes(c, type))};
+  const int64_t units = tiles * column_splits(type, out_width);
+  if (c.one_row()) return {units, 0, sizes::one_row_shared_bytes(shared_row_bytes(c, type))};
   if (c.few_rows()) {
     const int64_t parts = type.rows() / out_width;
-    return {tiles, 0, sizes::few_rows_shared_bytes(few_rows_form(c), parts)};
+    return {units, 0, sizes::few_rows_shared_bytes(few_rows_form(c), parts)};
   }
   const bool floats = multiplies_floats(type.format);
   const int64_t block_groups =

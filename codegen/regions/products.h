@@ -48,6 +48,12 @@ struct GpuShape {
   int64_t shared_bytes = 0;
 };
 GpuShape gpu_shape(const RegionContext& c, const ir::WeightType& type, int64_t out_width);
+// Splits of the columns of a tile (codegen/device/sizes.h) where steps have few rows.
+int64_t column_splits(const ir::WeightType& type, int64_t out_width);
+// On a GPU the argument of a product's function, with a comma behind it, that says where these
+// leave their sums. Products that run at one time have different numbers.
+std::string handed_sums(RegionContext& c, Emitter& e, const ir::WeightType& type, int64_t parts,
+                        int64_t out_width, int64_t number = 0);
 
 // Rows that multiply_few (codegen/device/gpu/few_rows.h) has a form for: 8, 16 or 32.
 int64_t few_rows_form(const RegionContext& c);

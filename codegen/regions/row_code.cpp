@@ -171,7 +171,6 @@ class RowWriter {
       if (!vector.ok()) return vector.status();
       types += fmt::format(", {}", c_type(c_.module.weight(op.operands[i]).format.scale_type));
       fields += ", " + *vector;
-      if (c_.on_gpu() && !c_.one_row()) e_.line("fetch_ahead<{}>(launch, {});", cols, *vector);
     }
     // Numbers are fields; integers and flags say what code there is.
     for (const ir::AttributeInfo& attribute : info.attributes) {

@@ -301,6 +301,24 @@ TEST_P(Matmul, DenseWeights) {
   expect_models_match(models, GetParam(), Spread::one_target);
 }
 
+// So few rows and so many columns that a GPU's blocks share a tile's: two of them, three, two parts
+// that meet in an epilogue, columns that do not divide evenly, integers without scales.
+TEST_P(Matmul, BlocksThatShareColumns) {
+  std::vector<TestModel> models;
+  models.push_back(product("columns_2", 33, 4608, affine(4, 64, DType::f16)));
+  models.push_back(product("columns_3", 7, 64 * 113, affine(4, 64, DType::bf16)));
+  models.push_back(product("columns_8_bits", 16, 4096 + 32, symmetric(8, 128, 32, DType::f16)));
+  models.push_back(product("columns_ternary", 17, 128 * 77, ternary_tensor()));
+  ModelBuilder g("columns_gated");
+  const auto x = g.rows("x", 5120);
+  const auto gate =
+      g.add("gate", Op::matmul, {x, g.matrix("g_w", 21, 5120, affine(4, 128, DType::f16))});
+  const auto up =
+      g.add("up", Op::matmul, {x, g.matrix("u_w", 21, 5120, affine(4, 128, DType::f16))});
+  models.push_back(g.finish(g.add("act", Op::mul, {g.add("relu2", Op::relu2, {gate}), up})));
+  expect_models_match(models, GetParam(), Spread::one_target);
+}
+
 // So many rows that a GPU gives a tile to fewer waves, down to one, which then has several steps.
 TEST(GpuMatmul, DecodeOfManyRows) {
   std::vector<TestModel> models;

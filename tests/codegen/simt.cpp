@@ -6,8 +6,11 @@
 #include <array>
 #include <boost/context/fiber.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
+
+#include "absl/status/statusor.h"
 
 namespace sinter::codegen::test {
 
@@ -38,7 +41,7 @@ class StaggeredStack {
 };
 
 // Where a thread stopped.
-enum class Stop { done, barrier, shuffle, await };
+enum class Stop { done, barrier, shuffle, await, look };
 
 std::string_view text(Stop stop) {
   switch (stop) {
@@ -50,6 +53,8 @@ std::string_view text(Stop stop) {
       return "is at a shuffle";
     case Stop::await:
       return "awaits the phase before";
+    case Stop::look:
+      return "waits for another block";
   }
   return "";
 }
@@ -69,6 +74,7 @@ struct SimtMachine::Block {
   explicit Block(int lanes) : wave(lanes) {
     machine.barrier = [] { running->pause(Stop::barrier); };
     machine.await = [] { running->pause(Stop::await); };
+    machine.look_again = [] { running->pause(Stop::look); };
     machine.shuffle = [](unsigned value, int lane) {
       Thread& mine = running->thread(running->current);
       mine.value = value;
@@ -106,16 +112,22 @@ struct SimtMachine::Block {
     boost::context::fiber from = std::move(fiber(number)).resume();
     fiber(previous) = std::move(from);
   }
-  // A lane hands over to the next one of its wave, the last to the scheduler.
+  // A lane hands over to the next one of its wave, the last to the scheduler. While others look
+  // again for what another block hands over, it goes on handing over.
   void pause(Stop stop) {
     thread(current).stop = stop;
-    switch_to((current + 1) % wave == 0 ? kScheduler : current + 1);
+    do switch_to((current + 1) % wave == 0 ? kScheduler : current + 1);
+    while (looking && stop != Stop::look);
   }
 
-  // Runs the lanes of a wave until all of them wait at a barrier or have finished.
+  // Runs the lanes of a wave until all of them wait at a barrier or have finished, or one has to
+  // wait for another block.
   absl::Status run_wave(int first) {
     while (true) {
+      looking = waits(first, wave);
       switch_to(first);
+      looking = false;
+      if (waits(first, wave)) return absl::OkStatus();
       if (auto status = expect_together(first, wave); !status.ok()) return status;
       if (thread(first).stop != Stop::shuffle) return absl::OkStatus();
       std::array<uint32_t, gpu_block_threads> brought{};
@@ -128,12 +140,19 @@ struct SimtMachine::Block {
     }
   }
 
+  // Whether one of some threads waits for another block.
+  bool waits(int first, int count) const {
+    return std::any_of(&threads[static_cast<size_t>(first)],
+                       &threads[static_cast<size_t>(first)] + count,
+                       [](const Thread& of) { return of.stop == Stop::look; });
+  }
+
   absl::Status expect_together(int first, int count) const {
     const auto stop = [&](int number) { return thread(number).stop; };
     for (int i = first; i < first + count; ++i)
       if (stop(i) != stop(first))
         return absl::InternalError(fmt::format("block {}: thread {} {} and thread {} {}",
-                                               *kernel.block, first, text(stop(first)), i,
+                                               block_number, first, text(stop(first)), i,
                                                text(stop(i))));
     return absl::OkStatus();
   }
@@ -150,24 +169,46 @@ struct SimtMachine::Block {
     hidden.clear();
   }
 
-  absl::Status run_block(GuardedBuffer& shared, const Grid& grid) {
-    std::fill_n(shared.data(), shared.bytes(), kPoison);
+  // Makes it block number `number` of a grid.
+  void begin(const SimtKernel& its, const GpuArguments& given, const Grid& grid, int block) {
+    kernel = its;
+    arguments = given;
+    arguments.workers = grid.blocks;
+    block_number = block;
+    descending = grid.descending;
+    if (!shared || shared->bytes() != grid.shared_bytes)
+      shared.emplace(grid.shared_bytes, 0, kPoison);
+    std::fill_n(shared->data(), shared->bytes(), kPoison);
     hide(grid.awaited);
-    machine.shared = shared.data();
+    machine.shared = shared->data();
+    awaits = false;
+    for (Thread& of : threads) of.stop = Stop::done;
+  }
+
+  // Runs until all threads have finished, true, or one waits for another block. May be called again
+  // then.
+  absl::StatusOr<bool> run() {
+    running = this;
+    *kernel.machine = &machine;
+    *kernel.block = block_number;
     do {
+      const bool again = waits(0, gpu_block_threads);  // then the other waves have gone on
       for (int i = 0; i < gpu_block_threads; i += wave) {
-        const int first = grid.descending ? gpu_block_threads - wave - i : i;
+        const int first = descending ? gpu_block_threads - wave - i : i;
+        if (again && !waits(first, wave)) continue;
         if (auto status = run_wave(first); !status.ok()) return status;
       }
+      if (waits(0, gpu_block_threads)) return false;
       if (auto status = expect_together(0, gpu_block_threads); !status.ok()) return status;
       if (threads[0].stop == Stop::await) {
         show();
         awaits = true;
       }
     } while (threads[0].stop != Stop::done);
-    if (shared.intact()) return absl::OkStatus();
+    show();
+    if (shared->intact()) return true;
     return absl::InternalError(fmt::format("block {} wrote behind its {} bytes of shared memory",
-                                           *kernel.block, shared.bytes()));
+                                           block_number, shared->bytes()));
   }
 
   static thread_local Block* running;
@@ -176,10 +217,14 @@ struct SimtMachine::Block {
   SinterSimt machine = {};
   SimtKernel kernel;
   GpuArguments arguments = {};
+  int block_number = 0;  // in its grid
+  bool descending = false;
+  std::optional<GuardedBuffer> shared;
   // With what was there.
   std::vector<std::pair<std::span<uint8_t>, std::vector<uint8_t>>> hidden;
-  bool awaits = false;  // a block of the kernel has awaited the phase before
+  bool awaits = false;  // it has awaited the phase before
   bool ending = false;
+  bool looking = false;  // only those lanes run that wait for another block
   std::array<Thread, gpu_block_threads> threads;
   std::array<boost::context::fiber, gpu_block_threads + 1> fibers;  // of those that do not run
   int current = kScheduler;
@@ -188,32 +233,50 @@ struct SimtMachine::Block {
 
 thread_local SimtMachine::Block* SimtMachine::Block::running = nullptr;
 
-SimtMachine::SimtMachine(int wave) : block_(std::make_unique<Block>(wave)) {}
+SimtMachine::SimtMachine(int wave) : wave_(wave) {}
 SimtMachine::SimtMachine(SimtMachine&&) noexcept = default;
 SimtMachine::~SimtMachine() = default;
 
 absl::Status SimtMachine::run(const SimtKernel& kernel, GpuArguments arguments, const Grid& grid) {
-  block_->kernel = kernel;
-  block_->arguments = arguments;
-  block_->arguments.workers = grid.blocks;
-  Block::running = block_.get();
-  block_->awaits = false;
-  *kernel.machine = &block_->machine;
-  GuardedBuffer shared(grid.shared_bytes, 0, kPoison);
-  absl::Status status;
-  for (int i = 0; i < grid.blocks && status.ok(); ++i) {
-    *kernel.block = grid.descending ? grid.blocks - 1 - i : i;
-    status = block_->run_block(shared, grid);
-    block_->show();
-  }
-  if (status.ok() && !grid.awaited.empty() && !block_->awaits)
-    return absl::InternalError("no block awaits the phase before");
-  if (status.ok()) return status;
+  std::vector<std::unique_ptr<Block>> waiting;
+  std::unique_ptr<Block> block;
+  bool awaits = false;
+  // False: it waits for another.
+  const auto go_on = [&](Block& of) {
+    auto done = of.run();
+    awaits = awaits || of.awaits;
+    return done;
+  };
   // Threads that wait will never finish, and their stacks cannot be unwound: they are left alone.
-  const int wave = block_->wave;
-  (void)block_.release();
-  block_ = std::make_unique<Block>(wave);
-  return status;
+  const auto give_up = [&](absl::Status status) {
+    (void)block.release();
+    for (std::unique_ptr<Block>& of : waiting) (void)of.release();
+    return status;
+  };
+  for (int i = 0; i < grid.blocks; ++i) {
+    if (spare_.empty()) spare_.push_back(std::make_unique<Block>(wave_));
+    block = std::move(spare_.back());
+    spare_.pop_back();
+    block->begin(kernel, arguments, grid, grid.descending ? grid.blocks - 1 - i : i);
+    const auto done = go_on(*block);
+    if (!done.ok()) return give_up(done.status());
+    (*done ? spare_ : waiting).push_back(std::move(block));
+  }
+  while (!waiting.empty()) {
+    const size_t before = waiting.size();
+    for (std::unique_ptr<Block>& of : waiting) {
+      const auto done = go_on(*of);
+      if (!done.ok()) return give_up(done.status());
+      if (*done) spare_.push_back(std::move(of));
+    }
+    std::erase(waiting, nullptr);
+    if (waiting.size() == before)
+      return give_up(absl::InternalError(
+          fmt::format("block {} waits for what no block hands over", waiting[0]->block_number)));
+  }
+  if (!grid.awaited.empty() && !awaits)
+    return absl::InternalError("no block awaits the phase before");
+  return absl::OkStatus();
 }
 
 }  // namespace sinter::codegen::test

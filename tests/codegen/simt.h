@@ -1,5 +1,6 @@
 // A GPU played by one thread of the CPU: the threads of a block are fibers that take turns, blocks
-// run one after another. What a real GPU would get wrong silently, or hang on, is an error here.
+// run one after another, or later where they wait for what another hands over. What a real GPU
+// would get wrong silently, or hang on, is an error here.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +21,7 @@ struct SinterSimt {
   void (*barrier)();
   unsigned (*shuffle)(unsigned value, int lane);
   void (*await)();
+  void (*look_again)();
 };
 
 // A kernel of a code object, and the object's two variables that say where its code runs.
@@ -48,12 +50,14 @@ class SimtMachine {
 
   // Runs all blocks. Errors: a thread that does not come to a shuffle of its wave or to a barrier
   // of its block, because it went another way or has finished; a write behind the shared memory;
+  // blocks that wait for each other;
   // no block that awaits the phase before though there is something to await.
   absl::Status run(const SimtKernel& kernel, GpuArguments arguments, const Grid& grid);
 
  private:
   struct Block;
-  std::unique_ptr<Block> block_;
+  int wave_;
+  std::vector<std::unique_ptr<Block>> spare_;  // that run nothing
 };
 
 }  // namespace sinter::codegen::test

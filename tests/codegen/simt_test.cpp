@@ -71,6 +71,23 @@ SINTER_EARLY_PHASE(one_block_awaits) {
 SINTER_EARLY_PHASE(half_awaits) {
   if (wave() == 0) await_phases();
 }
+// Every block but the last hands a number to the next, which waits for it with some of its threads.
+SINTER_PHASE(hands_on) {
+  u32* const handed = arg<u32>(launch, 0);
+  const int me = launch->worker;
+  u32 got = 1;
+  if (me > 0 && lane() % 3 == 1) {
+    while ((got = load_word(&handed[me - 1])) == 0) look_again();
+  }
+  got = shuffle(got, 1);
+  barrier();
+  if (thread() == 0) store_word(&handed[me], got + 1);
+}
+SINTER_PHASE(waits_for_itself) {
+  u32* const handed = arg<u32>(launch, 0);
+  while (load_word(&handed[launch->worker]) == 0) look_again();
+  store_word(&handed[launch->worker], 1);
+}
 SINTER_PHASE(reads_fresh) {
   bool poisoned = true;
   for (int i = 0; i < threads * 4; ++i) poisoned = poisoned && shared_memory()[i] == 0xff;
@@ -142,6 +159,20 @@ TEST_F(Simt, LanesExchangeValuesAndBlocksRunInEitherOrder) {
       EXPECT_THAT(out, ::testing::ElementsAre(259, 259, 259, 0));
     };
     run_everywhere("exchange", {3, descending, kShared});
+  }
+}
+
+TEST_F(Simt, BlocksWaitForEachOther) {
+  for (const bool descending : {false, true}) {
+    check = [&] {
+      EXPECT_TRUE(status.ok()) << status;
+      EXPECT_THAT(out, ::testing::ElementsAre(2, 3, 4, 5));
+    };
+    run_everywhere("hands_on", {4, descending, kShared});
+    check = [&] {
+      EXPECT_THAT(std::string(status.message()), HasSubstr("waits for what no block hands over"));
+    };
+    run_everywhere("waits_for_itself", {2, descending, kShared});
   }
 }
 

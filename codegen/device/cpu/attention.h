@@ -378,7 +378,7 @@ template <class C>
 struct SplitBuffers {
   static constexpr index row = C::value_dim + 2;
   static constexpr index bytes =
-      sizes::split_bytes(C::heads, C::kv_heads, max_splits, C::value_dim);
+      sizes::host_split_bytes(C::heads, C::kv_heads, max_splits, C::value_dim);
   float* partials;  // [heads][max_splits][top, total, out...]
   int* arrived;     // [kv_heads], zero between phases
 

@@ -116,27 +116,26 @@ SINTER_INLINE void quantize(const Held (&row)[rounds_of<Cols, Team>], Team team,
   }
 }
 
-// Whether the columns of a prologue need no others but those of their run, of which a wave has
-// several rounds: a row is then prepared part by part, a run to a wave.
-template <int Group, class Prologue>
-constexpr bool by_parts = Group > 0 && run_of<Prologue> > 1 && Prologue::local;
+// Runs of a row, each of which a wave can have.
 template <int Cols, class Prologue>
-constexpr int parts_of_row =
-    (Cols + threads * held * run_of<Prologue> - 1) / (threads * held * run_of<Prologue>);
+constexpr int runs_of_row =
+    (Cols + wave_size * held * run_of<Prologue> - 1) / (wave_size * held * run_of<Prologue>);
 
-// A part of row r of a prologue as integers.
-template <int Cols, int Group, int Planes, class Prologue, class Put, class PutScale>
-SINTER_INLINE void quantize_part(const Prologue& p, index r, int number, const Put& put,
-                                 const PutScale& put_scale) {
-  constexpr int run = run_of<Prologue>;
-  if ((number * waves + wave()) * run * wave_size * held >= Cols) return;
-  const PartOfRuns<run> part{number};
-  Held row[run];
-  p.prepare(r, row, part);
+// A run of row r of a prologue as integers, by its team.
+template <int Cols, int Group, int Planes, class Prologue, class Team, class Put, class PutScale>
+SINTER_INLINE void quantize_run(const Prologue& p, index r, Team team, const Put& put,
+                                const PutScale& put_scale) {
+  Held row[rounds_of<Cols, Team>];
+  p.prepare(r, row, team);
 #pragma clang loop unroll(full)
-  for (int j = 0; j < run; ++j)
-    quantize_held<Cols, Group, Planes>(row[j], first_column(j, part), 0, put, put_scale);
+  for (int j = 0; j < rounds_of<Cols, Team>; ++j)
+    quantize_held<Cols, Group, Planes>(row[j], first_column(j, team), 0, put, put_scale);
 }
+
+// Whether the columns of a prologue need no others but those of their run, of which a wave has
+// several rounds: a row is then prepared run by run.
+template <int Group, class Prologue>
+constexpr bool by_local_runs = Group > 0 && run_of<Prologue> > 1 && is_local<Prologue>;
 
 // Row r of a prologue as integers. `prepared` is called when little is left to do.
 template <int Cols, int Group, int Planes, class Prologue, class Prepared, class Put,
@@ -144,11 +143,11 @@ template <int Cols, int Group, int Planes, class Prologue, class Prepared, class
 SINTER_INLINE void quantize_row(const Prologue& p, index r, float* scratch,
                                 const Prepared& prepared, const Put& put,
                                 const PutScale& put_scale) {
-  if constexpr (by_parts<Group, Prologue>) {
+  if constexpr (by_local_runs<Group, Prologue>) {
     prepared();
 #pragma clang loop unroll(disable)
-    for (int i = 0; i < parts_of_row<Cols, Prologue>; ++i)
-      quantize_part<Cols, Group, Planes>(p, r, i, put, put_scale);
+    for (int i = wave(); i < runs_of_row<Cols, Prologue>; i += waves)
+      quantize_run<Cols, Group, Planes>(p, r, RunOfRow<run_of<Prologue>>{i, 1.0F}, put, put_scale);
   } else {
     const auto team = team_of<Prologue>(scratch);
     Held row[rounds_of<Cols, TeamOf<Prologue>>];
@@ -198,16 +197,21 @@ struct QuantizedRows {
   // Groups of plain rows do not need each other, nor do runs of others: blocks take parts of a row.
   template <class Prologue>
   static constexpr int parts = Group > 0 && __is_same(Prologue, PlainRows<Cols>) ? rounds<Cols>
-                               : by_parts<Group, Prologue> ? parts_of_row<Cols, Prologue>
-                                                           : 1;
+                               : by_local_runs<Group, Prologue>
+                                   ? (runs_of_row<Cols, Prologue> + waves - 1) / waves
+                                   : 1;
   template <class Prologue>
   SINTER_MEMBER void write_part(index r, int part, const Prologue& p) const {
     if constexpr (__is_same(Prologue, PlainRows<Cols>)) {
       const int k = (part * threads + thread()) * held;
       write_held(r, k, hold<Cols, rows_are_aligned<Cols>>(p.x + p.source(r) * Cols, k));
-    } else {
-      quantize_part<Cols, Group, Planes>(p, r, part, Put{*this, r}, PutScale{*this, r});
+    } else if (part * waves + wave() < runs_of_row<Cols, Prologue>) {
+      write_run(r, RunOfRow<run_of<Prologue>>{part * waves + wave(), 1.0F}, p);
     }
+  }
+  template <class Prologue, class Team>
+  SINTER_MEMBER void write_run(index r, Team team, const Prologue& p) const {
+    quantize_run<Cols, Group, Planes>(p, r, team, Put{*this, r}, PutScale{*this, r});
   }
   // Columns k.., which this thread holds; none from Cols on. Lanes have the runs of a group in
   // order.
@@ -340,6 +344,7 @@ struct FloatRows {
 template <class X, class Prologue>
 SINTER_INLINE void write_rows(const Launch* launch, unsigned char* out, index rows,
                               const Prologue& prologue) {
+  fetch_vectors(launch, prologue);
   await_phases();
   float* scratch = reinterpret_cast<float*>(shared_memory());
   const X x = X::at(out, rows);
@@ -351,6 +356,27 @@ SINTER_INLINE void write_rows(const Launch* launch, unsigned char* out, index ro
       x.write(unit, prologue, scratch);
       barrier();
     }
+  }
+}
+
+// One row, a run of its columns to a block. Numbers of the whole row are found by every block.
+template <class X, class Prologue>
+SINTER_INLINE void write_row_by_runs(const Launch* launch, unsigned char* out,
+                                     const Prologue& prologue) {
+  constexpr int run = run_of<Prologue>;
+  if constexpr (X::group > 0 && run <= waves && by_runs<Prologue>) {
+    fetch_vectors(launch, prologue);
+    await_phases();
+    const X x = X::at(out, 1);
+    float* const scratch = reinterpret_cast<float*>(shared_memory());
+    float factor = 1;
+    if (launch->worker < runs_of_row<X::cols, Prologue>)
+      factor = whole_factor(prologue, 0, team_of<Prologue>(scratch));
+    for (int i = launch->worker; i < runs_of_row<X::cols, Prologue>; i += launch->workers)
+      x.write_run(0, WavesOfRun<run>{i, factor, scratch + sizes::reduce_bytes(waves) / 4},
+                  prologue);
+  } else {
+    write_rows<X>(launch, out, 1, prologue);
   }
 }
 

@@ -300,12 +300,12 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const Q&
           results.put(shared, t, kv_head, first + i, d, all.out[0] / all.total);
           continue;
         }
-        float* const to =
+        Handed* const to =
             buffers.of_head(kv_head * C::group + first + i) + unit.split * SplitBuffers<C>::row;
-        to[2 + d] = all.out[0];
+        to[2 + d].put(all.out[0]);
         if (d == 0) {
-          to[0] = all.top;
-          to[1] = all.total;
+          to[0].put(all.top);
+          to[1].put(all.total);
         }
       }
       if (first + count < C::group) barrier();
@@ -315,32 +315,36 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const Q&
     for (; first + at_once <= C::group; first += at_once) attend(Count<at_once>{}, first);
     if constexpr (C::group % at_once > 0) attend(Count<C::group % at_once>{}, first);
 
-    // The split of a head that finishes last brings all together.
-    bool finishes = unit.splits == 1;
-    if (!finishes) {
-      fence_of_block();
-      barrier();
-      if (thread() == 0) *shared.flag = fetch_add(&buffers.arrived[kv_head], 1);
-      barrier();
-      finishes = *shared.flag == unit.splits - 1;
-      if (finishes) {
-        if (thread() == 0) buffers.arrived[kv_head] = 0;
-        // Two features to a thread where one would take several rounds.
-        constexpr int width = C::group * C::value_dim > threads ? 2 : 1;
-        for (int at = again(thread()) * width; at < C::group * C::value_dim;
-             at += threads * width) {
-          const int i = at / C::value_dim;
-          const int d = at % C::value_dim;
-          Softmax<width> all;
-          all.template merge_all<16>(buffers.of_head(kv_head * C::group + i), unit.splits,
-                                     SplitBuffers<C>::row, d);
+    // A head's last split waits for the others and brings all together: their blocks have started
+    // before its own.
+    if (!unit.last()) continue;
+    if (unit.splits > 1) {
+      // Two features to a thread where one would take several rounds.
+      constexpr int width = C::group * C::value_dim > threads ? 2 : 1;
+      const auto each = [&](auto take) __attribute__((always_inline)) {
+        for (int at = again(thread()) * width; at < C::group * C::value_dim; at += threads * width)
+          take(at / C::value_dim, at % C::value_dim);
+      };
+      each([&](int i, int d) __attribute__((always_inline)) {
+        Handed* const rows = buffers.of_head(kv_head * C::group + i);
+        Softmax<width> all;
+        all.template merge_all<8>(rows, unit.splits, SplitBuffers<C>::row, d);
 #pragma clang loop unroll(full)
-          for (int j = 0; j < width; ++j)
-            results.put(shared, t, kv_head, i, d + j, all.out[j] / all.total);
-        }
+        for (int j = 0; j < width; ++j)
+          results.put(shared, t, kv_head, i, d + j, all.out[j] / all.total);
+        for (int s = 0; s < unit.splits; ++s)
+#pragma clang loop unroll(full)
+          for (int j = 0; j < width; ++j) rows[s * SplitBuffers<C>::row + 2 + d + j].clear();
+      });
+      barrier();
+      for (int at = again(thread()); at < C::group * unit.splits; at += threads) {
+        Handed* const row = buffers.of_head(kv_head * C::group + at / unit.splits) +
+                            at % unit.splits * SplitBuffers<C>::row;
+        row[0].clear();
+        row[1].clear();
       }
     }
-    if (finishes) results.finish(shared, t, kv_head);
+    results.finish(shared, t, kv_head);
   }
 }
 

@@ -4,6 +4,7 @@
 // log2(e).
 #pragma once
 
+#include "gpu/handing.h"
 #include "gpu/heads.h"
 #include "kv_cache.h"
 #include "sizes.h"
@@ -55,20 +56,17 @@ struct Splits {
   SINTER_MEMBER int end(int split) const { return least(first + (split + 1) * chunk, total); }
 };
 
-// Of one row: what its splits leave for the last of them.
+// Of one row: what its splits hand to the last of them.
 template <class C>
 struct SplitBuffers {
   static constexpr int row = C::value_dim + 2;
-  static constexpr index bytes =
-      sizes::split_bytes(C::heads, C::kv_heads, most_splits<C>, C::value_dim);
-  float* partials;  // [heads][most_splits][top, total, out...]
-  int* arrived;     // [kv_heads], zero between phases
+  static constexpr index bytes = sizes::split_bytes(C::heads, most_splits<C>, C::value_dim);
+  Handed* partials;  // [heads][most_splits][top, total, out...]
 
-  static __device__ SplitBuffers at(unsigned char* base) {
-    float* partials = reinterpret_cast<float*>(base);
-    return {partials, reinterpret_cast<int*>(partials + C::heads * most_splits<C> * row)};
+  static SINTER_MEMBER SplitBuffers at(unsigned char* base) {
+    return {reinterpret_cast<Handed*>(base)};
   }
-  SINTER_MEMBER float* of_head(index head) const { return partials + head * most_splits<C> * row; }
+  SINTER_MEMBER Handed* of_head(index head) const { return partials + head * most_splits<C> * row; }
 };
 
 // What a score becomes before it is masked. tanh(x) = 1 - 2 / (e^2x + 1), of which the 1 is left
@@ -105,40 +103,68 @@ struct Softmax {
     for (int i = 0; i < Width; ++i) out[i] = out[i] * keep + its[i] * take;
     top = most;
   }
-  // `count` parts in memory from a feature on: top, total, out..., `stride` apart. The loads of
-  // `AtOnce` are under way together.
-  template <int AtOnce>
-  SINTER_MEMBER void merge_all(const float* rows, int count, index stride, int feature) {
+  // `count` parts of `rows`, `stride` numbers apart, from a feature on. The loads of `AtOnce` are
+  // under way together; of numbers that are handed over, until all of them are there.
+  template <int AtOnce, class Number>
+  SINTER_MEMBER void merge_all(const Number* rows, int count, index stride, int feature) {
 #pragma clang loop unroll(disable)
     for (int first = 0; first < count; first += AtOnce) {
-      float tops[AtOnce];
-      float totals[AtOnce];
-      float outs[AtOnce][Width];
+      u32 words[AtOnce][2 + Width];
+      while (true) {
+#pragma clang loop unroll(full)
+        for (int i = 0; i < AtOnce; ++i) {
+          const bool there = first + i < count;
+          const Number* const row = rows + (first + i) * stride;
+#pragma clang loop unroll(full)
+          for (int j = 0; j < 2 + Width; ++j) {
+            words[i][j] = nothing<Number>(j);
+            if (there) words[i][j] = word_of(row[j < 2 ? j : feature + j]);
+          }
+        }
+        bool all = true;
+#pragma clang loop unroll(full)
+        for (int i = 0; i < AtOnce; ++i)
+#pragma clang loop unroll(full)
+          for (int j = 0; j < 2 + Width; ++j) all &= is_there<Number>(words[i][j]);
+        if (all) break;
+        look_again();
+      }
+      const auto at = [&](int i, int j)
+                          __attribute__((always_inline)) { return number_of<Number>(words[i][j]); };
       float most = top;
 #pragma clang loop unroll(full)
-      for (int i = 0; i < AtOnce; ++i) {
-        const bool there = first + i < count;
-        const float* row = rows + (there ? first + i : first) * stride;
-        tops[i] = row[0];
-        totals[i] = there ? row[1] : 0.0F;
-#pragma clang loop unroll(full)
-        for (int j = 0; j < Width; ++j) outs[i][j] = there ? row[2 + feature + j] : 0.0F;
-      }
-#pragma clang loop unroll(full)
-      for (int i = 0; i < AtOnce; ++i) most = larger(most, tops[i]);
+      for (int i = 0; i < AtOnce; ++i) most = larger(most, at(i, 0));
       const float keep = exp2(top - most);
       total *= keep;
 #pragma clang loop unroll(full)
       for (int j = 0; j < Width; ++j) out[j] *= keep;
 #pragma clang loop unroll(full)
       for (int i = 0; i < AtOnce; ++i) {
-        const float take = exp2(tops[i] - most);
-        total += totals[i] * take;
+        const float take = exp2(at(i, 0) - most);
+        total += at(i, 1) * take;
 #pragma clang loop unroll(full)
-        for (int j = 0; j < Width; ++j) out[j] += outs[i][j] * take;
+        for (int j = 0; j < Width; ++j) out[j] += at(i, 2 + j) * take;
       }
       top = most;
     }
+  }
+
+ private:
+  // Number j of a part that has no positions.
+  template <class Number>
+  static SINTER_MEMBER u32 nothing(int j) {
+    const u32 bits = __builtin_bit_cast(u32, j == 0 ? masked : 0.0F);
+    return __is_same(Number, Handed) ? ~bits : bits;
+  }
+  static SINTER_MEMBER u32 word_of(const float& x) { return __builtin_bit_cast(u32, x); }
+  static SINTER_MEMBER u32 word_of(const Handed& x) { return x.look(); }
+  template <class Number>
+  static SINTER_MEMBER bool is_there(u32 word) {
+    return !__is_same(Number, Handed) || word != 0;
+  }
+  template <class Number>
+  static SINTER_MEMBER float number_of(u32 word) {
+    return __builtin_bit_cast(float, __is_same(Number, Handed) ? ~word : word);
   }
 };
 

@@ -43,15 +43,6 @@ struct GlobalRow<FloatRows<Cols>> {
   }
 };
 
-// How tiles are dealt out to waves: as in matmul_one_row.
-template <class Form, int Rows, class W>
-struct TileShare {
-  static constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
-  static constexpr int sharing = share_tile<W>(tiles, Form::steps);
-  static constexpr int at_once = waves / sharing;  // tiles of a block
-  static constexpr int steps = (Form::steps + sharing - 1) / sharing;
-};
-
 // Sums of the waves that share a tile, `Count` to each of `Lanes` lanes, added up in the order of
 // the waves, in shared memory. Afterwards finish(i) is called for i below Stride, each by one of
 // the waves, which finds the totals of sums i, i + Stride, .. in y.
@@ -261,7 +252,7 @@ template <int Tokens, int Parts, int Rows, class W, int Cols, int Group, int Pla
           class Epilogue>
 SINTER_INLINE void multiply_few_by_tiles(const Launch* launch, const W& w,
                                          const QuantizedRows<Cols, Group, Planes, Together>& x,
-                                         const Epilogue& epilogue) {
+                                         Handed* handed, const Epilogue& epilogue) {
   using X = QuantizedRows<Cols, Group, Planes, Together>;
   using Alone = OneRow<QuantizedRows<Cols, Group, Planes>>;
   using Share = TileShare<Alone, Rows, W>;
@@ -280,25 +271,27 @@ SINTER_INLINE void multiply_few_by_tiles(const Launch* launch, const W& w,
   constexpr int pieces_of_tile = Share::steps * together;
   // Without a branch for the last, loads of several pieces are under way together, where there are
   // registers for them.
-  constexpr bool all_exist = pieces_of_tile * Share::sharing == W::blocks && Form::registers <= 112;
+  constexpr bool all_exist =
+      pieces_of_tile * Share::sharing * Share::splits == W::blocks && Form::registers <= 112;
   constexpr int ahead = most_ahead < pieces_of_tile ? most_ahead : pieces_of_tile;
 
-  if (index{launch->worker} * Share::at_once >= tiles) return;
-  const int part_of_tile = wave() % Share::sharing;
-  index tile = index{launch->worker} * Share::at_once + wave() / Share::sharing;
+  if (index{launch->worker} * Share::at_once >= Share::units) return;
+  const SplitSums<Share, Rows> sums_of_splits{handed};
+  index unit = index{launch->worker} * Share::at_once + wave() / Share::sharing;
   // Piece number `i` of this wave's share: steps are blocks `together` at a time.
-  const auto block_of = [&](int i) {
-    return (i / together * Share::sharing + part_of_tile) * together + i % together;
+  const auto block_of = [&](index of, int i) {
+    return Share::step(of, i / together) * together + i % together;
   };
   FewPiece<W> pieces[ahead][Parts];
   const auto read = [&](index of, int i, FewPiece<W>(&into)[Parts]) __attribute__((always_inline)) {
-    const int block = block_of(i);
-    if (of >= tiles || (!all_exist && block >= W::blocks)) return;
+    const int block = block_of(of, i);
+    if (of >= Share::units || (!all_exist && block >= W::blocks)) return;
 #pragma clang loop unroll(full)
-    for (int part = 0; part < Parts; ++part) into[part].read(w, part * tiles + of, block);
+    for (int part = 0; part < Parts; ++part)
+      into[part].read(w, part * tiles + Share::tile(of), block);
   };
 #pragma clang loop unroll(full)
-  for (int i = 0; i < ahead; ++i) read(tile, i, pieces[i]);
+  for (int i = 0; i < ahead; ++i) read(unit, i, pieces[i]);
   await_phases();
   const index rows = x.rows < Tokens ? x.rows : Tokens;
   const int passes =
@@ -306,7 +299,8 @@ SINTER_INLINE void multiply_few_by_tiles(const Launch* launch, const W& w,
   const auto existing = [&](int token) { return token < rows ? index{token} : rows - 1; };
 
   index base = index{launch->worker} * Share::at_once;
-  for (int pass = 0; base < tiles;) {
+  for (int pass = 0; base < Share::units;) {
+    const index tile = Share::tile(unit);
     const int first = pass * Form::tokens;  // row of x
     float y[together][Parts * count] = {};
     const auto multiply_block = [&](int block, FewPiece<W>(&piece)[Parts],
@@ -398,13 +392,13 @@ SINTER_INLINE void multiply_few_by_tiles(const Launch* launch, const W& w,
       for (int i = 0; i < Parts * count; ++i) to[i] += sum_of_block[i];
       settle(to);
     };
-    if (tile < tiles) {
+    if (unit < Share::units) {
 #pragma clang loop unroll(disable)
       for (int i = 0; i < pieces_of_tile; i += ahead)
 #pragma clang loop unroll(full)
         for (int j = 0; j < ahead; ++j) {
           if (pieces_of_tile % ahead != 0 && i + j >= pieces_of_tile) break;
-          const int block = block_of(i + j);
+          const int block = block_of(unit, i + j);
           if (all_exist || block < W::blocks) {
             if constexpr (ahead % together == 0 || together == 1) {
               multiply_block(block, pieces[j], y[j % together]);
@@ -414,10 +408,10 @@ SINTER_INLINE void multiply_few_by_tiles(const Launch* launch, const W& w,
                 if ((i + j) % together == k) multiply_block(block, pieces[j], y[k]);
             }
           }
-          if (i + j + ahead < pieces_of_tile) read(tile, i + j + ahead, pieces[j]);
+          if (i + j + ahead < pieces_of_tile) read(unit, i + j + ahead, pieces[j]);
         }
     }
-    index next = tile;
+    index next = unit;
     if (Form::passes == 1 || ++pass == passes) {
       pass = 0;
       base += index{launch->workers} * Share::at_once;
@@ -435,39 +429,43 @@ SINTER_INLINE void multiply_few_by_tiles(const Launch* launch, const W& w,
     add_up_waves<Share::sharing, count, wave_size>(y[0], [&](int i) __attribute__((always_inline)) {
       const int token = first + i / used * 16 + Matrix::sum_token(i % used);
       const index col = tile * tile_rows + Matrix::sum_row(i % used);
-      if (tile >= tiles || token >= rows || col >= Rows) return;
+      if (unit >= Share::units || token >= rows || col >= Rows) return;
       const GlobalRow<X> row{x, token};
       float done[Parts];
 #pragma clang loop unroll(full)
+      for (int part = 0; part < Parts; ++part) done[part] = y[0][part * count + i];
+      if (!sums_of_splits.add_up(unit, token, col, done)) return;
+#pragma clang loop unroll(full)
       for (int part = 0; part < Parts; ++part)
-        done[part] = Alone::finish(w, part * index{Rows} + col, y[0][part * count + i], row);
+        done[part] = Alone::finish(w, part * index{Rows} + col, done[part], row);
       if constexpr (Parts == 1) epilogue(token, col, Rows - col, done[0]);
       if constexpr (Parts == 2) epilogue(token, col, Rows - col, done[0], done[1]);
     });
-    tile = next;
+    unit = next;
   }
 }
 
 // Without matrix units: a lane has one row of the tile for `AtOnce` rows of x.
 template <int AtOnce, int Parts, int Rows, class Form, class W, class X, class Epilogue>
 SINTER_INLINE void multiply_few_by_lanes(const Launch* launch, const W& w, const X& x,
-                                         const Epilogue& epilogue) {
+                                         Handed* handed, const Epilogue& epilogue) {
   using Share = TileShare<Form, Rows, W>;
   constexpr index tiles = Share::tiles;
   constexpr int sharing = Share::sharing;
-  const int part_of_tile = wave() % sharing;
+  const SplitSums<Share, Rows> sums{handed};
   await_phases();
-  for (index base = index{launch->worker} * Share::at_once; base < tiles;
+  for (index base = index{launch->worker} * Share::at_once; base < Share::units;
        base += index{launch->workers} * Share::at_once) {
-    const index tile = base + wave() / sharing;
+    const index unit = base + wave() / sharing;
+    const index tile = Share::tile(unit);
     for (index first = 0; first < x.rows; first += AtOnce) {
       float y[Parts * AtOnce] = {};
-      if (tile < tiles)
+      if (unit < Share::units)
 #pragma clang loop unroll(disable)
         for (int step = 0; step < Share::steps; ++step)
 #pragma clang loop unroll(full)
           for (int part = 0; part < Parts; ++part) {
-            const int at = step * sharing + part_of_tile;
+            const int at = Share::step(unit, step);
             typename Form::template Piece<W> piece;
             piece.read(w, part * tiles + tile, at);
             // Else the address of every load, the same for all lanes, is kept in a register.
@@ -483,12 +481,16 @@ SINTER_INLINE void multiply_few_by_lanes(const Launch* launch, const W& w, const
       for (int i = 0; i < Parts * AtOnce; ++i) y[i] = Form::gather(y[i]);
       add_up_waves<sharing, AtOnce, tile_rows>(y, [&](int r) __attribute__((always_inline)) {
         const index col = tile * tile_rows + lane();
-        if (tile >= tiles || first + r >= x.rows || lane() >= tile_rows || col >= Rows) return;
+        if (unit >= Share::units || first + r >= x.rows || lane() >= tile_rows || col >= Rows)
+          return;
         float done[Parts];
 #pragma clang loop unroll(full)
+        for (int part = 0; part < Parts; ++part) done[part] = y[part * AtOnce + r];
+        if (!sums.add_up(unit, first + r, col, done)) return;
+#pragma clang loop unroll(full)
         for (int part = 0; part < Parts; ++part)
-          done[part] = Form::finish(w, part * index{Rows} + col, y[part * AtOnce + r],
-                                    GlobalRow<X>(x, first + r));
+          done[part] =
+              Form::finish(w, part * index{Rows} + col, done[part], GlobalRow<X>(x, first + r));
         if constexpr (Parts == 1) epilogue(first + r, col, Rows - col, done[0]);
         if constexpr (Parts == 2) epilogue(first + r, col, Rows - col, done[0], done[1]);
       });
@@ -500,20 +502,21 @@ template <int Tokens, int Parts, int Rows, class W, int Cols, int Group, int Pla
           class Epilogue>
 SINTER_INLINE void multiply_few(const Launch* launch, const W& w,
                                 const QuantizedRows<Cols, Group, Planes, Together>& x,
-                                const Epilogue& epilogue) {
+                                Handed* handed, const Epilogue& epilogue) {
   if constexpr (has_dot4) {
-    multiply_few_by_tiles<Tokens, Parts, Rows>(launch, w, x, epilogue);
+    multiply_few_by_tiles<Tokens, Parts, Rows>(launch, w, x, handed, epilogue);
   } else {
     // Multiplying bytes one by one takes longer than reading weights again, and a tile's bytes,
     // taken apart, would need more registers than there are.
     multiply_few_by_lanes<2 / Parts, Parts, Rows, OneRow<QuantizedRows<Cols, Group, Planes>>>(
-        launch, w, x, epilogue);
+        launch, w, x, handed, epilogue);
   }
 }
 template <int Tokens, int Parts, int Rows, class W, int Cols, class Epilogue>
 SINTER_INLINE void multiply_few(const Launch* launch, const W& w, const FloatRows<Cols>& x,
-                                const Epilogue& epilogue) {
-  multiply_few_by_lanes<Tokens, Parts, Rows, OneRow<FloatRows<Cols>>>(launch, w, x, epilogue);
+                                Handed* handed, const Epilogue& epilogue) {
+  multiply_few_by_lanes<Tokens, Parts, Rows, OneRow<FloatRows<Cols>>>(launch, w, x, handed,
+                                                                      epilogue);
 }
 
 // Bytes of shared memory of multiply_few.

@@ -3,6 +3,7 @@
 // the end. Few tiles share their columns among the waves of a block; many take a wave each.
 #pragma once
 
+#include "gpu/handing.h"
 #include "gpu/matvec_bits.h"
 
 namespace sinter {
@@ -195,51 +196,135 @@ struct OneRowOf<X, W, true> : BitsOfOneRow<X, W> {};
 template <class X>
 constexpr int one_row_shared_bytes = sizes::one_row_shared_bytes(OneRow<X>::Row::bytes, waves);
 
+// Splits of the columns of a tile of coded weights; of others there is one.
+template <class W>
+constexpr int splits_of(index tiles) {
+  if constexpr (requires { W::bits; }) {
+    return static_cast<int>(sizes::column_splits(tiles, W::blocks, W::bits));
+  } else {
+    return 1;
+  }
+}
+
+// How the work on tiles is dealt out. A unit is a tile, or a split of the columns of one, by as
+// many waves as share it: split after split of all tiles.
+template <class Form, int Rows, class W>
+struct TileShare {
+  static constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
+  static constexpr int splits = splits_of<W>(tiles);
+  static constexpr int split_steps = (Form::steps + splits - 1) / splits;
+  static constexpr index units = tiles * splits;
+  static constexpr int sharing = share_tile<W>(tiles, split_steps);
+  static constexpr int at_once = waves / sharing;  // units of a block
+  static constexpr int steps = (split_steps + sharing - 1) / sharing;
+  static_assert(splits == 1 || at_once == 1);
+
+  static SINTER_MEMBER index tile(index unit) { return splits == 1 ? unit : unit % tiles; }
+  static SINTER_MEMBER int split(index unit) {
+    return splits == 1 ? 0 : static_cast<int>(unit / tiles);
+  }
+  // Step number i of this wave; behind the last where it has none.
+  static SINTER_MEMBER int step(index unit, int i) {
+    const int at = i * sharing + wave() % sharing;
+    if constexpr (splits == 1) {
+      return at;
+    } else {
+      return split_steps % sharing == 0 || at < split_steps ? split(unit) * split_steps + at
+                                                            : Form::steps;
+    }
+  }
+};
+
+// What splits of columns hand over: [rows][Rows][Parts][splits - 1].
+template <class Share, int Rows>
+struct SplitSums {
+  Handed* words;
+
+  // Adds up what the splits of a tile have of the sums of an output column of a row, in their
+  // order. False for all but the last split, which waits for the others.
+  template <int Parts>
+  SINTER_MEMBER bool add_up(index unit, index row, index col, float (&y)[Parts]) const {
+    constexpr int others = Share::splits - 1;
+    if constexpr (others > 0) {
+      Handed* const here = words + (row * Rows + col) * Parts * others;
+      const int split = Share::split(unit);
+      if (split < others) {
+#pragma clang loop unroll(full)
+        for (int part = 0; part < Parts; ++part) here[part * others + split].put(y[part]);
+        return false;
+      }
+      u32 looks[Parts * others];
+      while (true) {
+#pragma clang loop unroll(full)
+        for (int i = 0; i < Parts * others; ++i) looks[i] = here[i].look();
+        bool all = true;
+#pragma clang loop unroll(full)
+        for (int i = 0; i < Parts * others; ++i) all &= looks[i] != 0;
+        if (all) break;
+        look_again();
+      }
+#pragma clang loop unroll(full)
+      for (int part = 0; part < Parts; ++part) {
+        float sum = 0;
+#pragma clang loop unroll(full)
+        for (int i = 0; i < others; ++i) {
+          sum += Handed::number(looks[part * others + i]);
+          here[part * others + i].clear();
+        }
+        y[part] += sum;
+      }
+    }
+    return true;
+  }
+};
+
 // `Parts` matrices of `Rows` rows each, one after another in w, each starting a tile, go to the
 // epilogue together: epilogue(row, output column, outputs left in the part, y of part 0, y of part
 // 1).
 template <class X, int Parts, int Rows, class W, class Prologue, class Epilogue>
 SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prologue& prologue,
-                                  const Epilogue& epilogue) {
+                                  Handed* handed, const Epilogue& epilogue) {
   using Form = OneRowOf<X, W>;
+  using Share = TileShare<Form, Rows, W>;
   using Piece = typename Form::template Piece<W>;
-  constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
-  constexpr int sharing = share_tile<W>(tiles, Form::steps);
-  constexpr int at_once = waves / sharing;  // tiles of a block
-  constexpr int steps = (Form::steps + sharing - 1) / sharing;
+  constexpr index tiles = Share::tiles;
+  constexpr int sharing = Share::sharing, steps = Share::steps, at_once = Share::at_once;
   // Loads that are under way before the first is used.
   constexpr int most_ahead = Piece::registers * Parts > 32 ? 1 : 32 / (Piece::registers * Parts);
   constexpr int ahead = most_ahead < steps ? most_ahead : steps;
 
-  if (index{launch->worker} * at_once >= tiles) return;
+  if (index{launch->worker} * at_once >= Share::units) return;
   u8* const behind = shared_memory() + sizes::behind_row(Form::Row::bytes);
   float* const partials = reinterpret_cast<float*>(behind);
   float* const scratch = reinterpret_cast<float*>(behind + 2 * waves * 2 * tile_rows * 4);
   const typename Form::Row x{shared_memory()};
+  const SplitSums<Share, Rows> sums{handed};
   const int slot = wave() / sharing;
   const int part_of_tile = wave() % sharing;
 
   Piece pieces[ahead][Parts];
-  const auto read = [&](index tile, int step, Piece(&into)[Parts]) __attribute__((always_inline)) {
-    if (tile >= tiles) return;
+  const auto read = [&](index unit, int step, Piece(&into)[Parts]) __attribute__((always_inline)) {
+    if (unit >= Share::units) return;
 #pragma clang loop unroll(full)
     for (int part = 0; part < Parts; ++part)
-      into[part].read(w, part * tiles + tile, step * sharing + part_of_tile);
+      into[part].read(w, part * tiles + Share::tile(unit), Share::step(unit, step));
   };
   // Weights do not depend on what came before: the first are fetched while x is prepared.
-  index tile = index{launch->worker} * at_once + slot;
+  index unit = index{launch->worker} * at_once + slot;
 #pragma clang loop unroll(full)
-  for (int i = 0; i < ahead; ++i) read(tile, i, pieces[i]);
+  for (int i = 0; i < ahead; ++i) read(unit, i, pieces[i]);
+  fetch_vectors(launch, prologue);
   await_previous_phase();
   x.write(prologue, scratch);
   barrier();
 
   int parity = 0;
-  for (index base = index{launch->worker} * at_once; base < tiles;
+  for (index base = index{launch->worker} * at_once; base < Share::units;
        base += index{launch->workers} * at_once) {
-    const index next = tile + index{launch->workers} * at_once;
+    const index next = unit + index{launch->workers} * at_once;
+    const index tile = Share::tile(unit);
     float y[Parts] = {};
-    if (tile < tiles) {
+    if (unit < Share::units) {
 #pragma clang loop unroll(disable)
       for (int step = 0; step < steps; step += ahead)
 #pragma clang loop unroll(full)
@@ -247,14 +332,14 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
           if (steps % ahead != 0 && step + i >= steps) break;
 #pragma clang loop unroll(full)
           for (int part = 0; part < Parts; ++part)
-            y[part] += pieces[i][part].multiply(w, part * tiles + tile,
-                                                (step + i) * sharing + part_of_tile, x);
+            y[part] +=
+                pieces[i][part].multiply(w, part * tiles + tile, Share::step(unit, step + i), x);
           settle(y);
           // The place is free for what comes `ahead` steps later.
-          if (step + i + ahead < steps) read(tile, step + i + ahead, pieces[i]);
+          if (step + i + ahead < steps) read(unit, step + i + ahead, pieces[i]);
         }
     }
-    if (base + index{launch->workers} * at_once < tiles)
+    if (base + index{launch->workers} * at_once < Share::units)
 #pragma clang loop unroll(full)
       for (int i = 0; i < ahead; ++i) read(next, i, pieces[i]);
 #pragma clang loop unroll(full)
@@ -278,14 +363,14 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
         }
     }
     const index col = tile * tile_rows + lane();
-    if (part_of_tile == 0 && lane() < tile_rows && col < Rows) {
+    if (part_of_tile == 0 && lane() < tile_rows && col < Rows && sums.add_up(unit, 0, col, y)) {
 #pragma clang loop unroll(full)
       for (int part = 0; part < Parts; ++part)
         y[part] = Form::finish(w, part * index{Rows} + col, y[part], x);
       if constexpr (Parts == 1) epilogue(0, col, Rows - col, y[0]);
       if constexpr (Parts == 2) epilogue(0, col, Rows - col, y[0], y[1]);
     }
-    tile = next;
+    unit = next;
   }
 }
 

@@ -28,6 +28,7 @@ struct SinterSimt {
   void (*barrier)();
   unsigned (*shuffle)(unsigned value, int lane);  // the value that `lane` of this wave brought
   void (*await)();                                // the phase before, by the whole block
+  void (*look_again)();                           // when other blocks have run
 };
 extern "C" __attribute__((visibility("default"))) SinterSimt* sinter_simt = nullptr;
 #endif
@@ -62,6 +63,9 @@ SINTER_INLINE int wave_uniform(int value) { return value; }
 SINTER_INLINE int fetch_add(int* p, int value) {
   return __atomic_fetch_add(p, value, __ATOMIC_ACQ_REL);
 }
+SINTER_INLINE void store_word(u32* p, u32 x) { __atomic_store_n(p, x, __ATOMIC_RELAXED); }
+SINTER_INLINE u32 load_word(const u32* p) { return __atomic_load_n(p, __ATOMIC_RELAXED); }
+SINTER_INLINE void look_again() { sinter_simt->look_again(); }
 SINTER_INLINE void fence() {}
 SINTER_INLINE void fence_of_block() {}
 SINTER_INLINE u64 fetch_add_wide(u64* p) { return __atomic_fetch_add(p, 1, __ATOMIC_ACQ_REL); }
@@ -110,6 +114,14 @@ SINTER_INLINE u64 fetch_add_wide(u64* p) {
 SINTER_INLINE u64 load_acquire(const u64* p) {
   return __scoped_atomic_load_n(p, __ATOMIC_ACQUIRE, __MEMORY_SCOPE_DEVICE);
 }
+// Words that blocks hand over while they run.
+SINTER_INLINE void store_word(u32* p, u32 x) {
+  __scoped_atomic_store_n(p, x, __ATOMIC_RELAXED, __MEMORY_SCOPE_DEVICE);
+}
+SINTER_INLINE u32 load_word(const u32* p) {
+  return __scoped_atomic_load_n(p, __ATOMIC_RELAXED, __MEMORY_SCOPE_DEVICE);
+}
+SINTER_INLINE void look_again() {}
 // What this thread wrote becomes visible to the device before what it writes from here on.
 SINTER_INLINE void fence() { __nvvm_membar_gl(); }
 // The same for all threads of a block, one of which announces it by fetch_add behind a barrier():
@@ -178,6 +190,13 @@ SINTER_INLINE u64 fetch_add_wide(u64* p) {
 SINTER_INLINE u64 load_acquire(const u64* p) {
   return __hip_atomic_load(p, __ATOMIC_ACQUIRE, __HIP_MEMORY_SCOPE_AGENT);
 }
+SINTER_INLINE void store_word(u32* p, u32 x) {
+  __hip_atomic_store(p, x, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+SINTER_INLINE u32 load_word(const u32* p) {
+  return __hip_atomic_load(p, __ATOMIC_RELAXED, __HIP_MEMORY_SCOPE_AGENT);
+}
+SINTER_INLINE void look_again() {}
 SINTER_INLINE void fence() { __builtin_amdgcn_fence(__ATOMIC_SEQ_CST, "agent"); }
 SINTER_INLINE void fence_of_block() { fence(); }
 SINTER_INLINE float exp2(float x) {

@@ -110,22 +110,45 @@ SINTER_INLINE int first_column(int i, Runs<Run>) {
   return (((i / Run * waves + wave()) * Run + i % Run) * wave_size + lane()) * held;
 }
 
-// A run of each wave of such a team, number so many: rows of which no column needs those of other
-// runs can be prepared one after another.
+// A run of such columns, by a wave: where no column needs those of other runs, or only what they
+// all have to say about one number, it can be prepared alone.
 template <int Run>
-struct PartOfRuns {
+struct RunOfRow {
   int number;
+  float factor;  // whole_factor() of the row
 };
 template <int Run>
-constexpr int runs_of<PartOfRuns<Run>> = Run;
+constexpr int runs_of<RunOfRow<Run>> = Run;
 template <int Run>
-SINTER_INLINE void meet(PartOfRuns<Run>) {}
+SINTER_INLINE void meet(RunOfRow<Run>) {}
 template <int Run>
-SINTER_INLINE int first_column(int i, PartOfRuns<Run> part) {
-  return (((part.number * waves + wave()) * Run + i) * wave_size + lane()) * held;
+SINTER_INLINE int first_column(int i, RunOfRow<Run> part) {
+  return ((part.number * Run + i) * wave_size + lane()) * held;
 }
 template <int Cols, int Run>
-constexpr int rounds_of<Cols, PartOfRuns<Run>> = Run;
+constexpr int rounds_of<Cols, RunOfRow<Run>> = Run;
+// The same by as many waves of a block as a run has rounds, which meet in shared memory. All waves
+// take part; the others have no columns.
+template <int Run>
+struct WavesOfRun {
+  int number;
+  float factor;
+  float* shared;  // [Run][wave_size * held]
+};
+template <int Run>
+SINTER_INLINE void meet(WavesOfRun<Run>) {}
+template <int Run>
+SINTER_INLINE int first_column(int, WavesOfRun<Run> part) {
+  constexpr int nowhere = 1 << 30;
+  return wave() < Run ? ((part.number * Run + wave()) * wave_size + lane()) * held : nowhere;
+}
+template <int Cols, int Run>
+constexpr int rounds_of<Cols, WavesOfRun<Run>> = 1;
+
+template <class Team>
+constexpr bool by_waves = false;
+template <int Run>
+constexpr bool by_waves<WavesOfRun<Run>> = true;
 
 // Runs of columns that a prologue wants in one wave: 1, or what a struct says as `run`.
 template <class Source>
@@ -244,14 +267,11 @@ struct RmsNormRows {
                                                          Team team) const {
     prepare_source<Cols>(x, source(r), row, team);
     Held scale[rounds_of<Cols, Team>];
-    float squares = 0;
+    if constexpr (has_weight)
 #pragma clang loop unroll(full)
-    for (int i = 0; i < rounds_of<Cols, Team>; ++i) {
-      if constexpr (has_weight) scale[i] = hold<Cols, true>(weight, first_column(i, team));
-#pragma clang loop unroll(full)
-      for (int j = 0; j < held; ++j) squares += row[i].v[j] * row[i].v[j];
-    }
-    const float factor = inverse_root(sum_of(squares, team) / Cols + eps);
+      for (int i = 0; i < rounds_of<Cols, Team>; ++i)
+        scale[i] = hold<Cols, true>(weight, first_column(i, team));
+    const float factor = factor_of(row, team);
 #pragma clang loop unroll(full)
     for (int i = 0; i < rounds_of<Cols, Team>; ++i)
 #pragma clang loop unroll(full)
@@ -262,6 +282,24 @@ struct RmsNormRows {
           row[i].v[j] *= factor;
         }
       }
+  }
+  // What the columns of a row are multiplied by.
+  template <class Team>
+  SINTER_MEMBER float factor_of(const Held (&row)[rounds_of<Cols, Team>], Team team) const {
+    float squares = 0;
+#pragma clang loop unroll(full)
+    for (int i = 0; i < rounds_of<Cols, Team>; ++i)
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held; ++j) squares += row[i].v[j] * row[i].v[j];
+    return inverse_root(sum_of(squares, team) / Cols + eps);
+  }
+  template <int Run>
+  SINTER_MEMBER float factor_of(const Held (&)[Run], RunOfRow<Run> team) const {
+    return team.factor;
+  }
+  template <int Run>
+  SINTER_MEMBER float factor_of(const Held (&)[1], WavesOfRun<Run> team) const {
+    return team.factor;
   }
 };
 
@@ -424,7 +462,8 @@ struct RotateRows {
                                                          Held (&row)[rounds_of<Cols, Team>],
                                                          Team team) const {
     constexpr int rounds = rounds_of<Cols, Team>;
-    static_assert(Block <= of_wave || runs_of<Team> >= Block / of_wave || __is_same(Team, Wave));
+    static_assert(Block <= of_wave || runs_of<Team> >= Block / of_wave || __is_same(Team, Wave) ||
+                  by_waves<Team>);
     if constexpr (__is_same(Source, const float*)) {
       PlainRows<Cols>{x, {}}.prepare(source(r), row, team);
     } else {
@@ -442,10 +481,20 @@ struct RotateRows {
       meet_in_thread(row[i]);
       meet_in_lanes(row[i]);
     }
+    meet_in_rounds(row, team);
+    if constexpr (Inverse)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < rounds; ++i) scale_round(i);
+  }
+
+ private:
+  // Rounds of a wave, or waves that have one each.
+  template <class Team>
+  SINTER_MEMBER void meet_in_rounds(Held (&row)[rounds_of<Cols, Team>], Team team) const {
 #pragma clang loop unroll(full)
     for (int apart = 1; apart * of_wave < Block; apart *= 2)
 #pragma clang loop unroll(full)
-      for (int i = 0; i < rounds; ++i) {
+      for (int i = 0; i < rounds_of<Cols, Team>; ++i) {
         if ((i & apart) != 0 || first_column(i, team) - lane() * held >= Cols) continue;
 #pragma clang loop unroll(full)
         for (int j = 0; j < held; ++j) {
@@ -455,12 +504,35 @@ struct RotateRows {
           row[i + apart].v[j] = a - b;
         }
       }
-    if constexpr (Inverse)
-#pragma clang loop unroll(full)
-      for (int i = 0; i < rounds; ++i) scale_round(i);
   }
-
- private:
+  template <int Run>
+  SINTER_MEMBER void meet_in_rounds(Held (&row)[1], WavesOfRun<Run> team) const {
+    constexpr int count = Block / of_wave;
+    if constexpr (count > 1) {
+      barrier();  // what another rotation left has been read
+      if (wave() < Run)
+#pragma clang loop unroll(full)
+        for (int j = 0; j < held; ++j)
+          team.shared[wave() * of_wave + j * wave_size + lane()] = row[0].v[j];
+      barrier();
+      if (wave() >= Run) return;
+      const float* const first = team.shared + wave() / count * count * of_wave + lane();
+#pragma clang loop unroll(full)
+      for (int j = 0; j < held; ++j)
+        row[0].v[j] = meet_all<count, of_wave>(first + j * wave_size, wave() % count);
+    }
+  }
+  // Number `which` of the transform of `Count` numbers, `Apart` apart, in the order of the steps.
+  template <int Count, int Apart>
+  static SINTER_MEMBER float meet_all(const float* x, int which) {
+    if constexpr (Count == 1) {
+      return *x;
+    } else {
+      const float a = meet_all<Count / 2, Apart>(x, which % (Count / 2));
+      const float b = meet_all<Count / 2, Apart>(x + Count / 2 * Apart, which % (Count / 2));
+      return which < Count / 2 ? a + b : a - b;
+    }
+  }
   SINTER_MEMBER Held factors_at(int k) const {
     constexpr float scale = inverse_root_of_power(Block);
     Held factors;
@@ -621,6 +693,64 @@ struct KeptRows {
 template <int Cols, class Prologue>
 SINTER_INLINE KeptRows<Cols, Prologue> keep_rows(const Prologue& x, float* out, bool keep) {
   return {x, out, keep};
+}
+
+// What all blocks are going to read of a prologue's vectors comes nearer while the phase before
+// runs. By a phase that has begun early, when its own weights are under way.
+template <class Prologue>
+SINTER_INLINE void fetch_vectors(const Launch*, const Prologue&) {}
+template <int Cols, class Weight, class Source>
+SINTER_INLINE void fetch_vectors(const Launch* launch, const RmsNormRows<Cols, Weight, Source>& p) {
+  if constexpr (!__is_void(Weight)) fetch_ahead<Cols>(launch, p.weight);
+  fetch_vectors(launch, p.x);
+}
+template <int Cols, class Weight, class Bias, class Source>
+SINTER_INLINE void fetch_vectors(const Launch* launch,
+                                 const LayerNormRows<Cols, Weight, Bias, Source>& p) {
+  fetch_ahead<Cols>(launch, p.weight);
+  if constexpr (!__is_void(Bias)) fetch_ahead<Cols>(launch, p.bias);
+  fetch_vectors(launch, p.x);
+}
+template <int Cols, class Signs, int Block, bool Inverse, class Source>
+SINTER_INLINE void fetch_vectors(const Launch* launch,
+                                 const RotateRows<Cols, Signs, Block, Inverse, Source>& p) {
+  if constexpr (!__is_void(Signs)) fetch_ahead<Cols>(launch, p.signs);
+  fetch_vectors(launch, p.x);
+}
+template <int Cols, class Source>
+SINTER_INLINE void fetch_vectors(const Launch* launch, const KeptRows<Cols, Source>& p) {
+  fetch_vectors(launch, p.x);
+}
+
+// Whether a run of a row can be prepared alone, once whole_factor() is known.
+template <class Prologue>
+constexpr bool by_runs = is_local<Prologue>;
+template <int Cols, class Weight, class Source>
+constexpr bool by_runs<RmsNormRows<Cols, Weight, Source>> = is_local<Source>;
+template <int Cols, class Signs, int Block, bool Inverse, class Source>
+constexpr bool by_runs<RotateRows<Cols, Signs, Block, Inverse, Source>> = by_runs<Source>;
+template <int Cols, class Source>
+constexpr bool by_runs<KeptRows<Cols, Source>> = by_runs<Source>;
+// The factor of the norm in a prologue, to the bits that it has where the whole block prepares the
+// row: by the whole block. 1 where there is no norm.
+template <class Prologue, class Team>
+SINTER_INLINE float whole_factor(const Prologue&, index, Team) {
+  return 1.0F;
+}
+template <int Cols, class Weight, class Source, class Team>
+SINTER_INLINE float whole_factor(const RmsNormRows<Cols, Weight, Source>& p, index r, Team team) {
+  Held row[rounds_of<Cols, Team>];
+  prepare_source<Cols>(p.x, p.source(r), row, team);
+  return p.factor_of(row, team);
+}
+template <int Cols, class Source, class Team>
+SINTER_INLINE float whole_factor(const KeptRows<Cols, Source>& p, index r, Team team) {
+  return whole_factor(p.x, r, team);
+}
+template <int Cols, class Signs, int Block, bool Inverse, class Source, class Team>
+SINTER_INLINE float whole_factor(const RotateRows<Cols, Signs, Block, Inverse, Source>& p, index r,
+                                 Team team) {
+  return whole_factor(p.x, p.source(r), team);
 }
 
 }  // namespace sinter
