@@ -85,6 +85,28 @@ const std::vector<GgufTensorName> kConvolutions = {
     {"shortconv.conv", "conv.conv"},          {"shortconv.out_proj", "conv.out_proj"},
     {"exp_probs_b", "mlp.expert_correction"}};
 
+const std::vector<GgufTensorName> kLatent = {
+    {"attn_q_a", "self_attn.q_a_proj"},
+    {"attn_q_a_norm", "self_attn.q_a_layernorm"},
+    {"attn_q_b", "self_attn.q_b_proj"},
+    {"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"},
+    {"attn_kv_a_norm", "self_attn.kv_a_layernorm"},
+    {"attn_kv_b", "self_attn.kv_b_proj"},
+    {"attn_k_b", "self_attn.k_b_proj"},  // of each head, transposed
+    {"attn_v_b", "self_attn.v_b_proj"},
+    {"ffn_gate_shexp", "mlp.shared_experts.gate_proj"},
+    {"ffn_up_shexp", "mlp.shared_experts.up_proj"},
+    {"ffn_down_shexp", "mlp.shared_experts.down_proj"}};
+
+const std::vector<GgufTensorName> kStateSpace = {{"ffn_norm", "pre_ff_layernorm"},
+                                                 {"ssm_in", "mamba.in_proj"},
+                                                 {"ssm_conv1d", "mamba.conv1d"},
+                                                 {"ssm_a", "mamba.A"},
+                                                 {"ssm_d", "mamba.D"},
+                                                 {"ssm_dt", "mamba.dt"},
+                                                 {"ssm_norm", "mamba.norm"},
+                                                 {"ssm_out", "mamba.out_proj"}};
+
 std::vector<GgufField> with_experts(std::vector<GgufField> fields) {
   fields.insert(fields.end(),
                 {kExperts,
@@ -227,6 +249,35 @@ const std::vector<GgufArchitecture>& gguf_architectures() {
        .tensors = kConvolutions,
        .constants = R"({"hidden_act": "silu", "conv_bias": false, "use_expert_bias": true,
                         "norm_topk_prob": true, "routed_scaling_factor": 1.0})"},
+      {.name = "deepseek2",
+       .model_type = "deepseek_v2",  // or deepseek_v3, as the router says
+       .latent = true,
+       .fields = {{"attention.kv_lora_rank", "kv_lora_rank"},
+                  {"attention.q_lora_rank", "q_lora_rank", Kind::integer, false},
+                  {"leading_dense_block_count", "first_k_dense_replace", Kind::count, false},
+                  {"expert_count", "num_experts", Kind::integer, false},
+                  {"expert_used_count", "num_experts_per_tok", Kind::integer, false},
+                  {"expert_feed_forward_length", "moe_intermediate_size", Kind::integer, false},
+                  {"expert_shared_count", "n_shared_experts", Kind::count, false},
+                  {"expert_group_count", "n_group", Kind::integer, false},
+                  {"expert_group_used_count", "topk_group", Kind::integer, false},
+                  {"expert_weights_scale", "routed_scaling_factor", Kind::number, false},
+                  kNormalized},
+       .tensors = kLatent,
+       .constants = R"({"hidden_act": "silu", "first_k_dense_replace": 0, "n_shared_experts": 0,
+                        "n_group": 1, "topk_group": 1, "routed_scaling_factor": 1.0,
+                        "norm_topk_prob": false, "q_lora_rank": null})"},
+      {.name = "falcon-h1",
+       .model_type = "falcon_h1",
+       .state_space = true,
+       .fields = {{"ssm.conv_kernel", "mamba_d_conv"},
+                  {"ssm.inner_size", "mamba_d_ssm"},
+                  {"ssm.state_size", "mamba_d_state"},
+                  {"ssm.time_step_rank", "mamba_n_heads"},
+                  {"ssm.group_count", "mamba_n_groups"}},
+       .tensors = kStateSpace,
+       .constants = R"({"hidden_act": "silu", "mamba_d_head": "auto",
+                        "mamba_norm_before_gate": false})"},
       {.name = "ernie4_5", .model_type = "ernie4_5"},
       {.name = "smollm3", .model_type = "smollm3", .interleaved_heads = true},
   };
@@ -241,7 +292,8 @@ std::string hugging_face_name(const GgufArchitecture& architecture, std::string_
   } else if (name.ends_with(".bias")) {
     module.remove_suffix(5);
     suffix = ".bias";
-  } else if (!name.ends_with(".ssm_a")) {
+  } else if (!name.ends_with(".ssm_a") && !name.ends_with(".ssm_d") &&
+             !name.ends_with(".ffn_norm")) {  // which Falcon-H1's files have so
     return std::string(name);
   }
   for (const GgufTensorName& tensor : kModelTensors)

@@ -43,6 +43,8 @@ struct GgufArchitecture {
   enum class Hybrid { no, tiled, grouped };
   Hybrid hybrid = Hybrid::no;
   bool convolutions = false;  // layers without KV heads are short convolutions
+  bool latent = false;        // latent attention and DeepSeek's experts
+  bool state_space = false;   // Mamba-2 beside attention, all of whose factors are in its matrices
   std::vector<GgufField> fields = {};
   // Keys that change numbers, with the only value that the family has.
   std::vector<GgufFixed> fixed = {};

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/numbers.h"
@@ -111,6 +112,10 @@ class Keys {
     return find_field(gguf_.metadata, prefix_ + std::string(name));
   }
   bool has(std::string_view name) { return find(name) != nullptr; }
+  absl::StatusOr<int64_t> integer(std::string_view name) {
+    find(name);
+    return get_int(gguf_.metadata, prefix_ + std::string(name), gguf_.file, kSize);
+  }
   // The whole key, for messages.
   std::string quoted(std::string_view name) const { return fmt::format("\"{}{}\"", prefix_, name); }
   // The key that messages about this field of the configuration speak of.
@@ -241,7 +246,8 @@ absl::StatusOr<Json> rope_factors(const GgufTensor& tensor, int64_t head_dim) {
 }
 
 // `rope_scaling` of config.json; null when nothing is scaled.
-absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, Keys& keys) {
+absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, bool latent,
+                                       Keys& keys) {
   Json scaling = Json::object();
   std::string type = "none";
   // Without a type a factor means linear scaling.
@@ -252,6 +258,7 @@ absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, Keys&
     type = value->get<std::string>();
     if (type != "none" && type != "linear" && type != "yarn")
       return keys.refuse("rope.scaling.type", "none, linear or yarn");
+    if (latent && type == "linear") return keys.refuse("rope.scaling.type", "none or yarn");
   } else if (has_factor || has_old_factor) {
     type = "linear";
   }
@@ -286,6 +293,21 @@ absl::StatusOr<Json> read_rope_scaling(const Gguf& gguf, int64_t head_dim, Keys&
       if (!status.ok()) return status;
       keys.name_field(fmt::format("rope_scaling.{}", field), name);
     }
+    // A tenth of what config.json has: the factor of scores grows with it, and cosines and sines
+    // stay as they are. Without it the two are not what the model's own code makes of its absence.
+    if (latent) {
+      constexpr const char* kLog = "rope.scaling.yarn_log_multiplier";
+      const Json* log = keys.find(kLog);
+      if (log == nullptr || !log->is_number() || !(log->get<double>() > 0))
+        return keys.refuse(kLog, "a number above 0, which YaRN needs in latent attention");
+      scaling["mscale"] = scaling["mscale_all_dim"] = log->get<double>() / 0.1;
+      keys.name_field("rope_scaling.mscale", kLog);
+      keys.name_field("rope_scaling.mscale_all_dim", kLog);
+      if (const Json* factor = keys.find("rope.scaling.attn_factor");
+          factor != nullptr && *factor != 1)
+        return keys.refuse("rope.scaling.attn_factor", "1");
+      return scaling;
+    }
     // GGUF multiplies YaRN's own attention factor, config.json replaces it.
     Json attention;
     status = keys.copy_number("rope.scaling.attn_factor", "factor", attention, false);
@@ -319,6 +341,125 @@ bool has_bias(const Gguf& gguf, const std::array<std::string_view, n>& projectio
   });
 }
 
+// Layers that draft tokens stand behind the others.
+absl::Status read_drafting(const Gguf& gguf, std::string_view field, Keys& keys, Json& config) {
+  const Json* drafting = keys.find("nextn_predict_layers");
+  if (drafting == nullptr) return absl::OkStatus();
+  const auto layers = config["num_hidden_layers"].get<int64_t>();
+  if (!drafting->is_number_unsigned() || *drafting >= layers)
+    return keys.refuse("nextn_predict_layers", fmt::format("an integer below {}, which is {}",
+                                                           keys.quoted("block_count"), layers));
+  const int64_t others = layers - drafting->get<int64_t>();
+  for (int64_t layer = others; layer < layers; ++layer)
+    if (const std::string name = fmt::format("blk.{}.nextn.eh_proj.weight", layer);
+        !gguf.tensors.contains(name))
+      return invalid("{}: {} is {} and counts layer {}, but tensor {} is missing", gguf.file,
+                     keys.quoted("nextn_predict_layers"), drafting->get<int64_t>(), layer,
+                     in_quotes(name));
+  config["num_hidden_layers"] = others;
+  config[std::string(field)] = *drafting;
+  return absl::OkStatus();
+}
+
+// Whether any layer has a tensor of this name.
+bool has_layer_tensor(const Gguf& gguf, std::string_view inner) {
+  return std::any_of(gguf.tensors.begin(), gguf.tensors.end(), [&](const auto& tensor) {
+    return tensor.first.starts_with("blk.") && tensor.first.ends_with(inner);
+  });
+}
+
+// How long the parts of heads are, and which of DeepSeek's mixtures there is. Files whose keys and
+// values are made by one matrix say the lengths of heads, those that have it in two what is left of
+// them where keys are the short rows themselves, and the heads' own beside it.
+absl::Status read_latent(const Gguf& gguf, Keys& keys, Json& config) {
+  const bool split = keys.has("attention.key_length_mla");
+  const char* key = split ? "attention.key_length_mla" : "attention.key_length";
+  const char* value = split ? "attention.value_length_mla" : "attention.value_length";
+  const auto key_length = keys.integer(key);
+  const auto value_length = keys.integer(value);
+  const auto shared = keys.integer("rope.dimension_count");
+  for (const absl::Status& status : {key_length.status(), value_length.status(), shared.status()})
+    if (!status.ok()) return status;
+  if (*shared >= *key_length)
+    return keys.refuse("rope.dimension_count",
+                       fmt::format("less than {}, which is {}", keys.quoted(key), *key_length));
+  const auto heads = config["num_attention_heads"].get<int64_t>();
+  if (split) {
+    const auto rank = config["kv_lora_rank"].get<int64_t>();
+    const std::string rank_key = keys.quoted("attention.kv_lora_rank");
+    for (const auto& [name, expected, what] :
+         {std::tuple("attention.key_length", rank + *shared,
+                     fmt::format("{} and {}", rank_key, keys.quoted("rope.dimension_count"))),
+          std::tuple("attention.value_length", rank, rank_key),
+          std::tuple("attention.head_count_kv", int64_t{1}, std::string("one latent row"))})
+      if (const Json* said = keys.find(name); said != nullptr && *said != expected)
+        return keys.refuse(name, fmt::format("{}, {}", expected, what));
+  } else if (const Json* said = keys.find("attention.head_count_kv");
+             said != nullptr && *said != heads) {
+    return keys.refuse("attention.head_count_kv",
+                       fmt::format("{}, which is {}", keys.quoted("attention.head_count"), heads));
+  }
+  config["qk_rope_head_dim"] = config["head_dim"] = *shared;
+  config["qk_nope_head_dim"] = *key_length - *shared;
+  config["v_head_dim"] = *value_length;
+  config["num_key_value_heads"] = heads;
+  keys.name_field("qk_rope_head_dim", "rope.dimension_count");
+  keys.name_field("qk_nope_head_dim", key);
+  keys.name_field("v_head_dim", value);
+  if (absl::Status status = read_drafting(gguf, "num_nextn_predict_layers", keys, config);
+      !status.ok())
+    return status;
+
+  keys.find("rope.scaling.yarn_log_multiplier");  // which YaRN is read with
+
+  // A factor of 0 is none.
+  if (config["routed_scaling_factor"] == 0) config["routed_scaling_factor"] = 1.0;
+  if (!config.contains("num_experts")) {
+    if (config["first_k_dense_replace"] < config["num_hidden_layers"])
+      return keys.refuse("expert_count", fmt::format("a number of experts, since {} is {}",
+                                                     keys.quoted("leading_dense_block_count"),
+                                                     config["first_k_dense_replace"].dump()));
+    for (const char* field : {"num_experts", "num_experts_per_tok", "moe_intermediate_size"})
+      config[field] = 1;  // of no layer
+  }
+  for (const auto& [name, field] :
+       {std::pair("expert_used_count", "num_experts_per_tok"),
+        std::pair("expert_feed_forward_length", "moe_intermediate_size")})
+    if (!config.contains(field)) return keys.refuse(name, "a number above 0");
+  // Files from before the key are of softmax, or say by their tensors that they are not.
+  const bool corrected = has_layer_tensor(gguf, ".exp_probs_b.bias");
+  bool sigmoid = corrected;
+  if (const Json* gating = keys.find("expert_gating_func"); gating != nullptr && *gating != 0) {
+    if (*gating != 1 && *gating != 2)
+      return keys.refuse("expert_gating_func", "1 for softmax or 2 for sigmoid");
+    sigmoid = *gating == 2;
+  }
+  if (sigmoid) {
+    config["model_type"] = "deepseek_v3";
+  } else {
+    config["topk_method"] = config["n_group"] == 1 ? "greedy" : "group_limited_greedy";
+  }
+  return absl::OkStatus();
+}
+
+// Falcon-H1's converter multiplies all factors of the configuration into the matrices: that of
+// embeddings and that of logits into two of their own.
+absl::Status read_state_space(const Gguf& gguf, Keys& keys, Json& config) {
+  if (!gguf.tensors.contains("output.weight"))
+    return invalid(
+        "{}: tensor \"output.weight\" is missing: logits are made by the embedding, and no key "
+        "says "
+        "what they are multiplied with; convert the model with a matrix of its own for them",
+        gguf.file);
+  const auto heads = config["mamba_n_heads"].get<int64_t>();
+  if (const auto inner = config["mamba_d_ssm"].get<int64_t>(); inner % heads != 0)
+    return keys.refuse("ssm.inner_size", fmt::format("a multiple of {}, which is {}",
+                                                     keys.quoted("ssm.time_step_rank"), heads));
+  config["mamba_rms_norm"] = has_layer_tensor(gguf, ".ssm_norm.weight");
+  config["mamba_conv_bias"] = has_layer_tensor(gguf, ".ssm_conv1d.bias");
+  return absl::OkStatus();
+}
+
 // What follows from the keys of gated delta nets.
 absl::Status read_hybrid(const Gguf& gguf, const GgufArchitecture& architecture, Keys& keys,
                          Json& config) {
@@ -334,22 +475,9 @@ absl::Status read_hybrid(const Gguf& gguf, const GgufArchitecture& architecture,
   if (const Json* sections = keys.find("rope.dimension_sections");
       sections != nullptr && (!sections->is_array() || sections->size() != 4))
     return keys.refuse("rope.dimension_sections", "a list of 4 integers");
-  // Layers that draft tokens stand behind the others.
-  if (const Json* drafting = keys.find("nextn_predict_layers"); drafting != nullptr) {
-    const auto layers = config["num_hidden_layers"].get<int64_t>();
-    if (!drafting->is_number_unsigned() || *drafting >= layers)
-      return keys.refuse("nextn_predict_layers", fmt::format("an integer below {}, which is {}",
-                                                             keys.quoted("block_count"), layers));
-    const int64_t others = layers - drafting->get<int64_t>();
-    for (int64_t layer = others; layer < layers; ++layer)
-      if (const std::string name = fmt::format("blk.{}.nextn.eh_proj.weight", layer);
-          !gguf.tensors.contains(name))
-        return invalid("{}: {} is {} and counts layer {}, but tensor {} is missing", gguf.file,
-                       keys.quoted("nextn_predict_layers"), drafting->get<int64_t>(), layer,
-                       in_quotes(name));
-    config["num_hidden_layers"] = others;
-    config["mtp_num_hidden_layers"] = *drafting;
-  }
+  if (absl::Status status = read_drafting(gguf, "mtp_num_hidden_layers", keys, config);
+      !status.ok())
+    return status;
   if (const Json* recurrent = keys.find("attention.recurrent_layers"); recurrent != nullptr) {
     Json types = Json::array();
     if (recurrent->is_array())
@@ -399,13 +527,14 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
                                    {"feed_forward_length", "intermediate_size", Kind::integer,
                                     architecture.hybrid == GgufArchitecture::Hybrid::no},
                                    {"attention.head_count", "num_attention_heads"},
-                                   {"attention.key_length", "head_dim", Kind::integer, false},
                                    {architecture.layer_norms ? "attention.layer_norm_epsilon"
                                                              : "attention.layer_norm_rms_epsilon",
                                     "rms_norm_eps", Kind::number},
                                    {"rope.freq_base", "rope_theta", Kind::number, false}};
-  if (!architecture.convolutions)
+  if (!architecture.convolutions && !architecture.latent)
     fields.push_back({"attention.head_count_kv", "num_key_value_heads", Kind::integer, false});
+  if (!architecture.latent)
+    fields.push_back({"attention.key_length", "head_dim", Kind::integer, false});
   if (!architecture.windows)
     fields.push_back({"attention.sliding_window", "sliding_window", Kind::window, false});
   fields.insert(fields.end(), architecture.fields.begin(), architecture.fields.end());
@@ -418,6 +547,10 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
       return status;
   if (architecture.convolutions)
     if (absl::Status status = read_convolutions(keys, config); !status.ok()) return status;
+  if (architecture.latent)
+    if (absl::Status status = read_latent(gguf, keys, config); !status.ok()) return status;
+  if (architecture.state_space)
+    if (absl::Status status = read_state_space(gguf, keys, config); !status.ok()) return status;
   for (const GgufFixed& fixed : architecture.fixed)
     if (const Json* value = keys.find(fixed.key); value != nullptr && *value != fixed.value)
       return keys.refuse(fixed.key, fmt::format("{}; other values are not supported for this "
@@ -456,7 +589,7 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
                                                         keys.quoted("attention.head_count"));
   for (const char* key : {"attention.value_length", "rope.dimension_count"}) {
     const Json* value = keys.find(key);
-    if (value == nullptr || *value == head_dim) continue;
+    if (value == nullptr || *value == head_dim || architecture.latent) continue;
     const bool part = architecture.partial_rope &&
                       std::string_view(key) == "rope.dimension_count" &&
                       value->is_number_unsigned() && *value > 0 && *value < head_dim;
@@ -483,9 +616,9 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
     return invalid("{}: tensor \"token_embd.weight\" is missing", gguf.file);
   config["vocab_size"] = embedding->second.shape.front();
   config["tie_word_embeddings"] = !gguf.tensors.contains("output.weight");
-  config["attention_bias"] = has_bias(gguf, kAttention);
+  config["attention_bias"] = !architecture.latent && has_bias(gguf, kAttention);
   config["mlp_bias"] = has_bias(gguf, kMlp);
-  auto scaling = read_rope_scaling(gguf, head_dim, keys);
+  auto scaling = read_rope_scaling(gguf, head_dim, architecture.latent, keys);
   if (!scaling.ok()) return scaling.status();
   if (!scaling->is_null()) config["rope_scaling"] = *std::move(scaling);
   if (absl::Status status = keys.check_all_known(); !status.ok()) return status;
@@ -500,6 +633,15 @@ void note_window(const Keys& keys, Checkpoint& checkpoint) {
       fmt::format("{}: {} is {}, but attention sees the whole context, as in llama.cpp; if the "
                   "model needs the window, the results are wrong beyond it",
                   checkpoint.config_file, keys.quoted("attention.sliding_window"), window->dump()));
+}
+
+// Old converters leave out how experts are grouped.
+void note_groups(Keys& keys, Checkpoint& checkpoint) {
+  if (checkpoint.config["model_type"] != "deepseek_v3" || keys.has("expert_group_count")) return;
+  checkpoint.notes.push_back(
+      fmt::format("{}: {} is missing, so that tokens choose among all experts, as in llama.cpp; if "
+                  "the model's are in groups, the results are a little wrong",
+                  checkpoint.config_file, keys.quoted("expert_group_count")));
 }
 
 // What generation_config.json would say. Whether the ids are tokens is for the model to judge.
@@ -529,19 +671,22 @@ std::string supported_types() {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
-// Layers behind those of the model draft tokens: their tensors are "mtp.", as in Hugging Face's
-// files.
-std::string drafting_name(std::string name, int64_t layers) {
+// Layers behind those of the model draft tokens: their tensors are "mtp." as in Hugging Face's
+// files of hybrids, or those of layers like others.
+std::string drafting_name(std::string name, const Json& config) {
   constexpr std::string_view kLayers = "model.layers.";
   const bool is_inner = name.starts_with("blk.");
   if (!name.starts_with(kLayers) && !is_inner) return name;
   const size_t begin = is_inner ? 4 : kLayers.size();
   const size_t dot = name.find('.', begin);
+  const auto layers = config["num_hidden_layers"].get<int64_t>();
   int64_t layer = 0;
   if (dot == std::string::npos || !absl::SimpleAtoi(name.substr(begin, dot - begin), &layer) ||
       layer < layers)
     return name;
   const std::string inner = name.substr(dot + 1);
+  if (!config.contains("mtp_num_hidden_layers"))
+    return fmt::format("{}{}.{}", kLayers, layer, inner);
   for (const GgufTensorName& tensor : kDraftingTensors)
     if (inner == fmt::format("{}.weight", tensor.gguf)) return fmt::format("mtp.{}", tensor.name);
   return fmt::format("mtp.layers.{}.{}", layer - layers, inner);
@@ -570,8 +715,7 @@ ir::RowPlaces grouped_heads(const Json& config, std::string_view key) {
 absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64_t head_dim,
                         const GgufArchitecture& architecture, Checkpoint& checkpoint) {
   const GgmlType& type = *tensor.type;
-  const std::string key = drafting_name(hugging_face_name(architecture, name),
-                                        checkpoint.config["num_hidden_layers"].get<int64_t>());
+  const std::string key = drafting_name(hugging_face_name(architecture, name), checkpoint.config);
   const std::string what = fmt::format("{}: tensor {} is {} {}", tensor.file, in_quotes(name),
                                        type.name, shape_text(tensor.shape));
   if (checkpoint.has(key) || checkpoint.unsupported.contains(key)) {
@@ -603,6 +747,10 @@ absl::Status add_tensor(const std::string& name, const GgufTensor& tensor, int64
   // A row of its own, which some write as a vector.
   if (key.ends_with(".shared_expert_gate") && tensor.shape.size() == 1)
     matrix.type.shape = {1, tensor.shape[0]};
+  // Vectors that some write as tables of groups or of single numbers.
+  if (architecture.state_space && !packed &&
+      (key.ends_with(".A") || key.ends_with(".D") || key.ends_with("mamba.norm")))
+    matrix.type.shape = {matrix.type.elements()};
   matrix.type.format = type.format;
   // Kernels read codes in base 3 by 256 columns.
   if (type.format.base3 && tensor.shape.back() % 256 != 0) matrix.type.format.base3 = false;
@@ -777,6 +925,7 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(
   if (absl::Status status = read_rotation_keys(*gguf, **architecture, *checkpoint); !status.ok())
     return status;
   if (!(*architecture)->windows) note_window(keys, *checkpoint);
+  if ((*architecture)->latent) note_groups(keys, *checkpoint);
   read_generation_config(*gguf, *checkpoint);
   auto tokenizer = gguf_tokenizer(*gguf);
   if (!tokenizer.ok()) return tokenizer.status();
