@@ -1,11 +1,16 @@
 // Checkpoints of Hugging Face written as GGUF files, as llama.cpp's conversion scripts write them,
 // have the logits that they had. Names and keys are said here apart from frontends/gguf, after
 // gguf-py/gguf/tensor_mapping.py and constants.py of ggml-org/llama.cpp.
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "frontends/gguf/architectures.h"
+#include "frontends/gguf/gguf.h"
 #include "models/renames.h"
 #include "tests/frontends/gguf/writer.h"
 #include "tests/models/expect_logits.h"
@@ -37,6 +42,7 @@ struct Case {
   bool norms_plus_one = false;  // norms are stored less 1, and written whole
   // What else the script makes of a tensor that has its name.
   std::vector<Tensor> (*rewrite)(const json& config, Tensor tensor) = nullptr;
+  size_t positions = 0;  // that have the same logits; 0: all
 };
 
 const std::vector<Rename> kNames = {{"^model.embed_tokens", "token_embd"},
@@ -122,6 +128,27 @@ std::vector<Tensor> split_latent(const json& config, Tensor tensor) {
   return {std::move(keys), std::move(values)};
 }
 
+// Matrices of layers become -s, 0 or s, as the model's own code makes them.
+std::vector<Tensor> make_ternary(const json& /*config*/, Tensor tensor) {
+  if (!tensor.name.starts_with("blk.") || tensor.extents.size() < 2) return {std::move(tensor)};
+  double sum = 0;
+  for (const float value : tensor.values) sum += std::abs(value);
+  const auto scale =
+      static_cast<float>(std::max(sum / static_cast<double>(tensor.values.size()), 1e-5));
+  for (float& value : tensor.values)
+    value = std::clamp(std::nearbyint(value / scale), -1.0F, 1.0F) * scale;
+  return {std::move(tensor)};
+}
+
+// Scores have a head's length for their scale, and not query_pre_attn_scalar.
+std::vector<Tensor> scale_queries(const json& config, Tensor tensor) {
+  if (tensor.name.find("attn_q.") != std::string::npos)
+    for (float& value : tensor.values)
+      value *= std::sqrt(config.at("head_dim").get<float>() /
+                         config.at("query_pre_attn_scalar").get<float>());
+  return {std::move(tensor)};
+}
+
 // All factors are in the matrices. A tied matrix is written twice, since the two have others.
 std::vector<Tensor> multiply(const json& config, Tensor tensor) {
   const auto is = [&](const char* name) { return tensor.name.find(name) != std::string::npos; };
@@ -158,7 +185,8 @@ std::vector<Tensor> multiply(const json& config, Tensor tensor) {
   }
   if (is("ssm_a"))
     for (float& value : tensor.values) value = -std::exp(value);
-  if (is("ssm_a") || tensor.name.ends_with("ssm_d")) tensor.extents.insert(tensor.extents.begin(), 1);
+  if (is("ssm_a") || tensor.name.ends_with("ssm_d"))
+    tensor.extents.insert(tensor.extents.begin(), 1);
   out.push_back(std::move(tensor));
   return out;
 }
@@ -237,6 +265,29 @@ std::vector<Case> cases() {
             {{"attention.key_length", "$head_dim"}, {"attention.value_length", "$head_dim"}}),
        false,
        true},
+      // Files have no key for the scale of scores.
+      {"hf_gemma2",
+       "gemma2",
+       {{"post_attention_layernorm", "post_attention_norm"},
+        {"pre_feedforward_layernorm", "ffn_norm"},
+        {"post_feedforward_layernorm", "post_ffw_norm"}},
+       with(kRmsNorms, {{"attention.key_length", "$head_dim"},
+                        {"attention.value_length", "$head_dim"},
+                        {"attention.sliding_window", "$sliding_window"},
+                        {"attn_logit_softcapping", "$attn_logit_softcapping"},
+                        {"final_logit_softcapping", "$final_logit_softcapping"}}),
+       false,
+       true,
+       scale_queries},
+      // Its windows are not in files, and llama.cpp has none: the first rows see all in both.
+      {"hf_starcoder2",
+       "starcoder2",
+       {{"mlp.c_fc", "ffn_up"}, {"mlp.c_proj", "ffn_down"}},
+       {{"attention.layer_norm_epsilon", "$norm_epsilon"}, {"rope.dimension_count", 32}},
+       false,
+       false,
+       nullptr,
+       16},
       {"hf_olmo2",
        "olmo2",
        {{"post_attention_layernorm", "post_attention_norm"},
@@ -272,6 +323,17 @@ std::vector<Case> cases() {
         {"rope.dimension_count", 4},
         {"use_parallel_residual", false}}},
       {"hf_ernie4_5", "ernie4_5", {}, kRmsNorms},
+      {"hf_bitnet_dense",
+       "bitnet-b1.58",
+       {{"self_attn.attn_sub_norm", "attn_sub_norm"}, {"mlp.ffn_sub_norm", "ffn_sub_norm"}},
+       kRmsNorms},
+      {"bitnet_1bitllm",
+       "bitnet",
+       {{"self_attn.inner_attn_ln", "attn_sub_norm"}, {"mlp.ffn_layernorm", "ffn_sub_norm"}},
+       kRmsNorms,
+       false,
+       false,
+       make_ternary},
       {"hf_smollm3", "smollm3", {}, with(kRmsNorms, {{"rope.dimension_count", 32}}), true},
       {"hf_lfm2",
        "lfm2",
@@ -393,8 +455,24 @@ TEST(MoreGoldens, RewrittenAsGgufTheyHaveTheSameLogits) {
     ASSERT_TRUE(stored.ok()) << stored.status();
     const frontends::TempDir temporary;
     const auto file = temporary.write("model.gguf", rewritten(c, *config, stored->tensors).bytes());
-    expect_logits(file, folder);
+    expect_logits(file, folder, c.positions);
   }
+}
+
+// No architecture is without logits that are known: a case of these, or a file beside the
+// repository.
+TEST(MoreGoldens, EveryArchitectureOfGgufFilesIsAmongThem) {
+  std::set<std::string, std::less<>> known;
+  for (const Case& c : cases()) known.insert(c.architecture);
+  for (const auto& entry : std::filesystem::directory_iterator(SINTER_MORE_GOLDENS)) {
+    const auto file = entry.path() / "model.gguf";
+    if (!std::filesystem::exists(file)) continue;
+    const auto gguf = frontends::open_gguf_metadata(file);
+    ASSERT_TRUE(gguf.ok()) << gguf.status();
+    known.insert(gguf->metadata.at("general.architecture").get<std::string>());
+  }
+  for (const frontends::GgufArchitecture& architecture : frontends::gguf_architectures())
+    EXPECT_TRUE(known.contains(architecture.name)) << architecture.name;
 }
 
 }  // namespace
