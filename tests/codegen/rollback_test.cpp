@@ -95,7 +95,7 @@ class RollingBack : public testing::TestWithParam<Family> {
   std::unique_ptr<runtime::Session> session_, alone_;
 };
 
-enum class Run { prefill, decode, step };
+enum class How { prefill, decode, step };
 constexpr const char* kRuns[] = {"prefill", "decode", "step"};
 
 TEST_P(RollingBack, IsAsIfTheRowsHadNeverRun) {
@@ -111,18 +111,18 @@ TEST_P(RollingBack, IsAsIfTheRowsHadNeverRun) {
     const Logits want = go_on(*alone_);
     // Within a chunk, up to its end, and beyond.
     for (const int64_t rows : {1, 2, 3, 5, 17, kChunk, kChunk + 1, 70}) {
-      for (const Run run : {Run::prefill, Run::decode, Run::step}) {
-        if (run == Run::step && rows > 17) continue;
-        if (run == Run::decode && rows > 5) continue;
+      for (const How run : {How::prefill, How::decode, How::step}) {
+        if (run == How::step && rows > 17) continue;
+        if (run == How::decode && rows > 5) continue;
         const Tokens drafted = tokens(rows, 2);
         SCOPED_TRACE(
             fmt::format("{} rows of {} behind {}", rows, kRuns[static_cast<int>(run)], begin));
         const auto draft = [&] {
-          if (run == Run::prefill) return read(*session_, drafted);
-          if (run == Run::decode)
+          if (run == How::prefill) return read(*session_, drafted);
+          if (run == How::decode)
             for (const int32_t token : drafted) ASSERT_TRUE(session_->decode(token).ok());
           const runtime::Session::Part part{0, drafted, 1};
-          if (run == Run::step) ASSERT_TRUE(session_->step({&part, 1}).ok());
+          if (run == How::step) ASSERT_TRUE(session_->step({&part, 1}).ok());
         };
         session_->reset();
         read(*session_, before);
