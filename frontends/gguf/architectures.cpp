@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <utility>
 
 namespace sinter::frontends {
 
@@ -284,6 +285,33 @@ const std::vector<GgufArchitecture>& gguf_architectures() {
   return table;
 }
 
+// Source: LLM_ARCH_NAMES of ggml-org/llama.cpp and of the forks that draft with models of their
+// own.
+std::string_view not_a_text_model(std::string_view architecture) {
+  constexpr std::string_view kDrafts =
+      "a draft model, which reads the hidden states of another model and is of no use alone";
+  constexpr std::string_view kEncoder = "an encoder, which gives vectors and no text";
+  constexpr std::pair<std::string_view, std::string_view> kKinds[] = {
+      {"dflash", kDrafts},
+      {"dspark", kDrafts},
+      {"eagle", kDrafts},
+      {"gemma4-assistant", kDrafts},
+      {"clip",
+       "the part of a multimodal model that sees or hears (an \"mmproj\" file); its text "
+       "model is another file"},
+      {"bert", kEncoder},
+      {"nomic-bert", kEncoder},
+      {"jina-bert", kEncoder},
+      {"modern-bert", kEncoder},
+      {"eurobert", kEncoder},
+      {"gemma-embedding", kEncoder},
+      {"t5", "an encoder with a decoder"},
+      {"wavtokenizer", "a model of sounds"}};
+  for (const auto& [prefix, what] : kKinds)
+    if (architecture.starts_with(prefix)) return what;
+  return {};
+}
+
 std::string hugging_face_name(const GgufArchitecture& architecture, std::string_view name) {
   std::string_view module = name;
   std::string suffix;
@@ -327,7 +355,8 @@ std::string gguf_name(const GgufArchitecture& architecture, std::string_view nam
   const size_t dot = module.find('.');
   if (dot == std::string_view::npos) return std::string(name);
   const auto stored = [&](std::string_view known) {
-    return fmt::format("blk.{}.{}{}", module.substr(0, dot), known, suffix);
+    const bool is_plain = known == "ssm_a" || known == "ssm_d";
+    return fmt::format("blk.{}.{}{}", module.substr(0, dot), known, is_plain ? "" : suffix);
   };
   const std::string_view inner = module.substr(dot + 1);
   for (const GgufTensorName& tensor : architecture.tensors)

@@ -56,6 +56,10 @@ struct GgufArchitecture {
 
 const std::vector<GgufArchitecture>& gguf_architectures();
 
+// What a file of an architecture is that is no text model of its own, for messages: "a draft model,
+// ..."; empty where that is not known.
+std::string_view not_a_text_model(std::string_view architecture);
+
 // A module's name without ".weight", a bias's with ".bias"; names that are not known stay as they
 // are, and nobody will use them. And back.
 std::string hugging_face_name(const GgufArchitecture& architecture, std::string_view name);

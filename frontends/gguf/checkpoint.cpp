@@ -473,8 +473,11 @@ absl::Status read_hybrid(const Gguf& gguf, const GgufArchitecture& architecture,
   config["linear_heads_tiled"] = architecture.hybrid == GgufArchitecture::Hybrid::tiled;
   // Of images: for text all coordinates of a position are equal.
   if (const Json* sections = keys.find("rope.dimension_sections");
-      sections != nullptr && (!sections->is_array() || sections->size() != 4))
-    return keys.refuse("rope.dimension_sections", "a list of 4 integers");
+      sections != nullptr && (!sections->is_array() || sections->size() != 4 ||
+                              !std::ranges::all_of(*sections, [](const Json& section) {
+                                return section.is_number_integer() && section.get<int64_t>() >= 0;
+                              })))
+    return keys.refuse("rope.dimension_sections", "a list of 4 integers that are not negative");
   if (absl::Status status = read_drafting(gguf, "mtp_num_hidden_layers", keys, config);
       !status.ok())
     return status;
@@ -487,6 +490,7 @@ absl::Status read_hybrid(const Gguf& gguf, const GgufArchitecture& architecture,
     if (!recurrent->is_array() || types.size() != recurrent->size())
       return keys.refuse("attention.recurrent_layers", "a list of true and false");
     config["layer_types"] = std::move(types);
+    keys.name_field("layer_types", "attention.recurrent_layers");
   }
   return absl::OkStatus();
 }
@@ -878,6 +882,8 @@ absl::StatusOr<const GgufArchitecture*> find_architecture(const Gguf& gguf) {
     if (architecture.name == *name) return &architecture;
     names.push_back(architecture.name);
   }
+  if (const std::string_view what = not_a_text_model(*name); !what.empty())
+    return invalid("{}: \"general.architecture\" is {}: {}", gguf.file, in_quotes(*name), what);
   return invalid("{}: \"general.architecture\" is {}, which is not supported; known: {}", gguf.file,
                  in_quotes(*name), fmt::join(names, ", "));
 }

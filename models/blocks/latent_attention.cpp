@@ -32,20 +32,23 @@ ValueId latent_attention(Importer& m, const LatentAttention& a, ValueId x, const
   const ValueId latent =
       m.rms_norm(part(compressed, 0, a.kv_rank), module + "kv_a_layernorm", a.kv_rank, a.eps);
   // One matrix whose rows are those of a head's key and of its value, head by head, or a stack of
-  // those of values, and one of those of keys, transposed.
+  // those of values, and one of those of keys, transposed: as GGUF files and MLX have them.
+  const std::string joint = module + "kv_b_proj";
+  const bool is_mlx = m.has(module + "embed_q");
+  const std::string k = module + (is_mlx ? "embed_q" : "k_b_proj");
+  const std::string v = module + (is_mlx ? "unembed_out" : "v_b_proj");
   ValueId keys_of = -1, values_of = -1;
-  if (m.has(module + "kv_b_proj") || !m.has(module + "k_b_proj")) {
-    keys_of = values_of = m.linear(latent, module + "kv_b_proj",
-                                   a.heads * (a.key_dim + a.value_dim), a.kv_rank, false);
-    for (const char* other : {"k_b_proj", "v_b_proj"}) m.ignore(module + other);
+  if (m.has(joint) || !m.has(k)) {
+    keys_of = values_of =
+        m.linear(latent, joint, a.heads * (a.key_dim + a.value_dim), a.kv_rank, false);
+    for (const std::string& other : {k, v}) m.ignore(other);
   } else {
-    const int64_t own_rows = a.heads * a.key_dim;
-    keys_of = m.linear(latent, {module + "k_b_proj", own_rows, {.transposed = a.key_dim}},
-                       module + "k_b_proj", own_rows, a.kv_rank, false);
-    const ValueId w = m.reshaped(module + "v_b_proj", {a.heads, a.value_dim, a.kv_rank},
-                                 {a.heads * a.value_dim, a.kv_rank});
+    const int64_t rows = a.heads * a.key_dim;
+    keys_of = m.linear(latent, {k, rows, {.transposed = a.key_dim}}, k, rows, a.kv_rank, false);
+    const ValueId w =
+        m.reshaped(v, {a.heads, a.value_dim, a.kv_rank}, {a.heads * a.value_dim, a.kv_rank});
     if (!m.ok()) return -1;
-    g.set_label(module + "v_b_proj");
+    g.set_label(v);
     values_of = m.multiplied(latent, w);
   }
   const ValueId angles = a.rope ? m.angles(*a.rope) : -1;

@@ -9,12 +9,9 @@
 
 namespace sinter::models {
 
-// MLX has experts stacked, and the matrix of keys and values in two; a GGUF file calls the
-// correction the router's bias.
+// MLX has experts stacked; a GGUF file calls the correction the router's bias.
 static const std::vector<Rename> kTensors = {
     {"mlp.switch_mlp", "mlp.experts"},
-    {"self_attn.embed_q", "self_attn.k_b_proj"},
-    {"self_attn.unembed_out", "self_attn.v_b_proj"},
     {"mlp.gate.e_score_correction.bias", "mlp.gate.e_score_correction_bias"}};
 
 static absl::StatusOr<ir::Module> import_dots1(Importer& m) {
