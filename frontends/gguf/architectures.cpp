@@ -124,7 +124,7 @@ const std::vector<GgufArchitecture>& gguf_architectures() {
   static const std::vector<GgufArchitecture> table = {
       {.name = "llama",
        .model_type = "llama",
-       .sparse_model_type = "mixtral",
+       .other_model_type = "mixtral",
        .interleaved_heads = true,
        .fields = {{"expert_count", "num_experts", Kind::integer, false},
                   {"expert_used_count", "num_experts_per_tok", Kind::integer, false}}},
@@ -251,7 +251,8 @@ const std::vector<GgufArchitecture>& gguf_architectures() {
        .constants = R"({"hidden_act": "silu", "conv_bias": false, "use_expert_bias": true,
                         "norm_topk_prob": true, "routed_scaling_factor": 1.0})"},
       {.name = "deepseek2",
-       .model_type = "deepseek_v2",  // or deepseek_v3, as the router says
+       .model_type = "deepseek_v2",
+       .other_model_type = "deepseek_v3",
        .latent = true,
        .fields = {{"attention.kv_lora_rank", "kv_lora_rank"},
                   {"attention.q_lora_rank", "q_lora_rank", Kind::integer, false},

@@ -31,9 +31,11 @@ struct GgufFixed {
 };
 
 struct GgufArchitecture {
-  std::string_view name;                    // general.architecture, the prefix of its keys
-  std::string_view model_type;              // of config.json
-  std::string_view sparse_model_type = {};  // where expert_count is not 0
+  std::string_view name;        // general.architecture, the prefix of its keys
+  std::string_view model_type;  // of config.json
+  // Where the file has experts; of latent attention, whose routers are softmax, where they are
+  // sigmoids.
+  std::string_view other_model_type = {};
   // The converter reordered the rows of q and k for RoPE on adjacent pairs.
   bool interleaved_heads = false;
   bool partial_rope = false;  // rope.dimension_count may be less than a head
