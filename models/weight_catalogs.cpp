@@ -83,6 +83,11 @@ absl::StatusOr<StoredWeight> CheckpointCatalog::view(std::string_view name,
   if (!type.ok()) return type.status();
   if (!places.in_order()) {
     std::vector<int64_t> extents = whole;
+    // Rows of a stack may be meant one after another.
+    if (places.transposed != 0 && type->shape.size() > whole.size()) {
+      extents[0] = places.transposed;
+      extents.insert(extents.begin(), whole[0] / places.transposed);
+    }
     if (places.transposed != 0) std::swap(extents.end()[-1], extents.end()[-2]);
     auto stored = find(name, extents);
     if (!stored.ok()) return stored.status();
@@ -100,9 +105,39 @@ absl::StatusOr<StoredWeight> CheckpointCatalog::view(std::string_view name,
     return absl::UnimplementedError(
         fmt::format("{}: tensor {} has its rows in an order of its own, and parts of it are wanted",
                     frontends::one_line(checkpoint_.path.string(), 1000), shown(name)));
-  checkpoint_.views[view_key] = {key, shape, places};
   type->shape = shape;
+  std::string of = key;
+  if (places.transposed != 0 && !type->format.is_dense()) {
+    auto numbers = decoded(key);
+    if (!numbers.ok()) return numbers.status();
+    of = *std::move(numbers);
+    type->format = {};
+  }
+  checkpoint_.views[view_key] = {of, shape, places};
   return StoredWeight{view_key, rotated(key, *std::move(type)), {key}};
+}
+
+// Groups of codes lie in rows, and have no meaning in columns.
+absl::StatusOr<std::string> CheckpointCatalog::decoded(const std::string& key) const {
+  std::string name = fmt::format("{} decoded", key);
+  if (checkpoint_.has(name)) return name;
+  auto matrix = checkpoint_.matrix(key);
+  if (!matrix.ok()) return matrix.status();
+  const auto cols = static_cast<size_t>(matrix->type.cols());
+  std::vector<float> row(cols);
+  std::vector<uint8_t> bytes(static_cast<size_t>(matrix->type.elements()) * sizeof(float));
+  for (int64_t i = 0; i < matrix->type.elements() / matrix->type.cols(); ++i) {
+    ir::decode_row(*matrix, i, row.data());
+    std::memcpy(bytes.data() + static_cast<size_t>(i) * cols * sizeof(float), row.data(),
+                cols * sizeof(float));
+  }
+  ir::Matrix made;
+  made.type.shape = matrix->type.shape;
+  made.codes = checkpoint_.keep(std::move(bytes));
+  checkpoint_.matrices[name] = std::move(made);
+  checkpoint_.computed.insert(name);
+  checkpoint_.release(key);
+  return name;
 }
 
 absl::StatusOr<StoredWeight> CheckpointCatalog::computed(

@@ -44,6 +44,8 @@ class CheckpointCatalog : public WeightCatalog {
  private:
   // The type of a matrix, whose columns may be rotated.
   ir::WeightType rotated(std::string_view key, ir::WeightType type) const;
+  // The key of a packed matrix's numbers, which are decoded if they are not yet.
+  absl::StatusOr<std::string> decoded(const std::string& key) const;
   // As the checkpoint shows it; of one that is missing, as it would.
   std::string shown(std::string_view name) const;
 

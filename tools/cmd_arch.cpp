@@ -36,7 +36,7 @@ struct ArchCommand {
 std::vector<std::string_view> gguf_names(std::string_view model_type) {
   std::vector<std::string_view> names;
   for (const auto& architecture : frontends::gguf_architectures())
-    if (architecture.model_type == model_type || architecture.sparse_model_type == model_type)
+    if (architecture.model_type == model_type || architecture.other_model_type == model_type)
       names.push_back(architecture.name);
   return names;
 }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <utility>
 
 namespace sinter::frontends {
 
@@ -85,6 +86,28 @@ const std::vector<GgufTensorName> kConvolutions = {
     {"shortconv.conv", "conv.conv"},          {"shortconv.out_proj", "conv.out_proj"},
     {"exp_probs_b", "mlp.expert_correction"}};
 
+const std::vector<GgufTensorName> kLatent = {
+    {"attn_q_a", "self_attn.q_a_proj"},
+    {"attn_q_a_norm", "self_attn.q_a_layernorm"},
+    {"attn_q_b", "self_attn.q_b_proj"},
+    {"attn_kv_a_mqa", "self_attn.kv_a_proj_with_mqa"},
+    {"attn_kv_a_norm", "self_attn.kv_a_layernorm"},
+    {"attn_kv_b", "self_attn.kv_b_proj"},
+    {"attn_k_b", "self_attn.k_b_proj"},  // of each head, transposed
+    {"attn_v_b", "self_attn.v_b_proj"},
+    {"ffn_gate_shexp", "mlp.shared_experts.gate_proj"},
+    {"ffn_up_shexp", "mlp.shared_experts.up_proj"},
+    {"ffn_down_shexp", "mlp.shared_experts.down_proj"}};
+
+const std::vector<GgufTensorName> kStateSpace = {{"ffn_norm", "pre_ff_layernorm"},
+                                                 {"ssm_in", "mamba.in_proj"},
+                                                 {"ssm_conv1d", "mamba.conv1d"},
+                                                 {"ssm_a", "mamba.A"},
+                                                 {"ssm_d", "mamba.D"},
+                                                 {"ssm_dt", "mamba.dt"},
+                                                 {"ssm_norm", "mamba.norm"},
+                                                 {"ssm_out", "mamba.out_proj"}};
+
 std::vector<GgufField> with_experts(std::vector<GgufField> fields) {
   fields.insert(fields.end(),
                 {kExperts,
@@ -101,7 +124,7 @@ const std::vector<GgufArchitecture>& gguf_architectures() {
   static const std::vector<GgufArchitecture> table = {
       {.name = "llama",
        .model_type = "llama",
-       .sparse_model_type = "mixtral",
+       .other_model_type = "mixtral",
        .interleaved_heads = true,
        .fields = {{"expert_count", "num_experts", Kind::integer, false},
                   {"expert_used_count", "num_experts_per_tok", Kind::integer, false}}},
@@ -227,10 +250,67 @@ const std::vector<GgufArchitecture>& gguf_architectures() {
        .tensors = kConvolutions,
        .constants = R"({"hidden_act": "silu", "conv_bias": false, "use_expert_bias": true,
                         "norm_topk_prob": true, "routed_scaling_factor": 1.0})"},
+      {.name = "deepseek2",
+       .model_type = "deepseek_v2",
+       .other_model_type = "deepseek_v3",
+       .latent = true,
+       .fields = {{"attention.kv_lora_rank", "kv_lora_rank"},
+                  {"attention.q_lora_rank", "q_lora_rank", Kind::integer, false},
+                  {"leading_dense_block_count", "first_k_dense_replace", Kind::count, false},
+                  {"expert_count", "num_experts", Kind::integer, false},
+                  {"expert_used_count", "num_experts_per_tok", Kind::integer, false},
+                  {"expert_feed_forward_length", "moe_intermediate_size", Kind::integer, false},
+                  {"expert_shared_count", "n_shared_experts", Kind::count, false},
+                  {"expert_group_count", "n_group", Kind::integer, false},
+                  {"expert_group_used_count", "topk_group", Kind::integer, false},
+                  {"expert_weights_scale", "routed_scaling_factor", Kind::number, false},
+                  kNormalized},
+       .tensors = kLatent,
+       .constants = R"({"hidden_act": "silu", "first_k_dense_replace": 0, "n_shared_experts": 0,
+                        "n_group": 1, "topk_group": 1, "routed_scaling_factor": 1.0,
+                        "norm_topk_prob": false, "q_lora_rank": null})"},
+      {.name = "falcon-h1",
+       .model_type = "falcon_h1",
+       .state_space = true,
+       .fields = {{"ssm.conv_kernel", "mamba_d_conv"},
+                  {"ssm.inner_size", "mamba_d_ssm"},
+                  {"ssm.state_size", "mamba_d_state"},
+                  {"ssm.time_step_rank", "mamba_n_heads"},
+                  {"ssm.group_count", "mamba_n_groups"}},
+       .tensors = kStateSpace,
+       .constants = R"({"hidden_act": "silu", "mamba_d_head": "auto",
+                        "mamba_norm_before_gate": false})"},
       {.name = "ernie4_5", .model_type = "ernie4_5"},
       {.name = "smollm3", .model_type = "smollm3", .interleaved_heads = true},
   };
   return table;
+}
+
+// Source: LLM_ARCH_NAMES of ggml-org/llama.cpp and of the forks that draft with models of their
+// own.
+std::string_view not_a_text_model(std::string_view architecture) {
+  constexpr std::string_view kDrafts =
+      "a draft model, which reads the hidden states of another model and is of no use alone";
+  constexpr std::string_view kEncoder = "an encoder, which gives vectors and no text";
+  constexpr std::pair<std::string_view, std::string_view> kKinds[] = {
+      {"dflash", kDrafts},
+      {"dspark", kDrafts},
+      {"eagle", kDrafts},
+      {"gemma4-assistant", kDrafts},
+      {"clip",
+       "the part of a multimodal model that sees or hears (an \"mmproj\" file); its text "
+       "model is another file"},
+      {"bert", kEncoder},
+      {"nomic-bert", kEncoder},
+      {"jina-bert", kEncoder},
+      {"modern-bert", kEncoder},
+      {"eurobert", kEncoder},
+      {"gemma-embedding", kEncoder},
+      {"t5", "an encoder with a decoder"},
+      {"wavtokenizer", "a model of sounds"}};
+  for (const auto& [prefix, what] : kKinds)
+    if (architecture.starts_with(prefix)) return what;
+  return {};
 }
 
 std::string hugging_face_name(const GgufArchitecture& architecture, std::string_view name) {
@@ -241,7 +321,8 @@ std::string hugging_face_name(const GgufArchitecture& architecture, std::string_
   } else if (name.ends_with(".bias")) {
     module.remove_suffix(5);
     suffix = ".bias";
-  } else if (!name.ends_with(".ssm_a")) {
+  } else if (!name.ends_with(".ssm_a") && !name.ends_with(".ssm_d") &&
+             !name.ends_with(".ffn_norm")) {  // which Falcon-H1's files have so
     return std::string(name);
   }
   for (const GgufTensorName& tensor : kModelTensors)
@@ -275,7 +356,8 @@ std::string gguf_name(const GgufArchitecture& architecture, std::string_view nam
   const size_t dot = module.find('.');
   if (dot == std::string_view::npos) return std::string(name);
   const auto stored = [&](std::string_view known) {
-    return fmt::format("blk.{}.{}{}", module.substr(0, dot), known, suffix);
+    const bool is_plain = known == "ssm_a" || known == "ssm_d";
+    return fmt::format("blk.{}.{}{}", module.substr(0, dot), known, is_plain ? "" : suffix);
   };
   const std::string_view inner = module.substr(dot + 1);
   for (const GgufTensorName& tensor : architecture.tensors)

@@ -31,9 +31,11 @@ struct GgufFixed {
 };
 
 struct GgufArchitecture {
-  std::string_view name;                    // general.architecture, the prefix of its keys
-  std::string_view model_type;              // of config.json
-  std::string_view sparse_model_type = {};  // where expert_count is not 0
+  std::string_view name;        // general.architecture, the prefix of its keys
+  std::string_view model_type;  // of config.json
+  // Where the file has experts; of latent attention, whose routers are softmax, where they are
+  // sigmoids.
+  std::string_view other_model_type = {};
   // The converter reordered the rows of q and k for RoPE on adjacent pairs.
   bool interleaved_heads = false;
   bool partial_rope = false;  // rope.dimension_count may be less than a head
@@ -43,6 +45,8 @@ struct GgufArchitecture {
   enum class Hybrid { no, tiled, grouped };
   Hybrid hybrid = Hybrid::no;
   bool convolutions = false;  // layers without KV heads are short convolutions
+  bool latent = false;        // latent attention and DeepSeek's experts
+  bool state_space = false;   // Mamba-2 beside attention, all of whose factors are in its matrices
   std::vector<GgufField> fields = {};
   // Keys that change numbers, with the only value that the family has.
   std::vector<GgufFixed> fixed = {};
@@ -53,6 +57,10 @@ struct GgufArchitecture {
 };
 
 const std::vector<GgufArchitecture>& gguf_architectures();
+
+// What a file of an architecture is that is no text model of its own, for messages: "a draft model,
+// ..."; empty where that is not known.
+std::string_view not_a_text_model(std::string_view architecture);
 
 // A module's name without ".weight", a bias's with ".bias"; names that are not known stay as they
 // are, and nobody will use them. And back.

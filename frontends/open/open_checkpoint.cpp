@@ -235,6 +235,54 @@ absl::StatusOr<fs::path> find_gguf(const fs::path& path) {
                  one_line(path.string(), 1000), found.size(), file_name(found[0]));
 }
 
+// config.json's list of modules says the same as the contract: {"path": below the namespace of the
+// text model, "block": 0 where nothing is rotated, "embedding"}.
+static absl::Status check_modules(const Json& config, const std::string& file,
+                                  const Rotation& rotation) {
+  constexpr const char* kField = "modules";
+  const Json* modules = find_field(config, kField);
+  if (modules == nullptr) return absl::OkStatus();
+  if (!modules->is_array())
+    return invalid("{}: \"{}\" is {}, expected a list", kConfigFile, kField, describe(*modules));
+  // By the ends of names: what is before them is the namespace.
+  std::map<std::string_view, bool, std::less<>> rotated;  // whether it is a table
+  for (const std::string& key : rotation.matrices) rotated.emplace(key, false);
+  for (const std::string& key : rotation.tables) rotated.emplace(key, true);
+  std::set<std::string_view> listed;
+  for (size_t i = 0; i < modules->size(); ++i) {
+    const Json& module = (*modules)[i];
+    const std::string where = fmt::format("{}: \"{}.{}\"", kConfigFile, kField, i);
+    const Json* path = module.is_object() ? find_field(module, "path") : nullptr;
+    const Json* block = module.is_object() ? find_field(module, "block") : nullptr;
+    if (path == nullptr || !path->is_string() || block == nullptr || !block->is_number_unsigned())
+      return invalid(
+          "{} is {}, expected an object with \"path\", a text, and \"block\", an integer", where,
+          describe(module));
+    const auto& name = path->get_ref<const std::string&>();
+    const auto found = std::ranges::find_if(rotated, [&](const auto& entry) {
+      const std::string_view key = entry.first;
+      return key == name || (key.ends_with(name) && key[key.size() - name.size() - 1] == '.');
+    });
+    const int64_t expected = found == rotated.end() ? 0 : rotation.block;
+    if (*block != expected)
+      return invalid("{} has blocks of {} columns for {}, but {} has {}", where, describe(*block),
+                     in_quotes(name), file,
+                     expected == 0 ? "none" : fmt::format("blocks of {}", expected));
+    if (found == rotated.end()) continue;
+    const Json* table = find_field(module, "embedding");
+    if (table != nullptr && *table != found->second)
+      return invalid("{} is {} for {}, but {} lists it as a matrix that is {}", where,
+                     *table == true ? "an embedding" : "no embedding", in_quotes(name), file,
+                     found->second ? "looked up" : "multiplied");
+    listed.insert(found->first);
+  }
+  for (const auto& [key, is_table] : rotated)
+    if (!listed.contains(key))
+      return invalid("{}: \"{}\" does not list {}, which {} says is rotated", kConfigFile, kField,
+                     in_quotes(key), file);
+  return absl::OkStatus();
+}
+
 // Rotated matrices: config.json names the file with the contract, and every module that it lists
 // has its signs beside it.
 static absl::Status read_rotation_file(Checkpoint& checkpoint) {
@@ -267,6 +315,8 @@ static absl::Status read_rotation_file(Checkpoint& checkpoint) {
                        signs.size());
     }
   }
+  if (absl::Status status = check_modules(checkpoint.config, file, *rotation); !status.ok())
+    return status;
   checkpoint.rotation = *std::move(rotation);
   return absl::OkStatus();
 }

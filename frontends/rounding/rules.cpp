@@ -152,8 +152,12 @@ absl::StatusOr<QuantizeChoice> choose_quantization(const Checkpoint& checkpoint,
   std::map<std::string, size_t> kept;  // by what is said of them
   size_t already = 0;
   for (const auto& [name, matrix] : checkpoint.matrices) {
-    // Decay rates of state spaces: nothing is multiplied with their rows.
-    if (matrix.type.shape.size() < 2 || layer_class(name) == "A_log") continue;
+    // Decay rates of state spaces and, where latent attention has them apart, what makes keys:
+    // nothing is multiplied with their rows.
+    const std::string_view layer = layer_class(name);
+    if (matrix.type.shape.size() < 2 || layer == "A_log" || layer == "k_b_proj" ||
+        layer == "embed_q")
+      continue;
     names.push_back(name);
     const QuantizeRule* decides = nullptr;
     for (const QuantizeRule& rule : rules) {

@@ -31,13 +31,26 @@ ValueId latent_attention(Importer& m, const LatentAttention& a, ValueId x, const
   };
   const ValueId latent =
       m.rms_norm(part(compressed, 0, a.kv_rank), module + "kv_a_layernorm", a.kv_rank, a.eps);
-  if (!m.has(module + "kv_b_proj") && m.has(module + "embed_q"))
-    m.fail(absl::UnimplementedError(
-        fmt::format("{}: \"{}embed_q\" and \"unembed_out\" are MLX's form of \"kv_b_proj\", which "
-                    "is not supported; a file with \"kv_b_proj\" is",
-                    m.config().file(), module)));
-  ValueId heads =
-      m.linear(latent, module + "kv_b_proj", a.heads * (a.key_dim + a.value_dim), a.kv_rank, false);
+  // One matrix whose rows are those of a head's key and of its value, head by head, or a stack of
+  // those of values, and one of those of keys, transposed: as GGUF files and MLX have them.
+  const std::string joint = module + "kv_b_proj";
+  const bool is_mlx = m.has(module + "embed_q");
+  const std::string k = module + (is_mlx ? "embed_q" : "k_b_proj");
+  const std::string v = module + (is_mlx ? "unembed_out" : "v_b_proj");
+  ValueId keys_of = -1, values_of = -1;
+  if (m.has(joint) || !m.has(k)) {
+    keys_of = values_of =
+        m.linear(latent, joint, a.heads * (a.key_dim + a.value_dim), a.kv_rank, false);
+    for (const std::string& other : {k, v}) m.ignore(other);
+  } else {
+    const int64_t rows = a.heads * a.key_dim;
+    keys_of = m.linear(latent, {k, rows, {.transposed = a.key_dim}}, k, rows, a.kv_rank, false);
+    const ValueId w =
+        m.reshaped(v, {a.heads, a.value_dim, a.kv_rank}, {a.heads * a.value_dim, a.kv_rank});
+    if (!m.ok()) return -1;
+    g.set_label(v);
+    values_of = m.multiplied(latent, w);
+  }
   const ValueId angles = a.rope ? m.angles(*a.rope) : -1;
   if (!m.ok()) return -1;
 
@@ -48,11 +61,17 @@ ValueId latent_attention(Importer& m, const LatentAttention& a, ValueId x, const
                  {{"style", std::string(a.rope->interleaved ? "interleaved" : "half")},
                   {"begin", a.key_dim}});
   };
-  heads = g.reshape(heads, {Dim::of('T'), a.heads, a.key_dim + a.value_dim});
+  const bool together = keys_of == values_of;
+  const auto heads = [&](ValueId of, int64_t dim) {
+    return g.reshape(of, {Dim::of('T'), a.heads, together ? a.key_dim + a.value_dim : dim});
+  };
+  const ValueId own = heads(keys_of, a.key_dim);
+  const ValueId value =
+      together ? part(own, a.key_dim, a.value_dim) : heads(values_of, a.value_dim);
   const ValueId shared =
       g.reshape(part(compressed, a.kv_rank, a.shared_dim), {Dim::of('T'), 1, a.shared_dim});
-  const ValueId key = rotated(g.add(Op::concat, {part(heads, 0, a.key_dim), shared}));
-  const ValueId value = part(heads, a.key_dim, a.value_dim);
+  const ValueId key =
+      rotated(g.add(Op::concat, {together ? part(own, 0, a.key_dim) : own, shared}));
   query = rotated(g.reshape(query, {Dim::of('T'), a.heads, head_dim}));
 
   const auto cache = [&](const char* what, int64_t dim) {

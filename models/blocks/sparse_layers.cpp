@@ -11,9 +11,14 @@ namespace sinter::models {
 void read_sparse_layers(Importer& m, Decoder& d, const Experts& e) {
   const int64_t step = m.integer("decoder_sparse_step", kSize, 1);
   std::vector<int64_t> dense;
-  if (const auto* list = m.config().find("mlp_only_layers"); list != nullptr && list->is_array())
-    dense = m.integers("mlp_only_layers", static_cast<int64_t>(list->size()),
+  constexpr const char* kField = "mlp_only_layers";
+  if (const auto* list = m.config().find(kField); list != nullptr && !m.config().is_null(kField)) {
+    if (!list->is_array())
+      return m.fail(m.config().refuse(
+          kField, fmt::format("is {}, expected a list of layers", frontends::describe(*list))));
+    dense = m.integers(kField, static_cast<int64_t>(list->size()),
                        {0, static_cast<int64_t>(d.layers.size()) - 1});
+  }
   for (size_t i = 0; i < d.layers.size(); ++i) {
     const auto at = static_cast<int64_t>(i);
     if (std::ranges::find(dense, at) != dense.end() || (at + 1) % step != 0) continue;

@@ -40,7 +40,7 @@ ValueId convolution(Importer& m, ValueId x, const std::string& layer, const std:
 }
 
 // The recurrence. x [T,heads,head_dim], b and c [T,groups,columns], steps [T,heads] before what
-// makes them positive; files have the logarithms of decay rates.
+// makes them positive; files have decay rates, or their logarithms.
 struct Scan {
   ValueId x = -1, b = -1, c = -1, steps = -1;
   int64_t heads = 0, head_dim = 0, columns = 0;
@@ -50,8 +50,10 @@ struct Scan {
 
 ValueId scanned(Importer& m, const Scan& s, const std::string& layer, const std::string& module) {
   ir::Builder& g = m.graph();
-  const ValueId rates =
-      m.computed(module + "A_log", {s.rates}, "of -exp", [](double log) { return -std::exp(log); });
+  const ValueId rates = m.has(module + "A_log")
+                            ? m.computed(module + "A_log", {s.rates}, "of -exp",
+                                         [](double log) { return -std::exp(log); })
+                            : m.weight(module + "A", {s.rates});
   const ValueId skip = m.weight(module + "D", {s.heads});
   if (!m.ok()) return -1;
   g.set_label(layer + "scan");

@@ -9,6 +9,11 @@
 
 namespace sinter::models {
 
+// MLX has experts stacked; a GGUF file calls the correction the router's bias.
+static const std::vector<Rename> kTensors = {
+    {"mlp.switch_mlp", "mlp.experts"},
+    {"mlp.gate.e_score_correction.bias", "mlp.gate.e_score_correction_bias"}};
+
 static absl::StatusOr<ir::Module> import_dots1(Importer& m) {
   Decoder d = read_decoder(m);
   const bool bias = m.flag("attention_bias", false);
@@ -73,7 +78,7 @@ Family family_deepseek_v2() {
     "routed_scaling_factor": 1.0, "norm_topk_prob": false, "first_k_dense_replace": 0,
     "tie_word_embeddings": false})",
           .fields = {{"n_routed_experts", "num_experts"}},
-          .tensors = {{"mlp.switch_mlp", "mlp.experts"}}};
+          .tensors = kTensors};
 }
 
 Family family_deepseek_v3() {
@@ -88,7 +93,7 @@ Family family_deepseek_v3() {
     "topk_group": 4, "routed_scaling_factor": 2.5, "norm_topk_prob": true,
     "first_k_dense_replace": 3, "tie_word_embeddings": false})",
           .fields = {{"n_routed_experts", "num_experts"}},
-          .tensors = {{"mlp.switch_mlp", "mlp.experts"}}};
+          .tensors = kTensors};
 }
 
 Family family_glm4_moe_lite() {
@@ -103,7 +108,7 @@ Family family_glm4_moe_lite() {
     "topk_group": 1, "routed_scaling_factor": 1.8, "norm_topk_prob": true,
     "first_k_dense_replace": 1, "tie_word_embeddings": false})",
           .fields = {{"n_routed_experts", "num_experts"}},
-          .tensors = {{"mlp.switch_mlp", "mlp.experts"}}};
+          .tensors = kTensors};
 }
 
 Family family_dots1() {

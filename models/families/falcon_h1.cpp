@@ -67,7 +67,9 @@ Family family_falcon_h1() {
     "mamba_d_state": 256, "mamba_d_conv": 4, "mamba_expand": 2, "mamba_conv_bias": true,
     "mamba_proj_bias": false, "mamba_rms_norm": false, "mamba_norm_before_gate": true,
     "tie_word_embeddings": false})",
-          .tensors = {{"model.final_layernorm", "model.norm"}, {"feed_forward", "mlp"}}};
+          .tensors = {{"model.final_layernorm", "model.norm"},
+                      {"feed_forward", "mlp"},
+                      {"mamba.dt.bias", "mamba.dt_bias"}}};  // of GGUF files
 }
 
 }  // namespace sinter::models

@@ -1,5 +1,9 @@
 #include "frontends/rotation.h"
 
+#include <functional>
+#include <memory>
+
+#include "tests/frontends/model_folder.h"
 #include "tests/frontends/test_files.h"
 
 namespace sinter::frontends {
@@ -79,6 +83,62 @@ TEST(Rotation, WidthsAndSignsAreChecked) {
   expect_error(read(many), {"sign_widths", "twice"});
   many["prism.hadamard.sign_widths"] = {1 << 23, 1 << 22, (1 << 22) - 2, 4};
   expect_error(read(many), {"sign_widths\" has 4", "16777216 at most together"});
+}
+
+// A folder with the contract, a matrix and a table with their signs, and config.json's own list.
+absl::StatusOr<std::unique_ptr<Checkpoint>> open_folder(
+    const std::function<void(ModelFolder&)>& change = {}) {
+  ModelFolder folder;
+  folder.config = Json::parse(R"({"hadamard_config": "hadamard.json", "modules": [
+    {"path": "w", "block": 2, "embedding": false}, {"path": "plain", "block": 0},
+    {"path": "t", "block": 2, "embedding": true}]})");
+  folder.tensors = {f32_tensor("text.w.weight", {1, 2}, {1, 2}),
+                    f32_tensor("text.w.signs", {2}, {1, -1}),
+                    f32_tensor("text.t.weight", {1, 4}, {1, 2, 3, 4}),
+                    f32_tensor("text.t.signs", {4}, {-1, -1, 1, 1})};
+  Json said = contract();
+  said["prism.hadamard.weight_names"] = {"text.w.weight"};
+  said["prism.hadamard.inverse_weight_names"] = {"text.t.weight"};
+  folder.dir.write("hadamard.json", said.dump());
+  if (change) change(folder);
+  return folder.open();
+}
+
+TEST(Rotation, SignsOfAFolderAreThere) {
+  const auto checkpoint = open_folder();
+  ASSERT_TRUE(checkpoint.ok()) << checkpoint.status();
+  EXPECT_TRUE((*checkpoint)->rotation.rotates("text.w"));
+  expect_error(open_folder([](ModelFolder& f) { f.remove("text.w.signs"); }).status(),
+               {"tensor \"text.w.signs\" is missing"});
+  const auto other_signs = [](ModelFolder& f) {
+    f.tensor("text.w.signs") = f32_tensor("text.w.signs", {2}, {1, 1});
+  };
+  expect_error(open_folder(other_signs).status(), {"the signs of \"text.w\" are not those"});
+  expect_error(
+      open_folder([](ModelFolder& f) { f.config["hadamard_config"] = "other.json"; }).status(),
+      {"other.json: no such file"});
+}
+
+TEST(Rotation, ListedModulesAreThoseOfTheContract) {
+  const auto error_with = [](const char* pointer, const Json& value) {
+    return open_folder([&](ModelFolder& f) { f.config[Json::json_pointer(pointer)] = value; })
+        .status();
+  };
+  expect_error(error_with("/modules", 3), {"config.json: \"modules\" is 3, expected a list"});
+  expect_error(error_with("/modules/0", "w"),
+               {"config.json: \"modules.0\" is \"w\", expected an object"});
+  expect_error(
+      error_with("/modules/0/block", 4),
+      {"\"modules.0\" has blocks of 4 columns for \"w\", but hadamard.json has blocks of 2"});
+  expect_error(error_with("/modules/1/block", 2),
+               {"\"modules.1\" has blocks of 2 columns for \"plain\", but hadamard.json has none"});
+  expect_error(error_with("/modules/2/embedding", false),
+               {"\"modules.2\" is no embedding for \"t\"", "a matrix that is looked up"});
+  expect_error(error_with("/modules/2/path", "u"),
+               {"\"modules.2\" has blocks of 2 columns for \"u\""});
+  expect_error(open_folder([](ModelFolder& f) { f.config["modules"].erase(2); }).status(),
+               {"\"modules\" does not list \"text.t\", which hadamard.json says is rotated"});
+  EXPECT_TRUE(open_folder([](ModelFolder& f) { f.config.erase("modules"); }).ok());
 }
 
 }  // namespace

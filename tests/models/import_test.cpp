@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
@@ -12,10 +13,12 @@
 #include <utility>
 #include <vector>
 
+#include "frontends/gguf/blocks.h"
 #include "frontends/json_file.h"
 #include "frontends/open/open_checkpoint.h"
 #include "models/import.h"
 #include "models/registry.h"
+#include "models/weight_catalogs.h"
 #include "tests/frontends/gguf/writer.h"
 #include "tests/frontends/test_files.h"
 
@@ -600,6 +603,29 @@ TEST(Import, LatentAttentionSharesAPartOfItsKeys) {
       "config.json: \"qk_rope_head_dim\" is 7, but RoPE rotates 6 features; expected as many");
 }
 
+TEST(Import, LayersWithoutExpertsAreListed) {
+  json config = {{"model_type", "qwen3_moe"},
+                 {"num_hidden_layers", 2},
+                 {"hidden_size", 32},
+                 {"num_attention_heads", 2},
+                 {"vocab_size", 8},
+                 {"num_experts", 4},
+                 {"num_experts_per_tok", 2},
+                 {"intermediate_size", 32},
+                 {"moe_intermediate_size", 8},
+                 {"head_dim", 16},
+                 {"num_key_value_heads", 2}};
+  config["mlp_only_layers"] = {0};
+  EXPECT_EQ(error_of(config), "no error");
+  config["mlp_only_layers"] = {2};
+  EXPECT_EQ(error_of(config),
+            "config.json: \"mlp_only_layers.0\" is 2, expected an integer from 0 to 1");
+  config["mlp_only_layers"] = 1;
+  EXPECT_EQ(error_of(config), "config.json: \"mlp_only_layers\" is 1, expected a list of layers");
+  config["mlp_only_layers"] = nullptr;
+  EXPECT_EQ(error_of(config), "no error");
+}
+
 TEST(Import, ExpertsOfGroups) {
   const auto choice = [](const json& config) {
     const auto model = import_synthetic(config);
@@ -785,6 +811,156 @@ TEST(Import, LayersOfLfm2AreReadFromNumbersOfKvHeads) {
   EXPECT_EQ(error_with(key_u32("lfm2moe.expert_gating_func", 1)),
             "m.gguf: \"lfm2moe.expert_gating_func\" is 1, expected 2; other values are not "
             "supported for this architecture");
+}
+
+// What a file with these keys, one of them another or gone, is refused with.
+class GgufKeys {
+ public:
+  GgufKeys(std::string architecture, std::vector<frontends::GgufKey> keys)
+      : prefix_(architecture + "."), file_{.keys = std::move(keys), .tensors = {}} {
+    for (frontends::GgufKey& key : file_.keys) key.name = prefix_ + key.name;
+    file_.keys.push_back(frontends::key_text("general.architecture", architecture));
+    file_.tensors = {frontends::f32_entry("token_embd.weight", {32, 5}, std::vector<float>(160)),
+                     frontends::f32_entry("output.weight", {32, 5}, std::vector<float>(160))};
+  }
+  std::string error(const frontends::GgufFile& file) const {
+    const auto checkpoint = frontends::open_checkpoint(dir_.write("m.gguf", file.bytes()));
+    return checkpoint.ok() ? "no error" : std::string(checkpoint.status().message());
+  }
+  std::string with(frontends::GgufKey key) const {
+    key.name = prefix_ + key.name;
+    frontends::GgufFile file = without_key(key.name);
+    file.keys.push_back(std::move(key));
+    return error(file);
+  }
+  std::string without(const std::string& key) const { return error(without_key(prefix_ + key)); }
+  const frontends::GgufFile& file() const { return file_; }
+
+ private:
+  frontends::GgufFile without_key(const std::string& name) const {
+    frontends::GgufFile file = file_;
+    std::erase_if(file.keys, [&](const frontends::GgufKey& key) { return key.name == name; });
+    return file;
+  }
+  frontends::TempDir dir_;
+  std::string prefix_;
+  frontends::GgufFile file_;
+};
+
+TEST(Import, KeysOfLatentAttentionAgree) {
+  using namespace frontends;
+  const GgufKeys keys(
+      "deepseek2",
+      {key_u32("block_count", 3), key_u32("context_length", 64), key_u32("embedding_length", 32),
+       key_u32("feed_forward_length", 32), key_u32("attention.head_count", 4),
+       key_u32("attention.head_count_kv", 1), key_f32("attention.layer_norm_rms_epsilon", 1e-6F),
+       key_u32("attention.kv_lora_rank", 16), key_u32("attention.key_length", 24),
+       key_u32("attention.value_length", 16), key_u32("attention.key_length_mla", 20),
+       key_u32("attention.value_length_mla", 12), key_u32("rope.dimension_count", 8),
+       key_u32("leading_dense_block_count", 1), key_u32("expert_count", 4),
+       key_u32("expert_used_count", 2), key_u32("expert_feed_forward_length", 8)});
+  EXPECT_EQ(keys.error(keys.file()), "no error");
+  EXPECT_EQ(keys.with(key_u32("attention.key_length", 20)),
+            "m.gguf: \"deepseek2.attention.key_length\" is 20, expected 24, "
+            "\"deepseek2.attention.kv_lora_rank\" and \"deepseek2.rope.dimension_count\"");
+  EXPECT_EQ(keys.with(key_u32("attention.head_count_kv", 4)),
+            "m.gguf: \"deepseek2.attention.head_count_kv\" is 4, expected 1, one latent row");
+  EXPECT_EQ(keys.with(key_u32("attention.key_length_mla", 8)),
+            "m.gguf: \"deepseek2.rope.dimension_count\" is 8, expected less than "
+            "\"deepseek2.attention.key_length_mla\", which is 8");
+  EXPECT_EQ(
+      keys.without("attention.kv_lora_rank"),
+      "m.gguf: \"deepseek2.attention.kv_lora_rank\" is missing, expected an integer from 1 to "
+      "1073741824");
+  EXPECT_EQ(keys.without("expert_count"),
+            "m.gguf: \"deepseek2.expert_count\" is missing, expected a number of experts, since "
+            "\"deepseek2.leading_dense_block_count\" is 1");
+  EXPECT_EQ(keys.without("expert_used_count"),
+            "m.gguf: \"deepseek2.expert_used_count\" is missing, expected a number above 0");
+  EXPECT_EQ(
+      keys.with(key_u32("expert_gating_func", 3)),
+      "m.gguf: \"deepseek2.expert_gating_func\" is 3, expected 1 for softmax or 2 for sigmoid");
+  EXPECT_EQ(keys.with(key_text("rope.scaling.type", "linear")),
+            "m.gguf: \"deepseek2.rope.scaling.type\" is \"linear\", expected none or yarn");
+  EXPECT_EQ(keys.with(key_f32("attention.temperature_scale", 0.1F))
+                .find("m.gguf: \"deepseek2.attention.temperature_scale\" is 0.1"),
+            0U);
+  EXPECT_EQ(keys.with(key_u32("nextn_predict_layers", 1)),
+            "m.gguf: \"deepseek2.nextn_predict_layers\" is 1 and counts layer 2, but tensor "
+            "\"blk.2.nextn.eh_proj.weight\" is missing");
+  GgufFile stretched = keys.file();
+  stretched.keys.push_back(key_text("deepseek2.rope.scaling.type", "yarn"));
+  stretched.keys.push_back(key_f32("deepseek2.rope.scaling.factor", 4));
+  EXPECT_EQ(keys.error(stretched),
+            "m.gguf: \"deepseek2.rope.scaling.yarn_log_multiplier\" is missing, expected a number "
+            "above 0, which YaRN needs in latent attention");
+}
+
+TEST(Import, KeysOfFalconH1Agree) {
+  using namespace frontends;
+  const GgufKeys keys(
+      "falcon-h1",
+      {key_u32("block_count", 2), key_u32("context_length", 64), key_u32("embedding_length", 32),
+       key_u32("feed_forward_length", 32), key_u32("attention.head_count", 4),
+       key_u32("attention.head_count_kv", 2), key_f32("attention.layer_norm_rms_epsilon", 1e-6F),
+       key_u32("ssm.conv_kernel", 4), key_u32("ssm.inner_size", 64), key_u32("ssm.state_size", 16),
+       key_u32("ssm.time_step_rank", 4), key_u32("ssm.group_count", 2)});
+  EXPECT_EQ(keys.error(keys.file()), "no error");
+  EXPECT_EQ(keys.with(key_u32("ssm.time_step_rank", 3)),
+            "m.gguf: \"falcon-h1.ssm.inner_size\" is 64, expected a multiple of "
+            "\"falcon-h1.ssm.time_step_rank\", which is 3");
+  EXPECT_EQ(keys.without("ssm.state_size"),
+            "m.gguf: \"falcon-h1.ssm.state_size\" is missing, expected an integer from 1 to "
+            "1073741824");
+  GgufFile tied = keys.file();
+  tied.tensors.pop_back();
+  EXPECT_EQ(
+      keys.error(tied),
+      "m.gguf: tensor \"output.weight\" is missing: logits are made by the embedding, and no "
+      "key says what they are multiplied with; convert the model with a matrix of its own for "
+      "them");
+}
+
+// Blocks of a matrix that is stored transposed do not lie where rows are: its numbers are decoded.
+TEST(Import, PackedMatricesThatAreTransposedAreDecoded) {
+  frontends::Checkpoint checkpoint;
+  // Two heads of [3, 64] in Q8_0: codes that count up, a scale of 2^h.
+  const frontends::GgmlType* q8 = nullptr;
+  for (const frontends::GgmlType& type : frontends::ggml_types())
+    if (type.name == "Q8_0") q8 = &type;
+  ASSERT_NE(q8, nullptr);
+  std::vector<uint8_t> bytes;
+  for (int block = 0; block < 2 * 3 * 2; ++block) {
+    const uint16_t scale = block < 6 ? 0x3C00 : 0x4000;  // 1 and 2
+    bytes.insert(bytes.end(), {static_cast<uint8_t>(scale), static_cast<uint8_t>(scale >> 8)});
+    for (int i = 0; i < 32; ++i) bytes.push_back(static_cast<uint8_t>(block % 6 * 10 + i));
+  }
+  ir::Matrix matrix;
+  matrix.type.shape = {2, 3, 64};
+  matrix.type.format = q8->format;
+  matrix.codes = bytes;
+  matrix.blocks = &q8->blocks;
+  matrix.order = q8->order;
+  checkpoint.matrices["k"] = matrix;
+  const Family family;
+  const CheckpointCatalog catalog(checkpoint, family);
+  const auto stored = catalog.view("k", {2 * 64, 3}, {2 * 64, 3}, {.transposed = 64});
+  ASSERT_TRUE(stored.ok()) << stored.status();
+  EXPECT_TRUE(stored->type.format.is_dense());
+  EXPECT_EQ(stored->used, std::vector<std::string>{"k"});
+  const auto view = checkpoint.matrix(stored->source);
+  ASSERT_TRUE(view.ok()) << view.status();
+  std::array<float, 3> row;
+  for (int h = 0; h < 2; ++h)
+    for (int j = 0; j < 64; ++j) {
+      ir::decode_row(*view, h * 64 + j, row.data());
+      for (int i = 0; i < 3; ++i)
+        EXPECT_EQ(row[static_cast<size_t>(i)], (1 + h) * ((2 * i + j / 32) * 10 + j % 32));
+    }
+  // Nothing that was computed counts as unused.
+  EXPECT_TRUE(checkpoint.check_all_used({"k"}).ok());
+  // Other extents are named.
+  EXPECT_FALSE(catalog.view("k", {2 * 32, 3}, {2 * 32, 3}, {.transposed = 32}).ok());
 }
 
 TEST(Import, NegativeEpsilonIsNamed) {

@@ -395,6 +395,14 @@ TEST_F(GgufCheckpointTest, RopeScalingIsRead) {
 TEST_F(GgufCheckpointTest, WhatIsNotUnderstoodIsRefused) {
   expect_error(open_with(key_text("general.architecture", "mamba")),
                {"\"general.architecture\" is \"mamba\"", "known: llama, qwen2, qwen3, bitnet"});
+  // What is no text model is said to be what it is.
+  for (const auto& [name, what] : {std::pair("dflash", "a draft model"),
+                                   {"dspark", "a draft model"},
+                                   {"eagle3", "a draft model"},
+                                   {"clip", "the part of a multimodal model that sees or hears"},
+                                   {"nomic-bert-moe", "an encoder"}})
+    expect_error(open_with(key_text("general.architecture", name)),
+                 {fmt::format("\"general.architecture\" is \"{}\": {}", name, what)});
   expect_error(open_with(key_text("general.type", "adapter")), {"\"general.type\" is \"adapter\""});
   expect_error(open_with(key_u32("prism.hadamard.size", 1024)),
                {"\"prism.hadamard.size\" is not known"});
@@ -453,6 +461,8 @@ TEST_F(GgufCheckpointTest, KeysOfHybridsAgree) {
                {"\"qwen35.ssm.inner_size\" is 30", "a multiple of \"qwen35.ssm.time_step_rank\""});
   expect_error(with(key_numbers<int32_t>("qwen35.rope.dimension_sections", 5, {11, 11, 10})),
                {"\"qwen35.rope.dimension_sections\" is", "expected a list of 4 integers"});
+  expect_error(with(key_numbers<int32_t>("qwen35.rope.dimension_sections", 5, {11, 11, 10, -1})),
+               {"\"qwen35.rope.dimension_sections\" is", "that are not negative"});
   expect_error(with(key_u32("qwen35.nextn_predict_layers", 3)),
                {"\"qwen35.nextn_predict_layers\" is 3", "an integer below \"qwen35.block_count\""});
   expect_error(with(key_u32("qwen35.nextn_predict_layers", 1)),
