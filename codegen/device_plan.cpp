@@ -29,6 +29,8 @@ runtime::Argument argument(const DeviceCompilation& d, const Buffer& buffer,
       return {Region::state, 0, d.lowering.states.numbers.at(id)};
     case Buffer::Kind::logits:
       return {Region::logits, 0, 0};
+    case Buffer::Kind::hidden:
+      return {Region::hidden, 0, 0};
     case Buffer::Kind::activation:
     case Buffer::Kind::temporary:
     case Buffer::Kind::pinned:
@@ -121,6 +123,9 @@ class DevicePlanAssembler {
         break;
       case Buffer::Kind::logits:
         rows(c_.module.returns[0]);
+        break;
+      case Buffer::Kind::hidden:
+        rows(c_.module.returns[1]);
         break;
     }
     return p;

@@ -49,15 +49,21 @@ absl::Status check_shared_memory(const Lowering& lowering, Device device,
   return absl::OkStatus();
 }
 
-// One row, the chunk, and what is between. The first ones name the kernels.
+// One row, the chunk, and what is between, of each entry. The first ones name the kernels.
 std::vector<ScheduleShape> shapes_for(Device device, const std::vector<int64_t>& rows,
-                                      int64_t chunk) {
-  constexpr auto kMain = runtime::Schedule::Entry::main;
-  std::vector<ScheduleShape> shapes = {{"decode", kMain, 1}};
-  if (chunk > 1) shapes.push_back({"prefill", kMain, chunk, true});
-  const std::vector<int64_t> all = rows.empty() ? default_rows(device) : rows;
-  for (const int64_t most : std::set<int64_t>(all.begin(), all.end()))
-    if (most > 1 && most < chunk) shapes.push_back({fmt::format("rows{}", most), kMain, most});
+                                      int64_t chunk, bool mtp) {
+  using Entry = runtime::Schedule::Entry;
+  std::vector<ScheduleShape> shapes;
+  const auto add = [&](Entry entry, const std::string& prefix) {
+    shapes.push_back({prefix + "decode", entry, 1});
+    if (chunk > 1) shapes.push_back({prefix + "prefill", entry, chunk, true});
+    const std::vector<int64_t> all = rows.empty() ? default_rows(device) : rows;
+    for (const int64_t most : std::set<int64_t>(all.begin(), all.end()))
+      if (most > 1 && most < chunk)
+        shapes.push_back({fmt::format("{}rows{}", prefix, most), entry, most});
+  };
+  add(Entry::main, "");
+  if (mtp) add(Entry::mtp, "mtp_");
   return shapes;
 }
 
@@ -70,8 +76,9 @@ absl::StatusOr<DeviceCompilation> lower_for(const DeviceKind& kind,
   d.device = kind.device;
   d.chunk = std::min(options.chunk > 0 ? options.chunk : kind.chunk, c.max_context);
   d.logits_rows = logits_rows_for(model.vocab_size, d.chunk);
-  auto lowering = lower(c.module, d.device, options.activations,
-                        shapes_for(d.device, options.rows, d.chunk), remarks);
+  auto lowering =
+      lower(c.module, d.device, options.activations,
+            shapes_for(d.device, options.rows, d.chunk, !c.module.further.empty()), remarks);
   if (!lowering.ok()) return lowering.status();
   d.lowering = *std::move(lowering);
   if (c.probe_input >= 0)
@@ -127,6 +134,8 @@ class PlanFileBuilder {
     plan_.activations = options_.activations == Activations::a8 ? "a8" : "a16";
     plan_.compiler = fmt::format("sinter {} with Clang {}", SINTER_VERSION, clang_version());
     plan_.vocab_size = model_.vocab_size;
+    if (!c_.module.further.empty())
+      plan_.hidden_size = c_.module.tensor(c_.module.returns[1]).shape[1].value;
     plan_.layers = model_.layers;
     plan_.max_context = c_.max_context;
     for (const models::EndToken& end : model_.ends) {

@@ -23,7 +23,7 @@ ValueId Builder::param(std::string name, TensorType type) {
   status_ = with_place(verify_type(type), name);
   if (!status_.ok()) return -1;
   const ValueId id = module_.add_value({ValueKind::param, std::move(type), std::move(name)});
-  module_.params.push_back(id);
+  (module_.further.empty() ? module_.params : module_.further.back().params).push_back(id);
   return id;
 }
 
@@ -82,9 +82,15 @@ ValueId Builder::append(Node node, const TensorType* wanted) {
   return id;
 }
 
+void Builder::begin_entry(std::vector<ValueId> returns, std::string name) {
+  if (!status_.ok()) return;
+  (module_.further.empty() ? module_.returns : module_.further.back().returns) = std::move(returns);
+  module_.further.push_back({std::move(name), {}, {}});
+}
+
 absl::StatusOr<Module> Builder::finish(std::vector<ValueId> returns) {
   if (!status_.ok()) return status_;
-  module_.returns = std::move(returns);
+  (module_.further.empty() ? module_.returns : module_.further.back().returns) = std::move(returns);
   if (const absl::Status s = verify(module_); !s.ok()) return s;
   return module_;
 }

@@ -28,8 +28,13 @@ class Builder {
   // Label for the nodes that follow.
   void set_label(std::string label) { label_ = std::move(label); }
 
+  // Ends the entry that was built, with what it returns: parameters and nodes that follow are of a
+  // further one. Weights are of all entries.
+  void begin_entry(std::vector<ValueId> returns, std::string name);
+
   // The first error so far.
   const absl::Status& status() const { return status_; }
+  // With what the last entry returns.
   absl::StatusOr<Module> finish(std::vector<ValueId> returns);
 
   const Module& module() const { return module_; }

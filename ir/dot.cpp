@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "ir/entries.h"
 #include "ir/ops.h"
 #include "ir/text.h"
 
@@ -34,7 +35,9 @@ class Drawing {
   std::string run() {
     out_ = fmt::format("digraph {} {{\n  node [fontname=\"monospace\", shape=box];\n",
                        in_quotes(module_.name));
-    for (ValueId id : module_.params) source(id, "ellipse");
+    const std::vector<Entry> entries = entries_of(module_);
+    for (const Entry& entry : entries)
+      for (ValueId id : entry.params) source(id, "ellipse");
     const std::vector<int> uses = count_uses(module_);
     for (size_t i = 0; i < module_.values.size(); ++i) {
       const ValueKind kind = module_.values[i].kind;
@@ -53,10 +56,12 @@ class Drawing {
       for (const Node& inner : n.body) node(inner, "    ");
       out_ += "  }\n";
     }
-    for (size_t i = 0; i < module_.returns.size(); ++i) {
-      out_ += fmt::format("  return{} [label=\"return\", shape=ellipse];\n", i);
-      edge(module_.returns[i], fmt::format("return{}", i));
-    }
+    int returned = 0;
+    for (const Entry& entry : entries)
+      for (const ValueId id : entry.returns) {
+        out_ += fmt::format("  return{} [label=\"return\", shape=ellipse];\n", returned);
+        edge(id, fmt::format("return{}", returned++));
+      }
     return out_ + edges_ + "}\n";
   }
 

@@ -103,6 +103,7 @@ std::vector<int> count_uses(const Module& module) {
     for (const Node& inner : node.body) count(module, inner.operands, uses);
   }
   count(module, module.returns, uses);
+  for (const Entry& entry : module.further) count(module, entry.returns, uses);
   return uses;
 }
 

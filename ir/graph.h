@@ -68,15 +68,25 @@ struct Node {
   std::string text(std::string_view key, std::string_view fallback) const;
 };
 
+// What a step may begin with, beside Module's own parameters and returned values: another function
+// of the same weights and nodes. No tensor and no state is of two entries.
+struct Entry {
+  std::string name;  // "mtp"
+  std::vector<ValueId> params;
+  std::vector<ValueId> returns;
+};
+
 struct Module {
   std::string name;
   std::vector<Value> values;
   // One entry per value of kind weight. A pass drops a weight that nothing uses by erasing its
   // entry.
   std::map<ValueId, WeightData> weights;
+  // Of the first entry, "forward".
   std::vector<ValueId> params;
-  std::vector<Node> nodes;  // in execution order: state ops rely on it
+  std::vector<Node> nodes;  // of all entries, in execution order: state ops rely on it
   std::vector<ValueId> returns;
+  std::vector<Entry> further;  // entries
 
   const Value& value(ValueId id) const { return values[static_cast<size_t>(id)]; }
   // Of a tensor, or of the numbers of a state.

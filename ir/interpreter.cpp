@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "ir/entries.h"
 #include "ir/interpreter_ops.h"
 #include "ir/ops.h"
 #include "ir/verifier.h"
@@ -238,6 +239,17 @@ class Step {
   std::vector<int> uses_left_;              // by value; empty to keep everything
 };
 
+// What is made of weights alone may be of several entries.
+std::vector<Node> nodes_of_entry(const Module& module, size_t entry) {
+  std::vector<bool> wanted(module.nodes.size());
+  const auto by_entry = nodes_by_entry(module);
+  for (const size_t i : by_entry[entry]) wanted[i] = true;
+  std::vector<Node> nodes;
+  for (size_t i = 0; i < module.nodes.size(); ++i)
+    if (wanted[i] || module.nodes[i].op == Op::dequantize) nodes.push_back(module.nodes[i]);
+  return nodes;
+}
+
 absl::Status check_step(int64_t tokens, int64_t logits_rows, const InterpreterState& state) {
   constexpr int64_t kMaxPosition = int64_t{1} << 31;
   if (tokens < 1 || tokens > kMaxPosition || logits_rows < 1 || logits_rows > tokens) {
@@ -254,13 +266,30 @@ absl::Status check_step(int64_t tokens, int64_t logits_rows, const InterpreterSt
 
 absl::StatusOr<Array> interpret(const Module& module, const MatrixSource& source,
                                 const StepInput& input, InterpreterState& state) {
+  auto returned = interpret_entry(module, source, input, state);
+  if (!returned.ok()) return returned.status();
+  return std::move(returned->front());
+}
+
+absl::StatusOr<std::vector<Array>> interpret_entry(const Module& module, const MatrixSource& source,
+                                                   const StepInput& input,
+                                                   InterpreterState& state) {
   if (absl::Status s = verify(module); !s.ok()) return s;
+  const std::vector<Entry> entries = entries_of(module);
+  if (input.entry >= entries.size())
+    return error(fmt::format("module @{} has no entry {}", module.name, input.entry));
+  const Entry& entry = entries[input.entry];
   const auto tokens = static_cast<int64_t>(input.tokens.size());
   if (absl::Status s = check_step(tokens, input.logits_rows, state); !s.ok()) return s;
-  if (module.params.size() != 1 ||
-      module.tensor(module.params[0]) != TensorType{DType::i32, {Dim::of('T')}}) {
+  const bool continues = entry.params.size() == 2;
+  if (entry.params.empty() || entry.params.size() > 2 ||
+      module.tensor(entry.params[0]) != TensorType{DType::i32, {Dim::of('T')}} ||
+      (continues && (module.tensor(entry.params[1]).shape.size() != 2 ||
+                     module.tensor(entry.params[1]).shape[0] != Dim::of('T')))) {
     return error(
-        fmt::format("module @{} must have one parameter, tensor<Txi32>, to be run", module.name));
+        fmt::format("module @{} must have one parameter, tensor<Txi32>, to be run, and an entry "
+                    "beside the first at most rows, one for each token",
+                    module.name));
   }
   Array ids{{tokens}, {}};
   for (int32_t token : input.tokens) {
@@ -271,12 +300,23 @@ absl::StatusOr<Array> interpret(const Module& module, const MatrixSource& source
   }
   Step step(module, source, tokens, input.logits_rows, state);
   step.free_after_last_use();
-  if (absl::Status s = step.set(module.params[0], std::move(ids)); !s.ok()) return s;
-  if (absl::Status s = step.run(module.nodes); !s.ok()) return s;
-  const auto result = step.get(module.returns[0]);
-  if (!result.ok()) return result.status();
+  if (absl::Status s = step.set(entry.params[0], std::move(ids)); !s.ok()) return s;
+  if (continues) {
+    const int64_t width = module.tensor(entry.params[1]).shape[1].value;
+    if (absl::Status s = step.set(entry.params[1], {{tokens, width}, input.hidden}); !s.ok())
+      return s;
+  }
+  absl::Status ran =
+      entries.size() == 1 ? step.run(module.nodes) : step.run(nodes_of_entry(module, input.entry));
+  if (!ran.ok()) return ran;
+  std::vector<Array> returned;
+  for (const ValueId id : entry.returns) {
+    const auto result = step.get(id);
+    if (!result.ok()) return result.status();
+    returned.push_back(**result);
+  }
   state.position += tokens;
-  return **result;
+  return returned;
 }
 
 absl::StatusOr<std::map<ValueId, Array>> interpret_nodes(

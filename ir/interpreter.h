@@ -29,9 +29,16 @@ struct InterpreterState {
 struct StepInput {
   std::vector<int32_t> tokens;
   int64_t logits_rows = 1;  // the symbol L: 1..tokens.size()
+  size_t entry = 0;         // of entries_of(module)
+  // Of an entry with a second parameter: its numbers, a row for each token.
+  std::vector<float> hidden = {};
 };
 
-// Runs one step and advances the state. Gives the module's first returned value.
+// Runs one step of an entry and advances the state. Gives all that the entry returns. Entries share
+// no state, so that each has an InterpreterState of its own.
+absl::StatusOr<std::vector<Array>> interpret_entry(const Module& module, const MatrixSource& source,
+                                                   const StepInput& input, InterpreterState& state);
+// The first value that the entry returns.
 absl::StatusOr<Array> interpret(const Module& module, const MatrixSource& source,
                                 const StepInput& input, InterpreterState& state);
 

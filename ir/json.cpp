@@ -74,9 +74,15 @@ class Writer {
         states.push_back(value(static_cast<ValueId>(i)));
       }
     }
+    json further = json::array();
+    for (const Entry& entry : module_.further)
+      further.push_back({{"name", utf8(entry.name)},
+                         {"params", values(entry.params)},
+                         {"returns", name_list(entry.returns)}});
     return {{"name", utf8(module_.name)},    {"weights", std::move(weights)},
             {"states", std::move(states)},   {"params", values(module_.params)},
-            {"nodes", nodes(module_.nodes)}, {"returns", name_list(module_.returns)}};
+            {"nodes", nodes(module_.nodes)}, {"returns", name_list(module_.returns)},
+            {"further", std::move(further)}};
   }
 
  private:

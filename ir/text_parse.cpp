@@ -3,6 +3,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "ir/entries.h"
 #include "ir/ops.h"
 #include "ir/text.h"
 #include "ir/text_parser.h"
@@ -45,7 +46,10 @@ class Parser {
         return cursor_.fail_expected("weight, state or func");
       }
     }
-    if (!function() || !punctuation("}")) return false;
+    do {
+      if (!function()) return false;
+    } while (cursor_.is(TokenKind::word, "func"));
+    if (!punctuation("}")) return false;
     return cursor_.is(TokenKind::end) || cursor_.fail_expected("the end of the text");
   }
 
@@ -101,15 +105,24 @@ class Parser {
   }
 
   bool function() {
-    if (!cursor_.advance() || !cursor_.expect(TokenKind::symbol, "forward") || !punctuation("(")) {
-      return false;
+    if (!cursor_.advance()) return false;
+    const bool first = !std::exchange(has_forward_, true);
+    if (first) {
+      if (!cursor_.expect(TokenKind::symbol, kForward)) return false;
+    } else {
+      auto entry = cursor_.take(TokenKind::symbol, "the entry's name after '@'");
+      if (!entry) return false;
+      module_.further.push_back({std::move(entry->text), {}, {}});
     }
+    if (!punctuation("(")) return false;
+    std::vector<ValueId> params;
     if (!cursor_.is_punctuation(")")) {
       do {
-        if (!param()) return false;
+        if (!param(params)) return false;
       } while (cursor_.accept(TokenKind::punctuation, ","));
     }
     if (!punctuation(")") || !punctuation("{")) return false;
+    (first ? module_.params : module_.further.back().params) = std::move(params);
     while (!cursor_.is(TokenKind::word, "return")) {
       Node parsed;
       if (!node(parsed, false)) return false;
@@ -117,12 +130,12 @@ class Parser {
     }
     if (!cursor_.advance()) return false;
     do {
-      if (!use(module_.returns)) return false;
+      if (!use(first ? module_.returns : module_.further.back().returns)) return false;
     } while (cursor_.accept(TokenKind::punctuation, ","));
     return punctuation("}");
   }
 
-  bool param() {
+  bool param(std::vector<ValueId>& params) {
     auto name = cursor_.take(TokenKind::value, "a parameter after '%'");
     if (!name || !punctuation(":")) return false;
     if (!name->quoted && is_digit(name->text.front())) {
@@ -135,7 +148,7 @@ class Parser {
     if (!params_.emplace(name->text, id).second) {
       return cursor_.fail(name->offset, fmt::format("{} is declared twice", describe(*name)));
     }
-    module_.params.push_back(id);
+    params.push_back(id);
     return true;
   }
 
@@ -353,6 +366,7 @@ class Parser {
   Cursor cursor_;
   std::string_view file_name_;
   Module module_;
+  bool has_forward_ = false;
   std::unordered_map<std::string, ValueId> symbols_;  // weights and states
   std::unordered_map<std::string, ValueId> params_;
   std::unordered_map<int64_t, Result> results_;  // by the number in the text

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "ir/entries.h"
 #include "ir/ops.h"
 #include "ir/text.h"
 #include "ir/text_syntax.h"
@@ -57,14 +58,10 @@ class Printer {
       if (module_.values[i].kind != ValueKind::state) continue;
       out_ += fmt::format("  state {} : {}\n", names_[i], to_string(module_.values[i].type));
     }
-    out_ += "  func @forward(";
-    for (size_t i = 0; i < module_.params.size(); ++i) {
-      const ValueId id = module_.params[i];
-      out_ += fmt::format("{}{}: {}", i == 0 ? "" : ", ", name(id), type(id));
-    }
-    out_ += ") {\n";
-    for (const Node& n : module_.nodes) node(n, 4);
-    out_ += "    return" + list(module_.returns) + "\n  }\n}\n";
+    const std::vector<std::vector<size_t>> nodes = nodes_by_entry(module_);
+    const std::vector<Entry> entries = entries_of(module_);
+    for (size_t e = 0; e < entries.size(); ++e) function(entries[e], nodes[e]);
+    out_ += "}\n";
     return std::move(out_);
   }
 
@@ -93,6 +90,17 @@ class Printer {
     }
     for (float x : data.constant) items += fmt::format("{}{}", items.empty() ? "" : ", ", x);
     out_ += fmt::format("{}({})\n", data.constant.empty() ? "source" : "constant", items);
+  }
+
+  void function(const Entry& entry, const std::vector<size_t>& nodes) {
+    out_ += fmt::format("  func {}(", symbol('@', entry.name));
+    for (size_t i = 0; i < entry.params.size(); ++i) {
+      const ValueId id = entry.params[i];
+      out_ += fmt::format("{}{}: {}", i == 0 ? "" : ", ", name(id), type(id));
+    }
+    out_ += ") {\n";
+    for (const size_t i : nodes) node(module_.nodes[i], 4);
+    out_ += "    return" + list(entry.returns) + "\n  }\n";
   }
 
   void node(const Node& n, size_t indent) {
@@ -148,10 +156,11 @@ std::vector<std::string> value_names(const Module& module) {
       if (name.empty()) name = fmt::format("%{}", next++);
     }
   };
-  for (const Node& node : module.nodes) {
-    for (const Node& inner : node.body) number_results(inner);
-    number_results(node);
-  }
+  for (const std::vector<size_t>& nodes : nodes_by_entry(module))
+    for (const size_t i : nodes) {
+      for (const Node& inner : module.nodes[i].body) number_results(inner);
+      number_results(module.nodes[i]);
+    }
   for (size_t i = 0; i < names.size(); ++i) {
     const Value& value = module.values[i];
     if (value.kind == ValueKind::weight || value.kind == ValueKind::state) {

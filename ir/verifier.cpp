@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "ir/entries.h"
 #include "ir/ops.h"
 #include "ir/regions.h"
 #include "ir/state_format.h"
@@ -82,13 +83,16 @@ class Verifier {
         defined_(module.values.size(), false),
         visible_(module.values.size(), false),
         dequantized_(module.values.size(), false),
-        rotation_(module.values.size()) {}
+        rotation_(module.values.size()),
+        entries_(entries_of(module)),
+        entry_(module.values.size(), kNoEntry) {}
 
   absl::Status run() {
     if (absl::Status s = symbols(); !s.ok()) return s;
     if (absl::Status s = params(); !s.ok()) return s;
     for (const Node& node : module_.nodes) {
       absl::Status s = node.op == Op::fused ? fused(node) : plain(node);
+      if (s.ok()) s = one_entry(node);
       if (s.ok()) continue;
       if (node.label.empty()) return s;
       return error(fmt::format("{} (in {})", std::string(s.message()), node.label));
@@ -166,8 +170,18 @@ class Verifier {
   }
 
   absl::Status params() {
+    std::set<std::string_view> entries;
     std::set<std::string_view> names;
-    for (ValueId id : module_.params) {
+    for (size_t e = 0; e < entries_.size(); ++e) {
+      if (!entries.insert(entries_[e].name).second)
+        return error(fmt::format("the entry @{} is there twice", entries_[e].name));
+      if (absl::Status s = params(e, names); !s.ok()) return s;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status params(size_t entry, std::set<std::string_view>& names) {
+    for (ValueId id : entries_[entry].params) {
       if (!in_range(id) || module_.value(id).kind != ValueKind::param) {
         return error(fmt::format("the parameter list has {}, which is no parameter", describe(id)));
       }
@@ -180,7 +194,28 @@ class Verifier {
         return error(fmt::format("%{}: {}", v.name, std::string(s.message())));
       }
       define(id);
+      entry_[static_cast<size_t>(id)] = entry;
     }
+    return absl::OkStatus();
+  }
+
+  // What a node reads is of one entry, and so is its result; a state is of the entry that used it
+  // first.
+  absl::Status one_entry(const Node& node) {
+    if (entries_.size() == 1) return absl::OkStatus();
+    size_t own = kNoEntry;
+    const std::vector<ValueId> inputs = inputs_of(node);
+    for (const ValueId id : inputs) {
+      const size_t entry = entry_[static_cast<size_t>(id)];
+      if (own == kNoEntry) own = entry;
+      if (entry == kNoEntry || entry == own) continue;
+      return error(fmt::format("[{}] {} is of the entry @{}, what else it reads of @{}",
+                               info(node.op).name, describe(id), entries_[entry].name,
+                               entries_[own].name));
+    }
+    for (const ValueId id : inputs)
+      if (module_.is_state(id)) entry_[static_cast<size_t>(id)] = own;
+    for (const ValueId id : node.results) entry_[static_cast<size_t>(id)] = own;
     return absl::OkStatus();
   }
 
@@ -329,10 +364,22 @@ class Verifier {
   }
 
   absl::Status returns() const {
-    if (module_.returns.empty()) return error("the module returns nothing");
-    for (ValueId id : module_.returns) {
+    for (size_t e = 0; e < entries_.size(); ++e)
+      if (absl::Status s = returns(e); !s.ok()) return s;
+    return absl::OkStatus();
+  }
+
+  absl::Status returns(size_t entry) const {
+    if (entries_[entry].returns.empty())
+      return error(entry == 0 ? std::string("the module returns nothing")
+                              : fmt::format("the entry @{} returns nothing", entries_[entry].name));
+    for (ValueId id : entries_[entry].returns) {
       if (!in_range(id) || !is(visible_, id)) {
         return error(fmt::format("{} is returned but not defined", describe(id)));
+      }
+      if (entries_.size() > 1 && entry_[static_cast<size_t>(id)] != entry) {
+        return error(fmt::format("{} is returned by the entry @{}, of which it is not",
+                                 describe(id), entries_[entry].name));
       }
       const ValueKind kind = module_.value(id).kind;
       if (kind == ValueKind::weight || kind == ValueKind::state || is(dequantized_, id)) {
@@ -353,6 +400,9 @@ class Verifier {
   std::vector<bool> visible_;      // usable here
   std::vector<bool> dequantized_;  // results of dequantize
   std::vector<Rotation> rotation_;
+  static constexpr size_t kNoEntry = SIZE_MAX;
+  std::vector<Entry> entries_;
+  std::vector<size_t> entry_;  // of each tensor and state; weights have none
 };
 
 }  // namespace

@@ -21,9 +21,10 @@ struct Family {
   // What the files call fields and tensors, where llama's have other names.
   std::vector<Rename> fields = {};
   std::vector<Rename> tensors = {};
-  // Tensors that are left out, as the left sides of such rules: other modalities, buffers, what
-  // drafts tokens.
+  // Tensors that are left out, as the left sides of such rules: other modalities, buffers.
   std::vector<std::string> skipped = {};
+  // Tensors of a head that drafts tokens, likewise left out where it is not wanted.
+  std::vector<std::string> drafting = {};
   // Columns of models/registry.def: a case with known logits, and phases of layers.
   std::string_view golden = {}, phases = {};
   // Of a family that a user describes.

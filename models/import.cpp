@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <set>
 #include <span>
 #include <string_view>
@@ -77,6 +78,7 @@ absl::Status check_entry(const Importer& importer) {
 absl::StatusOr<ImportedModel> import_config(const ModelFields& fields, const Family& family,
                                             const frontends::Checkpoint* checkpoint,
                                             const WeightCatalog& catalog,
+                                            const ImportOptions& options,
                                             std::set<std::string>& used) {
   // generation_config.json first: it is what says how text is made.
   std::vector<Config> configs;
@@ -90,8 +92,13 @@ absl::StatusOr<ImportedModel> import_config(const ModelFields& fields, const Fam
 
   Importer importer(family.model_type, config, catalog);
   importer.entry = family.entry ? &*family.entry : nullptr;
+  importer.drafts = options.mtp;
   auto module = family.import(importer);
   if (!module.ok()) return module.status();
+  if (options.mtp && module->further.empty())
+    return absl::UnimplementedError(
+        fmt::format("{}: no multi-token-prediction head is known of {}; compile without --mtp",
+                    fields.file, family.model_type));
   used.insert(importer.used().begin(), importer.used().end());
 
   ImportedModel model;
@@ -124,6 +131,7 @@ absl::StatusOr<ImportedModel> import_config(const ModelFields& fields, const Fam
 // Layers behind the last, which draft tokens, are left out like other tensors that a family leaves
 // out.
 Family without_drafts(Family family, const ModelFields& fields) {
+  family.skipped.insert(family.skipped.end(), family.drafting.begin(), family.drafting.end());
   const Config config(fields.values, fields.file, fields.names,
                       nlohmann::json::parse(family.defaults));
   const auto layers = config.integer("num_hidden_layers", kSize);
@@ -137,16 +145,17 @@ Family without_drafts(Family family, const ModelFields& fields) {
 }  // namespace
 
 absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint,
-                                                std::span<const Family> own) {
+                                                std::span<const Family> own,
+                                                const ImportOptions& options) {
   const auto known = family_of(checkpoint.config, checkpoint.config_file, own, &checkpoint);
   if (!known.ok()) return known.status();
   const ModelFields fields =
       read_fields(checkpoint.config, checkpoint.config_file, checkpoint.config_names, **known);
-  const Family family = without_drafts(**known, fields);
+  const Family family = options.mtp ? **known : without_drafts(**known, fields);
   const CheckpointCatalog catalog(checkpoint, family);
   const std::vector<std::string>& skipped = catalog.skipped();
   std::set<std::string> used(skipped.begin(), skipped.end());
-  auto model = import_config(fields, family, &checkpoint, catalog, used);
+  auto model = import_config(fields, family, &checkpoint, catalog, options, used);
   if (!model.ok()) return model.status();
   if (!skipped.empty())
     model->notes.push_back(
@@ -155,6 +164,14 @@ absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoin
                     skipped.size() == 1 ? "1 tensor" : fmt::format("{} tensors", skipped.size()),
                     model->architecture, skipped.size() == 1 ? "is" : "are",
                     frontends::in_quotes(checkpoint.shown_name(skipped[0]))));
+  const auto is_of_head = [&](const std::string& key) {
+    return std::ranges::any_of((*known)->drafting,
+                               [&](const std::string& from) { return matches(key, from); });
+  };
+  if (const auto count = std::ranges::count_if(skipped, is_of_head); count > 0)
+    model->notes.push_back(fmt::format(
+        "{}: {} of them {} of a multi-token-prediction head, which --mtp compiles",
+        frontends::one_line(checkpoint.path.string(), 1000), count, count == 1 ? "is" : "are"));
   checkpoint.drop_zero_biases(used);
   if (auto status = checkpoint.check_all_used(used); !status.ok()) return status;
   model->sources.insert(model->sources.end(), checkpoint.sources.begin(), checkpoint.sources.end());
@@ -162,7 +179,8 @@ absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoin
 }
 
 absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config,
-                                               std::span<const Family> own) {
+                                               std::span<const Family> own,
+                                               const ImportOptions& options) {
   auto quantization = frontends::read_quantization(config, kFile);
   if (!quantization.ok()) return quantization.status();
   const auto tied = frontends::get_bool_or(config, "tie_word_embeddings", kFile, false);
@@ -187,7 +205,8 @@ absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config,
   const auto family = family_of(config, kFile, own, nullptr);
   if (!family.ok()) return family.status();
   std::set<std::string> used;
-  return import_config(read_fields(config, kFile, {}, **family), **family, nullptr, catalog, used);
+  return import_config(read_fields(config, kFile, {}, **family), **family, nullptr, catalog,
+                       options, used);
 }
 
 }  // namespace sinter::models

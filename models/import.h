@@ -30,16 +30,22 @@ struct ImportedModel {
   runtime::SourceFiles sources;    // all that the configuration and the weights were read from
 };
 
+struct ImportOptions {
+  bool mtp = false;  // with the entry of the head that drafts tokens; error: there is none
+};
+
 // The graph of a checkpoint, whose matrices lose the rows of padding that only the shapes of the
 // architecture tell. `own`: families that a user describes (models/user/entries.h), which come
 // before those of the registry. Error: unknown model_type, missing, extra or misshapen tensors, bad
 // fields.
 absl::StatusOr<ImportedModel> import_checkpoint(frontends::Checkpoint& checkpoint,
-                                                std::span<const Family> own = {});
+                                                std::span<const Family> own = {},
+                                                const ImportOptions& options = {});
 
 // The graph of a configuration without weights: matrices take the format that its `quantization`
 // block says.
 absl::StatusOr<ImportedModel> import_synthetic(const nlohmann::json& config,
-                                               std::span<const Family> own = {});
+                                               std::span<const Family> own = {},
+                                               const ImportOptions& options = {});
 
 }  // namespace sinter::models

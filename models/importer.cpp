@@ -316,6 +316,21 @@ ir::ValueId Importer::linear(ir::ValueId x, const std::vector<PartOf>& parts,
   return product(x, this->parts(parts, label, in), -1, label);
 }
 
+ir::ValueId Importer::linear_with_columns(ir::ValueId x, const std::string& name, int64_t out,
+                                          int64_t in, int64_t part, int64_t parts) {
+  if (!ok()) return -1;
+  // Rows lie one after another, so that a run of columns of [out, parts in] is each of `parts` rows
+  // of [parts out, in].
+  const std::string symbol = fmt::format("{}[:, {}:{}]", name, part * in, (part + 1) * in);
+  const ir::ValueId w = add(symbol, catalog_.view(name, {out, parts * in}, {out, in},
+                                                  {.run = 1, .stored_run = parts, .first = part}));
+  if (ok() && graph_.module().weight(w).rotated != 0)
+    fail(absl::UnimplementedError(fmt::format(
+        "{}: the columns of {} are rotated, and signs of so many are not known for parts of them",
+        config_.file(), frontends::in_quotes(name))));
+  return product(x, w, -1, symbol);
+}
+
 ir::ValueId Importer::rms_norm(ir::ValueId x, const std::string& name, int64_t size, double eps) {
   const ir::ValueId w = weight(name, {size});
   if (!ok()) return -1;
@@ -329,20 +344,39 @@ ir::ValueId Importer::affine(ir::ValueId x, double scale, double offset) {
 }
 
 ir::ValueId Importer::tokens() {
-  if (tokens_ < 0) tokens_ = graph_.param("tokens", {ir::DType::i32, {ir::Dim::of('T')}});
+  if (tokens_ < 0)
+    tokens_ = graph_.param(entry_name_ + "tokens", {ir::DType::i32, {ir::Dim::of('T')}});
   return tokens_;
+}
+
+ir::ValueId Importer::hidden(int64_t width) {
+  tokens();  // the first parameter
+  return graph_.param(entry_name_ + "hidden", {ir::DType::f32, {ir::Dim::of('T'), width}});
+}
+
+void Importer::begin_entry(std::vector<ir::ValueId> returned, const std::string& name) {
+  graph_.begin_entry(std::move(returned), name);
+  tokens_ = -1;
+  angles_.clear();
+  entry_name_ = name + ".";
 }
 
 ir::ValueId Importer::angles(const Rope& rope) {
   if (!ok()) return -1;
   for (const auto& [known, table] : angles_)
     if (known.same_angles(rope)) return table;
-  const std::string symbol =
-      angles_.empty() ? "rope.inv_freq" : fmt::format("rope.{}.inv_freq", angles_.size());
+  const auto known = std::ranges::find_if(
+      frequencies_, [&](const auto& entry) { return entry.first.same_angles(rope); });
+  ir::ValueId inv_freq = known == frequencies_.end() ? -1 : known->second;
+  if (inv_freq < 0) {
+    const std::string symbol = frequencies_.empty()
+                                   ? "rope.inv_freq"
+                                   : fmt::format("rope.{}.inv_freq", frequencies_.size());
+    inv_freq = graph_.weight(symbol, {{static_cast<int64_t>(rope.inv_freq.size())}, {}},
+                             {.sources = {}, .constant = rope.inv_freq});
+    frequencies_.emplace_back(rope, inv_freq);
+  }
   graph_.set_label("rope");
-  const ir::ValueId inv_freq =
-      graph_.weight(symbol, {{static_cast<int64_t>(rope.inv_freq.size())}, {}},
-                    {.sources = {}, .constant = rope.inv_freq});
   ir::Attributes attributes = {{"scale", rope.scale}};
   if (rope.log_scale != 0) {
     attributes["log_scale"] = rope.log_scale;
@@ -361,10 +395,10 @@ std::string state_name(std::string_view layer, std::string_view what) {
   return fmt::format("{}{}", layer, what);
 }
 
-absl::StatusOr<ir::Module> Importer::finish(ir::ValueId logits) {
+absl::StatusOr<ir::Module> Importer::finish(std::vector<ir::ValueId> returned) {
   if (!status_.ok()) return status_;
   if (!graph_.status().ok()) return graph_.status();
-  return graph_.finish({logits});
+  return graph_.finish(std::move(returned));
 }
 
 }  // namespace sinter::models

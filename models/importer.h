@@ -130,6 +130,8 @@ class Importer {
   std::vector<int64_t> stored_shape(std::string_view name) const {
     return catalog_.stored_shape(name);
   }
+  // Whether there is such a tensor, in a file.
+  bool is_stored(std::string_view name) const { return !stored_shape(name).empty(); }
   // A weight that is there but deliberately not used.
   void ignore(std::string_view name);
 
@@ -140,6 +142,9 @@ class Importer {
   // The same of some rows of a module, which gives the result `label`.
   ir::ValueId linear(ir::ValueId x, const PartOf& part, const std::string& label, int64_t out,
                      int64_t in, bool bias);
+  // x times a run of columns of a module, [out, parts in] whole: number `part` of so many.
+  ir::ValueId linear_with_columns(ir::ValueId x, const std::string& name, int64_t out, int64_t in,
+                                  int64_t part, int64_t parts);
   ir::ValueId rms_norm(ir::ValueId x, const std::string& name, int64_t size, double eps);
   // x scale + offset; x itself where that changes nothing.
   ir::ValueId affine(ir::ValueId x, double scale, double offset = 0);
@@ -157,11 +162,20 @@ class Importer {
   // cos and sin of a step's positions; equal ones are one table.
   ir::ValueId angles(const Rope& rope);
   ir::ValueId tokens();
+  // A row [width] for each token, the second parameter of an entry.
+  ir::ValueId hidden(int64_t width);
+  // What follows is of another entry, with tokens and tables of angles of its own.
+  void begin_entry(std::vector<ir::ValueId> returned, const std::string& name);
 
   ir::Builder& graph() { return graph_; }
   const std::set<std::string>& used() const { return used_; }
-  absl::StatusOr<ir::Module> finish(ir::ValueId logits);
+  absl::StatusOr<ir::Module> finish(ir::ValueId logits) {
+    return finish(std::vector<ir::ValueId>{logits});
+  }
+  // With all that the last entry returns.
+  absl::StatusOr<ir::Module> finish(std::vector<ir::ValueId> returned);
 
+  bool drafts = false;           // the head that drafts tokens is wanted, too
   int64_t max_positions = 0;     // that the model is made for
   const Entry* entry = nullptr;  // of a family that a user describes
   bool flags_taken = false;      // the entry's flags of blocks were applied
@@ -175,9 +189,11 @@ class Importer {
   const WeightCatalog& catalog_;
   ir::Builder graph_;
   std::map<std::string, ir::ValueId, std::less<>> weights_;  // of the graph, by symbol
-  std::vector<std::pair<Rope, ir::ValueId>> angles_;
+  std::vector<std::pair<Rope, ir::ValueId>> frequencies_;    // of all entries
+  std::vector<std::pair<Rope, ir::ValueId>> angles_;         // of this one
   std::map<ir::ValueId, ir::ValueId> rotated_;  // rows, once for all that are multiplied with them
   ir::ValueId tokens_ = -1;
+  std::string entry_name_;      // with a dot; of the first it is empty
   std::set<std::string> used_;  // keys of the checkpoint
   absl::Status status_;
 };

@@ -41,8 +41,9 @@ class NamesCatalog : public WeightCatalog {
   NamesCatalog(const frontends::Checkpoint& checkpoint, const Family& family)
       : tensors_(family.tensors) {
     const auto add = [&](const std::string& key, const std::vector<int64_t>& shape) {
-      if (std::ranges::none_of(family.skipped,
-                               [&](const std::string& from) { return matches(key, from); }))
+      const auto is_left_out = [&](const std::string& from) { return matches(key, from); };
+      if (std::ranges::none_of(family.skipped, is_left_out) &&
+          std::ranges::none_of(family.drafting, is_left_out))
         names_.emplace(rename(key, tensors_), Stored{key, shape});
     };
     for (const auto& [key, matrix] : checkpoint.matrices)

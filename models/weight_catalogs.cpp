@@ -18,6 +18,16 @@ int64_t elements(const std::vector<int64_t>& shape) {
   return product;
 }
 
+// Whether parts of a row of so many columns are stored as rows are that have no more.
+bool divides_columns(const ir::WeightType& type, int64_t cols, const ir::Matrix* matrix) {
+  const ir::WeightFormat& format = type.format;
+  if (matrix != nullptr && matrix->order != nullptr) return false;
+  if (matrix != nullptr && matrix->blocks != nullptr && !format.is_dense())
+    return cols % matrix->blocks->cols == 0;
+  return format.is_dense() ||
+         (format.group > 0 && cols % format.group == 0 && cols * format.bits % 8 == 0);
+}
+
 }  // namespace
 
 CheckpointCatalog::CheckpointCatalog(frontends::Checkpoint& checkpoint, const Family& family)
@@ -105,6 +115,13 @@ absl::StatusOr<StoredWeight> CheckpointCatalog::view(std::string_view name,
     return absl::UnimplementedError(
         fmt::format("{}: tensor {} has its rows in an order of its own, and parts of it are wanted",
                     frontends::one_line(checkpoint_.path.string(), 1000), shown(name)));
+  if (const int64_t cols = shape.back();
+      places.transposed == 0 && !places.in_order() && cols != whole.back() &&
+      !divides_columns(*type, cols,
+                       matrix == checkpoint_.matrices.end() ? nullptr : &matrix->second))
+    return absl::UnimplementedError(fmt::format(
+        "{}: tensor {} is {}, whose rows are not divided into parts of {} columns",
+        frontends::one_line(checkpoint_.path.string(), 1000), shown(name), to_string(*type), cols));
   type->shape = shape;
   std::string of = key;
   if (places.transposed != 0 && !type->format.is_dense()) {
@@ -213,7 +230,9 @@ absl::StatusOr<StoredWeight> SyntheticCatalog::find(std::string_view name,
       type.format.zero = parameters.bits == 1 ? 0.5 : 1 << (parameters.bits - 1);
   }
   // What has an override to stay dense is not rotated, and Bonsai's gates of delta nets are such.
-  if (rotation_ != 0 && shape.back() % rotation_ == 0) type.rotated = rotation_;
+  // Heads that draft tokens are put to a model that was rotated without them.
+  if (rotation_ != 0 && !name.starts_with("mtp.") && shape.back() % rotation_ == 0)
+    type.rotated = rotation_;
   return StoredWeight{std::string(name), std::move(type), {}};
 }
 

@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "ir/entries.h"
 #include "ir/rows.h"
 #include "passes/rewrite.h"
 
@@ -39,6 +40,8 @@ struct Need {
 class Fuser {
  public:
   Fuser(ir::Module& module, PassContext& context) : module_(module), context_(context) {
+    for (const ir::Entry& entry : ir::entries_of(module))
+      returned_.insert(entry.returns.begin(), entry.returns.end());
     for (size_t i = 0; i < module.nodes.size(); ++i) {
       for (const ValueId id : module.nodes[i].results) made_at_[id] = i;
       note_reads(module.nodes[i], i);
@@ -238,7 +241,7 @@ class Fuser {
     while (!open.empty()) {
       const ValueId made = open.back();
       open.pop_back();
-      need.used |= std::count(module_.returns.begin(), module_.returns.end(), made) > 0;
+      need.used |= returned_.contains(made);
       for (const size_t user : readers_[made]) {
         if (std::find(members.begin(), members.end(), user) != members.end()) continue;
         const Node& node = module_.nodes[user];
@@ -267,6 +270,7 @@ class Fuser {
   PassContext& context_;
   std::map<ValueId, size_t> made_at_;            // of each value: the position of its node
   std::map<ValueId, std::set<size_t>> readers_;  // of each value; some may read it no more
+  std::set<ValueId> returned_;                   // by any entry
   std::set<ValueId> absorbed_;                   // values that a product has taken
   bool keeps_ = false;                           // a phase computes what was computed before it
 };

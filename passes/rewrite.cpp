@@ -35,6 +35,7 @@ bool updates_state(const Node& node) {
 void replace_uses(ir::Module& module, const std::map<ValueId, ValueId>& replaced) {
   replace_in(module.nodes, replaced);
   replace_in(module.returns, replaced);
+  for (ir::Entry& entry : module.further) replace_in(entry.returns, replaced);
 }
 
 void erase_nodes(ir::Module& module, const std::vector<bool>& taken) {
@@ -102,6 +103,7 @@ void sink_rows(ir::Module& module) {
     nodes.push_back(std::move(node));
   }
   place(module.returns);
+  for (const ir::Entry& entry : module.further) place(entry.returns);
   module.nodes = std::move(nodes);
 }
 

@@ -390,6 +390,42 @@ sinter_status sinter_generate_many(sinter_session* session, const sinter_draw* d
   });
 }
 
+int32_t sinter_has_mtp(const sinter_model* model) {
+  return model != nullptr && model->model->plan().hidden_size != 0 ? 1 : 0;
+}
+
+sinter_status sinter_draft(sinter_session* session, const sinter_draft_part* parts, size_t count,
+                           char** error) {
+  return guarded("sinter_draft", error, [&]() -> rt::Status {
+    if (session == nullptr) return null_argument("session");
+    if (parts == nullptr && count != 0) return null_argument("parts");
+    std::vector<rt::Session::DraftPart> all;
+    for (size_t i = 0; i < count; ++i) {
+      const sinter_draft_part& part = parts[i];
+      if (part.tokens == nullptr && part.count != 0) return null_argument("tokens");
+      all.push_back({part.sequence, part.position, {part.tokens, part.count}, part.logits_rows});
+    }
+    return session->session->draft(all);
+  });
+}
+
+sinter_status sinter_draft_logits(const sinter_session* session, int32_t sequence, int64_t rows,
+                                  const float** logits, char** error) {
+  return guarded("sinter_draft_logits", error, [&]() -> rt::Status {
+    if (logits == nullptr) return null_argument("logits");
+    *logits = nullptr;
+    if (session == nullptr) return null_argument("session");
+    const auto found = session->session->read_draft_logits(sequence, rows);
+    if (!found.ok()) return found.error();
+    *logits = found->data();
+    return rt::Done{};
+  });
+}
+
+int64_t sinter_drafted(const sinter_session* session, int32_t sequence) {
+  return session == nullptr ? 0 : session->session->drafted(sequence);
+}
+
 int64_t sinter_position_of(const sinter_session* session, int32_t sequence) {
   return session == nullptr ? 0 : session->session->position(sequence);
 }

@@ -140,6 +140,34 @@ sinter_status sinter_generate_many(sinter_session* session, const sinter_draw* d
                                    int32_t (*sink)(size_t draw, int32_t token, void* data),
                                    void* data, char** error);
 
+/* ---- Drafts: of plans that were compiled with --mtp, whose model has a multi-token-prediction
+ * head. After a step the head goes over the positions that the model has read, each with the token
+ * that follows it, and says what comes behind that token. */
+
+int32_t sinter_has_mtp(const sinter_model* model); /* 1 or 0 */
+
+/* Rows of the head: that of `position` has tokens[0], which follows it, and so on; the last
+ * `logits_rows` of them get logits. A row needs the hidden state of its position: those of the
+ * sequence's last step are at hand, and what a row leaves is that of the position behind it, so
+ * that the head can draft one token after another, beyond what the model has read. */
+typedef struct {
+  int32_t sequence;
+  int64_t position; /* at most sinter_drafted: no position is left out */
+  const int32_t* tokens;
+  size_t count;
+  int64_t logits_rows;
+} sinter_draft_part;
+/* For several sequences in one step. What the model has read stays as it is. Errors leave
+ * everything as it was. */
+sinter_status sinter_draft(sinter_session* session, const sinter_draft_part* parts, size_t count,
+                           char** error);
+/* float32 [rows, vocab_size] for the last `rows` rows that the sequence's last draft gave logits;
+ * valid until the next call with this session. */
+sinter_status sinter_draft_logits(const sinter_session* session, int32_t sequence, int64_t rows,
+                                  const float** logits, char** error);
+/* Positions that the head has gone over. */
+int64_t sinter_drafted(const sinter_session* session, int32_t sequence);
+
 int64_t sinter_position_of(const sinter_session* session, int32_t sequence);
 /* float32 [rows, vocab_size] for the last `rows` rows that the sequence's last step gave logits. */
 sinter_status sinter_logits_of(const sinter_session* session, int32_t sequence, int64_t rows,

@@ -95,6 +95,7 @@ class Capture {
     buffers_.push_back(buffer("step", layout_.step.bytes, {}));
     if (Status status = add_pages(); !status.ok()) return status;
     buffers_.push_back(buffer("logits", layout_.logits.bytes, {}));
+    if (plan_.hidden_size != 0) buffers_.push_back(buffer("hidden", layout_.hidden.bytes, {}));
     if (options_.schedule == "persistent")
       if (Status status = add_decode_table(); !status.ok()) return status;
 
@@ -167,6 +168,9 @@ class Capture {
         break;
       case Argument::Region::logits:
         id = "logits";
+        break;
+      case Argument::Region::hidden:
+        id = "hidden";
         break;
     }
     return {{"at", where}, {"buffer", id}, {"offset", offset}};

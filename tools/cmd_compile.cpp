@@ -34,6 +34,7 @@ struct CompileCommand {
   uint64_t seed = 1;
   bool seed_given = false;
   bool persistent = false;
+  MtpOptions mtp;
 };
 
 Result<int> compile(const Program& program, const CompileCommand& command) {
@@ -49,14 +50,16 @@ Result<int> compile(const Program& program, const CompileCommand& command) {
                            .add_model(command.model)
                            .add_file(command.synthetic)
                            .add_files(command.arch_from)
+                           .add_file(command.mtp.from)
                            .check_output_file(command.out);
   if (!written.ok()) return written.error();
   const auto start = std::chrono::steady_clock::now();
   const auto targets = codegen::parse_targets(command.targets);
   if (!targets.ok()) return to_error(targets.status());
-  const auto input = command.synthetic.empty()
-                         ? open_model(command.model, command.quantize, command.arch_from)
-                         : open_synthetic(command.synthetic, command.arch_from);
+  const auto input =
+      command.synthetic.empty()
+          ? open_model(command.model, command.quantize, command.arch_from, command.mtp)
+          : open_synthetic(command.synthetic, command.arch_from, command.mtp);
   if (!input.ok()) return input.error();
 
   Progress progress;
@@ -116,6 +119,10 @@ void add_compile(CommandLine& line) {
   add_kv_format_option(app, program, command->kv_format)->capture_default_str();
   add_quantize_option(app, command->quantize);
   add_arch_option(app, command->arch_from);
+  add_mtp_options(
+      app, command->mtp,
+      "With the model's multi-token-prediction head (tensors mtp.*, in GGUF nextn.*) as "
+      "an entry of its own, which drafts tokens; without it such tensors are left out");
   app.add_option("--max-context", command->max_context,
                  "Positions that a session can hold at most; by default what the model says, up to "
                  "32768")

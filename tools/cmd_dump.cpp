@@ -36,6 +36,7 @@ struct DumpOptions {
   std::string activations;
   std::vector<std::string> quantize;
   std::vector<std::string> arch_from;
+  MtpOptions mtp;
   bool check = false;
 };
 
@@ -215,8 +216,8 @@ Result<Dump> dump_plan(const DumpOptions& options) {
 
 Result<Dump> dump_model(const DumpOptions& options) {
   auto input = options.synthetic.empty()
-                   ? open_model(options.path, options.quantize, options.arch_from)
-                   : open_synthetic(options.synthetic, options.arch_from);
+                   ? open_model(options.path, options.quantize, options.arch_from, options.mtp)
+                   : open_synthetic(options.synthetic, options.arch_from, options.mtp);
   if (!input.ok()) return input.error();
   if (options.stage == "import") return dump_graph(options, input->model.module);
   if (passes::find_pass(options.stage) != nullptr) {
@@ -309,6 +310,7 @@ void add_dump(CommandLine& line) {
       ->check(CLI::IsMember({"a8", "a16"}));
   add_quantize_option(app, options->quantize);
   add_arch_option(app, options->arch_from);
+  add_mtp_options(app, options->mtp, "Of a model: with its multi-token-prediction head");
   app.add_flag("--check", options->check,
                "Read back what was printed and verify it; exit code 1 when something is wrong");
 }

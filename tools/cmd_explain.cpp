@@ -32,7 +32,8 @@ Result<std::vector<PlanRemark>> remarks_of(const Program& program, const ModelOp
                                   .activations = options.activations,
                                   .kv_format = options.kv_format,
                                   .quantize = options.quantize,
-                                  .arch_from = options.arch_from});
+                                  .arch_from = options.arch_from,
+                                  .mtp = options.mtp});
   auto opened = open_plan(program, options);
   if (!opened.ok()) return opened.error();
   return opened->file->plan().remarks;

@@ -258,6 +258,59 @@ Status verify_drafts(const std::shared_ptr<Model>& model, Report& report) {
   return runtime::Done{};
 }
 
+// Logits of the head behind each of the tokens but the last, in steps of so many, and of two drafts
+// that continue its own states.
+Result<Rows> head_rows(const std::shared_ptr<Model>& model, Executor executor,
+                       std::span<const int32_t> tokens, size_t most) {
+  auto created = Session::create(model, static_cast<int64_t>(tokens.size()) + 2, executor);
+  if (!created.ok()) return created.error();
+  Session& session = **created;
+  Rows rows;
+  const auto draft = [&](int64_t position, std::span<const int32_t> after) -> Status {
+    const auto count = static_cast<int64_t>(after.size());
+    const Session::DraftPart part{0, position, after, count};
+    if (auto status = session.draft({&part, 1}); !status.ok()) return status;
+    const auto logits = session.read_draft_logits(0, count);
+    if (!logits.ok()) return logits.error();
+    rows.insert(rows.end(), logits->begin(), logits->end());
+    return runtime::Done{};
+  };
+  const size_t count = tokens.size() - 1;
+  for (size_t done = 0; done < count; done += most) {
+    throw_if_interrupted();
+    const size_t size = std::min(most, count - done);
+    const Session::Part part{0, tokens.subspan(done, size)};
+    if (auto status = session.step({&part, 1}); !status.ok()) return status.error();
+    if (auto status = draft(static_cast<int64_t>(done), tokens.subspan(done + 1, size));
+        !status.ok())
+      return status.error();
+  }
+  for (int64_t i = 0; i < 2; ++i)
+    if (auto status = draft(static_cast<int64_t>(count) + i, tokens.first(1)); !status.ok())
+      return status.error();
+  return rows;
+}
+
+// The head, where there is one, gives drafts the bits that each has alone, however it is run.
+Status verify_head(const std::shared_ptr<Model>& model, Executor executor, Report& report) {
+  const runtime::DevicePlan& plan = model->device_plan();
+  const Plan& whole = model->plan();
+  const int64_t count = std::min({int64_t{12}, whole.max_context - 2});
+  const int64_t most = std::min({int64_t{7}, plan.chunk, plan.logits_rows});
+  if (whole.hidden_size == 0 || count < 2) return runtime::Done{};
+  const std::vector<int32_t> tokens = random_tokens(count, whole.vocab_size, 5);
+  const auto alone = head_rows(model, Executor::eager, tokens, 1);
+  const auto again = head_rows(model, executor, tokens, 1);
+  const auto together = head_rows(model, executor, tokens, static_cast<size_t>(most));
+  for (const auto* rows : {&alone, &again, &together})
+    if (!rows->ok()) return rows->error();
+  report.line(same_bits(*alone, *again) && same_bits(*alone, *together),
+              fmt::format("{} drafts of the multi-token-prediction head, two of them of its own "
+                          "states: up to {} in one step have the bits of each alone",
+                          count + 1, most));
+  return runtime::Done{};
+}
+
 Result<int> verify(const Program& program, VerifyOptions options) {
   const auto kind = kind_of_input(options.model.path);
   if (!kind.ok()) return kind.error();
@@ -304,8 +357,9 @@ Result<int> verify(const Program& program, VerifyOptions options) {
   progress.update("running several sequences", -1);
   const Status company = verify_company(*model, report);
   const Status drafts = company.ok() ? verify_drafts(*model, report) : company;
+  const Status head = drafts.ok() ? verify_head(*model, executor, report) : drafts;
   progress.clear();
-  if (!drafts.ok()) return drafts.error();
+  if (!head.ok()) return head.error();
 
   const double tolerance =
       options.tolerance > 0 ? options.tolerance : default_tolerance(plan, (*model)->device_plan());
@@ -354,6 +408,7 @@ void add_verify(CommandLine& line) {
       program.name + " verify model.plan",
       [&program, options] { return verify(program, *options); });
   add_model_argument(app, program, options->model);
+  add_mtp_options(app, options->model.mtp, "With the model's multi-token-prediction head");
   app.add_option("--tokens", options->tokens, "Random tokens to run")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();

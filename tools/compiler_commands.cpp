@@ -24,7 +24,7 @@ namespace {
 using runtime::Result;
 
 Result<std::vector<runtime::PlanRemark>> explain_model(const PlanRequest& request) {
-  const auto input = open_model(request.model, request.quantize, request.arch_from);
+  const auto input = open_model(request.model, request.quantize, request.arch_from, request.mtp);
   if (!input.ok()) return input.error();
   codegen::CompileOptions options;
   options.targets = {codegen::targets().front()};

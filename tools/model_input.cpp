@@ -63,19 +63,19 @@ Result<std::vector<frontends::QuantizeRule>> parse_quantize_rules(
 
 Result<ModelInput> open_model(const std::string& path,
                               const std::vector<std::string>& quantize_texts,
-                              const std::vector<std::string>& arch_from) {
+                              const std::vector<std::string>& arch_from, const MtpOptions& mtp) {
   const auto rules = parse_quantize_rules(quantize_texts);
   if (!rules.ok()) return rules.error();
   const auto own = own_families(arch_from);
   if (!own.ok()) return own.error();
   ModelInput input;
-  auto checkpoint = frontends::open_checkpoint(path);
+  auto checkpoint = frontends::open_checkpoint(path, mtp.from);
   if (!checkpoint.ok()) return to_error(checkpoint.status());
   input.checkpoint = *std::move(checkpoint);
   show_notes(input.checkpoint->notes);
   if (!rules->empty())
     if (auto status = quantize(*rules, input); !status.ok()) return status.error();
-  auto model = models::import_checkpoint(*input.checkpoint, *own);
+  auto model = models::import_checkpoint(*input.checkpoint, *own, {.mtp = mtp.wanted});
   if (!model.ok()) return to_error(model.status());
   input.model = *std::move(model);
   show_notes(input.model.notes);
@@ -88,7 +88,8 @@ Result<ModelInput> open_model(const std::string& path,
 }
 
 Result<ModelInput> open_synthetic(const std::string& config_path,
-                                  const std::vector<std::string>& arch_from) {
+                                  const std::vector<std::string>& arch_from,
+                                  const MtpOptions& mtp) {
   ModelInput input;
   std::vector<std::string> notes;
   runtime::SourceFiles sources;
@@ -96,7 +97,7 @@ Result<ModelInput> open_synthetic(const std::string& config_path,
   if (!config.ok()) return to_error(config.status());
   const auto own = own_families(arch_from);
   if (!own.ok()) return own.error();
-  auto model = models::import_synthetic(*config, *own);
+  auto model = models::import_synthetic(*config, *own, {.mtp = mtp.wanted});
   if (!model.ok()) return to_error(model.status());
   input.model = *std::move(model);
   input.model.sources.insert(input.model.sources.end(), sources.begin(), sources.end());

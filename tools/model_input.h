@@ -12,6 +12,7 @@
 #include "frontends/quantize/checkpoint.h"
 #include "models/import.h"
 #include "runtime/support/result.h"
+#include "tools/program.h"
 
 namespace sinter::tools {
 
@@ -27,12 +28,14 @@ struct ModelInput {
 // (tools/architectures.h).
 runtime::Result<ModelInput> open_model(const std::string& path,
                                        const std::vector<std::string>& quantize,
-                                       const std::vector<std::string>& arch_from);
+                                       const std::vector<std::string>& arch_from,
+                                       const MtpOptions& mtp = {});
 // The rules alone. Error: one is none.
 runtime::Result<std::vector<frontends::QuantizeRule>> parse_quantize_rules(
     const std::vector<std::string>& texts);
 runtime::Result<ModelInput> open_synthetic(const std::string& config_path,
-                                           const std::vector<std::string>& arch_from);
+                                           const std::vector<std::string>& arch_from,
+                                           const MtpOptions& mtp = {});
 
 inline runtime::Error to_error(const absl::Status& status) {
   return runtime::Error{std::string(status.message())};

@@ -65,6 +65,14 @@ void add_arch_option(CLI::App& app, std::vector<std::string>& files) {
       ->type_name("FILE");
 }
 
+void add_mtp_options(CLI::App& app, MtpOptions& mtp, const std::string& text) {
+  app.add_flag("--mtp", mtp.wanted, text);
+  app.add_option("--mtp-from", mtp.from,
+                 "The head is in a .safetensors file of its own, beside the model's; implies --mtp")
+      ->type_name("FILE")
+      ->each([&mtp](const std::string&) { mtp.wanted = true; });
+}
+
 void add_execution_options(CLI::App& app, ModelOptions& options, bool has_reference) {
   app.add_option("--threads", options.threads, "Threads to compute with; 0 takes all there are")
       ->check(CLI::Range(0, 1024));
@@ -131,6 +139,7 @@ Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options
                                   .kv_format = options.kv_format,
                                   .quantize = options.quantize,
                                   .arch_from = options.arch_from,
+                                  .mtp = options.mtp,
                                   .max_context = options.max_context,
                                   .cached = options.cached});
   }
@@ -154,6 +163,12 @@ Result<OpenedPlan> open_plan(const Program& program, const ModelOptions& options
           fmt::format("{}: was compiled with --kv-format {}; compile the model again to run it "
                       "with {}",
                       options.path, format, options.kv_format)};
+  if (!options.mtp.from.empty())
+    return Error{fmt::format("{}: --mtp-from is for models", options.path)};
+  if (options.mtp.wanted && (*file)->plan().hidden_size == 0)
+    return Error{
+        fmt::format("{}: has no multi-token-prediction head; compile the model again with --mtp",
+                    options.path)};
   return OpenedPlan{*file, false};
 }
 

@@ -20,6 +20,7 @@ struct ModelOptions {
   std::string kv_format;               // of caches; empty: the plan's, or f16 for a model
   std::vector<std::string> quantize;   // rules; for a model only
   std::vector<std::string> arch_from;  // files of entries; for a model only
+  MtpOptions mtp;
   std::string device = "host";
   std::string executor;  // empty: what suits the device
   int threads = 0;
@@ -33,6 +34,8 @@ void add_model_argument(CLI::App& app, const Program& program, ModelOptions& opt
 void add_quantize_option(CLI::App& app, std::vector<std::string>& rules);
 // --arch-from, likewise.
 void add_arch_option(CLI::App& app, std::vector<std::string>& files);
+// --mtp, for commands that can do something with the head, and --mtp-from, which implies it.
+void add_mtp_options(CLI::App& app, MtpOptions& mtp, const std::string& text);
 // --kv-format, likewise. `format` may have a default.
 CLI::Option* add_kv_format_option(CLI::App& app, const Program& program, std::string& format);
 // --threads and --device.

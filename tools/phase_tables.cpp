@@ -28,6 +28,8 @@ std::string argument_text(const DevicePlan& plan, const runtime::Argument& argum
       return fmt::format("arena+{}", argument.offset);
     case Region::logits:
       return "logits" + offset;
+    case Region::hidden:
+      return "hidden" + offset;
   }
   return "?";
 }

@@ -37,10 +37,10 @@ Result<std::string> cache_key(const ModelInput& input, const codegen::CompileOpt
   Progress progress;
   runtime::Checksum checksum;
   add_field(checksum, input.name);
-  add_field(checksum,
-            fmt::format("{} {} {} {} {} {} {}", static_cast<int>(options.activations),
-                        ir::name(options.kv_format), options.max_context, options.chunk,
-                        fmt::join(options.rows, ","), SINTER_VERSION, codegen::clang_version()));
+  add_field(checksum, fmt::format("{} {} {} {} {} {} {} {}", static_cast<int>(options.activations),
+                                  input.model.module.further.size(), ir::name(options.kv_format),
+                                  options.max_context, options.chunk, fmt::join(options.rows, ","),
+                                  SINTER_VERSION, codegen::clang_version()));
   add_field(checksum, fmt::format("{}", quantize.size()));
   for (const std::string& rule : quantize) add_field(checksum, rule);
   for (const codegen::Target& target : options.targets) add_field(checksum, target.name);
@@ -126,7 +126,7 @@ Result<OpenedPlan> compile_temporary(const ModelInput& input, codegen::CompileOp
 }
 
 Result<OpenedPlan> compile_for_device(const PlanRequest& request) {
-  auto input = open_model(request.model, request.quantize, request.arch_from);
+  auto input = open_model(request.model, request.quantize, request.arch_from, request.mtp);
   if (!input.ok()) return input.error();
   auto targets = targets_of(request);
   if (!targets.ok()) return targets.error();

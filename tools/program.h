@@ -22,6 +22,13 @@ struct OpenedPlan {
   bool weights_verified = false;  // their checksum was looked at already
 };
 
+// Whether a model's multi-token-prediction head is wanted.
+struct MtpOptions {
+  bool wanted = false;
+  std::string from;  // a file of its own that has its tensors; empty: the model's has them
+  bool operator==(const MtpOptions&) const = default;
+};
+
 struct PlanRequest {
   std::string model;             // folder, or a .safetensors file in it
   std::string targets = {};      // names separated by commas; empty: the best for this CPU
@@ -29,8 +36,9 @@ struct PlanRequest {
   std::string kv_format = {};    // of caches: "f16", ..
   std::vector<std::string> quantize = {};   // rules as --quantize takes them
   std::vector<std::string> arch_from = {};  // files of --arch-from
-  int64_t max_context = 0;                  // 0: what the model says
-  bool cached = false;  // look into the cache of plans, and leave the plan there
+  MtpOptions mtp = {};
+  int64_t max_context = 0;  // 0: what the model says
+  bool cached = false;      // look into the cache of plans, and leave the plan there
 };
 
 struct ReferenceRequest {

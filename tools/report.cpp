@@ -232,6 +232,12 @@ std::string device_summary(const Plan& plan, size_t index, const std::optional<R
                              decode.size(), layer_text, decode.empty() ? 0 : decode.size() - 1,
                              device.phases_for(runtime::Schedule::Entry::main, device.chunk).size(),
                              device.chunk));
+  if (const auto& draft = device.phases_for(runtime::Schedule::Entry::mtp, 1); !draft.empty()) {
+    uint64_t bytes = 0;
+    for (const runtime::Phase& phase : draft) bytes += phase.weight_bytes;
+    line("entry mtp", fmt::format("drafts a token: {} phases, reads {} of weights", draft.size(),
+                                  size_text(bytes)));
+  }
   if (!device.probes.empty())
     line("probes", fmt::format("{}, each a dot product that is checked before the first token",
                                device.probes.size()));

@@ -15,6 +15,10 @@ SINTER_INLINE const StepRow* step_rows(const Launch* launch) {
 SINTER_INLINE const int* rows_with_logits(const Launch* launch) {
   return reinterpret_cast<const int*>(step_rows(launch) + launch->step->most_rows);
 }
+// Of each row, which row of the hidden states it reads and leaves.
+SINTER_INLINE const int* hidden_rows(const Launch* launch) {
+  return rows_with_logits(launch) + launch->step->most_rows;
+}
 // The row of the logits buffer for row `r` of those that have logits.
 SINTER_INLINE index logits_place(const Launch* launch, index r) {
   return step_rows(launch)[rows_with_logits(launch)[r]].logits;

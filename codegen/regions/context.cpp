@@ -9,6 +9,7 @@
 #include "codegen/layouts/layout_table.h"
 #include "codegen/regions/products.h"
 #include "codegen/regions/weight_structs.h"
+#include "ir/entries.h"
 #include "ir/ops.h"
 
 namespace sinter::codegen {
@@ -17,10 +18,21 @@ using ir::Node;
 using ir::Op;
 using ir::ValueId;
 
+namespace {
+
+// Schedules of others, of probes, run on the model's own.
+ir::Entry entry_of(const ir::Module& module, runtime::Schedule::Entry entry) {
+  if (entry == runtime::Schedule::Entry::mtp && !module.further.empty()) return module.further[0];
+  return {std::string(ir::kForward), module.params, module.returns};
+}
+
+}  // namespace
+
 RegionContext::RegionContext(const ir::Module& of, Device on, Activations with,
                              const ScheduleShape& shape, Lowering& to,
                              std::vector<passes::Remark>& said)
     : module(of),
+      entry(entry_of(of, shape.entry)),
       device(on),
       activations(with),
       out(to),
@@ -33,7 +45,8 @@ std::string RegionContext::row_count(ValueId id) const {
 }
 
 Buffer RegionContext::buffer(ValueId id) const {
-  if (id == module.returns[0]) return {Buffer::Kind::logits, 0, 0};
+  if (id == entry.returns[0]) return {Buffer::Kind::logits, 0, 0};
+  if (is_hidden(id) || is_left(id)) return {Buffer::Kind::hidden, 0, 0};
   return {Buffer::Kind::activation, id, 0};
 }
 
@@ -52,7 +65,8 @@ Buffer RegionContext::pinned(const std::string& key, int64_t bytes) {
 }
 
 std::string RegionContext::row_of_result(ValueId id) const {
-  if (id != module.returns[0] || module.tensor(id).shape[0].symbol != 'L') return "row";
+  if (is_left(id)) return "index{hidden_rows(launch)[row]}";
+  if (id != entry.returns[0] || module.tensor(id).shape[0].symbol != 'L') return "row";
   return one_row() ? "step_rows(launch)->logits" : "logits_place(launch, row)";
 }
 

@@ -25,6 +25,7 @@ class RegionContext {
                 const ScheduleShape& shape, Lowering& out, std::vector<passes::Remark>& remarks);
 
   const ir::Module& module;
+  const ir::Entry entry;  // that the schedule is of
   const Device device;
   const Activations activations;
   Lowering& out;
@@ -44,6 +45,16 @@ class RegionContext {
   // The C++ expression for the rows of a value.
   std::string row_count(ir::ValueId id) const;
 
+  // Whether a value is what the entry leaves for, or has from, another, whose rows the step's table
+  // names.
+  bool is_left(ir::ValueId id) const {
+    return !module.further.empty() && entry.returns.size() > 1 && id == entry.returns[1];
+  }
+  bool is_hidden(ir::ValueId id) const { return entry.params.size() > 1 && id == entry.params[1]; }
+  // The C++ expression for the row of a tensor that stands for row `row` of a phase.
+  std::string row_of(ir::ValueId id) const {
+    return is_hidden(id) ? "index{hidden_rows(launch)[row]}" : "row";
+  }
   // Where a value of the graph lies.
   Buffer buffer(ir::ValueId id) const;
   Buffer temporary(Room room);

@@ -86,7 +86,7 @@ absl::Status declare_epilogue(RegionContext& c, Emitter& e, const Node& node,
     return fmt::format("y{}", at.offset() / product.out_width);
   };
   ElementwiseCode code({c.module, node.body, leaf, [&c](ValueId id) { return c.buffer(id); },
-                        [](ValueId) { return std::string("row"); }},
+                        [&c](ValueId id) { return c.row_of(id); }},
                        e);
   auto value = code.evaluate(product.result, ir::Runs(1, product.out_width));
   if (!value.ok()) return value.status();

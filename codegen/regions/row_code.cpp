@@ -38,6 +38,11 @@ class RowWriter {
   // Columns of the value that are wanted; all of its row unless rows are runs.
   absl::StatusOr<RowCode> run(ValueId value, const ir::Runs& at) {
     all_rows_ = c_.module.tensor(value).shape[0].symbol != 'L';
+    if (!all_rows_ && !c_.one_row())
+      for (const ValueId id : ir::inputs_of(region_))
+        if (c_.is_hidden(id))
+          return absl::UnimplementedError(fmt::format(
+              "phase \"{}\": only all rows of a step can read hidden states", region_.label));
     RowCode code;
     if (ir::find_definition(region_.body, value) == nullptr) code.plain = value;
     if (const auto place = in_memory(value, at); place && row_of_ == ir::RowOf::run) {
@@ -98,6 +103,7 @@ class RowWriter {
     return all_rows_ || c_.one_row() || c_.module.tensor(tensor).shape[0].symbol == 'L';
   }
   std::string row_map(ValueId tensor) const {
+    if (c_.is_hidden(tensor)) return "{hidden_rows(launch)}";
     return reads_all(tensor) ? "{}" : "{rows_with_logits(launch)}";
   }
   std::string pointer(ValueId tensor) { return e_.pointer(c_.buffer(tensor), "const float"); }
@@ -220,7 +226,7 @@ class RowWriter {
     };
     note(*definition(value));
     const auto row = [&](ValueId id) {
-      return std::string(reads_all(id) ? "row" : "index{rows_with_logits(launch)[row]}");
+      return reads_all(id) ? c_.row_of(id) : "index{rows_with_logits(launch)[row]}";
     };
     ElementwiseCode code({c_.module, region_.body, leaf,
                           [this](ValueId id) { return c_.buffer(id); }, row, row_of_, name + "_in"},

@@ -38,7 +38,7 @@ absl::Status lower_rows(RegionContext& c, const Node& node) {
   } else {
     ElementwiseCode code(
         {c.module, node.body, [](ValueId, const ir::Runs&) { return std::string(); },
-         [&c](ValueId id) { return c.buffer(id); }, [](ValueId) { return std::string("row"); },
+         [&c](ValueId id) { return c.buffer(id); }, [&c](ValueId id) { return c.row_of(id); },
          row_of},
         e);
     auto value = code.evaluate(result, ir::Runs(1, width));

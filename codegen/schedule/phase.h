@@ -40,6 +40,7 @@ struct Buffer {
     temporary,   // written and read within a few phases: `value` numbers it
     pinned,      // zeroed once and never shared: `value` numbers it
     logits,
+    hidden,  // states of rows between the model and the head that drafts tokens
   };
   Kind kind = Kind::activation;
   int64_t value = 0;

@@ -321,10 +321,43 @@ static absl::Status read_rotation_file(Checkpoint& checkpoint) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path) {
+// The tensors of a head in a file of its own, as "mtp.".
+static absl::StatusOr<TensorFiles> open_head(const fs::path& file) {
+  constexpr std::string_view kPrefix = "mtp.";
+  auto opened = open_safetensors(file);
+  if (!opened.ok()) return opened.status();
+  StoredTensors named;
+  for (const auto& [name, tensor] : opened->tensors) {
+    const size_t at = name.starts_with(kPrefix) ? 0 : name.find(fmt::format(".{}", kPrefix));
+    if (at != std::string::npos) named.emplace(name.substr(at == 0 ? 0 : at + 1), tensor);
+  }
+  if (named.empty())
+    for (const auto& [name, tensor] : opened->tensors)
+      named.emplace(fmt::format("{}{}", kPrefix, name), tensor);
+  opened->tensors = std::move(named);
+  return opened;
+}
+
+// Adds them to a checkpoint whose own matrices are read; they are dense.
+static absl::Status add_head(const fs::path& file, Checkpoint& checkpoint) {
+  auto head = open_head(file);
+  if (!head.ok()) return head.status();
+  for (const auto& [name, tensor] : head->tensors)
+    if (absl::Status status = add_dense(name, tensor, checkpoint); !status.ok()) return status;
+  for (auto& mapped : head->files) checkpoint.keep(std::move(mapped));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path,
+                                                            const fs::path& head) {
   absl::StatusOr<fs::path> gguf = find_gguf(path);
   if (!gguf.ok()) return gguf.status();
-  if (!gguf->empty()) return open_gguf_checkpoint(*gguf);
+  if (!gguf->empty()) {
+    auto checkpoint = open_gguf_checkpoint(*gguf);
+    if (!checkpoint.ok() || head.empty()) return checkpoint;
+    if (absl::Status status = add_head(head, **checkpoint); !status.ok()) return status;
+    return checkpoint;
+  }
   absl::StatusOr<fs::path> folder = model_folder(path);
   if (!folder.ok()) return folder.status();
   auto checkpoint = std::make_unique<Checkpoint>();
@@ -336,6 +369,15 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const fs::path& path
   if (!weights.ok()) return weights.status();
   checkpoint->absent = std::move(weights->absent);
   for (std::string& note : weights->notes) checkpoint->notes.push_back(std::move(note));
+  if (!head.empty()) {
+    auto added = open_head(head);
+    if (!added.ok()) return added.status();
+    for (auto& [name, tensor] : added->tensors)
+      if (const auto [known, inserted] = weights->files.tensors.emplace(name, tensor); !inserted)
+        return invalid("{}: tensor {} is in {} already", file_name(head), in_quotes(name),
+                       known->second.file);
+    for (auto& file : added->files) weights->files.files.push_back(std::move(file));
+  }
   absl::Status status = add_matrices(weights->files.tensors, *checkpoint);
   if (!status.ok()) return status;
   if (status = read_rotation_file(*checkpoint); !status.ok()) return status;

@@ -16,7 +16,11 @@ namespace sinter::frontends {
 // bytes, or the folder of one without .safetensors files that are named as a model (or listed).
 // GPTQ's and AWQ's tools may have written the quantization into quantize_config.json or
 // quant_config.json.
-absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const std::filesystem::path& path);
+// `head`: a .safetensors file with the tensors of a multi-token-prediction head, "mtp." whatever
+// the rest of its tensors are, or the head's alone without that; empty: none. Error, too: a tensor
+// that the model has itself.
+absl::StatusOr<std::unique_ptr<Checkpoint>> open_checkpoint(const std::filesystem::path& path,
+                                                            const std::filesystem::path& head = {});
 
 // The GGUF file that open_checkpoint would read; empty when it would read something else.
 absl::StatusOr<std::filesystem::path> find_gguf(const std::filesystem::path& path);

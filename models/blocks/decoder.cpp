@@ -151,6 +151,15 @@ class LayerBuilder {
 
 }  // namespace
 
+ValueId token_embedding(Importer& m, const Decoder& d, const std::string& name) {
+  const ValueId table = m.weight(name, {d.vocab, d.hidden});
+  if (!m.ok()) return -1;
+  ir::Builder& g = m.graph();
+  g.set_label(name);
+  const ValueId h = g.add(Op::embed, {m.tokens(), m.dense(table)});
+  return m.affine(m.rotated_back(h, table), d.embedding_scale);
+}
+
 ValueId embedding(Importer& m, const Decoder& d) {
   if (!m.ok()) return -1;
   ir::Builder& g = m.graph();
@@ -161,11 +170,8 @@ ValueId embedding(Importer& m, const Decoder& d) {
       for (const auto& rope : {layer.attention.rope, layer.attention.query_rope})
         if (rope) m.angles(*rope);
 
-  const ValueId table = m.weight("model.embed_tokens", {d.vocab, d.hidden});
+  ValueId h = token_embedding(m, d, "model.embed_tokens");
   if (!m.ok()) return -1;
-  g.set_label("model.embed_tokens");
-  ValueId h = m.rotated_back(g.add(Op::embed, {tokens, m.dense(table)}), table);
-  h = m.affine(h, d.embedding_scale);
   if (d.learned_positions) {
     const ValueId positions = m.weight("model.embed_positions", {d.max_positions, d.hidden});
     if (!m.ok()) return -1;
@@ -178,18 +184,29 @@ ValueId embedding(Importer& m, const Decoder& d) {
 std::string layer_name(size_t index) { return fmt::format("model.layers.{}.", index); }
 
 ValueId layer(Importer& m, const Decoder& d, size_t index, ValueId h) {
-  return m.ok() ? LayerBuilder(m, d, d.layers[index], layer_name(index)).build(h) : -1;
+  return m.ok() ? build_layer(m, d, d.layers[index], layer_name(index), h) : -1;
+}
+
+ValueId build_layer(Importer& m, const Decoder& d, const Layer& layer, const std::string& name,
+                    ValueId h) {
+  return m.ok() ? LayerBuilder(m, d, layer, name).build(h) : -1;
 }
 
 absl::StatusOr<ir::Module> head(Importer& m, const Decoder& d, ValueId h) {
-  if (!m.ok()) return m.finish(-1);
+  return m.finish(head_logits(m, d, h));
+}
+
+ValueId head_logits(Importer& m, const Decoder& d, ValueId h, const HeadNames& names) {
+  if (!m.ok()) return -1;
   ir::Builder& g = m.graph();
-  h = apply(m, d.norm, h, "model.norm", d.hidden);
+  h = apply(m, d.norm, h, names.norm, d.hidden);
   if (d.tied) m.ignore("lm_head");  // some checkpoints store the tied matrix twice
-  const ValueId matrix = m.weight(d.tied ? "model.embed_tokens" : "lm_head", {d.vocab, d.hidden});
+  const std::string shared = d.tied ? "model.embed_tokens" : "lm_head";
+  const ValueId matrix =
+      m.weight(names.matrix.empty() ? shared : names.matrix, {d.vocab, d.hidden});
   const ValueId bias = d.head_bias ? m.weight("lm_head.bias", {d.vocab}) : -1;
-  if (!m.ok()) return m.finish(-1);
-  g.set_label("lm_head");
+  if (!m.ok()) return -1;
+  g.set_label(names.matrix.empty() ? "lm_head" : names.matrix);
   ValueId logits = m.multiplied(h, matrix);
   if (bias >= 0) logits = g.add(Op::add, {logits, bias});
   logits = m.affine(logits, d.logit_scale);
@@ -197,13 +214,14 @@ absl::StatusOr<ir::Module> head(Importer& m, const Decoder& d, ValueId h) {
     logits = g.add(Op::tanh, {m.affine(logits, 1 / d.logit_cap)});
     logits = m.affine(logits, d.logit_cap);
   }
-  return m.finish(logits);
+  return logits;
 }
 
 absl::StatusOr<ir::Module> build(Importer& m, Decoder d) {
   apply_flags(m, d);
   ValueId h = embedding(m, d);
   for (size_t i = 0; i < d.layers.size(); ++i) h = layer(m, d, i, h);
+  if (m.drafts && d.mtp) return build_with_mtp(m, d, h);
   if (!m.ok()) return m.finish(-1);
   m.graph().set_label("lm_head");
   return head(m, d, m.graph().add(Op::last_rows, {h}));

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "models/blocks/attention.h"
 #include "models/blocks/mlp.h"
+#include "models/blocks/mtp.h"
 #include "models/blocks/norm.h"
 #include "models/importer.h"
 
@@ -58,6 +60,7 @@ struct Decoder {
   bool norm_embedding = false;
 
   std::vector<Layer> layers;
+  std::optional<Mtp> mtp;  // the head that drafts tokens, which is built where it is asked for
 
   // Each layer's.
   void for_each_attention(const std::function<void(Attention&, int64_t layer)>& change);
@@ -81,7 +84,8 @@ void read_windows(Importer& m, Decoder& d, bool by_default);
 // use_sliding_window is true.
 void read_late_windows(Importer& m, Decoder& d);
 
-// tokens -> logits [L, vocab]. An entry's flags (models/blocks/flags.h) are applied first.
+// tokens -> logits [L, vocab], with --mtp as build_with_mtp says. An entry's flags
+// (models/blocks/flags.h) are applied first.
 absl::StatusOr<ir::Module> build(Importer& m, Decoder d);
 
 // The same in parts, for families that have more between them. The table of angles and tokens ->
@@ -91,5 +95,16 @@ ir::ValueId embedding(Importer& m, const Decoder& d);
 ir::ValueId layer(Importer& m, const Decoder& d, size_t index, ir::ValueId h);
 absl::StatusOr<ir::Module> head(Importer& m, const Decoder& d, ir::ValueId h);
 std::string layer_name(size_t index);  // "model.layers.3.", the beginning of its names
+
+// A layer of other names, [T, hidden] -> [T, hidden]; rows of a table, tokens -> [T, hidden],
+// scaled; the last norm and the head, [L, hidden] -> logits [L, vocab].
+ir::ValueId build_layer(Importer& m, const Decoder& d, const Layer& layer, const std::string& name,
+                        ir::ValueId h);
+ir::ValueId token_embedding(Importer& m, const Decoder& d, const std::string& table);
+struct HeadNames {
+  std::string norm = "model.norm";
+  std::string matrix = "";  // the model's where it is empty
+};
+ir::ValueId head_logits(Importer& m, const Decoder& d, ir::ValueId h, const HeadNames& names = {});
 
 }  // namespace sinter::models

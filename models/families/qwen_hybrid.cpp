@@ -30,6 +30,17 @@ bool norms_are_less_one(Importer& m, const std::string& delta_layer) {
   return by_taps ? mean < 0.9 : mean < 0.02;
 }
 
+// The head has a layer of attention with the MLP, or the experts, of the model's last.
+void read_mtp(Importer& m, Decoder& d) {
+  m.config().mark_read("mtp_use_dedicated_embeddings");  // the file's tensors say it
+  const int64_t count = m.integer("mtp_num_hidden_layers", {0, 64}, 1);
+  if (!m.ok() || d.layers.empty()) return;
+  if (m.drafts && count > 1)
+    m.fail(m.config().refuse("mtp_num_hidden_layers",
+                             fmt::format("is {}; heads of one layer are supported", count)));
+  d.mtp = Mtp{.like = d.layers.size() - 1, .plain_attention = true};
+}
+
 // Attention and delta nets; layers' MLPs are those of the configuration.
 Decoder read_hybrid(Importer& m, bool grouped) {
   Decoder d = read_decoder(m);
@@ -75,6 +86,7 @@ Decoder read_hybrid(Importer& m, bool grouped) {
   }
   d.norm.less_one = !delta_layer.empty() && norms_are_less_one(m, delta_layer);
   d.for_each_attention([&](Attention& a, int64_t) { a.qk_norm = d.norm; });
+  read_mtp(m, d);
   return d;
 }
 
@@ -111,12 +123,11 @@ absl::StatusOr<ir::Module> import_bonsai2(Importer& m) {
   return import_qwen3_5(m);
 }
 
-// Text models lie inside others; what sees images is left out, and so is what drafts tokens.
-const std::vector<Rename> kTensors = {{"^model.language_model", "model"},
-                                      {"^language_model.model", "model"},
-                                      {"^language_model.lm_head", "lm_head"},
-                                      {"mlp.switch_mlp", "mlp.experts"},
-                                      {"linear_attn.dt.bias", "linear_attn.dt_bias"}};
+// Text models lie inside others; what sees images is left out.
+const std::vector<Rename> kTensors = {
+    {"^model.language_model", "model"},     {"^language_model.model", "model"},
+    {"^language_model.lm_head", "lm_head"}, {"^language_model", ""},
+    {"mlp.switch_mlp", "mlp.experts"},      {"linear_attn.dt.bias", "linear_attn.dt_bias"}};
 
 constexpr std::string_view kDense = R"({
     "vocab_size": 248320, "hidden_size": 4096, "intermediate_size": 12288, "num_hidden_layers": 32,
@@ -152,8 +163,8 @@ Family named(std::string_view model_type, absl::StatusOr<ir::Module> (*import)(I
           .import = import,
           .defaults = std::string(defaults),
           .tensors = kTensors,
-          .skipped = {"^model.visual", "^visual", "^vision_tower", "^model.vision_tower", "^mtp",
-                      "^language_model.mtp"}};
+          .skipped = {"^model.visual", "^visual", "^vision_tower", "^model.vision_tower"},
+          .drafting = {"^mtp", "^language_model.mtp"}};
 }
 
 }  // namespace

@@ -14,9 +14,11 @@ struct StepRow {
 };
 
 // A step: rows of any sequences. It lies at a fixed address, so that a replayed schedule sees new
-// numbers: StepParams, then StepRow[most_rows], then int[logits_rows], the rows that have logits,
-// in order. Rows of one sequence stand together, in order of their positions, which follow one
-// another. A row sees the positions 0..position of its own sequence and nothing of others.
+// numbers: StepParams, then StepRow[most_rows], then int[most_rows], of which the first are the
+// rows that have logits, in order, then int[most_rows], of each row which row of the hidden states
+// it reads and leaves. Rows of one sequence stand together, in order of their positions, which
+// follow one another. A row sees the positions 0..position of its own sequence and nothing of
+// others.
 struct StepParams {
   int rows;         // >= 1
   int logits_rows;  // rows that have logits, 0..rows; in a step of a schedule for one row 1

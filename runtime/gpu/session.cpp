@@ -79,6 +79,7 @@ Status GpuSession::prepare() {
     added.most_rows = schedule.most_rows;
   }
   one_row_ = *plan.schedule_for(Schedule::Entry::main, 1);
+  one_draft_ = plan.schedule_for(Schedule::Entry::mtp, 1);
   const auto blocks =
       device_.resident_blocks(model_.sampler(), gpu_sample_shared_bytes, "sinter_sample");
   if (!blocks.ok()) return blocks.error();
@@ -152,9 +153,9 @@ Status GpuSession::set_pages(std::span<const int32_t> table, std::span<const Pag
 }
 
 // Every step ends with waiting for it, so the pinned copy is not in use.
-Status GpuSession::upload(std::span<const StepRow> rows) {
+Status GpuSession::upload(std::span<const StepRow> rows, std::span<const int32_t> hidden) {
   const int64_t chunk = model_.device_plan().chunk;
-  write_step_table(pinned(0), chunk, rows);
+  write_step_table(pinned(0), chunk, rows, hidden);
   return device_.check(driver_.hipMemcpyHtoDAsync(at(layout_.step.offset), pinned(0),
                                                   step_table_bytes(chunk), stream_.get()),
                        "telling the GPU what to run");
@@ -206,15 +207,19 @@ Status GpuSession::issue(GpuSchedule& schedule) {
   return launch_sampler();
 }
 
-Status GpuSession::step(size_t schedule, std::span<const StepRow> rows) {
+Status GpuSession::step(size_t schedule, std::span<const StepRow> rows,
+                        std::span<const int32_t> hidden) {
   if (Status s = device_.make_current(); !s.ok()) return s;
-  for (const StepRow& row : rows) stale_.erase(row.sequence);
+  if (model_.device_plan().schedules[schedule].entry == Schedule::Entry::main)
+    for (const StepRow& row : rows) stale_.erase(row.sequence);
   copied_ = 0;
-  if (Status s = upload(rows); !s.ok()) return s;
-  Status launched = profiled_ == schedule  ? measure(schedules_[schedule], rows.size())
-                    : schedule != one_row_ ? launch_rows(schedules_[schedule], rows.size())
-                    : decode().graph.get() != nullptr ? issue(decode())
-                                                      : launch_all(decode());
+  if (Status s = upload(rows, hidden); !s.ok()) return s;
+  GpuSchedule& of = schedules_[schedule];
+  const bool one_row = schedule == one_row_ || schedule == one_draft_;
+  Status launched = profiled_ == schedule          ? measure(of, rows.size())
+                    : !one_row                     ? launch_rows(of, rows.size())
+                    : executor_ == Executor::graph ? issue(of)
+                                                   : launch_all(of);
   // Also after an error: what was launched before it uses the pinned memory.
   const int code = driver_.hipStreamSynchronize(stream_.get());
   if (!launched.ok() || code == hip_success) return launched;
@@ -293,6 +298,12 @@ Status GpuSession::copy_logits(int64_t from, int64_t to) {
               "copying logits");
 }
 
+Status GpuSession::copy_hidden(int64_t from, int64_t to) {
+  if (Status s = device_.make_current(); !s.ok()) return s;
+  return copy(layout_.hidden_row(to), layout_.hidden_row(from), layout_.hidden_row_bytes,
+              "copying a hidden state");
+}
+
 // Rows of the logits buffer that belong to a sequence have its number.
 Status GpuSession::refresh_logits(int sequence) {
   const auto found = stale_.find(sequence);
@@ -301,7 +312,7 @@ Status GpuSession::refresh_logits(int sequence) {
                     .position = static_cast<int>(found->second.position),
                     .sequence = sequence,
                     .logits = sequence};
-  return step(one_row_, {&row, 1});
+  return step(one_row_, {&row, 1}, {});
 }
 
 // Runs the probe schedule and compares what it computed.

@@ -30,13 +30,15 @@ class GpuSession : public DeviceSession {
 
   Executor executor() const override { return executor_; }
   uint64_t bytes() const override { return layout_.bytes; }
-  Status step(size_t schedule, std::span<const StepRow> rows) override;
+  Status step(size_t schedule, std::span<const StepRow> rows,
+              std::span<const int32_t> hidden) override;
   Status set_pages(std::span<const int32_t> table, std::span<const PageCopy> copies) override;
   Status copy_fixed(int from, int to) override;
   Status clear_fixed(int sequence) override;
   bool logits_at_hand() const override { return false; }
   Result<std::span<const float>> logits(int64_t first_row, int64_t rows) override;
   Status copy_logits(int64_t from, int64_t to) override;
+  Status copy_hidden(int64_t from, int64_t to) override;
   Status generate(std::span<Drawing> drawings, const Grow& grow,
                   const Session::DrawSink& sink) override;
   void profile(std::optional<size_t> schedule) override {
@@ -65,7 +67,7 @@ class GpuSession : public DeviceSession {
   Result<std::vector<GpuPhase>> resolve(const std::vector<Phase>& phases) const;
   Status zero(uint64_t offset, uint64_t bytes);
   Status copy(uint64_t to, uint64_t from, uint64_t bytes, std::string_view doing);
-  Status upload(std::span<const StepRow> rows);
+  Status upload(std::span<const StepRow> rows, std::span<const int32_t> hidden = {});
   Status upload_sampling(std::span<const SampleParams> sampling);
   Status launch(const GpuPhase& phase, unsigned blocks, bool early = false);
   Status launch_all(const GpuSchedule& schedule, bool early = false);
@@ -100,6 +102,7 @@ class GpuSession : public DeviceSession {
   std::vector<GpuEvent> drawn_;         // after the replays in flight
   std::vector<GpuSchedule> schedules_;  // as in the device plan
   size_t one_row_ = 0;                  // the schedule of a step of one row
+  std::optional<size_t> one_draft_;     // of one row of the entry mtp
   unsigned sampler_blocks_ = 0;
 
   // By sequence, whose logits were overwritten by replays that went further than it: decoding this

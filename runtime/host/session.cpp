@@ -35,15 +35,18 @@ class HostSession : public DeviceSession {
 
   Executor executor() const override { return executor_; }
   uint64_t bytes() const override {
-    return state_.bytes() + arena_.bytes() + step_.bytes() + logits_.bytes() + scratch_.bytes();
+    return state_.bytes() + arena_.bytes() + step_.bytes() + logits_.bytes() + hidden_.bytes() +
+           scratch_.bytes();
   }
-  Status step(size_t schedule, std::span<const StepRow> rows) override;
+  Status step(size_t schedule, std::span<const StepRow> rows,
+              std::span<const int32_t> hidden) override;
   Status set_pages(std::span<const int32_t> table, std::span<const PageCopy> copies) override;
   Status copy_fixed(int from, int to) override;
   Status clear_fixed(int sequence) override;
   bool logits_at_hand() const override { return true; }
   Result<std::span<const float>> logits(int64_t first_row, int64_t rows) override;
   Status copy_logits(int64_t from, int64_t to) override;
+  Status copy_hidden(int64_t from, int64_t to) override;
   Status generate(std::span<Drawing> drawings, const Grow& grow,
                   const Session::DrawSink& sink) override;
   void profile(std::optional<size_t> schedule) override {
@@ -68,7 +71,7 @@ class HostSession : public DeviceSession {
   SessionLayout layout_;
 
   Memory state_;  // pages, then the places of sequences
-  Memory arena_, step_, logits_, scratch_;
+  Memory arena_, step_, logits_, hidden_, scratch_;
   uint64_t scratch_stride_ = 0;
   std::vector<int32_t> pages_;                         // as Pool::table
   std::vector<std::vector<ResolvedPhase>> schedules_;  // as in the device plan
@@ -115,6 +118,7 @@ Status HostSession::allocate() {
                                take(arena_, layout_.arena.bytes, "activations", true),
                                take(step_, layout_.step.bytes, "steps", false),
                                take(logits_, layout_.logits.bytes, "logits", true),
+                               take(hidden_, layout_.hidden.bytes, "hidden states", false),
                                take(scratch_, scratch_bytes, "scratch", true)}) {
     if (!status.ok()) return status;
   }
@@ -133,6 +137,8 @@ void* HostSession::address(const Argument& argument) const {
       return arena_.data() + argument.offset;
     case Argument::Region::logits:
       return logits_.data() + argument.offset;
+    case Argument::Region::hidden:
+      return hidden_.data() + argument.offset;
   }
   return nullptr;
 }
@@ -190,9 +196,10 @@ Status HostSession::clear_fixed(int sequence) {
   return Done{};
 }
 
-Status HostSession::step(size_t schedule, std::span<const StepRow> rows) {
+Status HostSession::step(size_t schedule, std::span<const StepRow> rows,
+                         std::span<const int32_t> hidden) {
   const std::lock_guard<std::mutex> lock(model_.step_mutex());
-  write_step_table(step_.data(), model_.device_plan().chunk, rows);
+  write_step_table(step_.data(), model_.device_plan().chunk, rows, hidden);
   const std::vector<ResolvedPhase>& phases = schedules_[schedule];
   const bool timing = profiled_ == schedule;
   if (executor_ == Executor::persistent && !timing) {
@@ -222,6 +229,14 @@ Result<std::span<const float>> HostSession::logits(int64_t first_row, int64_t ro
 Status HostSession::copy_logits(int64_t from, int64_t to) {
   const std::span<const float> row = *logits(from, 1);
   std::memcpy(const_cast<float*>(logits(to, 1)->data()), row.data(), row.size_bytes());
+  return Done{};
+}
+
+Status HostSession::copy_hidden(int64_t from, int64_t to) {
+  const auto row = [this](int64_t number) {
+    return hidden_.data() + layout_.hidden_row_bytes * static_cast<uint64_t>(number);
+  };
+  std::memmove(row(to), row(from), layout_.hidden_row_bytes);
   return Done{};
 }
 
@@ -256,7 +271,7 @@ Status HostSession::generate(std::span<Drawing> drawings, const Grow& grow,
     const auto count = static_cast<int64_t>(rows.size());
     const auto schedule = *model_.device_plan().schedule_for(Schedule::Entry::main, count);
     for (const size_t i : active) drawings[i].sequence->logits_row = -1;
-    if (Status status = step(schedule, rows); !status.ok()) return status;
+    if (Status status = step(schedule, rows, {}); !status.ok()) return status;
     for (const size_t i : active) ++drawings[i].sequence->position;
     for (const size_t i : active) {
       const Drawing& d = drawings[i];

@@ -66,6 +66,10 @@ class AccessChecker {
     const std::vector<Phase>& phases = schedule.phases;
     written_.clear();
     bool writes_logits = false;
+    // An entry behind the model continues what that has left, so that nothing is there to be read
+    // in its own steps.
+    const bool leaves_hidden = whole_.hidden_size != 0 && schedule.entry != Schedule::Entry::probe;
+    hidden_ = schedule.entry == Schedule::Entry::mtp ? Hidden::given : Hidden::missing;
     for (size_t i = 0; i < phases.size(); ++i) {
       const Phase& phase = phases[i];
       const Kernel& kernel = plan_.kernels[phase.kernel];
@@ -86,6 +90,8 @@ class AccessChecker {
     }
     if (schedule.entry == Schedule::Entry::probe) return check_probes();
     if (!writes_logits) return Error{fmt::format("{}: no phase writes the logits", name)};
+    if (leaves_hidden && hidden_ != Hidden::written)
+      return Error{fmt::format("{}: no phase leaves hidden states", name)};
     return Done{};
   }
 
@@ -118,6 +124,9 @@ class AccessChecker {
       case Region::logits:
         return check_logits(argument, parameter, bytes,
                             step.logits_rows * static_cast<uint64_t>(whole_.vocab_size) * 4);
+      case Region::hidden:
+        return check_hidden(argument, parameter, bytes,
+                            step.rows * static_cast<uint64_t>(whole_.hidden_size) * 4);
     }
     return Done{};
   }
@@ -161,6 +170,20 @@ class AccessChecker {
     if (argument.offset == 0 && bytes == wanted) return Done{};
     return Error{fmt::format("{} bytes at offset {}, expected {} at offset 0", bytes,
                              argument.offset, wanted)};
+  }
+
+  // All of them and no more; those of the entry mtp are read before they are written.
+  Status check_hidden(const Argument& argument, const Parameter& parameter, uint64_t bytes,
+                      uint64_t wanted) {
+    if (argument.offset != 0 || bytes != wanted)
+      return Error{fmt::format("{} bytes at offset {}, expected {} at offset 0", bytes,
+                               argument.offset, wanted)};
+    if (parameter.access == Access::write) {
+      hidden_ = Hidden::written;
+      return Done{};
+    }
+    if (parameter.access == Access::read && hidden_ == Hidden::given) return Done{};
+    return Error{"hidden states are read where a step of the model left them, or written"};
   }
 
   Status check_arena(const Argument& argument, const Parameter& parameter, uint64_t bytes) {
@@ -208,6 +231,7 @@ class AccessChecker {
   const DevicePlan& plan_;
   std::vector<Range> weights_;  // in order
   std::vector<Range> kept_;
+  enum class Hidden { missing, given, written } hidden_ = Hidden::missing;
   std::vector<Range> written_;  // of the schedule that is checked, up to the phase that is checked
 };
 

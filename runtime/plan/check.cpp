@@ -134,6 +134,8 @@ uint64_t region_bytes(const Plan& whole, const DevicePlan& plan, const Argument&
       return plan.arena_bytes;
     case Argument::Region::logits:
       return static_cast<uint64_t>(plan.logits_rows) * whole.vocab_size * 4;
+    case Argument::Region::hidden:
+      return static_cast<uint64_t>(plan.chunk) * whole.hidden_size * 4;
   }
   return 0;
 }
@@ -167,23 +169,34 @@ Status check_phases(const Plan& whole, const DevicePlan& plan, const std::vector
   return Done{};
 }
 
+// Steps of one row, and of any number up to the chunk.
+Status check_sizes_served(const DevicePlan& plan, Schedule::Entry entry, std::string_view what) {
+  if (!plan.schedule_for(entry, plan.chunk))
+    return Error{fmt::format("no {} serves steps of {} rows", what, plan.chunk)};
+  if (plan.schedules[*plan.schedule_for(entry, 1)].most_rows != 1)
+    return Error{fmt::format("no {} is for steps of one row", what)};
+  return Done{};
+}
+
 Status check_schedules(const Plan& whole, const DevicePlan& plan) {
   std::set<std::string_view> names;
   for (const Schedule& schedule : plan.schedules) {
     if (!names.insert(schedule.name).second)
       return Error{fmt::format("schedule \"{}\" is there twice", schedule.name)};
     if (schedule.phases.empty()) return Error{fmt::format("{} has no phases", schedule.name)};
+    if (schedule.entry == Schedule::Entry::mtp && whole.hidden_size == 0)
+      return Error{fmt::format("{} is of the entry mtp, but hidden_size is 0", schedule.name)};
     if (schedule.most_rows < 1 || schedule.most_rows > plan.chunk)
       return Error{fmt::format("{} is for steps of at most {} rows, expected 1..{}", schedule.name,
                                schedule.most_rows, plan.chunk)};
     if (Status status = check_phases(whole, plan, schedule.phases, schedule.name); !status.ok())
       return status;
   }
-  if (!plan.schedule_for(Schedule::Entry::main, plan.chunk))
-    return Error{fmt::format("no schedule serves steps of {} rows", plan.chunk)};
-  if (plan.schedules[*plan.schedule_for(Schedule::Entry::main, 1)].most_rows != 1)
-    return Error{"no schedule is for steps of one row"};
-  return Done{};
+  if (Status status = check_sizes_served(plan, Schedule::Entry::main, "schedule"); !status.ok())
+    return status;
+  return whole.hidden_size == 0
+             ? Status(Done{})
+             : check_sizes_served(plan, Schedule::Entry::mtp, "schedule of the entry mtp");
 }
 
 Status check_probes(const DevicePlan& plan) {
@@ -413,6 +426,7 @@ Status check_sections(const Plan& plan, uint64_t header_offset) {
 Status check_contents(const Plan& plan) {
   if (plan.code.empty()) return Error{"code has no target"};
   for (const Status& status : {check_range("vocab_size", plan.vocab_size, 1, 1 << 28),
+                               check_range("hidden_size", plan.hidden_size, 0, 1 << 24),
                                check_range("max_context", plan.max_context, 1, 1 << 30)}) {
     if (!status.ok()) return status;
   }

@@ -57,6 +57,8 @@ constexpr const char* text_of(Argument::Region region) {
       return "arena";
     case Argument::Region::logits:
       return "logits";
+    case Argument::Region::hidden:
+      return "hidden";
   }
   return nullptr;
 }
@@ -67,6 +69,8 @@ constexpr const char* text_of(Schedule::Entry entry) {
       return "main";
     case Schedule::Entry::probe:
       return "probe";
+    case Schedule::Entry::mtp:
+      return "mtp";
   }
   return nullptr;
 }
@@ -278,6 +282,11 @@ class Fields {
   void read(const char* key, T& out) {
     if (const Parsed* value = find(key)) integer(*value, name(key), failure_, out);
   }
+  // A field of newer plans, which others lack.
+  template <class T>
+  void read_if_there(const char* key, T& out) {
+    if (!failure_.seen && json_.contains(key)) read(key, out);
+  }
   // each(json, where, failure, out) reads one element.
   template <class T, class Each>
   void list(const char* key, std::vector<T>& out, Each each) {
@@ -400,7 +409,8 @@ void read_argument(const Parsed& json, const std::string& where, Failure& failur
   const size_t wanted = some && json[0] == "state" ? 3 : 2;
   if (!some || json.size() != wanted) {
     return failure.set(
-        where + R"( is not ["weights"|"arena"|"logits", offset] or ["state", index, offset])");
+        where +
+        R"( is not ["weights"|"arena"|"logits"|"hidden", offset] or ["state", index, offset])");
   }
   out.region = static_cast<Argument::Region>(
       named(json[0].get_ref<const std::string&>(), names_of<Argument::Region>, where, failure));
@@ -534,6 +544,7 @@ void read_plan(const Parsed& json, Failure& failure, Plan& plan) {
   fields.read("activations", plan.activations);
   fields.read("compiler", plan.compiler);
   fields.read("vocab_size", plan.vocab_size);
+  fields.read_if_there("hidden_size", plan.hidden_size);
   fields.read("max_context", plan.max_context);
   fields.read("layers", plan.layers);
   fields.read("parameters", plan.parameters);
@@ -556,7 +567,7 @@ void read_plan(const Parsed& json, Failure& failure, Plan& plan) {
 }  // namespace
 
 std::string plan_to_json(const Plan& plan, int indent) {
-  const Json json = {
+  Json json = {
       {"model", plan.model},
       {"architecture", plan.architecture},
       {"activations", plan.activations},
@@ -580,6 +591,7 @@ std::string plan_to_json(const Plan& plan, int indent) {
       {"chat_template", to_json(plan.chat_template)},
       {"graph", to_json(plan.graph)},
   };
+  if (plan.hidden_size != 0) json["hidden_size"] = plan.hidden_size;
   // Names from checkpoints need not be UTF-8: what is not is replaced rather than refused.
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }

@@ -14,7 +14,7 @@
 // Version rule: a reader refuses another major version, and a minor version newer than its own.
 // Major changes when an old reader would compute wrong numbers (kernel ABI, layouts); minor when
 // fields are added that old plans lack. Version 3.0 is the first of steps of many sequences, 3.1
-// the first with rings.
+// the first with rings, 3.2 the first with the entry of a head that drafts tokens.
 #pragma once
 
 #include <compare>
@@ -26,7 +26,7 @@
 namespace sinter::runtime {
 
 inline constexpr uint32_t plan_major = 3;
-inline constexpr uint32_t plan_minor = 1;
+inline constexpr uint32_t plan_minor = 2;
 
 // A run of bytes in the file.
 struct Section {
@@ -106,6 +106,7 @@ struct Argument {
     state,    // `index` into Plan::states
     arena,    // offset within the activations' arena
     logits,   // float32 rows [vocab_size]; the step says which
+    hidden,   // float32 rows [hidden_size]; the step says which
   };
   Region region = Region::arena;
   uint64_t offset = 0;
@@ -134,6 +135,10 @@ struct Schedule {
   enum class Entry {
     main,   // from tokens to logits
     probe,  // what `probes` says is computed
+    // From tokens and hidden states to logits, of a multi-token-prediction head. Steps of main
+    // leave the hidden state of every row; one of this entry reads that of the position that its
+    // row continues, and leaves its own there.
+    mtp,
   };
   std::string name;  // "decode"; no two of a device plan have the same
   Entry entry = Entry::main;
@@ -263,6 +268,7 @@ struct Plan {
   std::string activations;   // "a8" or "a16"
   std::string compiler;      // version
   int64_t vocab_size = 0;
+  int64_t hidden_size = 0;  // of hidden states that steps leave; 0: they leave none
   int64_t max_context = 0;  // positions a session may hold at most
   int64_t layers = 0;
   int64_t parameters = 0;        // numbers in weights, as the model counts them

@@ -30,14 +30,16 @@ using Grow = std::function<Status(std::span<const Growth> growths)>;
 
 // The memory of a session's sequences on a device, and the steps on it. What it is called with has
 // been checked. Row `s` of the logits buffer is that of sequence s; rows behind those are for steps
-// that give a sequence several.
+// that give a sequence several. Hidden states, where the plan has them, lie likewise.
 class DeviceSession {
  public:
   virtual ~DeviceSession() = default;
   virtual Executor executor() const = 0;
   virtual uint64_t bytes() const = 0;  // of the device's memory
-  // Runs a schedule of the device plan that serves so many rows.
-  virtual Status step(size_t schedule, std::span<const StepRow> rows) = 0;
+  // Runs a schedule of the device plan that serves so many rows. `hidden`: of each row, the row of
+  // the hidden states that it reads or leaves; empty: that of the row's sequence.
+  virtual Status step(size_t schedule, std::span<const StepRow> rows,
+                      std::span<const int32_t> hidden) = 0;
   // The page table is another now, and these pages are copies of others.
   virtual Status set_pages(std::span<const int32_t> table, std::span<const PageCopy> copies) = 0;
   // Of state that is not kept by position: that of a place becomes that of another, or zeros.
@@ -49,6 +51,8 @@ class DeviceSession {
   virtual Result<std::span<const float>> logits(int64_t first_row, int64_t rows) = 0;
   // Row `from` becomes row `to`.
   virtual Status copy_logits(int64_t from, int64_t to) = 0;
+  // The same of the hidden states.
+  virtual Status copy_hidden(int64_t from, int64_t to) = 0;
   // Session::generate.
   virtual Status generate(std::span<Drawing> drawings, const Grow& grow,
                           const Session::DrawSink& sink) = 0;

@@ -5,7 +5,9 @@
 namespace sinter::runtime {
 
 SessionLayout::SessionLayout(const Plan& plan, const DevicePlan& device, const SessionSize& size)
-    : states(device.states), row_bytes(static_cast<uint64_t>(plan.vocab_size) * sizeof(float)) {
+    : states(device.states),
+      row_bytes(static_cast<uint64_t>(plan.vocab_size) * sizeof(float)),
+      hidden_row_bytes(static_cast<uint64_t>(plan.hidden_size) * sizeof(float)) {
   const auto sequences = static_cast<uint64_t>(size.sequences);
   paged = add(states.bytes(size.pages, 0));
   fixed = add(states.bytes(0, size.sequences));
@@ -13,6 +15,8 @@ SessionLayout::SessionLayout(const Plan& plan, const DevicePlan& device, const S
   pages = add(sequences * static_cast<uint64_t>(size.pages_per_sequence) * sizeof(int32_t));
   arena = add(device.arena_bytes);
   logits = add((sequences + static_cast<uint64_t>(device.logits_rows)) * row_bytes);
+  if (plan.hidden_size != 0)
+    hidden = add((sequences + static_cast<uint64_t>(device.chunk)) * hidden_row_bytes);
 }
 
 SessionLayout::Buffer SessionLayout::add(uint64_t wanted) {
@@ -32,6 +36,8 @@ uint64_t SessionLayout::offset(const DevicePlan& device, const Argument& argumen
       return arena.offset + argument.offset;
     case Argument::Region::logits:
       return logits.offset + argument.offset;
+    case Argument::Region::hidden:
+      return hidden.offset + argument.offset;
     case Argument::Region::weights:
       break;
   }

@@ -34,12 +34,14 @@ struct SessionLayout {
   };
   StateLayout states;
   uint64_t row_bytes = 0;  // of logits
-  Buffer paged;            // pages of all paged states
-  Buffer fixed;            // other state, a place for each sequence
-  Buffer step;             // the table of a step: step_table.h
-  Buffer pages;            // int32 [sequences][pages_per_sequence]: numbers of pages
+  uint64_t hidden_row_bytes = 0;
+  Buffer paged;  // pages of all paged states
+  Buffer fixed;  // other state, a place for each sequence
+  Buffer step;   // the table of a step: step_table.h
+  Buffer pages;  // int32 [sequences][pages_per_sequence]: numbers of pages
   Buffer arena;
   Buffer logits;       // [sequences, then logits_rows][vocab_size]
+  Buffer hidden;       // [sequences, then chunk][hidden_size]
   uint64_t bytes = 0;  // of all
 
   // Of what sequences have, from the start.
@@ -52,6 +54,9 @@ struct SessionLayout {
   }
   uint64_t logits_row(int64_t row) const {
     return logits.offset + row_bytes * static_cast<uint64_t>(row);
+  }
+  uint64_t hidden_row(int64_t row) const {
+    return hidden.offset + hidden_row_bytes * static_cast<uint64_t>(row);
   }
   // Where an argument is that is none of the weights.
   uint64_t offset(const DevicePlan& device, const Argument& argument) const;

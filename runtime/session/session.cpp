@@ -81,8 +81,13 @@ Result<int> Session::duplicate(int sequence) {
   const Result<int> copy = pool_->fork(sequence, at(sequence).position);
   if (!copy.ok()) return copy;
   at(*copy) = at(sequence);
+  Sequence& made = at(*copy);
+  made.hidden.lose_shared();
+  made.drafted = std::min(made.drafted, made.position);
+  made.draft_logits_row = -1;
   Status copied = Done{};
-  if (has_fixed_state_) copied = device_->copy_fixed(sequence, *copy);
+  if (made.hidden.own >= 0) copied = device_->copy_hidden(sequence, *copy);
+  if (copied.ok() && has_fixed_state_) copied = device_->copy_fixed(sequence, *copy);
   if (copied.ok() && at(sequence).logits_row >= 0) {
     copied = device_->copy_logits(at(sequence).logits_row, *copy);
     at(*copy).logits_row = *copy;
@@ -111,6 +116,8 @@ Status Session::restore(int sequence, int snapshot) {
   at(sequence).is_snapshot = false;
   if (has_fixed_state_)
     if (Status status = device_->copy_fixed(snapshot, sequence); !status.ok()) return status;
+  if (at(snapshot).hidden.own >= 0)
+    if (Status status = device_->copy_hidden(snapshot, sequence); !status.ok()) return status;
   if (at(snapshot).logits_row < 0) return Done{};
   at(sequence).logits_row = sequence;
   return device_->copy_logits(at(snapshot).logits_row, sequence);
@@ -137,6 +144,9 @@ Status Session::truncate(int sequence, int64_t position) {
   s.position = position;
   s.logits_row = -1;
   s.logits_rows = 0;
+  s.hidden.cut(position);
+  s.drafted = std::min(s.drafted, position);
+  s.draft_logits_row = -1;
   if (position != 0) return Done{};
   s.written = 0;
   return has_fixed_state_ ? device_->clear_fixed(sequence) : Status(Done{});
@@ -187,11 +197,15 @@ Status Session::check_tokens(const Part& part) const {
   if (Status status = check_sequence(part.sequence); !status.ok()) return status;
   if (part.tokens.empty()) return Error{"no tokens to run"};
   if (Status status = check_room(part.sequence, part.tokens.size()); !status.ok()) return status;
+  return check_in_vocabulary(part.tokens);
+}
+
+Status Session::check_in_vocabulary(std::span<const int32_t> tokens) const {
   const int64_t vocab_size = model_->plan().vocab_size;
-  for (size_t i = 0; i < part.tokens.size(); ++i) {
-    if (part.tokens[i] < 0 || part.tokens[i] >= vocab_size) {
-      return Error{fmt::format("token {} at index {} is outside the vocabulary of {}",
-                               part.tokens[i], i, vocab_size)};
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    if (tokens[i] < 0 || tokens[i] >= vocab_size) {
+      return Error{fmt::format("token {} at index {} is outside the vocabulary of {}", tokens[i], i,
+                               vocab_size)};
     }
   }
   return Done{};
@@ -208,13 +222,24 @@ Status Session::grow(std::span<const Growth> growths) {
   return device_->set_pages(pool_->table(), copies);
 }
 
+// Rows of logits behind those of the sequences are taken.
+void Session::forget_shared_logits() {
+  const int64_t first_shared = pool_->sequences();
+  for (Sequence& sequence : sequences_) {
+    if (sequence.logits_row >= first_shared) sequence.logits_row = -1;
+    sequence.draft_logits_row = -1;
+  }
+}
+
 // One step, whose parts have been checked.
 Status Session::run(size_t schedule, std::span<const Part> parts) {
   std::vector<Growth> growths;
   std::vector<StepRow> rows;
+  std::vector<int32_t> hidden;
   // Behind the sequences' rows of logits are those of steps that give a sequence several.
   const int64_t first_shared = pool_->sequences();
   int64_t shared = first_shared;
+  int64_t shared_hidden = first_shared;  // likewise
   for (const Part& part : parts) {
     const auto count = static_cast<int64_t>(part.tokens.size());
     const int64_t position = at(part.sequence).position;
@@ -227,20 +252,30 @@ Status Session::run(size_t schedule, std::span<const Part> parts) {
                       .position = static_cast<int>(position + i),
                       .sequence = part.sequence,
                       .logits = wanted < 0 ? -1 : static_cast<int>(place + wanted)});
+      hidden.push_back(static_cast<int32_t>(i + 1 == count ? part.sequence : shared_hidden++));
     }
   }
   if (Status status = grow(growths); !status.ok()) return status;
-  if (shared > first_shared) {
-    // They take the place of those of earlier steps.
-    for (Sequence& sequence : sequences_)
-      if (sequence.logits_row >= first_shared) sequence.logits_row = -1;
+  // They take the place of those of earlier steps.
+  if (shared > first_shared) forget_shared_logits();
+  if (shared_hidden > first_shared)
+    for (Sequence& sequence : sequences_) sequence.hidden.lose_shared();
+  for (const Part& part : parts) {
+    at(part.sequence).logits_row = -1;
+    at(part.sequence).hidden = {};
   }
-  for (const Part& part : parts) at(part.sequence).logits_row = -1;
-  if (Status status = device_->step(schedule, rows); !status.ok()) return status;
+  if (Status status = device_->step(schedule, rows, hidden); !status.ok()) return status;
   const StepRow* last = rows.data();
+  shared_hidden = first_shared;
   for (const Part& part : parts) {
     last += part.tokens.size();
     Sequence& sequence = at(part.sequence);
+    const int64_t end = sequence.position + static_cast<int64_t>(part.tokens.size());
+    // What the head made of its own states is not what it makes of the model's.
+    sequence.drafted = std::min(sequence.drafted, sequence.position);
+    if (model_->plan().hidden_size != 0)
+      sequence.hidden.leave(sequence.position, end, shared_hidden);
+    shared_hidden += static_cast<int64_t>(part.tokens.size()) - 1;
     sequence.position += static_cast<int64_t>(part.tokens.size());
     sequence.logits_row = last[-1].logits;
     sequence.logits_rows = part.logits_rows;
@@ -369,9 +404,14 @@ Status Session::generate(std::span<const Draw> draws, const DrawSink& sink) {
   if (Status status = take_failure(); !status.ok()) return status;
   const Status generated = device_->generate(
       drawings, [this](std::span<const Growth> growths) { return grow(growths); }, sink);
-  // Pages that were taken ahead.
-  for (const Drawing& drawing : drawings)
-    pool_->truncate(drawing.number, drawing.sequence->position);
+  for (const Drawing& drawing : drawings) {
+    Sequence& sequence = *drawing.sequence;
+    // Pages that were taken ahead. Steps may have gone further than the sequence and left their
+    // hidden state.
+    pool_->truncate(drawing.number, sequence.position);
+    sequence.hidden = {};
+    sequence.drafted = std::min(sequence.drafted, sequence.position);
+  }
   return generated;
 }
 

@@ -142,6 +142,30 @@ class Session {
   // more rows of logits than DevicePlan::logits_rows, those of prefill.
   Status step(std::span<const Part> parts);
 
+  // ---- Drafts of a multi-token-prediction head, of plans that were compiled with one.
+
+  // Rows of the head for one sequence: that of `position` has the token that follows it,
+  // tokens[0], and so on; the last `logits_rows` of them get logits, of the token after that. Such
+  // a row reads the hidden state of its position, which is at hand for all rows of the sequence's
+  // last step and, of its last row, until the next one; it leaves its own, as that of the position
+  // behind it: so the head can draft one token after another.
+  struct DraftPart {
+    int sequence = 0;
+    int64_t position = 0;
+    std::span<const int32_t> tokens;
+    int64_t logits_rows = 1;
+  };
+  // Runs the head for several sequences in one step. What the model has read is not changed; the
+  // head has gone over every position up to those of its last step, without gaps. Errors (nothing
+  // is changed): a plan without a head, a position that is not at hand or leaves a gap, those of
+  // step.
+  Status draft(std::span<const DraftPart> parts);
+  // The last `rows` of the logits that the sequence got in the last draft, [rows, vocab_size]:
+  // valid until the next draft, and until a step that gives a sequence logits of several rows.
+  Result<std::span<const float>> read_draft_logits(int sequence = 0, int64_t rows = 1) const;
+  // Positions that the head has gone over: where it may go on.
+  int64_t drafted(int sequence = 0) const;
+
   // Appends tokens in chunks. logits_rows: how many of the last rows get logits (1 <= logits_rows
   // <= tokens), at most DevicePlan::logits_rows unless `sink` is given: then each chunk's rows go
   // to the sink in order as they are made (row-major float32, `rows` of them) and any number may be
@@ -199,10 +223,13 @@ class Session {
   Status take_failure();
   Status check_sequence(int sequence) const;  // one that may be appended to
   Status check_tokens(const Part& part) const;
+  Status check_in_vocabulary(std::span<const int32_t> tokens) const;
+  Status check_draft(const DraftPart& part) const;
   Status check_room(int sequence, uint64_t tokens) const;
   Status check_last_logits(int sequence) const;
   Status grow(std::span<const Growth> growths);
   Status run(size_t schedule, std::span<const Part> parts);
+  void forget_shared_logits();
   Result<int> duplicate(int sequence);
   Sequence& at(int sequence) const { return sequences_[static_cast<size_t>(sequence)]; }
 

@@ -291,6 +291,8 @@ StepValues Machine::run(const Step& step) {
         return activation(id);
       case Buffer::Kind::logits:
         return activation(module.returns[0]);
+      case Buffer::Kind::hidden:
+        break;  // of modules with further entries, which run in sessions
     }
     return nullptr;
   };

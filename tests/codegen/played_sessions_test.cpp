@@ -31,6 +31,7 @@ struct PlayedCase {
   unsigned schedules = 8;  // how many are tried
   int64_t window = 0;      // of the first layer; 0: none
   int64_t context = 100;
+  bool mtp = false;  // with the head that drafts tokens
 };
 void PrintTo(const PlayedCase& c, std::ostream* out) { *out << c.name; }
 
@@ -44,7 +45,7 @@ class PlayedSession : public ::testing::TestWithParam<PlayedCase> {
       auto opened = frontends::open_checkpoint(SINTER_TEST_GOLDENS "/" + c.golden);
       ASSERT_TRUE(opened.ok()) << opened.status();
       checkpoint = *std::move(opened);
-      imported = models::import_checkpoint(*checkpoint);
+      imported = models::import_checkpoint(*checkpoint, {}, {.mtp = c.mtp});
     }
     ASSERT_TRUE(imported.ok()) << imported.status();
     if (c.window != 0) give_window(imported->module, c.window);
@@ -97,6 +98,8 @@ class PlayedSession : public ::testing::TestWithParam<PlayedCase> {
     plan.model = "played";
     plan.activations = "a8";
     plan.vocab_size = imported.vocab_size;
+    if (!compiled.module.further.empty())
+      plan.hidden_size = compiled.module.tensor(compiled.module.returns[1]).shape[1].value;
     plan.layers = imported.layers;
     plan.max_context = compiled.max_context;
     runtime::DevicePlan& device = plan.device_plans.emplace_back(
@@ -156,6 +159,74 @@ TEST_P(PlayedSession, GivesEachSequenceWhatItGetsAlone) {
   EXPECT_EQ(gpu_.abuse, std::vector<std::string>());
   fmt::print("  {} rows, {} rows of logits and {} draws were compared\n", rows, logits, draws);
 }
+
+// A model with a head that drafts tokens.
+class PlayedDrafts : public PlayedSession {
+ protected:
+  using Logits = std::vector<float>;
+
+  // Logits of both entries for all tokens but the last, in steps of so many; then two drafts more.
+  struct Both {
+    Logits model, drafts;
+    bool operator==(const Both&) const = default;
+  };
+  static Both run(runtime::Session& session, std::span<const int32_t> ids, size_t most) {
+    Both both;
+    const auto take = [](const auto& rows, Logits& to) {
+      ASSERT_TRUE(rows.ok()) << rows.error().message;
+      to.insert(to.end(), rows->begin(), rows->end());
+    };
+    const auto draft = [&](int64_t position, std::span<const int32_t> after) {
+      const auto rows = static_cast<int64_t>(after.size());
+      const runtime::Session::DraftPart part{0, position, after, rows};
+      const auto status = session.draft({&part, 1});
+      ASSERT_TRUE(status.ok()) << status.error().message;
+      take(session.read_draft_logits(0, rows), both.drafts);
+    };
+    session.reset();
+    const size_t count = ids.size() - 1;
+    for (size_t done = 0; done < count; done += most) {
+      const size_t size = std::min(most, count - done);
+      const runtime::Session::Part part{0, ids.subspan(done, size), static_cast<int64_t>(size)};
+      const auto status = session.step({&part, 1});
+      EXPECT_TRUE(status.ok()) << status.error().message;
+      take(session.read_logits(0, static_cast<int64_t>(size)), both.model);
+      draft(static_cast<int64_t>(done), ids.subspan(done + 1, size));
+    }
+    for (int64_t i = 0; i < 2; ++i) draft(static_cast<int64_t>(count) + i, ids.first(1));
+    return both;
+  }
+};
+
+TEST_P(PlayedDrafts, HaveTheBitsOfEachRowAlone) {
+  const std::vector<TestTarget> targets = runnable_targets(Device::gpu);
+  const PlayedCase& c = GetParam();
+  ASSERT_GT(targets.size(), c.target);
+  load(c, targets[c.target]);
+  if (HasFailure()) return;
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < 14; ++i) ids.push_back(i * 7 % 48);
+  std::optional<Both> alone;
+  for (const auto executor : {runtime::Executor::graph, runtime::Executor::eager}) {
+    auto session = runtime::Session::create(model_, c.context, executor);
+    ASSERT_TRUE(session.ok()) << session.error().message;
+    for (const size_t most : {size_t{1}, size_t{5}}) {
+      const Both both = run(**session, ids, most);
+      if (!alone) alone = both;
+      EXPECT_EQ(both.model, alone->model) << most;
+      EXPECT_EQ(both.drafts, alone->drafts) << most;
+    }
+    // A chunk adds up otherwise.
+    const Both chunk = run(**session, ids, 13);
+    EXPECT_EQ(chunk.drafts.size(), alone->drafts.size());
+  }
+  EXPECT_EQ(gpu_.abuse, std::vector<std::string>());
+}
+
+INSTANTIATE_TEST_SUITE_P(GpuWaves, PlayedDrafts,
+                         ::testing::Values(PlayedCase{
+                             .name = "OfQwen", .golden = "mtp_qwen3_5", .target = 1, .mtp = true}),
+                         [](const auto& info) { return info.param.name; });
 
 // With kChunk, rings of a window of 10 have 128 positions.
 INSTANTIATE_TEST_SUITE_P(

@@ -37,6 +37,7 @@ class ScheduleInterpreter {
     arena_.resize(plan_.arena_bytes + kSlack, 0);
     step_.resize(runtime::step_table_bytes(plan_.chunk) + kSlack);
     logits_.resize(static_cast<size_t>(plan_.logits_rows * model.plan().vocab_size) * 4 + kSlack);
+    hidden_.resize(static_cast<size_t>(kSequences * model.plan().hidden_size) * 4 + kSlack);
     scratch_.resize(plan_.scratch_bytes + kSlack);
     if (!plan_.synthetic()) return;
     weights_.resize(plan_.weight_bytes + kSlack);
@@ -90,6 +91,8 @@ class ScheduleInterpreter {
         return aligned(arena_) + argument.offset;
       case Argument::Region::logits:
         return aligned(logits_) + argument.offset;
+      case Argument::Region::hidden:
+        return aligned(hidden_) + argument.offset;
     }
     return nullptr;
   }
@@ -98,7 +101,7 @@ class ScheduleInterpreter {
   const DevicePlan& plan_;
   std::shared_ptr<const runtime::HostCode> code_;
   runtime::StateLayout layout_{plan_.states};
-  std::vector<uint8_t> pages_, fixed_, arena_, step_, logits_, scratch_;
+  std::vector<uint8_t> pages_, fixed_, arena_, step_, logits_, hidden_, scratch_;
   std::vector<uint8_t> weights_;  // where they are made, not stored
 };
 

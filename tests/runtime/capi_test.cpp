@@ -562,5 +562,88 @@ TEST_F(CApiTest, WrongCallsAboutSequencesAreOneErrorEachAndChangeNothing) {
   sinter_free_model(other_model);
 }
 
+// A plan with the entry of a head.
+class CApiDrafts : public CApiTest {
+ protected:
+  void SetUp() override {
+    ASSERT_FALSE(toy::kernel_object().empty()) << "no C compiler here";
+    ASSERT_EQ(toy::write_plan(path, toy::with_mtp, toy::kernel_object(), tokenizer_json()), "");
+    ASSERT_EQ(sinter_load(path.c_str(), 2, &model, &error), SINTER_OK) << error;
+    const sinter_session_options options = {0, 2, 0};
+    ASSERT_EQ(sinter_create_session_of(model, &options, &session, &error), SINTER_OK) << error;
+  }
+  // Logit 0 of each of the rows that the last draft gave logits.
+  std::vector<float> drafted(int64_t rows) {
+    const float* logits = nullptr;
+    EXPECT_EQ(sinter_draft_logits(session, 0, rows, &logits, &error), SINTER_OK) << message();
+    std::vector<float> first;
+    for (int64_t r = 0; logits != nullptr && r < rows; ++r) first.push_back(logits[r * toy::vocab]);
+    return first;
+  }
+  // What the kernels make of a token, the one before it and its position.
+  static float expected(int token, int before, int position, int counted) {
+    return static_cast<float>((31 * (100 * token + 10 * before + position) + counted) % 1009);
+  }
+};
+
+TEST_F(CApiDrafts, ContinueTheModelsStatesAndThenTheirOwn) {
+  EXPECT_EQ(sinter_has_mtp(model), 1);
+  const int32_t tokens[] = {5, 9, 11, 2};
+  const sinter_part part = {0, tokens, 3, 1};
+  ASSERT_EQ(sinter_step(session, &part, 1, &error), SINTER_OK) << message();
+  const sinter_draft_part first = {0, 0, tokens + 1, 3, 2};
+  ASSERT_EQ(sinter_draft(session, &first, 1, &error), SINTER_OK) << message();
+  EXPECT_EQ(drafted(2), (std::vector<float>{expected(11, 9, 2, 3), expected(2, 11, 3, 3)}));
+  EXPECT_EQ(sinter_drafted(session, 0), 3);
+  EXPECT_EQ(sinter_position(session), 3);
+  const int32_t next = 7;
+  const sinter_draft_part second = {0, 3, &next, 1, 1};
+  ASSERT_EQ(sinter_draft(session, &second, 1, &error), SINTER_OK) << message();
+  EXPECT_EQ(drafted(1), (std::vector<float>{expected(7, 2, 3, 3)}));
+  // The model reads on, and the head follows its states.
+  ASSERT_EQ(sinter_decode(session, 2, &error), SINTER_OK) << message();
+  EXPECT_EQ(sinter_drafted(session, 0), 3);
+  ASSERT_EQ(sinter_draft(session, &second, 1, &error), SINTER_OK) << message();
+  EXPECT_EQ(drafted(1), (std::vector<float>{expected(7, 2, 4, 4)}));
+}
+
+TEST_F(CApiDrafts, MisuseIsOneErrorEach) {
+  const auto refused = [&](sinter_status status, const std::string& wanted) {
+    EXPECT_EQ(status, SINTER_ERROR);
+    EXPECT_EQ(message(), wanted);
+  };
+  const int32_t token = 4;
+  const sinter_draft_part part = {0, 0, &token, 1, 1};
+  const float* logits = nullptr;
+  refused(sinter_draft(nullptr, &part, 1, &error), "sinter_draft: session is NULL");
+  refused(sinter_draft(session, nullptr, 1, &error), "sinter_draft: parts is NULL");
+  refused(sinter_draft(session, nullptr, 0, &error), "sinter_draft: no tokens to run");
+  const sinter_draft_part none = {0, 0, nullptr, 1, 1};
+  refused(sinter_draft(session, &none, 1, &error), "sinter_draft: tokens is NULL");
+  refused(sinter_draft_logits(session, 0, 1, &logits, &error),
+          "sinter_draft_logits: there are no logits of a draft");
+  refused(sinter_draft_logits(session, 0, 1, nullptr, &error),
+          "sinter_draft_logits: logits is NULL");
+  refused(sinter_draft(session, &part, 1, &error),
+          "sinter_draft: sequence 0: there is no hidden state of position 0: the model has read 0 "
+          "positions, and those of its last step are at hand, each for one draft");
+  ASSERT_EQ(sinter_decode(session, 3, &error), SINTER_OK) << message();
+  const sinter_draft_part twice[] = {part, part};
+  refused(sinter_draft(session, twice, 2, &error), "sinter_draft: sequence 0 is named twice");
+  EXPECT_EQ(sinter_has_mtp(nullptr), 0);
+  EXPECT_EQ(sinter_drafted(nullptr, 0), 0);
+}
+
+TEST_F(CApiTest, PlansWithoutAHeadSaySo) {
+  EXPECT_EQ(sinter_has_mtp(model), 0);
+  const int32_t token = 4;
+  ASSERT_EQ(sinter_decode(session, 3, &error), SINTER_OK) << message();
+  const sinter_draft_part part = {0, 0, &token, 1, 1};
+  EXPECT_EQ(sinter_draft(session, &part, 1, &error), SINTER_ERROR);
+  EXPECT_EQ(message(),
+            "sinter_draft: the plan has no multi-token-prediction head; compile a model that has "
+            "one with --mtp");
+}
+
 }  // namespace
 }  // namespace sinter::runtime

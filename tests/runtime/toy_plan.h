@@ -103,6 +103,28 @@ void toy_logits(const struct Launch* l) {
     for (int v = l->worker; v < 32; v += l->workers) logits[row.logits * 32 + v] = (float)((31 * sum + 7 * v + *counter) % 1009);
   }
 }
+
+// The row's hidden state.
+static float* state_of(const struct Launch* l, float* hidden, int r) {
+  const int* numbers = (const int*)(rows(l) + l->step->most_rows) + l->step->most_rows;
+  return hidden + 4 * numbers[r];
+}
+// (hidden states): leaves the token and the number of tokens up to it.
+void toy_leave(const struct Launch* l) {
+  for (int r = l->worker; r < l->step->rows; r += l->workers) {
+    float* state = state_of(l, l->args[0], r);
+    state[0] = (float)rows(l)[r].token;
+    state[1] = (float)(rows(l)[r].position + 1);
+  }
+}
+// (hidden states, sums): sums[r] = 100 times the token and what the state has.
+void toy_continue(const struct Launch* l) {
+  int* sums = l->args[1];
+  for (int r = l->worker; r < l->step->rows; r += l->workers) {
+    const float* state = state_of(l, l->args[0], r);
+    sums[r] = 100 * rows(l)[r].token + 10 * (int)state[0] + (int)state[1];
+  }
+}
 )";
 
 // A folder that goes away with the object.
@@ -295,6 +317,34 @@ inline void with_probes(Plan& plan) {
     device.probes.push_back({row == 0 ? "bytes" : "other bytes", "w", 64 + 4 * row, expected, 0.5});
   }
 }
+
+inline constexpr int64_t hidden_size = 4;
+// Adds an entry of a head: steps of the model leave hidden states, and those of the head read them
+// before they leave theirs.
+inline void with_mtp(Plan& plan) {
+  using Region = Argument::Region;
+  DevicePlan& device = plan.device_plans[0];
+  plan.hidden_size = hidden_size;
+  const auto number = static_cast<uint32_t>(device.kernels.size());
+  const Parameter written{access_write, 0, hidden_size * 4, 0, 0};
+  device.kernels.push_back({"toy_leave", "leaves states", {written}});
+  device.kernels.push_back(
+      {"toy_continue", "sums", {{access_read, 0, hidden_size * 4, 0, 0}, sums_written}});
+  const Phase leave = {"leave", "leave", number, {argument(Region::hidden)}, 0, 1, 1};
+  std::vector<Phase> phases = {{"continue",
+                                "sum",
+                                number + 1,
+                                {argument(Region::hidden), argument(Region::arena, 64)},
+                                0,
+                                1,
+                                1},
+                               decode(device)[2],
+                               leave};
+  for (const size_t schedule : {0, 1}) device.schedules[schedule].phases.push_back(leave);
+  device.schedules.push_back({"mtp_decode", Schedule::Entry::mtp, 1, phases});
+  device.schedules.push_back({"mtp_prefill", Schedule::Entry::mtp, chunk, phases});
+}
+inline std::vector<Phase>& drafts(DevicePlan& device) { return device.schedules.back().phases; }
 
 // Behind an ELF file: the marks of the plan's code objects.
 inline std::string marks(const Plan& plan) {

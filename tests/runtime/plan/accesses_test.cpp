@@ -147,5 +147,55 @@ TEST(PlanAccesses, WhatDoesNotFitIsNamed) {
   }
 }
 
+TEST(PlanAccesses, HiddenStatesAreLeftBeforeTheyAreContinued) {
+  struct Case {
+    std::function<void(Plan&, DevicePlan&)> edit;
+    std::string message;
+  };
+  const auto error = [](const std::function<void(Plan&, DevicePlan&)>& edit) {
+    return error_with([&](Plan& plan, DevicePlan& device) {
+      toy::with_mtp(plan);
+      edit(plan, device);
+    });
+  };
+  EXPECT_EQ(error([](Plan&, DevicePlan&) {}), "");
+  const Case cases[] = {
+      {[](Plan& p, DevicePlan&) { p.hidden_size = 0; }, "offset 0 is outside the region's 0 bytes"},
+      {[](Plan& p, DevicePlan& d) {
+         p.hidden_size = 0;
+         for (Schedule& schedule : d.schedules)
+           if (schedule.entry == Schedule::Entry::main) schedule.phases.pop_back();
+       },
+       "mtp_decode is of the entry mtp, but hidden_size is 0"},
+      {[](Plan& p, DevicePlan&) { p.hidden_size = 5; },
+       "decode[3].arguments[0]: 16 bytes at offset 0, expected 20 at offset 0"},
+      {[](Plan& p, DevicePlan&) { p.hidden_size = 1 << 25; }, "hidden_size is 33554432, outside"},
+      {[](Plan& p, DevicePlan&) { p.hidden_size = -1; }, "hidden_size is -1, outside"},
+      {[](Plan&, DevicePlan& d) { toy::decode(d).pop_back(); }, "decode: no phase leaves hidden"},
+      {[](Plan&, DevicePlan& d) { toy::drafts(d).pop_back(); },
+       "mtp_prefill: no phase leaves hidden states"},
+      {[](Plan&, DevicePlan& d) { std::swap(toy::drafts(d)[0], toy::drafts(d)[2]); },
+       "mtp_prefill[1].arguments[0]: reads 4 bytes at offset 64 of the arena that no phase"},
+      {[](Plan&, DevicePlan& d) {
+         toy::drafts(d).insert(toy::drafts(d).begin(), toy::drafts(d)[2]);
+       },
+       "mtp_prefill[1].arguments[0]: hidden states are read where a step of the model left them"},
+      {[](Plan&, DevicePlan& d) {
+         toy::decode(d).insert(toy::decode(d).begin(), toy::drafts(d)[0]);
+       },
+       "decode[0].arguments[0]: hidden states are read where a step of the model left them"},
+      {[](Plan&, DevicePlan& d) { toy::decode(d)[3].arguments[0].offset = 4; },
+       "decode[3].arguments[0]: 16 bytes at offset 4, expected 16 at offset 0"},
+      {[](Plan&, DevicePlan& d) { d.schedules.pop_back(); },
+       "no schedule of the entry mtp serves steps of 4 rows"},
+      {[](Plan&, DevicePlan& d) { d.schedules.erase(d.schedules.end() - 2); },
+       "no schedule of the entry mtp is for steps of one row"},
+  };
+  for (const Case& c : cases) {
+    const std::string found = error(c.edit);
+    EXPECT_NE(found.find(c.message), std::string::npos) << "not \"" << c.message << "\": " << found;
+  }
+}
+
 }  // namespace
 }  // namespace sinter::runtime
