@@ -31,6 +31,7 @@ struct CompileCommand {
   int64_t max_context = 0;
   int64_t chunk = 0;
   std::vector<int64_t> rows;
+  std::vector<std::string> without;
   uint64_t seed = 1;
   bool seed_given = false;
   bool persistent = false;
@@ -67,6 +68,7 @@ Result<int> compile(const Program& program, const CompileCommand& command) {
   options.max_context = command.max_context;
   options.chunk = command.chunk;
   options.rows = command.rows;
+  options.without = command.without;
   options.seed = command.seed;
   options.persistent = command.persistent;
   options.progress = [&](std::string_view what, double fraction) {
@@ -116,6 +118,7 @@ void add_compile(CommandLine& line) {
   add_kv_format_option(app, program, command->kv_format)->capture_default_str();
   add_quantize_option(app, command->quantize);
   add_arch_option(app, command->arch_from);
+  add_without_option(app, command->without);
   app.add_option("--max-context", command->max_context,
                  "Positions that a session can hold at most; by default what the model says, up to "
                  "32768")

@@ -33,6 +33,8 @@ void add_model_argument(CLI::App& app, const Program& program, ModelOptions& opt
 void add_quantize_option(CLI::App& app, std::vector<std::string>& rules);
 // --arch-from, likewise.
 void add_arch_option(CLI::App& app, std::vector<std::string>& files);
+// --without, for commands that compile.
+void add_without_option(CLI::App& app, std::vector<std::string>& passes);
 // --kv-format, likewise. `format` may have a default.
 CLI::Option* add_kv_format_option(CLI::App& app, const Program& program, std::string& format);
 // --threads and --device.

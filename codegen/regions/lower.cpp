@@ -2,8 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <string>
+#include <utility>
+
 #include "codegen/regions/region.h"
 #include "codegen/schedule/early_starts.h"
+#include "codegen/schedule/join_phases.h"
 #include "ir/ops.h"
 #include "ir/regions.h"
 
@@ -11,13 +15,22 @@ namespace sinter::codegen {
 
 namespace {
 
-absl::Status lower_schedule(RegionContext& c) {
+absl::Status lower_schedule(RegionContext& c, bool joins_phases) {
   for (const ir::Node& node : c.module.nodes) {
     const ir::Region* region = ir::region_of(node);
     if (region == nullptr)
       return absl::InternalError(fmt::format("[{}] outside a phase", ir::info(node.op).name));
     if (auto status = lowering_of(region->kind)(c, node); !status.ok()) return status;
   }
+  const std::string pass(kJoinPhases);
+  if (!joins_phases) {
+    c.remarks.push_back({pass, false, c.module.name, "left out"});
+    return settle_early_starts(c.lowered);
+  }
+  for (JoinedPhase& joined : join_phases(c.lowered, c.on_gpu()))
+    c.remarks.push_back({pass, true, std::move(joined.name),
+                         fmt::format("in one phase with {}: neither needs the other", joined.with),
+                         0, 1});
   return settle_early_starts(c.lowered);
 }
 
@@ -25,7 +38,7 @@ absl::Status lower_schedule(RegionContext& c) {
 
 absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
                                const std::vector<ScheduleShape>& shapes,
-                               std::vector<passes::Remark>& remarks) {
+                               std::vector<passes::Remark>& remarks, bool joins_phases) {
   Lowering out;
   int64_t most_rows = 1;
   for (const ScheduleShape& shape : shapes) most_rows = std::max(most_rows, shape.most_rows);
@@ -34,9 +47,15 @@ absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activati
   for (const ScheduleShape& shape : shapes) {
     RegionContext c(module, device, activations, shape, out,
                     out.schedules.empty() ? remarks : again);
-    if (auto status = lower_schedule(c); !status.ok()) return status;
+    if (auto status = lower_schedule(c, joins_phases); !status.ok()) return status;
   }
   return out;
+}
+
+absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
+                               const std::vector<ScheduleShape>& shapes,
+                               std::vector<passes::Remark>& remarks) {
+  return lower(module, device, activations, shapes, remarks, true);
 }
 
 }  // namespace sinter::codegen

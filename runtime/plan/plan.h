@@ -14,7 +14,7 @@
 // Version rule: a reader refuses another major version, and a minor version newer than its own.
 // Major changes when an old reader would compute wrong numbers (kernel ABI, layouts); minor when
 // fields are added that old plans lack. Version 3.0 is the first of steps of many sequences, 3.1
-// the first with rings.
+// the first with rings, 4.0 the first whose phases have up to 32 arguments.
 #pragma once
 
 #include <compare>
@@ -25,8 +25,8 @@
 
 namespace sinter::runtime {
 
-inline constexpr uint32_t plan_major = 3;
-inline constexpr uint32_t plan_minor = 1;
+inline constexpr uint32_t plan_major = 4;
+inline constexpr uint32_t plan_minor = 0;
 
 // A run of bytes in the file.
 struct Section {
