@@ -13,6 +13,7 @@
 #include "codegen/device_plan.h"
 #include "codegen/probe/input.h"
 #include "codegen/probe/lower.h"
+#include "codegen/schedule/join_phases.h"
 #include "ir/state_format.h"
 #include "ir/text.h"
 #include "passes/pipeline.h"
@@ -67,6 +68,18 @@ std::vector<ScheduleShape> shapes_for(Device device, const std::vector<int64_t>&
   return shapes;
 }
 
+absl::Status check_left_out(const std::vector<std::string>& names) {
+  std::vector<std::string_view> optional;
+  for (const passes::Pass& pass : passes::pipeline())
+    if (pass.optional) optional.push_back(pass.name);
+  optional.push_back(kJoinPhases);
+  for (const std::string& name : names)
+    if (std::ranges::find(optional, name) == optional.end())
+      return absl::InvalidArgumentError(fmt::format(
+          "--without: \"{}\" cannot be left out; what can: {}", name, fmt::join(optional, ", ")));
+  return absl::OkStatus();
+}
+
 // Phases, source and memory of the graph on one kind of device.
 absl::StatusOr<DeviceCompilation> lower_for(const DeviceKind& kind,
                                             const models::ImportedModel& model,
@@ -78,7 +91,8 @@ absl::StatusOr<DeviceCompilation> lower_for(const DeviceKind& kind,
   d.logits_rows = logits_rows_for(model.vocab_size, d.chunk);
   auto lowering =
       lower(c.module, d.device, options.activations,
-            shapes_for(d.device, options.rows, d.chunk, !c.module.further.empty()), remarks);
+            shapes_for(d.device, options.rows, d.chunk, !c.module.further.empty()), remarks,
+            std::ranges::find(options.without, kJoinPhases) == options.without.end());
   if (!lowering.ok()) return lowering.status();
   d.lowering = *std::move(lowering);
   if (c.probe_input >= 0)
@@ -326,6 +340,7 @@ std::vector<int64_t> default_rows(Device device) {
 absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
                                         const ir::MatrixSource* source,
                                         const CompileOptions& options) {
+  if (auto status = check_left_out(options.without); !status.ok()) return status;
   Compilation c;
   const int64_t longest = model.max_positions;
   c.max_context = options.max_context > 0 ? options.max_context : std::min<int64_t>(longest, 32768);
@@ -338,7 +353,7 @@ absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
   report(options, "passes", 0);
   ir::Module graph = model.module;
   ir::set_state_format(graph, options.kv_format);
-  auto module = passes::run_pipeline(std::move(graph), context);
+  auto module = passes::run_pipeline(std::move(graph), context, {}, options.without);
   if (!module.ok()) return module.status();
   c.module = *std::move(module);
   if (source != nullptr) c.probe_input = add_probe_input(c.module);

@@ -28,6 +28,8 @@ struct CompileOptions {
   // Rows of the steps that there are schedules for beside one row and the chunk; those that are not
   // below the chunk are left out. Empty: what default_rows() says.
   std::vector<int64_t> rows;
+  // What is left out, to measure what it does: optional passes, and join_phases.
+  std::vector<std::string> without;
   uint64_t seed = 1;  // of synthetic weights
   // GPUs get a kernel that runs a whole decode step (sinter_decode in runtime/abi/kernel_abi.h).
   bool persistent = false;
@@ -61,6 +63,7 @@ struct Compilation {
 // A CPU's kernels for several rows are for any number of them; a GPU's are for 8, 16 or 32.
 std::vector<int64_t> default_rows(Device device);
 
+// Error: `options.without` names what cannot be left out; among others.
 absl::StatusOr<Compilation> lower_model(const models::ImportedModel& model,
                                         const ir::MatrixSource* source,
                                         const CompileOptions& options);

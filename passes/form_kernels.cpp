@@ -20,7 +20,8 @@ using ir::ValueId;
 namespace {
 
 constexpr const char* kName = "form_kernels";
-// Tensors and vectors that a phase over rows reads: it has 16 arguments.
+// Tensors and vectors that a phase over rows reads: with what it writes it has 16 arguments
+// at most.
 constexpr size_t kMostBuffers = 12;
 
 bool is_row_work(const Node& node) {

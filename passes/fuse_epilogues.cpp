@@ -145,14 +145,24 @@ class Fuser {
       if (taken_[*user] || !may_join(module_, module_.nodes[i], node)) continue;
       if (!std::all_of(node.operands.begin(), node.operands.end(), is_known)) continue;
       std::set<size_t> members = {*user};
-      for (const ValueId id : node.operands)
-        if (const auto made = made_at_.find(id); made != made_at_.end())
-          if (const auto other = found.find(made->second); other != found.end())
-            members.insert(other->second.begin(), other->second.end());
+      for (const ValueId id : node.operands) {
+        const auto made = made_at_.find(id);
+        if (made == made_at_.end()) continue;
+        if (const auto other = found.find(made->second); other != found.end())
+          members.insert(other->second.begin(), other->second.end());
+        if (is_column_for_it_alone(made->second)) members.insert(made->second);
+      }
       found[*user].assign(members.begin(), members.end());
       add(node);
     }
     return found;
+  }
+
+  // Whether a node before the phase puts one column in the place of many for one reader, which then
+  // reads the column.
+  bool is_column_for_it_alone(size_t at) const {
+    const Node& node = module_.nodes[at];
+    return node.op == Op::expand && !taken_[at] && uses_[static_cast<size_t>(node.results[0])] == 1;
   }
 
   std::vector<Node> body_with(const Node& group, const std::vector<size_t>& members) const {

@@ -1,5 +1,5 @@
-// Defines the pass that makes one phase of a router (its product, scores, choice and the weights of
-// the chosen), and one of the products of the same rows with the matrices of the chosen experts.
+// Defines the pass that makes one phase of two products of the same rows with matrices of the
+// chosen experts: gate and up.
 #pragma once
 
 #include "passes/pass.h"

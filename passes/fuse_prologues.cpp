@@ -21,8 +21,8 @@ using ir::ValueId;
 namespace {
 
 constexpr const char* kName = "fuse_prologues";
-// Tensors and vectors that a prologue reads or keeps: a phase has 16 arguments, of which weights,
-// epilogue and result may need half.
+// Tensors and vectors that a prologue reads or keeps: with weights, epilogue and result a phase
+// then has 16 arguments at most, half of the room that phases have which become one.
 constexpr size_t kMostBuffers = 8;
 
 // The work on rows that a product's input is made of, as far as it moves into the product's phase.

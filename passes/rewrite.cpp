@@ -1,5 +1,8 @@
 #include "passes/rewrite.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <functional>
 #include <map>
@@ -141,6 +144,28 @@ Node make_fused(ir::RegionKind kind, std::string label, std::vector<Node> body,
   fused.results = leaving_values(body, uses);
   fused.body = std::move(body);
   return fused;
+}
+
+void form_phase(ir::Module& module, PassContext& context, const char* pass, ir::RegionKind kind,
+                size_t at, const std::set<size_t>& members, const std::vector<int>& uses,
+                std::vector<bool>& taken) {
+  std::vector<Node> body;
+  std::vector<std::string_view> names;
+  std::vector<std::string> labels;
+  int64_t saved = 0;
+  for (const size_t member : members) {
+    const Node& node = module.nodes[member];
+    names.push_back(ir::info(node.op).name);
+    if (is_product(node)) labels.push_back(node.label);
+    if (member != at) saved += ir::row_bytes(module, node.results[0]);
+    taken[member] = member != at;
+    body.push_back(node);
+  }
+  const std::string label = fmt::format("{}", fmt::join(labels, "|"));
+  context.remarks.push_back({pass, true, label,
+                             fmt::format("one phase for {}", fmt::join(names, ", ")), saved,
+                             static_cast<int64_t>(members.size()) - 1});
+  module.nodes[at] = make_fused(kind, label, std::move(body), uses);
 }
 
 }  // namespace sinter::passes

@@ -2,12 +2,14 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "ir/graph.h"
 #include "ir/ops.h"
 #include "ir/regions.h"
+#include "passes/pass.h"
 
 namespace sinter::passes {
 
@@ -26,6 +28,13 @@ void erase_dead(ir::Module& module);
 // it. `uses` counts all uses in the module, the body's own included.
 ir::Node make_fused(ir::RegionKind kind, std::string label, std::vector<ir::Node> body,
                     const std::vector<int>& uses);
+
+// The nodes at the positions `members` become a phase at the position `at`, one of them, of which a
+// remark of `pass` says what it saves; `taken` says which nodes it took from where they were.
+// `uses` counts all uses in the module.
+void form_phase(ir::Module& module, PassContext& context, const char* pass, ir::RegionKind kind,
+                size_t at, const std::set<size_t>& members, const std::vector<int>& uses,
+                std::vector<bool>& taken);
 
 // Work on rows outside of phases moves down to just before the first that needs it.
 void sink_rows(ir::Module& module);

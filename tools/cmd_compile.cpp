@@ -31,6 +31,7 @@ struct CompileCommand {
   int64_t max_context = 0;
   int64_t chunk = 0;
   std::vector<int64_t> rows;
+  std::vector<std::string> without;
   uint64_t seed = 1;
   bool seed_given = false;
   bool persistent = false;
@@ -70,6 +71,7 @@ Result<int> compile(const Program& program, const CompileCommand& command) {
   options.max_context = command.max_context;
   options.chunk = command.chunk;
   options.rows = command.rows;
+  options.without = command.without;
   options.seed = command.seed;
   options.persistent = command.persistent;
   options.progress = [&](std::string_view what, double fraction) {
@@ -123,6 +125,7 @@ void add_compile(CommandLine& line) {
       app, command->mtp,
       "With the model's multi-token-prediction head (tensors mtp.*, in GGUF nextn.*) as "
       "an entry of its own, which drafts tokens; without it such tensors are left out");
+  add_without_option(app, command->without);
   app.add_option("--max-context", command->max_context,
                  "Positions that a session can hold at most; by default what the model says, up to "
                  "32768")

@@ -37,6 +37,7 @@ struct DumpOptions {
   std::vector<std::string> quantize;
   std::vector<std::string> arch_from;
   MtpOptions mtp;
+  std::vector<std::string> without;
   bool check = false;
 };
 
@@ -230,6 +231,7 @@ Result<Dump> dump_model(const DumpOptions& options) {
   codegen::CompileOptions compile;
   compile.targets = {*target};
   compile.activations = activations_of(options.activations);
+  compile.without = options.without;
   if (options.stage == "schedule") {
     const auto plan = compile_temporary(*input, compile);
     if (!plan.ok()) return plan.error();
@@ -267,6 +269,9 @@ Result<int> dump(const Program& program, const DumpOptions& options) {
   if (kind == InputKind::plan && !options.arch_from.empty())
     return Error{fmt::format("{}: --arch-from is for models; a plan needs no description of one",
                              options.path)};
+  if (kind == InputKind::plan && !options.without.empty())
+    return Error{
+        fmt::format("{}: --without is for models; a plan is compiled already", options.path)};
   if ((kind == InputKind::plan || !options.synthetic.empty()) && !options.quantize.empty())
     return Error{fmt::format("{}: --quantize is for model folders",
                              options.path.empty() ? options.synthetic : options.path)};
@@ -311,6 +316,7 @@ void add_dump(CommandLine& line) {
   add_quantize_option(app, options->quantize);
   add_arch_option(app, options->arch_from);
   add_mtp_options(app, options->mtp, "Of a model: with its multi-token-prediction head");
+  add_without_option(app, options->without);
   app.add_flag("--check", options->check,
                "Read back what was printed and verify it; exit code 1 when something is wrong");
 }

@@ -56,6 +56,13 @@ void add_quantize_option(CLI::App& app, std::vector<std::string>& rules) {
       ->type_name("[PATTERN=]FORMAT");
 }
 
+void add_without_option(CLI::App& app, std::vector<std::string>& passes) {
+  app.add_option("--without", passes,
+                 "Leaves passes out, to measure what they do; an unknown name is told which can be")
+      ->delimiter(',')
+      ->type_name("PASS,PASS,..");
+}
+
 void add_arch_option(CLI::App& app, std::vector<std::string>& files) {
   app.add_option("--arch-from", files,
                  "Entries that describe architectures beside those that are built in (`sinter arch "

@@ -36,6 +36,8 @@ void add_quantize_option(CLI::App& app, std::vector<std::string>& rules);
 void add_arch_option(CLI::App& app, std::vector<std::string>& files);
 // --mtp, for commands that can do something with the head, and --mtp-from, which implies it.
 void add_mtp_options(CLI::App& app, MtpOptions& mtp, const std::string& text);
+// --without, for commands that compile.
+void add_without_option(CLI::App& app, std::vector<std::string>& passes);
 // --kv-format, likewise. `format` may have a default.
 CLI::Option* add_kv_format_option(CLI::App& app, const Program& program, std::string& format);
 // --threads and --device.

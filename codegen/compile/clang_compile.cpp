@@ -4,6 +4,7 @@
 #include <clang/Basic/DiagnosticIDs.h>
 #include <clang/Basic/DiagnosticOptions.h>
 #include <clang/Basic/Version.h>
+#include <clang/CodeGen/BackendUtil.h>
 #include <clang/CodeGen/CodeGenAction.h>
 #include <clang/Driver/Compilation.h>
 #include <clang/Driver/Driver.h>
@@ -13,6 +14,8 @@
 #include <clang/Frontend/TextDiagnosticPrinter.h>
 #include <fmt/format.h>
 #include <lld/Common/Driver.h>
+#include <llvm/IR/LLVMContext.h>
+#include <llvm/IR/Module.h>
 #include <llvm/Support/ErrorHandling.h>
 #include <llvm/Support/FileSystem.h>
 #include <llvm/Support/MemoryBuffer.h>
@@ -20,13 +23,17 @@
 #include <llvm/Support/VirtualFileSystem.h>
 #include <llvm/Support/raw_ostream.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <thread>
 #include <utility>
 
 #include "codegen/compile/device_sources.h"
 #include "codegen/compile/end_without_memory.h"
+#include "codegen/compile/join_ptx.h"
 #include "runtime/support/temporary_file.h"
 
 LLD_HAS_DRIVER(elf)
@@ -94,63 +101,152 @@ absl::Status bug(std::string_view what, std::string_view diagnostics) {
                   what, diagnostics));
 }
 
+// One run of Clang.
+class Run {
+ public:
+  Run(std::string_view source, const Target& target, bool assembly)
+      : printer_(diagnostics_stream_, diagnostic_options_), files_(file_system(source)) {
+    status_ = prepare(target, assembly);
+  }
+
+  // What of it went wrong.
+  absl::Status execute(clang::FrontendAction& action) {
+    if (status_.ok() && !instance_->ExecuteAction(action)) return bug("Clang", diagnostics_text_);
+    return status_;
+  }
+  absl::Status emit_assembly(llvm::Module& module) {
+    clang::emitBackendOutput(*instance_, instance_->getCodeGenOpts(), module.getDataLayoutStr(),
+                             &module, clang::Backend_EmitAssembly, files_,
+                             std::make_unique<llvm::raw_svector_ostream>(output_));
+    return instance_->getDiagnostics().hasErrorOccurred() ? bug("Clang", diagnostics_text_)
+                                                          : absl::OkStatus();
+  }
+
+  clang::CodeGenOptions& options() { return instance_->getCodeGenOpts(); }
+  const absl::Status& status() const { return status_; }
+  llvm::SmallVector<char, 0>& output() { return output_; }
+
+ private:
+  absl::Status prepare(const Target& target, bool assembly) {
+    clang::DiagnosticsEngine diagnostics(llvm::makeIntrusiveRefCnt<clang::DiagnosticIDs>(),
+                                         diagnostic_options_, &printer_,
+                                         /*ShouldOwnClient=*/false);
+    // The driver turns flags into the frontend's options, as on a command line.
+    clang::driver::Driver driver("clang++", std::string(family_of(target).triple), diagnostics,
+                                 "sinter", files_);
+    driver.setCheckInputsExist(false);
+    const std::vector<std::string> args = arguments(target, assembly);
+    std::vector<const char*> pointers;
+    for (const std::string& arg : args) pointers.push_back(arg.c_str());
+    const std::unique_ptr<clang::driver::Compilation> compilation(
+        driver.BuildCompilation(pointers));
+    if (compilation == nullptr || compilation->getJobs().empty())
+      return bug("Clang's driver", diagnostics_text_);
+    auto invocation = std::make_shared<clang::CompilerInvocation>();
+    const auto& job = *compilation->getJobs().begin();
+    if (!clang::CompilerInvocation::CreateFromArgs(*invocation, job.getArguments(), diagnostics))
+      return bug("Clang's command line", diagnostics_text_);
+    invocation->getFrontendOpts().DisableFree = false;
+    invocation->getCodeGenOpts().DisableFree = false;
+
+    instance_.emplace(std::move(invocation));
+    instance_->setVirtualFileSystem(files_);
+    instance_->createDiagnostics(&printer_, /*ShouldOwnClient=*/false);
+    instance_->createFileManager();
+    instance_->setVerboseOutputStream(diagnostics_stream_);  // or errors are counted on stderr
+    instance_->setOutputStream(std::make_unique<llvm::raw_svector_ostream>(output_));
+    return absl::OkStatus();
+  }
+
+  std::string diagnostics_text_;
+  llvm::raw_string_ostream diagnostics_stream_{diagnostics_text_};
+  clang::DiagnosticOptions diagnostic_options_;
+  clang::TextDiagnosticPrinter printer_;
+  llvm::IntrusiveRefCntPtr<llvm::vfs::FileSystem> files_;
+  llvm::SmallVector<char, 0> output_;
+  std::optional<clang::CompilerInstance> instance_;
+  absl::Status status_;
+};
+
 absl::StatusOr<llvm::SmallVector<char, 0>> compile(std::string_view source, const Target& target,
                                                    bool assembly) {
   const EndWithoutMemory guard;
   initialize_llvm();
-  std::string diagnostics_text;
-  llvm::raw_string_ostream diagnostics_stream(diagnostics_text);
-  clang::DiagnosticOptions diagnostic_options;
-  clang::TextDiagnosticPrinter printer(diagnostics_stream, diagnostic_options);
-  clang::DiagnosticsEngine diagnostics(llvm::makeIntrusiveRefCnt<clang::DiagnosticIDs>(),
-                                       diagnostic_options, &printer,
-                                       /*ShouldOwnClient=*/false);
-  const auto files = file_system(source);
-
-  // The driver turns flags into the frontend's options, as on a command line.
-  clang::driver::Driver driver("clang++", std::string(family_of(target).triple), diagnostics,
-                               "sinter", files);
-  driver.setCheckInputsExist(false);
-  const std::vector<std::string> args = arguments(target, assembly);
-  std::vector<const char*> pointers;
-  for (const std::string& arg : args) pointers.push_back(arg.c_str());
-  const std::unique_ptr<clang::driver::Compilation> compilation(driver.BuildCompilation(pointers));
-  if (compilation == nullptr || compilation->getJobs().empty())
-    return bug("Clang's driver", diagnostics_text);
-  auto invocation = std::make_shared<clang::CompilerInvocation>();
-  const auto& job = *compilation->getJobs().begin();
-  if (!clang::CompilerInvocation::CreateFromArgs(*invocation, job.getArguments(), diagnostics))
-    return bug("Clang's command line", diagnostics_text);
-  invocation->getFrontendOpts().DisableFree = false;
-  invocation->getCodeGenOpts().DisableFree = false;
-
-  clang::CompilerInstance instance(std::move(invocation));
-  instance.setVirtualFileSystem(files);
-  instance.createDiagnostics(&printer, /*ShouldOwnClient=*/false);
-  instance.createFileManager();
-  llvm::SmallVector<char, 0> output;
-  instance.setVerboseOutputStream(diagnostics_stream);  // or errors are counted on stderr
-  instance.setOutputStream(std::make_unique<llvm::raw_svector_ostream>(output));
+  Run run(source, target, assembly);
   std::unique_ptr<clang::CodeGenAction> action;
   if (assembly) {
     action = std::make_unique<clang::EmitAssemblyAction>();
   } else {
     action = std::make_unique<clang::EmitObjAction>();
   }
-  if (!instance.ExecuteAction(*action)) return bug("Clang", diagnostics_text);
-  return output;
+  if (auto status = run.execute(*action); !status.ok()) return status;
+  return std::move(run.output());
 }
+
+// The PTX of the first kernel of a source, which is in all parts, and of every `parts`-th of the
+// others from number `part` + 1 on. Kernels call no functions, so each is compiled as if it were
+// alone.
+absl::StatusOr<std::string> compile_part(std::string_view source, const Target& target, size_t part,
+                                         size_t parts) {
+  Run run(source, target, true);
+  if (!run.status().ok()) return run.status();
+  llvm::LLVMContext context;
+  context.setDiscardValueNames(run.options().DiscardValueNames);
+  clang::EmitLLVMOnlyAction action(&context);
+  run.options().DisableLLVMPasses = true;
+  if (auto status = run.execute(action); !status.ok()) return status;
+  run.options().DisableLLVMPasses = false;
+  const std::unique_ptr<llvm::Module> module = action.takeModule();
+  size_t kernels = 0;
+  for (llvm::Function& function : *module) {
+    if (function.isDeclaration() || function.getCallingConv() != llvm::CallingConv::PTX_Kernel)
+      continue;
+    const size_t number = kernels++;
+    if (number > 0 && (number - 1) % parts != part) function.deleteBody();
+  }
+  if (auto status = run.emit_assembly(*module); !status.ok()) return status;
+  return std::string(run.output().begin(), run.output().end());
+}
+
+// As many as this machine can work on at a time; each runs the frontend anew, a twentieth of what
+// compiling everything takes.
+size_t ptx_parts() { return std::clamp(std::thread::hardware_concurrency(), 1U, 8U); }
 
 }  // namespace
 
+absl::StatusOr<std::string> compile_to_ptx(std::string_view source, const Target& target,
+                                           size_t parts) {
+  const EndWithoutMemory guard;
+  initialize_llvm();
+  std::vector<absl::StatusOr<std::string>> texts(parts, absl::UnknownError(""));
+  {
+    std::vector<std::jthread> others;
+    for (size_t i = 1; i < parts; ++i)
+      others.emplace_back([&, i] { texts[i] = compile_part(source, target, i, parts); });
+    texts[0] = compile_part(source, target, 0, parts);
+  }
+  std::vector<std::string> whole;
+  for (absl::StatusOr<std::string>& text : texts) {
+    if (!text.ok()) return text.status();
+    whole.push_back(*std::move(text));
+  }
+  return join_ptx(whole);
+}
+
 absl::StatusOr<std::vector<uint8_t>> compile_to_object(std::string_view source,
                                                        const Target& target) {
-  auto output = compile(source, target, family_of(target).ptx);
+  if (family_of(target).ptx) {
+    const auto text = compile_to_ptx(source, target, ptx_parts());
+    if (!text.ok()) return text.status();
+    return std::vector<uint8_t>(text->begin(), text->end());
+  }
+  auto output = compile(source, target, false);
   if (!output.ok()) return output.status();
   return std::vector<uint8_t>(output->begin(), output->end());
 }
 
 absl::StatusOr<std::string> compile_to_assembly(std::string_view source, const Target& target) {
+  if (family_of(target).ptx) return compile_to_ptx(source, target, ptx_parts());
   auto output = compile(source, target, true);
   if (!output.ok()) return output.status();
   return std::string(output->begin(), output->end());

@@ -17,6 +17,10 @@ namespace sinter::codegen {
 absl::StatusOr<std::vector<uint8_t>> compile_to_object(std::string_view source,
                                                        const Target& target);
 absl::StatusOr<std::string> compile_to_assembly(std::string_view source, const Target& target);
+// For a target of PTX, which the two above give for it: so many threads have some of the kernels
+// each. How many there are changes nothing in the text.
+absl::StatusOr<std::string> compile_to_ptx(std::string_view source, const Target& target,
+                                           size_t parts);
 
 // A position-independent ELF shared object, without dependences, that exports the phases.
 absl::StatusOr<std::vector<uint8_t>> link_shared(const std::vector<uint8_t>& object,

@@ -113,16 +113,22 @@ absl::StatusOr<Cubin> assemble(const std::string& ptxas, std::string_view ptx, c
           fmt::format("cannot write {}: the disk may be full; set TMPDIR to another folder", in));
     }
   }
+  constexpr const char* kThreads = "--split-compile=4";
   const std::string arch = fmt::format("-arch={}", target.name);
-  const llvm::StringRef args[] = {ptxas, arch, "-v", "-o", out, in};
   const std::optional<llvm::StringRef> redirects[] = {llvm::StringRef(""), llvm::StringRef(log),
                                                       llvm::StringRef(log)};
   std::string error;
-  const int code = llvm::sys::ExecuteAndWait(ptxas, args, std::nullopt, redirects, 0, 0, &error);
+  const auto run = [&](llvm::ArrayRef<llvm::StringRef> args) {
+    return llvm::sys::ExecuteAndWait(ptxas, args, std::nullopt, redirects, 0, 0, &error);
+  };
   const auto read = [](const std::string& path) {
     auto buffer = llvm::MemoryBuffer::getFile(path);
     return buffer ? (*buffer)->getBuffer().str() : std::string();
   };
+  // So many threads, whatever the machine has: a cubin holds the number. From CUDA 12.1 on.
+  int code = run({ptxas, arch, kThreads, "-v", "-o", out, in});
+  if (code != 0 && read(log).find("split-compile") != std::string::npos)
+    code = run({ptxas, arch, "-v", "-o", out, in});
   const std::string said = read(log);
   if (code != 0)
     return absl::UnavailableError(fmt::format("{} failed on generated code: {}{}", ptxas, error,

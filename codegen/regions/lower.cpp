@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <set>
+#include <string>
+#include <utility>
 
 #include "codegen/regions/region.h"
 #include "codegen/schedule/early_starts.h"
-#include "codegen/schedule/side_by_side.h"
+#include "codegen/schedule/join_phases.h"
 #include "ir/entries.h"
 #include "ir/ops.h"
 #include "ir/regions.h"
@@ -21,7 +23,7 @@ bool reads_tables_of_rows(ir::RegionKind kind) {
   return kind == ir::RegionKind::matmul || kind == ir::RegionKind::rows;
 }
 
-absl::Status lower_schedule(RegionContext& c) {
+absl::Status lower_schedule(RegionContext& c, bool joins_phases) {
   const auto entries = ir::entries_of(c.module);
   const auto nodes = ir::nodes_by_entry(c.module);
   const auto own = std::ranges::find(entries, c.entry.name, &ir::Entry::name) - entries.begin();
@@ -36,7 +38,15 @@ absl::Status lower_schedule(RegionContext& c) {
           "phase \"{}\": phases of kind {} cannot read hidden states", node.label, region->name));
     if (auto status = lowering_of(region->kind)(c, node); !status.ok()) return status;
   }
-  if (c.on_gpu() && c.one_row()) join_side_by_side(c.lowered);
+  const std::string pass(kJoinPhases);
+  if (!joins_phases) {
+    c.remarks.push_back({pass, false, c.module.name, "left out"});
+    return settle_early_starts(c.lowered);
+  }
+  for (JoinedPhase& joined : join_phases(c.lowered, c.on_gpu()))
+    c.remarks.push_back({pass, true, std::move(joined.name),
+                         fmt::format("in one phase with {}: neither needs the other", joined.with),
+                         0, 1});
   return settle_early_starts(c.lowered);
 }
 
@@ -44,7 +54,7 @@ absl::Status lower_schedule(RegionContext& c) {
 
 absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
                                const std::vector<ScheduleShape>& shapes,
-                               std::vector<passes::Remark>& remarks) {
+                               std::vector<passes::Remark>& remarks, bool joins_phases) {
   Lowering out;
   int64_t most_rows = 1;
   for (const ScheduleShape& shape : shapes) most_rows = std::max(most_rows, shape.most_rows);
@@ -54,9 +64,15 @@ absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activati
   for (const ScheduleShape& shape : shapes) {
     RegionContext c(module, device, activations, shape, out,
                     said.insert(shape.entry).second ? remarks : again);
-    if (auto status = lower_schedule(c); !status.ok()) return status;
+    if (auto status = lower_schedule(c, joins_phases); !status.ok()) return status;
   }
   return out;
+}
+
+absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
+                               const std::vector<ScheduleShape>& shapes,
+                               std::vector<passes::Remark>& remarks) {
+  return lower(module, device, activations, shapes, remarks, true);
 }
 
 }  // namespace sinter::codegen

@@ -12,7 +12,11 @@
 
 namespace sinter::codegen {
 
-// A schedule for each of the shapes.
+// A schedule for each of the shapes; `joins_phases`: with join_phases.
+absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
+                               const std::vector<ScheduleShape>& shapes,
+                               std::vector<passes::Remark>& remarks, bool joins_phases);
+// With it.
 absl::StatusOr<Lowering> lower(const ir::Module& module, Device device, Activations activations,
                                const std::vector<ScheduleShape>& shapes,
                                std::vector<passes::Remark>& remarks);

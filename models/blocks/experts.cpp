@@ -47,11 +47,26 @@ Choice choose(Importer& m, const Experts& e, ValueId x, const std::string& layer
   return choice;
 }
 
+ValueId shared_mlp(Importer& m, const Experts& e, ValueId x, const std::string& layer,
+                   int64_t hidden) {
+  ir::Builder& g = m.graph();
+  ValueId factor = -1;
+  if (!e.shared_gate.empty()) {
+    const ValueId open = m.linear(x, layer + e.shared_gate, 1, hidden, false);
+    if (!m.ok()) return -1;
+    factor = g.add(Op::expand, {g.add(Op::sigmoid, {open})}, {{"width", hidden}});
+  }
+  const ValueId y = mlp(m, *e.shared, x, layer, hidden);
+  return factor < 0 || !m.ok() ? y : g.add(Op::mul, {y, factor});
+}
+
 }  // namespace
 
 ValueId experts(Importer& m, const Experts& e, ValueId x, const std::string& layer, int64_t hidden,
                 std::optional<ValueId> routed) {
   ir::Builder& g = m.graph();
+  // First, so that the experts' sum has it to be added to.
+  const ValueId shared = e.shared ? shared_mlp(m, e, x, layer, hidden) : -1;
   const Choice choice = choose(m, e, routed.value_or(x), layer, hidden);
   const std::string module = layer + e.experts;
   const auto product = [&](ValueId input, const std::string& name, int64_t out, int64_t in) {
@@ -81,16 +96,7 @@ ValueId experts(Importer& m, const Experts& e, ValueId x, const std::string& lay
   ValueId out = e.scores_of_input ? g.reshape(down, {Dim::of('T'), inner})
                                   : g.add(Op::weighted_sum, {down, choice.scores});
   if (e.latent > 0) out = m.linear(out, layer + e.from_latent, hidden, inner, e.latent_bias);
-  if (!e.shared || !m.ok()) return out;
-  ValueId shared = mlp(m, *e.shared, x, layer, hidden);
-  if (!e.shared_gate.empty()) {
-    const ValueId open = m.linear(x, layer + e.shared_gate, 1, hidden, false);
-    if (!m.ok()) return -1;
-    const ValueId factor = g.add(Op::expand, {g.add(Op::sigmoid, {open})}, {{"width", hidden}});
-    shared = g.add(Op::mul, {shared, factor});
-  }
-  if (!m.ok()) return -1;
-  return g.add(Op::add, {out, shared});
+  return shared < 0 || !m.ok() ? out : g.add(Op::add, {out, shared});
 }
 
 Experts read_experts(Importer& m) {

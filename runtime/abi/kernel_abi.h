@@ -47,7 +47,7 @@ struct Launch {
 using PhaseFunction = void (*)(const Launch*);
 
 // Most arguments that a phase takes.
-inline constexpr int max_arguments = 16;
+inline constexpr int max_arguments = 32;
 // Threads of a block, in every GPU kernel.
 inline constexpr int gpu_block_threads = 256;
 

@@ -14,7 +14,8 @@
 // Version rule: a reader refuses another major version, and a minor version newer than its own.
 // Major changes when an old reader would compute wrong numbers (kernel ABI, layouts); minor when
 // fields are added that old plans lack. Version 3.0 is the first of steps of many sequences, 3.1
-// the first with rings, 3.2 the first with the entry of a head that drafts tokens.
+// the first with rings, 3.2 the first with the entry of a head that drafts tokens, 4.0 the first
+// whose phases have up to 32 arguments.
 #pragma once
 
 #include <compare>
@@ -25,8 +26,8 @@
 
 namespace sinter::runtime {
 
-inline constexpr uint32_t plan_major = 3;
-inline constexpr uint32_t plan_minor = 2;
+inline constexpr uint32_t plan_major = 4;
+inline constexpr uint32_t plan_minor = 0;
 
 // A run of bytes in the file.
 struct Section {

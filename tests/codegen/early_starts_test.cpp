@@ -112,9 +112,11 @@ TEST(EarlyStarts, AttentionBeginsEarlyUnlessItsTableIsNew) {
           const Buffer& buffer = phase.arguments[a];
           if (!phase.uses[a].read_ahead) continue;
           caches += buffer.kind == Buffer::Kind::state ? 1 : 0;
-          new_table |= buffer.kind == Buffer::Kind::activation &&
-                       schedule.phases[i - 1].what.find("rope_table") != std::string::npos &&
-                       std::ranges::count(schedule.phases[i - 1].arguments, buffer) > 0;
+          const LoweredPhase& before = schedule.phases[i - 1];
+          for (size_t b = 0; b < before.arguments.size(); ++b)
+            new_table |= buffer.kind == Buffer::Kind::activation &&
+                         before.what.find("rope_table") != std::string::npos &&
+                         before.arguments[b] == buffer && before.uses[b].access == Access::write;
         }
         EXPECT_EQ(caches, 2) << phase.name;
         const Kernel wanted = schedule.shape.most_rows == 1 ? Kernel::alone : Kernel::paired;

@@ -618,6 +618,10 @@ std::vector<double> Judge::bound(const ir::Node& node, const StepValues& values,
       }
       return out;
     }
+    case Op::expand:
+      for (size_t i = 0; i < count; ++i)
+        out[i] = operand(0, i / static_cast<size_t>(result.shape.back())).second;
+      return out;
     case Op::slice: {
       const auto error = errors.find(node.operands[0]);
       if (error == errors.end()) return out;

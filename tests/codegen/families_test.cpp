@@ -16,10 +16,12 @@
 #include <vector>
 
 #include "codegen/plan_builder.h"
+#include "codegen/schedule/join_phases.h"
 #include "frontends/open/open_checkpoint.h"
 #include "ir/ops.h"
 #include "models/import.h"
 #include "models/registry.h"
+#include "passes/pipeline.h"
 
 namespace sinter {
 namespace {
@@ -264,7 +266,7 @@ TEST_P(Families, LayersBecomeThesePhases) {
   const auto model = models::import_synthetic(config_of(family));
   ASSERT_TRUE(model.ok()) << model.status();
   codegen::CompileOptions options;
-  options.targets = {codegen::targets().front()};
+  options.targets = *codegen::parse_targets("sm_90");
   const auto compilation = codegen::lower_model(*model, nullptr, options);
   ASSERT_TRUE(compilation.ok()) << compilation.status();
   const auto layers = layers_of(*model, *compilation);
@@ -287,6 +289,45 @@ TEST_P(Families, LayersBecomeThesePhases) {
     std::ofstream(file, std::ios::binary) << text;
   } else {
     EXPECT_EQ(read(file), text) << file << "; SINTER_UPDATE_TEXTS=1 writes it anew";
+  }
+}
+
+// One of them here, another there, and all at once.
+TEST_P(Families, AreCompiledWithoutOptionalPasses) {
+  const auto model = models::import_synthetic(config_of(models::families()[GetParam()]));
+  ASSERT_TRUE(model.ok()) << model.status();
+  codegen::CompileOptions options;
+  options.targets = *codegen::parse_targets("x86-64-v3,sm_90");
+  std::vector<std::string> optional = {std::string(codegen::kJoinPhases)};
+  for (const passes::Pass& pass : passes::pipeline())
+    if (pass.optional) optional.emplace_back(pass.name);
+  for (const auto& without : {std::vector{optional[GetParam() % optional.size()]}, optional}) {
+    options.without = without;
+    const auto compilation = codegen::lower_model(*model, nullptr, options);
+    ASSERT_TRUE(compilation.ok()) << fmt::format("{}", fmt::join(without, ", ")) << ": "
+                                  << compilation.status();
+    for (const std::string& name : without)
+      EXPECT_EQ(std::ranges::count_if(compilation->remarks,
+                                      [&](const passes::Remark& remark) {
+                                        return remark.pass == name && remark.reason == "left out";
+                                      }),
+                1)
+          << name;
+  }
+}
+
+TEST(FamilyRows, WhatIsNoOptionalPassIsRefused) {
+  const auto model = models::import_synthetic(config_of(models::families()[0]));
+  ASSERT_TRUE(model.ok()) << model.status();
+  codegen::CompileOptions options;
+  options.targets = {codegen::targets().front()};
+  for (const char* name : {"fuse_attention", "fuse", ""}) {
+    options.without = {"fuse_experts", name};
+    EXPECT_EQ(codegen::lower_model(*model, nullptr, options).status().message(),
+              fmt::format("--without: \"{}\" cannot be left out; what can: "
+                          "prove_weight_structure, fuse_projections, fuse_routers, fuse_experts, "
+                          "join_products, fuse_recurrences, fuse_prologues, join_phases",
+                          name));
   }
 }
 

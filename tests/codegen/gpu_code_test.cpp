@@ -314,6 +314,21 @@ INSTANTIATE_TEST_SUITE_P(All, EveryGpu, testing::ValuesIn(gpu_names()), [](const
   return name;
 });
 
+// Kernels are divided among threads, and what those make is joined.
+TEST(GpuCode, PtxIsTheSameWhateverNumberOfThreadsMakesIt) {
+  const Model model = lowered("mlx_b1_sym_tied", Activations::a8);
+  const std::string few = "#include \"sinter.h\"\nSINTER_PHASE(alone) {}\n";
+  for (const std::string& source : {model.gpu.source.text, few}) {
+    const auto whole = compile_to_ptx(source, target("sm_90"), 1);
+    ASSERT_TRUE(whole.ok()) << whole.status();
+    for (const size_t parts : {2, 5}) {
+      const auto joined = compile_to_ptx(source, target("sm_90"), parts);
+      ASSERT_TRUE(joined.ok()) << joined.status();
+      EXPECT_TRUE(*joined == *whole) << parts;
+    }
+  }
+}
+
 TEST(GpuCode, AKernelRunsAWholeScheduleWhereThatIsAskedFor) {
   const auto text_of = [](bool with) {
     CompileOptions options;

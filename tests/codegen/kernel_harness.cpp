@@ -310,7 +310,9 @@ StepValues Machine::run(const Step& step) {
                                     : buffer.kind == Buffer::Kind::logits
                                         ? activations.at(module.returns[0])
                                         : activations.at(static_cast<ir::ValueId>(buffer.value));
-      awaited.emplace_back(memory.data(), static_cast<size_t>(memory.bytes()));
+      // Parts of a phase may have an argument in common.
+      if (std::ranges::none_of(awaited, [&](const auto& a) { return a.data() == memory.data(); }))
+        awaited.emplace_back(memory.data(), static_cast<size_t>(memory.bytes()));
     }
     return awaited;
   };

@@ -1,6 +1,7 @@
 // Products of every weight format with shapes that do not fit tiles and vectors, alone and with
 // what is fused into them.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -256,6 +257,55 @@ TEST_P(Matmul, ExpertsAreThreePhases) {
       EXPECT_EQ(kinds, (std::vector<std::string>{"embed", "router", "experts", "experts"}))
           << models.back().name;
     }
+  }
+  expect_models_match(models, GetParam(), Spread::one_target);
+}
+
+// A shared MLP of a format of its own beside experts, with a gate of one column: its products share
+// the phases of the router and of the experts, so the block has three phases still.
+TEST_P(Matmul, SharedMlpsTakeNoPhaseBesideExperts) {
+  std::vector<TestModel> models;
+  constexpr int64_t kHidden = 96;
+  constexpr int64_t kExperts = 19;
+  for (const auto& [format, shared] :
+       {std::pair(affine(4, 32, DType::f16), affine(8, 32, DType::bf16)),
+        std::pair(ternary_tensor(), dense(DType::f16)),
+        std::pair(affine(3, 32, DType::f32), affine(3, 32, DType::f32))}) {
+    ModelBuilder b(fmt::format("shared_mlp_{}", models.size()));
+    const auto x = b.rows("x", kHidden);
+    const auto n = b.add("norm", Op::rms_norm, {x, b.vector("norm_w", kHidden)}, {{"eps", 1e-5}});
+    const auto product = [&](const std::string& label, int64_t rows, int64_t cols, ir::ValueId of) {
+      return b.add(label, Op::matmul, {of, b.matrix(label + "_w", rows, cols, shared)});
+    };
+    const auto open = b.add("open", Op::sigmoid, {product("shared_gate", 1, kHidden, n)});
+    const auto factor = b.add("factor", Op::expand, {open}, {{"width", kHidden}});
+    const auto hidden = b.add("shared_gated", Op::mul,
+                              {b.add("shared_act", Op::silu, {product("sg", 160, kHidden, n)}),
+                               product("su", 160, kHidden, n)});
+    const auto beside = b.add("shared", Op::mul, {product("sd", kHidden, 160, hidden), factor});
+    const auto scores = b.add(
+        "scores", Op::softmax,
+        {b.add("router", Op::matmul, {n, b.matrix("r", kExperts, kHidden, dense(DType::f32))})});
+    const auto chosen = b.add("chosen", Op::top_k, {scores}, {{"k", int64_t{3}}});
+    const auto weights = b.add("values", Op::gather, {scores, chosen});
+    const auto products = [&](const std::string& label, int64_t rows, int64_t cols,
+                              ir::ValueId of) {
+      return b.add(label, Op::gather_matmul,
+                   {of, chosen, b.stacked(label + "_w", kExperts, rows, cols, format)});
+    };
+    const auto gated = b.add("gated", Op::mul,
+                             {b.add("act", Op::silu, {products("gate", 64, kHidden, n)}),
+                              products("up", 64, kHidden, n)});
+    const auto sum =
+        b.add("sum", Op::weighted_sum, {products("down", kHidden, 64, gated), weights});
+    models.push_back(b.finish(b.add("end", Op::add, {x, b.add("both", Op::add, {sum, beside})})));
+    std::vector<passes::Remark> remarks;
+    const auto lowering =
+        lower(models.back().module, GetParam(), Activations::a8, schedules(), remarks);
+    ASSERT_TRUE(lowering.ok()) << lowering.status();
+    std::vector<std::string> phases;
+    for (const LoweredPhase& phase : lowering->schedules[0].phases) phases.push_back(phase.name);
+    EXPECT_EQ(phases.size(), 4U) << fmt::format("{}", fmt::join(phases, ", "));
   }
   expect_models_match(models, GetParam(), Spread::one_target);
 }

@@ -14,4 +14,12 @@ static inline T* arg(const Launch* launch, int i) {
   return static_cast<T*>(launch->args[i]);
 }
 
+// The launch of a part of a phase, whose arguments are those from `first` on. All workers have a
+// share of every part, one part after another.
+static inline Launch part_of(const Launch* launch, int first) {
+  Launch mine = *launch;
+  mine.args += first;
+  return mine;
+}
+
 }  // namespace sinter

@@ -374,20 +374,4 @@ SINTER_INLINE void matmul_one_row(const Launch* launch, const W& w, const Prolog
   }
 }
 
-// The blocks that have a part of a phase's work: of `all` units `count` behind the first `before`.
-// Each part has at least one block, which may have others too.
-SINTER_INLINE Launch part_of(const Launch* launch, index before, index count, index all) {
-  index begin = launch->workers * before / all;
-  if (begin > launch->workers - 1) begin = launch->workers - 1;
-  index end = launch->workers * (before + count) / all;
-  if (end <= begin) end = begin + 1;
-  Launch mine = *launch;
-  mine.worker = launch->worker - static_cast<int>(begin);
-  mine.workers = static_cast<int>(end - begin);
-  return mine;
-}
-SINTER_INLINE bool takes_part(const Launch& launch) {
-  return launch.worker >= 0 && launch.worker < launch.workers;
-}
-
 }  // namespace sinter

@@ -104,4 +104,23 @@ SINTER_INLINE T* arg(const Launch* launch, int i) {
 #endif
 }
 
+// The launch of a part of a phase, whose arguments are those from `first` on: the blocks that have
+// it, of `all` units of work `count` behind the first `before`. Each part has at least one block,
+// which may have others too.
+SINTER_INLINE Launch part_of(const Launch* launch, long before, long count, long all,
+                             int first = 0) {
+  long begin = launch->workers * before / all;
+  if (begin > launch->workers - 1) begin = launch->workers - 1;
+  long end = launch->workers * (before + count) / all;
+  if (end <= begin) end = begin + 1;
+  Launch mine = *launch;
+  mine.args += first;
+  mine.worker = launch->worker - static_cast<int>(begin);
+  mine.workers = static_cast<int>(end - begin);
+  return mine;
+}
+SINTER_INLINE bool takes_part(const Launch& launch) {
+  return launch.worker >= 0 && launch.worker < launch.workers;
+}
+
 }  // namespace sinter
