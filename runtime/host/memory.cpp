@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -30,6 +31,16 @@ std::optional<uint64_t> read_number(const std::string& path, std::string_view fi
     std::getline(file, rest);
   }
   return std::nullopt;
+}
+
+// What the limit of this process's address space (`ulimit -v`) leaves; nothing without one.
+std::optional<uint64_t> address_space_left() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_AS, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return {};
+  const auto page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  const auto used = read_number("/proc/self/statm", "", page);  // all that is mapped
+  if (!used) return {};
+  return limit.rlim_cur - std::min<uint64_t>(*used, limit.rlim_cur);
 }
 
 // Where a version of control groups says what.
@@ -118,7 +129,8 @@ std::optional<uint64_t> cgroup_memory(std::string_view groups, const std::string
 }
 
 std::optional<uint64_t> available_memory() {
-  const std::optional<uint64_t> machine = read_number("/proc/meminfo", "MemAvailable:", 1024);
+  std::optional<uint64_t> machine = read_number("/proc/meminfo", "MemAvailable:", 1024);
+  if (const auto left = address_space_left()) machine = std::min(machine.value_or(*left), *left);
   std::ifstream file("/proc/self/cgroup");
   const std::string groups((std::istreambuf_iterator<char>(file)), {});
   const std::optional<uint64_t> group = cgroup_memory(groups, "/sys/fs/cgroup");

@@ -2,8 +2,11 @@
 #include "runtime/host/memory.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "tests/runtime/toy_plan.h"
 
@@ -68,6 +71,20 @@ TEST(HostMemory, ThisMachineHasSome) {
   ASSERT_TRUE(available.has_value());
   EXPECT_GT(*available, 1u << 20);
   EXPECT_LE(*available, *total_memory());
+}
+
+TEST(HostMemory, ALimitOfTheAddressSpaceCounts) {
+  constexpr uint64_t kLeft = uint64_t{256} << 20;
+  uint64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_AS, &before), 0);
+  rlimit tight = before;
+  tight.rlim_cur = pages * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)) + kLeft;
+  ASSERT_EQ(::setrlimit(RLIMIT_AS, &tight), 0);
+  const auto available = available_memory();
+  ASSERT_EQ(::setrlimit(RLIMIT_AS, &before), 0);
+  EXPECT_TRUE(available && *available <= kLeft);
 }
 
 }  // namespace
