@@ -149,7 +149,8 @@ int32_t sinter_has_mtp(const sinter_model* model); /* 1 or 0 */
 /* Rows of the head: that of `position` has tokens[0], which follows it, and so on; the last
  * `logits_rows` of them get logits. A row needs the hidden state of its position: those of the
  * sequence's last step are at hand, and what a row leaves is that of the position behind it, so
- * that the head can draft one token after another, beyond what the model has read. */
+ * that the head can draft one token after another, beyond what the model has read. The head
+ * remembers the tokens: those that follow what was read should be what is read next. */
 typedef struct {
   int32_t sequence;
   int64_t position; /* at most sinter_drafted: no position is left out */

@@ -148,7 +148,8 @@ class Session {
   // tokens[0], and so on; the last `logits_rows` of them get logits, of the token after that. Such
   // a row reads the hidden state of its position, which is at hand for all rows of the sequence's
   // last step and, of its last row, until the next one; it leaves its own, as that of the position
-  // behind it: so the head can draft one token after another.
+  // behind it: so the head can draft one token after another. The head remembers the tokens: those
+  // that follow positions of the model should be what the model reads next.
   struct DraftPart {
     int sequence = 0;
     int64_t position = 0;
