@@ -85,10 +85,12 @@ def main():
     print(f"{len(cases)} cases: {len(lines)} plans, {len(refused)} refused")
     if options.archive:
         # Plans have much in common, some of it far apart.
-        filters = [{"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 27}]
-        with lzma.open(options.archive, "w", filters=filters) as file, tarfile.open(fileobj=file, mode="w|") as archive:
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": 2, "dict_size": 1 << 27}]
+        part = options.archive.with_name(options.archive.name + ".part")
+        with lzma.open(part, "w", filters=filters) as file, tarfile.open(fileobj=file, mode="w|") as archive:
             for path in sorted(options.out.iterdir()):
                 archive.add(path, f"{options.out.name}/{path.name}")
+        part.rename(options.archive)
         print(f"{options.archive}: {options.archive.stat().st_size / 2**20:.1f} MiB")
 
 
