@@ -3,6 +3,7 @@
 # make test-all  that, then what takes long: attention of every shape, machine code for every GPU; and, under sanitizers in
 #                build trees of their own, fuzz targets for a few seconds each and threads
 # make fuzz      TIME=3600 seconds for each fuzz target, JOBS=2 at once, TARGETS="gguf plan" of them
+# make emulate   the golden case of every family by machine code for AMD's GPUs on an emulator: CASES=DIR, EMULATOR=DIR
 # make programs  sinter and sinter-run, in build/bin
 # make install   PREFIX=/usr/local
 # make format    clang-format over the sources
@@ -10,12 +11,14 @@ BUILD ?= build
 PREFIX ?= /usr/local
 MODEL = models/tiny-bonsai-1bit
 TIME ?= 3600
+CASES ?= ../shared/goldens/dev
+EMULATOR ?= ../shared/tools/amdemu
 CONFIGURE = cmake -S . -B $(BUILD) -G Ninja -DCMAKE_C_COMPILER=clang-22 -DCMAKE_CXX_COMPILER=clang++-22 \
   -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=$(PREFIX)
 JOBS ?= $(shell nproc)
 TARGETS ?= $(patsubst tests/fuzz/fuzz_%.cpp,%,$(filter-out tests/fuzz/fuzz_main.cpp,$(wildcard tests/fuzz/fuzz_*.cpp)))
 
-.PHONY: demo test test-all fuzz programs with-tests install format clean
+.PHONY: demo test test-all fuzz emulate programs with-tests install format clean
 
 demo: programs
 	@mkdir -p $(BUILD)/demo
@@ -34,6 +37,9 @@ test-all: test
 fuzz: with-tests
 	@ninja -C $(BUILD) --quiet sanitized
 	tests/fuzz/fuzz.sh $(BUILD) $(TIME) $(JOBS) $(TARGETS)
+
+emulate: programs
+	/usr/bin/python3 tests/emulator/emulate.py --goldens $(CASES) --emulator $(EMULATOR) --sinter $(BUILD)/bin/sinter
 
 programs:
 	@.ci/setup programs

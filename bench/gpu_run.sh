@@ -7,21 +7,7 @@ failed=0
 show() { echo "\$ $*"; "$@" 2>&1; }
 
 show ./sinter-run doctor
-for plan in goldens/*.plan; do
-  name=$(basename "$plan" .plan)
-  case=goldens/${name%-*}
-  a8=
-  [ "${name##*-}" = a8 ] && a8=--a8
-  for how in "prefill eager" "decode eager" "decode graph"; do
-    mode=${how% *}
-    executor=${how#* }
-    ./sinter-run logits "$plan" --ids "$case/ids.txt" --out /tmp/logits.npy --mode "$mode" --executor "$executor" \
-      --device "$device" 2>/tmp/error.txt || { echo "$name $how: $(tail -n 1 /tmp/error.txt)"; failed=1; continue; }
-    printf '%-28s %-8s %-6s ' "$name" "$mode" "$executor"
-    # shellcheck disable=SC2086
-    python3 check_logits.py "$case" /tmp/logits.npy $a8 || failed=1
-  done
-done
+show goldens/run_goldens.sh "$device" || failed=1
 for activations in a16 a8; do
   for where in "$device" host; do
     show ./sinter-run eval tiny-$activations.plan --text tiny-shakespeare-validation.txt --window 256 --device "$where"

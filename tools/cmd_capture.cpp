@@ -16,6 +16,7 @@
 #include "tools/command.h"
 #include "tools/files.h"
 #include "tools/input_files.h"
+#include "tools/logit_rows.h"
 #include "tools/model_input.h"
 #include "tools/model_options.h"
 #include "tools/npy.h"
@@ -39,6 +40,7 @@ struct CaptureOptions {
   std::string path;
   std::string target;
   std::string ids;
+  std::string logits;
   std::string out;
   std::string schedule = "eager";
   std::string activations;
@@ -328,15 +330,24 @@ std::vector<int32_t> prompt_of(std::vector<int32_t> ids, int64_t sequence) {
   return ids;
 }
 
-// Prompts and decode steps as the runtime makes them. A model's logits and next tokens come from
-// the reference, a plan's from its own code for this machine; without any, token 0 is fed and
-// nothing is compared.
+// Prompts and decode steps as the runtime makes them. Where logits of all `ids` are `given`, the
+// last tokens are decoded. Else a model's logits and next tokens come from the reference, a plan's
+// from its own code for this machine; without any, token 0 is fed and nothing is compared.
 Result<std::vector<Step>> make_steps(const CaptureOptions& options, InputKind kind,
                                      const std::shared_ptr<const runtime::PlanFile>& file,
-                                     const DevicePlan& device, const std::vector<int32_t>& ids) {
+                                     const DevicePlan& device, const std::vector<int32_t>& ids,
+                                     const std::vector<float>& given) {
   const auto vocab = static_cast<size_t>(file->plan().vocab_size);
+  const bool decodes_ids = !given.empty();
+  std::vector<int32_t> prompt_ids = ids;
+  if (decodes_ids) prompt_ids.resize(ids.size() - static_cast<size_t>(options.decode));
   Progress progress;
   const auto refer = [&](Captured& sequence) -> Status {
+    if (decodes_ids) {
+      sequence.logits.assign(given.begin(),
+                             given.begin() + static_cast<int64_t>(sequence.ids.size() * vocab));
+      return runtime::Done{};
+    }
     if (kind == InputKind::plan) {
       auto rows = host_logits(file, sequence.ids);
       if (!rows.ok()) return rows.error();
@@ -371,7 +382,7 @@ Result<std::vector<Step>> make_steps(const CaptureOptions& options, InputKind ki
   const int64_t most =
       options.schedule == "few" ? std::min(device.chunk, codegen::kFewRows) : device.chunk;
   for (int64_t s = 0; s < options.sequences; ++s) {
-    Captured& sequence = sequences.emplace_back(Captured{prompt_of(ids, s), {}});
+    Captured& sequence = sequences.emplace_back(Captured{prompt_of(prompt_ids, s), {}});
     if (Status status = refer(sequence); !status.ok()) return status.error();
     const auto prompt = std::ssize(sequence.ids);
     for (int64_t done = 0; done < prompt; ++done) {
@@ -384,7 +395,9 @@ Result<std::vector<Step>> make_steps(const CaptureOptions& options, InputKind ki
     for (size_t s = 0; s < sequences.size(); ++s) {
       Captured& sequence = sequences[s];
       const std::span<const float> logits(sequence.logits);
-      sequence.ids.push_back(logits.empty() ? 0 : greedy(logits.last(vocab)));
+      sequence.ids.push_back(decodes_ids      ? ids[sequence.ids.size()]
+                             : logits.empty() ? 0
+                                              : greedy(logits.last(vocab)));
       if (Status status = refer(sequence); !status.ok()) return status.error();
       add_row(sequence, static_cast<int>(s), std::ssize(sequence.ids) - 1);
     }
@@ -412,6 +425,8 @@ Result<OpenedPlan> open(const CaptureOptions& options, InputKind kind) {
   compile.targets = *targets;
   compile.activations = activations_of(options.activations);
   compile.persistent = options.schedule == "persistent";
+  // Schedules for more rows than the chunk are left out: steps of few rows are not captured.
+  if (options.schedule != "few" && options.sequences == 1) compile.rows = {int64_t{1} << 30};
   return compile_temporary(*input, compile);
 }
 
@@ -449,13 +464,24 @@ Result<int> capture(const CaptureOptions& options) {
   if (options.sequences > std::min(codegen::kFewRows, device.logits_rows))
     return Error{fmt::format("--sequences {}: a step of the plan has at most {} rows of logits",
                              options.sequences, std::min(codegen::kFewRows, device.logits_rows))};
-  const int64_t positions = static_cast<int64_t>(ids->size()) + options.decode;
+  std::vector<float> given;
+  if (!options.logits.empty()) {
+    if (options.sequences > 1)
+      return Error{"--logits has those of one sequence; leave out --sequences"};
+    if (std::ssize(*ids) <= options.decode)
+      return Error{fmt::format("{}: holds {} token ids; --decode {} leaves no prompt", options.ids,
+                               ids->size(), options.decode)};
+    auto logits = read_expected_logits(options.logits, std::ssize(*ids), plan.vocab_size);
+    if (!logits.ok()) return logits.error();
+    given = std::move(*logits);
+  }
+  const int64_t positions = std::ssize(*ids) + (given.empty() ? options.decode : 0);
   if (positions > plan.max_context)
     return Error{
         fmt::format("{}: {} token ids and --decode {} need {} positions, but the context "
                     "holds {}",
                     options.ids, ids->size(), options.decode, positions, plan.max_context)};
-  const auto steps = make_steps(options, *kind, plan_file->file, device, *ids);
+  const auto steps = make_steps(options, *kind, plan_file->file, device, *ids, given);
   if (!steps.ok()) return steps.error();
   std::error_code error;
   std::filesystem::create_directories(options.out, error);
@@ -486,6 +512,10 @@ void add_capture(CommandLine& line) {
   app.add_option("--target", options->target, "The AMD target, such as gfx1100")->required();
   app.add_option("--ids", options->ids, "File of the prompt's token ids; - is stdin")
       ->required()
+      ->type_name("FILE");
+  app.add_option("--logits", options->logits,
+                 "Expected logits of all token ids, a NumPy file: float32, [tokens, vocabulary]. "
+                 "The last ids are decoded then, instead of the reference's greedy tokens")
       ->type_name("FILE");
   app.add_option("--decode", options->decode, "Decode steps after the prompt")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 20))

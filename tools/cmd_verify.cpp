@@ -2,13 +2,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <memory>
 
 #include "runtime/session/sampler.h"
 #include "tools/command.h"
 #include "tools/files.h"
+#include "tools/logit_rows.h"
 #include "tools/model_options.h"
 #include "tools/terminal.h"
 
@@ -28,8 +28,6 @@ struct VerifyOptions {
   double tolerance = 0;  // 0: by the activations
 };
 
-using Rows = std::vector<float>;  // [tokens, vocab_size]
-
 // Of random weights: 16-bit activations stay within 2 %, int8 ones within 5 %. Sums in another
 // order make some roundings fall the other way, by a step: the more often, the smaller the step, so
 // that the error grows with its root. A step of caches of 4 bits is 16 times one of int8.
@@ -39,47 +37,8 @@ double default_tolerance(const Plan& plan, const runtime::DevicePlan& device) {
   return (plan.activations == "a8" ? 0.05 : 0.02) * (coarse ? 4 : 1);
 }
 
-Result<Rows> prefill_rows(const std::shared_ptr<Model>& model, Executor executor,
-                          std::span<const int32_t> tokens) {
-  const auto count = static_cast<int64_t>(tokens.size());
-  auto session = Session::create(model, count, executor);
-  if (!session.ok()) return session.error();
-  Rows rows;
-  const auto take = [&](std::span<const float> logits, int64_t) {
-    rows.insert(rows.end(), logits.begin(), logits.end());
-  };
-  if (auto status = (*session)->prefill(tokens, count, take); !status.ok()) return status.error();
-  return rows;
-}
-
-Result<Rows> decode_rows(const std::shared_ptr<Model>& model, Executor executor,
-                         std::span<const int32_t> tokens) {
-  auto session = Session::create(model, static_cast<int64_t>(tokens.size()), executor);
-  if (!session.ok()) return session.error();
-  Rows rows;
-  for (const int32_t token : tokens) {
-    throw_if_interrupted();
-    if (auto status = (*session)->decode(token); !status.ok()) return status.error();
-    const auto logits = (*session)->logits();
-    rows.insert(rows.end(), logits.begin(), logits.end());
-  }
-  return rows;
-}
-
-// The largest |a - b| / |b| of a row (2-norms); infinite when a number is not finite.
-double relative_error(const Rows& a, const Rows& b, size_t cols) {
-  double worst = 0;
-  for (size_t begin = 0; begin + cols <= a.size(); begin += cols) {
-    double difference = 0, norm = 0;
-    for (size_t i = begin; i < begin + cols; ++i) {
-      const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-      difference += d * d;
-      norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
-    }
-    const double error = std::sqrt(difference) / std::max(std::sqrt(norm), 1e-30);
-    worst = std::max(worst, std::isfinite(error) ? error : HUGE_VAL);
-  }
-  return worst;
+double largest_error(const Rows& a, const Rows& b, size_t cols) {
+  return std::ranges::max(row_errors(a, b, cols));
 }
 
 class Report {
@@ -363,7 +322,7 @@ Result<int> verify(const Program& program, VerifyOptions options) {
 
   const double tolerance =
       options.tolerance > 0 ? options.tolerance : default_tolerance(plan, (*model)->device_plan());
-  const double between = relative_error(*decode, *prefill, cols);
+  const double between = largest_error(*decode, *prefill, cols);
   report.line(between <= tolerance,
               fmt::format("decode against prefill: relative error {:.2e}, tolerance {:.0e}",
                           between, tolerance));
@@ -380,7 +339,7 @@ Result<int> verify(const Program& program, VerifyOptions options) {
     if (!reference.ok()) return reference.error();
     for (const auto& [name, rows] :
          {std::pair("prefill", &*prefill), std::pair("decode", &*decode)}) {
-      const double error = relative_error(*rows, reference->rows, cols);
+      const double error = largest_error(*rows, reference->rows, cols);
       report.line(error <= tolerance,
                   fmt::format("{} against the reference: relative error {:.2e}, tolerance {:.0e}",
                               name, error, tolerance));

@@ -50,6 +50,7 @@ void add_run(CommandLine& line);
 void add_inspect(CommandLine& line);
 void add_explain(CommandLine& line);
 void add_logits(CommandLine& line);
+void add_compare(CommandLine& line);
 void add_eval(CommandLine& line);
 void add_bench(CommandLine& line);
 void add_profile(CommandLine& line);

@@ -1,9 +1,10 @@
-// Writes float32 matrices as NumPy reads them.
+// Float32 matrices as NumPy writes and reads them.
 #pragma once
 
 #include <cstdint>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "runtime/support/result.h"
 #include "tools/files.h"
@@ -24,5 +25,13 @@ class NpyWriter {
   OutputFile file_;
   uint64_t missing_;
 };
+
+struct NpyMatrix {
+  int64_t rows = 0, cols = 0;  // 1 at least
+  std::vector<float> values;   // [rows, cols]
+};
+
+// Error: no whole file of a matrix of '<f4' in C order.
+runtime::Result<NpyMatrix> read_npy(const std::string& path);
 
 }  // namespace sinter::tools

@@ -19,6 +19,7 @@ int main(int argc, char** argv) {
   add_explain(line);
   add_opt(line);
   add_logits(line);
+  add_compare(line);
   add_eval(line);
   add_bench(line);
   add_profile(line);

@@ -55,6 +55,32 @@ TEST_F(Capture, HoldsEveryLaunchAndPointsIntoItsBuffers) {
   EXPECT_EQ(json["steps"][0]["reads"][0]["shape"], Json({7, 1024}));
 }
 
+TEST_F(Capture, DecodesTheLastTokensWhereLogitsAreGiven) {
+  const fs::path logits = work_folder() / "given.npy";
+  ASSERT_EQ(sinter(fmt::format("logits '{}' --device reference --ids '{}' --out '{}'",
+                               tiny_model().string(), ids.string(), logits.string()))
+                .code,
+            0);
+  const std::string more = fmt::format("--target gfx1100 --logits '{}'", logits.string());
+  const Outcome outcome = capture(tiny_model().string(), more + " --decode 2 --tolerance 0.03");
+  ASSERT_EQ(outcome.code, 0) << outcome.err;
+  const Json json = read_json(folder / "capture.json");
+  ASSERT_EQ(json["steps"].size(), 3U);
+  const std::string all = read(logits);
+  std::string captured;
+  for (size_t i = 0; i < 3; ++i) {
+    const Json& step = json["steps"][i];
+    EXPECT_EQ(step["reads"][0]["shape"], Json({i == 0 ? 5 : 1, 1024}));
+    EXPECT_EQ(step["reads"][0]["rel_tol"], 0.03);
+    const std::string expected = read(folder / step["reads"][0]["expect"].get<std::string>());
+    captured += expected.substr(expected.size() - (i == 0 ? 5 : 1) * size_t{4096});
+  }
+  EXPECT_TRUE(captured == all.substr(all.size() - captured.size()));
+  fs::remove_all(folder);
+  expect_refusal(capture(tiny_model().string(), more + " --decode 7"), {"leaves no prompt"});
+  expect_refusal(capture(tiny_model().string(), more + " --sequences 2"), {"--logits", "one"});
+}
+
 TEST_F(Capture, SequencesDecodeTogether) {
   const Outcome outcome =
       capture(tiny_model().string(), "--target gfx1100 --decode 2 --sequences 3 --schedule few");

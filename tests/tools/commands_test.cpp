@@ -125,9 +125,9 @@ TEST(Run, ContinuesTokenIds) {
 }
 
 TEST(Help, IsThereForEveryCommand) {
-  for (const char* command :
-       {"compile", "convert", "run", "inspect", "dump", "explain", "opt", "logits", "eval", "bench",
-        "profile", "verify", "tokenize", "chat-template", "targets", "arch", "doctor", "capture"}) {
+  for (const char* command : {"compile", "convert", "run", "inspect", "dump", "explain", "opt",
+                              "logits", "compare", "eval", "bench", "profile", "verify", "tokenize",
+                              "chat-template", "targets", "arch", "doctor", "capture"}) {
     const Outcome outcome = sinter(std::string(command) + " --help");
     EXPECT_EQ(outcome.code, 0);
     EXPECT_EQ(outcome.err, "");
@@ -188,6 +188,57 @@ TEST(Logits, OfTheReferenceAgreeWithTheKernels) {
               1e-4)
         << pass;
   EXPECT_LT(relative_error(logits(logits_of_model(), "--activations a16"), reference), 2e-2);
+}
+
+TEST(Compare, HoldsEveryWayOfRunningAPlanAgainstGivenLogits) {
+  const fs::path ids = work_folder() / "ids.txt", want = work_folder() / "logits.npy";
+  logits(logits_of_model(), "--device reference");
+  const std::string command = fmt::format("compare '{}' --ids '{}' --logits '{}'", tiny_plan(),
+                                          ids.string(), want.string());
+  const Outcome close = sinter_run(command + " --tolerance 0.05 --agreement 0.7");
+  EXPECT_EQ(close.code, 0) << close.out << close.err;
+  EXPECT_EQ(std::count(close.out.begin(), close.out.end(), '\n'), 1) << close.out;
+  for (const char* way : {"ok ", "prefill", "parts", "decode", "eager"})
+    EXPECT_NE(close.out.find(way), std::string::npos) << close.out;
+
+  const Outcome strict = sinter_run(command + " --tolerance 1e-6 --outliers 9 --json");
+  EXPECT_EQ(strict.code, 1) << strict.out << strict.err;
+  const Json json = Json::parse(strict.out);
+  EXPECT_EQ(json["ok"], false);
+  for (const auto& [way, result] : json["ways"].items()) {
+    EXPECT_EQ(result["beyond"], 10) << way;
+    EXPECT_LT(result["largest_error"], 0.05) << way;
+  }
+  EXPECT_EQ(sinter_run(command + " --tolerance 1e-6 --outliers 10").code, 0);
+  EXPECT_EQ(sinter_run(command + " --tolerance 0.05 --agreement 1 --json").code,
+            json["ways"]["prefill"]["agreement"] == 1.0 ? 0 : 1);
+}
+
+TEST(Compare, RefusesLogitsOfAnotherShapeAndFilesThatAreNone) {
+  const fs::path ids = work_folder() / "ids.txt", file = work_folder() / "bad.npy";
+  logits(logits_of_model(), "--device reference");
+  const std::string good = read(work_folder() / "logits.npy");
+  const auto refuse = [&](const std::string& bytes, std::initializer_list<std::string> words) {
+    write(file, bytes);
+    expect_refusal(sinter_run(fmt::format("compare '{}' --ids '{}' --logits '{}'", tiny_plan(),
+                                          ids.string(), file.string())),
+                   words);
+  };
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string bytes = good;
+    return bytes.replace(bytes.find(from), from.size(), to);
+  };
+  refuse(with("(10, 1024)", "(1024, 10)"), {"bad.npy: is 1024 x 10", "10 x 1024"});
+  refuse(with("(10, 1024)", "(10, 1023)"), {"holds 40960 bytes, not 10 x 1023"});
+  refuse(with("(10, 1024)", "(10240,)  "), {"shape that is not of two sizes"});
+  refuse(with("(10, 1024)", "(-10,1024)"), {"shape that is not of two sizes"});
+  refuse(with("<f4", "<f8"), {"is not of '<f4'"});
+  refuse(with("False", "True "), {"in C order"});
+  refuse(good.substr(0, good.size() - 1), {"holds 40959 bytes"});
+  refuse(good.substr(0, 9), {"ends within its header"});
+  refuse(good.substr(0, 60), {"ends within its header"});
+  refuse("", {"does not begin as NumPy's files do"});
+  refuse("PK", {"does not begin as NumPy's files do"});
 }
 
 TEST(Run, GreedyTextIsTheReferenceTextAndThePlanIsCached) {
