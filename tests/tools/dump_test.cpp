@@ -11,8 +11,8 @@ Outcome dump(const std::string& model, const std::string& stage, const std::stri
 TEST(Dump, EveryStageOfAModelChecks) {
   for (const char* stage :
        {"import", "prove_weight_structure", "fuse_projections", "fold_dequantize", "fuse_routers",
-        "fuse_experts", "fuse_epilogues", "join_products", "fuse_recurrences", "fuse_prologues", "fuse_attention",
-        "form_kernels", "final", "kernels", "hip", "asm", "memory", "schedule"}) {
+        "fuse_experts", "fuse_epilogues", "join_products", "fuse_recurrences", "fuse_prologues",
+        "fuse_attention", "form_kernels", "final", "kernels", "hip", "asm", "memory", "schedule"}) {
     const Outcome outcome = dump(tiny_model().string(), stage, "--check");
     EXPECT_EQ(outcome.code, 0) << stage << ": " << outcome.err;
     EXPECT_FALSE(outcome.out.empty());
