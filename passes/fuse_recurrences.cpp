@@ -20,8 +20,8 @@ using ir::ValueId;
 namespace {
 
 constexpr const char* kName = "fuse_recurrences";
-// Tensors and vectors that the phase reads: it has 16 arguments at most, of which the state, what the rule
-// gives, counters and the result are others.
+// Tensors and vectors that the phase reads: it has 16 arguments at most, of which the state, what
+// the rule gives, counters and the result are others.
 constexpr size_t kMostBuffers = 11;
 
 struct Recurrence {

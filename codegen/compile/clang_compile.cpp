@@ -230,7 +230,10 @@ absl::StatusOr<std::string> compile_to_ptx(std::string_view source, const Target
     if (!text.ok()) return text.status();
     whole.push_back(*std::move(text));
   }
-  return join_ptx(whole);
+  auto joined = join_ptx(whole);
+  if (absl::IsFailedPrecondition(joined.status()) && parts > 1)
+    return compile_to_ptx(source, target, 1);
+  return joined;
 }
 
 absl::StatusOr<std::vector<uint8_t>> compile_to_object(std::string_view source,

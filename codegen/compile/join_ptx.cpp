@@ -70,7 +70,7 @@ absl::StatusOr<std::string> join_ptx(const std::vector<std::string>& parts) {
     pieces.push_back(pieces_of(part));
     const auto& its = pieces.back();
     if (its.size() < 2 || its[0] != pieces[0][0] || its[1] != pieces[0][1])
-      return absl::InternalError("parts of a PTX module begin otherwise; this is a bug in sinter");
+      return absl::FailedPreconditionError("parts of a PTX module begin otherwise");
     kernels += its.size() - 2;
     bytes += part.size();
   }

@@ -85,7 +85,7 @@ class Joiner {
       const auto append = [&](std::string& text, std::string_view with, std::string_view more) {
         text += fmt::format("{}{}", text.empty() ? "" : with, more);
       };
-      append(all.name, " + ", part.name);
+      append(all.name, "+", part.name);
       append(all.what, " + ", part.what);
       append(all.summary, " and ", part.summary);
       all.weight_bytes += part.weight_bytes;

@@ -55,7 +55,7 @@ const LoweredPhase kFirst = phase("a", {{tensor(1), kRead}, {tensor(2), kWrite}}
 
 TEST(JoinPhases, ThoseThatNeedNothingOfEachOtherAreOne) {
   for (const bool gpu : {false, true}) {
-    EXPECT_EQ(names({kFirst, phase("b", {{tensor(1), kRead}, {tensor(3), kWrite}})}, gpu), "a + b");
+    EXPECT_EQ(names({kFirst, phase("b", {{tensor(1), kRead}, {tensor(3), kWrite}})}, gpu), "a+b");
     // What one writes, another reads, or overwrites when it has been read.
     EXPECT_EQ(names({kFirst, phase("b", {{tensor(2), kRead}})}, gpu), "a, b");
     EXPECT_EQ(names({kFirst, phase("b", {{tensor(1), kWrite}})}, gpu), "a, b");
@@ -64,7 +64,7 @@ TEST(JoinPhases, ThoseThatNeedNothingOfEachOtherAreOne) {
     EXPECT_EQ(names({phase("a", {{state(1), kUpdate}}), phase("b", {{state(1), kUpdate}})}, gpu),
               "a, b");
     EXPECT_EQ(names({phase("a", {{state(1), kUpdate}}), phase("b", {{state(2), kUpdate}})}, gpu),
-              "a + b");
+              "a+b");
   }
 }
 
@@ -73,28 +73,28 @@ TEST(JoinPhases, APhaseMovesUpToTheFirstThatItCanBePartOf) {
                    phase("c", {{tensor(1), kRead}, {tensor(4), kWrite}}),
                    phase("d", {{tensor(4), kRead}, {tensor(5), kWrite}}),
                    phase("e", {{tensor(3), kRead}, {tensor(5), kRead}})}),
-            "a + c, b + d, e");
+            "a+c, b+d, e");
 }
 
 TEST(JoinPhases, APhaseHasRoomForSoManyArguments) {
   std::vector<std::pair<Buffer, Use>> half;
   for (int64_t i = 0; i < sinter::max_arguments / 2; ++i) half.emplace_back(tensor(i), kRead);
-  EXPECT_EQ(names({phase("a", half), phase("b", half)}), "a + b");
+  EXPECT_EQ(names({phase("a", half), phase("b", half)}), "a+b");
   EXPECT_EQ(names({phase("a", half), phase("b", half), phase("c", {{tensor(0), kRead}})}),
-            "a + b, c");
+            "a+b, c");
 }
 
 TEST(JoinPhases, BlocksDivideAmongPartsThatHaveThemForTheSameRows) {
   LoweredPhase other = phase("b", {{tensor(1), kRead}, {tensor(3), kWrite}});
   other.rows_per_block = 1;
-  EXPECT_EQ(names({kFirst, other}, true, 1), "a + b");
+  EXPECT_EQ(names({kFirst, other}, true, 1), "a+b");
   EXPECT_EQ(names({kFirst, other}, true, 8), "a, b");
-  EXPECT_EQ(names({kFirst, other}, false, 8), "a + b");
+  EXPECT_EQ(names({kFirst, other}, false, 8), "a+b");
   other.rows_per_block = 0;
   other.shared_bytes = 64;
-  EXPECT_EQ(names({kFirst, other}, true, 8), "a + b");
+  EXPECT_EQ(names({kFirst, other}, true, 8), "a+b");
   EXPECT_EQ(names({kFirst, other}, true, 512), "a, b");
-  EXPECT_EQ(names({kFirst, other}, false, 512), "a + b");
+  EXPECT_EQ(names({kFirst, other}, false, 512), "a+b");
 }
 
 TEST(JoinPhases, KernelsWithRegistersOfTheirOwnStayAlone) {

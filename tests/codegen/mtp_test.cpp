@@ -553,11 +553,11 @@ TEST_P(MtpTest, EntryHasAFewPhasesAndSharesTheModelsWeights) {
   for (const runtime::Phase& phase : plan.phases_for(Schedule::Entry::mtp, 1))
     names.push_back(phase.name);
   EXPECT_EQ(names, (std::vector<std::string>{
-                       "rope", "model.embed_tokens", "mtp.fc[:, 0:64]", "mtp.fc[:, 64:128]",
+                       "rope+model.embed_tokens", "mtp.fc[:, 0:64]", "mtp.fc[:, 64:128]",
                        "mtp.layers.0.self_attn.q_proj[0:32:1]|q_proj[32:64:1]|k_proj|v_proj",
                        "mtp.layers.0.attention", "mtp.layers.0.self_attn.o_proj",
                        "mtp.layers.0.mlp.gate_proj|up_proj", "mtp.layers.0.mlp.down_proj",
-                       "lm_head", "mtp.norm"}));
+                       "lm_head+mtp.norm"}));
   size_t tables = 0;
   for (const runtime::PlanWeight& weight : plan.weights)
     tables += weight.name == "model.embed_tokens" || weight.name == "lm_head" ? 1 : 0;
