@@ -116,6 +116,7 @@ struct SimtMachine::Block {
   // again for what another block hands over, it goes on handing over.
   void pause(Stop stop) {
     thread(current).stop = stop;
+    steps += stop != Stop::look;
     do switch_to((current + 1) % wave == 0 ? kScheduler : current + 1);
     while (looking && stop != Stop::look);
   }
@@ -225,6 +226,7 @@ struct SimtMachine::Block {
   bool awaits = false;  // it has awaited the phase before
   bool ending = false;
   bool looking = false;  // only those lanes run that wait for another block
+  int64_t steps = 0;     // that threads have made
   std::array<Thread, gpu_block_threads> threads;
   std::array<boost::context::fiber, gpu_block_threads + 1> fibers;  // of those that do not run
   int current = kScheduler;
@@ -263,14 +265,16 @@ absl::Status SimtMachine::run(const SimtKernel& kernel, GpuArguments arguments, 
     (*done ? spare_ : waiting).push_back(std::move(block));
   }
   while (!waiting.empty()) {
-    const size_t before = waiting.size();
+    bool moved = false;
     for (std::unique_ptr<Block>& of : waiting) {
+      const int64_t before = of->steps;
       const auto done = go_on(*of);
+      moved = moved || of->steps != before;
       if (!done.ok()) return give_up(done.status());
       if (*done) spare_.push_back(std::move(of));
     }
     std::erase(waiting, nullptr);
-    if (waiting.size() == before)
+    if (!moved)
       return give_up(absl::InternalError(
           fmt::format("block {} waits for what no block hands over", waiting[0]->block_number)));
   }
