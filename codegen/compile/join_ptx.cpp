@@ -24,8 +24,7 @@ std::vector<std::string_view> pieces_of(std::string_view text) {
 }
 
 // Appends text of a kernel whose number is `from` as that of number `to`: blocks are named in
-// labels
-// (`$L__BB1_2`) and comments (`Header=BB1_2`), stacks in declarations.
+// labels (`$L__BB1_2`) and comments (`Header=BB1_2`), stacks in declarations.
 void append_renumbered(std::string& out, std::string_view text, size_t from, size_t to) {
   constexpr std::string_view kBlock = "BB";
   constexpr std::string_view kStack = "__local_depot";

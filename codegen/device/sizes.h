@@ -128,7 +128,7 @@ struct Heads {
   }
   constexpr long few_rows_shared_bytes(bool halves, long waves = most_waves) const {
     const long floats =
-        group * widest() + (1 + waves) * key_dim + value_dim + round_up(group, 4) + 2 * waves + 4;
+        group * widest() + (1 + waves) * key_dim + value_dim + round_up(group, 4) + 2 * waves;
     return waves * place_bytes(halves) + (halves ? query_bytes() : 0) + floats * 4;
   }
 

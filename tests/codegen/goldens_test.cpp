@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -16,6 +15,7 @@
 #include "ir/text.h"
 #include "passes/pipeline.h"
 #include "tests/codegen/compiled_model.h"
+#include "tests/codegen/read_tensor.h"
 #include "tests/ir/f32_caches.h"
 
 namespace sinter {
@@ -32,13 +32,6 @@ struct Golden {
   double top1 = 0;      // share of positions whose best token must agree
   size_t outliers = 0;  // positions whose routing is a near tie, which 16 bits may decide otherwise
 };
-
-template <class T>
-std::vector<T> read_tensor(const frontends::StoredTensor& tensor) {
-  std::vector<T> out(tensor.bytes.size() / sizeof(T));
-  std::memcpy(out.data(), tensor.bytes.data(), out.size() * sizeof(T));
-  return out;
-}
 
 Golden open_golden(const std::string& name) {
   const std::filesystem::path folder = std::filesystem::path(SINTER_TEST_GOLDENS) / name;

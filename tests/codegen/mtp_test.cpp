@@ -25,6 +25,7 @@
 #include "nlohmann/json.hpp"
 #include "passes/pipeline.h"
 #include "tests/codegen/compiled_model.h"
+#include "tests/codegen/read_tensor.h"
 #include "tests/ir/f32_caches.h"
 
 namespace sinter {
@@ -45,13 +46,6 @@ struct Golden {
 
   size_t vocab() const { return logits.size() / ids.size(); }
 };
-
-template <class T>
-std::vector<T> read_tensor(const frontends::StoredTensor& tensor) {
-  std::vector<T> out(tensor.bytes.size() / sizeof(T));
-  std::memcpy(out.data(), tensor.bytes.data(), out.size() * sizeof(T));
-  return out;
-}
 
 Golden open_golden(const std::string& name) {
   const std::filesystem::path folder = std::filesystem::path(SINTER_TEST_GOLDENS) / name;
@@ -659,27 +653,32 @@ TEST(MtpImport, WithoutTheFlagTheHeadIsLeftOutWithANote) {
   })) << fmt::format("{}", fmt::join(golden.without.notes, "\n"));
 }
 
+// A small hybrid of Qwen's, made of its sizes alone, with a head.
+absl::StatusOr<models::ImportedModel> small_hybrid(nlohmann::json more) {
+  nlohmann::json config = {{"hidden_size", 64},
+                           {"num_hidden_layers", 2},
+                           {"num_attention_heads", 2},
+                           {"num_key_value_heads", 1},
+                           {"head_dim", 32},
+                           {"vocab_size", 48},
+                           {"full_attention_interval", 2},
+                           {"linear_num_key_heads", 2},
+                           {"linear_num_value_heads", 4},
+                           {"linear_key_head_dim", 16},
+                           {"linear_value_head_dim", 16},
+                           {"max_position_embeddings", 64},
+                           {"tie_word_embeddings", false}};
+  config.update(more);
+  return models::import_synthetic(config, {}, {.mtp = true});
+}
+
 // Qwen's experts in the head, and a head of a model that is made of its sizes alone.
 TEST(MtpImport, HeadsHaveTheModelsExperts) {
-  const auto model = models::import_synthetic({{"model_type", "qwen3_5_moe_text"},
-                                               {"hidden_size", 64},
-                                               {"num_hidden_layers", 2},
-                                               {"num_attention_heads", 2},
-                                               {"num_key_value_heads", 1},
-                                               {"head_dim", 32},
-                                               {"vocab_size", 48},
-                                               {"full_attention_interval", 2},
-                                               {"linear_num_key_heads", 2},
-                                               {"linear_num_value_heads", 4},
-                                               {"linear_key_head_dim", 16},
-                                               {"linear_value_head_dim", 16},
-                                               {"num_experts", 4},
-                                               {"num_experts_per_tok", 2},
-                                               {"moe_intermediate_size", 32},
-                                               {"shared_expert_intermediate_size", 32},
-                                               {"max_position_embeddings", 64},
-                                               {"tie_word_embeddings", false}},
-                                              {}, {.mtp = true});
+  const auto model = small_hybrid({{"model_type", "qwen3_5_moe_text"},
+                                   {"num_experts", 4},
+                                   {"num_experts_per_tok", 2},
+                                   {"moe_intermediate_size", 32},
+                                   {"shared_expert_intermediate_size", 32}});
   ASSERT_TRUE(model.ok()) << model.status();
   const ir::Module& module = model->module;
   ASSERT_EQ(module.further.size(), 1U);
@@ -692,25 +691,11 @@ TEST(MtpImport, HeadsHaveTheModelsExperts) {
 // A head that was put to a model whose matrices are rotated (Bonsai 2): its own are not, and rows
 // of the model's table and the rows before the model's head are rotated for it, too.
 TEST(MtpImport, SharesRotatedMatricesOfTheModel) {
-  const auto model = models::import_synthetic({{"model_type", "qwen3_5_text"},
-                                               {"hidden_size", 64},
-                                               {"intermediate_size", 64},
-                                               {"num_hidden_layers", 2},
-                                               {"num_attention_heads", 2},
-                                               {"num_key_value_heads", 1},
-                                               {"head_dim", 32},
-                                               {"vocab_size", 48},
-                                               {"full_attention_interval", 2},
-                                               {"linear_num_key_heads", 2},
-                                               {"linear_num_value_heads", 4},
-                                               {"linear_key_head_dim", 16},
-                                               {"linear_value_head_dim", 16},
-                                               {"max_position_embeddings", 64},
-                                               {"tie_word_embeddings", false},
-                                               {"synthetic_rotation", 32},
-                                               {"synthetic_structure", "symmetric"},
-                                               {"quantization", {{"group_size", 32}, {"bits", 2}}}},
-                                              {}, {.mtp = true});
+  const auto model = small_hybrid({{"model_type", "qwen3_5_text"},
+                                   {"intermediate_size", 64},
+                                   {"synthetic_rotation", 32},
+                                   {"synthetic_structure", "symmetric"},
+                                   {"quantization", {{"group_size", 32}, {"bits", 2}}}});
   ASSERT_TRUE(model.ok()) << model.status();
   const ir::Module& module = model->module;
   std::vector<bool> inverse;

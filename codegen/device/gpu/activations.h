@@ -147,7 +147,7 @@ SINTER_INLINE void quantize_row(const Prologue& p, index r, float* scratch,
     prepared();
 #pragma clang loop unroll(disable)
     for (int i = wave(); i < runs_of_row<Cols, Prologue>; i += waves)
-      quantize_run<Cols, Group, Planes>(p, r, RunOfRow<run_of<Prologue>>{i, 1.0F}, put, put_scale);
+      quantize_run<Cols, Group, Planes>(p, r, RunOfRow<run_of<Prologue>>{i}, put, put_scale);
   } else {
     const auto team = team_of<Prologue>(scratch);
     Held row[rounds_of<Cols, TeamOf<Prologue>>];
@@ -206,7 +206,7 @@ struct QuantizedRows {
       const int k = (part * threads + thread()) * held;
       write_held(r, k, hold<Cols, rows_are_aligned<Cols>>(p.x + p.source(r) * Cols, k));
     } else if (part * waves + wave() < runs_of_row<Cols, Prologue>) {
-      write_run(r, RunOfRow<run_of<Prologue>>{part * waves + wave(), 1.0F}, p);
+      write_run(r, RunOfRow<run_of<Prologue>>{part * waves + wave()}, p);
     }
   }
   template <class Prologue, class Team>

@@ -42,7 +42,6 @@ struct FewShared {
   float* fresh;    // [waves][key_dim]
   float* scores;   // [group], of the row itself
   float* scratch;  // [2][waves]
-  int* flag;
 
   static SINTER_MEMBER FewShared of(u8* base) {
     FewShared s;
@@ -54,7 +53,6 @@ struct FewShared {
     s.fresh = s.value + C::value_dim;
     s.scores = s.fresh + waves * C::key_dim;
     s.scratch = s.scores + group_floats;
-    s.flag = reinterpret_cast<int*>(s.scratch + 2 * waves);
     return s;
   }
   SINTER_MEMBER u8* place() const { return places + wave() * place_bytes; }
@@ -321,11 +319,9 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const Q&
     if (unit.splits > 1) {
       // Two features to a thread where one would take several rounds.
       constexpr int width = C::group * C::value_dim > threads ? 2 : 1;
-      const auto each = [&](auto take) __attribute__((always_inline)) {
-        for (int at = again(thread()) * width; at < C::group * C::value_dim; at += threads * width)
-          take(at / C::value_dim, at % C::value_dim);
-      };
-      each([&](int i, int d) __attribute__((always_inline)) {
+      for (int at = again(thread()) * width; at < C::group * C::value_dim; at += threads * width) {
+        const int i = at / C::value_dim;
+        const int d = at % C::value_dim;
         Handed* const rows = buffers.of_head(kv_head * C::group + i);
         Softmax<width> all;
         all.template merge_all<8>(rows, unit.splits, SplitBuffers<C>::row, d);
@@ -335,7 +331,7 @@ SINTER_INLINE void attention_few(const Launch* launch, const C& caches, const Q&
         for (int s = 0; s < unit.splits; ++s)
 #pragma clang loop unroll(full)
           for (int j = 0; j < width; ++j) rows[s * SplitBuffers<C>::row + 2 + d + j].clear();
-      });
+      }
       barrier();
       for (int at = again(thread()); at < C::group * unit.splits; at += threads) {
         Handed* const row = buffers.of_head(kv_head * C::group + at / unit.splits) +

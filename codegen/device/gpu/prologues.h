@@ -110,12 +110,11 @@ SINTER_INLINE int first_column(int i, Runs<Run>) {
   return (((i / Run * waves + wave()) * Run + i % Run) * wave_size + lane()) * held;
 }
 
-// A run of such columns, by a wave: where no column needs those of other runs, or only what they
-// all have to say about one number, it can be prepared alone.
+// A run of such columns, by a wave: where no column needs those of other runs it can be prepared
+// alone.
 template <int Run>
 struct RunOfRow {
   int number;
-  float factor;  // whole_factor() of the row
 };
 template <int Run>
 constexpr int runs_of<RunOfRow<Run>> = Run;
@@ -127,12 +126,12 @@ SINTER_INLINE int first_column(int i, RunOfRow<Run> part) {
 }
 template <int Cols, int Run>
 constexpr int rounds_of<Cols, RunOfRow<Run>> = Run;
-// The same by as many waves of a block as a run has rounds, which meet in shared memory. All waves
-// take part; the others have no columns.
+// The same by as many waves of a block as a run has rounds, which meet in shared memory, and also
+// where columns need of all others one number. All waves take part; the others have no columns.
 template <int Run>
 struct WavesOfRun {
   int number;
-  float factor;
+  float factor;   // whole_factor() of the row
   float* shared;  // [Run][wave_size * held]
 };
 template <int Run>
@@ -292,10 +291,6 @@ struct RmsNormRows {
 #pragma clang loop unroll(full)
       for (int j = 0; j < held; ++j) squares += row[i].v[j] * row[i].v[j];
     return inverse_root(sum_of(squares, team) / Cols + eps);
-  }
-  template <int Run>
-  SINTER_MEMBER float factor_of(const Held (&)[Run], RunOfRow<Run> team) const {
-    return team.factor;
   }
   template <int Run>
   SINTER_MEMBER float factor_of(const Held (&)[1], WavesOfRun<Run> team) const {
