@@ -62,6 +62,8 @@ constexpr long tile_bytes(long planes, long block_groups) {
 constexpr long tile_shared_bytes(long planes, long block_groups) {
   return 2 * tile_bytes(planes, block_groups);
 }
+// Dense weights: so many rows, fewer where blocks would be few.
+constexpr long dense_tokens(long tiles) { return tiles <= 32 ? 16 : tile_tokens; }
 constexpr long dense_stride = 36;  // floats of 32 columns
 constexpr long dense_tile_shared_bytes = tile_tokens * dense_stride * 4;
 // Experts: rows, and what sums need.
@@ -70,15 +72,18 @@ constexpr long shared_rows_bytes(long rows, long row_bytes) {
 }
 
 // Few rows: blocks that share the columns of a tile where there are so few tiles that some blocks
-// would have one more than others. A split has a block of columns for every lane of its waves, and
-// bytes enough to be worth that its sums go to another block. On an H200, us a call with and
-// without: 320 tiles of 17,408 columns of 2 bits 13.7, 17.8, of one bit 13.5, 12.6; 160 tiles of
-// 6,912 columns of 2 bits 10 % slower; Llama-3.2-1B, 128 tiles of 8,192 columns of 4 bits, makes
-// 3 % more tokens/s.
-constexpr long column_splits(long tiles, long col_blocks, long bits) {
-  constexpr long wanted = 960, least_blocks = 16, least_bytes = 18 << 10;
-  const long bytes = col_blocks * gpu_block * lanes * bits / 8;
-  const long most = smaller(col_blocks / least_blocks, bytes / least_bytes);
+// would have one more than others. Columns come in pieces, 128 of codes or 16 of dense weights: a
+// split has one for every lane of its waves, and bytes enough to be worth that its sums go to
+// another block. On an H200, us a call with and without: 320 tiles of 17,408 columns of 2
+// bits 13.7, 17.8, of one bit 13.5, 12.6; 160 tiles of 6,912 columns of 2 bits 10 % slower;
+// Llama-3.2-1B, 128 tiles of 8,192 columns of 4 bits, makes 3 % more tokens/s. Of dense matrices,
+// 48 rows of 5,120 beside a large one (a ternary 27B hybrid) 268 tokens/s for 259; Qwen3.5-35B-A3B
+// 564 for 542.
+constexpr long piece_of_codes = gpu_block, piece_of_floats = 16;
+constexpr long pieces_of(long cols, long piece) { return (cols + piece - 1) / piece; }
+constexpr long column_splits(long tiles, long pieces, long tile_bytes) {
+  constexpr long wanted = 960, least_pieces = 16, least_bytes = 18 << 10;
+  const long most = smaller(pieces / least_pieces, tile_bytes / least_bytes);
   return larger(1, smaller(most, (wanted + tiles - 1) / tiles));
 }
 // What they hand over: a number of each row of the tiles.
@@ -171,14 +176,19 @@ constexpr long host_split_bytes(long heads, long kv_heads, long splits, long val
   return split_bytes(heads, splits, value_dim) + kv_heads * 4;
 }
 constexpr long host_splits = 16;
-// On GPUs: of so many positions, at least 128 to a part. A row sees some positions before its
-// first, up to where parts begin.
+// On GPUs: of so many positions, at least 128 to a part; of wide heads, which lanes multiply, 64.
+// An H200 with 128, 64 and 32 of these, tokens/s after 512: Bonsai-27B 364, 372, 369;
+// Qwen3.5-35B-A3B 564, 583, 578. A row sees some positions before its first, up to where parts
+// begin.
 constexpr long gpu_split_step = 16;
-constexpr long gpu_wanted_splits(long positions) { return (positions + 127) / 128; }
-constexpr long gpu_splits(long kv_heads, long reach) {
+constexpr long gpu_wanted_splits(long positions, long widest) {
+  const long least = widest <= 128 ? 128 : 64;
+  return (positions + least - 1) / least;
+}
+constexpr long gpu_splits(long kv_heads, long reach, long widest) {
   const long blocks = 128;  // at once: as many as large GPUs have multiprocessors
   const long even = blocks / kv_heads < 1 ? 1 : blocks / kv_heads < 32 ? blocks / kv_heads : 32;
-  const long wanted = reach == 0 ? even : gpu_wanted_splits(reach + gpu_split_step - 1);
+  const long wanted = reach == 0 ? even : gpu_wanted_splits(reach + gpu_split_step - 1, widest);
   return wanted < even ? wanted : even;
 }
 

@@ -196,7 +196,8 @@ absl::Status lower_attention(RegionContext& c, const Node& node) {
   const Buffer result = c.buffer(op->results[0]);
   // For each row.
   const int64_t most_splits =
-      c.on_gpu() ? sizes::gpu_splits(kv_heads, sizes::reach(window, chunk)) : sizes::host_splits;
+      c.on_gpu() ? sizes::gpu_splits(kv_heads, sizes::reach(window, chunk), shape_of.widest())
+                 : sizes::host_splits;
   const int64_t split_bytes =
       c.on_gpu() ? sizes::split_bytes(heads, most_splits, shape_of.value_dim)
                  : sizes::host_split_bytes(heads, kv_heads, most_splits, shape_of.value_dim);

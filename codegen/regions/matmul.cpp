@@ -173,7 +173,9 @@ class Lowerer {
       if (auto status = then_(e); !status.ok()) return status;
     finish(e, node_.label, products);
     LoweredPhase& phase = c_.lowered.phases.back();
-    if (c_.on_gpu() && !then_) phase.kernel = LoweredPhase::Kernel::early;
+    // With a rotation a thread would take so many registers that half as many blocks fit.
+    using Kernel = LoweredPhase::Kernel;
+    if (c_.on_gpu() && !then_) phase.kernel = rotated_run() > 0 ? Kernel::paired : Kernel::early;
     if (!c_.on_gpu()) phase.scratch_bytes = row_bytes_;
     return absl::OkStatus();
   }
@@ -212,13 +214,15 @@ class Lowerer {
   absl::Status several(Emitter& e, const std::function<absl::Status()>& prologue) {
     if (auto status = prologue(); !status.ok()) return status;
     if (!c_.on_gpu()) e.line("const auto prepared = prepare_row<{}>(launch, x);", rows_form_);
+    // In proportion to the bytes that they read.
+    const auto share = [&](const Product& product) { return type(product).packed_bytes() / 64; };
     int64_t all = 0;
     int64_t before = 0;
-    for (const Product& product : products_.products) all += shape(product).blocks;
+    for (const Product& product : products_.products) all += share(product);
     for (const Product& product : products_.products) {
       if (c_.on_gpu()) {
         e.line("if (const Launch mine = part_of(launch, {}, {}, {}); takes_part(mine)) {{", before,
-               shape(product).blocks, all);
+               share(product), all);
       } else {
         e.line("{{");
       }
@@ -235,7 +239,7 @@ class Lowerer {
       }
       e.close();
       e.line("}}");
-      before += shape(product).blocks;
+      before += share(product);
     }
     return absl::OkStatus();
   }
@@ -245,8 +249,8 @@ class Lowerer {
   // weight that a block reads, and blocks can share the work. On an H200, tokens/s with and
   // without: 1 bit, 6,144 columns (Bonsai-1.7B) 1,854, 1,828; 17,408 (27B) 364, 345; 4 bits, 8,192
   // (Llama-3.2-1B) 2,422, 2,450; and rows of 5,120 that are normalized, which one block does, 350
-  // for the 364. Rows that are rotated: 239 for 189 (ternary 27B), since a product that rotates has
-  // registers for half as many blocks.
+  // for the 364. Rows of 5,120 and more that are rotated: 241 for 232 (ternary 27B), of which a
+  // rotation by every block takes 2 us, and 4 us together with a norm.
   bool prepares_alone() const {
     if (!c_.on_gpu() || floats_ || type_.format.group == 0) return false;
     if (c_.prepared.contains(products_.products[0].input())) return true;

@@ -44,11 +44,14 @@ int rows_together(const RegionContext& c) {
 }
 
 int64_t column_splits(const ir::WeightType& type, int64_t out_width) {
-  if (multiplies_floats(type.format)) return 1;
-  const ir::WeightType packed = kernel_type(type);
-  return sizes::column_splits((out_width + kTileRows - 1) / kTileRows,
-                              (packed.cols() + sizes::gpu_block - 1) / sizes::gpu_block,
-                              packed.format.bits);
+  const bool floats = multiplies_floats(type.format);
+  const ir::WeightType packed = floats ? type : kernel_type(type);
+  const int64_t bits =
+      packed.format.is_dense() ? 8 * ir::byte_size(packed.format.scale_type) : packed.format.bits;
+  return sizes::column_splits(
+      (out_width + kTileRows - 1) / kTileRows,
+      sizes::pieces_of(packed.cols(), floats ? sizes::piece_of_floats : sizes::piece_of_codes),
+      kTileRows * packed.cols() * bits / 8);
 }
 
 std::string handed_sums(RegionContext& c, Emitter& e, const ir::WeightType& type, int64_t parts,
@@ -75,7 +78,8 @@ GpuShape gpu_shape(const RegionContext& c, const ir::WeightType& type, int64_t o
       type.format.group > 0 && !floats ? sizes::gpu_block / dot_group(kernel_type(type)) : 0;
   const int64_t shared =
       floats ? sizes::dense_tile_shared_bytes : sizes::tile_shared_bytes(c.planes(), block_groups);
-  return {(tiles + sizes::most_waves - 1) / sizes::most_waves, sizes::tile_tokens, shared};
+  return {(tiles + sizes::most_waves - 1) / sizes::most_waves,
+          floats ? sizes::dense_tokens(tiles) : sizes::tile_tokens, shared};
 }
 
 }  // namespace sinter::codegen

@@ -71,7 +71,9 @@ class Joiner {
     if (!on_gpu_) return true;
     const LoweredPhase& first = group.parts[0];
     for (const LoweredPhase* part : {&first, &phase})
-      if (part->kernel != Kernel::plain && part->kernel != Kernel::early) return false;
+      if (part->kernel != Kernel::plain && part->kernel != Kernel::early &&
+          part->kernel != Kernel::paired)
+        return false;
     const int64_t rows = schedule_.shape.most_rows;
     return rows == 1 || (first.rows_per_block == phase.rows_per_block &&
                          (rows <= kFewRows || first.shared_bytes == phase.shared_bytes));
@@ -94,8 +96,17 @@ class Joiner {
       all.shared_bytes = std::max(all.shared_bytes, part.shared_bytes);
       all.rows_per_block = std::max(all.rows_per_block, part.rows_per_block);
       if (on_gpu_) all.blocks += part.blocks;
-      if (part.begins_early()) all.kernel = Kernel::early;
+      if (part.begins_early() && all.kernel != Kernel::paired) all.kernel = part.kernel;
     }
+    // Where rows are few, parts that all read weights have blocks by the bytes of these.
+    const bool by_bytes =
+        schedule_.shape.most_rows <= kFewRows &&
+        std::ranges::all_of(group.parts, [](const LoweredPhase& p) { return p.weight_bytes > 0; });
+    const auto share = [&](const LoweredPhase& part) {
+      return by_bytes ? (part.weight_bytes + 63) / 64 : part.blocks;
+    };
+    int64_t all_shares = 0;
+    for (const LoweredPhase& part : group.parts) all_shares += share(part);
     int64_t before = 0;
     for (const LoweredPhase& part : group.parts) {
       const size_t first = all.arguments.size();
@@ -103,14 +114,14 @@ class Joiner {
                       ? fmt::format(
                             "  if (const Launch part = part_of(launch, {}, {}, {}, {}); "
                             "takes_part(part)) {{\n",
-                            before, part.blocks, all.blocks, first)
+                            before, share(part), all_shares, first)
                       : fmt::format("  {{\n    const Launch part = part_of(launch, {});\n", first);
       all.body += "    [](const Launch* launch) __attribute__((always_inline)) {\n";
       if (on_gpu_ && all.begins_early() && !part.begins_early())
         all.body += "      await_phases();\n";
       append_indented(all.body, part.body);
       all.body += "    }(&part);\n";
-      before += part.blocks;
+      before += share(part);
       if (on_gpu_ && &part != &group.parts.back())
         all.body += "    barrier();  // a block of several parts uses its shared memory again\n";
       all.body += "  }\n";

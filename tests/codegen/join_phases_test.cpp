@@ -98,18 +98,42 @@ TEST(JoinPhases, BlocksDivideAmongPartsThatHaveThemForTheSameRows) {
 }
 
 TEST(JoinPhases, KernelsWithRegistersOfTheirOwnStayAlone) {
-  for (const Kernel kernel : {Kernel::wide, Kernel::paired, Kernel::alone}) {
+  for (const Kernel kernel : {Kernel::wide, Kernel::alone}) {
     const LoweredPhase other = phase("b", {{tensor(1), kRead}, {tensor(3), kWrite}}, kernel);
     EXPECT_EQ(names({kFirst, other}), "a, b");
     EXPECT_EQ(names({other, kFirst}), "b, a");
   }
 }
 
+TEST(JoinPhases, AKernelOfFewerRegistersIsOneStill) {
+  const LoweredPhase other = phase("b", {{tensor(1), kRead}, {tensor(3), kWrite}}, Kernel::paired);
+  for (const auto& phases : {std::vector{kFirst, other}, std::vector{other, kFirst}}) {
+    const LoweredSchedule schedule = joined(phases);
+    ASSERT_EQ(schedule.phases.size(), 1U);
+    EXPECT_EQ(schedule.phases[0].kernel, Kernel::paired);
+  }
+}
+
+TEST(JoinPhases, BlocksAreSharedOutByTheWeightsThatAllPartsRead) {
+  LoweredPhase one = kFirst;
+  one.blocks = 8;
+  one.weight_bytes = 640;
+  LoweredPhase two = phase("b", {{tensor(1), kRead}, {tensor(3), kWrite}});
+  two.blocks = 1;
+  two.weight_bytes = 1920;
+  const auto first_part = [&](int64_t rows) {
+    return joined({one, two}, true, rows).phases[0].body.substr(2, 56);
+  };
+  EXPECT_EQ(first_part(1), "if (const Launch part = part_of(launch, 0, 10, 40, 0); t");
+  EXPECT_EQ(first_part(512), "if (const Launch part = part_of(launch, 0, 8, 9, 0); tak");
+  two.weight_bytes = 0;
+  EXPECT_EQ(first_part(1), "if (const Launch part = part_of(launch, 0, 8, 9, 0); tak");
+}
+
 TEST(JoinPhases, PartsAwaitThePhaseBeforeEachForItself) {
   LoweredPhase one = kFirst;
   one.blocks = 3;
   one.shared_bytes = 128;
-  one.weight_bytes = 10;
   LoweredPhase two = phase("b", {{tensor(1), kRead}, {tensor(3), kWrite}}, Kernel::early);
   two.blocks = 5;
   two.uses[0].read_ahead = true;
@@ -133,7 +157,7 @@ TEST(JoinPhases, PartsAwaitThePhaseBeforeEachForItself) {
   EXPECT_EQ(both.kernel, Kernel::early);
   EXPECT_EQ(both.blocks, 8);
   EXPECT_EQ(both.shared_bytes, 128);
-  EXPECT_EQ(both.weight_bytes, 30);
+  EXPECT_EQ(both.weight_bytes, 20);
   EXPECT_EQ(both.arguments, (std::vector<Buffer>{tensor(1), tensor(2), tensor(1), tensor(3)}));
   EXPECT_TRUE(both.uses[2].read_ahead);
   // Workers of the host have a share of each.

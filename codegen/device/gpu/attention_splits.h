@@ -19,8 +19,9 @@ constexpr int least(int a, int b) { return a < b ? a : b; }
 // They begin at multiples of so many positions, which therefore lie in one page.
 constexpr int split_step = sizes::gpu_split_step;
 static_assert(page_positions % split_step == 0);
+template <class C>
 constexpr int wanted_splits(int positions) {
-  return static_cast<int>(sizes::gpu_wanted_splits(positions));
+  return static_cast<int>(sizes::gpu_wanted_splits(positions, C::widest));
 }
 // Of the positions that a row sees of `total`, from a multiple of split_step on, the most.
 template <class C>
@@ -28,7 +29,7 @@ constexpr int most_seen(int total) {
   return C::reach == 0 ? total : least(total, C::reach + split_step - 1);
 }
 template <class C>
-constexpr int most_splits = sizes::gpu_splits(C::kv_heads, C::reach);
+constexpr int most_splits = sizes::gpu_splits(C::kv_heads, C::reach, C::widest);
 
 // Splits of what a row sees of the positions 0..total-1, its own being the last. They follow from
 // that number alone: short contexts take few, long ones all that there are.
@@ -43,14 +44,14 @@ struct Splits {
   static SINTER_MEMBER Splits of(int total) {
     const int seen = first_seen<C>(total - 1);
     const int first = seen / split_step * split_step;
-    const int most = least(wanted_splits(total - first), most_splits<C>);
+    const int most = least(wanted_splits<C>(total - first), most_splits<C>);
     const int even = (total - first + most - 1) / most;
     const int chunk = (even + split_step - 1) / split_step * split_step;
     return {(total - first + chunk - 1) / chunk, chunk, seen, first, total};
   }
   // No fewer than any row has that has no more positions: a longer one may have fewer splits.
   static SINTER_MEMBER int most_of(int total) {
-    return least(wanted_splits(most_seen<C>(total)), most_splits<C>);
+    return least(wanted_splits<C>(most_seen<C>(total)), most_splits<C>);
   }
   SINTER_MEMBER int begin(int split) const { return first + split * chunk; }
   SINTER_MEMBER int end(int split) const { return least(first + (split + 1) * chunk, total); }

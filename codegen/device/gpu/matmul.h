@@ -393,39 +393,62 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Co
                             const Epilogue& epilogue) {
   constexpr index tiles = (Rows + tile_rows - 1) / tile_rows;
   constexpr index row_units = (tiles + waves - 1) / waves;
-  constexpr int lane_tokens = tile_tokens * tile_rows / wave_size;
+  constexpr int tokens = static_cast<int>(sizes::dense_tokens(tiles));
+  constexpr int lane_tokens = tokens * tile_rows / wave_size;
   constexpr int loads = dense_cols / W::chunk;
-  const index token_units = (x.rows + tile_tokens - 1) / tile_tokens;
+  constexpr int shares = tokens * dense_cols / threads;  // numbers of a step that a thread brings
+  const index token_units = (x.rows + tokens - 1) / tokens;
   float* const shared = reinterpret_cast<float*>(shared_memory());
   const int row = lane() % tile_rows;
   const int mine = lane() / tile_rows * lane_tokens;
+  const int token_of = thread() / dense_cols;
+  const int column_of = thread() % dense_cols;
 
   for (index unit = launch->worker; unit < row_units * token_units; unit += launch->workers) {
-    const index first = unit % token_units * tile_tokens;
+    const index first = unit % token_units * tokens;
     const index tile_or_more = unit / token_units * waves + wave();
     const index tile = tile_or_more < tiles ? tile_or_more : tiles - 1;
+    // What a step needs is under way while the one before is multiplied.
+    float next[shares];
+    u32x4 weights[Parts][loads];
+    const auto read_rows = [&](int k0) __attribute__((always_inline)) {
+#pragma clang loop unroll(full)
+      for (int i = 0; i < shares; ++i) {
+        const index token = first + token_of + i * (threads / dense_cols);
+        const int k = k0 + column_of;
+        next[i] = token < x.rows && k < Cols ? x.values[token * Cols + k] : 0.0F;
+      }
+    };
+    const auto read_weights = [&](int k0, int part, int i) __attribute__((always_inline)) {
+      const int chunk = k0 / W::chunk + i;
+      weights[part][i] = u32x4{0, 0, 0, 0};
+      if (chunk < W::chunks)
+        weights[part][i] = load_stream<u32x4>(
+            w.values + (((part * tiles + tile) * W::chunks + chunk) * tile_rows + row) * W::chunk);
+    };
     float y[Parts][lane_tokens] = {};
+    read_rows(0);
+#pragma clang loop unroll(full)
+    for (int part = 0; part < Parts; ++part)
+#pragma clang loop unroll(full)
+      for (int i = 0; i < loads; ++i) read_weights(0, part, i);
 #pragma clang loop unroll(disable)
     for (int k0 = 0; k0 < Cols; k0 += dense_cols) {
       barrier();
-      for (int at = thread(); at < tile_tokens * dense_cols; at += threads) {
-        const index token = first + at / dense_cols;
-        const int k = k0 + at % dense_cols;
-        shared[at / dense_cols * dense_stride + at % dense_cols] =
-            token < x.rows && k < Cols ? x.values[token * Cols + k] : 0.0F;
-      }
+#pragma clang loop unroll(full)
+      for (int i = 0; i < shares; ++i)
+        shared[(token_of + i * (threads / dense_cols)) * dense_stride + column_of] = next[i];
       barrier();
+      if (k0 + dense_cols < Cols) read_rows(k0 + dense_cols);
 #pragma clang loop unroll(full)
       for (int part = 0; part < Parts; ++part)
-#pragma clang loop unroll(disable)
+#pragma clang loop unroll(full)
         for (int i = 0; i < loads; ++i) {
+          u32x4 bits = weights[part][i];
           const int chunk = k0 / W::chunk + i;
-          if (chunk >= W::chunks) break;
-          auto bits = load_stream<u32x4>(
-              w.values +
-              (((part * tiles + tile) * W::chunks + chunk) * tile_rows + row) * W::chunk);
-          // Four elements at a time, in a loop that stays one: few registers.
-          const float scale = w.scale(part * tiles + tile, row, chunk);
+          const float scale = chunk < W::chunks ? w.scale(part * tiles + tile, row, chunk) : 0.0F;
+          if (k0 + dense_cols < Cols) read_weights(k0 + dense_cols, part, i);
+        // Four elements at a time, in a loop that stays one: few registers.
 #pragma clang loop unroll(disable)
           for (int j = 0; j < W::chunk; j += 4) {
             const f32x4 four = take_four<W>(bits, scale);

@@ -136,8 +136,8 @@ template <int Cols>
 struct OneRow<FloatRows<Cols>> {
   using Row = SharedFloats<Cols>;
   static constexpr int together = wave_size / tile_rows;
-  // Of 16 elements, whatever their size.
-  static constexpr int unit = 16;
+  // Of elements, whatever their size.
+  static constexpr int unit = sizes::piece_of_floats;
   static constexpr int units = (Cols + unit - 1) / unit;
   static constexpr int steps = (units + together - 1) / together;
 
@@ -196,14 +196,11 @@ struct OneRowOf<X, W, true> : BitsOfOneRow<X, W> {};
 template <class X>
 constexpr int one_row_shared_bytes = sizes::one_row_shared_bytes(OneRow<X>::Row::bytes, waves);
 
-// Splits of the columns of a tile of coded weights; of others there is one.
+// Splits of the columns of a tile.
 template <class W>
 constexpr int splits_of(index tiles) {
-  if constexpr (requires { W::bits; }) {
-    return static_cast<int>(sizes::column_splits(tiles, W::blocks, W::bits));
-  } else {
-    return 1;
-  }
+  return static_cast<int>(sizes::column_splits(tiles, sizes::pieces_of(W::cols, W::piece_cols),
+                                               index{tile_rows} * W::cols * W::bits / 8));
 }
 
 // How the work on tiles is dealt out. A unit is a tile, or a split of the columns of one, by as

@@ -355,6 +355,7 @@ template <int Cols, int Group, class Codes, class Levels, class Scales, class Of
           class Factor = NoFactor>
 struct CodedWeights {
   static constexpr int cols = Cols, bits = Codes::bits, group = Group, groups = Cols / Group;
+  static constexpr int piece_cols = sizes::piece_of_codes;
   static constexpr bool has_scales = !__is_same(Scales, NoScales);
   static constexpr bool has_offsets = has_offset<Levels>;
   // Columns that share a scale of the activations; 0: all.
@@ -454,7 +455,8 @@ struct CodedWeights {
 // Elements in 16 or 32 bits, 16 bytes of a row at a time: [tile][chunk][16 rows][16 bytes].
 template <int Cols, class Element>
 struct DenseWeights {
-  static constexpr int cols = Cols;
+  static constexpr int cols = Cols, bits = 8 * static_cast<int>(sizeof(Element));
+  static constexpr int piece_cols = sizes::piece_of_floats;
   static constexpr int chunk = 16 / static_cast<int>(sizeof(Element));
   static constexpr int chunks = (Cols + chunk - 1) / chunk;
   using element = Element;
@@ -470,7 +472,8 @@ struct DenseWeights {
 // E4M3 with a scale of every group, in the order of dense elements; multiplied as floats.
 template <int Cols, int Group, class Scales, class Factor = NoFactor>
 struct Fp8Weights {
-  static constexpr int cols = Cols;
+  static constexpr int cols = Cols, bits = 8;
+  static constexpr int piece_cols = sizes::piece_of_floats;
   static constexpr int chunk = 16;
   static constexpr int chunks = (Cols + chunk - 1) / chunk;
   using element = e4m3;
