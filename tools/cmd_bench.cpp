@@ -33,10 +33,6 @@ struct BenchOptions {
   bool json = false;
 };
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 Result<std::unique_ptr<Session>> open_session(const std::shared_ptr<Model>& model,
                                               const ModelOptions& options, int64_t prompt,
                                               int64_t gen, int64_t sequences = 1) {

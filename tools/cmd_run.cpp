@@ -42,10 +42,6 @@ struct RunOptions {
   std::string system;
 };
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
 // What was asked for, before what the model recommends; greedy when neither says anything.
 Result<runtime::SamplingOptions> sampling_of(const RunOptions& options, const Plan& plan) {
   const bool asked = options.temperature || options.top_k || options.top_p || options.seed;

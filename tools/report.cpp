@@ -114,6 +114,10 @@ std::string count_text(uint64_t number) {
   return text;
 }
 
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 int64_t layer_of(std::string_view name) {
   constexpr std::string_view kLayers = "layers.";
   size_t at = name.find(kLayers);

@@ -1,6 +1,7 @@
 // A plan on one page, and numbers as people read them.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -16,6 +17,8 @@ namespace sinter::tools {
 std::string size_text(uint64_t bytes);
 // "1,724,576"
 std::string count_text(uint64_t number);
+
+double seconds_since(std::chrono::steady_clock::time_point start);
 
 // The layer a phase or a weight belongs to: 3 for "model.layers.3.mlp.gate_proj"; -1 for none.
 int64_t layer_of(std::string_view name);

@@ -13,7 +13,7 @@ int64_t code_unit(const ir::WeightType& type) {
 }
 
 // One tile of codes; `codes` has 16 rows of `cols`.
-void pack_codes(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) {
+void pack_cpu16_codes(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) {
   const int64_t cols = type.cols();
   const int64_t unit = code_unit(type);
   const int bits = type.format.bits;
@@ -39,7 +39,7 @@ void pack_codes(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) 
   }
 }
 
-int64_t scale_index(const ir::WeightType&, int64_t row, int64_t index) {
+int64_t cpu16_scale_index(const ir::WeightType&, int64_t row, int64_t index) {
   return index * kTileRows + row;
 }
 
@@ -48,8 +48,8 @@ int64_t scale_index(const ir::WeightType&, int64_t row, int64_t index) {
 LayoutRow layout_cpu16() {
   return {.devices = {Device::host},
           .serves = serves_every_type,
-          .pack_codes = pack_codes,
-          .scale_index = scale_index,
+          .pack_codes = pack_cpu16_codes,
+          .scale_index = cpu16_scale_index,
           .codes_struct = "BitCodes"};
 }
 

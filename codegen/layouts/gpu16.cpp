@@ -9,7 +9,7 @@ namespace {
 
 // Codes of 8 bits are stored less 128: their matrix units multiply signed
 // bytes.
-void pack_codes(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) {
+void pack_gpu16_codes(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) {
   const ir::WeightFormat& format = type.format;
   const int64_t cols = type.cols();
   for (int64_t block = 0; block < cols; block += kGpuBlock) {
@@ -37,7 +37,7 @@ void pack_codes(const ir::WeightType& type, const uint8_t* codes, uint8_t* out) 
   }
 }
 
-int64_t scale_index(const ir::WeightType& type, int64_t row, int64_t index) {
+int64_t gpu16_scale_index(const ir::WeightType& type, int64_t row, int64_t index) {
   const int64_t scale_cols = type.format.scale_cols();
   if (kGpuBlock % scale_cols != 0) return index * kTileRows + row;
   const int64_t per_block = kGpuBlock / scale_cols;
@@ -52,8 +52,8 @@ LayoutRow layout_gpu16() {
   return {.devices = {Device::gpu},
           .serves = serves_every_type,
           .run_bytes = 16,
-          .pack_codes = pack_codes,
-          .scale_index = scale_index,
+          .pack_codes = pack_gpu16_codes,
+          .scale_index = gpu16_scale_index,
           .block_records = true,
           .codes_struct = "BitCodes"};
 }

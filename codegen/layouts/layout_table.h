@@ -28,7 +28,7 @@ struct LayoutRow {
   // pieces of their own for the numbers and for the integers of scales and of biases.
   bool block_records = false;
   // The struct of codegen/device/*/weights.h that reads bit fields, before its parameters.
-  std::string_view codes_struct = "";
+  std::string_view codes_struct = {};
 };
 
 // Where several rows serve a weight, the first is taken.

@@ -21,9 +21,9 @@ using ir::ValueId;
 
 namespace {
 
-class Lowerer {
+class DeltaLowerer {
  public:
-  Lowerer(RegionContext& c, const Node& node, const Node& rule)
+  DeltaLowerer(RegionContext& c, const Node& node, const Node& rule)
       : c_(c),
         node_(node),
         rule_(rule),
@@ -277,7 +277,7 @@ absl::Status lower_delta(RegionContext& c, const Node& node) {
   if (rule == node.body.end() || node.results.size() != 1)
     return absl::InternalError(
         fmt::format("phase \"{}\" is no delta rule with one result", node.label));
-  return Lowerer(c, node, *rule).run();
+  return DeltaLowerer(c, node, *rule).run();
 }
 
 }  // namespace sinter::codegen

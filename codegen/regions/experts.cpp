@@ -24,9 +24,9 @@ namespace {
 // Rows that a block of a GPU prepares for itself have this much shared memory.
 constexpr int64_t kMostSharedRows = 48 << 10;
 
-class Lowerer {
+class ExpertsLowerer {
  public:
-  Lowerer(RegionContext& c, const Node& node) : c_(c), node_(node) {
+  ExpertsLowerer(RegionContext& c, const Node& node) : c_(c), node_(node) {
     for (const Node& inner : node.body) {
       if (inner.op == Op::gather_matmul) products_.push_back(&inner);
       if (inner.op == Op::weighted_sum) sum_ = &inner;
@@ -241,6 +241,8 @@ class Lowerer {
 
 // Products with the matrices that a router chose, with the work on rows before them, what is done
 // to them lane by lane, and their weighted sum.
-absl::Status lower_experts(RegionContext& c, const Node& node) { return Lowerer(c, node).run(); }
+absl::Status lower_experts(RegionContext& c, const Node& node) {
+  return ExpertsLowerer(c, node).run();
+}
 
 }  // namespace sinter::codegen

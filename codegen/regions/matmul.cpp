@@ -109,9 +109,9 @@ absl::Status declare_epilogue(RegionContext& c, Emitter& e, const Node& node,
   return absl::OkStatus();
 }
 
-class Lowerer {
+class MatmulLowerer {
  public:
-  Lowerer(RegionContext& c, const Node& node, Products products, const EmitMore& then)
+  MatmulLowerer(RegionContext& c, const Node& node, Products products, const EmitMore& then)
       : c_(c),
         node_(node),
         products_(std::move(products)),
@@ -397,7 +397,7 @@ std::optional<RowsForm> rows_form_of_readers(const RegionContext& c, ValueId val
 absl::Status lower_products(RegionContext& c, const Node& node, const EmitMore& then) {
   auto products = products_of(c, node);
   if (!products.ok()) return products.status();
-  return Lowerer(c, node, *std::move(products), then).run();
+  return MatmulLowerer(c, node, *std::move(products), then).run();
 }
 
 absl::Status lower_matmul(RegionContext& c, const Node& node) {

@@ -20,9 +20,9 @@ using ir::ValueId;
 
 namespace {
 
-class Lowerer {
+class ScanLowerer {
  public:
-  Lowerer(RegionContext& c, const Node& node, const Node& scan)
+  ScanLowerer(RegionContext& c, const Node& node, const Node& scan)
       : c_(c),
         node_(node),
         scan_(scan),
@@ -140,7 +140,7 @@ absl::Status lower_scan(RegionContext& c, const Node& node) {
   if (scan == node.body.end() || node.results.size() != 1)
     return absl::InternalError(
         fmt::format("phase \"{}\" is no selective scan with one result", node.label));
-  return Lowerer(c, node, *scan).run();
+  return ScanLowerer(c, node, *scan).run();
 }
 
 }  // namespace sinter::codegen

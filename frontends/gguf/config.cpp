@@ -504,23 +504,23 @@ absl::StatusOr<Json> read_config(const Gguf& gguf, const GgufArchitecture& archi
                                  Keys& keys) {
   Json config = Json::parse(architecture.constants);
   config["model_type"] = architecture.model_type;
-  using Kind = GgufField::Kind;
+  using FieldKind = GgufField::Kind;
   std::vector<GgufField> fields = {{"block_count", "num_hidden_layers"},
                                    {"context_length", "max_position_embeddings"},
                                    {"embedding_length", "hidden_size"},
-                                   {"feed_forward_length", "intermediate_size", Kind::integer,
+                                   {"feed_forward_length", "intermediate_size", FieldKind::integer,
                                     architecture.hybrid == GgufArchitecture::Hybrid::no},
                                    {"attention.head_count", "num_attention_heads"},
                                    {architecture.layer_norms ? "attention.layer_norm_epsilon"
                                                              : "attention.layer_norm_rms_epsilon",
-                                    "rms_norm_eps", Kind::number},
-                                   {"rope.freq_base", "rope_theta", Kind::number, false}};
+                                    "rms_norm_eps", FieldKind::number},
+                                   {"rope.freq_base", "rope_theta", FieldKind::number, false}};
   if (!architecture.convolutions && !architecture.latent)
-    fields.push_back({"attention.head_count_kv", "num_key_value_heads", Kind::integer, false});
+    fields.push_back({"attention.head_count_kv", "num_key_value_heads", FieldKind::integer, false});
   if (!architecture.latent)
-    fields.push_back({"attention.key_length", "head_dim", Kind::integer, false});
+    fields.push_back({"attention.key_length", "head_dim", FieldKind::integer, false});
   if (!architecture.windows)
-    fields.push_back({"attention.sliding_window", "sliding_window", Kind::window, false});
+    fields.push_back({"attention.sliding_window", "sliding_window", FieldKind::window, false});
   fields.insert(fields.end(), architecture.fields.begin(), architecture.fields.end());
   for (const GgufField& f : fields) {
     if (absl::Status status = keys.copy(f, config); !status.ok()) return status;

@@ -75,9 +75,9 @@ std::string in_words_of_gguf(std::string message) {
 }
 
 // Reads what a file says of its tokenizer. Errors name the file and the key.
-class Reader {
+class TokenizerReader {
  public:
-  Reader(const Gguf& gguf, runtime::TokenizerFiles* files) : gguf_(gguf), files_(*files) {}
+  TokenizerReader(const Gguf& gguf, runtime::TokenizerFiles* files) : gguf_(gguf), files_(*files) {}
 
   // `kind`: "tokenizer.ggml.model".
   absl::Status read(const std::string& kind) {
@@ -512,7 +512,7 @@ absl::StatusOr<runtime::TokenizerFiles> gguf_tokenizer(const Gguf& gguf) {
     status = invalid("{}: \"{}\" is {}, which is not supported; supported: {}", gguf.file, kModel,
                      in_quotes(*kind), fmt::join(kKinds, ", "));
   } else {
-    status = Reader(gguf, &files).read(*kind);
+    status = TokenizerReader(gguf, &files).read(*kind);
   }
   if (!status.ok()) {
     const std::string message(status.message());

@@ -42,7 +42,7 @@ constexpr ir::MatrixOrder kPackedShifts = {.shifts = packed_shifts};
 constexpr ir::MatrixOrder kByteShifts = {.shifts = byte_shifts};
 
 // What the configuration says of all quantized modules.
-struct Scheme {
+struct CompressedScheme {
   int bits = 4;
   int64_t group_size = 0;  // 0: one group per row
   bool symmetric = true;
@@ -55,11 +55,12 @@ absl::Status expect_tensor(const std::string& name, const StoredTensor& tensor,
                  stored_as(name, tensor), dtype, shape_text(shape));
 }
 
-absl::StatusOr<Scheme> read_weights(const Json& weights, const QuantizedModules& modules) {
+absl::StatusOr<CompressedScheme> read_weights(const Json& weights,
+                                              const QuantizedModules& modules) {
   const auto field = [&](std::string_view name) {
     return modules.field(fmt::format("config_groups.weights.{}", name));
   };
-  Scheme scheme;
+  CompressedScheme scheme;
   const auto type = get_string_or(weights, "type", modules.file, "int");
   if (!type.ok()) return type.status();
   if (*type != "int") {
@@ -204,7 +205,7 @@ absl::Status check_redundant_zeros(const std::string& name, const StoredTensor& 
 }
 
 // `weights` are those of config_groups.
-absl::Status add_integers(const std::string& module, const Scheme& scheme,
+absl::Status add_integers(const std::string& module, const CompressedScheme& scheme,
                           QuantizedModules& modules) {
   const std::string packed_name = module + ".weight_packed";
   const std::string scale_name = module + ".weight_scale";
@@ -364,7 +365,7 @@ absl::Status read_compressed_tensors(QuantizedModules& modules) {
   if (*format == kDense) return absl::OkStatus();
   const bool integers = *format == kIntegers;
   if (absl::Status status = refuse_transforms(modules); !status.ok()) return status;
-  Scheme scheme;
+  CompressedScheme scheme;
   if (integers) {
     const auto weights = common_weights(modules);
     if (!weights.ok()) return weights.status();

@@ -103,7 +103,7 @@ ir::ValueId build_layer(Importer& m, const Decoder& d, const Layer& layer, const
 ir::ValueId token_embedding(Importer& m, const Decoder& d, const std::string& table);
 struct HeadNames {
   std::string norm = "model.norm";
-  std::string matrix = "";  // the model's where it is empty
+  std::string matrix = {};  // the model's where it is empty
 };
 ir::ValueId head_logits(Importer& m, const Decoder& d, ir::ValueId h, const HeadNames& names = {});
 

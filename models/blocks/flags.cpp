@@ -19,7 +19,7 @@ struct Switch {};
 struct Number {
   double min, max;
 };
-using Choice = std::vector<std::string_view>;
+using Enumeration = std::vector<std::string_view>;
 
 // Change a decoder, or of each layer what `d` has there.
 using OfDecoder = void (*)(Importer& m, Decoder& d, const json& value);
@@ -28,26 +28,26 @@ using OfMlp = void (*)(const Decoder& d, Mlp& p, const json& value);
 
 struct Flag {
   std::string_view name;
-  std::variant<Switch, Number, Choice> values;
+  std::variant<Switch, Number, Enumeration> values;
   std::variant<OfDecoder, OfAttention, OfMlp> change;
   std::string_view what;
 };
 
-// Values of `Choice` are those of an enumeration in its order.
+// Values of `Enumeration` are those of an enumeration in its order.
 template <class Enum>
-Enum choice_of(const json& value, const Choice& choices) {
+Enum choice_of(const json& value, const Enumeration& choices) {
   for (size_t i = 0; i < choices.size(); ++i)
     if (value == choices[i]) return static_cast<Enum>(i);
   return Enum{};
 }
 
-const Choice kNormKinds = {"rms", "layer"};
-const Choice kPostNorms = {"none", "also", "only"};
-const Choice kParallel = {"none", "one_norm", "two_norms"};
-const Choice kHeadNorms = {"none", "head", "each_head", "row"};
-const Choice kPackings = {"apart", "blocks", "kv_heads", "heads"};
-const Choice kGates = {"none", "in_query", "apart"};
-const Choice kRopeStyles = {"none", "half", "interleaved"};
+const Enumeration kNormKinds = {"rms", "layer"};
+const Enumeration kPostNorms = {"none", "also", "only"};
+const Enumeration kParallel = {"none", "one_norm", "two_norms"};
+const Enumeration kHeadNorms = {"none", "head", "each_head", "row"};
+const Enumeration kPackings = {"apart", "blocks", "kv_heads", "heads"};
+const Enumeration kGates = {"none", "in_query", "apart"};
+const Enumeration kRopeStyles = {"none", "half", "interleaved"};
 
 constexpr Number kScale = {1e-9, 1e9};
 constexpr Number kCap = {0, 1e9};
@@ -226,7 +226,7 @@ const std::vector<Flag>& flags() {
 }
 
 std::string values_text(const Flag& flag) {
-  if (const auto* choice = std::get_if<Choice>(&flag.values))
+  if (const auto* choice = std::get_if<Enumeration>(&flag.values))
     return fmt::format("\"{}\"", fmt::join(*choice, "\", \""));
   if (const auto* number = std::get_if<Number>(&flag.values))
     return fmt::format("a number from {:g} to {:g}", number->min, number->max);
@@ -234,7 +234,7 @@ std::string values_text(const Flag& flag) {
 }
 
 bool has_value(const Flag& flag, const json& value) {
-  if (const auto* choice = std::get_if<Choice>(&flag.values))
+  if (const auto* choice = std::get_if<Enumeration>(&flag.values))
     return value.is_string() &&
            std::ranges::find(*choice, value.get_ref<const std::string&>()) != choice->end();
   if (const auto* number = std::get_if<Number>(&flag.values))

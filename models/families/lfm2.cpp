@@ -71,7 +71,7 @@ static absl::StatusOr<ir::Module> import_lfm2_moe(Importer& m) {
   return build(m, d);
 }
 
-static const std::vector<Rename> kTensors = {
+static const std::vector<Rename> kLfm2Tensors = {
     {"model.embedding_norm", "model.norm"},
     {"mlp.expert_correction.bias", "mlp.expert_bias"},  // of GGUF files
     {"feed_forward.experts.*.w1", "mlp.experts.*.gate_proj"},
@@ -93,7 +93,7 @@ Family family_lfm2() {
     "conv_L_cache": 3, "block_multiple_of": 256, "block_auto_adjust_ff_dim": true,
     "tie_word_embeddings": true})",
           .fields = {{"norm_eps", "rms_norm_eps"}, {"tie_embedding", "tie_word_embeddings"}},
-          .tensors = kTensors};
+          .tensors = kLfm2Tensors};
 }
 
 Family family_lfm2_moe() {
@@ -107,7 +107,7 @@ Family family_lfm2_moe() {
     "moe_intermediate_size": 1792, "num_dense_layers": 2, "use_expert_bias": true,
     "norm_topk_prob": true, "routed_scaling_factor": 1.0, "tie_word_embeddings": true})",
           .fields = {{"norm_eps", "rms_norm_eps"}, {"tie_embedding", "tie_word_embeddings"}},
-          .tensors = kTensors};
+          .tensors = kLfm2Tensors};
 }
 
 }  // namespace sinter::models

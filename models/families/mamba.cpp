@@ -35,11 +35,11 @@ absl::StatusOr<ir::Module> import_mamba2(Importer& m) {
   return build_mixers(m, d, mixer(s, d.hidden));
 }
 
-const std::vector<Rename> kTensors = {{"^backbone", "model"},
-                                      {"model.embeddings", "model.embed_tokens"},
-                                      {"model.embedding", "model.embed_tokens"},
-                                      {"model.norm_f", "model.norm"},
-                                      {"mixer.dt.bias", "mixer.dt_bias"}};
+const std::vector<Rename> kMambaTensors = {{"^backbone", "model"},
+                                           {"model.embeddings", "model.embed_tokens"},
+                                           {"model.embedding", "model.embed_tokens"},
+                                           {"model.norm_f", "model.norm"},
+                                           {"mixer.dt.bias", "mixer.dt_bias"}};
 
 }  // namespace
 
@@ -58,7 +58,7 @@ Family family_mamba() {
                      {"expand", "mamba_expand"},
                      {"time_step_rank", "mamba_dt_rank"},
                      {"use_conv_bias", "mamba_conv_bias"}},
-          .tensors = kTensors};
+          .tensors = kMambaTensors};
 }
 
 Family family_mamba2() {
@@ -78,7 +78,7 @@ Family family_mamba2() {
                      {"conv_kernel", "mamba_d_conv"},
                      {"expand", "mamba_expand"},
                      {"use_conv_bias", "mamba_conv_bias"}},
-          .tensors = kTensors};
+          .tensors = kMambaTensors};
 }
 
 }  // namespace sinter::models

@@ -124,7 +124,7 @@ absl::StatusOr<ir::Module> import_bonsai2(Importer& m) {
 }
 
 // Text models lie inside others; what sees images is left out.
-const std::vector<Rename> kTensors = {
+const std::vector<Rename> kQwenTensors = {
     {"^model.language_model", "model"},     {"^language_model.model", "model"},
     {"^language_model.lm_head", "lm_head"}, {"^language_model", ""},
     {"mlp.switch_mlp", "mlp.experts"},      {"linear_attn.dt.bias", "linear_attn.dt_bias"}};
@@ -162,7 +162,7 @@ Family named(std::string_view model_type, absl::StatusOr<ir::Module> (*import)(I
   return {.model_type = std::string(model_type),
           .import = import,
           .defaults = std::string(defaults),
-          .tensors = kTensors,
+          .tensors = kQwenTensors,
           .skipped = {"^model.visual", "^visual", "^vision_tower", "^model.vision_tower"},
           .drafting = {"^mtp", "^language_model.mtp"}};
 }

@@ -10,7 +10,7 @@ namespace sinter::runtime {
 namespace {
 
 // CUdevice_attribute, CUfunction_attribute and CUjit_option.
-constexpr int attribute_multiprocessors = 16;
+constexpr int attribute_multiprocessor_count = 16;
 constexpr int attribute_major = 75, attribute_minor = 76;
 constexpr int attribute_shared_bytes_optin = 97;
 constexpr int function_max_dynamic_shared = 8;
@@ -149,7 +149,7 @@ int Cuda::properties(GpuProperties* properties, int ordinal) const {
   int major = 0, minor = 0;
   for (const auto& [attribute, value] :
        {std::pair(attribute_major, &major), std::pair(attribute_minor, &minor),
-        std::pair(attribute_multiprocessors, &properties->multiprocessors),
+        std::pair(attribute_multiprocessor_count, &properties->multiprocessors),
         std::pair(attribute_shared_bytes_optin, &properties->shared_bytes)}) {
     if (const int error = cuDeviceGetAttribute(value, attribute, device); error != hip_success)
       return error;

@@ -306,7 +306,7 @@ const std::vector<Phase>& DevicePlan::phases_for(Schedule::Entry entry, int64_t 
 }
 
 StateLayout::StateLayout(const std::vector<PlanState>& states) {
-  constexpr uint64_t alignment = 64;
+  constexpr uint64_t state_alignment = 64;
   const auto add = [](uint64_t& to, uint64_t bytes) {
     const uint64_t before = to;
     if (__builtin_add_overflow(to, bytes, &to)) to = UINT64_MAX;
@@ -319,8 +319,9 @@ StateLayout::StateLayout(const std::vector<PlanState>& states) {
         bytes = UINT64_MAX;
       offsets.push_back(add(page_bytes, bytes));
     } else {
-      if (__builtin_add_overflow(state.fixed_bytes, alignment - 1, &bytes)) bytes = UINT64_MAX;
-      offsets.push_back(add(fixed_bytes, bytes / alignment * alignment));
+      if (__builtin_add_overflow(state.fixed_bytes, state_alignment - 1, &bytes))
+        bytes = UINT64_MAX;
+      offsets.push_back(add(fixed_bytes, bytes / state_alignment * state_alignment));
     }
   }
 }

@@ -30,29 +30,29 @@ constexpr int most_attempts = 100;
 // ---- What a signal handler removes: a table of fixed size, read without locks. A name that finds
 // no room in it is still removed by its object.
 
-struct Slot {
+struct NameSlot {
   enum State { free, changing, file, folder };
   std::atomic<int> state{free};
   ::pid_t owner = 0;  // a forked child removes nothing of its parent's
   std::array<char, 4096> name{};
 };
-std::array<Slot, 64> slots;
+std::array<NameSlot, 64> name_slots;
 
-int enter(const std::string& name, Slot::State state) {
-  if (name.size() >= slots[0].name.size()) return -1;
-  for (size_t i = 0; i < slots.size(); ++i) {
-    int expected = Slot::free;
-    if (!slots[i].state.compare_exchange_strong(expected, Slot::changing)) continue;
-    std::memcpy(slots[i].name.data(), name.c_str(), name.size() + 1);
-    slots[i].owner = ::getpid();
-    slots[i].state = state;
+int enter(const std::string& name, NameSlot::State state) {
+  if (name.size() >= name_slots[0].name.size()) return -1;
+  for (size_t i = 0; i < name_slots.size(); ++i) {
+    int expected = NameSlot::free;
+    if (!name_slots[i].state.compare_exchange_strong(expected, NameSlot::changing)) continue;
+    std::memcpy(name_slots[i].name.data(), name.c_str(), name.size() + 1);
+    name_slots[i].owner = ::getpid();
+    name_slots[i].state = state;
     return static_cast<int>(i);
   }
   return -1;
 }
 
 void leave(int slot) {
-  if (slot >= 0) slots[static_cast<size_t>(slot)].state = Slot::free;
+  if (slot >= 0) name_slots[static_cast<size_t>(slot)].state = NameSlot::free;
 }
 
 // The files of a folder and the folder, with system calls alone.
@@ -191,10 +191,10 @@ std::string temporary_root() {
 
 void remove_temporaries() noexcept {
   const ::pid_t self = ::getpid();
-  for (Slot& slot : slots) {
+  for (NameSlot& slot : name_slots) {
     const int state = slot.state;
-    if ((state != Slot::file && state != Slot::folder) || slot.owner != self) continue;
-    if (state == Slot::file) {
+    if ((state != NameSlot::file && state != NameSlot::folder) || slot.owner != self) continue;
+    if (state == NameSlot::file) {
       ::unlink(slot.name.data());
     } else {
       remove_folder(slot.name.data());
@@ -238,7 +238,7 @@ int TemporaryEntry::create(const std::string& path, Kind kind, mode_t mode) {
   name_ = std::move(name);
   kind_ = kind;
   fd_ = fd;
-  slot_ = enter(name_, kind == file ? Slot::file : Slot::folder);
+  slot_ = enter(name_, kind == file ? NameSlot::file : NameSlot::folder);
   return 0;
 }
 

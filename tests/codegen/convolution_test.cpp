@@ -44,14 +44,8 @@ ValueId gated(ModelBuilder& b, ValueId rows, int64_t channels, int64_t taps, DTy
   return b.add("y", Op::mul, {third("second", 1), y});
 }
 
-std::vector<std::string> kinds(const TestModel& model) {
-  std::vector<std::string> all;
-  for (const ir::Node& node : model.module.nodes) all.push_back(node.text("kind", ""));
-  return all;
-}
-
 // Channels that fill no vector, no tile of weights and no block of a GPU, and several of each.
-std::vector<TestModel> models() {
+std::vector<TestModel> convolution_models() {
   std::vector<TestModel> all;
   for (const int64_t channels : {1, 5, 16, 37, 300}) {
     for (const int64_t taps : {2, 3, 4}) {
@@ -59,23 +53,23 @@ std::vector<TestModel> models() {
       ModelBuilder plain(fmt::format("conv_{}_{}", channels, taps));
       all.push_back(
           plain.finish(convolve(plain, "conv", plain.rows("x", channels), channels, taps, dtype)));
-      EXPECT_EQ(kinds(all.back()), (std::vector<std::string>{"embed", "convolution"}));
+      EXPECT_EQ(kinds_of(all.back()), (std::vector<std::string>{"embed", "convolution"}));
       ModelBuilder b(fmt::format("gated_conv_{}_{}", channels, taps));
       all.push_back(b.finish(gated(b, b.rows("x", 3 * channels), channels, taps, dtype)));
-      EXPECT_EQ(kinds(all.back()), (std::vector<std::string>{"embed", "convolution"}));
+      EXPECT_EQ(kinds_of(all.back()), (std::vector<std::string>{"embed", "convolution"}));
     }
   }
   return all;
 }
 
 TEST_P(Convolution, AloneAndWithGatesBiasAndActivation) {
-  expect_models_match(models(), GetParam(), Spread::one_target);
+  expect_models_match(convolution_models(), GetParam(), Spread::one_target);
 }
 
 // Sequences with fewer rows than there are taps, at the seams of what a block goes over, and more
 // rows than that; several steps, so that states are left and found.
 TEST_P(Convolution, RowsOfManySequences) {
-  const std::vector<TestModel> all = models();
+  const std::vector<TestModel> all = convolution_models();
   for (const TestTarget& target : runnable_targets(GetParam())) {
     SCOPED_TRACE(target.target.name);
     std::vector<Variant> variants;
@@ -126,8 +120,8 @@ TEST_P(Convolution, BesideCaches) {
   b.add("append_v", Op::kv_append, {values, heads("v", 48, 1)});
   const TestModel model =
       b.finish(b.add("attention", Op::attention, {q, keys, values}, {{"scale", 0.25}}));
-  EXPECT_EQ(kinds(model), (std::vector<std::string>{"embed", "matmul", "convolution", "matmul",
-                                                    "matmul", "attention"}));
+  EXPECT_EQ(kinds_of(model), (std::vector<std::string>{"embed", "matmul", "convolution", "matmul",
+                                                       "matmul", "attention"}));
   for (const TestTarget& target : runnable_targets(GetParam())) {
     SCOPED_TRACE(target.target.name);
     const Suite suite = compile({{&model, Activations::a8}}, target);

@@ -26,7 +26,7 @@ INSTANTIATE_TEST_SUITE_P(Host, Delta, ::testing::Values(Device::host));
 INSTANTIATE_TEST_SUITE_P(Gpu, Delta, ::testing::Values(Device::gpu));
 
 // Heads of k and their features, heads of v and theirs.
-struct Shape {
+struct DeltaShape {
   int64_t key_heads, key_dim, heads, value_dim;
 
   int64_t keys() const { return key_heads * key_dim; }
@@ -57,12 +57,12 @@ class Parts {
   int64_t at_ = 0;
 };
 
-ValueId state(ModelBuilder& b, const Shape& s) {
+ValueId state(ModelBuilder& b, const DeltaShape& s) {
   return b.fixed_state("delta_state", {s.heads, s.value_dim, s.key_dim});
 }
 
 // Nothing but views around the rule. Keys are about one long.
-TestModel plain(const Shape& s, Decay decay = Decay::of_heads) {
+TestModel plain(const DeltaShape& s, Decay decay = Decay::of_heads) {
   ModelBuilder b(fmt::format("delta_{}{}", s.name(), decay == Decay::of_heads ? "" : "_features"));
   const int64_t decays = s.heads * (decay == Decay::of_heads ? 1 : s.key_dim);
   const int64_t width = 2 * s.keys() + s.values() + decays + s.heads;
@@ -90,7 +90,7 @@ TestModel plain(const Shape& s, Decay decay = Decay::of_heads) {
 
 // What a gated delta net has around it: norms of q and k, a scale of q, gates, and behind the rule
 // a norm of every head, and a gate. [q | k | v] is one tensor and [z | b | a] another.
-ValueId net(ModelBuilder& b, const Shape& s, ValueId qkv, ValueId zba, DType dtype) {
+ValueId net(ModelBuilder& b, const DeltaShape& s, ValueId qkv, ValueId zba, DType dtype) {
   Parts of_qkv(b, qkv);
   Parts of_zba(b, zba);
   const auto normed = [&](const std::string& label) {
@@ -116,30 +116,25 @@ ValueId net(ModelBuilder& b, const Shape& s, ValueId qkv, ValueId zba, DType dty
             {{"eps", 1e-6}});
   return b.add("gated", Op::mul, {b.reshape("flat", y, {ir::Dim::of('T'), s.values()}), z});
 }
-TestModel net(const Shape& s, DType dtype) {
+TestModel net(const DeltaShape& s, DType dtype) {
   ModelBuilder b(fmt::format("delta_net_{}", s.name()));
   const ValueId qkv = b.rows("qkv", 2 * s.keys() + s.values());
   const ValueId zba = b.rows("zba", s.values() + 2 * s.heads);
   return b.finish(net(b, s, qkv, zba, dtype));
 }
 
-std::vector<std::string> kinds(const TestModel& model) {
-  std::vector<std::string> all;
-  for (const ir::Node& node : model.module.nodes) all.push_back(node.text("kind", ""));
-  return all;
-}
-
 // Heads that fill no vector, no wave and no block, and several of each.
-const std::vector<Shape> kShapes = {{1, 16, 1, 16}, {2, 16, 4, 17}, {1, 37, 3, 64}, {3, 48, 3, 33},
-                                    {2, 128, 2, 8}, {1, 20, 2, 70}, {1, 130, 1, 20}};
+const std::vector<DeltaShape> kShapes = {{1, 16, 1, 16}, {2, 16, 4, 17}, {1, 37, 3, 64},
+                                         {3, 48, 3, 33}, {2, 128, 2, 8}, {1, 20, 2, 70},
+                                         {1, 130, 1, 20}};
 
-std::vector<TestModel> models() {
+std::vector<TestModel> delta_models() {
   std::vector<TestModel> all;
-  for (const Shape& shape : kShapes) {
+  for (const DeltaShape& shape : kShapes) {
     all.push_back(plain(shape));
-    EXPECT_EQ(kinds(all.back()), (std::vector<std::string>{"embed", "delta"}));
+    EXPECT_EQ(kinds_of(all.back()), (std::vector<std::string>{"embed", "delta"}));
     all.push_back(net(shape, shape.key_dim % 2 == 0 ? DType::f32 : DType::bf16));
-    EXPECT_EQ(kinds(all.back()), (std::vector<std::string>{"embed", "embed", "delta"}));
+    EXPECT_EQ(kinds_of(all.back()), (std::vector<std::string>{"embed", "embed", "delta"}));
   }
   all.push_back(plain({2, 24, 4, 40}, Decay::of_features));
   all.push_back(plain({1, 7, 1, 5}, Decay::of_features));
@@ -147,13 +142,14 @@ std::vector<TestModel> models() {
 }
 
 TEST_P(Delta, AloneAndWithNormsAndGates) {
-  expect_models_match(models(), GetParam(), Spread::one_target);
+  expect_models_match(delta_models(), GetParam(), Spread::one_target);
 }
 
 // Its result goes into a product, in whose form a GPU leaves it where heads have whole groups.
 TEST_P(Delta, BeforeAProduct) {
   std::vector<TestModel> all;
-  for (const Shape& shape : {Shape{1, 16, 2, 64}, Shape{2, 16, 4, 128}, Shape{1, 16, 3, 48}}) {
+  for (const DeltaShape& shape :
+       {DeltaShape{1, 16, 2, 64}, DeltaShape{2, 16, 4, 128}, DeltaShape{1, 16, 3, 48}}) {
     ModelBuilder b(fmt::format("delta_and_product_{}", shape.name()));
     const ValueId x = b.rows("x", 64);
     const auto project = [&](const std::string& label, int64_t width) {
@@ -166,7 +162,8 @@ TEST_P(Delta, BeforeAProduct) {
     all.push_back(
         b.finish(b.add("out", Op::matmul,
                        {y, b.matrix("out", 70, shape.values(), affine(4, group, DType::f16))})));
-    EXPECT_EQ(kinds(all.back()), (std::vector<std::string>{"embed", "matmul", "delta", "matmul"}));
+    EXPECT_EQ(kinds_of(all.back()),
+              (std::vector<std::string>{"embed", "matmul", "delta", "matmul"}));
   }
   expect_models_match(all, GetParam(), Spread::one_target);
   if (GetParam() == Device::host) return;
@@ -214,8 +211,8 @@ TEST_P(Delta, RandomShapesAndSteps) {
   std::vector<TestModel> all;
   for (int i = 0; i < 5; ++i) {
     const int64_t key_heads = 1 + random.below(3);
-    const Shape shape{key_heads, 16 + random.below(33), key_heads * (1 + random.below(3)),
-                      16 + random.below(49)};
+    const DeltaShape shape{key_heads, 16 + random.below(33), key_heads * (1 + random.below(3)),
+                           16 + random.below(49)};
     all.push_back(i % 2 == 0 ? net(shape, DType::f32) : plain(shape));
   }
   const std::vector<TestTarget> targets = runnable_targets(GetParam());

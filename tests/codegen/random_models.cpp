@@ -85,6 +85,12 @@ void append_block(const frontends::GgmlType& type, Random& random, std::vector<u
 
 }  // namespace
 
+std::vector<std::string> kinds_of(const TestModel& model) {
+  std::vector<std::string> all;
+  for (const ir::Node& node : model.module.nodes) all.push_back(node.text("kind", ""));
+  return all;
+}
+
 uint64_t Random::bits() {
   // SplitMix64
   uint64_t z = (state_ += 0x9e3779b97f4a7c15U);

@@ -57,6 +57,9 @@ struct TestModel {
   std::shared_ptr<RandomWeights> weights;
 };
 
+// Kinds of its fused nodes, in order.
+std::vector<std::string> kinds_of(const TestModel& model);
+
 inline constexpr int64_t kVocabulary = 40;
 
 // Builds a model whose only parameter is the tokens. Names of nodes and weights are unique per

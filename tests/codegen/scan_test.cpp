@@ -27,7 +27,7 @@ INSTANTIATE_TEST_SUITE_P(Host, Scan, ::testing::Values(Device::host));
 INSTANTIATE_TEST_SUITE_P(Gpu, Scan, ::testing::Values(Device::gpu));
 
 // Heads of x and their features, groups of b and c and their columns.
-struct Shape {
+struct ScanShape {
   int64_t heads, head_dim, groups, columns;
 
   int64_t channels() const { return heads * head_dim; }
@@ -37,13 +37,13 @@ struct Shape {
 
 enum class Rates { of_heads, of_columns };
 
-ValueId rates(ModelBuilder& b, const Shape& s, Rates of) {
+ValueId rates(ModelBuilder& b, const ScanShape& s, Rates of) {
   std::vector<float> numbers;
   const int64_t count = s.heads * (of == Rates::of_heads ? 1 : s.columns);
   for (int64_t i = 0; i < count; ++i) numbers.push_back(-0.1F * static_cast<float>(1 + i % 11));
   return b.constant("rates", numbers);
 }
-ValueId state(ModelBuilder& b, const Shape& s) {
+ValueId state(ModelBuilder& b, const ScanShape& s) {
   return b.fixed_state("scan_state", {s.heads, s.head_dim, s.columns});
 }
 
@@ -56,7 +56,7 @@ ValueId part(ModelBuilder& b, const std::string& label, ValueId rows, int64_t be
 }
 
 // Nothing but views around the scan, which has no steps: what lightning attention is.
-TestModel plain(const Shape& s) {
+TestModel plain(const ScanShape& s) {
   ModelBuilder b(fmt::format("scan_{}", s.name()));
   const ValueId x = b.rows("x", s.channels() + 2 * s.shared());
   const ValueId v = part(b, "v", x, 0, s.heads, s.head_dim);
@@ -68,7 +68,7 @@ TestModel plain(const Shape& s) {
 
 // What state spaces have around it: steps that become positive within limits, skips, a gate; Jamba
 // norms of b and c. [x | b | c] is one tensor and [z | dt] another.
-ValueId net(ModelBuilder& b, const Shape& s, ValueId xbc, ValueId zdt, Rates of, bool norms,
+ValueId net(ModelBuilder& b, const ScanShape& s, ValueId xbc, ValueId zdt, Rates of, bool norms,
             DType dtype) {
   const ValueId x = part(b, "x", xbc, 0, s.heads, s.head_dim);
   const auto group = [&](const std::string& label, int64_t begin) {
@@ -90,7 +90,7 @@ ValueId net(ModelBuilder& b, const Shape& s, ValueId xbc, ValueId zdt, Rates of,
   y = b.reshape("flat", y, {Dim::of('T'), s.channels()});
   return b.add("gated", Op::mul, {y, b.add("z_silu", Op::silu, {z})});
 }
-TestModel net(const Shape& s, Rates of, bool norms, DType dtype) {
+TestModel net(const ScanShape& s, Rates of, bool norms, DType dtype) {
   ModelBuilder b(fmt::format("scan_net_{}{}{}", s.name(), of == Rates::of_columns ? "_columns" : "",
                              norms ? "_norms" : ""));
   const ValueId xbc = b.rows("xbc", s.channels() + 2 * s.shared());
@@ -98,31 +98,26 @@ TestModel net(const Shape& s, Rates of, bool norms, DType dtype) {
   return b.finish(net(b, s, xbc, zdt, of, norms, dtype));
 }
 
-std::vector<std::string> kinds(const TestModel& model) {
-  std::vector<std::string> all;
-  for (const ir::Node& node : model.module.nodes) all.push_back(node.text("kind", ""));
-  return all;
-}
-
 // Mamba-2: heads that fill no vector and no block, groups that end within one, and several of each.
-const std::vector<Shape> kHeads = {{1, 16, 1, 16}, {4, 17, 2, 37}, {3, 64, 1, 20}, {6, 5, 3, 130},
-                                   {2, 8, 2, 128}, {4, 20, 4, 20}, {40, 3, 1, 48}, {2, 33, 2, 256}};
+const std::vector<ScanShape> kHeads = {{1, 16, 1, 16}, {4, 17, 2, 37}, {3, 64, 1, 20},
+                                       {6, 5, 3, 130}, {2, 8, 2, 128}, {4, 20, 4, 20},
+                                       {40, 3, 1, 48}, {2, 33, 2, 256}};
 // Mamba: channels.
-const std::vector<Shape> kChannels = {{64, 1, 1, 16}, {130, 1, 1, 8}, {24, 1, 2, 33}};
+const std::vector<ScanShape> kChannels = {{64, 1, 1, 16}, {130, 1, 1, 8}, {24, 1, 2, 33}};
 
-std::vector<TestModel> models() {
+std::vector<TestModel> scan_models() {
   std::vector<TestModel> all;
   const auto add = [&](TestModel model, std::vector<std::string> wanted) {
-    EXPECT_EQ(kinds(model), wanted) << model.name;
+    EXPECT_EQ(kinds_of(model), wanted) << model.name;
     all.push_back(std::move(model));
   };
-  for (const Shape& shape : kHeads) {
+  for (const ScanShape& shape : kHeads) {
     add(plain(shape), {"embed", "scan"});
     add(net(shape, Rates::of_heads, shape.columns % 2 == 0 && shape.heads == 4,
             shape.columns % 16 == 0 ? DType::f32 : DType::bf16),
         {"embed", "embed", "scan"});
   }
-  for (const Shape& shape : kChannels) {
+  for (const ScanShape& shape : kChannels) {
     add(net(shape, Rates::of_columns, true, DType::f16), {"embed", "embed", "scan"});
     add(net(shape, Rates::of_columns, false, DType::bf16), {"embed", "embed", "scan"});
   }
@@ -130,7 +125,7 @@ std::vector<TestModel> models() {
 }
 
 TEST_P(Scan, AloneAndWithStepsAndGates) {
-  expect_models_match(models(), GetParam(), Spread::one_target);
+  expect_models_match(scan_models(), GetParam(), Spread::one_target);
 }
 
 // Sequences of one row and of more than a tile has, and more of them than there are workers;
@@ -164,8 +159,8 @@ TEST_P(Scan, RandomShapesAndSteps) {
   std::vector<TestModel> all;
   for (int i = 0; i < 5; ++i) {
     const int64_t groups = 1 + random.below(3);
-    const Shape shape{groups * (1 + random.below(5)), 1 + random.below(i % 2 == 0 ? 1 : 40), groups,
-                      1 + random.below(49)};
+    const ScanShape shape{groups * (1 + random.below(5)), 1 + random.below(i % 2 == 0 ? 1 : 40),
+                          groups, 1 + random.below(49)};
     all.push_back(net(shape, i % 2 == 0 ? Rates::of_columns : Rates::of_heads, i == 2, DType::f32));
   }
   const std::vector<TestTarget> targets = runnable_targets(GetParam());

@@ -52,6 +52,8 @@ struct Expression {
   std::vector<CallArgument> arguments;
 };
 
+using ExpressionKind = Expression::Kind;
+
 struct Statement;
 using Body = std::vector<Statement>;
 

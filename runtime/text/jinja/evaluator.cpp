@@ -14,8 +14,6 @@
 namespace sinter::runtime::jinja {
 namespace {
 
-using Kind = Expression::Kind;
-
 constexpr int64_t kMaxRange = 100000;  // as Jinja's sandbox
 // Beyond all positions, and far from overflow.
 constexpr int64_t kFar = int64_t{1} << 60;
@@ -105,62 +103,62 @@ Value Evaluator::evaluate(const Expression& expression) {
 Value Evaluator::evaluate_node(const Expression& expression) {
   const auto& operands = expression.operands;
   switch (expression.kind) {
-    case Kind::kConstant:
+    case ExpressionKind::kConstant:
       return expression.value;
-    case Kind::kName:
+    case ExpressionKind::kName:
       return evaluate_name(expression);
-    case Kind::kList:
+    case ExpressionKind::kList:
       return make_list(evaluate_all(operands), budget_);
-    case Kind::kTuple:
+    case ExpressionKind::kTuple:
       return make_list(evaluate_all(operands), budget_, Sequence::Kind::kTuple);
-    case Kind::kDict:
+    case ExpressionKind::kDict:
       return evaluate_dict(expression);
-    case Kind::kAttribute:
+    case ExpressionKind::kAttribute:
       return attribute(evaluate(*operands[0]), expression.name);
-    case Kind::kItem: {
+    case ExpressionKind::kItem: {
       const Value object = evaluate(*operands[0]);
       return item(object, evaluate(*operands[1]));
     }
-    case Kind::kSlice:
+    case ExpressionKind::kSlice:
       return evaluate_slice(expression);
-    case Kind::kCall: {
+    case ExpressionKind::kCall: {
       const Value callee = evaluate(*operands[0]);
       const Arguments arguments = evaluate_arguments(expression.arguments);
       line_ = expression.line;
       return call(callee, arguments);
     }
-    case Kind::kFilter: {
+    case ExpressionKind::kFilter: {
       const Value value = evaluate(*operands[0]);
       const Arguments arguments = evaluate_arguments(expression.arguments);
       return filter(expression.name, value, arguments);
     }
-    case Kind::kTest: {
+    case ExpressionKind::kTest: {
       const Value value = evaluate(*operands[0]);
       const Arguments arguments = evaluate_arguments(expression.arguments);
       return test(expression.name, value, arguments);
     }
-    case Kind::kUnary:
+    case ExpressionKind::kUnary:
       return evaluate_unary(expression);
-    case Kind::kBinary:
+    case ExpressionKind::kBinary:
       return evaluate_binary(expression);
-    case Kind::kCompare:
+    case ExpressionKind::kCompare:
       return evaluate_compare(expression);
-    case Kind::kConcatenate:
+    case ExpressionKind::kConcatenate:
       return evaluate_concatenation(expression);
-    case Kind::kAnd:
-    case Kind::kOr: {
+    case ExpressionKind::kAnd:
+    case ExpressionKind::kOr: {
       Value value;
       for (const ExpressionPtr& operand : operands) {
         value = evaluate(*operand);
-        if (is_true(value) == (expression.kind == Kind::kOr)) break;
+        if (is_true(value) == (expression.kind == ExpressionKind::kOr)) break;
       }
       return value;
     }
-    case Kind::kConditional:
+    case ExpressionKind::kConditional:
       if (is_true(evaluate(*operands[1]))) return evaluate(*operands[0]);
       if (operands[2]) return evaluate(*operands[2]);
       return make_undefined("the inline if-expression evaluated to false and has no else");
-    case Kind::kBlockText:
+    case ExpressionKind::kBlockText:
       return block_text_;
   }
   return {};

@@ -96,8 +96,8 @@ class Evaluator {
    public:
     explicit Deeper(Evaluator& evaluator) : depth_(evaluator.depth_) {
       // How deep expressions, blocks and macros may be in each other while they run.
-      constexpr int kMaxDepth = 600;
-      if (depth_ >= kMaxDepth) throw Failure{"the template recurses too deeply"};
+      constexpr int kMaxRecursion = 600;
+      if (depth_ >= kMaxRecursion) throw Failure{"the template recurses too deeply"};
       ++depth_;
     }
     ~Deeper() { --depth_; }

@@ -10,7 +10,7 @@
 namespace sinter::runtime::jinja {
 namespace {
 
-using Kind = Token::Kind;
+using TokenKind = Token::Kind;
 
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
@@ -50,7 +50,7 @@ class Lexer {
       }
       read_tag(tag);
     }
-    tokens_.push_back({Kind::kEnd, "", line_});
+    tokens_.push_back({TokenKind::kEnd, "", line_});
     return std::move(tokens_);
   }
 
@@ -86,7 +86,7 @@ class Lexer {
   }
 
   void add_text(std::string text) {
-    if (!text.empty()) tokens_.push_back({Kind::kText, std::move(text), line_});
+    if (!text.empty()) tokens_.push_back({TokenKind::kText, std::move(text), line_});
   }
 
   // The text before a tag, less the white space that the tag takes: all of it for "-"; for blocks
@@ -134,7 +134,8 @@ class Lexer {
     line_starting_ = false;
     if (kind == '#') return read_comment();
     if (kind == '%' && read_raw()) return;
-    tokens_.push_back({kind == '{' ? Kind::kVariableBegin : Kind::kBlockBegin, "", line_});
+    tokens_.push_back(
+        {kind == '{' ? TokenKind::kVariableBegin : TokenKind::kBlockBegin, "", line_});
     read_expression(kind == '{');
   }
 
@@ -183,14 +184,14 @@ class Lexer {
       if (at_ >= source_.size())
         fail(variable ? "{{ is not closed with }}" : "{% is not closed with %}");
       if (open.empty() && take_end(variable ? "}}" : "%}", !variable)) {
-        tokens_.push_back({variable ? Kind::kVariableEnd : Kind::kBlockEnd, "", line_});
+        tokens_.push_back({variable ? TokenKind::kVariableEnd : TokenKind::kBlockEnd, "", line_});
         return;
       }
       const char c = peek();
       if (is_name_start(c)) {
         size_t length = 1;
         while (is_name(peek(length))) ++length;
-        add(Kind::kName, length);
+        add(TokenKind::kName, length);
       } else if (is_digit(c)) {
         read_number();
       } else if (c == '"' || c == '\'') {
@@ -201,7 +202,7 @@ class Lexer {
     }
   }
 
-  void add(Kind kind, size_t length) {
+  void add(TokenKind kind, size_t length) {
     tokens_.push_back({kind, source_.substr(at_, length), line_});
     advance(length);
   }
@@ -217,7 +218,7 @@ class Lexer {
       length = 2;
       while (std::isxdigit(static_cast<uint8_t>(peek(length))) != 0 || peek(length) == '_')
         ++length;
-      return add(Kind::kInteger, length);
+      return add(TokenKind::kInteger, length);
     }
     digits();
     bool fraction = false;
@@ -241,7 +242,7 @@ class Lexer {
       length = 1;
       while (peek(length) == '0' || (peek(length) == '_' && peek(length + 1) == '0')) ++length;
     }
-    add(fraction ? Kind::kFloat : Kind::kInteger, length);
+    add(fraction ? TokenKind::kFloat : TokenKind::kInteger, length);
   }
 
   uint32_t read_digits(size_t* i, size_t most, int base) const {
@@ -291,13 +292,13 @@ class Lexer {
       }
     }
     if (i >= source_.size()) fail("a string is not closed");
-    tokens_.push_back({Kind::kString, std::move(value), line_});
+    tokens_.push_back({TokenKind::kString, std::move(value), line_});
     advance(i + 1 - at_);
   }
 
   void read_operator(std::string* open) {
     for (const std::string_view two : {"//", "**", "==", "!=", ">=", "<="})
-      if (looking_at(two)) return add(Kind::kOperator, 2);
+      if (looking_at(two)) return add(TokenKind::kOperator, 2);
     const char c = peek();
     if (std::string_view("+-/*%~[](){}><=.:|,;").find(c) == std::string_view::npos || c == '\0')
       fail(fmt::format(
@@ -308,7 +309,7 @@ class Lexer {
       if (open->empty() || open->back() != c) fail(fmt::format("'{}' closes nothing", c));
       open->pop_back();
     }
-    add(Kind::kOperator, 1);
+    add(TokenKind::kOperator, 1);
   }
 
   std::string source_;

@@ -13,8 +13,6 @@
 namespace sinter::runtime::jinja {
 namespace {
 
-using Kind = Expression::Kind;
-
 // Parentheses and blocks nest at most so deep: the C++ stack follows them.
 constexpr int kMaxNesting = 100;
 // Chains such as a + b + c are trees, too, but the parser is not in itself.
@@ -93,7 +91,8 @@ class Parser {
     ++at_;
   }
 
-  ExpressionPtr node(Kind kind, std::vector<ExpressionPtr> operands = {}, std::string name = {}) {
+  ExpressionPtr node(ExpressionKind kind, std::vector<ExpressionPtr> operands = {},
+                     std::string name = {}) {
     auto result = std::make_unique<Expression>();
     result->kind = kind;
     result->line = now().line;
@@ -117,7 +116,7 @@ class Parser {
     return result;
   }
   ExpressionPtr constant(Value value) {
-    ExpressionPtr result = node(Kind::kConstant);
+    ExpressionPtr result = node(ExpressionKind::kConstant);
     result->value = std::move(value);
     return result;
   }
@@ -183,11 +182,11 @@ class Parser {
       statement.kind = Block::kCallBlock;
       if (is_operator("(")) read_parameters(statement);
       statement.value = expression();
-      if (statement.value->kind != Kind::kCall) fail("expected a call after 'call'");
+      if (statement.value->kind != ExpressionKind::kCall) fail("expected a call after 'call'");
       read_macro_body(statement, "endcall");
     } else if (name == "filter") {
       statement.kind = Block::kFilterBlock;
-      statement.value = filter(node(Kind::kBlockText));
+      statement.value = filter(node(ExpressionKind::kBlockText));
       while (skip_operator("|")) statement.value = filter(std::move(statement.value));
       statement.body = block("endfilter");
     } else if (name == "with") {
@@ -265,7 +264,7 @@ class Parser {
       return;
     }
     statement.kind = Statement::Kind::kSetBlock;
-    statement.value = node(Kind::kBlockText);
+    statement.value = node(ExpressionKind::kBlockText);
     while (skip_operator("|")) statement.value = filter(std::move(statement.value));
     statement.body = block("endset");
   }
@@ -347,9 +346,9 @@ class Parser {
         expect_operator(")");
         return inner;
       }
-      ExpressionPtr result = node(Kind::kName, {}, expect_target_name());
+      ExpressionPtr result = node(ExpressionKind::kName, {}, expect_target_name());
       if (attributes && skip_operator("."))
-        result = node(Kind::kAttribute, list(std::move(result)), expect_name());
+        result = node(ExpressionKind::kAttribute, list(std::move(result)), expect_name());
       return result;
     };
     ExpressionPtr first = single();
@@ -360,7 +359,7 @@ class Parser {
       if (is_name("in")) break;
       parts.push_back(single());
     }
-    return node(Kind::kTuple, std::move(parts));
+    return node(ExpressionKind::kTuple, std::move(parts));
   }
 
   bool ends_tuple() const {
@@ -375,7 +374,7 @@ class Parser {
       if (ends_tuple() || is_name("recursive")) break;
       parts.push_back(conditional ? expression() : or_expression());
     }
-    return node(Kind::kTuple, std::move(parts));
+    return node(ExpressionKind::kTuple, std::move(parts));
   }
 
   ExpressionPtr expression() {
@@ -385,8 +384,8 @@ class Parser {
       ExpressionPtr condition = or_expression();
       ExpressionPtr other;
       if (skip_name("else")) other = expression();
-      value =
-          node(Kind::kConditional, list(std::move(value), std::move(condition), std::move(other)));
+      value = node(ExpressionKind::kConditional,
+                   list(std::move(value), std::move(condition), std::move(other)));
     }
     return value;
   }
@@ -396,7 +395,7 @@ class Parser {
     if (!is_name("or")) return left;
     std::vector<ExpressionPtr> parts = list(std::move(left));
     while (skip_name("or")) parts.push_back(and_expression());
-    return node(Kind::kOr, std::move(parts));
+    return node(ExpressionKind::kOr, std::move(parts));
   }
 
   ExpressionPtr and_expression() {
@@ -404,13 +403,13 @@ class Parser {
     if (!is_name("and")) return left;
     std::vector<ExpressionPtr> parts = list(std::move(left));
     while (skip_name("and")) parts.push_back(not_expression());
-    return node(Kind::kAnd, std::move(parts));
+    return node(ExpressionKind::kAnd, std::move(parts));
   }
 
   ExpressionPtr not_expression() {
     if (!skip_name("not")) return comparison();
     const Nested nested(*this);
-    return node(Kind::kUnary, list(not_expression()), "not");
+    return node(ExpressionKind::kUnary, list(not_expression()), "not");
   }
 
   ExpressionPtr comparison() {
@@ -433,7 +432,7 @@ class Parser {
       operands.push_back(sum());
     }
     if (operators.empty()) return std::move(operands[0]);
-    ExpressionPtr result = node(Kind::kCompare, std::move(operands));
+    ExpressionPtr result = node(ExpressionKind::kCompare, std::move(operands));
     result->operators = std::move(operators);
     return result;
   }
@@ -443,7 +442,8 @@ class Parser {
     while (is_operator("+") || is_operator("-")) {
       std::string name = take().text;
       ExpressionPtr right = concatenation();
-      left = node(Kind::kBinary, list(std::move(left), std::move(right)), std::move(name));
+      left =
+          node(ExpressionKind::kBinary, list(std::move(left), std::move(right)), std::move(name));
     }
     return left;
   }
@@ -453,7 +453,7 @@ class Parser {
     if (!is_operator("~")) return left;
     std::vector<ExpressionPtr> parts = list(std::move(left));
     while (skip_operator("~")) parts.push_back(product());
-    return node(Kind::kConcatenate, std::move(parts));
+    return node(ExpressionKind::kConcatenate, std::move(parts));
   }
 
   ExpressionPtr product() {
@@ -461,7 +461,8 @@ class Parser {
     while (is_operator("*") || is_operator("/") || is_operator("//") || is_operator("%")) {
       std::string name = take().text;
       ExpressionPtr right = power();
-      left = node(Kind::kBinary, list(std::move(left), std::move(right)), std::move(name));
+      left =
+          node(ExpressionKind::kBinary, list(std::move(left), std::move(right)), std::move(name));
     }
     return left;
   }
@@ -470,7 +471,7 @@ class Parser {
     ExpressionPtr left = unary(true);
     while (skip_operator("**")) {
       ExpressionPtr right = unary(true);
-      left = node(Kind::kBinary, list(std::move(left), std::move(right)), "**");
+      left = node(ExpressionKind::kBinary, list(std::move(left), std::move(right)), "**");
     }
     return left;
   }
@@ -480,7 +481,7 @@ class Parser {
     ExpressionPtr value;
     if (is_operator("-") || is_operator("+")) {
       std::string name = take().text;
-      value = node(Kind::kUnary, list(unary(false)), std::move(name));
+      value = node(ExpressionKind::kUnary, list(unary(false)), std::move(name));
     } else {
       value = postfix(primary());
     }
@@ -520,7 +521,7 @@ class Parser {
         break;
     }
     if (skip_operator("(")) {
-      if (skip_operator(")")) return node(Kind::kTuple);
+      if (skip_operator(")")) return node(ExpressionKind::kTuple);
       ExpressionPtr inner = tuple(true);
       expect_operator(")");
       return inner;
@@ -534,7 +535,7 @@ class Parser {
         }
         items.push_back(expression());
       }
-      return node(Kind::kList, std::move(items));
+      return node(ExpressionKind::kList, std::move(items));
     }
     if (skip_operator("{")) {
       std::vector<ExpressionPtr> items;
@@ -547,7 +548,7 @@ class Parser {
         expect_operator(":");
         items.push_back(expression());
       }
-      return node(Kind::kDict, std::move(items));
+      return node(ExpressionKind::kDict, std::move(items));
     }
     fail(fmt::format("expected a value, found {}", found()));
   }
@@ -560,7 +561,7 @@ class Parser {
     reads_.varargs |= name == "varargs";
     reads_.kwargs |= name == "kwargs";
     reads_.caller |= name == "caller";
-    return node(Kind::kName, {}, std::move(name));
+    return node(ExpressionKind::kName, {}, std::move(name));
   }
 
   ExpressionPtr integer() {
@@ -587,9 +588,9 @@ class Parser {
       if (skip_operator(".")) {
         if (is(Token::Kind::kInteger)) {
           ExpressionPtr index = integer();
-          value = node(Kind::kItem, list(std::move(value), std::move(index)));
+          value = node(ExpressionKind::kItem, list(std::move(value), std::move(index)));
         } else {
-          value = node(Kind::kAttribute, list(std::move(value)), expect_name());
+          value = node(ExpressionKind::kAttribute, list(std::move(value)), expect_name());
         }
       } else if (skip_operator("[")) {
         value = subscript(std::move(value));
@@ -624,11 +625,12 @@ class Parser {
       if (skip_operator(":") && !is_operator("]") && !is_operator(",")) step = expression();
       if (!is_operator("]") || comma) fail("a slice stands alone between [ and ]");
       ++at_;
-      return node(Kind::kSlice,
+      return node(ExpressionKind::kSlice,
                   list(std::move(value), std::move(begin), std::move(end), std::move(step)));
     }
-    ExpressionPtr key = keys.size() == 1 ? std::move(keys[0]) : node(Kind::kTuple, std::move(keys));
-    return node(Kind::kItem, list(std::move(value), std::move(key)));
+    ExpressionPtr key =
+        keys.size() == 1 ? std::move(keys[0]) : node(ExpressionKind::kTuple, std::move(keys));
+    return node(ExpressionKind::kItem, list(std::move(value), std::move(key)));
   }
 
   std::vector<CallArgument> arguments() {
@@ -671,7 +673,7 @@ class Parser {
   }
 
   ExpressionPtr call(ExpressionPtr callee) {
-    ExpressionPtr result = node(Kind::kCall, list(std::move(callee)));
+    ExpressionPtr result = node(ExpressionKind::kCall, list(std::move(callee)));
     result->arguments = arguments();
     return measured(std::move(result));
   }
@@ -683,14 +685,14 @@ class Parser {
   }
 
   ExpressionPtr filter(ExpressionPtr value) {
-    ExpressionPtr result = node(Kind::kFilter, list(std::move(value)), dotted_name());
+    ExpressionPtr result = node(ExpressionKind::kFilter, list(std::move(value)), dotted_name());
     if (is_operator("(")) result->arguments = arguments();
     return measured(std::move(result));
   }
 
   ExpressionPtr test(ExpressionPtr value) {
     const bool negated = skip_name("not");
-    ExpressionPtr result = node(Kind::kTest, list(std::move(value)), dotted_name());
+    ExpressionPtr result = node(ExpressionKind::kTest, list(std::move(value)), dotted_name());
     using Part = Token::Kind;
     if (is_operator("(")) {
       result->arguments = arguments();
@@ -703,7 +705,8 @@ class Parser {
       result->arguments.push_back(std::move(argument));
     }
     result = measured(std::move(result));
-    return negated ? node(Kind::kUnary, list(std::move(result)), "not") : std::move(result);
+    return negated ? node(ExpressionKind::kUnary, list(std::move(result)), "not")
+                   : std::move(result);
   }
 
   std::vector<Token> tokens_;

@@ -8,8 +8,6 @@
 
 namespace sinter::runtime::jinja {
 
-using Kind = Expression::Kind;
-
 bool Loop::advance() {
   std::optional<Value> item = after ? std::exchange(after, std::nullopt) : next();
   if (!item) return false;
@@ -217,10 +215,10 @@ Value Evaluator::make_macro(const Statement& statement) {
 }
 
 void Evaluator::assign(const Expression& target, const Value& value) {
-  if (target.kind == Kind::kName) {
+  if (target.kind == ExpressionKind::kName) {
     budget_.charge(kValueCost);
     scope_->variables.insert_or_assign(target.name, value);
-  } else if (target.kind == Kind::kAttribute) {
+  } else if (target.kind == ExpressionKind::kAttribute) {
     const Value object = evaluate(*target.operands[0]);
     const auto* space = object.as<Namespace*>();
     if (space == nullptr) {

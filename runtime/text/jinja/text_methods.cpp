@@ -312,7 +312,7 @@ Value translate_method(const Call& call) {
 }
 
 template <std::string (*change)(std::string_view, Budget&)>
-Value changed(const Call& call) {
+Value changed_text(const Call& call) {
   (void)call.in_order(0, 0);
   return call.alike(change(text_of(call), call.budget()));
 }
@@ -342,7 +342,7 @@ Value no_bytes(const Call& call) {
 
 Implementation find_text_method(std::string_view name) {
   static const std::unordered_map<std::string_view, Implementation> table = {
-      {"capitalize", changed<capitalize>},
+      {"capitalize", changed_text<capitalize>},
       {"casefold",
        [](const Call& call) {
          (void)call.in_order(0, 0);
@@ -383,7 +383,7 @@ Implementation find_text_method(std::string_view name) {
       {"isupper", tested<is_upper>},
       {"join", join_method},
       {"ljust", pad_method},
-      {"lower", changed<lower>},
+      {"lower", changed_text<lower>},
       {"lstrip", [](const Call& call) { return strip_method(call, true, false); }},
       {"maketrans", maketrans_method},
       {"partition", [](const Call& call) { return partition_method(call, false); }},
@@ -400,10 +400,10 @@ Implementation find_text_method(std::string_view name) {
       {"splitlines", splitlines_method},
       {"startswith", [](const Call& call) { return affix_method(call, true); }},
       {"strip", [](const Call& call) { return strip_method(call, true, true); }},
-      {"swapcase", changed<swap_case>},
-      {"title", changed<title_case>},
+      {"swapcase", changed_text<swap_case>},
+      {"title", changed_text<title_case>},
       {"translate", translate_method},
-      {"upper", changed<upper>},
+      {"upper", changed_text<upper>},
       {"zfill", zfill_method},
   };
   const auto found = table.find(name);

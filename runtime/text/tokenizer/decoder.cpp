@@ -12,13 +12,12 @@
 namespace sinter::runtime::tokenizer {
 namespace {
 
-using Kind = DecoderStep::Kind;
+using DecoderKind = DecoderStep::Kind;
 
-constexpr int kMaxDepth = 8;      // of Sequence in Sequence
-constexpr size_t kMaxSteps = 64;  // in all
+constexpr size_t kMaxDecoderSteps = 64;  // in all
 constexpr int64_t kMaxStrip = 1 << 20;
 // How many times longer the steps may make a text, all together.
-constexpr size_t kMaxGrowth = 64;
+constexpr size_t kMaxDecoderGrowth = 64;
 // Steps of a MatchBudget: for one step of a decoder and its token, for each byte of that, and what
 // a token adds to the budget.
 constexpr uint64_t kStepWork = 50;
@@ -34,41 +33,41 @@ struct Reader {
     const std::string type = field.member("type").string();
     if (field.failed()) return;
     if (type == "Sequence") {
-      if (depth == kMaxDepth) return field.fail("nests Sequences too deeply");
+      if (depth == kMaxSequenceDepth) return field.fail("nests Sequences too deeply");
       for (const JsonField& item : field.member("decoders").items()) read(item, depth + 1);
       return;
     }
-    if (steps.size() == kMaxSteps) return field.fail("has too many steps");
-    DecoderStep step{.kind = Kind::kFuse};
+    if (steps.size() == kMaxDecoderSteps) return field.fail("has too many steps");
+    DecoderStep step{.kind = DecoderKind::kFuse};
     const auto text_or = [&](const char* name, const char* otherwise) {
       const JsonField member = field.member(name);
       return member.is_null() ? otherwise : member.string();
     };
     if (type == "ByteLevel") {
-      step.kind = Kind::kByteLevel;
+      step.kind = DecoderKind::kByteLevel;
     } else if (type == "ByteFallback") {
-      step.kind = Kind::kByteFallback;
+      step.kind = DecoderKind::kByteFallback;
     } else if (type == "Replace") {
       read_replace(field, &step);
     } else if (type == "Metaspace") {
-      step.kind = Kind::kMetaspace;
+      step.kind = DecoderKind::kMetaspace;
       step.content = field.member("replacement").character();
       step.drop_first = read_prepend(field) != Prepend::kNever;
     } else if (type == "Strip") {
-      step.kind = Kind::kStrip;
+      step.kind = DecoderKind::kStrip;
       step.content = field.member("content").character();
       step.start = field.member("start").integer(0, kMaxStrip);
       step.stop = field.member("stop").integer(0, kMaxStrip);
     } else if (type == "WordPiece") {
-      step.kind = Kind::kWordPiece;
+      step.kind = DecoderKind::kWordPiece;
       step.content = text_or("prefix", "##");
       step.cleanup = field.member("cleanup").boolean(true);
     } else if (type == "BPEDecoder") {
-      step.kind = Kind::kBpe;
+      step.kind = DecoderKind::kBpe;
       step.content = text_or("suffix", "</w>");
       if (step.content.empty()) grow(field, 2);
     } else if (type == "CTC") {
-      step.kind = Kind::kCtc;
+      step.kind = DecoderKind::kCtc;
       step.content = text_or("pad_token", "<pad>");
       step.delimiter = text_or("word_delimiter_token", "|");
       step.cleanup = field.member("cleanup").boolean(true);
@@ -83,7 +82,7 @@ struct Reader {
   }
 
   void read_replace(const JsonField& field, DecoderStep* step) {
-    step->kind = Kind::kReplace;
+    step->kind = DecoderKind::kReplace;
     const JsonField source = field.member("pattern");
     auto pattern = source.pattern();
     if (!pattern.ok()) return;
@@ -99,8 +98,8 @@ struct Reader {
   }
 
   void grow(const JsonField& field, size_t times) {
-    if (__builtin_mul_overflow(growth, times, &growth) || growth > kMaxGrowth)
-      field.fail(fmt::format("makes text more than {} times longer", kMaxGrowth));
+    if (__builtin_mul_overflow(growth, times, &growth) || growth > kMaxDecoderGrowth)
+      field.fail(fmt::format("makes text more than {} times longer", kMaxDecoderGrowth));
   }
 };
 
@@ -151,12 +150,13 @@ std::string strip(const DecoderStep& step, std::string_view text) {
 Decoder read_decoder(const JsonField& field) {
   Reader reader;
   reader.read(field, 0);
-  if (field.is_null()) reader.steps.push_back({.kind = Kind::kSpaced});
+  if (field.is_null()) reader.steps.push_back({.kind = DecoderKind::kSpaced});
   bool streams = true;
   for (size_t i = reader.steps.size(); i-- > 0;) {
     DecoderStep& step = reader.steps[i];
     step.rest_streams = streams;
-    streams &= step.kind == Kind::kFuse || (step.kind == Kind::kStrip && step.stop == 0);
+    streams &=
+        step.kind == DecoderKind::kFuse || (step.kind == DecoderKind::kStrip && step.stop == 0);
   }
   return {.steps = std::move(reader.steps), .growth = reader.growth};
 }
@@ -171,7 +171,7 @@ void DecoderRun::reset() {
 }
 
 bool DecoderRun::can_work(const DecoderStep& step, size_t bytes) {
-  const bool slow = step.cleanup || step.kind == Kind::kByteLevel;
+  const bool slow = step.cleanup || step.kind == DecoderKind::kByteLevel;
   const uint64_t per_byte = slow ? kSlowByteWork : kByteWork;
   gave_up_ |= !budget_.take(kStepWork + per_byte * bytes);
   return !gave_up_;
@@ -212,21 +212,21 @@ void DecoderRun::pass(size_t step_index, std::string token, std::string* out) {
   const size_t next = step_index + 1;
   const size_t place = state.tokens++;
   switch (step.kind) {
-    case Kind::kSpaced:
+    case DecoderKind::kSpaced:
       return pass(next, place == 0 ? std::move(token) : " " + token, out);
-    case Kind::kReplace:
+    case DecoderKind::kReplace:
       return pass(next, replace_pattern(step, std::move(token)), out);
-    case Kind::kStrip:
+    case DecoderKind::kStrip:
       return pass(next, strip(step, token), out);
-    case Kind::kMetaspace:
+    case DecoderKind::kMetaspace:
       return pass(next, replace_all(token, step.content, place == 0 && step.drop_first ? "" : " "),
                   out);
-    case Kind::kWordPiece:
+    case DecoderKind::kWordPiece:
       if (place > 0) {
         token = token.starts_with(step.content) ? token.substr(step.content.size()) : " " + token;
       }
       return pass(next, step.cleanup ? clean_up(std::move(token)) : std::move(token), out);
-    case Kind::kBpe:
+    case DecoderKind::kBpe:
       if (std::exchange(state.holds, false))
         pass(next, replace_all(state.held, step.content, " "), out);
       // Only the last token differs, and only where it has the suffix.
@@ -234,7 +234,7 @@ void DecoderRun::pass(size_t step_index, std::string token, std::string* out) {
       state.held = std::move(token);
       state.holds = true;
       return;
-    case Kind::kCtc: {
+    case DecoderKind::kCtc: {
       if (std::exchange(state.holds, true) && state.held == token) return;
       state.held = token;
       if (!step.content.empty()) token = replace_all(token, step.content, "");
@@ -242,7 +242,7 @@ void DecoderRun::pass(size_t step_index, std::string token, std::string* out) {
       if (!token.empty()) pass(next, std::move(token), out);
       return;
     }
-    case Kind::kByteFallback: {
+    case DecoderKind::kByteFallback: {
       const int byte = fallback_byte(token);
       if (byte >= 0) {
         state.held.push_back(static_cast<char>(byte));
@@ -251,11 +251,11 @@ void DecoderRun::pass(size_t step_index, std::string token, std::string* out) {
       pass_bytes(step_index, out);
       return pass(next, std::move(token), out);
     }
-    case Kind::kByteLevel:
+    case DecoderKind::kByteLevel:
       state.held += from_byte_level(token);
       if (step.rest_streams) pass_characters(step_index, /*all=*/false, out);
       return;
-    case Kind::kFuse:
+    case DecoderKind::kFuse:
       if (step.rest_streams) return pass_part(next, token, out);
       state.held += token;
       return;
@@ -268,7 +268,7 @@ void DecoderRun::pass_part(size_t step_index, std::string_view part, std::string
     const DecoderStep& step = steps_[step_index];
     if (!can_work(step, 0)) return;
     State& state = states_[step_index];
-    while (step.kind == Kind::kStrip && state.left > 0 && !part.empty()) {
+    while (step.kind == DecoderKind::kStrip && state.left > 0 && !part.empty()) {
       if (part.starts_with(step.content)) {
         part.remove_prefix(step.content.size());
         --state.left;
@@ -314,14 +314,14 @@ void DecoderRun::end(size_t step_index, std::string* out) {
   const DecoderStep& step = steps_[step_index];
   State& state = states_[step_index];
   switch (step.kind) {
-    case Kind::kBpe:
+    case DecoderKind::kBpe:
       if (state.holds) pass(step_index + 1, replace_all(state.held, step.content, ""), out);
       return;
-    case Kind::kByteFallback:
+    case DecoderKind::kByteFallback:
       return pass_bytes(step_index, out);
-    case Kind::kByteLevel:
+    case DecoderKind::kByteLevel:
       return pass_characters(step_index, /*all=*/true, out);
-    case Kind::kFuse:
+    case DecoderKind::kFuse:
       if (!step.rest_streams) pass(step_index + 1, std::move(state.held), out);
       return;
     default:

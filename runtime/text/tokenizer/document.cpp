@@ -11,7 +11,7 @@
 namespace sinter::runtime::tokenizer {
 namespace {
 
-constexpr size_t kMaxDepth = 64;  // tokenizer files nest less than ten deep
+constexpr size_t kMaxNesting = 64;  // tokenizer files nest less than ten deep
 constexpr size_t kMaxVocabularyBytes = UINT32_MAX;
 // Json values that are kept, some hundred bytes each.
 constexpr size_t kMaxValues = size_t{1} << 20;
@@ -209,10 +209,10 @@ class Builder {
   }
   bool skip_into() {
     mode_ = Mode::kSkip;
-    return ++skipped_depth_ + tree_.depth() <= kMaxDepth || too_deep();
+    return ++skipped_depth_ + tree_.depth() <= kMaxNesting || too_deep();
   }
   bool too_deep() {
-    error_ = fmt::format("{}: nests more than {} levels deep", file_, kMaxDepth);
+    error_ = fmt::format("{}: nests more than {} levels deep", file_, kMaxNesting);
     return false;
   }
 
@@ -230,7 +230,7 @@ class Builder {
   }
 
   bool open(Json container) {
-    if (tree_.depth() == kMaxDepth) return too_deep();
+    if (tree_.depth() == kMaxNesting) return too_deep();
     if (!has_room()) return false;
     tree_.open(std::move(container));
     return true;

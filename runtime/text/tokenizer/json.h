@@ -17,6 +17,9 @@
 
 namespace sinter::runtime::tokenizer {
 
+// How deep stages may be Sequences in Sequences.
+inline constexpr int kMaxSequenceDepth = 8;
+
 using Json = nlohmann::json;
 
 // The merges of a BPE model: left and right parts of all of them, one after the other.

@@ -14,35 +14,35 @@
 namespace sinter::runtime::tokenizer {
 namespace {
 
-using Kind = NormalizerStep::Kind;
+using NormalizerKind = NormalizerStep::Kind;
 
-constexpr int kMaxDepth = 8;      // of Sequence in Sequence
-constexpr size_t kMaxSteps = 40;  // in all
+constexpr size_t kMaxNormalizerSteps = 40;  // in all
 // NFKD expands one character to 18 at most; the rest is for short texts with long prefixes.
-constexpr size_t kMaxGrowth = 32;
-constexpr size_t kMaxGrowthBase = 1 << 20;
+constexpr size_t kMaxNormalizerGrowth = 32;
+constexpr size_t kMaxNormalizerGrowthBase = 1 << 20;
 
 // Those without options.
-constexpr std::array<std::pair<std::string_view, Kind>, 8> kPlainKinds = {{
-    {"NFC", Kind::kNfc},
-    {"NFD", Kind::kNfd},
-    {"NFKC", Kind::kNfkc},
-    {"NFKD", Kind::kNfkd},
-    {"Lowercase", Kind::kLowercase},
-    {"Nmt", Kind::kNmt},
-    {"StripAccents", Kind::kStripAccents},
-    {"ByteLevel", Kind::kByteLevel},
+constexpr std::array<std::pair<std::string_view, NormalizerKind>, 8> kPlainKinds = {{
+    {"NFC", NormalizerKind::kNfc},
+    {"NFD", NormalizerKind::kNfd},
+    {"NFKC", NormalizerKind::kNfkc},
+    {"NFKD", NormalizerKind::kNfkd},
+    {"Lowercase", NormalizerKind::kLowercase},
+    {"Nmt", NormalizerKind::kNmt},
+    {"StripAccents", NormalizerKind::kStripAccents},
+    {"ByteLevel", NormalizerKind::kByteLevel},
 }};
 
 void read_bert(const JsonField& field, std::vector<NormalizerStep>* steps) {
   const bool lowercase = field.member("lowercase").boolean(true);
-  if (field.member("clean_text").boolean(true)) steps->push_back({Kind::kBertClean});
-  if (field.member("handle_chinese_chars").boolean(true)) steps->push_back({Kind::kBertCjk});
+  if (field.member("clean_text").boolean(true)) steps->push_back({NormalizerKind::kBertClean});
+  if (field.member("handle_chinese_chars").boolean(true))
+    steps->push_back({NormalizerKind::kBertCjk});
   if (field.member("strip_accents").boolean(lowercase)) {
-    steps->push_back({Kind::kNfd});
-    steps->push_back({Kind::kStripNonspacing});
+    steps->push_back({NormalizerKind::kNfd});
+    steps->push_back({NormalizerKind::kStripNonspacing});
   }
-  if (lowercase) steps->push_back({Kind::kLowercase});
+  if (lowercase) steps->push_back({NormalizerKind::kLowercase});
 }
 
 void read_precompiled(const JsonField& field, std::vector<NormalizerStep>* steps) {
@@ -53,7 +53,7 @@ void read_precompiled(const JsonField& field, std::vector<NormalizerStep>* steps
   auto charsmap = Charsmap::parse(*bytes);
   if (!charsmap.ok())
     return table.fail(fmt::format("cannot be used: {}", charsmap.error().message));
-  steps->push_back({.kind = Kind::kPrecompiled,
+  steps->push_back({.kind = NormalizerKind::kPrecompiled,
                     .charsmap = std::make_shared<const Charsmap>(*std::move(charsmap))});
 }
 
@@ -62,27 +62,28 @@ void read_steps(const JsonField& field, int depth, std::vector<NormalizerStep>* 
   const std::string type = field.member("type").string();
   if (field.failed()) return;
   if (type == "Sequence") {
-    if (depth == kMaxDepth) return field.fail("nests Sequences too deeply");
+    if (depth == kMaxSequenceDepth) return field.fail("nests Sequences too deeply");
     for (const JsonField& item : field.member("normalizers").items()) {
       read_steps(item, depth + 1, steps);
     }
     return;
   }
-  if (steps->size() + 4 > kMaxSteps) return field.fail("has too many steps");
+  if (steps->size() + 4 > kMaxNormalizerSteps) return field.fail("has too many steps");
   const auto plain = std::find_if(kPlainKinds.begin(), kPlainKinds.end(),
                                   [&](const auto& known) { return known.first == type; });
   if (plain != kPlainKinds.end()) {
     steps->push_back({plain->second});
   } else if (type == "Prepend") {
-    steps->push_back({.kind = Kind::kPrepend, .content = field.member("prepend").string()});
+    steps->push_back(
+        {.kind = NormalizerKind::kPrepend, .content = field.member("prepend").string()});
   } else if (type == "Replace") {
     auto pattern = field.member("pattern").pattern();
     if (!pattern.ok()) return;
-    steps->push_back({.kind = Kind::kReplace,
+    steps->push_back({.kind = NormalizerKind::kReplace,
                       .content = field.member("content").string(),
                       .pattern = {*pattern}});
   } else if (type == "Strip") {
-    steps->push_back({.kind = Kind::kStrip,
+    steps->push_back({.kind = NormalizerKind::kStrip,
                       .strip_left = field.member("strip_left").boolean(true),
                       .strip_right = field.member("strip_right").boolean(true)});
   } else if (type == "BertNormalizer") {
@@ -173,9 +174,9 @@ size_t length_of_characters(std::string_view text, size_t count) {
   return length;
 }
 
-Text to_unicode_form(const Text& in, Kind kind) {
-  const bool compose = kind == Kind::kNfc || kind == Kind::kNfkc;
-  const bool compat = kind == Kind::kNfkc || kind == Kind::kNfkd;
+Text to_unicode_form(const Text& in, NormalizerKind kind) {
+  const bool compose = kind == NormalizerKind::kNfc || kind == NormalizerKind::kNfkc;
+  const bool compat = kind == NormalizerKind::kNfkc || kind == NormalizerKind::kNfkd;
   Text out{normal_form(in.text, compose, compat)};
   if (in.origin == 0) return out;
   // As many characters as the first one gives by itself, though marks behind it may join it.
@@ -268,38 +269,38 @@ Text precompiled(const Charsmap& charsmap, const Text& in) {
 
 Result<Text> apply(const NormalizerStep& step, Text text, size_t limit, MatchBudget* budget) {
   switch (step.kind) {
-    case Kind::kNfc:
-    case Kind::kNfd:
-    case Kind::kNfkc:
-    case Kind::kNfkd:
+    case NormalizerKind::kNfc:
+    case NormalizerKind::kNfd:
+    case NormalizerKind::kNfkc:
+    case NormalizerKind::kNfkd:
       return to_unicode_form(text, step.kind);
-    case Kind::kLowercase:
+    case NormalizerKind::kLowercase:
       return map_characters(text, put_lowercase);
-    case Kind::kPrepend:
+    case NormalizerKind::kPrepend:
       text.text.insert(0, step.content);
       if (text.origin > 0) text.origin += step.content.size();
       return text;
-    case Kind::kReplace:
+    case NormalizerKind::kReplace:
       return replace(step, text, limit, budget);
-    case Kind::kStrip:
+    case NormalizerKind::kStrip:
       return strip(std::move(text), step.strip_left, step.strip_right);
-    case Kind::kNmt:
+    case NormalizerKind::kNmt:
       return map_characters(text, put_nmt);
-    case Kind::kStripAccents:
+    case NormalizerKind::kStripAccents:
       return map_characters(text, [](uint32_t c, std::string* out) {
         if (!is_mark(c)) append_utf8(c, out);
       });
-    case Kind::kStripNonspacing:
+    case NormalizerKind::kStripNonspacing:
       return map_characters(text, [](uint32_t c, std::string* out) {
         if (!is_nonspacing_mark(c)) append_utf8(c, out);
       });
-    case Kind::kBertClean:
+    case NormalizerKind::kBertClean:
       return map_characters(text, put_bert_clean);
-    case Kind::kBertCjk:
+    case NormalizerKind::kBertCjk:
       return map_characters(text, put_cjk_apart);
-    case Kind::kPrecompiled:
+    case NormalizerKind::kPrecompiled:
       return precompiled(*step.charsmap, text);
-    case Kind::kByteLevel:
+    case NormalizerKind::kByteLevel:
       return Text{to_byte_level(text.text),
                   to_byte_level(std::string_view(text.text).substr(0, text.origin)).size()};
   }
@@ -315,7 +316,7 @@ std::vector<NormalizerStep> read_normalizer(const JsonField& field) {
 }
 
 Result<Text> normalize(const std::vector<NormalizerStep>& steps, Text text, MatchBudget* budget) {
-  const size_t limit = kMaxGrowthBase + kMaxGrowth * text.text.size();
+  const size_t limit = kMaxNormalizerGrowthBase + kMaxNormalizerGrowth * text.text.size();
   for (const NormalizerStep& step : steps) {
     if (text.text.empty()) break;
     auto next = apply(step, std::move(text), limit, budget);

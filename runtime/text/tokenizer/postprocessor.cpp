@@ -8,7 +8,6 @@
 namespace sinter::runtime::tokenizer {
 namespace {
 
-constexpr int kMaxDepth = 8;  // of Sequence in Sequence
 constexpr size_t kMaxTemplateIds = 1024;
 
 int32_t read_id(const JsonField& field, const Model& model) {
@@ -69,7 +68,7 @@ void read_processor(const JsonField& field, int depth, Model* model) {
   if (field.is_null() || field.failed()) return;
   const std::string type = field.member("type").string();
   if (type == "Sequence") {
-    if (depth == kMaxDepth) return field.fail("nests Sequences too deeply");
+    if (depth == kMaxSequenceDepth) return field.fail("nests Sequences too deeply");
     for (const JsonField& item : field.member("processors").items()) {
       read_processor(item, depth + 1, model);
     }

@@ -12,10 +12,9 @@ namespace sinter::runtime::tokenizer {
 namespace {
 
 using Behavior = PreTokenizerStep::Behavior;
-using Kind = PreTokenizerStep::Kind;
+using SplitKind = PreTokenizerStep::Kind;
 
-constexpr int kMaxDepth = 8;             // of Sequence in Sequence
-constexpr size_t kMaxSteps = 32;         // in all
+constexpr size_t kMaxSplitSteps = 32;    // in all
 constexpr ptrdiff_t kMaxByteLevels = 4;  // each may make text twice as long
 constexpr int64_t kMaxLength = 1 << 20;  // of FixedLength
 
@@ -65,29 +64,30 @@ void read_steps(const JsonField& field, int depth, std::vector<PreTokenizerStep>
   const std::string type = field.member("type").string();
   if (field.failed()) return;
   if (type == "Sequence") {
-    if (depth == kMaxDepth) return field.fail("nests Sequences too deeply");
+    if (depth == kMaxSequenceDepth) return field.fail("nests Sequences too deeply");
     for (const JsonField& item : field.member("pretokenizers").items()) {
       read_steps(item, depth + 1, steps);
     }
     return;
   }
-  if (steps->size() + 2 > kMaxSteps) return field.fail("has too many steps");
+  if (steps->size() + 2 > kMaxSplitSteps) return field.fail("has too many steps");
   const auto at_characters = [](bool (*is_delimiter)(uint32_t), Behavior behavior) {
     return PreTokenizerStep{
-        .kind = Kind::kCharacters, .is_delimiter = is_delimiter, .behavior = behavior};
+        .kind = SplitKind::kCharacters, .is_delimiter = is_delimiter, .behavior = behavior};
   };
-  PreTokenizerStep step{.kind = Kind::kSplit};
+  PreTokenizerStep step{.kind = SplitKind::kSplit};
   if (type == "Split") {
     read_split(field, &step);
   } else if (type == "CharDelimiterSplit") {
     read_delimiter(field, &step);
   } else if (type == "ByteLevel") {
-    step.kind = Kind::kByteLevel;
-    if (std::ranges::count(*steps, Kind::kByteLevel, &PreTokenizerStep::kind) == kMaxByteLevels)
+    step.kind = SplitKind::kByteLevel;
+    if (std::ranges::count(*steps, SplitKind::kByteLevel, &PreTokenizerStep::kind) ==
+        kMaxByteLevels)
       return field.fail(fmt::format("is one of more than {} of type ByteLevel", kMaxByteLevels));
     read_byte_level(field, &step);
   } else if (type == "Metaspace") {
-    step.kind = Kind::kMetaspace;
+    step.kind = SplitKind::kMetaspace;
     read_metaspace(field, &step);
   } else if (type == "Digits") {
     step = at_characters(is_numeric, field.member("individual_digits").boolean(false)
@@ -103,13 +103,13 @@ void read_steps(const JsonField& field, int depth, std::vector<PreTokenizerStep>
     steps->push_back(at_characters(is_white_space, Behavior::kRemoved));
     step = at_characters(is_punctuation, Behavior::kIsolated);
   } else if (type == "Whitespace") {
-    step.kind = Kind::kWhitespace;
+    step.kind = SplitKind::kWhitespace;
     step.behavior = Behavior::kRemoved;
   } else if (type == "UnicodeScripts") {
-    step.kind = Kind::kScripts;
+    step.kind = SplitKind::kScripts;
     step.behavior = Behavior::kRemoved;
   } else if (type == "FixedLength") {
-    step.kind = Kind::kFixedLength;
+    step.kind = SplitKind::kFixedLength;
     const JsonField length = field.member("length");
     step.length = length.is_null() ? 5 : static_cast<size_t>(length.integer(1, kMaxLength));
   } else {
@@ -209,13 +209,13 @@ std::vector<Span> split_fixed(std::string_view text, size_t length) {
 Result<std::vector<Span>> find_spans(const PreTokenizerStep& step, std::string_view text,
                                      MatchBudget* budget) {
   switch (step.kind) {
-    case Kind::kCharacters:
+    case SplitKind::kCharacters:
       return split_at_characters(text, step.is_delimiter);
-    case Kind::kWhitespace:
+    case SplitKind::kWhitespace:
       return split_words_and_signs(text);
-    case Kind::kScripts:
+    case SplitKind::kScripts:
       return split_scripts(text);
-    case Kind::kFixedLength:
+    case SplitKind::kFixedLength:
       return split_fixed(text, step.length);
     default:
       break;
@@ -312,7 +312,7 @@ Result<Words> pre_tokenize(const std::vector<PreTokenizerStep>& steps, Text text
   std::vector<Span> pieces;
   for (const PreTokenizerStep& step : steps) {
     // Steps that only cut leave the text as it is.
-    const bool rewrites = step.kind == Kind::kByteLevel || step.kind == Kind::kMetaspace;
+    const bool rewrites = step.kind == SplitKind::kByteLevel || step.kind == SplitKind::kMetaspace;
     Words next;
     next.words.reserve(words.words.size());
     for (size_t i = 0; i < words.words.size(); ++i) {
@@ -320,7 +320,7 @@ Result<Words> pre_tokenize(const std::vector<PreTokenizerStep>& steps, Text text
       std::string_view whole = words[i];
       size_t origin = word.origin;
       Text rewritten;
-      if (step.kind == Kind::kMetaspace) {
+      if (step.kind == SplitKind::kMetaspace) {
         rewritten = replace_spaces(step, whole, origin);
         whole = rewritten.text;
         origin = rewritten.origin;
@@ -344,7 +344,7 @@ Result<Words> pre_tokenize(const std::vector<PreTokenizerStep>& steps, Text text
         }
         const size_t begin = next.text.size();
         const std::string_view part = whole.substr(piece.begin, piece.end - piece.begin);
-        if (step.kind == Kind::kByteLevel) {
+        if (step.kind == SplitKind::kByteLevel) {
           of_origin = to_byte_level(part.substr(0, of_origin)).size();
           next.text += to_byte_level(part);
         } else {

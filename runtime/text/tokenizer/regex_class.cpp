@@ -15,7 +15,7 @@
 namespace sinter::runtime::tokenizer {
 namespace {
 
-constexpr int kMaxDepth = 16;  // of classes within classes
+constexpr int kMaxClassDepth = 16;  // of classes within classes
 
 // Names as Oniguruma compares them: without case, spaces, '-' and '_'.
 struct NamedSet {
@@ -204,7 +204,7 @@ class ClassReader {
   // At "[".
   Union read(int depth) {
     Union whole;
-    if (depth == kMaxDepth) return fail("its classes are nested too deeply");
+    if (depth == kMaxClassDepth) return fail("its classes are nested too deeply");
     ++in_.at;
     whole.negated = in_.peek() == '^';
     if (whole.negated) ++in_.at;

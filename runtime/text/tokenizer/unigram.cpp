@@ -11,7 +11,7 @@ namespace sinter::runtime::tokenizer {
 namespace {
 
 // How much worse than the worst piece an unknown character is.
-constexpr double kUnknownPenalty = 10;
+constexpr double kUnknownWordPenalty = 10;
 
 }  // namespace
 
@@ -28,7 +28,7 @@ Unigram Unigram::read(const JsonField& model, Document document) {
   if (model.failed()) return unigram;
   double lowest = std::numeric_limits<double>::infinity();
   for (const double score : unigram.scores_) lowest = std::min(lowest, score);
-  unigram.unknown_score_ = lowest - kUnknownPenalty;
+  unigram.unknown_score_ = lowest - kUnknownWordPenalty;
   std::vector<Trie::Entry> entries;
   entries.reserve(unigram.vocabulary_.size());
   for (size_t i = 0; i < unigram.vocabulary_.size(); ++i) {
