@@ -408,7 +408,9 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Co
     const index first = unit % token_units * tokens;
     const index tile_or_more = unit / token_units * waves + wave();
     const index tile = tile_or_more < tiles ? tile_or_more : tiles - 1;
-    // What a step needs is under way while the one before is multiplied.
+    // What a step needs is under way while the one before is multiplied, where that leaves
+    // registers.
+    constexpr bool ahead = loads * Parts <= 4 && lane_tokens * Parts <= 16;
     float next[shares];
     u32x4 weights[Parts][loads];
     const auto read_rows = [&](int k0) __attribute__((always_inline)) {
@@ -428,10 +430,11 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Co
     };
     float y[Parts][lane_tokens] = {};
     read_rows(0);
+    if constexpr (ahead)
 #pragma clang loop unroll(full)
-    for (int part = 0; part < Parts; ++part)
+      for (int part = 0; part < Parts; ++part)
 #pragma clang loop unroll(full)
-      for (int i = 0; i < loads; ++i) read_weights(0, part, i);
+        for (int i = 0; i < loads; ++i) read_weights(0, part, i);
 #pragma clang loop unroll(disable)
     for (int k0 = 0; k0 < Cols; k0 += dense_cols) {
       barrier();
@@ -444,10 +447,11 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Co
       for (int part = 0; part < Parts; ++part)
 #pragma clang loop unroll(full)
         for (int i = 0; i < loads; ++i) {
+          if constexpr (!ahead) read_weights(k0, part, i);
           u32x4 bits = weights[part][i];
           const int chunk = k0 / W::chunk + i;
           const float scale = chunk < W::chunks ? w.scale(part * tiles + tile, row, chunk) : 0.0F;
-          if (k0 + dense_cols < Cols) read_weights(k0 + dense_cols, part, i);
+          if (ahead && k0 + dense_cols < Cols) read_weights(k0 + dense_cols, part, i);
         // Four elements at a time, in a loop that stays one: few registers.
 #pragma clang loop unroll(disable)
           for (int j = 0; j < W::chunk; j += 4) {
