@@ -15,7 +15,7 @@
 namespace sinter::codegen::test {
 namespace {
 
-constexpr float kNever = -std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr int kRing = 4;
 
 struct Case {
@@ -141,8 +141,8 @@ std::vector<Case> cases() {
   for (size_t i = 0; i < zeros.size(); i += 2) zeros[i] = -0.0F;
   std::vector<float> few = many;
   for (size_t i = 0; i < few.size(); ++i)
-    if (i % 1000 != 3) few[i] = kNever;
-  std::vector<float> nothing(300, kNever);
+    if (i % 1000 != 3) few[i] = -kInfinity;
+  std::vector<float> nothing(300, -kInfinity);
   std::vector<float> one = nothing;
   one[299] = -3.0F;
 
@@ -167,14 +167,14 @@ std::vector<Case> cases() {
     add("top_p 0.95", {.temperature = 2, .top_p = 0.95F, .seed = 10});
     add("both", {.temperature = 4, .top_k = 40, .top_p = 0.8F, .seed = 0xfedcba9876543210U});
   }
-  for (const float bad :
-       {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::quiet_NaN(), -kNever})
+  for (const float bad : {std::numeric_limits<float>::quiet_NaN(),
+                          -std::numeric_limits<float>::quiet_NaN(), kInfinity})
     for (const size_t at : {0, 255, 776}) {
       out.push_back({fmt::format("{} at {}", bad, at), flat, {.seed = 1}});
       out.back().logits[at] = bad;
     }
   out.push_back({"NaN and infinity", flat, {.greedy = true}});
-  out.back().logits[3] = -kNever;
+  out.back().logits[3] = kInfinity;
   out.back().logits[700] = std::numeric_limits<float>::quiet_NaN();
   out.push_back({"nothing", nothing, {.seed = 1}});
   out.push_back({"nothing greedy", nothing, {.greedy = true}});

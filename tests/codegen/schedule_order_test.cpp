@@ -107,14 +107,14 @@ class ScheduleInterpreter {
 };
 
 // The rows of a step: `tokens` of each sequence from its position on, all with logits.
-struct StepPart {
+struct Part {
   int sequence = 0;
   int position = 0;
   std::vector<int> tokens;
 };
-std::vector<StepRow> step_of(const std::vector<StepPart>& parts) {
+std::vector<StepRow> step_of(const std::vector<Part>& parts) {
   std::vector<StepRow> rows;
-  for (const StepPart& part : parts) {
+  for (const Part& part : parts) {
     int position = part.position;
     for (const int token : part.tokens)
       rows.push_back({.token = token,

@@ -105,7 +105,7 @@ TEST(Targets, GenericTargetsAgreeWithTheirMachines) {
 }
 
 TEST(Compile, EveryCpuTargetGetsAnElfFileOfItsOwnMachine) {
-  constexpr std::string_view kScaleRows = R"(#include "sinter.h"
+  constexpr std::string_view kSource = R"(#include "sinter.h"
 using namespace sinter;
 SINTER_PHASE(scale_rows) {
   const float* in = arg<const float>(launch, 0);
@@ -117,7 +117,7 @@ SINTER_PHASE(scale_rows) {
 )";
   for (const Target& target : targets()) {
     if (!target.family.starts_with("host-")) continue;
-    const auto object = compile_to_object(kScaleRows, target);
+    const auto object = compile_to_object(kSource, target);
     ASSERT_TRUE(object.ok()) << target.name << ": " << object.status();
     const auto shared = link_shared(*object, target);
     ASSERT_TRUE(shared.ok()) << target.name << ": " << shared.status();
@@ -125,7 +125,7 @@ SINTER_PHASE(scale_rows) {
     EXPECT_EQ(std::string(shared->begin() + 1, shared->begin() + 4), "ELF");
     // e_machine: EM_X86_64 or EM_AARCH64
     EXPECT_EQ((*shared)[18], target.family == "host-aarch64" ? 183 : 62) << target.name;
-    const auto assembly = compile_to_assembly(kScaleRows, target);
+    const auto assembly = compile_to_assembly(kSource, target);
     ASSERT_TRUE(assembly.ok()) << target.name << ": " << assembly.status();
     EXPECT_NE(assembly->find("scale_rows:"), std::string::npos) << target.name;
   }

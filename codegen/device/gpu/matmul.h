@@ -448,11 +448,11 @@ SINTER_INLINE void multiply(const Launch* launch, const W& w, const FloatRows<Co
 #pragma clang loop unroll(full)
         for (int i = 0; i < loads; ++i) {
           if constexpr (!ahead) read_weights(k0, part, i);
+          // Four elements at a time, in a loop that stays one: few registers.
           u32x4 bits = weights[part][i];
           const int chunk = k0 / W::chunk + i;
           const float scale = chunk < W::chunks ? w.scale(part * tiles + tile, row, chunk) : 0.0F;
           if (ahead && k0 + dense_cols < Cols) read_weights(k0 + dense_cols, part, i);
-        // Four elements at a time, in a loop that stays one: few registers.
 #pragma clang loop unroll(disable)
           for (int j = 0; j < W::chunk; j += 4) {
             const f32x4 four = take_four<W>(bits, scale);

@@ -136,7 +136,7 @@ template <int Cols>
 struct OneRow<FloatRows<Cols>> {
   using Row = SharedFloats<Cols>;
   static constexpr int together = wave_size / tile_rows;
-  // Of elements, whatever their size.
+  // Elements, whatever their size.
   static constexpr int unit = sizes::piece_of_floats;
   static constexpr int units = (Cols + unit - 1) / unit;
   static constexpr int steps = (units + together - 1) / together;
